@@ -1,0 +1,63 @@
+"""Every expected failure: what happened, to what, and what to do next."""
+
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """Exit codes of the commands, documented in docs/reference/exit-codes.md."""
+
+    OK = 0
+    USAGE = 2
+    NOTHING_MEASURED = 3
+    BUSY = 6
+    BUG = 70
+    INTERRUPTED = 130
+
+
+class AgentError(Exception):
+    """An expected failure; shown as ``message`` and ``hint``, never as a traceback.
+
+    Attributes:
+        message: what happened, and to what.
+        hint: what the person can do next (may be empty).
+        exit_code: the process exit code.
+    """
+
+    exit_code: Exit = Exit.USAGE
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class SourceError(AgentError):
+    """A C file is outside the supported subset; ``message`` starts with ``file:line:column``."""
+
+
+class ScheduleError(AgentError):
+    """A schedule does not parse, does not fit the program, or breaks a dependence."""
+
+
+class CompilerError(AgentError):
+    """The C compiler is missing or refused a program; its own words are in ``message``."""
+
+
+class MeasureError(AgentError):
+    """A program could not be timed (crash, time limit, wrong result, memory)."""
+
+    exit_code = Exit.NOTHING_MEASURED
+
+
+class BundleError(AgentError):
+    """A bundle is incomplete, corrupt, or not made for this agent."""
+
+
+class StateError(AgentError):
+    """The state directory or its database cannot be used."""
+
+
+class BusyError(AgentError):
+    """Another agent process holds the lock."""
+
+    exit_code = Exit.BUSY

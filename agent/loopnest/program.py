@@ -1,0 +1,412 @@
+"""The IR of static control parts: the whole grammar, in one place.
+
+    Program    = name, arrays, scalars, temporaries, body: Node*
+    Node       = Loop(iterator, lower: Bound*, upper: Bound*, step, body: Node*, marks)
+               | Statement(name, target: Access, op, value: Expr, instance: Affine*)
+    Bound      = expr: Affine / divisor
+    Access     = array, subscripts: Affine*
+    Expr       = Literal | Index | Read | Unary | Binary | Select | Call | Cast
+
+Sizes are numbers by the time a Program exists: the front end replaces every size parameter by
+its value. A Program is a value: transformations make new ones. Every iterator name occurs in one
+loop only. ``Statement.instance`` holds, in terms of the loops that surround the statement *now*,
+the iteration vector the statement instance had in the program *as written*; transformations
+substitute in it, so the relation "as written -> now" is always at hand for legality.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+
+
+class DType(Enum):
+    """Element types; the value is the C spelling."""
+
+    F32 = "float"
+    F64 = "double"
+    I32 = "int32_t"
+    U8 = "uint8_t"
+
+    @property
+    def size(self) -> int:
+        """Size in bytes."""
+        return {DType.F32: 4, DType.F64: 8, DType.I32: 4, DType.U8: 1}[self]
+
+    @property
+    def is_float(self) -> bool:
+        """Whether arithmetic on it rounds (so that re-association changes the result)."""
+        return self in (DType.F32, DType.F64)
+
+
+@dataclass(frozen=True, slots=True)
+class Affine:
+    """``const + sum(coefficient * iterator)``; ``terms`` sorted by name, no zero coefficients."""
+
+    terms: tuple[tuple[str, int], ...] = ()
+    const: int = 0
+
+    @staticmethod
+    def of(terms: Mapping[str, int], const: int = 0) -> Affine:
+        """The canonical form of ``const + terms``."""
+        return Affine(tuple(sorted((n, c) for n, c in terms.items() if c)), const)
+
+    @staticmethod
+    def var(name: str) -> Affine:
+        """The iterator ``name`` itself."""
+        return Affine(((name, 1),), 0)
+
+    @staticmethod
+    def constant(value: int) -> Affine:
+        """A number."""
+        return Affine((), value)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The iterators it depends on."""
+        return frozenset(n for n, _ in self.terms)
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether it depends on no iterator."""
+        return not self.terms
+
+    def coefficient(self, name: str) -> int:
+        """The coefficient of ``name`` (0 where absent)."""
+        return dict(self.terms).get(name, 0)
+
+    def __add__(self, other: Affine | int) -> Affine:
+        if isinstance(other, int):
+            return Affine(self.terms, self.const + other)
+        sums = dict(self.terms)
+        for name, c in other.terms:
+            sums[name] = sums.get(name, 0) + c
+        return Affine.of(sums, self.const + other.const)
+
+    def __neg__(self) -> Affine:
+        return self * -1
+
+    def __sub__(self, other: Affine | int) -> Affine:
+        return self + (-other)
+
+    def __mul__(self, factor: int) -> Affine:
+        return Affine.of({n: c * factor for n, c in self.terms}, self.const * factor)
+
+    def substitute(self, values: Mapping[str, Affine]) -> Affine:
+        """Every iterator in ``values`` replaced by its affine value, all at once."""
+        if not any(n in values for n, _ in self.terms):
+            return self
+        out = Affine.constant(self.const)
+        for name, c in self.terms:
+            out = out + values.get(name, Affine.var(name)) * c
+        return out
+
+    def evaluate(self, point: Mapping[str, int]) -> int:
+        """Its value where every iterator is known; KeyError where one is not."""
+        return self.const + sum(c * point[n] for n, c in self.terms)
+
+    def __str__(self) -> str:
+        out = ""
+        for name, c in self.terms:
+            sign = ("-" if c < 0 else "") if not out else (" - " if c < 0 else " + ")
+            out += sign + (name if abs(c) == 1 else f"{abs(c)}*{name}")
+        if not out:
+            return str(self.const)
+        if self.const:
+            out += f" {'-' if self.const < 0 else '+'} {abs(self.const)}"
+        return out
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """One bound of a loop: ``ceil(expr / divisor)`` below, ``floor(expr / divisor)`` above.
+
+    The upper bound is inclusive here because a floor of an exclusive bound is not exact.
+    """
+
+    expr: Affine
+    divisor: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Array:
+    """A dense row-major array argument; ``shape`` in elements (numbers)."""
+
+    name: str
+    dtype: DType
+    shape: tuple[int, ...]
+
+    @property
+    def elements(self) -> int:
+        """The number of elements."""
+        total = 1
+        for extent in self.shape:
+            total *= extent
+        return total
+
+    @property
+    def bytes(self) -> int:
+        """Its size in bytes."""
+        return self.elements * self.dtype.size
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """A scalar argument passed by value and used as data (sizes are gone by now)."""
+
+    name: str
+    dtype: DType
+
+
+@dataclass(frozen=True, slots=True)
+class Temporary:
+    """A scalar declared inside the region.
+
+    ``depth`` is the number of loops around its declaration as written: every instance of those
+    loops has a temporary of its own, ``Statement.instance[:depth]`` says which.
+    """
+
+    name: str
+    dtype: DType
+    depth: int
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """An element of an array (one subscript a dimension), or a scalar or temporary (none)."""
+
+    array: str
+    subscripts: tuple[Affine, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    """A number, spelled as in the source so that its C type and value stay."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """An affine function of the iterators used as an ``int`` value."""
+
+    value: Affine
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """The value of an element, scalar or temporary."""
+
+    access: Access
+
+
+@dataclass(frozen=True, slots=True)
+class Unary:
+    """``op operand``; op is one of ``- ! ~``."""
+
+    op: str
+    operand: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Binary:
+    """``left op right``; op is one of BINARY_OPS, with C's meaning and promotions."""
+
+    op: str
+    left: Expr
+    right: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Select:
+    """``condition ? yes : no``."""
+
+    condition: Expr
+    yes: Expr
+    no: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A pure function of the C library, one of FUNCTIONS, spelled as in the source."""
+
+    function: str
+    arguments: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """``(dtype) operand``."""
+
+    dtype: DType
+    operand: Expr
+
+
+Expr = Literal | Index | Read | Unary | Binary | Select | Call | Cast
+
+BINARY_OPS = frozenset("+ - * / % << >> & | ^ < <= > >= == != && ||".split())
+UNARY_OPS = frozenset("- ! ~".split())
+FUNCTIONS: Mapping[str, int] = {  # name -> number of arguments
+    **{name: 1 for base in ("sqrt", "fabs", "exp", "log") for name in (base, base + "f")},
+    **{name: 2 for base in ("fmin", "fmax") for name in (base, base + "f")},
+    "abs": 1,
+}
+REDUCTIONS = frozenset(("+", "-", "*", "min", "max"))
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """``target = value`` where ``op`` is empty, else ``target = target op value``.
+
+    A non-empty ``op`` (one of REDUCTIONS) says the update is a reduction: associative and
+    commutative in the sense the legality analysis uses it (for ``-``, repeated subtraction).
+    ``x = x + e`` and ``x = fmax(x, e)`` arrive here as reductions too.
+    """
+
+    name: str
+    target: Access
+    op: str
+    value: Expr
+    instance: tuple[Affine, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """``for (iterator = max(lower); iterator <= min(upper); iterator += step) body``.
+
+    ``step`` is positive. ``unroll`` is the unroll factor of an innermost loop, ``jam`` the
+    unroll-and-jam factor of an outer one (1: none); ``parallel``: threads share the iterations;
+    ``vector``: SIMD lanes do.
+    """
+
+    iterator: str
+    lower: tuple[Bound, ...]
+    upper: tuple[Bound, ...]
+    step: int
+    body: tuple[Node, ...]
+    parallel: bool = False
+    vector: bool = False
+    unroll: int = 1
+    jam: int = 1
+
+
+Node = Loop | Statement
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A static control part with its arguments, every size a number."""
+
+    name: str
+    arrays: tuple[Array, ...]
+    scalars: tuple[Scalar, ...]
+    temporaries: tuple[Temporary, ...]
+    body: tuple[Node, ...]
+
+    def array(self, name: str) -> Array:
+        """The array called ``name``; KeyError where there is none."""
+        for array in self.arrays:
+            if array.name == name:
+                return array
+        raise KeyError(name)
+
+    def dtype_of(self, name: str) -> DType:
+        """Element type of an array, scalar or temporary; KeyError where there is none."""
+        for item in (*self.arrays, *self.scalars, *self.temporaries):
+            if item.name == name:
+                return item.dtype
+        raise KeyError(name)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all arrays together."""
+        return sum(a.bytes for a in self.arrays)
+
+    def with_body(self, body: tuple[Node, ...]) -> Program:
+        """The same program around another tree."""
+        return replace(self, body=body)
+
+
+def statements(nodes: tuple[Node, ...]) -> Iterator[tuple[tuple[Loop, ...], Statement]]:
+    """Every statement in textual order, with the loops around it, outermost first."""
+    for node in nodes:
+        if isinstance(node, Statement):
+            yield (), node
+        else:
+            for around, statement in statements(node.body):
+                yield (node, *around), statement
+
+
+def loops(nodes: tuple[Node, ...]) -> Iterator[tuple[tuple[Loop, ...], Loop]]:
+    """Every loop in textual order (outer before inner), with the loops around it."""
+    for node in nodes:
+        if isinstance(node, Loop):
+            yield (), node
+            for around, loop in loops(node.body):
+                yield (node, *around), loop
+
+
+def reads(expr: Expr) -> Iterator[Access]:
+    """Every access an expression reads, left to right, repeated where it repeats."""
+    match expr:
+        case Read(access):
+            yield access
+        case Unary(_, x) | Cast(_, x):
+            yield from reads(x)
+        case Binary(_, left, right):
+            yield from reads(left)
+            yield from reads(right)
+        case Select(condition, yes, no):
+            yield from reads(condition)
+            yield from reads(yes)
+            yield from reads(no)
+        case Call(_, arguments):
+            for x in arguments:
+                yield from reads(x)
+        case Literal() | Index():
+            return
+
+
+def rename(expr: Expr, values: Mapping[str, Affine]) -> Expr:
+    """``expr`` with every iterator in ``values`` replaced by its affine value."""
+    match expr:
+        case Read(access):
+            return Read(rename_access(access, values))
+        case Index(value):
+            return Index(value.substitute(values))
+        case Unary(op, x):
+            return Unary(op, rename(x, values))
+        case Cast(dtype, x):
+            return Cast(dtype, rename(x, values))
+        case Binary(op, left, right):
+            return Binary(op, rename(left, values), rename(right, values))
+        case Select(condition, yes, no):
+            return Select(rename(condition, values), rename(yes, values), rename(no, values))
+        case Call(function, arguments):
+            return Call(function, tuple(rename(x, values) for x in arguments))
+        case Literal():
+            return expr
+
+
+def rename_access(access: Access, values: Mapping[str, Affine]) -> Access:
+    """``access`` with every iterator in ``values`` replaced by its affine value."""
+    return Access(access.array, tuple(s.substitute(values) for s in access.subscripts))
+
+
+def substitute(node: Node, values: Mapping[str, Affine]) -> Node:
+    """``node`` with iterators replaced throughout: bounds, subscripts, values, instances."""
+    if isinstance(node, Statement):
+        return Statement(
+            node.name,
+            rename_access(node.target, values),
+            node.op,
+            rename(node.value, values),
+            tuple(a.substitute(values) for a in node.instance),
+        )
+    return replace(
+        node,
+        lower=tuple(Bound(b.expr.substitute(values), b.divisor) for b in node.lower),
+        upper=tuple(Bound(b.expr.substitute(values), b.divisor) for b in node.upper),
+        body=tuple(substitute(n, values) for n in node.body),
+    )

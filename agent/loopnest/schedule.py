@@ -1,0 +1,245 @@
+"""Schedules: a tuple of frozen steps, and their text form.
+
+    interchange i k; tile i 32 j 32; skew j i 1; reverse i; fuse i i2; distribute i;
+    parallelize i; vectorize j; unroll k 4; jam i 4
+
+Steps apply left to right. ``original`` (or an empty text) is the program as written. Loops are
+named by their iterators; ``tile i 32`` leaves ``i`` as the loop inside a tile and makes ``i_t``
+the loop over tiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from agent.errors import ScheduleError
+
+MAX_STEPS = 32
+MAX_TEXT = 2_000
+MAX_FACTOR = 65_536
+ORIGINAL = "original"
+
+
+@dataclass(frozen=True, slots=True)
+class Interchange:
+    """Swap two loops of one perfectly nested band."""
+
+    first: str
+    second: str
+
+    def __str__(self) -> str:
+        return f"interchange {self.first} {self.second}"
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """Tile a band of nested loops: ``((loop, size), ...)``, outermost first."""
+
+    sizes: tuple[tuple[str, int], ...]
+
+    def __str__(self) -> str:
+        return "tile " + " ".join(f"{name} {size}" for name, size in self.sizes)
+
+
+@dataclass(frozen=True, slots=True)
+class Skew:
+    """Skew the inner loop by the outer: ``inner' = inner + factor * outer``."""
+
+    inner: str
+    outer: str
+    factor: int
+
+    def __str__(self) -> str:
+        return f"skew {self.inner} {self.outer} {self.factor}"
+
+
+@dataclass(frozen=True, slots=True)
+class Reverse:
+    """Run a loop backwards."""
+
+    loop: str
+
+    def __str__(self) -> str:
+        return f"reverse {self.loop}"
+
+
+@dataclass(frozen=True, slots=True)
+class Fuse:
+    """Fuse two neighbouring loops into the first."""
+
+    first: str
+    second: str
+
+    def __str__(self) -> str:
+        return f"fuse {self.first} {self.second}"
+
+
+@dataclass(frozen=True, slots=True)
+class Distribute:
+    """Give every node in a loop's body a loop of its own."""
+
+    loop: str
+
+    def __str__(self) -> str:
+        return f"distribute {self.loop}"
+
+
+@dataclass(frozen=True, slots=True)
+class Parallelize:
+    """Share the iterations of a loop among threads."""
+
+    loop: str
+
+    def __str__(self) -> str:
+        return f"parallelize {self.loop}"
+
+
+@dataclass(frozen=True, slots=True)
+class Vectorize:
+    """Run the iterations of an innermost loop in SIMD lanes."""
+
+    loop: str
+
+    def __str__(self) -> str:
+        return f"vectorize {self.loop}"
+
+
+@dataclass(frozen=True, slots=True)
+class Unroll:
+    """Unroll an innermost loop."""
+
+    loop: str
+    factor: int
+
+    def __str__(self) -> str:
+        return f"unroll {self.loop} {self.factor}"
+
+
+@dataclass(frozen=True, slots=True)
+class Jam:
+    """Unroll an outer loop and jam the copies into the loops inside it."""
+
+    loop: str
+    factor: int
+
+    def __str__(self) -> str:
+        return f"jam {self.loop} {self.factor}"
+
+
+Step = (
+    Interchange
+    | Tile
+    | Skew
+    | Reverse
+    | Fuse
+    | Distribute
+    | Parallelize
+    | Vectorize
+    | Unroll
+    | Jam
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """The steps, in the order applied; none of them: the program as written."""
+
+    steps: tuple[Step, ...] = ()
+
+    def __str__(self) -> str:
+        return "; ".join(map(str, self.steps)) or ORIGINAL
+
+
+def _number(word: str, what: str, low: int = 1) -> int:
+    digits = word.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 9):
+        raise ScheduleError(f"{what}: expected a whole number, got {word!r}")
+    value = int(word)
+    if not low <= value <= MAX_FACTOR:
+        raise ScheduleError(f"{what}: {value} is outside {low}..{MAX_FACTOR}")
+    return value
+
+
+def _name(word: str, what: str) -> str:
+    if not (word.isascii() and word.isidentifier()):
+        raise ScheduleError(f"{what}: expected the name of a loop, got {word!r}")
+    return word
+
+
+def _names(count: int, make: Callable[..., Step]) -> Callable[[str, list[str]], Step]:
+    def parse_names(what: str, words: list[str]) -> Step:
+        if len(words) != count:
+            raise ScheduleError(f"{what}: expected {count} loop name(s), got {len(words)}")
+        return make(*(_name(w, what) for w in words))
+
+    return parse_names
+
+
+def _factor(make: Callable[[str, int], Step]) -> Callable[[str, list[str]], Step]:
+    def parse_factor(what: str, words: list[str]) -> Step:
+        if len(words) != 2:
+            raise ScheduleError(f"{what}: expected a loop name and a factor")
+        return make(_name(words[0], what), _number(words[1], what, low=2))
+
+    return parse_factor
+
+
+def _tile(what: str, words: list[str]) -> Step:
+    if not words or len(words) % 2:
+        raise ScheduleError(f"{what}: expected pairs of a loop name and a size")
+    names = [_name(w, what) for w in words[::2]]
+    if len(set(names)) != len(names):
+        raise ScheduleError(f"{what}: a loop is named twice")
+    return Tile(tuple(zip(names, (_number(w, what) for w in words[1::2]), strict=True)))
+
+
+def _skew(what: str, words: list[str]) -> Step:
+    if len(words) != 3:
+        raise ScheduleError(f"{what}: expected the inner loop, the outer loop and a factor")
+    factor = _number(words[2], what, low=-MAX_FACTOR)
+    if factor == 0:
+        raise ScheduleError(f"{what}: a factor of 0 changes nothing")
+    return Skew(_name(words[0], what), _name(words[1], what), factor)
+
+
+_STEPS: dict[str, Callable[[str, list[str]], Step]] = {
+    "interchange": _names(2, Interchange),
+    "tile": _tile,
+    "skew": _skew,
+    "reverse": _names(1, Reverse),
+    "fuse": _names(2, Fuse),
+    "distribute": _names(1, Distribute),
+    "parallelize": _names(1, Parallelize),
+    "vectorize": _names(1, Vectorize),
+    "unroll": _factor(Unroll),
+    "jam": _factor(Jam),
+}
+
+
+def parse_schedule(text: str) -> Schedule:
+    """The schedule written in ``text``; ``str(parse_schedule(t))`` is its canonical form.
+
+    Raises:
+        ScheduleError: the text does not follow the grammar; the message names the step.
+    """
+    if len(text) > MAX_TEXT:
+        raise ScheduleError(f"the schedule is longer than {MAX_TEXT} characters")
+    if text.strip() in ("", ORIGINAL):
+        return Schedule()
+    parts = [p.strip() for p in text.split(";")]
+    if parts and not parts[-1]:
+        parts.pop()
+    if len(parts) > MAX_STEPS:
+        raise ScheduleError(f"the schedule has more than {MAX_STEPS} steps")
+    steps: list[Step] = []
+    for number, part in enumerate(parts, 1):
+        words = part.split()
+        kind = words[0] if words else ""
+        if kind not in _STEPS:
+            raise ScheduleError(
+                f"step {number} ({part!r}): unknown step",
+                hint="Steps: " + ", ".join(sorted(_STEPS)) + ".",
+            )
+        steps.append(_STEPS[kind](f"step {number} ({part!r})", words[1:]))
+    return Schedule(tuple(steps))

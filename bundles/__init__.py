@@ -1,0 +1,1 @@
+"""The centre: makes, inspects and (later) publishes the encoder bundles the agents use."""
