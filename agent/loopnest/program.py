@@ -313,10 +313,9 @@ class Program:
 
     def dtype_of(self, name: str) -> DType:
         """Element type of an array, scalar or temporary; KeyError where there is none."""
-        for item in (*self.arrays, *self.scalars, *self.temporaries):
-            if item.name == name:
-                return item.dtype
-        raise KeyError(name)
+        declared: tuple[Array | Scalar | Temporary, ...]
+        declared = (*self.arrays, *self.scalars, *self.temporaries)
+        return {item.name: item.dtype for item in declared}[name]
 
     @property
     def bytes(self) -> int:

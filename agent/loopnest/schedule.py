@@ -128,16 +128,7 @@ class Jam:
 
 
 Step = (
-    Interchange
-    | Tile
-    | Skew
-    | Reverse
-    | Fuse
-    | Distribute
-    | Parallelize
-    | Vectorize
-    | Unroll
-    | Jam
+    Interchange | Tile | Skew | Reverse | Fuse | Distribute | Parallelize | Vectorize | Unroll | Jam
 )
 
 
