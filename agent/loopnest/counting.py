@@ -1,0 +1,281 @@
+"""How often loops run: trip counts and instance counts of a nest, without enumerating it.
+
+A nest whose bounds are numbers is a product. A tiled nest is counted with its tile loops taken
+out again: tiling reorders the iterations and makes none, so the bounds that name a tile iterator
+say nothing about the number of points. What is left (triangles, skewed nests) is counted by a
+stratified sum over those iterators that occur in other loops' bounds only: exact up to
+``MAX_POINTS`` of their values, and to about 1e-4 beyond.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import reduce
+
+import numpy as np
+import numpy.typing as npt
+
+from agent.loopnest.program import Affine, Bound, Loop
+
+MAX_POINTS = 16_384
+_STRATA = 64  # iterations looked at for the imbalance of a loop
+
+_Ints = npt.NDArray[np.int64]
+_Floats = npt.NDArray[np.float64]
+
+
+@dataclass(slots=True)
+class Level:
+    """One loop of a nest, with what is known of it from the loops around it.
+
+    Attributes:
+        depth: number of loops around it.
+        number: identity within its program.
+        trip: average number of iterations each time it is entered.
+        count: number of iterations it makes in one run of the program.
+        moves: how far the iterator moves for one step of loop ``depth``, as (depth, distance).
+            A tile loop moves the loop inside the tile; a loop skews its skewed loop along.
+        tile: the loop over tiles of which this loop runs through one tile.
+        plain: whether the iterator's range is made of numbers once tiles are taken out.
+        low, high: that range.
+        imbalance: most work of one iteration over the mean (1: even), as far as seen.
+    """
+
+    loop: Loop
+    depth: int
+    number: int
+    trip: float = 1.0
+    count: float = 1.0
+    moves: tuple[tuple[int, int], ...] = ()
+    tile: Level | None = None
+    plain: bool = False
+    low: int = 0
+    high: int = -1
+    imbalance: float = 1.0
+
+    @property
+    def total(self) -> int:
+        """Iterations over the whole numeric range."""
+        return max((self.high - self.low) // self.loop.step + 1, 0)
+
+
+def enter(loop: Loop, around: tuple[Level, ...], number: int) -> Level:
+    """``loop`` measured inside the loops ``around`` it (outermost first)."""
+    level = Level(loop, len(around), number)
+    window = _window(loop, around)
+    _set_moves(level, window, around)
+    level.tile = _tile_of(loop, window, around)
+    _set_range(level)
+    outer_count = around[-1].count if around else 1.0
+    tile = level.tile
+    if level.plain and tile is None:
+        level.trip = float(level.total)
+        level.count = outer_count * level.trip
+    elif level.plain and tile is not None and all(a.plain for a in around[tile.depth :]):
+        level.trip = level.total / max(tile.total, 1)
+        level.count = outer_count * level.trip
+        full = min(tile.loop.step // loop.step, level.total)
+        tile.imbalance = max(full / level.trip if level.trip else 1.0, 1.0)
+    else:
+        level.count = count([*around, level])
+        level.trip = level.count / outer_count if outer_count else 0.0
+    return level
+
+
+def _window(loop: Loop, around: tuple[Level, ...]) -> tuple[int, Affine, Affine] | None:
+    """Width and both ends of the narrowest range that moves with outer loops, if any is strict."""
+    best: tuple[int, Affine, Affine] | None = None
+    low = [b.expr.const for b in loop.lower if b.divisor == 1 and not b.expr.terms]
+    high = [b.expr.const for b in loop.upper if b.divisor == 1 and not b.expr.terms]
+    fixed = min(high) - max(low) + 1 if low and high else None
+    for lower in loop.lower:
+        if lower.divisor != 1 or not lower.expr.terms:
+            continue
+        for upper in loop.upper:
+            if upper.divisor == 1 and upper.expr.terms == lower.expr.terms:
+                width = upper.expr.const - lower.expr.const + 1
+                if best is None or width < best[0]:
+                    best = (width, lower.expr, upper.expr)
+    if best is None or fixed is None or best[0] < fixed:
+        return best
+    # As wide as the whole range: it moves with a tile loop, not with a skewed one.
+    tiles = {a.loop.iterator for a in around if a.loop.step > 1}
+    return best if any(name in tiles for name, _ in best[1].terms) else None
+
+
+def _set_moves(
+    level: Level, window: tuple[int, Affine, Affine] | None, around: tuple[Level, ...]
+) -> None:
+    moves = {level.depth: level.loop.step}
+    if window is not None:
+        by_name = {a.loop.iterator: a for a in around}
+        for name, c in window[1].terms:
+            if name in by_name:
+                for depth, distance in by_name[name].moves:
+                    moves[depth] = moves.get(depth, 0) + c * distance
+    level.moves = tuple((d, m) for d, m in moves.items() if m)
+
+
+def _tile_of(
+    loop: Loop, window: tuple[int, Affine, Affine] | None, around: tuple[Level, ...]
+) -> Level | None:
+    if window is None:
+        return None
+    terms = dict(window[1].terms)
+    for outer in reversed(around):
+        step = outer.loop.step
+        if terms.get(outer.loop.iterator) == 1 and step - loop.step < window[0] <= step > 1:
+            return outer
+    return None
+
+
+def _set_range(level: Level) -> None:
+    """``low`` and ``high``: the numeric range once the tile loop's bounds are put aside."""
+    tile = level.tile
+    name = tile.loop.iterator if tile else None
+    low = _numeric(level.loop.lower, name, least=False)
+    high = _numeric(level.loop.upper, name, least=True)
+    if tile and tile.plain:
+        if low == ():
+            low = tile.low
+        if high == ():
+            high = tile.low + tile.total * tile.loop.step - 1
+    if isinstance(low, int) and isinstance(high, int):
+        level.low, level.high, level.plain = low, high, True
+
+
+def _numeric(bounds: tuple[Bound, ...], tile: str | None, least: bool) -> int | tuple[()] | None:
+    """The bound as a number; () where only the tile bounds it, None where other loops do."""
+    out: int | None = None
+    for bound in bounds:
+        terms = bound.expr.terms
+        if terms:
+            if len(terms) == 1 and terms[0][0] == tile:
+                continue
+            return None
+        c, d = bound.expr.const, bound.divisor
+        value = c // d if least else -(-c // d)
+        out = value if out is None else min(out, value) if least else max(out, value)
+    return () if out is None else out
+
+
+@dataclass(slots=True)
+class _Points:
+    """Sample points of the iterators that matter: values, how much each stands for, its group."""
+
+    weight: _Floats
+    group: _Ints
+    values: dict[str, _Ints] = field(default_factory=dict)
+
+
+def count(levels: Sequence[Level]) -> float:
+    """Number of iterations of the innermost of ``levels``."""
+    nest = _without_tiles(levels, keep=None)
+    return float(_sum(nest, _Points(np.ones(1), np.zeros(1, np.int64))).weight.sum())
+
+
+def imbalance(levels: Sequence[Level], at: int) -> float:
+    """Most over mean work of the iterations of ``levels[at]``, the loops around it halfway."""
+    inner = levels[at + 1 :]
+    name = levels[at].loop.iterator
+    if not any(name in b.expr.names for lv in inner for b in (*lv.loop.lower, *lv.loop.upper)):
+        return levels[at].imbalance
+    middle: dict[str, _Ints] = {}
+    for level in levels[:at]:
+        low, high = _limits(level.loop.lower, level.loop.upper, middle)
+        middle[level.loop.iterator] = np.asarray((low + high) // 2).reshape(1)
+    low, high = (
+        int(np.max(x)) for x in _limits(levels[at].loop.lower, levels[at].loop.upper, middle)
+    )
+    step = levels[at].loop.step
+    trips = (high - low) // step + 1
+    if trips < 2:
+        return 1.0
+    chosen = np.unique(np.linspace(0, trips - 1, min(trips, _STRATA)).round().astype(np.int64))
+    size = len(chosen)
+    values = {n: np.broadcast_to(v, size) for n, v in middle.items()} | {name: low + chosen * step}
+    kept = {lv.loop.iterator for lv in levels[: at + 1]}
+    nest = [x for x in _without_tiles(levels, keep=name) if x.name not in kept]
+    done = _sum(nest, _Points(np.ones(size), np.arange(size), values))
+    work = np.bincount(done.group, done.weight, size)
+    return float(max(work.max() / work.mean(), 1.0)) if work.any() else 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Range:
+    name: str
+    lower: tuple[Bound, ...]
+    upper: tuple[Bound, ...]
+    step: int
+
+
+def _without_tiles(levels: Sequence[Level], keep: str | None) -> list[_Range]:
+    """The nest without the tile loops whose tiles are run through inside it."""
+    gone = {lv.tile.loop.iterator for lv in levels if lv.tile is not None} - {keep}
+    nest = []
+    for level in levels:
+        loop = level.loop
+        if loop.iterator in gone:
+            continue
+        lower = tuple(b for b in loop.lower if not gone & b.expr.names)
+        upper = tuple(b for b in loop.upper if not gone & b.expr.names)
+        if not lower or not upper:  # the tile alone bounds it: count the nest as it stands
+            return [
+                _Range(x.loop.iterator, x.loop.lower, x.loop.upper, x.loop.step) for x in levels
+            ]
+        nest.append(_Range(loop.iterator, lower, upper, loop.step))
+    return nest
+
+
+def _whole(loop: Loop) -> _Range:
+    return _Range(loop.iterator, loop.lower, loop.upper, loop.step)
+
+
+def _sum(nest: Sequence[_Range], points: _Points) -> _Points:
+    """``points`` spread over ``nest``, each weighted by the iterations it stands for."""
+    needed = [
+        any(r.name in b.expr.names for x in nest[k + 1 :] for b in (*x.lower, *x.upper))
+        for k, r in enumerate(nest)
+    ]
+    strata = max(int((MAX_POINTS / len(points.weight)) ** (1 / max(sum(needed), 1))), 2)
+    for range_, spread in zip(nest, needed, strict=True):
+        low, high = _limits(range_.lower, range_.upper, points.values)
+        trips = np.broadcast_to(np.maximum((high - low) // range_.step + 1, 0), len(points.weight))
+        if spread:
+            points = _spread(points, range_, np.asarray(low), trips, strata)
+        else:
+            points = _Points(points.weight * trips, points.group, points.values)
+    return points
+
+
+def _spread(points: _Points, range_: _Range, low: _Ints, trips: _Ints, strata: int) -> _Points:
+    low = np.broadcast_to(low, len(trips))
+    total = int(trips.sum())
+    if total <= MAX_POINTS:
+        source = np.repeat(np.arange(len(trips)), trips)
+        index = np.arange(total) - np.repeat(np.cumsum(trips) - trips, trips)
+        weight = points.weight[source]
+    else:
+        source = np.repeat(np.arange(len(trips)), strata)
+        middle = np.tile((np.arange(strata) + 0.5) / strata, len(trips))
+        index = (middle * trips[source]).astype(np.int64)
+        weight = points.weight[source] * trips[source] / strata
+    values = {name: v[source] for name, v in points.values.items()}
+    values[range_.name] = low[source] + index * range_.step
+    return _Points(weight, points.group[source], values)
+
+
+def _limits(
+    lower: tuple[Bound, ...], upper: tuple[Bound, ...], values: dict[str, _Ints]
+) -> tuple[_Ints, _Ints]:
+    lows = [-(-_value(b.expr, values) // b.divisor) for b in lower]
+    highs = [_value(b.expr, values) // b.divisor for b in upper]
+    return reduce(np.maximum, lows), reduce(np.minimum, highs)
+
+
+def _value(expr: Affine, values: dict[str, _Ints]) -> _Ints:
+    out: _Ints = np.asarray(expr.const, np.int64)
+    for name, c in expr.terms:
+        out = out + c * values[name]
+    return out
