@@ -52,6 +52,7 @@ class NestTable:
             points): they share their footprint.
         weight: [n,S,A] distinct accesses the entry stands for (more than 1 on a leader whose
             group was cut at A).
+        group: [n,S,A] on leaders, distinct accesses of the group (also those cut); else 0.
         span: [n,S,A,D] on leaders, distance in elements between the group's extreme offsets.
         coef: [n,S,A,D,L] change of subscript d, in elements, per step of loop l.
         row_bytes: [n,S,A,D] bytes per unit of subscript d.
@@ -80,6 +81,7 @@ class NestTable:
     is_reduction: _Bools
     leader: _Bools
     weight: _Floats
+    group: _Floats
     array_bytes: _Doubles
     span: _Floats
     coef: _Floats
@@ -142,6 +144,7 @@ def _empty(n: int) -> NestTable:
         is_reduction=np.zeros((n, s, a), b1),
         leader=np.zeros((n, s, a), b1),
         weight=np.zeros((n, s, a), f4),
+        group=np.zeros((n, s, a), f4),
         array_bytes=np.zeros((n, s, a), f8),
         span=np.zeros((n, s, a, d), f4),
         coef=np.zeros((n, s, a, d, loops), f4),
@@ -165,7 +168,8 @@ class _Filler:
         "recurrence",
     )  # fmt: skip
     _ACCESS_FIELDS = (
-        "array", "element_bytes", "is_write", "is_reduction", "leader", "weight", "array_bytes",
+        "array", "element_bytes", "is_write", "is_reduction", "leader", "weight", "group",
+        "array_bytes",
     )  # fmt: skip
     _ROW_FIELDS = ("float_bytes", "lane_bytes", "float_target", "instances", "share")
 
@@ -314,7 +318,7 @@ def _fill_access(
     filler.access_at.append(at)
     filler.access_values.append(
         (entry.array, entry.element_bytes, entry.is_write, entry.is_reduction, entry.leader,
-         entry.weight, entry.array_bytes)
+         entry.weight, entry.group, entry.array_bytes)
     )  # fmt: skip
     first = DIMS - len(entry.terms)
     for d, terms in enumerate(entry.terms):

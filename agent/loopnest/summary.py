@@ -47,6 +47,7 @@ class Entry:
     is_reduction: bool
     leader: bool
     weight: float
+    group: int
     terms: tuple[Terms, ...]
     consts: tuple[int, ...]
     span: tuple[float, ...]
@@ -202,6 +203,7 @@ def _entries(statement: Statement, arrays: dict[str, tuple[int, Array]]) -> tupl
             is_reduction=write and bool(statement.op),
             leader=leads,
             weight=1.0 + (cut.get((access.array, terms), 0) if leads else 0),
+            group=len(groups[access.array, terms]) if leads else 0,
             terms=terms,
             consts=consts,
             span=_span(groups[access.array, terms]) if leads else (0.0,) * len(terms),
