@@ -1,0 +1,180 @@
+"""One worker's life: set up, check every program, size the samples, run paired rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from agent.errors import MeasureError
+from agent.measure.evidence import Round, disturbances
+from agent.measure.machine import Machine
+from agent.measure.plan import Arguments
+from agent.measure.worker import RefusedError, Worker, environment
+
+BASE, TWIN, FIRST_VARIANT = 0, 1, 2
+ADDRESS_SLACK = 1 << 30  # libraries, stacks, malloc
+ADDRESS_PER_THREAD = 256 << 20  # a stack and a malloc arena
+BYTES_PER_S = 2e8  # at least this fast: filling, copying, comparing
+START_S = 5.0
+PATIENCE = 8.0  # a round may take so many times what its programs took before
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How to measure.
+
+    Attributes:
+        sample_s: shortest sample; executions are repeated until one lasts that long.
+        rounds: paired rounds wanted. 9 gives intervals of 82.0 % and 96.1 % coverage.
+        min_rounds: at least so many, whatever the budget.
+        early_rounds: from so many rounds on, stop once every 80 % interval of a log-ratio is
+            at most ``early_width`` wide (the rule sees widths only, never which way they lie).
+        early_width: see there.
+        extra_rounds: rounds that may be run in place of disturbed ones.
+        limit_s: longest single execution; a program that takes longer is given up.
+        slow_s: programs slower than this take part in the first ``min_rounds`` only.
+        memory_share: of the available memory that the arguments may take.
+    """
+
+    sample_s: float = 0.010
+    rounds: int = 9
+    min_rounds: int = 5
+    early_rounds: int = 7
+    early_width: float = 0.01
+    extra_rounds: int = 5
+    limit_s: float = 10.0
+    slow_s: float = 0.25
+    memory_share: float = 0.8
+
+
+class OutOfMemoryError(Exception):
+    """The arguments do not fit."""
+
+
+class LoadError(Exception):
+    """A compiled program cannot be loaded; ``program`` says which."""
+
+    def __init__(self, program: int, words: str) -> None:
+        super().__init__(words)
+        self.program = program
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One run from the pristine state, compared with the base's.
+
+    Attributes:
+        seconds: of this first execution.
+        max_error: see ``Timing``; ``bad_array``: first array beyond its tolerance, or -1.
+        checksum: of the outputs.
+    """
+
+    seconds: float
+    max_error: float
+    bad_array: int
+    checksum: str
+
+
+class Session:
+    """A worker with the arguments and programs of one job loaded.
+
+    Programs are called by number: 0 the base, 1 the base again, 2 + i the i-th variant.
+
+    Raises:
+        OutOfMemoryError, LoadError: see there. MeasureError: the worker does not work.
+        WorkerDiedError, WorkerTimeoutError: from every method (``program_of`` translates).
+    """
+
+    def __init__(
+        self, worker: Worker, machine: Machine, settings: Settings, arguments: Arguments
+    ) -> None:
+        self._worker, self._machine, self._settings = worker, machine, settings
+        self._arguments = arguments
+        self._cpus = machine.pinning_order()
+        self._slots: list[int] = []
+        self.seconds: dict[int, float] = {}
+        self.unpinned = False
+
+    def set_up(self, libraries: dict[int, Path], cpu_limit_s: float) -> None:
+        """Pin, limit, make the arguments, load ``libraries`` (program -> shared object)."""
+        self._tick = 1.0 / self._worker.ready()
+        copying = START_S + self._arguments.bytes / BYTES_PER_S
+        pinned = self._worker.ask("cpus " + " ".join(map(str, self._cpus)), START_S)
+        self.unpinned = pinned != ["ok"]
+        space = self._arguments.bytes + ADDRESS_SLACK + ADDRESS_PER_THREAD * len(self._cpus)
+        seconds = int(cpu_limit_s * len(self._cpus)) + 1
+        for command in (f"limits {space} {seconds}", *self._arguments.commands(), "seal"):
+            if self._worker.ask(command, copying) == ["nomem"]:
+                raise OutOfMemoryError(f"{self._arguments.bytes} bytes for the arrays")
+        for program, library in libraries.items():
+            try:
+                self._worker.ask(f"load {library}", START_S)
+            except RefusedError as error:
+                raise LoadError(program, str(error)) from error
+            self._slots.append(program)
+
+    def program_of(self, slot: int) -> int:
+        """The program in a worker's slot, -1 where there is none."""
+        return self._slots[slot] if 0 <= slot < len(self._slots) else -1
+
+    def check(self, program: int) -> Check:
+        """Run ``program`` once from the pristine state; the base first, it is the reference."""
+        limit = self._settings.limit_s + 1.0 + 3 * self._arguments.bytes / BYTES_PER_S
+        words = self._ask(f"check {self._slots.index(program)}", "check", 5, limit)
+        seconds = _seconds(words[1])
+        return Check(seconds, float(words[2]), int(words[3]), words[4])
+
+    def tune(self, program: int) -> float:
+        """Set how many executions make one sample; seconds of an execution."""
+        limit = self._settings.limit_s * 2 + 1.0
+        command = f"tune {self._slots.index(program)} {self._settings.sample_s!r}"
+        words = self._ask(command, "tune", 3, limit + self._arguments.bytes / BYTES_PER_S)
+        self.seconds[program] = _seconds(words[2])
+        return self.seconds[program]
+
+    def cost(self, programs: Sequence[int]) -> float:
+        """Expected seconds of one round of ``programs``."""
+        restored = sum(a.bytes for a in self._arguments.arrays if a.restored)
+        sample = self._settings.sample_s
+        return sum(max(1.15 * sample, self.seconds[p]) + restored / 4e9 for p in programs)
+
+    def round(self, order: Sequence[int]) -> Round:
+        """Time every program in ``order`` once, with the evidence around it."""
+        command = "round " + " ".join(str(self._slots.index(p)) for p in order)
+        copying = len(order) * self._arguments.bytes / BYTES_PER_S
+        limit = PATIENCE * self.cost(order) + self._settings.limit_s + copying
+        words = self._ask(command, "round", 7 + len(order), limit)
+        seconds = tuple((p, _seconds(w)) for p, w in zip(order, words[7:], strict=True))
+        observed = Round(
+            seconds=seconds,
+            wall_s=_seconds(words[1]),
+            cpu_s=float(words[2]),
+            steal_s=int(words[3]) * self._tick,
+            busy_s=int(words[4]) * self._tick,
+            switches=int(words[5]),
+            others=int(words[6]),
+        )
+        alone = len(self._cpus) == self._machine.cpus_online
+        return replace(observed, reasons=disturbances(observed, len(self._cpus), alone))
+
+    def close(self) -> int:
+        """End the worker; how many lines of garbage it wrote."""
+        self._worker.close()
+        return self._worker.garbage
+
+    def _ask(self, command: str, word: str, length: int, limit_s: float) -> list[str]:
+        words = self._worker.ask(command, limit_s)
+        if words[0] != word or len(words) != length:
+            raise MeasureError(f"the measuring process answered {' '.join(words)[:200]!r}")
+        return words
+
+
+def _seconds(word: str) -> float:
+    """A positive time; the clock's resolution where it could not tell it from zero."""
+    return max(float(word), 1e-10)
+
+
+def start_worker(executable: Path, machine: Machine) -> Worker:
+    """A worker bound to the machine's usable CPUs."""
+    return Worker([executable], environment(machine.pinning_order()))
