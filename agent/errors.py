@@ -61,3 +61,17 @@ class BusyError(AgentError):
     """Another agent process holds the lock."""
 
     exit_code = Exit.BUSY
+
+
+class InputError(AgentError):
+    """An option or argument of a command has a value that cannot be used."""
+
+
+class ConfigError(AgentError):
+    """A configuration file cannot be read, or holds something unknown."""
+
+
+class StoppedError(AgentError):
+    """Someone asked the agent to stop (Ctrl-C, SIGTERM); ``message`` says what is kept."""
+
+    exit_code = Exit.INTERRUPTED
