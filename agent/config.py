@@ -11,7 +11,6 @@ Later ones win. A file holds any of ``state_dir``, ``bundle``, ``compiler``, ``b
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
