@@ -73,7 +73,7 @@ def operation_columns(rows: Rows, columns: Columns) -> Columns:
     loads, stores, still_loads, still_stores = _accesses(rows)
     out["loads"], out["stores"] = np.log2(loads + 1.0), stores
     out["groups"] = np.log2(rows.total(np.ones_like(rows.loads)) + 1.0)
-    out["hoisted_loads"] = still_loads / np.maximum(loads, 1.0)
+    out["hoisted_loads"] = np.divide(still_loads, np.maximum(loads, 1.0), dtype=np.float32)
     out["hoisted_store"] = still_stores
     out["accesses_left"] = np.log2(loads - still_loads + stores - still_stores + 1.0)
     for size in ("32k", "1m", "16m"):

@@ -86,7 +86,7 @@ def _total_work(table: NestTable) -> npt.NDArray[np.float64]:
     kept = (table.instances * each).sum(axis=1)
     # Statements beyond the table weigh as much as the average of those in it.
     beyond = table.total_instances / np.maximum(table.instances.sum(axis=1), 1.0)
-    return np.maximum(kept * np.maximum(beyond, 1.0), 1.0)
+    return np.asarray(np.maximum(kept * np.maximum(beyond, 1.0), 1.0), np.float64)
 
 
 def _chunk(table: NestTable) -> npt.NDArray[np.float32]:

@@ -60,7 +60,7 @@ def footprint(rows: Rows) -> Footprint:
 
 def _box(rows: Rows, reach: Vector, distinct: Vector) -> tuple[Vector, Vector]:
     """Lines and pages of a box of subscripts that reach so far in so many distinct values."""
-    span: Vector = np.minimum(reach[0], rows.extent[0] - 1.0) * rows.element
+    span = np.minimum(reach[0], rows.extent[0] - 1.0) * rows.element
     count = np.minimum(distinct[0], rows.extent[0])
     lines = np.minimum(count, span / LINE + 1.0)
     pages = np.minimum(count, span / PAGE + 1.0)
@@ -85,11 +85,11 @@ def traffic(rows: Rows, units: Vector, held: Vector, sizes: npt.NDArray[np.float
     logs = np.log2(sizes)[:, None]
     need = np.log2(np.maximum(held, 1.0))
     per_size = need if need.ndim == 3 else need[None]
-    moved: Vector = np.broadcast_to(units[1], (len(sizes), units.shape[1])).astype(np.float32)
+    moved = np.repeat(units[1][None], len(sizes), axis=0)
     for k in range(1, rows.levels):
         keeps = np.clip((logs - per_size[:, k] + 1.0) * 0.5, 0.0, 1.0)
         keeps = np.where(k < rows.depth, keeps, 0.0).astype(np.float32)[:, rows.row]
-        moved = moved * trip[k]
+        moved *= trip[k]
         moved += keeps * (units[k + 1] - moved)
     return moved
 
@@ -144,7 +144,7 @@ def _line_use(rows: Rows, feet: Footprint) -> Vector:
     used = np.where(moving, trips * rows.group, rows.group) * rows.element
     share = np.minimum(used / (feet.lines[1] * LINE), 1.0).astype(np.float32)
     groups = np.maximum(rows.total(np.ones_like(share)), 1.0)
-    return rows.total(share) / groups
+    return np.divide(rows.total(share), groups, dtype=np.float32)
 
 
 def stride_columns(rows: Rows) -> Columns:
