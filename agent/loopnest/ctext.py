@@ -1,0 +1,126 @@
+"""Expressions of the IR as C text, with the parentheses that C's precedence asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from agent.loopnest.program import (
+    Access,
+    Affine,
+    Binary,
+    Call,
+    Cast,
+    Expr,
+    Index,
+    Literal,
+    Read,
+    Select,
+    Unary,
+)
+
+_LEVELS = ("||", "&&", "|", "^", "&", "== !=", "< <= > >=", "<< >>", "+ -", "* / %")
+PRECEDENCE = {op: level for level, ops in enumerate(_LEVELS, 1) for op in ops.split()}
+SELECT, UNARY, PRIMARY = 0, 11, 12
+_COMPARE = frozenset("< <= > >= == !=".split())
+_ASK_PARENTHESES = frozenset("<< >> & | ^".split())  # whose precedence readers do not know
+
+
+def affine_text(value: Affine, name: Callable[[str], str]) -> str:
+    """``value`` as a C sum; positive terms first so that it seldom starts with a minus."""
+    out = ""
+    for iterator, factor in sorted(value.terms, key=lambda t: t[1] < 0):
+        term = name(iterator) if abs(factor) == 1 else f"{abs(factor)} * {name(iterator)}"
+        if out:
+            out += f" {'-' if factor < 0 else '+'} {term}"
+        else:
+            out = f"-{term}" if factor < 0 else term
+    if not out:
+        return str(value.const)
+    if value.const:
+        out += f" {'-' if value.const < 0 else '+'} {abs(value.const)}"
+    return out
+
+
+def _affine_level(value: Affine) -> int:
+    if len(value.terms) + bool(value.const) > 1:
+        return PRECEDENCE["+"]
+    if not value.terms:
+        return UNARY if value.const < 0 else PRIMARY
+    factor = value.terms[0][1]
+    return PRIMARY if factor == 1 else UNARY if factor == -1 else PRECEDENCE["*"]
+
+
+@dataclass(frozen=True)
+class Printer:
+    """Prints expressions where names are known.
+
+    Attributes:
+        names: identifier of each array, scalar, temporary and iterator.
+        locals: accesses that a local variable stands for.
+        wide: iterators are int64_t, so that an Index is cast to the ``int`` it is.
+    """
+
+    names: Callable[[str], str]
+    locals: Mapping[Access, str]
+    wide: bool = False
+
+    def affine(self, value: Affine) -> str:
+        """An affine form of the iterators."""
+        return affine_text(value, self.names)
+
+    def access(self, access: Access) -> str:
+        """An element, scalar or temporary, or the local that stands for it."""
+        if access in self.locals:
+            return self.locals[access]
+        subscripts = "".join(f"[{self.affine(s)}]" for s in access.subscripts)
+        return self.names(access.array) + subscripts
+
+    def text(self, expr: Expr, above: int = SELECT) -> str:
+        """``expr`` as an operand of an operator of level ``above``."""
+        text, level = self._print(expr)
+        return f"({text})" if level < above else text
+
+    def _print(self, expr: Expr) -> tuple[str, int]:
+        match expr:
+            case Literal(text):
+                return text, UNARY if text.startswith("-") else PRIMARY
+            case Index(value):
+                if self.wide:
+                    return f"(int)({self.affine(value)})", UNARY
+                return self.affine(value), _affine_level(value)
+            case Read(access):
+                return self.access(access), PRIMARY
+            case Unary(op, operand):
+                inner = self.text(operand, UNARY)
+                return (f"{op}({inner})" if inner.startswith(op) else op + inner), UNARY
+            case Cast(dtype, operand):
+                return f"({dtype.value}){self.text(operand, UNARY)}", UNARY
+            case Call(function, arguments):
+                return f"{function}({', '.join(map(self.text, arguments))})", PRIMARY
+            case Select(condition, yes, no):
+                arms = f"{self.text(yes, SELECT + 1)} : {self.text(no)}"
+                return f"{self.text(condition, SELECT + 1)} ? {arms}", SELECT
+            case Binary(op, left, right):
+                return self._binary(op, left, right)
+
+    def _binary(self, op: str, left: Expr, right: Expr) -> tuple[str, int]:
+        level = PRECEDENCE[op]
+        first, second = (
+            self.text(side, PRIMARY if _unclear(op, side) else least)
+            for side, least in ((left, level), (right, level + 1))
+        )
+        return f"{first} {op} {second}", level
+
+
+def _unclear(op: str, side: Expr) -> bool:
+    """Whether parentheses help the reader (and quiet -Wparentheses) without being needed."""
+    if isinstance(side, Index) and op in _ASK_PARENTHESES:
+        return len(side.value.terms) + bool(side.value.const) > 1
+    if not isinstance(side, Binary):
+        return False
+    return (
+        (op in _ASK_PARENTHESES and side.op != op)
+        or (op in _COMPARE and side.op in _COMPARE)
+        or (op == "||" and side.op == "&&")
+    )
