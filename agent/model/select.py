@@ -1,0 +1,250 @@
+"""Which head to trust on this machine: nested cross-validation by program, with a way back.
+
+A head learned from a few dozen labels must never be worse than the bundle alone. So a candidate has
+to beat the bundle on programs it has not seen, by more than a margin that grows with how uncertain
+the comparison is; else the bundle stays, and the verdict says so. Choosing is part of fitting: the
+accuracy reported comes from outer folds in each of which fit *and* choice knew nothing of the
+programs held out.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from agent.model.heads import (
+    Z80,
+    BoostedHead,
+    BundleHead,
+    Head,
+    HeadKind,
+    PairHead,
+    RidgeHead,
+    SingleHead,
+    interval_factor,
+)
+from agent.model.observations import KINDS, SPEEDUP, Kind, Observations, group_folds
+from agent.model.plain import Floats
+from agent.model.prior import Prior
+
+OUTER_FOLDS = 8
+INNER_FOLDS = 4
+FEWEST_PROGRAMS = 3  # below, cross-validation says nothing
+BOOSTING_PROGRAMS = 8
+BOOSTING_LABELS = 32
+MARGIN = 0.01  # of the bundle's error
+MARGIN_SE = 0.5  # of the gain's standard error over programs
+
+Status = Literal["chosen", "beaten", "not-better", "too-few-labels"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Why a candidate was or was not taken for one kind of prediction.
+
+    Attributes:
+        target: "speedup" or "seconds".
+        candidate: "ridge" or "boosting" (the bundle is what they are compared with).
+        status: "chosen"; "beaten" (better than the bundle, but another is better still);
+            "not-better" (than the bundle, by more than ``margin``); "too-few-labels".
+        log_error: mean absolute log error on programs left out; None if it was not tried.
+        bundle_log_error: the bundle's on the same rows.
+        margin: by how much it had to be better.
+    """
+
+    target: Kind
+    candidate: HeadKind
+    status: Status
+    log_error: float | None = None
+    bundle_log_error: float | None = None
+    margin: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """The head to use, why, and what it predicted for programs it had not seen.
+
+    Attributes:
+        head: fitted on all labels.
+        kinds: name of the head used for each kind of prediction.
+        verdicts: one a candidate and kind of prediction.
+        calibrated: [n] out-of-fold predictions, by heads chosen and fitted without that program.
+        calibrated_sd: [n] their sd.
+        bundle_alone: [n] the bundle's predictions.
+        coverage: share of out-of-fold 80 % intervals that hold the label, by kind; None without
+            labels.
+        fold_kinds: the speed-up head chosen in each outer fold.
+    """
+
+    head: Head
+    kinds: Mapping[Kind, str]
+    verdicts: tuple[Verdict, ...]
+    calibrated: Floats
+    calibrated_sd: Floats
+    bundle_alone: Floats
+    coverage: Mapping[Kind, float | None]
+    fold_kinds: tuple[str, ...]
+
+    @property
+    def kind(self) -> str:
+        """Name of the speed-up head."""
+        return self.kinds[SPEEDUP]
+
+
+def choose_head(prior: Prior, observations: Observations, seed: int = 0) -> Selection:
+    """Choose and fit a head for this machine, and test the choice on programs left out.
+
+    Args:
+        prior: the bundle's.
+        observations: all labels of this machine; any number, also none.
+        seed: makes folds and boosting reproducible.
+
+    Raises:
+        ValueError: designs and prior differ in width, or there are too many labels.
+    """
+    head, verdicts = _choose(prior, observations, seed)
+    mean, sd = BundleHead.fit(prior).predict(observations.design, observations.kind)
+    calibrated, calibrated_sd, chosen = mean.copy(), sd.copy(), []
+    for held_out in group_folds(observations.group, OUTER_FOLDS, seed):
+        inner, _ = _choose(prior, observations.take(~held_out), seed)
+        test = observations.take(held_out)
+        calibrated[held_out], calibrated_sd[held_out] = inner.predict(test.design, test.kind)
+        chosen.append(inner.kind)
+    covered = np.abs(observations.target - calibrated) <= Z80 * calibrated_sd
+    return Selection(
+        head=head,
+        kinds={"speedup": head.speedup.kind, "seconds": head.seconds.kind},
+        verdicts=verdicts,
+        calibrated=calibrated,
+        calibrated_sd=calibrated_sd,
+        bundle_alone=mean,
+        coverage={kind: _share(covered[observations.kind == kind]) for kind in KINDS},
+        fold_kinds=tuple(chosen),
+    )
+
+
+def _share(hits: Any) -> float | None:
+    return float(hits.mean()) if len(hits) else None
+
+
+def _choose(
+    prior: Prior, observations: Observations, seed: int
+) -> tuple[PairHead, tuple[Verdict, ...]]:
+    tried = _left_out(prior, observations, seed)
+    verdicts = {kind: _judge(kind, observations, tried) for kind in KINDS}
+    winners = {kind: _winner(verdicts[kind]) for kind in KINDS}
+    fitted = _fit(prior, observations, set(winners.values()), tried, seed)
+    pair = PairHead(fitted[winners["speedup"]], fitted[winners["seconds"]])
+    return pair, verdicts["speedup"] + verdicts["seconds"]
+
+
+@dataclass(frozen=True, eq=False)
+class _Tried:
+    """Predictions [n] of rows by candidates fitted without their programs, and their sd."""
+
+    mean: Mapping[HeadKind, Floats]
+    sd: Mapping[HeadKind, Floats]
+
+
+def _candidates(observations: Observations) -> tuple[HeadKind, ...]:
+    programs = len(np.unique(observations.group))
+    if programs < FEWEST_PROGRAMS:
+        return ()
+    labels = int((observations.kind == SPEEDUP).sum())
+    boosting = programs >= BOOSTING_PROGRAMS and labels >= BOOSTING_LABELS
+    return ("ridge", "boosting") if boosting else ("ridge",)
+
+
+def _left_out(prior: Prior, observations: Observations, seed: int) -> _Tried:
+    bundle = BundleHead.fit(prior).predict(observations.design, observations.kind)
+    candidates = _candidates(observations)
+    tried = {name: (bundle[0].copy(), bundle[1].copy()) for name in ("bundle", *candidates)}
+    folds = group_folds(observations.group, INNER_FOLDS, seed + 1) if candidates else ()
+    for held_out in folds:
+        test = observations.take(held_out)
+        heads = _train(prior, observations.take(~held_out), "boosting" in candidates, seed)
+        for name, head in heads.items():
+            mean, sd = head.predict(test.design, test.kind)
+            tried[name][0][held_out], tried[name][1][held_out] = mean, sd
+    return _Tried({n: t[0] for n, t in tried.items()}, {n: t[1] for n, t in tried.items()})
+
+
+def _train(
+    prior: Prior, observations: Observations, boosting: bool, seed: int
+) -> dict[HeadKind, SingleHead]:
+    ridge, left_out = RidgeHead.fit_and_leave_out(prior, observations)
+    heads: dict[HeadKind, SingleHead] = {"ridge": ridge}
+    if boosting:
+        heads["boosting"] = BoostedHead.on(ridge, left_out, prior, observations, seed)
+    return heads
+
+
+def _judge(kind: Kind, observations: Observations, tried: _Tried) -> tuple[Verdict, ...]:
+    rows = observations.kind == kind
+    names: tuple[HeadKind, ...] = ("ridge", "boosting") if kind == SPEEDUP else ("ridge",)
+    group = observations.group[rows]
+    tested = len(np.unique(group)) >= FEWEST_PROGRAMS
+    error = {n: np.abs(observations.target - mean)[rows] for n, mean in tried.mean.items()}
+    verdicts: list[Verdict] = []
+    best = error["bundle"]
+    for name in names:
+        if not tested or name not in error:
+            verdicts.append(Verdict(kind, name, "too-few-labels"))
+            continue
+        verdict = _compare(kind, name, error["bundle"], error[name], group)
+        if verdict.status == "chosen" and _gain(best, error[name], group)[2]:
+            best = error[name]
+            verdicts = [_demoted(v) for v in verdicts]
+        else:
+            verdict = _demoted(verdict)
+        verdicts.append(verdict)
+    return tuple(verdicts)
+
+
+def _compare(kind: Kind, name: HeadKind, bundle: Floats, error: Floats, group: Any) -> Verdict:
+    _, margin, better = _gain(bundle, error, group)
+    status: Status = "chosen" if better else "not-better"
+    return Verdict(kind, name, status, float(error.mean()), float(bundle.mean()), margin)
+
+
+def _demoted(verdict: Verdict) -> Verdict:
+    if verdict.status != "chosen":
+        return verdict
+    return Verdict(**(asdict(verdict) | {"status": "beaten"}))
+
+
+def _gain(before: Floats, after: Floats, group: Any) -> tuple[float, float, bool]:
+    """Mean gain in absolute error, the margin it has to exceed, and whether it does.
+
+    The standard error treats programs, not rows, as independent (cluster-robust).
+    """
+    gain = before - after
+    which = np.unique(group, return_inverse=True)[1]
+    total = np.bincount(which, weights=gain - gain.mean())
+    count = len(total)
+    error = float(np.sqrt(np.sum(total**2) * count / max(count - 1, 1))) / len(gain)
+    margin = max(MARGIN * float(before.mean()), MARGIN_SE * error)
+    return float(gain.mean()), margin, bool(gain.mean() > margin)
+
+
+def _winner(verdicts: tuple[Verdict, ...]) -> HeadKind:
+    return next((v.candidate for v in verdicts if v.status == "chosen"), "bundle")
+
+
+def _fit(
+    prior: Prior, observations: Observations, wanted: set[HeadKind], tried: _Tried, seed: int
+) -> dict[HeadKind, SingleHead]:
+    """The winners on all labels; boosting's intervals from its own left-out errors."""
+    fitted: dict[HeadKind, SingleHead] = {"bundle": BundleHead.fit(prior, observations)}
+    if wanted - {"bundle"}:
+        fitted |= _train(prior, observations, "boosting" in wanted, seed)
+    if "boosting" in wanted:
+        mean, sd = tried.mean["boosting"], tried.sd["boosting"]
+        factor = interval_factor(observations, mean, sd, SPEEDUP)
+        fitted["boosting"] = fitted["boosting"].rescaled(SPEEDUP, factor)
+    return fitted

@@ -1,0 +1,80 @@
+import json
+import math
+
+import numpy as np
+import pytest
+from synthetic_machines import make_prior
+
+from agent.errors import BundleError
+from agent.model.prior import Prior, prior_from_machines, weak_prior
+
+
+def test_a_prior_survives_json_bit_for_bit():
+    prior = make_prior()
+    again = Prior.from_json(json.loads(json.dumps(prior.to_json())))
+    assert np.array_equal(again.mean, prior.mean)
+    assert np.array_equal(again.directions, prior.directions)
+    assert again.to_json() == prior.to_json()
+
+
+def test_numbers_left_out_of_the_json_take_their_defaults():
+    data = make_prior().to_json()
+    del data["machine_dof"]
+    assert Prior.from_json(data).machine_dof == 4.0
+
+
+WRONG = {
+    "not an object": lambda d: [d],
+    "no schema": lambda d: {k: v for k, v in d.items() if k != "schema"},
+    "another schema": lambda d: d | {"schema": 2},
+    "no mean": lambda d: {k: v for k, v in d.items() if k != "mean"},
+    "empty mean": lambda d: d | {"mean": [], "directions": []},
+    "mean of words": lambda d: d | {"mean": ["1.0"] * 65},
+    "mean of booleans": lambda d: d | {"mean": [True] * 65},
+    "nan in mean": lambda d: d | {"mean": [math.nan, *d["mean"][1:]]},
+    "infinite mean": lambda d: d | {"mean": [math.inf, *d["mean"][1:]]},
+    "enormous whole number": lambda d: d | {"mean": [10**400, *d["mean"][1:]]},
+    "mean too short": lambda d: d | {"mean": d["mean"][1:]},
+    "mean too long": lambda d: d | {"mean": [0.0] * 100_000},
+    "nested mean": lambda d: d | {"mean": [[0.0]] * 65},
+    "ragged directions": lambda d: d | {"directions": [[1.0], *d["directions"][1:]]},
+    "too many directions": lambda d: d | {"directions": [[0.0] * 65] * 65},
+    "no noise": lambda d: {k: v for k, v in d.items() if k != "noise_speedup"},
+    "zero noise": lambda d: d | {"noise_speedup": 0},
+    "negative noise": lambda d: d | {"noise_seconds": -0.1},
+    "noise in words": lambda d: d | {"noise_seconds": "much"},
+    "no degrees of freedom": lambda d: d | {"noise_dof": 0.0},
+    "null": lambda d: d | {"rest_sd": None},
+}
+
+
+@pytest.mark.parametrize("spoil", WRONG.values(), ids=WRONG.keys())
+def test_a_malformed_prior_is_refused_as_the_bundles_fault(spoil):
+    with pytest.raises(BundleError, match="prior is not usable") as caught:
+        Prior.from_json(spoil(make_prior().to_json()))
+    assert caught.value.hint
+
+
+def test_a_prior_of_machines_has_their_mean_and_main_directions():
+    rng = np.random.default_rng(1)
+    axis = np.array([3.0, 0.0, 4.0]) / 5
+    machines = np.array([1.0, 2.0, 3.0]) + rng.normal(size=(4000, 1)) * 2.0 * axis
+    prior = prior_from_machines(machines, 1, noise_speedup=0.1, noise_seconds=0.1)
+    assert prior.mean == pytest.approx([1, 2, 3], abs=0.1)
+    assert np.abs(prior.directions[:, 0]) == pytest.approx(2.0 * axis, abs=0.1)
+
+
+def test_the_shrinkage_strength_scales_the_covariance_along_directions():
+    data = make_prior().to_json() | {"rest_sd": 0.0, "intercept_sd": 0.0}
+    near = Prior.from_json(data | {"direction_scale": 0.5}).covariance()
+    assert near == pytest.approx(0.25 * Prior.from_json(data).covariance())
+
+
+def test_the_weak_prior_knows_nothing_and_expects_speedups_of_size_one():
+    designs = np.random.default_rng(0).normal(size=(200, 31)) * 7
+    prior = weak_prior(designs)
+    variance = np.sum((designs @ prior.covariance()) * designs, axis=1)
+    assert not prior.mean.any()
+    designs[:, -1] = 0
+    variance = np.sum((designs @ prior.covariance()) * designs, axis=1)
+    assert variance.mean() == pytest.approx(1.0, rel=0.1)
