@@ -1,0 +1,3 @@
+#define INT_MAX 2147483647
+#define INT_MIN (-2147483647 - 1)
+#define UCHAR_MAX 255
