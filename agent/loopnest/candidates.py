@@ -23,6 +23,7 @@ from agent.loopnest.schedule import (
     Unroll,
     Vectorize,
 )
+from agent.loopnest.tree import perfect_band
 
 TILE_SIZES = (4, 8, 16, 16, 32, 32, 32, 64, 64, 128, 256, 5, 12, 24, 48, 100)  # repeats: likelier
 FACTORS = (2, 4, 4, 8)
@@ -60,7 +61,7 @@ class Draft:
 
     def bands(self) -> list[tuple[Loop, ...]]:
         """The perfectly nested bands, each as long as it gets."""
-        found = [transform.perfect_band(loop) for loop in self.loops()]
+        found = [perfect_band(loop) for loop in self.loops()]
         inner = {loop.iterator for band in found for loop in band[1:]}
         return [band for band in found if band[0].iterator not in inner]
 
@@ -147,7 +148,7 @@ def _mark(draft: Draft, rng: random.Random) -> None:
             draft.attempt(Jam(rng.choice(outer).iterator, rng.choice((2, 2, 4))))
     if rng.random() < 0.55:
         for loop in draft.outermost():
-            band = transform.perfect_band(loop)
+            band = perfect_band(loop)
             second = len(band) > 1 and rng.random() < 0.2
             if rng.random() < 0.85:
                 draft.attempt(Parallelize(band[1 if second else 0].iterator))

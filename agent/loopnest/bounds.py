@@ -1,0 +1,126 @@
+"""Bounds of loops that are tiled, reordered or fused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from agent.errors import ScheduleError
+from agent.loopnest.program import Affine, Bound, Loop
+
+
+def shifted(bound: Bound, shift: Affine) -> Bound:
+    """The bound of a loop whose iterations move by ``shift``."""
+    return Bound(bound.expr + shift * bound.divisor, bound.divisor)
+
+
+def offset(one: Loop, two: Loop) -> int | None:
+    """``d`` such that the iterations of ``two`` are those of ``one`` plus ``d``; None if not."""
+    if one.step != two.step:
+        return None
+    difference = two.lower[0].expr - one.lower[0].expr
+    if not difference.is_constant or difference.const % one.lower[0].divisor:
+        return None
+    shift = Affine.constant(difference.const // one.lower[0].divisor)
+    lower = tuple(shifted(b, shift) for b in one.lower)
+    upper = tuple(shifted(b, shift) for b in one.upper)
+    return shift.const if (lower, upper) == (two.lower, two.upper) else None
+
+
+def well_placed(order: Sequence[Loop]) -> bool:
+    """Whether the bounds of every loop mention only loops outside of it."""
+    later = {loop.iterator for loop in order}
+    for loop in order:
+        if any(b.expr.names & later for b in (*loop.lower, *loop.upper)):
+            return False
+        later.discard(loop.iterator)
+    return True
+
+
+def rescan(what: str, path: tuple[Loop, ...], order: tuple[Loop, ...]) -> tuple[Loop, ...]:
+    """The loops of a band in a new order, with bounds that fit it."""
+    from agent.loopnest.polyhedron import scan_bounds  # isl: only where bounds need it
+
+    for loop in order:
+        if loop.step > 1:
+            raise ScheduleError(
+                f"{what}: loop {loop.iterator} has step {loop.step} in a nest that is not "
+                "rectangular",
+                hint="Interchange loops before tiling them.",
+            )
+    bounds = scan_bounds(path, order)
+    return tuple(
+        replace(loop, lower=lower, upper=upper)
+        for loop, (lower, upper) in zip(order, bounds, strict=True)
+    )
+
+
+def strip(what: str, loop: Loop, size: int, name: str, inside: Sequence[Loop]) -> tuple[Loop, Loop]:
+    """The loop over the tiles of ``loop`` and the loop inside a tile.
+
+    ``inside`` are the loops inside the tiles of the outer loops of the band.
+    """
+    span = size * loop.step
+    varying = {x.iterator for x in inside}
+    depends = any(b.expr.names & varying for b in (*loop.lower, *loop.upper))
+    if depends and loop.step > 1:
+        raise ScheduleError(
+            f"{what}: loop {loop.iterator} has step {loop.step} and bounds that depend on "
+            f"{', '.join(sorted(varying))}"
+        )
+    lower, upper = loop.lower, loop.upper
+    for outer in reversed(inside):
+        lower = _extremes(lower, outer, smallest=True)
+        upper = _extremes(upper, outer, smallest=False)
+    start = Bound(Affine.var(name))
+    end = Bound(Affine.var(name) + (span - 1))
+    tiles = replace(loop, iterator=name, lower=lower, upper=upper, step=span, body=())
+    varied = tuple(b for b in loop.lower if b.expr.names & varying)
+    last = tuple(b for b in loop.upper if depends or not _divides(span, loop.lower, b))
+    points = replace(
+        loop,
+        lower=(start, *varied),
+        upper=(end, *last),
+        body=(),
+    )
+    return tiles, points
+
+
+def _divides(span: int, lower: tuple[Bound, ...], upper: Bound) -> bool:
+    """Whether whole tiles reach exactly to ``upper``, so that it cuts none."""
+    if len(lower) > 1 or lower[0].divisor != 1 or upper.divisor != 1:
+        return False
+    trip = upper.expr - lower[0].expr + 1
+    return trip.is_constant and trip.const % span == 0
+
+
+def _extremes(bounds: tuple[Bound, ...], outer: Loop, *, smallest: bool) -> tuple[Bound, ...]:
+    """``bounds`` where ``outer`` takes the value in its tile that makes them least tight.
+
+    Of several bounds of ``outer`` each gives one that holds; those with a divisor are left out,
+    the bounds of the tile itself have none.
+    """
+    found: dict[Bound, None] = {}
+    for bound in bounds:
+        c = bound.expr.coefficient(outer.iterator)
+        at_start = (c > 0) == smallest
+        ends = outer.lower if at_start else outer.upper
+        for end in ends if c else ():
+            if end.divisor == 1:
+                expr = bound.expr.substitute({outer.iterator: end.expr})
+                found[Bound(expr, bound.divisor)] = None
+        if not c:
+            found[bound] = None
+    return tuple(found)
+
+
+def range_text(loop: Loop) -> str:
+    """The range of a loop for a message, such as ``0..i + 3 step 2``."""
+
+    def text(bound: Bound) -> str:
+        return f"{bound.expr}" if bound.divisor == 1 else f"({bound.expr})/{bound.divisor}"
+
+    low = ", ".join(map(text, loop.lower))
+    high = ", ".join(map(text, loop.upper))
+    step = f" step {loop.step}" if loop.step > 1 else ""
+    return f"{low}..{high}{step}"

@@ -1,0 +1,188 @@
+"""Where the statements of a transformed program run, in terms of the program as written.
+
+For every loop around a statement: which affine function of the iterators as written it runs
+over, or whether it runs over tiles of a loop further inside. With the ranges of a dependence's
+distances that tells, without isl, how far the target is ahead of the source in that loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from agent.loopnest.program import (
+    Affine,
+    Bound,
+    Loop,
+    Node,
+    Program,
+    Statement,
+    statements,
+    substitute,
+)
+
+UNKNOWN = (-(2**62), 2**62)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A statement's position.
+
+    Attributes:
+        index: its number in textual order.
+        around: the loops around it, outermost first; jams are written as loops.
+        instance: its iteration vector as written, in terms of ``around``.
+        written: for each loop around it, the value as written, where it is a function of that:
+            an affine function of the iterators as written.
+        points: for each loop, the position of the loop inside its tiles, or -1.
+    """
+
+    index: int
+    around: tuple[Loop, ...]
+    instance: tuple[Affine, ...]
+    written: tuple[Affine | None, ...]
+    points: tuple[int, ...]
+
+
+def places(program: Program, iterators: Mapping[str, tuple[str, ...]]) -> dict[str, Place]:
+    """The place of every statement, by name; ``iterators`` as written, of every statement."""
+    body = spread_jams(program.body)
+    return {
+        s.name: Place(index, around, s.instance, *_meaning(around, s, iterators[s.name]))
+        for index, (around, s) in enumerate(statements(body))
+    }
+
+
+def _meaning(
+    around: tuple[Loop, ...], statement: Statement, names: tuple[str, ...]
+) -> tuple[tuple[Affine | None, ...], tuple[int, ...]]:
+    solved = _solve(statement.instance, names)
+    written = tuple(solved.get(loop.iterator) for loop in around)
+    points = [-1] * len(around)
+    for level in range(len(around) - 1, -1, -1):
+        if written[level] is None:
+            points[level] = _point_loop(around, level, written, points)
+    return written, tuple(points)
+
+
+def _solve(instance: tuple[Affine, ...], names: tuple[str, ...]) -> dict[str, Affine]:
+    """Iterators of now as affine functions of those as written, as far as substitution goes."""
+    solved: dict[str, Affine] = {}
+    progress = True
+    while progress:
+        progress = False
+        for name, value in zip(names, instance, strict=True):
+            unknown = [(n, c) for n, c in value.terms if n not in solved]
+            if len(unknown) == 1 and abs(unknown[0][1]) == 1:
+                n, c = unknown[0]
+                rest = Affine.of({m: k for m, k in value.terms if m != n}, value.const)
+                solved[n] = (Affine.var(name) - rest.substitute(solved)) * c
+                progress = True
+    return solved
+
+
+def _point_loop(
+    around: tuple[Loop, ...], level: int, written: tuple[Affine | None, ...], points: list[int]
+) -> int:
+    """The loop of whose tiles ``level`` is the loop, or -1 where its bounds do not show it."""
+    tiles = around[level]
+    start = Affine.var(tiles.iterator)
+    end = Bound(start + (tiles.step - 1))
+    for position in range(level + 1, len(around)):
+        loop = around[position]
+        if Bound(start) in loop.lower and end in loop.upper:
+            if written[position] is not None:
+                return position
+            return points[position] if tiles.step % loop.step == 0 else -1
+    return -1
+
+
+def spread_jams(nodes: tuple[Node, ...]) -> tuple[Node, ...]:
+    """The order in which jammed loops run, as a tree of plain loops.
+
+    ::
+
+        for i in 0..7 jam 2:         for i#tile in 0..7 step 2:
+          S(i)                         for i#1 in i#tile..min(i#tile + 1, 7): S(i#1)
+          for j in 0..9:       ->      for j in 0..9:
+            T(i, j)                      for i#2 in i#tile..min(i#tile + 1, 7): T(i#2, j)
+    """
+    return tuple(_spread(node) for node in nodes)
+
+
+def _spread(node: Node) -> Node:
+    if isinstance(node, Statement):
+        return node
+    if node.jam == 1:
+        body = spread_jams(node.body)
+        return (
+            node
+            if all(x is y for x, y in zip(body, node.body, strict=True))
+            else (replace(node, body=body))
+        )
+    span = node.step * node.jam
+    over = tiles_name(node)
+    start, end = Affine.var(over), Affine.var(over) + (span - 1)
+    points = replace(node, lower=(Bound(start),), upper=(Bound(end), *node.upper), jam=1)
+    counter = iter(range(1, 1 + sum(1 for _ in statements(node.body))))
+    body = _sunk(node.body, points, counter)
+    return replace(node, iterator=over, step=span, body=body, jam=1)
+
+
+def tiles_name(loop: Loop) -> str:
+    """What the loop over the rounds of a jammed loop is called."""
+    return f"{loop.iterator}#tile"
+
+
+def _sunk(nodes: tuple[Node, ...], points: Loop, counter: Iterator[int]) -> tuple[Node, ...]:
+    """``nodes`` with the loop ``points`` around every run of neighbouring statements."""
+    out: list[Node] = []
+    run: list[Statement] = []
+    for node in (*nodes, None):
+        if isinstance(node, Statement):
+            run.append(node)
+            continue
+        if run:
+            name = f"{points.iterator}#{next(counter)}"
+            copies = tuple(substitute(s, {points.iterator: Affine.var(name)}) for s in run)
+            out.append(replace(points, iterator=name, body=copies))
+            run = []
+        if node is not None:
+            out.append(replace(node, body=_sunk(node.body, points, counter)))
+    return tuple(out)
+
+
+def advance(
+    distance: Mapping[str, tuple[int, int]], source: Place, target: Place, level: int
+) -> tuple[int, int]:
+    """How far ahead of the source the target may be in the shared loop ``level``.
+
+    Of a loop over tiles only the sign is told: ``(0, 0)``, or 1 or -1 for an end that may be
+    apart. The answer holds where both run in the same iteration of all loops further outside.
+
+    Args:
+        distance: for each loop shared as written, least and greatest ``target - source``.
+        source: where the source runs.
+        target: where the target runs.
+        level: the position of the loop.
+    """
+    one, two = source.points[level], target.points[level]
+    if one < 0 or two < 0:
+        return _difference(distance, source.written[level], target.written[level])
+    least, most = _difference(distance, source.written[one], target.written[two])
+    span = source.around[level].step
+    return -1 if least < 0 else int(least >= span), 1 if most > 0 else -int(-most >= span)
+
+
+def _difference(
+    distance: Mapping[str, tuple[int, int]], source: Affine | None, target: Affine | None
+) -> tuple[int, int]:
+    if source is None or target is None or source.terms != target.terms:
+        return UNKNOWN
+    least = most = target.const - source.const
+    for name, c in source.terms:
+        if name not in distance:
+            return UNKNOWN
+        ends = distance[name][0] * c, distance[name][1] * c
+        least, most = least + min(ends), most + max(ends)
+    return least, most

@@ -1,0 +1,240 @@
+"""Finding, checking and rebuilding the loops of a program: what the steps share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import NoReturn
+
+from agent.errors import ScheduleError
+from agent.loopnest.program import (
+    Affine,
+    Array,
+    Bound,
+    Loop,
+    Node,
+    Program,
+    Scalar,
+    Temporary,
+    loops,
+    reads,
+    statements,
+    substitute,
+)
+
+_C_TYPES = frozenset(  # end in _t as the loops over tiles do, and may be in use where C is emitted
+    "size_t ssize_t ptrdiff_t time_t clock_t off_t wchar_t float_t double_t int8_t int16_t int32_t "
+    "int64_t intmax_t intptr_t uint8_t uint16_t uint32_t uint64_t uintmax_t uintptr_t".split()
+)
+
+# Finding loops
+
+
+def find(program: Program, what: str, name: str) -> tuple[tuple[Loop, ...], Loop]:
+    """The loop ``name`` and the loops around it; ScheduleError with the names that exist."""
+    known = []
+    for path, loop in loops(program.body):
+        if loop.iterator == name:
+            return path, loop
+        known.append(loop.iterator)
+    raise ScheduleError(
+        f"{what}: there is no loop {name}",
+        hint=f"The loops are: {', '.join(known)}." if known else "The program has no loops.",
+    )
+
+
+def band_between(
+    program: Program, what: str, *names: str
+) -> tuple[tuple[Loop, ...], tuple[Loop, ...]]:
+    """The loops around a perfectly nested band, and the band between the named loops."""
+    found = [find(program, what, name) for name in names]
+    path, top = min(found, key=lambda item: len(item[0]))
+    chain = perfect_band(top)
+    for around, loop in found:
+        if loop not in chain:
+            _refuse_band(what, top, around, loop)
+    return path, chain[: 1 + max(chain.index(loop) for _, loop in found)]
+
+
+def _refuse_band(what: str, top: Loop, path: tuple[Loop, ...], loop: Loop) -> NoReturn:
+    pair = f"loops {top.iterator} and {loop.iterator}"
+    if top not in path:
+        raise ScheduleError(f"{what}: {pair} are not nested in each other")
+    guilty = perfect_band(top)[-1]
+    between = next(node for node in guilty.body if node not in (*path, loop))
+    name = between.iterator if isinstance(between, Loop) else between.name
+    raise ScheduleError(
+        f"{what}: {pair} are not perfectly nested: {kind(between)} {name} stands between them",
+        hint=f"Distribute loop {guilty.iterator} first.",
+    )
+
+
+def perfect_band(loop: Loop) -> tuple[Loop, ...]:
+    """The perfectly nested loops from ``loop`` down."""
+    chain = [loop]
+    while len(chain[-1].body) == 1 and isinstance(inner := chain[-1].body[0], Loop):
+        chain.append(inner)
+    return tuple(chain)
+
+
+def height(loop: Loop) -> int:
+    """How deep loops nest from ``loop`` down, itself included."""
+    return 1 + max((height(n) for n in loop.body if isinstance(n, Loop)), default=0)
+
+
+def kind(node: Node) -> str:
+    """What a message calls a node."""
+    return "loop" if isinstance(node, Loop) else "statement"
+
+
+# Refusals shared by steps
+
+
+def marks_of(loop: Loop) -> list[str]:
+    """The marks a loop carries, in words."""
+    marks = {
+        "parallel": loop.parallel,
+        "vectorized": loop.vector,
+        "unrolled": loop.unroll > 1,
+        "jammed": loop.jam > 1,
+    }
+    return [name for name, on in marks.items() if on]
+
+
+def refuse_marked(what: str, path: tuple[Loop, ...], touched: Sequence[Loop]) -> None:
+    """Refuse to restructure loops that carry a mark, or lie inside a jammed one."""
+    for loop in touched:
+        if marks := marks_of(loop):
+            raise ScheduleError(
+                f"{what}: loop {loop.iterator} is already {marks[0]}",
+                hint="Restructure first, mark loops (parallelize, vectorize, unroll, jam) last.",
+            )
+    for loop in path:
+        if loop.jam > 1:
+            raise ScheduleError(
+                f"{what}: the nest of loop {loop.iterator} is already jammed",
+                hint="Restructure first, jam last.",
+            )
+
+
+def refuse_again(what: str, loop: Loop, **marks: bool) -> None:
+    """Refuse to mark a loop that carries one of ``marks`` already."""
+    for mark, on in marks.items():
+        if on:
+            raise ScheduleError(f"{what}: loop {loop.iterator} is {mark} already")
+
+
+def refuse_outer(what: str, loop: Loop) -> None:
+    """Refuse a loop that has loops inside."""
+    inner = next((n for n in loop.body if isinstance(n, Loop)), None)
+    if inner is not None:
+        raise ScheduleError(
+            f"{what}: loop {inner.iterator} is inside loop {loop.iterator}",
+            hint="This step takes an innermost loop: interchange or distribute first.",
+        )
+
+
+def refuse_factor(what: str, factor: int, most: int) -> None:
+    """Refuse a factor that is too small to mean something, or too large to be useful."""
+    if not 2 <= factor <= most:
+        raise ScheduleError(f"{what}: the factor must be between 2 and {most}")
+
+
+# Building trees
+
+
+def edit(
+    body: tuple[Node, ...], name: str, change: Callable[[Loop], tuple[Node, ...]]
+) -> tuple[Node, ...]:
+    """``body`` with the loop ``name`` replaced by the nodes ``change`` makes of it."""
+    out: list[Node] = []
+    for node in body:
+        if not isinstance(node, Loop):
+            out.append(node)
+        elif node.iterator == name:
+            out.extend(change(node))
+        else:
+            inner = edit(node.body, name, change)
+            out.append(node if inner is node.body else replace(node, body=inner))
+    same = len(out) == len(body) and all(x is y for x, y in zip(out, body, strict=True))
+    return body if same else tuple(out)
+
+
+def with_loop(program: Program, loop: Loop) -> Program:
+    """``program`` with ``loop`` in place of the one of that name."""
+    return program.with_body(edit(program.body, loop.iterator, lambda _: (loop,)))
+
+
+def nested(headers: Sequence[Loop], body: tuple[Node, ...]) -> Loop:
+    """The loops ``headers`` perfectly nested around ``body``."""
+    nest = replace(headers[-1], body=body)
+    for header in reversed(headers[:-1]):
+        nest = replace(header, body=(nest,))
+    return nest
+
+
+def replace_iterator(body: tuple[Node, ...], name: str, value: Affine) -> tuple[Node, ...]:
+    """``body`` with an iterator replaced by an affine value throughout."""
+    return tuple(substitute(node, {name: value}) for node in body)
+
+
+def names_in_use(program: Program) -> set[str]:
+    """Every name in use: a new iterator must differ from all of them."""
+    declared: tuple[Array | Scalar | Temporary, ...]
+    declared = (*program.arrays, *program.scalars, *program.temporaries)
+    iterators = (loop.iterator for _, loop in loops(program.body))
+    return {program.name, *_C_TYPES, *(x.name for x in declared), *iterators}
+
+
+def fresh(base: str, taken: set[str], first: int = 1) -> str:
+    """``base``, or ``base2``, ``base3``...: the first that is free; it is taken from then on."""
+    number = first
+    while (name := base if number == 1 else f"{base}{number}") in taken:
+        number += 1
+    taken.add(name)
+    return name
+
+
+# Temporaries
+
+
+def check_temporary(body: tuple[Node, ...], temporary: Temporary) -> None:
+    """Refuse a tree in which the instances of a temporary have no one place to be declared.
+
+    Its accesses have to lie inside all loops that have an instance each, and those loops must
+    not be broken up by others across which the temporary may keep its value.
+
+    Raises:
+        ScheduleError: they do not.
+    """
+    uses = [
+        (around, s)
+        for around, s in statements(body)
+        if s.target.array == temporary.name
+        or any(a.array == temporary.name for a in reads(s.value))
+    ]
+    if not uses or not temporary.depth:
+        return
+    common = uses[0][0]
+    for around, _ in uses[1:]:
+        same = sum(1 for x, y in zip(common, around, strict=False) if x.iterator == y.iterator)
+        common = common[:same]
+    owner = uses[0][1].instance[: temporary.depth]
+    own = {name for value in owner for name in value.names}
+    mentioned = {n for _, s in uses for value in s.instance for n in value.names}
+    home = common
+    while home and home[-1].iterator not in own:
+        home = home[:-1]
+    allowed = set(own)
+    for loop in reversed(home):  # a loop over tiles is determined by the loop inside its tiles
+        if loop.iterator not in mentioned and any(
+            Bound(Affine.var(loop.iterator)) in x.lower for x in home if x.iterator in allowed
+        ):
+            allowed.add(loop.iterator)
+    within = {loop.iterator for loop in home}
+    same_owner = all(s.instance[: temporary.depth] == owner for _, s in uses)
+    if not (own <= within <= allowed and same_owner):
+        raise ScheduleError(
+            f"temporary {temporary.name} would be needed across iterations of different loops",
+            hint="Make it an array, or keep the loops around its declaration together.",
+        )
