@@ -1,0 +1,226 @@
+"""A family of simulated machines: broad, but with the parts of a machine fitting each other.
+
+Seven classes (servers, desktops, laptops, small virtual machines, old ones, ARM servers, embedded
+boards) give the centre of every parameter; each machine spreads around its class. Compilers and
+their flags are part of a machine: what it vectorises, unrolls and hoists differs as much as caches.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A simulated machine; sizes in bytes, times in cycles unless said, bandwidths bytes/cycle.
+
+    Attributes:
+        ghz: clock frequency.
+        simd: width of a vector register.
+        issue: instructions a cycle that loop code sustains.
+        flops: floating-point operations (scalar or vector) a cycle.
+        loads, stores: memory operations a cycle.
+        overlap: exponent with which compute and memory overlap: 1 in order (they add up), 8 fully.
+        latency: of a floating-point addition or multiplication.
+        forward: from a store to a load of the same element.
+        divide, root: a scalar division, a square root.
+        transcendental: a scalar exp or log.
+        wide_divide: cost of a vector division over a scalar one, per lane.
+        gather: a strided or gathered element in vector code.
+        convert: a conversion or widening, in float operations.
+        branch: a mispredicted branch, paid where an inner loop ends.
+        loop: overhead of one loop iteration.
+        l1, l2, l3: cache sizes; l3 is shared by all cores (equal to l2: there is none).
+        l2_latency, l3_latency, memory_ns: load latencies (the last in nanoseconds).
+        l2_bandwidth, l3_bandwidth: of one core; ``memory_bandwidth`` in GB/s, of one core.
+        parallelism: outstanding misses of one core on unforeseen lines.
+        l3_scaling, memory_scaling: how many cores saturate the shared level.
+        tlb: pages the TLBs hold; ``walk``: cycles of a page walk.
+        cores: threads used by a parallel loop.
+        scaling: exponent of the cores' joint speed (clocks drop, hyper-threads share).
+        fork_us, fork_core_us: start and end of a parallel region, and per core.
+        sharing: cycles of a store to a line other cores write.
+        call_us: calling the kernel.
+        autovec: the compiler vectorises unit-stride loops by itself.
+        strided: it also vectorises small constant strides.
+        reassociate: it reorders floating-point sums by itself (-ffast-math).
+        vector_math: it has vector exp and log; ``vector_root``: vector square roots.
+        peel: it unrolls inner loops of up to this trip count completely before vectorising.
+        unrolls: its own unroll factor; ``interleave``: accumulators it keeps.
+        registers: vector registers.
+        efficiency: share of the ideal vector speed-up reached.
+    """
+
+    ghz: float
+    simd: float
+    issue: float
+    flops: float
+    loads: float
+    stores: float
+    overlap: float
+    latency: float
+    forward: float
+    divide: float
+    root: float
+    transcendental: float
+    wide_divide: float
+    gather: float
+    convert: float
+    branch: float
+    loop: float
+    l1: float
+    l2: float
+    l3: float
+    l2_latency: float
+    l3_latency: float
+    memory_ns: float
+    l2_bandwidth: float
+    l3_bandwidth: float
+    memory_bandwidth: float
+    parallelism: float
+    l3_scaling: float
+    memory_scaling: float
+    tlb: float
+    walk: float
+    cores: float
+    scaling: float
+    fork_us: float
+    fork_core_us: float
+    sharing: float
+    call_us: float
+    autovec: float
+    strided: float
+    reassociate: float
+    vector_math: float
+    vector_root: float
+    peel: float
+    unrolls: float
+    interleave: float
+    registers: float
+    efficiency: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Class:
+    """The centre of a class: (choices) or a single central value, spread by ``sample``."""
+
+    share: float
+    ghz: float
+    simd: tuple[int, ...]
+    cores: tuple[int, ...]
+    issue: float
+    overlap: float
+    l1: tuple[int, ...]
+    l2: tuple[int, ...]  # KiB a core
+    l3: tuple[int, ...]  # KiB, all cores; 0: none
+    memory: float  # GB/s of one core
+    memory_scaling: float
+    memory_ns: float
+    tlb: float
+    autovec: float
+
+
+_CLASSES = {
+    "server": _Class(0.2, 2.9, (32, 32, 64, 64), (4, 8, 16, 32, 64), 4.0, 5, (32, 48),
+                     (512, 1024, 2048), (16_384, 32_768, 65_536), 11, 8, 100, 1536, 0.95),
+    "desktop": _Class(0.18, 4.2, (32, 32, 32, 64), (4, 6, 8, 12, 16), 4.5, 5, (32, 48),
+                      (256, 512, 1024, 2048), (8192, 16_384, 32_768), 17, 2.2, 75, 1536, 0.95),
+    "laptop": _Class(0.14, 3.0, (16, 32, 32), (2, 4, 4, 6, 8), 4.0, 5, (32, 48),
+                     (256, 512, 1280), (3072, 4096, 8192, 12_288), 12, 1.8, 90, 1536, 0.9),
+    "virtual": _Class(0.18, 3.0, (16, 32, 32, 64, 64), (1, 2, 2, 2, 4), 4.0, 5, (32, 48),
+                      (512, 1024, 2048), (8192, 16_384, 32_768), 12, 3, 105, 1536, 0.95),
+    "old": _Class(0.1, 2.5, (16,), (1, 2, 4), 3.0, 3.5, (32,),
+                  (256, 1024, 3072), (0, 3072, 8192), 5, 1.6, 95, 512, 0.75),
+    "arm": _Class(0.1, 2.7, (16, 16, 32), (4, 8, 16, 64), 4.0, 5, (64,),
+                  (512, 1024, 2048), (4096, 32_768), 13, 6, 110, 1280, 0.95),
+    "embedded": _Class(0.1, 1.4, (8, 16, 16), (1, 2, 4), 1.7, 1.5, (16, 32),
+                       (256, 512, 1024), (0, 0, 2048), 3, 1.5, 150, 256, 0.8),
+}  # fmt: skip
+
+
+def _draw(rng: np.random.Generator) -> Machine:
+    names = list(_CLASSES)
+    shares = np.array([c.share for c in _CLASSES.values()])
+    kind = names[int(rng.choice(len(names), p=shares / shares.sum()))]
+    centre = _CLASSES[kind]
+    small, old = kind == "embedded", kind in ("embedded", "old")
+
+    def near(value: float, spread: float = 0.25) -> float:
+        return float(value * np.exp(spread * rng.standard_normal()))
+
+    def pick(values: tuple[int, ...]) -> float:
+        return float(rng.choice(values))
+
+    def chance(probability: float) -> float:
+        return float(rng.random() < probability)
+
+    l2 = pick(centre.l2) * 1024
+    l3 = max(pick(centre.l3) * 1024, l2)
+    cores = pick(centre.cores)
+    ghz = near(centre.ghz, 0.15)
+    clang = chance(0.2)
+    return Machine(
+        ghz=ghz,
+        simd=pick(centre.simd),
+        issue=near(centre.issue, 0.15),
+        flops=near(1.0 if small else 1.9, 0.2),
+        loads=near(1.0 if small else 2.0, 0.2),
+        stores=near(0.8 if small else 1.1, 0.2),
+        overlap=max(1.0, near(centre.overlap, 0.3)),
+        latency=near(4.5 if old else 4.0, 0.15),
+        forward=near(5.0, 0.2),
+        divide=near(12.0 if old else 5.0, 0.3),
+        root=near(16.0 if old else 6.5, 0.3),
+        transcendental=near(70.0 if old else 40.0, 0.3),
+        wide_divide=near(0.55, 0.25),
+        gather=near(2.2 if old else 1.4, 0.35),
+        convert=near(1.0, 0.3),
+        branch=near(8.0 if small else 14.0, 0.3),
+        loop=near(1.3 if small else 0.9, 0.3),
+        l1=pick(centre.l1) * 1024,
+        l2=l2,
+        l3=l3,
+        l2_latency=near(14.0, 0.15),
+        l3_latency=near(45.0, 0.25),
+        memory_ns=near(centre.memory_ns, 0.2),
+        l2_bandwidth=near(8.0 if small else 30.0, 0.35),
+        l3_bandwidth=near(5.0 if small else 14.0, 0.35),
+        memory_bandwidth=near(centre.memory, 0.3),
+        parallelism=near(2.5 if small else 9.0, 0.3),
+        l3_scaling=max(1.0, near(0.6, 0.3) * cores),
+        memory_scaling=min(cores, max(1.0, near(centre.memory_scaling, 0.35))),
+        tlb=near(centre.tlb, 0.4),
+        walk=near(28.0, 0.4),
+        cores=cores,
+        scaling=min(1.0, near(0.93, 0.06)),
+        fork_us=near(1.6, 0.7),
+        fork_core_us=near(0.25, 0.6),
+        sharing=near(40.0, 0.5),
+        call_us=near(0.15, 0.7),
+        autovec=chance(centre.autovec),
+        strided=chance(0.45),
+        reassociate=chance(0.1),
+        vector_math=chance(0.15),
+        vector_root=chance(0.65),
+        peel=float(rng.choice((1, 4, 8, 8, 16))),
+        unrolls=float(rng.choice((2, 4))) if clang else 1.0,
+        interleave=float(rng.choice((2, 4))) if clang else 1.0,
+        registers=float(rng.choice((16, 32))) if not old else 16.0,
+        efficiency=min(1.0, near(0.8, 0.2)),
+    )
+
+
+def sample_machines(rng: np.random.Generator, count: int) -> tuple[Machine, ...]:
+    """``count`` machines of the family; every choice comes from ``rng``."""
+    return tuple(_draw(rng) for _ in range(count))
+
+
+def columns(machines: tuple[Machine, ...]) -> dict[str, npt.NDArray[np.float32]]:
+    """Every attribute as an array [m]."""
+    return {
+        f.name: np.array([getattr(m, f.name) for m in machines], np.float32)
+        for f in fields(Machine)
+    }
