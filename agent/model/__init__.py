@@ -1,0 +1,1 @@
+"""The model: encoder bundles, heads fitted on this machine, and how accuracy is told."""
