@@ -1,0 +1,68 @@
+"""C programs with the entry point's ABI, and one toolchain and cache for all tests here."""
+
+from pathlib import Path
+
+import pytest
+
+from agent.loopnest.program import DType
+from agent.measure.plan import Arguments, ArrayArgument, Job
+from agent.measure.runner import Runner
+from agent.measure.session import Settings
+from agent.measure.toolchain import Toolchain, find_toolchain
+
+N = 4096
+ADD = "for (int i = 0; i < 4096; i++) x[i] += y[i];"
+
+
+def program(body: str, *, headers: str = "") -> str:
+    """``x`` (read and written) and ``y`` (read) of 4096 floats, and ``body``."""
+    return f"""{headers}
+void loopnest_run(void *const args[]) {{
+    float *restrict x = args[0]; const float *restrict y = args[1];
+    {body}
+}}"""
+
+
+@pytest.fixture(scope="session")
+def add() -> str:
+    return program(ADD)
+
+
+@pytest.fixture(scope="session")
+def arguments() -> Arguments:
+    return Arguments(
+        (
+            ArrayArgument("x", DType.F32, N, written=True, restored=True, tolerance=1e-4),
+            ArrayArgument("y", DType.F32, N, written=False, restored=False, tolerance=0.0),
+        )
+    )
+
+
+@pytest.fixture(scope="session")
+def toolchain() -> Toolchain:
+    return find_toolchain()
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def quick() -> Settings:
+    return Settings(sample_s=0.0005, rounds=5, extra_rounds=1, limit_s=1.0)
+
+
+@pytest.fixture
+def runner(toolchain: Toolchain, cache: Path, quick: Settings) -> Runner:
+    return Runner(toolchain, cache, quick)
+
+
+@pytest.fixture
+def job(arguments: Arguments, add: str):
+    """Makes a job of the base program and variants given by their bodies."""
+
+    def make(*bodies: str, headers: str = "") -> Job:
+        return Job(arguments, add, tuple(program(b, headers=headers) for b in bodies))
+
+    return make
