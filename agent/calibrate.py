@@ -1,0 +1,395 @@
+"""The main job: from the fixed set to a head for this machine, top to bottom.
+
+    plan -> transform and emit -> compile -> measure, kernel by kernel, each journalled at once
+         -> features -> embed -> fit and choose -> score on kernels not used in the fit -> save
+
+The old calibration stays in force until the new one is whole. A run that was killed is taken up
+where it stopped; a refit starts from the timings that are stored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from agent import __version__, experiment
+from agent.config import Config
+from agent.errors import AgentError, MeasureError, StoppedError
+from agent.experiment import Failure, Group, Sample
+from agent.kernels.fixed_set import Kernel, PlannedVariant, fixed_variants, kernels, load_kernel
+from agent.loopnest.legality import Dependences, transform
+from agent.loopnest.nest import lower
+from agent.loopnest.program import Program
+from agent.loopnest.schedule import ORIGINAL, parse_schedule
+from agent.measure.machine import Machine, read_machine
+from agent.measure.runner import Runner
+from agent.measure.stats import noise_floor
+from agent.measure.toolchain import Toolchain, find_toolchain
+from agent.measure.worker import PROTOCOL
+from agent.state import Run, State, StoredTiming, TimingKey
+
+if TYPE_CHECKING:
+    from agent.model.bundle import Bundle
+    from agent.model.observations import Observations
+    from agent.model.select import Selection
+
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a calibration is: ``done`` of ``total`` in ``phase``; ``what`` is being done now.
+
+    ``left_s``: about how many seconds are left; None where it is not known.
+    """
+
+    phase: str
+    done: int
+    total: int
+    what: str = ""
+    left_s: float | None = None
+
+
+Tell = Callable[[Progress], None]
+
+
+@dataclass
+class Stopwatch:
+    """Seconds spent in each phase, and since the start."""
+
+    started: float = field(default_factory=time.monotonic)
+    spent: dict[str, float] = field(default_factory=lambda: {"compiling": 0.0, "measuring": 0.0})
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self.started
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Count what happens inside as ``name``."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.spent[name] += time.monotonic() - start
+
+    def summary(self) -> dict[str, float]:
+        """Seconds by phase; ``rest`` is neither compiling nor measuring."""
+        return {**self.spent, "rest": self.elapsed_s - sum(self.spent.values())}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that was timed for one calibration, and where it came from."""
+
+    stored: tuple[StoredTiming, ...]
+    planned: int
+    toolchain: dict[str, Any]
+    reused: int
+    warnings: tuple[dict[str, Any], ...]
+
+
+def calibrate(config: Config, state: State, tell: Tell, *, refit: bool = False) -> dict[str, Any]:
+    """Calibrate this machine and put the result in force.
+
+    Args:
+        config: budget, bundle and compiler.
+        state: opened for writing, with the lock held.
+        tell: shown the progress.
+        refit: use the stored timings of the newest calibration; measure nothing.
+
+    Returns:
+        The calibration as plain data (docs/reference/schemas/calibrate.json), with its id.
+
+    Raises:
+        BundleError, CompilerError, StateError: a part cannot be used.
+        MeasureError: nothing usable was measured.
+        StoppedError: interrupted; timings made so far are kept.
+    """
+    from agent.model.bundle import default_bundle, load_bundle
+    from agent.predictor import prior_of
+
+    watch, machine = Stopwatch(), read_machine()
+    bundle = load_bundle(config.bundle or default_bundle())
+    prior_of(bundle)  # refused before anything is measured, not after
+    if refit:
+        run, evidence = _stored(state, machine)
+    else:
+        run, evidence = _measured(config, state, machine, watch, tell)
+    tell(Progress("fitting", 0, 1, "fitting the model to this machine"))
+    body = _fit(evidence, bundle, machine)
+    body |= {"elapsed_s": watch.elapsed_s, "elapsed": watch.summary(), "refit": refit}
+    created = time.time()
+    number = state.finish(run, body, created)
+    tell(Progress("fitting", 1, 1))
+    return {**body, "calibration_id": number, "created_at": created}
+
+
+def _measured(
+    config: Config, state: State, machine: Machine, watch: Stopwatch, tell: Tell
+) -> tuple[Run, Evidence]:
+    """Time the prefix of the fixed set that the budget allows; journal each kernel at once."""
+    tell(Progress("planning", 0, 1, "looking for the compiler, choosing what to time"))
+    toolchain = find_toolchain(config.compiler)
+    mark = experiment.fingerprint(machine)
+    plan = experiment.prefix_for(fixed_variants(), config.budget_s, len(machine.cpus))
+    run, known = _run_to_use(state, mark, toolchain, len(plan))
+    groups, warnings = _groups(plan)
+    journal = _Journal(state, run, mark, toolchain.identity)
+    missing = [m for g in groups if (m := journal.missing(g, known)) is not None]
+    reused = sum(len(g.variants) for g in groups) - sum(len(g.variants) for g in missing)
+    runner = Runner(toolchain, config.state_dir / "cache", machine=machine)
+    with _keeping_timings(state, run), watch.phase("compiling"):
+        _compile(runner, missing, tell)
+    with _keeping_timings(state, run), watch.phase("measuring"):
+        skipped = _measure(runner, missing, journal, config.budget_s, watch, tell)
+    if skipped:
+        warnings.append({"code": "out-of-time", "variants": skipped})
+    if reused:
+        warnings.append({"code": "resumed", "variants": reused})
+    keys = {journal.key(g, s) for g in groups for s in (ORIGINAL, *map(str, g.schedules))}
+    stored = tuple(t for k, t in experiment.newest(state.timings(run)).items() if k in keys)
+    facts = {n: getattr(toolchain, n) for n in ("compiler", "version", "flags", "openmp")}
+    return run, Evidence(stored, len(plan), facts, reused, tuple(warnings))
+
+
+def _run_to_use(
+    state: State, mark: str, toolchain: Toolchain, planned: int
+) -> tuple[Run, dict[TimingKey, StoredTiming]]:
+    """The run that was interrupted, with its timings, if it is recent; else a new one."""
+    parts = (mark, toolchain.identity[:32], experiment.set_identity(fixed_variants()))
+    identity = ":".join((*parts, PROTOCOL, __version__))
+    run = state.unfinished_run(identity)
+    now = time.time()
+    if run is None or not 0 <= now - run.started_at <= experiment.RESUME_S:
+        return state.begin_run(identity, planned, now), {}
+    return run, experiment.newest(state.timings(run))
+
+
+def _groups(plan: Sequence[PlannedVariant]) -> tuple[list[Group], list[dict[str, Any]]]:
+    """The plan by kernel, in the order of first appearance, every variant transformed."""
+    wanted: dict[str, list[PlannedVariant]] = {}
+    for variant in plan:
+        wanted.setdefault(variant.kernel.name, []).append(variant)
+    groups, warnings = [], []
+    for variants in wanted.values():
+        kernel = variants[0].kernel
+        try:
+            groups.append(_group(kernel, tuple(variants)))
+        except AgentError as error:  # e.g. its arrays do not fit in this machine's memory
+            warnings.append({"code": "kernel-skipped", "kernel": kernel.name, "why": error.message})
+    return groups, warnings
+
+
+def _group(kernel: Kernel, variants: tuple[PlannedVariant, ...]) -> Group:
+    schedules = tuple(v.schedule for v in variants)
+    programs = tuple(_program(kernel, str(s)) for s in schedules)
+    return Group(kernel, load_kernel(kernel), schedules, programs, source_digest(kernel))
+
+
+def source_digest(kernel: Kernel) -> str:
+    """Digest of a kernel's C file."""
+    return hashlib.sha256(kernel.path.read_bytes()).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class _Journal:
+    """Where timings go, the moment they exist."""
+
+    state: State
+    run: Run
+    machine: str
+    toolchain: str
+
+    def key(self, group: Group, schedule: str) -> TimingKey:
+        return experiment.key_of(
+            group.kernel, group.source, schedule, self.machine, self.toolchain, PROTOCOL
+        )
+
+    def missing(self, group: Group, known: dict[TimingKey, StoredTiming]) -> Group | None:
+        """What of a group is still to be timed; None if nothing."""
+        left = [
+            (s, v)
+            for s, v in zip(group.schedules, group.variants, strict=True)
+            if self.key(group, str(s)) not in known
+        ]
+        if not left:
+            return None
+        schedules, variants = zip(*left, strict=True)
+        return replace(group, schedules=schedules, variants=variants)
+
+    def write(self, group: Group, found: Any) -> None:
+        rows = experiment.rows_of(group, found, self.machine, self.toolchain, PROTOCOL)
+        self.state.record(self.run, rows)
+
+
+def _compile(runner: Runner, groups: Sequence[Group], tell: Tell) -> None:
+    programs = [p for g in groups for p in (g.base, *g.variants)]
+    what = f"compiling with {runner.toolchain.compiler}"
+    runner.prepare(programs, progress=lambda d, t: tell(Progress("compiling", d, t, what)))
+
+
+def _measure(
+    runner: Runner,
+    groups: Sequence[Group],
+    journal: _Journal,
+    budget_s: float,
+    watch: Stopwatch,
+    tell: Tell,
+) -> int:
+    """Time group by group, each with its share of the time left; the variants not reached."""
+    total = sum(len(g.variants) for g in groups)
+    done = 0
+    for number, group in enumerate(groups):
+        left = budget_s - watch.elapsed_s - FITTING_S
+        if left <= 0 and done >= experiment.FEWEST_VARIANTS:
+            return total - done
+        what = f"{group.kernel.name} ({len(group.variants)} version(s))"
+        tell(Progress("measuring", done, total, what, max(left, 0.0)))
+        share = experiment.weight(group) / sum(map(experiment.weight, groups[number:]))
+        found = runner.measure(group.base, group.variants, budget_s=max(left, 0.0) * share)
+        journal.write(group, found)
+        done += len(group.variants)
+    tell(Progress("measuring", total, total, "", 0.0))
+    return 0
+
+
+FITTING_S = 2.0
+
+
+@contextmanager
+def _keeping_timings(state: State, run: Run) -> Iterator[None]:
+    """An interruption says what is kept."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        kept = sum(t.key.schedule != ORIGINAL for t in state.timings(run))
+        raise StoppedError(
+            f"interrupted; {kept} of {run.planned} timings are kept, "
+            "and the calibration in force is unchanged",
+            "Run `agent calibrate` again within a day to go on from here.",
+        ) from error
+
+
+def _stored(state: State, machine: Machine) -> tuple[Run, Evidence]:
+    """The timings of the newest calibration, for a refit."""
+    run, last = state.finished_run(), state.latest()
+    if run is None or last is None:
+        hint = "Run `agent calibrate` without --refit first."
+        raise MeasureError("there are no stored timings to refit from", hint)
+    digests = {source_digest(k) for k in kernels()}
+    mark = experiment.fingerprint(machine)
+    timings = experiment.newest(state.timings(run)).values()
+    fitting = tuple(t for t in timings if t.key.source in digests and t.key.machine == mark)
+    if not fitting:
+        hint = "The machine or the fixed set has changed: run `agent calibrate`."
+        raise MeasureError("the stored timings are of another machine or fixed set", hint)
+    count = sum(t.key.schedule != ORIGINAL for t in fitting)
+    planned = int(last.body["timings"]["planned"])
+    return run, Evidence(fitting, planned, dict(last.body["toolchain"]), count, ())
+
+
+def _fit(evidence: Evidence, bundle: Bundle, machine: Machine) -> dict[str, Any]:
+    """The calibration that the evidence gives on a bundle, as plain data."""
+    from agent.model.select import choose_head
+    from agent.predictor import prior_of
+
+    samples, failures = experiment.judge(evidence.stored, {k.name: k for k in kernels()})
+    usable = [s for s in samples if not s.base]
+    if not usable:
+        raise MeasureError(_why_nothing(failures), "See `agent kernels`, and try another compiler.")
+    observations, vectors = _embed(samples, bundle)
+    selection = choose_head(prior_of(bundle), observations, SEED)
+    floor = noise_floor(experiment.noise_of(evidence.stored))
+    return {
+        "agent": __version__,
+        "machine": {"fingerprint": experiment.fingerprint(machine), **machine.to_json()},
+        "toolchain": evidence.toolchain,
+        "bundle": _bundle_facts(bundle),
+        "timings": {
+            "planned": evidence.planned,
+            "usable": len(usable),
+            "base_usable": len(samples) - len(usable),
+            "reused": evidence.reused,
+            "failed": [asdict(f) for f in failures],
+        },
+        "noise_floor": asdict(floor) if floor else None,
+        "head": {
+            "kind": selection.kind,
+            "kinds": dict(selection.kinds),
+            "verdicts": [v.to_json() for v in selection.verdicts],
+            "coverage": dict(selection.coverage),
+        },
+        "accuracy": _accuracy(observations, selection),
+        "warnings": [*evidence.warnings, *experiment.notices_of(evidence.stored)],
+        "model": selection.head.to_json(),
+        "reach": experiment.reach_of(vectors),
+    }
+
+
+def _why_nothing(failures: Sequence[Failure]) -> str:
+    if not failures:
+        return "nothing usable was measured"
+    first = failures[0]
+    return (
+        f"nothing usable was measured: {first.kernel} under {first.schedule!r}: "
+        f"{first.outcome}. {first.detail}"
+    ).rstrip()
+
+
+def _embed(samples: Sequence[Sample], bundle: Bundle) -> tuple[Observations, Any]:
+    """Embed every timed program once; labels beside their designs, and all embeddings [n, E]."""
+    from agent.model.encoder import Encoder
+    from agent.predictor import represent
+
+    bases = {s.kernel.name: s.kernel for s in samples}
+    names = [(name, ORIGINAL) for name in bases]
+    names += [(s.kernel.name, s.schedule) for s in samples if not s.base]
+    programs = [_program(bases[name], schedule) for name, schedule in names]
+    seen = represent(Encoder(bundle), lower(programs))
+    embedded = {n: (seen.vectors[i], float(seen.work[i])) for i, n in enumerate(names)}
+    return experiment.observe(samples, embedded), seen.vectors
+
+
+def _program(kernel: Kernel, schedule: str) -> Program:
+    """A kernel under a schedule; transformed once a process."""
+    key = (kernel.name, schedule)
+    if key not in _PROGRAMS:
+        base = load_kernel(kernel)
+        _PROGRAMS[key] = transform(base, parse_schedule(schedule), _dependences(kernel.name))
+    return _PROGRAMS[key]
+
+
+_PROGRAMS: dict[tuple[str, str], Program] = {}
+
+
+@cache
+def _dependences(name: str) -> Dependences:
+    return Dependences.of(load_kernel(next(k for k in kernels() if k.name == name)))
+
+
+def _bundle_facts(bundle: Bundle) -> dict[str, Any]:
+    return {
+        "name": bundle.name,
+        "version": bundle.version,
+        "digest": bundle.digest,
+        "path": str(bundle.path),
+    }
+
+
+def _accuracy(observations: Observations, selection: Selection) -> dict[str, Any]:
+    """Each way to predict on programs it has not seen."""
+    from agent.model.score import accuracy, predict_the_median
+
+    ways = {
+        "calibrated": (selection.calibrated, selection.calibrated_sd),
+        "bundle_alone": (selection.bundle_alone, None),
+        "median_alone": (predict_the_median(observations), None),
+    }
+    return {name: accuracy(observations, *way).to_json() for name, way in ways.items()}
