@@ -13,9 +13,9 @@ import numpy as np
 from agent.model import plain
 from agent.model.plain import Floats, Ints, MalformedError
 
-TREES = 40
+TREES = 30
 DEPTH = 2
-LEARNING_RATE = 0.04
+LEARNING_RATE = 0.05
 SMALLEST_LEAF = 8
 FEWEST_ROWS = 2 * SMALLEST_LEAF  # fewer cannot be split
 HUBER_QUANTILE = 0.85

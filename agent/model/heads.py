@@ -28,12 +28,10 @@ from agent.model.observations import (
     as_kinds,
 )
 from agent.model.plain import Floats, MalformedError
-from agent.model.posterior import posterior, quantile_scale
+from agent.model.posterior import posterior, quantile_scale, tail_factor
 from agent.model.prior import MOST_DIRECTIONS, MOST_WEIGHTS, Prior
 
 HeadKind = Literal["bundle", "ridge", "boosting"]
-LEVEL = 0.8
-Z80 = 1.2815515655446004  # half width of the central 80 % of a standard normal
 MOST_ERROR = 1.5  # errors beyond so many sd teach the forest no more than these
 ONE = PerKind(1.0, 1.0)
 
@@ -129,7 +127,9 @@ class BundleHead(LinearHead):
     @classmethod
     def fit(cls, prior: Prior, observations: Observations | None = None) -> Self:
         """Take the prior; check its intervals against labels where there are some."""
-        noise = PerKind(*(float(np.hypot(prior.noise.of(k), prior.program.of(k))) for k in KINDS))
+        tail = tail_factor(prior.noise_dof)
+        size = {k: float(np.hypot(prior.noise.of(k), prior.program.of(k))) for k in KINDS}
+        noise = PerKind(*(tail * size[k] for k in KINDS))
         head = cls(prior.mean, prior.covariance(), noise)
         if observations is None:
             return head
@@ -168,7 +168,7 @@ def interval_factor(observations: Observations, mean: Floats, sd: Floats, kind: 
     error = np.abs(observations.target - mean)[rows]
     score = error / np.hypot(sd, observations.sd)[rows]
     groups = len(np.unique(observations.group[rows]))
-    return quantile_scale(score, groups, LEVEL, Z80)
+    return quantile_scale(score, groups)
 
 
 @dataclass(frozen=True, eq=False)

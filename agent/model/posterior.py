@@ -12,12 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agent.model.observations import KINDS, Kind, Observations, PerKind
+from agent.model.observations import KINDS, Observations, PerKind
 from agent.model.plain import Floats, Ints
 from agent.model.prior import Prior
 
 ITERATIONS = 12
 TOLERANCE = 1e-3
+LEVEL = 0.8
+Z80 = 1.2815515655446004  # half width of the central 80 % of a standard normal
 MOST_LABELS = 2000  # the n x n inverse stays under a second
 
 
@@ -179,7 +181,7 @@ def _finish(problem: _Problem, scales: _Scales, inverse: Floats) -> Posterior:
     weights = prior.mean + back @ (inverse @ problem.residual)
     before = spread @ spread.T / scales.machine + np.diag(prior.rest**2)
     covariance = before - back @ inverse @ back.T
-    noise = np.sqrt(scales.noise + scales.program)
+    noise = tail_factor(prior.noise_dof) * np.sqrt(scales.noise + scales.program)
     left_out, left_out_sd = _leave_out(problem, scales, inverse)
     covariance = (covariance + covariance.T) / 2
     return Posterior(weights, covariance, PerKind(*map(float, noise)), left_out, left_out_sd)
@@ -201,12 +203,24 @@ def _leave_out(problem: _Problem, scales: _Scales, inverse: Floats) -> tuple[Flo
         error[rows] = block @ pull[rows]
         variance[rows] = np.diag(block)
     shared = problem.member @ scales.block
-    nominal = (scales.noise + scales.program)[_kind_index(observations)]
+    tail = tail_factor(problem.prior.noise_dof)
+    nominal = tail**2 * (scales.noise + scales.program)[_kind_index(observations)]
     signal = np.maximum(variance - scales.row - shared, 0.0)
     return observations.target - error, np.sqrt(signal + nominal)
 
 
-def quantile_scale(score: Floats, groups: int, level: float, expected: float) -> float:
+def tail_factor(dof: float) -> float:
+    """80 % half width of Student's t over the normal's: what a robust scale means as an sd.
+
+    First terms of the Cornish-Fisher expansion (Abramowitz and Stegun 26.7.5).
+    """
+    z = Z80
+    first = (z**3 + z) / 4
+    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    return float((z + first / dof + second / dof**2) / z)
+
+
+def quantile_scale(score: Floats, groups: int) -> float:
     """How much wider intervals must be, from errors in units of their predicted sd.
 
     The finite-sample level of split conformal prediction, with programs as the units (rows of one
@@ -215,16 +229,9 @@ def quantile_scale(score: Floats, groups: int, level: float, expected: float) ->
     Args:
         score: [n] absolute error / predicted sd, each from a fit without that program.
         groups: number of programs in ``score``.
-        level: coverage wanted.
-        expected: the ``level`` quantile if the predicted sd were exact.
     """
     if len(score) == 0:
         return 1.0
-    found = float(np.quantile(score, min(1.0, level * (1 + 1 / groups)))) / expected
+    found = float(np.quantile(score, min(1.0, LEVEL * (1 + 1 / groups)))) / Z80
     trust = groups / (groups + 8)
     return float(np.clip(max(found, 1e-3) ** trust, 0.25, 4.0))
-
-
-def kinds_present(observations: Observations) -> tuple[Kind, ...]:
-    """The kinds that have at least one row."""
-    return tuple(kind for kind in KINDS if (observations.kind == kind).any())

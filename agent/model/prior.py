@@ -41,7 +41,8 @@ class Prior:
         direction_scale: shrinkage strength: real machines lie this many times as far out as
             simulated ones.
         machine_dof: degrees of freedom of z; small lets an unlike machine leave the mean.
-        noise_dof: degrees of freedom of rows' and programs' errors; small forgives outliers.
+        noise_dof: degrees of freedom of rows' and programs' errors; small forgives outliers. The
+            four sds above are the scales of such a Student-t: robust ones, not root mean squares.
         noise_weight: how many labels the noise scales above are worth against the machine's own.
 
     Raises:

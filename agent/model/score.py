@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from agent.model.heads import Z80
 from agent.model.observations import SECONDS, SPEEDUP, Observations
 from agent.model.plain import Floats, Ints
+from agent.model.posterior import Z80
 
 FEWEST_VERSIONS = 3  # a rank correlation of two versions is plus or minus one by chance
 RESAMPLES = 1000

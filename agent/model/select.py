@@ -14,7 +14,6 @@ from typing import Any, Literal
 import numpy as np
 
 from agent.model.heads import (
-    Z80,
     BoostedHead,
     BundleHead,
     Head,
@@ -26,6 +25,7 @@ from agent.model.heads import (
 )
 from agent.model.observations import KINDS, SPEEDUP, Kind, Observations, group_folds
 from agent.model.plain import Floats
+from agent.model.posterior import Z80
 from agent.model.prior import Prior
 
 OUTER_FOLDS = 8
@@ -34,7 +34,7 @@ FEWEST_PROGRAMS = 3  # below, cross-validation says nothing
 BOOSTING_PROGRAMS = 8
 BOOSTING_LABELS = 32
 MARGIN = 0.01  # of the bundle's error
-MARGIN_SE = 0.5  # of the gain's standard error over programs
+MARGIN_SE = 0.25  # of the gain's standard error over programs
 
 Status = Literal["chosen", "beaten", "not-better", "too-few-labels"]
 

@@ -10,7 +10,6 @@ from synthetic_machines import draw_machine, first_speedups, make_prior
 
 from agent.errors import StateError
 from agent.model.heads import (
-    Z80,
     BoostedHead,
     BundleHead,
     PairHead,
@@ -18,7 +17,7 @@ from agent.model.heads import (
     head_from_json,
 )
 from agent.model.observations import Observations, PerKind, as_kinds, group_folds
-from agent.model.posterior import posterior, quantile_scale
+from agent.model.posterior import Z80, posterior, quantile_scale, tail_factor
 from agent.model.prior import weak_prior
 from agent.model.score import accuracy
 
@@ -296,8 +295,13 @@ def test_quantities_by_kind_are_spread_over_rows():
     assert as_kinds("seconds", 2).tolist() == ["seconds", "seconds"]
 
 
+@pytest.mark.parametrize(("dof", "quantile"), [(3, 1.638), (4, 1.533), (10, 1.372), (1e6, Z80)])
+def test_heavy_tails_widen_the_noise_as_student_t_says(dof, quantile):
+    assert tail_factor(dof) * Z80 == pytest.approx(quantile, rel=0.01)
+
+
 def test_the_interval_scale_grows_where_errors_exceed_their_sd():
     exact = np.abs(np.random.default_rng(0).normal(size=4000))
-    assert quantile_scale(exact, 1000, 0.8, Z80) == pytest.approx(1.0, abs=0.05)
-    assert quantile_scale(3 * exact, 1000, 0.8, Z80) == pytest.approx(3.0, rel=0.05)
-    assert quantile_scale(np.zeros(0), 0, 0.8, Z80) == 1.0
+    assert quantile_scale(exact, 1000) == pytest.approx(1.0, abs=0.05)
+    assert quantile_scale(3 * exact, 1000) == pytest.approx(3.0, rel=0.05)
+    assert quantile_scale(np.zeros(0), 0) == 1.0
