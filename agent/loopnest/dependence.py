@@ -12,7 +12,7 @@ such pairs are marked as reductions and may change places.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import islpy as isl
 
@@ -76,6 +76,14 @@ class Dependences:
     iterators: Mapping[str, tuple[str, ...]]
     items: tuple[Dependence, ...]
     context: isl.Context
+    _pairs: dict[tuple[tuple[int, int], tuple[str, ...]], isl.Map] = field(default_factory=dict)
+
+    def pairs(self, sizes: tuple[int, int], constraints: list[str]) -> isl.Map:
+        """``pairs_map`` in this context, built once for each question."""
+        key = sizes, tuple(constraints)
+        if key not in self._pairs:
+            self._pairs[key] = pairs_map(self.context, sizes, constraints)
+        return self._pairs[key]
 
     @staticmethod
     def of(program: Program) -> Dependences:
@@ -86,7 +94,7 @@ class Dependences:
         """
         program = sink_temporaries(program)
         context = bounded_context(MAX_OPERATIONS)
-        pairs = list(_pairs(program))
+        pairs = list(_site_pairs(program))
         if len(pairs) > MAX_PAIRS:
             raise ScheduleError(
                 f"{program.name}: {len(pairs)} pairs of accesses are too many to analyse",
@@ -148,7 +156,7 @@ def _sites(program: Program) -> Iterator[_Site]:
                 yield _Site(index, around, s, access, element, is_read, is_write, commutes)
 
 
-def _pairs(program: Program) -> Iterator[tuple[_Site, _Site]]:
+def _site_pairs(program: Program) -> Iterator[tuple[_Site, _Site]]:
     """Ordered pairs of accesses that may depend, each once in each direction."""
     by_array: dict[str, list[_Site]] = {}
     for site in _sites(program):

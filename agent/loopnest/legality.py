@@ -17,13 +17,13 @@ import islpy as isl
 
 from agent.errors import ScheduleError
 from agent.loopnest import transform as steps
-from agent.loopnest.dependence import Dependence, Dependences, common_depth, pairs_map
+from agent.loopnest.dependence import Dependence, Dependences, common_depth
 from agent.loopnest.places import Place, advance, places, tiles_name
 from agent.loopnest.polyhedron import affine_map, bounded
 from agent.loopnest.program import Access, Loop, Program, loops, statements
-from agent.loopnest.schedule import Schedule, Step
+from agent.loopnest.schedule import Parallelize, Schedule, Step, Unroll, Vectorize
 
-__all__ = ["Dependences", "check", "transform"]
+__all__ = ["Dependences", "check", "check_step", "transform"]
 
 
 def transform(
@@ -66,6 +66,22 @@ def check(program: Program, dependences: Dependences) -> None:
     _check_marks(program, dependences)
 
 
+def check_step(program: Program, step: Step, dependences: Dependences) -> None:
+    """Refuse ``program``, the outcome of ``step`` on one that was legal, if it no longer is.
+
+    Raises:
+        ScheduleError: as for ``check``; marks that change nothing else are not looked at again.
+    """
+    match step:
+        case Unroll():
+            return
+        case Parallelize(name) | Vectorize(name):
+            loop = next(x for _, x in loops(program.body) if x.iterator == name)
+            _check_concurrent(str(step), program, loop, dependences)
+        case _:
+            check(program, dependences)
+
+
 def _culprit(schedule: Schedule, after: list[Program], dependences: Dependences) -> Step:
     """The step since which the order has been wrong."""
     number = len(schedule.steps)
@@ -101,27 +117,79 @@ def _point(values: Mapping[str, int]) -> str:
     return "(" + ", ".join(f"{n}={v}" for n, v in values.items()) + ")"
 
 
-# Order
+# A transformed program beside its dependences
+
+
+class _Order:
+    """When the statements of a program run now; what isl needs of it is built once."""
+
+    def __init__(self, program: Program, dependences: Dependences) -> None:
+        self.dependences = dependences
+        self.places = places(program, dependences.iterators)
+        self._vectors: dict[str, isl.Map] = {}
+
+    def ends(self, item: Dependence) -> tuple[Place, Place]:
+        """Where the source and the target of a dependence run."""
+        return self.places[item.source], self.places[item.target]
+
+    def find(self, item: Dependence, constraints: list[str]) -> Conflict | None:
+        """A pair of the dependence whose iteration vectors of now satisfy ``constraints``."""
+        source, target = self.ends(item)
+        context = self.dependences.context
+        sizes = len(source.around), len(target.around)
+
+        def search() -> Conflict | None:
+            pairs = self._as_written(item.source).apply_range(item.relation)
+            pairs = pairs.apply_range(self._as_written(item.target).reverse())
+            bad = pairs.intersect(self.dependences.pairs(sizes, constraints))
+            return None if bad.is_empty() else self._example(item, bad)
+
+        return bounded(context, search, f"the dependence {item.source} -> {item.target}")
+
+    def _as_written(self, name: str) -> isl.Map:
+        """From iteration vectors of now to those as written."""
+        if name not in self._vectors:
+            place = self.places[name]
+            context = self.dependences.context
+            self._vectors[name] = affine_map(place.around, place.instance, context)
+        return self._vectors[name]
+
+    def _example(self, item: Dependence, bad: isl.Map) -> Conflict:
+        """The first of the pairs ``bad``, in terms of the program as written."""
+        point = bad.wrap().lexmin().sample_point()
+        depths = [len(place.around) for place in self.ends(item)]
+        vector = [
+            int(point.get_coordinate_val(isl.dim_type.set, n).to_python())
+            for n in range(sum(depths))
+        ]
+        source = self._instance(item.source, vector[: depths[0]])
+        return Conflict(item, source, self._instance(item.target, vector[depths[0] :]))
+
+    def _instance(self, name: str, vector: list[int]) -> dict[str, int]:
+        place, iterators = self.places[name], self.dependences.iterators[name]
+        now = dict(zip((loop.iterator for loop in place.around), vector, strict=True))
+        return {n: v.evaluate(now) for n, v in zip(iterators, place.instance, strict=True)}
 
 
 def _misplaced(program: Program, dependences: Dependences) -> Conflict | None:
     """A dependence whose target runs before its source, if there is one."""
-    now = places(program, dependences.iterators)
+    order = _Order(program, dependences)
     for item in dependences.items:
-        if item.reduction:
-            continue
-        source, target = now[item.source], now[item.target]
-        shared = common_depth(source.around, target.around)
-        if _surely_ordered(item, source, target, shared):
-            continue
-        sizes = len(source.around), len(target.around)
-        orders = [_after(level) for level in range(shared)]
-        if source.index > target.index:
-            orders.append(_equal(shared))
-        for order in orders:
-            if (found := _find(item, source, target, sizes, order, dependences)) is not None:
-                return found
+        if not item.reduction and (found := _violation(order, item)) is not None:
+            return found
     return None
+
+
+def _violation(order: _Order, item: Dependence) -> Conflict | None:
+    source, target = order.ends(item)
+    shared = common_depth(source.around, target.around)
+    if _surely_ordered(item, source, target, shared):
+        return None
+    wrong = [[*_equal(level), f"a{level} > b{level}"] for level in range(shared)]
+    if source.index > target.index:
+        wrong.append(_equal(shared))
+    found = (order.find(item, constraints) for constraints in wrong)
+    return next((conflict for conflict in found if conflict is not None), None)
 
 
 def _surely_ordered(item: Dependence, source: Place, target: Place, shared: int) -> bool:
@@ -139,52 +207,6 @@ def _equal(count: int) -> list[str]:
     return [f"a{n} = b{n}" for n in range(count)]
 
 
-def _after(level: int) -> list[str]:
-    return [*_equal(level), f"a{level} > b{level}"]
-
-
-def _find(
-    item: Dependence,
-    source: Place,
-    target: Place,
-    sizes: tuple[int, int],
-    constraints: list[str],
-    dependences: Dependences,
-) -> Conflict | None:
-    """A pair of the dependence whose iteration vectors of now satisfy ``constraints``."""
-
-    def search() -> Conflict | None:
-        context = dependences.context
-        first = affine_map(source.around, source.instance, context)
-        second = affine_map(target.around, target.instance, context)
-        pairs = first.apply_range(item.relation).apply_range(second.reverse())
-        bad = pairs.intersect(pairs_map(context, sizes, constraints))
-        return None if bad.is_empty() else _conflict(item, source, target, bad, dependences)
-
-    return bounded(dependences.context, search, f"the dependence {item.source} -> {item.target}")
-
-
-def _conflict(
-    item: Dependence, source: Place, target: Place, bad: isl.Map, dependences: Dependences
-) -> Conflict:
-    point = bad.wrap().lexmin().sample_point()
-    values = [
-        int(point.get_coordinate_val(isl.dim_type.set, n).to_python())
-        for n in range(len(source.around) + len(target.around))
-    ]
-    depth = len(source.around)
-    return Conflict(
-        item,
-        _as_written(source, values[:depth], dependences.iterators[item.source]),
-        _as_written(target, values[depth:], dependences.iterators[item.target]),
-    )
-
-
-def _as_written(place: Place, vector: list[int], names: tuple[str, ...]) -> dict[str, int]:
-    now = dict(zip((loop.iterator for loop in place.around), vector, strict=True))
-    return {n: value.evaluate(now) for n, value in zip(names, place.instance, strict=True)}
-
-
 # Loops whose iterations run at the same time
 
 
@@ -196,44 +218,41 @@ def _check_marks(program: Program, dependences: Dependences) -> None:
 
 
 def _check_concurrent(what: str, program: Program, loop: Loop, dependences: Dependences) -> None:
-    inside = {s.name: s for _, s in statements(loop.body)}
-    now: dict[str, Place] = {}
-    for item in dependences.items:
-        if item.source not in inside or item.target not in inside:
-            continue
-        one, two = inside[item.source].target, inside[item.target].target
-        if item.reduction and one == two and not _varies(one, loop):
-            continue
-        now = now or places(program, dependences.iterators)
-        found = _carried(item, now[item.source], now[item.target], loop, dependences)
-        if found is not None:
+    inside = {s.name: s.target for _, s in statements(loop.body)}
+    relevant = [
+        item
+        for item in dependences.items
+        if item.source in inside
+        and item.target in inside
+        and not (item.reduction and _shared_element(inside, item, loop))
+    ]
+    if not relevant:
+        return
+    order = _Order(program, dependences)
+    for item in relevant:
+        if (found := _carried(order, item, loop)) is not None:
             raise ScheduleError(
                 f"{what}: the loop carries the dependence {found}",
                 hint=_concurrency_hint(found),
             )
 
 
-def _varies(access: Access, loop: Loop) -> bool:
-    """Whether an access names several elements in one execution of ``loop``."""
+def _shared_element(targets: Mapping[str, Access], item: Dependence, loop: Loop) -> bool:
+    """Whether both updates go to one element throughout each execution of ``loop``."""
     inner = {x.iterator for _, x in loops(loop.body)} | {loop.iterator}
-    return any(s.names & inner for s in access.subscripts)
+    target = targets[item.source]
+    return target == targets[item.target] and not any(s.names & inner for s in target.subscripts)
 
 
-def _carried(
-    item: Dependence, source: Place, target: Place, loop: Loop, dependences: Dependences
-) -> Conflict | None:
+def _carried(order: _Order, item: Dependence, loop: Loop) -> Conflict | None:
+    source, target = order.ends(item)
     name = loop.iterator if loop.jam == 1 else tiles_name(loop)
     level = [x.iterator for x in source.around].index(name)
-    for outer in range(level + 1):
-        least, most = advance(item.distance, source, target, outer)
-        if outer < level and (least > 0 or most < 0):
-            return None
-        if outer == level and least == most == 0:
-            return None
-    sizes = len(source.around), len(target.around)
+    ahead = [advance(item.distance, source, target, n) for n in range(level + 1)]
+    if any(least > 0 or most < 0 for least, most in ahead[:-1]) or ahead[-1] == (0, 0):
+        return None
     for sign in "<>":
-        constraints = [*_equal(level), f"a{level} {sign} b{level}"]
-        found = _find(item, source, target, sizes, constraints, dependences)
+        found = order.find(item, [*_equal(level), f"a{level} {sign} b{level}"])
         if found is not None:
             return found
     return None
