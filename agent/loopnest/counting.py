@@ -4,7 +4,7 @@ A nest whose bounds are numbers is a product. A tiled nest is counted with its t
 out again: tiling reorders the iterations and makes none, so the bounds that name a tile iterator
 say nothing about the number of points. What is left (triangles, skewed nests) is counted by a
 stratified sum over those iterators that occur in other loops' bounds only: exact up to
-``MAX_POINTS`` of their values, and to about 1e-4 beyond.
+``MAX_POINTS`` of their values, and to about 1e-3 beyond.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import reduce
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
@@ -171,7 +172,9 @@ class _Points:
 
 def count(levels: Sequence[Level]) -> float:
     """Number of iterations of the innermost of ``levels``."""
-    nest = _without_tiles(levels, keep=None)
+    nest = _without_skews(_without_tiles(levels, keep=None))
+    if all(r.plain for r in nest):
+        return float(prod(r.trips for r in nest))
     return float(_sum(nest, _Points(np.ones(1), np.zeros(1, np.int64))).weight.sum())
 
 
@@ -185,16 +188,16 @@ def imbalance(levels: Sequence[Level], at: int) -> float:
     for level in levels[:at]:
         low, high = _limits(level.loop.lower, level.loop.upper, middle)
         middle[level.loop.iterator] = np.asarray((low + high) // 2).reshape(1)
-    low, high = (
-        int(np.max(x)) for x in _limits(levels[at].loop.lower, levels[at].loop.upper, middle)
-    )
-    step = levels[at].loop.step
-    trips = (high - low) // step + 1
+    loop = levels[at].loop
+    ends = _limits(loop.lower, loop.upper, middle)
+    first, last = int(np.max(ends[0])), int(np.max(ends[1]))
+    trips = (last - first) // loop.step + 1
     if trips < 2:
         return 1.0
     chosen = np.unique(np.linspace(0, trips - 1, min(trips, _STRATA)).round().astype(np.int64))
     size = len(chosen)
-    values = {n: np.broadcast_to(v, size) for n, v in middle.items()} | {name: low + chosen * step}
+    values = {n: np.broadcast_to(v, size) for n, v in middle.items()}
+    values[name] = first + chosen * loop.step
     kept = {lv.loop.iterator for lv in levels[: at + 1]}
     nest = [x for x in _without_tiles(levels, keep=name) if x.name not in kept]
     done = _sum(nest, _Points(np.ones(size), np.arange(size), values))
@@ -208,6 +211,34 @@ class _Range:
     lower: tuple[Bound, ...]
     upper: tuple[Bound, ...]
     step: int
+
+    @property
+    def plain(self) -> bool:
+        return all(not b.expr.terms for b in (*self.lower, *self.upper))
+
+    @property
+    def trips(self) -> int:
+        low = max(-(-b.expr.const // b.divisor) for b in self.lower)
+        high = min(b.expr.const // b.divisor for b in self.upper)
+        return max((high - low) // self.step + 1, 0)
+
+
+def _without_skews(nest: Sequence[_Range]) -> list[_Range]:
+    """The nest with every loop between two ends that move alike counted from its lower end."""
+    ends: dict[str, Affine] = {}
+    out = []
+    for r in nest:
+        lower = tuple(Bound(b.expr.substitute(ends), b.divisor) for b in r.lower)
+        upper = tuple(Bound(b.expr.substitute(ends), b.divisor) for b in r.upper)
+        first, last = lower[0], upper[0]
+        if len(lower) == len(upper) == 1 and first.divisor == last.divisor == 1:
+            terms = first.expr.terms
+            if terms and terms == last.expr.terms:
+                ends[r.name] = Affine.var(r.name) + Affine(terms)
+                lower = (Bound(Affine.constant(first.expr.const)),)
+                upper = (Bound(Affine.constant(last.expr.const)),)
+        out.append(_Range(r.name, lower, upper, r.step))
+    return out
 
 
 def _without_tiles(levels: Sequence[Level], keep: str | None) -> list[_Range]:

@@ -96,7 +96,8 @@ def _chunk(table: NestTable) -> npt.NDArray[np.float32]:
     if len(rows.program):
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             columns = np.stack(list(row_columns(rows).values()))
-        np.nan_to_num(columns, copy=False, nan=0.0, posinf=BOUND, neginf=-BOUND)
+        np.fmax(columns, -BOUND, out=columns)  # unlike maximum, drops what is not a number
+        np.fmin(columns, BOUND, out=columns)
         _aggregate(rows, columns, out)
     _program_columns(table, rows, out[-len(_PROGRAM) :])
     return np.clip(out, -BOUND, BOUND).T
@@ -132,13 +133,13 @@ def _program_columns(table: NestTable, rows: Rows, out: Vector) -> None:
     out[4] = np.log2(np.bincount(rows.program, touched, len(table)) + 1.0)
     several = np.flatnonzero(table.share[:, 1] > 0)
     if len(several):
-        out[5:9, several] = _sharing(table.take(several))
+        out[5:9, several] = _sharing(table, several)
 
 
-def _sharing(table: NestTable) -> Vector:
-    """[4,n] mean over neighbouring statements of what they share, for programs with several."""
-    ids, arrays = table.loop_id, table.array
-    there = (table.share[:, 1:] > 0).astype(np.float32)
+def _sharing(table: NestTable, programs: npt.NDArray[np.intp]) -> Vector:
+    """[4,len(programs)] mean over neighbouring statements of what they share."""
+    ids, arrays, trips = table.loop_id[programs], table.array[programs], table.trip[programs, 1:]
+    there = (table.share[programs, 1:] > 0).astype(np.float32)
     common = (ids[:, 1:] == ids[:, :-1]) & (ids[:, 1:] >= 0)
     depth = common.sum(axis=2)
     deepest = (ids >= 0).sum(axis=2)
@@ -147,7 +148,7 @@ def _sharing(table: NestTable) -> Vector:
     for s in range(STATEMENTS - 1):
         one, two = arrays[:, s, :, None], arrays[:, s + 1, None, :]
         alike[:, s] = ((one == two) & (one >= 0)).any(axis=2).sum(axis=1)
-    inside = np.where(np.arange(ids.shape[2]) >= depth[:, :, None], table.trip[:, 1:], 1.0)
+    inside = np.where(np.arange(ids.shape[2]) >= depth[:, :, None], trips, 1.0)
     between = np.log2(np.maximum(inside.prod(axis=2), 1.0) * 8.0)
     pairs = np.maximum(there.sum(axis=1), 1.0)
     parts = (depth, whole, np.minimum(alike, 4.0), np.where(alike > 0, between, 0.0))

@@ -114,7 +114,7 @@ def lower(programs: Sequence[Program]) -> NestTable:
     """The table of ``programs``, one entry each, in order.
 
     ``instances`` of a statement agree between all schedules of one program: exactly where bounds
-    are numbers or tiles of them or few points matter, else within about 1e-4.
+    are numbers or tiles of them or few points matter, else within about 1e-3.
     """
     table = _empty(len(programs))
     filler = _Filler(table)

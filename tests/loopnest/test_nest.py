@@ -134,6 +134,13 @@ def test_a_skewed_loop_moves_with_the_loop_it_is_skewed_by():
     assert table.coef[0, 0, 0, 2:, :2].tolist() == [[1, 0], [0, 1]]
 
 
+def test_a_large_skewed_nest_is_counted_exactly():
+    inner = loop("k", "j", "j + 99", set_one("i", "j - i", "k - j"))
+    tree = loop("i", 0, 999, loop("j", "i", "i + 998", inner))
+    table = first(program(tree, arrays={"X": (1000, 1000, 100)}))
+    assert table.trip[0, 0, :3].tolist() == [1000, 999, 100]
+
+
 def test_a_wavefront_keeps_its_raw_coefficients():
     inner = loop("i", (0, "j - 19"), (9, "j"), set_one("i", "j - i"))
     table = first(program(loop("j", 0, 28, inner), arrays={"X": (10, 20)}))
