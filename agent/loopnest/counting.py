@@ -182,7 +182,9 @@ def imbalance(levels: Sequence[Level], at: int) -> float:
     """Most over mean work of the iterations of ``levels[at]``, the loops around it halfway."""
     inner = levels[at + 1 :]
     name = levels[at].loop.iterator
-    if not any(name in b.expr.names for lv in inner for b in (*lv.loop.lower, *lv.loop.upper)):
+    if all(lv.plain for lv in inner) or not any(
+        name in b.expr.names for lv in inner for b in (*lv.loop.lower, *lv.loop.upper)
+    ):
         return levels[at].imbalance
     middle: dict[str, _Ints] = {}
     for level in levels[:at]:
