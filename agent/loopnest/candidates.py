@@ -81,6 +81,16 @@ class Draft:
         inner = {loop.iterator for band in found for loop in band[1:]}
         return [band for band in found if band[0].iterator not in inner]
 
+    def neighbours(self) -> list[tuple[str, str]]:
+        """Pairs of loops that directly follow each other."""
+        bodies = [self.program.body, *(loop.body for loop in self.loops())]
+        return [
+            (one.iterator, two.iterator)
+            for body in bodies
+            for one, two in itertools.pairwise(body)
+            if isinstance(one, Loop) and isinstance(two, Loop)
+        ]
+
 
 class LegalDraft(Draft):
     """A draft that also leaves out steps which break a dependence."""
@@ -237,7 +247,7 @@ def _tile_bands(draft: LegalDraft, size: int) -> None:
 
 def _fuse_all(draft: LegalDraft) -> None:
     """Fuse neighbours as long as some fit, outer ones first."""
-    while any(draft.attempt(Fuse(*pair)) for pair in _neighbours(draft)):
+    while any(draft.attempt(Fuse(*pair)) for pair in draft.neighbours()):
         pass
 
 
@@ -318,18 +328,8 @@ def _regroup(draft: Draft, rng: random.Random) -> None:
         if len(loop.body) > 1 and rng.random() < 0.2:
             draft.attempt(Distribute(loop.iterator))
     for _ in range(2):
-        if (pairs := _neighbours(draft)) and rng.random() < 0.3:
+        if (pairs := draft.neighbours()) and rng.random() < 0.3:
             draft.attempt(Fuse(*rng.choice(pairs)))
-
-
-def _neighbours(draft: Draft) -> list[tuple[str, str]]:
-    bodies = [draft.program.body, *(loop.body for loop in draft.loops())]
-    return [
-        (one.iterator, two.iterator)
-        for body in bodies
-        for one, two in itertools.pairwise(body)
-        if isinstance(one, Loop) and isinstance(two, Loop)
-    ]
 
 
 def _permute(draft: Draft, rng: random.Random) -> None:
