@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from math import gcd
 
 from agent.loopnest import extent
 from agent.loopnest.program import Access, Loop, Node, Program, Statement, reads, statements
@@ -73,6 +74,9 @@ def distinct(first: Access, second: Access, around: Sequence[Loop]) -> bool:
     """Whether two accesses to one array provably never name the same element in ``around``."""
     for one, two in zip(first.subscripts, second.subscripts, strict=True):
         gap = one - two
+        parity = gcd(*(c for _, c in gap.terms))
+        if parity and gap.const % parity:
+            return True
         if extent.least(gap, around) > 0 or extent.greatest(gap, around) < 0:
             return True
     return False

@@ -279,7 +279,8 @@ class Body:
 
     def _clauses(self, loop: Loop, scope: Scope) -> str:
         updates = self._shared_updates(loop, scope)
-        for update in invariant_updates(loop):
+        once = extent.runs_once(loop, scope.around[:-1])  # nothing to share, whatever it does
+        for update in () if once else invariant_updates(loop):
             array = update.target.array
             if update.target not in scope.held and array not in self._homes:
                 raise ScheduleError(

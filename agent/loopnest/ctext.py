@@ -27,19 +27,19 @@ _ASK_PARENTHESES = frozenset("<< >> & | ^".split())  # whose precedence readers 
 
 
 def affine_text(value: Affine, name: Callable[[str], str]) -> str:
-    """``value`` as a C sum; positive terms first so that it seldom starts with a minus."""
-    out = ""
+    """``value`` as a C sum; positive parts first so that it seldom starts with a minus."""
+    const = value.const
+    out = str(const) if const > 0 and all(factor < 0 for _, factor in value.terms) else ""
+    const = 0 if out else const
     for iterator, factor in sorted(value.terms, key=lambda t: t[1] < 0):
         term = name(iterator) if abs(factor) == 1 else f"{abs(factor)} * {name(iterator)}"
         if out:
             out += f" {'-' if factor < 0 else '+'} {term}"
         else:
             out = f"-{term}" if factor < 0 else term
-    if not out:
-        return str(value.const)
-    if value.const:
-        out += f" {'-' if value.const < 0 else '+'} {abs(value.const)}"
-    return out
+    if const:
+        out += f" {'-' if const < 0 else '+'} {abs(const)}" if out else str(const)
+    return out or "0"
 
 
 def _affine_level(value: Affine) -> int:

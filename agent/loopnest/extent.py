@@ -84,6 +84,16 @@ def runs(loop: Loop, around: Sequence[Loop]) -> bool:
     return all(_covers(low, high, around) for low in loop.lower for high in loop.upper)
 
 
+def runs_once(loop: Loop, around: Sequence[Loop]) -> bool:
+    """Whether the loop provably has at most one iteration wherever it is reached."""
+    return any(
+        greatest(high.expr * low.divisor - low.expr * high.divisor, around)
+        < loop.step * high.divisor * low.divisor
+        for low in loop.lower
+        for high in loop.upper
+    )
+
+
 def _covers(low: Bound, high: Bound, around: Sequence[Loop]) -> bool:
     # ceil(l/a) <= floor(u/b) follows from l/a + (a-1)/a <= u/b - (b-1)/b
     if low.expr.is_constant:

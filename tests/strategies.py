@@ -1,0 +1,354 @@
+"""Hypothesis strategies: small random Programs that C gives a meaning, and schedules for them.
+
+Imperfect and triangular nests, strided, shifted and transposed subscripts, all element types,
+temporaries, reductions, ternaries and functions. Every access is in bounds because arrays are
+made to fit the accesses. Numbers stay bounded: products have a factor from an input array (inputs
+are never written), integers are reduced modulo 101 before they are multiplied, and conditions
+look at inputs and iterators only, so that rounding never decides between two branches.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from hypothesis import strategies as st
+
+from agent.loopnest.program import (
+    Access,
+    Affine,
+    Array,
+    Binary,
+    Bound,
+    Call,
+    Cast,
+    DType,
+    Expr,
+    Index,
+    Literal,
+    Loop,
+    Node,
+    Program,
+    Read,
+    Scalar,
+    Select,
+    Statement,
+    Temporary,
+    loops,
+    reads,
+    statements,
+)
+from agent.loopnest.schedule import (
+    Distribute,
+    Fuse,
+    Interchange,
+    Jam,
+    Parallelize,
+    Reverse,
+    Skew,
+    Step,
+    Tile,
+    Unroll,
+    Vectorize,
+)
+from tests.interpret import points
+
+MAX_STATEMENTS = 4
+NAMES = ("i", "j", "k", "m", "n", "p", "q", "r")
+
+
+@dataclass
+class _Draft:
+    """A program being drawn; arrays get their extents at the end."""
+
+    draw: st.DrawFn
+    dtype: DType
+    tidy: bool  # statements write an array each, every element once or as a reduction
+    arrays: dict[str, tuple[DType, int]] = field(default_factory=dict)  # type, dimensions
+    outputs: list[str] = field(default_factory=list)
+    temporaries: list[Temporary] = field(default_factory=list)
+    used: int = 0
+    count: int = 0
+
+    def one(self, *choices: object) -> object:
+        return self.draw(st.sampled_from(choices))
+
+    def number(self, low: int, high: int) -> int:
+        return self.draw(st.integers(low, high))
+
+    # Loops
+
+    def loop(self, around: tuple[Loop, ...]) -> Loop:
+        name = NAMES[self.used]
+        self.used += 1
+        low: Affine = Affine.constant(self.number(-2, 2))
+        high = low + self.number(0, 7 if not around else 5)
+        shape = self.number(0, 7) if around else 0
+        if shape in (1, 2):
+            outer = Affine.var(self.one(*around).iterator)  # type: ignore[attr-defined]
+            low, high = (low, outer) if shape == 1 else (outer, high + 2)
+        lower, upper = [Bound(low)], [Bound(high)]
+        if shape == 3:
+            outer = Affine.var(self.one(*around).iterator)  # type: ignore[attr-defined]
+            upper.append(Bound(outer * self.number(-1, 3) + self.number(0, 5), self.number(1, 3)))
+        step = self.one(1, 1, 1, 1, 2, 3)
+        return Loop(name, tuple(lower), tuple(upper), step, ())  # type: ignore[arg-type]
+
+    def body(self, around: tuple[Loop, ...], temporaries: tuple[str, ...]) -> tuple[Node, ...]:
+        nodes: list[Node] = []
+        own: tuple[str, ...] = ()
+        if len(around) in (1, 2) and self.number(0, 1):
+            return (self.nest(around, temporaries),)
+        for _ in range(self.number(1, 3 if around else 2)):
+            deeper = len(around) < 3 and self.used < len(NAMES)
+            if self.count >= MAX_STATEMENTS:
+                break
+            if deeper and (not around or self.number(0, 2) == 0):
+                nodes.append(self.nest(around, (*temporaries, *own)))
+            elif around and not own and not nodes and self.number(0, 3) == 0:
+                own = (self.temporary(len(around)),)
+                nodes.append(self.statement(around, Access(own[0]), "", temporaries))
+            else:
+                nodes.append(self.update(around, (*temporaries, *own)))
+        return tuple(nodes) or (self.update(around, temporaries),)
+
+    def nest(self, around: tuple[Loop, ...], temporaries: tuple[str, ...]) -> Loop:
+        header = self.loop(around)
+        return replace(header, body=self.body((*around, header), temporaries))
+
+    # Statements
+
+    def temporary(self, depth: int) -> str:
+        name = f"t{len(self.temporaries)}"
+        self.temporaries.append(Temporary(name, self.dtype, depth))
+        return name
+
+    def update(self, around: tuple[Loop, ...], temporaries: tuple[str, ...]) -> Statement:
+        ops = ["", "", "+", "+", "-"] + (["min", "max", "*"] if self.dtype.is_float else [])
+        ops += ["*"] if self.dtype is DType.U8 else []
+        op = str(self.one(*ops))
+        if temporaries and self.number(0, 2) == 0:
+            return self.statement(around, Access(str(self.one(*temporaries))), op, temporaries)
+        if self.tidy:
+            return self.statement(around, self.own_target(around, op), op, temporaries)
+        name = str(self.one(*self.outputs))
+        free = around[: self.number(1, len(around))] if op else around
+        return self.statement(around, self.access(name, free), op, temporaries)
+
+    def own_target(self, around: tuple[Loop, ...], op: str) -> Access:
+        order = self.draw(st.permutations(around))
+        order = order[: self.number(0, len(order))] if op else order
+        name = f"out{len(self.outputs)}"
+        self.outputs.append(name)
+        self.arrays[name] = (self.dtype, max(1, len(order)))
+        if not order:
+            return Access(name, (Affine.constant(0),))
+        factor = self.one(1, 1, 1, -1, 2)
+        first = Affine.var(order[0].iterator) * factor  # type: ignore[operator]
+        return Access(name, (first, *(Affine.var(x.iterator) for x in order[1:])))
+
+    def statement(
+        self, around: tuple[Loop, ...], target: Access, op: str, temporaries: tuple[str, ...]
+    ) -> Statement:
+        known = tuple(t for t in temporaries if t != target.array)
+        value = self.factor(around) if op == "*" else self.sum(around, known)
+        self.count += 1
+        instance = tuple(Affine.var(loop.iterator) for loop in around)
+        return Statement(f"S{self.count}", target, op, value, instance)
+
+    def access(self, name: str, around: tuple[Loop, ...]) -> Access:
+        return Access(name, tuple(self.subscript(around) for _ in range(self.arrays[name][1])))
+
+    def subscript(self, around: tuple[Loop, ...]) -> Affine:
+        form = self.number(0, 9)
+        one = Affine.var(self.one(*around).iterator)  # type: ignore[attr-defined]
+        if form == 0:
+            return Affine.constant(self.number(0, 2))
+        if form == 1:
+            return one * 2 + self.number(0, 2)
+        if form == 2:
+            return -one
+        if form == 3:
+            return one + Affine.var(self.one(*around).iterator)  # type: ignore[attr-defined]
+        return one + (self.number(-1, 1) if form < 7 else 0)
+
+    # Expressions
+
+    def input(self, around: tuple[Loop, ...]) -> Expr:
+        names = [n for n in self.arrays if n not in self.outputs]
+        return Read(self.access(str(self.one(*names)), around))
+
+    def leaf(self, around: tuple[Loop, ...], temporaries: tuple[str, ...]) -> Expr:
+        choice = self.number(0, 7)
+        if choice == 0 and self.outputs and (not self.tidy or self.number(0, 3) == 0):
+            return Read(self.access(str(self.one(*self.outputs)), around))
+        if choice == 1 and temporaries:
+            return Read(Access(str(self.one(*temporaries))))
+        if choice == 2:
+            return Index(self.subscript(around))
+        if choice == 3:
+            return Read(Access("alpha"))
+        return self.input(around)
+
+    def small(self, around: tuple[Loop, ...], temporaries: tuple[str, ...]) -> Expr:
+        """A value that does not grow when it is fed back."""
+        leaf = self.leaf(around, temporaries)
+        if not self.dtype.is_float:
+            return Binary("%", leaf, Literal("101"))
+        quarter = Literal("0.25f" if self.dtype is DType.F32 else "0.25")
+        choice = self.number(0, 5)
+        if choice == 0:
+            return Call(self.function("sqrt"), (Binary("+", self.magnitude(leaf), Literal("1")),))
+        if choice == 1:
+            return Call(self.function("exp"), (self.negative(self.magnitude(leaf)),))
+        if choice == 2:
+            over = Binary("+", self.magnitude(self.input(around)), Literal("1.5f"))
+            return Binary("/", Binary("*", leaf, quarter), over)
+        if choice == 3:
+            extreme = self.function(str(self.one("fmin", "fmax")))
+            return Binary("*", Call(extreme, (leaf, self.input(around))), quarter)
+        return Binary("*", leaf, quarter)
+
+    def function(self, name: str) -> str:
+        return name + ("f" if self.dtype is DType.F32 else "")
+
+    def magnitude(self, x: Expr) -> Expr:
+        return Call(self.function("fabs"), (x,))
+
+    def negative(self, x: Expr) -> Expr:
+        return Binary("-", Literal("0"), x)
+
+    def factor(self, around: tuple[Loop, ...]) -> Expr:
+        """A value near 1 from inputs alone (floats), or any small integer."""
+        if not self.dtype.is_float:
+            return Binary("%", self.input(around), Literal("101"))
+        return Binary("+", Literal("1"), Binary("*", self.input(around), Literal("0.25f")))
+
+    def sum(self, around: tuple[Loop, ...], temporaries: tuple[str, ...]) -> Expr:
+        left = self.small(around, temporaries)
+        form = self.number(0, 6)
+        if form == 0:
+            return left
+        right = self.small(around, temporaries)
+        if form == 1:
+            return Binary("*", left, self.factor(around))
+        if form == 2:
+            return Select(self.condition(around), left, right)
+        if form == 3 and not self.dtype.is_float:
+            return Cast(self.dtype, Binary(str(self.one("&", "|", "^")), left, right))
+        return Binary(str(self.one("+", "-")), left, right)
+
+    def condition(self, around: tuple[Loop, ...]) -> Expr:
+        one: Expr = Binary(str(self.one("<", ">=", "==")), self.input(around), Literal("0"))
+        if self.number(0, 2):
+            return one
+        index = Binary(">", Index(self.subscript(around)), Literal("2"))
+        return Binary(str(self.one("&&", "||")), one, index)
+
+
+@st.composite
+def programs(draw: st.DrawFn) -> Program:
+    """A Program of one to four statements, at most three loops deep, in bounds and without UB."""
+    dtype = draw(st.sampled_from(DType))
+    draft = _Draft(draw, dtype, draw(st.booleans()))
+    for name in () if draft.tidy else ("x", "y")[: draft.number(1, 2)]:
+        draft.arrays[name] = (dtype, draft.number(1, 2))
+        draft.outputs.append(name)
+    draft.arrays["a"] = (dtype, draft.number(1, 3))
+    mixed = draft.one(DType.U8, DType.I32, *([DType.F32, DType.F64] if dtype.is_float else []))
+    draft.arrays["b"] = (mixed, draft.number(1, 2))  # type: ignore[assignment]
+    body = draft.body((), ())
+    program = Program(
+        "random",
+        tuple(Array(n, t, (1,) * d) for n, (t, d) in draft.arrays.items()),
+        (Scalar("alpha", dtype),),
+        tuple(draft.temporaries),
+        body,
+    )
+    return fitted(program)
+
+
+def fitted(program: Program) -> Program:
+    """``program`` with subscripts shifted and extents chosen so that all accesses fit."""
+    ranges: dict[tuple[str, int], tuple[int, int]] = {}
+    for around, statement in statements(program.body):
+        visited = list(points(around))
+        for access in (statement.target, *_reads(statement)):
+            for d, s in enumerate(access.subscripts):
+                for value in (s.evaluate(p) for p in visited):
+                    low, high = ranges.get((access.array, d), (value, value))
+                    ranges[access.array, d] = min(low, value), max(high, value)
+    arrays = tuple(
+        replace(a, shape=tuple(_extent(ranges.get((a.name, d))) for d in range(len(a.shape))))
+        for a in program.arrays
+    )
+    body = tuple(_shifted(node, ranges) for node in program.body)
+    return replace(program, arrays=arrays, body=body)
+
+
+def _extent(span: tuple[int, int] | None) -> int:
+    return 1 if span is None else span[1] - span[0] + 1
+
+
+def _reads(statement: Statement) -> list[Access]:
+    return list(reads(statement.value))
+
+
+def _shifted(node: Node, ranges: dict[tuple[str, int], tuple[int, int]]) -> Node:
+    if isinstance(node, Loop):
+        return replace(node, body=tuple(_shifted(n, ranges) for n in node.body))
+    return replace(node, target=_moved(node.target, ranges), value=_moved_in(node.value, ranges))
+
+
+def _moved(access: Access, ranges: dict[tuple[str, int], tuple[int, int]]) -> Access:
+    shifts = [ranges.get((access.array, d), (0, 0))[0] for d in range(len(access.subscripts))]
+    moved = (s - shift for s, shift in zip(access.subscripts, shifts, strict=True))
+    return Access(access.array, tuple(moved))
+
+
+def _moved_in(expr: Expr, ranges: dict[tuple[str, int], tuple[int, int]]) -> Expr:
+    match expr:
+        case Read(access):
+            return Read(_moved(access, ranges))
+        case Binary(op, left, right):
+            return Binary(op, _moved_in(left, ranges), _moved_in(right, ranges))
+        case Select(condition, yes, no):
+            return Select(*(_moved_in(x, ranges) for x in (condition, yes, no)))
+        case Call(function, arguments):
+            return Call(function, tuple(_moved_in(x, ranges) for x in arguments))
+        case Cast(dtype, x):
+            return Cast(dtype, _moved_in(x, ranges))
+        case _:
+            return expr
+
+
+@st.composite
+def steps(draw: st.DrawFn, program: Program, *, marks: bool) -> Step:
+    """A step on loops of ``program``; it may fit neither the structure nor the dependences.
+
+    Args:
+        draw: given by Hypothesis.
+        program: after the steps before this one.
+        marks: whether the step marks a loop, which is for the end of a schedule.
+    """
+    names = [loop.iterator for _, loop in loops(program.body)]
+    inner = [x.iterator for _, x in loops(program.body) if isinstance(x.body[0], Statement)]
+    name, other = draw(st.sampled_from(names)), draw(st.sampled_from(names))
+    last = draw(st.sampled_from(inner or names))
+    size = draw(st.integers(2, 5))
+    if marks:
+        found = (Parallelize(name), Vectorize(last), Unroll(last, size), Jam(name, size))
+        return draw(st.sampled_from(found))
+    below = names[names.index(name) : names.index(name) + draw(st.integers(1, 3))]
+    return draw(
+        st.sampled_from(
+            (
+                Interchange(name, other),
+                Interchange(name, below[-1]),
+                Tile(tuple((n, size) for n in below)),
+                Skew(other, name, draw(st.sampled_from((-1, 1, 2)))),
+                Reverse(name),
+                Fuse(name, other),
+                Distribute(name),
+            )
+        )
+    )
