@@ -94,7 +94,7 @@ def _solve(store: Entry, delta: Sequence[int]) -> dict[str, float]:
     steps = np.linalg.lstsq(matrix, np.asarray(delta, float), rcond=None)[0]
     if np.abs(matrix @ steps - delta).max() > 1e-6:
         return {}
-    return dict(zip(names, np.round(steps, 6).tolist(), strict=True))
+    return {name: round(float(steps[k]), 6) for k, name in enumerate(names)}
 
 
 def _mark_temporary(placed: Sequence[Placed], writer: int, out: list[set[int]]) -> None:

@@ -87,8 +87,8 @@ def traffic(rows: Rows, units: Vector, held: Vector, sizes: npt.NDArray[np.float
     per_size = need if need.ndim == 3 else need[None]
     moved = np.repeat(units[1][None], len(sizes), axis=0)
     for k in range(1, rows.levels):
-        keeps = np.clip((logs - per_size[:, k] + 1.0) * 0.5, 0.0, 1.0)
-        keeps = np.where(k < rows.depth, keeps, 0.0).astype(np.float32)[:, rows.row]
+        fits = np.clip((logs - per_size[:, k] + 1.0) * 0.5, 0.0, 1.0)
+        keeps = np.where(k < rows.depth, fits, 0.0).astype(np.float32)[:, rows.row]
         moved *= trip[k]
         moved += keeps * (units[k + 1] - moved)
     return moved

@@ -17,8 +17,10 @@ from agent.loopnest.program import (
     Literal,
     Program,
     Read,
+    Scalar,
     Select,
     Statement,
+    Temporary,
     Unary,
     reads,
 )
@@ -69,7 +71,9 @@ class Summary:
 
 def summarise(statement: Statement, program: Program) -> Summary:
     """Accesses and operations of ``statement``; KeyError where it names what is not declared."""
-    types = {x.name: x.dtype for x in (*program.arrays, *program.scalars, *program.temporaries)}
+    declared: tuple[Array | Scalar | Temporary, ...]
+    declared = (*program.arrays, *program.scalars, *program.temporaries)
+    types = {x.name: x.dtype for x in declared}
     depths = {t.name: t.depth for t in program.temporaries}
     arrays = {a.name: (number, a) for number, a in enumerate(program.arrays)}
     target = types[statement.target.array]
