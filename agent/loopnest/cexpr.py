@@ -48,7 +48,7 @@ from agent.loopnest.program import (
 )
 
 _INTEGER = re.compile(r"(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)([uU]?[lL]{0,2}|[lL]{1,2}[uU])")
-_FLOAT = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?[fF]?")
+_FLOAT = re.compile(r"(([0-9]+\.[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[0-9]+[eE][+-]?[0-9]+)[fF]?")
 _INTEGER_ONLY = frozenset("% << >> & | ^".split())
 _YES_NO = frozenset("< <= > >= == != && ||".split())
 _MAX_LITERAL = 60  # characters

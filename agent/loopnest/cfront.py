@@ -36,7 +36,7 @@ from agent.loopnest.csource import (
     Size,
     Source,
 )
-from agent.loopnest.program import FUNCTIONS, Node, Program
+from agent.loopnest.program import FUNCTIONS, Node, Program, statements
 
 MEMORY_SHARE = 0.8  # of the memory available now
 _SKIPPED = re.compile(r'"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|[()\[\]{}]')
@@ -70,10 +70,11 @@ def load_program(
         CompilerError: a compiler is needed and there is none, or it refuses the file.
     """
     text = cpp.blank_comments(_read(path))
+    _check_nesting(text, str(path))
     ready = cpp.plain(text) if cflags is None else None
     if ready is None:
-        _check_nesting(text, str(path))
         ready = cpp.preprocess(path, cflags or (), compiler)
+        _check_nesting(ready, str(path))
     else:
         ready = _with_types(ready)
     return _program(ready, str(path), function, sizes, memory_limit)
@@ -94,7 +95,9 @@ def parse_program(
     """
     if len(text) > MAX_FILE:
         raise SourceError(f"{filename}:1:1: the text is larger than {MAX_FILE >> 20} MiB")
-    ready = cpp.plain(cpp.blank_comments(text))
+    text = cpp.blank_comments(text)
+    _check_nesting(text, filename)
+    ready = cpp.plain(text)
     if ready is None:
         raise SourceError(
             f"{filename}:1:1: it has macros or headers of its own",
@@ -160,7 +163,6 @@ def _program(
 def _parse(text: str, filename: str) -> c_ast.FileAST:
     if "\0" in text:
         raise SourceError(f"{filename}:1:1: it is a binary file", hint="Give a C source file.")
-    _check_nesting(text, filename)
     try:
         return CParser().parse(text, filename)
     except ParseError as error:
@@ -316,10 +318,25 @@ def _body(place: Place, function: c_ast.FuncDef) -> tuple[Node, ...]:
     begin, end = _delimit(place, function)
     items = function.body.block_items
     inside = items[begin + 1 : end]
-    nodes = (*_before(place, items[:begin], inside), *block(place, inside))
+    before, nodes = _before(place, items[:begin], inside), block(place, inside)
     if place.region.statements == 0:
         raise place.error(items[begin], "the region has no statements")
-    return nodes
+    _check_live_out(place, nodes, items[end + 1 :])
+    return (*before, *nodes)
+
+
+def _check_live_out(place: Place, nodes: list[Node], after: Sequence[c_ast.Node]) -> None:
+    """Results leave the region in arrays only: a variable's value ends with it."""
+    written = {statement.target.array for _, statement in statements(tuple(nodes))}
+    for item in after:
+        for name in sorted(_identifiers(item)):
+            entity = place.scope.get(name)
+            if isinstance(entity, Local) and entity.temporary in written:
+                raise place.error(
+                    item,
+                    f"{name!r} is computed in the region and used after it",
+                    hint="Store the result in an array parameter, if need be of one element.",
+                )
 
 
 def _delimit(place: Place, function: c_ast.FuncDef) -> tuple[int, int]:

@@ -22,6 +22,7 @@ from agent.loopnest.cexpr import (
     undeclared,
 )
 from agent.loopnest.csource import (
+    MAX_BOUNDS,
     MAX_LOOPS,
     MAX_SIZE,
     MAX_STATEMENTS,
@@ -234,7 +235,10 @@ def _loop(place: Place, node: c_ast.For) -> Loop:
     if len(place.around) == MAX_LOOPS:
         raise place.error(node, f"loops are nested more than {MAX_LOOPS} deep")
     header = _header(place, node)
-    start = affine(place, header.start, "the loop's first value")
+    starts = _extremes(place, header.start, "max" if header.step > 0 else "min")
+    if len(starts) > 1 and header.step < 0:
+        raise place.error(header.start, "a loop that counts down needs one first value")
+    start = starts[0]
     name = place.region.names.fresh(header.name)
     counter = Affine.var(name)
     value = counter if header.step > 0 else start - counter
@@ -242,7 +246,7 @@ def _loop(place: Place, node: c_ast.For) -> Loop:
     upper = tuple(_upper(inner, node.cond, name, header.step, start))
     loop = Loop(
         name,
-        (Bound(start if header.step > 0 else Affine()),),
+        tuple(map(Bound, starts)) if header.step > 0 else (Bound(Affine()),),
         upper,
         abs(header.step),
         (),
@@ -323,17 +327,29 @@ def _step(place: Place, node: c_ast.Node, name: str) -> int:
 
 def _upper(place: Place, cond: c_ast.Node, name: str, step: int, start: Affine) -> list[Bound]:
     """The bounds above that a condition puts on the counter ``name`` of a loop."""
-    if not isinstance(cond, c_ast.BinaryOp) or cond.op not in ("&&", "<", "<=", ">", ">="):
-        raise place.error(
-            cond,
-            f"the condition `{shown(cond)}` is not supported",
-            hint="Compare the iterator with an affine bound by <, <=, > or >=; && may join them.",
-        )
-    if cond.op == "&&":
-        return [
-            *_upper(place, cond.left, name, step, start),
-            *_upper(place, cond.right, name, step, start),
-        ]
+    pending, found = [cond], list[Bound]()
+    while pending:
+        part = pending.pop()
+        if len(pending) + len(found) >= MAX_BOUNDS:
+            raise place.error(cond, f"a loop has more than {MAX_BOUNDS} bounds")
+        if not isinstance(part, c_ast.BinaryOp) or part.op not in ("&&", "<", "<=", ">", ">="):
+            raise place.error(
+                part,
+                f"the condition `{shown(part)}` is not supported",
+                hint="Compare the iterator with an affine bound by <, <=, > or >=; && may join "
+                "them.",
+            )
+        if part.op == "&&":
+            pending += [part.right, part.left]
+        elif (halves := _choice(part.right, "min" if step > 0 else "max")) is not None:
+            pending += [c_ast.BinaryOp(part.op, part.left, h, part.coord) for h in halves[::-1]]
+        else:
+            found.append(_comparison(place, part, name, step, start))
+    return found
+
+
+def _comparison(place: Place, cond: c_ast.BinaryOp, name: str, step: int, start: Affine) -> Bound:
+    """The bound above that one comparison puts on the counter ``name``."""
     left = affine(place, cond.left, "the loop's bound")
     right = affine(place, cond.right, "the loop's bound")
     slack = (left - right) if cond.op[0] == ">" else (right - left)  # must stay >= 0
@@ -342,8 +358,29 @@ def _upper(place: Place, cond: c_ast.Node, name: str, step: int, start: Affine) 
     c = slack.coefficient(name)
     if c == 0 or (c > 0) == (step > 0):
         raise place.error(
-            cond,
-            f"the condition `{shown(cond)}` does not end a loop whose step is {step}",
+            cond, f"the condition `{shown(cond)}` does not end a loop whose step is {step}"
         )
     rest = slack - Affine.var(name) * c
-    return [Bound(rest, -c) if step > 0 else Bound(start * c + rest, c)]
+    return Bound(rest, -c) if step > 0 else Bound(start * c + rest, c)
+
+
+def _extremes(place: Place, node: c_ast.Node, which: str) -> list[Affine]:
+    """A first value as affine functions whose ``which`` ("min" or "max") it is."""
+    halves = _choice(node, which)
+    if halves is None:
+        return [affine(place, node, "the loop's first value")]
+    return [value for half in halves for value in _extremes(place, half, which)]
+
+
+def _choice(node: c_ast.Node, which: str) -> tuple[c_ast.Node, c_ast.Node] | None:
+    """The two operands where ``node`` is ``a < b ? a : b`` (min) or ``a > b ? a : b`` (max)."""
+    if not isinstance(node, c_ast.TernaryOp) or not isinstance(node.cond, c_ast.BinaryOp):
+        return None
+    cond = node.cond
+    smaller = {"<": True, "<=": True, ">": False, ">=": False}.get(cond.op)
+    order = [shown(cond.left), shown(cond.right)]
+    picked = [shown(node.iftrue), shown(node.iffalse)]
+    if smaller is None or order not in (picked, picked[::-1]) or "..." in "".join(order):
+        return None
+    found = "min" if smaller == (order == picked) else "max"
+    return (node.iftrue, node.iffalse) if found == which else None

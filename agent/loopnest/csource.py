@@ -15,6 +15,7 @@ MAX_NESTING = 64  # brackets within brackets, in the text
 MAX_DEPTH = 100  # operators within operators, in one expression
 MAX_NODES = 2_000  # operators and operands of one expression
 MAX_LOOPS = 8
+MAX_BOUNDS = 8  # above, of one loop
 MAX_STATEMENTS = 32
 MAX_ARRAYS = 16
 MAX_SIZE = 1 << 24
