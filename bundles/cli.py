@@ -1,0 +1,148 @@
+"""The ``bundles`` command: parse, one call, show. Torch is imported only where it is needed."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from agent.errors import AgentError, Exit
+
+app = typer.Typer(
+    name="bundles",
+    help="Make, show and plan encoder bundles: what the agent knows before it sees a machine.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+)
+As_Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+def _show(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2))
+
+
+@app.callback()
+def _root() -> None:
+    """Keeps the name of a subcommand mandatory."""
+
+
+@app.command(
+    epilog="Example: `bundles pretrain --out bundles/default` (about 15 minutes on 2 cores)"
+)
+def pretrain(
+    out: Annotated[Path, typer.Option(help="Directory of the bundle; replaced if it exists.")],
+    seed: Annotated[int, typer.Option(min=0, help="Of programs, machines and training.")] = 0,
+    programs: Annotated[int | None, typer.Option(min=40, max=1_000_000)] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, max=10_000)] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A tiny run, for tests.")] = False,
+    as_json: As_Json = False,
+) -> None:
+    """Make a bundle: random programs, simulated machines, an encoder, the prior of its heads."""
+    from dataclasses import replace
+
+    pipeline = _pipeline()
+    settings = pipeline.Settings(seed=seed)
+    if quick:
+        settings = pipeline.quick(settings)
+    chosen = {"programs": programs, "epochs": epochs}
+    settings = replace(settings, **{k: v for k, v in chosen.items() if v is not None})
+    manifest = pipeline.pretrain(settings, out, _say)
+    if as_json:
+        _show(_summary(manifest))
+
+
+def _pipeline() -> Any:
+    try:
+        from bundles import pretrain as pipeline
+    except ModuleNotFoundError as error:
+        if error.name not in ("torch", "onnx"):
+            raise
+        raise AgentError(
+            f"pre-training needs {error.name}, which is not installed",
+            hint="Install the extra: pip install 'calibration-agent[pretrain]'.",
+        ) from error
+    return pipeline
+
+
+@app.command(epilog="Example: `bundles inspect bundles/default`")
+def inspect(
+    directory: Annotated[Path, typer.Argument(help="The bundle.")],
+    as_json: As_Json = False,
+) -> None:
+    """Verify a bundle and show what it is, what it was made from and how good it is."""
+    from agent.model.bundle import load_bundle
+    from agent.model.encoder import Encoder, self_test
+    from agent.model.prior import Prior
+    from bundles.show import describe, shown
+
+    bundle = load_bundle(directory)
+    prior = Prior.from_json(bundle.prior)
+    difference = self_test(bundle, Encoder(bundle))
+    value = describe(bundle, prior, difference)
+    if as_json:
+        _show(value)
+    else:
+        typer.echo(shown(value))
+
+
+@app.command(
+    epilog="Example: `bundles design --bundle bundles/default --out agent/kernels/set.toml`"
+)
+def design(
+    bundle: Annotated[Path | None, typer.Option(help="Default: the bundle of the agent.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The set.toml to rewrite; default: print its variants.")
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, max=400, help="Variants to choose.")] = 48,
+    candidates: Annotated[
+        int, typer.Option(min=2, max=400, help="Schedules considered for each kernel.")
+    ] = 40,
+    as_json: As_Json = False,
+) -> None:
+    """Choose the order in which the fixed set is measured: every prefix a good experiment."""
+    from agent.model.bundle import default_bundle, load_bundle
+    from bundles.design import design_set, write_set
+
+    chosen = design_set(load_bundle(bundle or default_bundle()), count, candidates, _say)
+    if out is not None:
+        write_set(out, chosen)
+    if as_json:
+        _show([{"kernel": c.kernel, "schedule": c.schedule} for c in chosen])
+    elif out is None:
+        typer.echo("\n".join(f"{c.kernel:>18}  {c.schedule}" for c in chosen))
+
+
+def _summary(manifest: dict[str, Any]) -> dict[str, Any]:
+    provenance = manifest["provenance"]
+    return {
+        "name": manifest["name"],
+        "version": manifest["version"],
+        "files": manifest["files"],
+        "elapsed_s": provenance["elapsed_s"],
+        "evaluation": provenance["evaluation"],
+    }
+
+
+def main() -> None:
+    """Entry point: expected failures are a message and a hint, never a traceback."""
+    try:
+        code = app(standalone_mode=False)
+    except AgentError as error:
+        _say(f"error: {error.message}")
+        if error.hint:
+            _say(f"  {error.hint}")
+        code = error.exit_code
+    except typer.Abort:
+        code = Exit.INTERRUPTED
+    except KeyboardInterrupt:
+        code = Exit.INTERRUPTED
+    sys.exit(code or Exit.OK)
