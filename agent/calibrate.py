@@ -31,6 +31,7 @@ from agent.measure.runner import Runner
 from agent.measure.stats import noise_floor
 from agent.measure.toolchain import Toolchain, find_toolchain
 from agent.measure.worker import PROTOCOL
+from agent.records import stamp
 from agent.state import Run, State, StoredTiming, TimingKey
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def calibrate(config: Config, state: State, tell: Tell, *, refit: bool = False) 
     created = time.time()
     number = state.finish(run, body, created)
     tell(Progress("fitting", 1, 1))
-    return {**body, "calibration_id": number, "created_at": created}
+    return {**body, "calibration_id": number, "created_at": stamp(created)}
 
 
 def _measured(
@@ -165,9 +166,10 @@ def _run_to_use(
     """The run that was interrupted, with its timings, if it is recent; else a new one."""
     parts = (mark, toolchain.identity[:32], experiment.set_identity(fixed_variants()))
     identity = ":".join((*parts, PROTOCOL, __version__))
-    run = state.unfinished_run(identity)
+    run = state.open_run()
     now = time.time()
-    if run is None or not 0 <= now - run.started_at <= experiment.RESUME_S:
+    recent = run is not None and 0 <= now - run.started_at <= experiment.RESUME_S
+    if run is None or run.identity != identity or not recent:
         return state.begin_run(identity, planned, now), {}
     return run, experiment.newest(state.timings(run))
 

@@ -134,15 +134,15 @@ class State:
             )
         return Run(cursor.lastrowid or 0, started, None, identity, planned)
 
-    def unfinished_run(self, identity: str) -> Run | None:
-        """The newest run if it did not finish and was of the same identity."""
+    def open_run(self) -> Run | None:
+        """The newest run if it did not finish."""
         with _explained():
             row = self._db.execute(
                 "SELECT id, started_at, finished_at, identity, planned FROM run"
                 " ORDER BY id DESC LIMIT 1"
             ).fetchone()
         run = Run(*row) if row else None
-        return run if run and run.finished_at is None and run.identity == identity else None
+        return run if run and run.finished_at is None else None
 
     def finished_run(self) -> Run | None:
         """The newest run that made a calibration."""

@@ -1,0 +1,118 @@
+"""The only module that prints: answers on stdout, everything else on stderr.
+
+Answers are text for people, or one JSON object with ``--json``. rich is imported only where
+something is drawn with it (tables, a progress bar on a terminal).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from agent.errors import AgentError
+from agent.wording import Block, Table, duration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.calibrate import Progress
+
+SCHEMA = 1
+NARROWEST = 40
+
+
+def answer(body: Mapping[str, Any], blocks: Sequence[Block] | None) -> None:
+    """Print an answer: ``blocks`` to people, ``body`` as JSON where ``blocks`` is None."""
+    if blocks is None:
+        from agent.state import finite
+
+        text = json.dumps({"schema": SCHEMA, **finite(body)}, indent=2, allow_nan=False)
+        sys.stdout.write(text + "\n")
+    else:
+        for block in blocks:
+            _show(block)
+    sys.stdout.flush()
+
+
+def failure(error: AgentError, *, as_json: bool) -> None:
+    """What happened, then what to do: on stderr; with ``--json`` on stdout as an object too."""
+    sys.stderr.write(f"error: {error.message}\n")
+    if error.hint:
+        sys.stderr.write(f"hint: {error.hint}\n")
+    if as_json:
+        words = {"message": error.message, "hint": error.hint, "exit_code": int(error.exit_code)}
+        answer({"error": words}, None)
+
+
+def note(text: str) -> None:
+    """A line on stderr."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[Progress], None]]:
+    """A live line on a terminal, a plain line a step elsewhere (journals, pipes); on stderr."""
+    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        yield _PlainProgress().tell
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import Progress as Live
+
+    columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn())
+    with Live(*columns, console=Console(stderr=True), transient=True) as live:
+        task = live.add_task("starting", total=None)
+        yield lambda p: live.update(
+            task, description=_describe(p), completed=p.done, total=p.total or None
+        )
+
+
+def _describe(now: Progress) -> str:
+    text = f"{now.phase}: {now.what}" if now.what else now.phase
+    return f"{text}, {duration(now.left_s)} left" if now.left_s else text
+
+
+class _PlainProgress:
+    """A line when what is being done changes; compiling reports its ends only."""
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def tell(self, now: Progress) -> None:
+        inside = now.phase == "compiling" and 0 < now.done < now.total
+        line = _describe(now)
+        if inside or line == self._last or not now.what:
+            return
+        self._last = line
+        count = f"[{now.done}/{now.total}] " if now.total > 1 else ""
+        note(f"{count}{line}")
+
+
+def _show(block: Block) -> None:
+    if isinstance(block, Table):
+        _show_table(block)
+    else:
+        width = max(NARROWEST, shutil.get_terminal_size().columns)
+        lines = textwrap.wrap(block, width, break_long_words=False, break_on_hyphens=False)
+        sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _show_table(table: Table) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    drawn = RichTable(box=box.SIMPLE, pad_edge=False)
+    for header in table.headers:
+        drawn.add_column(header, overflow="fold")
+    for row in table.rows:
+        drawn.add_row(*map(Text, row))
+    Console().print(drawn)
