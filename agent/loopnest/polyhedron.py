@@ -7,7 +7,7 @@ Dimensions are built under positional names, because an iterator may be called w
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from math import gcd
 from typing import TYPE_CHECKING, TypeVar
 
 import islpy as isl
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MAX_OPERATIONS = 2_000_000  # of isl, a question; about a second
 _T = TypeVar("_T")
+Bounds = tuple[tuple[Bound, ...], tuple[Bound, ...]]  # lower, upper
 
 
 def bounded_context(operations: int = MAX_OPERATIONS) -> isl.Context:
@@ -106,15 +107,13 @@ def affine_map(
     return isl.Map.read_from_str(context or isl.DEFAULT_CONTEXT, text)
 
 
-def scan_bounds(
-    outer: tuple[Loop, ...], band: tuple[Loop, ...]
-) -> list[tuple[tuple[Bound, ...], tuple[Bound, ...]]]:
+def scan_bounds(outer: tuple[Loop, ...], band: tuple[Loop, ...]) -> list[Bounds]:
     """Bounds ``(lower, upper)`` of the loops ``band``, put in a new order inside ``outer``.
 
-    What lies inside a loop is projected out to get its bounds. Where a projection has holes the
-    bounds span them: such an iteration finds its inner loops empty, which is harmless. Every
-    constraint of the original loops is kept at the innermost loop it mentions, so that the
-    iterations of the whole band are exactly the same.
+    Every bound of the loops is kept at the innermost loop that it mentions now, so that the
+    iterations of the whole band are exactly the same, unless others imply it. Bounds that
+    projection finds besides keep outer loops short; where a projection has holes they span them,
+    and such an iteration finds its inner loops empty, which is harmless.
 
     Raises:
         ScheduleError: the loops never run, or the analysis is too complex.
@@ -122,50 +121,77 @@ def scan_bounds(
     order = (*outer, *band)
     names = positional(order)
     context = bounded_context()
-    unit = [replace(loop, step=1) for loop in order]  # strides of outer loops may be ignored
     dims = ", ".join(names.values())
 
-    def basic_set(constraints: Iterable[str]) -> isl.BasicSet:
-        text = f"{{ [{dims}] : {' and '.join(constraints) or 'true'} }}"
-        return isl.BasicSet.read_from_str(context, text)
+    def basic_set(constraints: Iterable[Affine]) -> isl.BasicSet:
+        texts = (f"{affine_text(c, names)} >= 0" for c in constraints)
+        return isl.BasicSet.read_from_str(context, f"{{ [{dims}] : {' and '.join(texts)} }}")
 
-    def project() -> list[tuple[tuple[Bound, ...], tuple[Bound, ...]]]:
-        whole = basic_set(loop_constraint(loop, names) for loop in unit)
-        known = basic_set(loop_constraint(loop, names) for loop in unit[: len(outer)])
+    def project() -> list[Bounds]:
+        known = [c for loop in outer for c in _constraints(loop)]
+        whole = [c for loop in band for c in _constraints(loop)]
+        body = basic_set([*known, *whole])
         found = []
         for level in range(len(outer), len(order)):
-            inner = len(order) - level - 1
-            plain = whole.drop_constraints_involving_dims(isl.dim_type.set, level + 1, inner)
-            shadow = whole.eliminate(isl.dim_type.set, level + 1, inner).remove_divs()
-            here = shadow.intersect(plain).gist(known)
-            found.append(_bounds_of(here, level, [loop.iterator for loop in order]))
-            known = known.intersect(here)
+            iterators = [loop.iterator for loop in order]
+            inside = frozenset(iterators[level + 1 :])
+            mine = [c for c in whole if iterators[level] in c.names and not c.names & inside]
+            shadow = body.eliminate(isl.dim_type.set, level + 1, len(inside)).remove_divs()
+            needed = [*mine, *_constraints_of(shadow, level, iterators)]
+            for c in reversed(tuple(needed)):  # what projection found goes first
+                others = [x for x in needed if x is not c]
+                if basic_set([*known, *others, -c - 1]).is_empty():
+                    needed = others
+            found.append(_bounds(needed, iterators[level]))
+            known += needed
         return found
 
     return bounded(context, project, "the bounds of the reordered loops")
 
 
-def _bounds_of(
-    here: isl.BasicSet, level: int, iterators: Sequence[str]
-) -> tuple[tuple[Bound, ...], tuple[Bound, ...]]:
-    """The constraints of a set on dimension ``level``, as lower and upper bounds."""
+def _constraints(loop: Loop) -> list[Affine]:
+    """What is not negative for the values of a loop's iterator (its step left aside)."""
+    me = Affine.var(loop.iterator)
+    lower = [me * b.divisor - b.expr for b in loop.lower]
+    return [_reduced(c) for c in (*lower, *(b.expr - me * b.divisor for b in loop.upper))]
+
+
+def _reduced(constraint: Affine) -> Affine:
+    """The same ``>= 0`` over the integers with the smallest coefficients."""
+    common = gcd(*(c for _, c in constraint.terms)) or 1
+    terms = {n: c // common for n, c in constraint.terms}
+    return Affine.of(terms, constraint.const // common)
+
+
+def _constraints_of(here: isl.BasicSet, level: int, iterators: Sequence[str]) -> list[Affine]:
+    """What is not negative in a set, of all that involves dimension ``level``."""
+    found = []
+    for constraint in here.get_constraints():
+        if constraint.involves_dims(isl.dim_type.set, level, 1):
+            values = [
+                int(constraint.get_coefficient_val(isl.dim_type.set, d).to_python())
+                for d in range(len(iterators))
+            ]
+            const = int(constraint.get_constant_val().to_python())
+            form = Affine.of(dict(zip(iterators, values, strict=True)), const)
+            found += [form, -form] if constraint.is_equality() else [form]
+    return found
+
+
+def _bounds(constraints: Iterable[Affine], iterator: str) -> Bounds:
+    """The bounds on ``iterator`` that constraints ``>= 0`` amount to."""
     lower: list[Bound] = []
     upper: list[Bound] = []
-    for constraint in here.get_constraints():
-        mine = _integer(constraint, level)
-        terms = {n: _integer(constraint, d) for d, n in enumerate(iterators) if d != level}
-        rest = Affine.of(terms, constraint.get_constant_val().to_python())
-        if mine > 0 or (mine and constraint.is_equality()):
-            lower.append(Bound(rest * (-1 if mine > 0 else 1), abs(mine)))
-        if mine < 0 or (mine and constraint.is_equality()):
-            upper.append(Bound(rest * (1 if mine < 0 else -1), abs(mine)))
+    for form in constraints:
+        factor = form.coefficient(iterator)
+        rest = form - Affine.var(iterator) * factor
+        if factor > 0:
+            lower.append(Bound(-rest, factor))
+        else:
+            upper.append(Bound(rest, -factor))
     if not lower or not upper:
-        raise ScheduleError(f"loop {iterators[level]} never runs, its bounds cannot be reordered")
+        raise ScheduleError(f"loop {iterator} never runs, its bounds cannot be reordered")
     return tuple(sorted(lower, key=_by_size)), tuple(sorted(upper, key=_by_size))
-
-
-def _integer(constraint: isl.Constraint, dim: int) -> int:
-    return int(constraint.get_coefficient_val(isl.dim_type.set, dim).to_python())
 
 
 def _by_size(bound: Bound) -> tuple[int, str]:
