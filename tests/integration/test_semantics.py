@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.errors import ScheduleError
+from agent.kernels.fixed_set import Kernel, kernels
+from agent.loopnest.candidates import candidate_schedules
+from agent.loopnest.cfront import load_program
 from agent.loopnest.emit import emit
 from agent.loopnest.legality import Dependences, check, transform
-from agent.loopnest.program import Program
-from agent.loopnest.schedule import Schedule
+from agent.loopnest.program import Program, loops
+from agent.loopnest.schedule import (
+    Distribute,
+    Fuse,
+    Interchange,
+    Jam,
+    Parallelize,
+    Reverse,
+    Schedule,
+    Skew,
+    Step,
+    Tile,
+    Unroll,
+    Vectorize,
+)
 from tests.interpret import Arrays, interpret, random_arguments
 from tests.shared_object import NUMPY_SCALARS, Run, run_all
 from tests.strategies import programs, steps
@@ -72,7 +90,7 @@ def compare(found: Arrays, wanted: Arrays, *, exact: bool, what: str) -> None:
         if exact or want.dtype not in TOLERANCE:
             np.testing.assert_array_equal(found[name], want, err_msg=what)
         else:
-            bound = TOLERANCE[want.dtype] * float(np.max(np.abs(want), initial=1e-30))
+            bound = TOLERANCE[want.dtype] * float(np.nanmax(np.abs(want), initial=1e-30))
             np.testing.assert_allclose(found[name], want, rtol=0, atol=bound, err_msg=what)
 
 
@@ -81,13 +99,19 @@ def check_cases(cases: list[Case], flags: tuple[str, ...], *, interpreted: bool)
     with TemporaryDirectory() as folder:
         results = iter(run_all([r for c in cases for r in c.runs()], Path(folder), flags))
     for case in cases:
-        base = next(results)
+        found = [next(results) for _ in range(1 + len(case.versions))]
+        check_results(case, found)
         if interpreted:
             wanted = interpret(case.program, case.arrays, case.scalars)
-            compare(base, wanted, exact=True, what=emit(case.program))
-        for schedule, version, exact in zip(case.schedules, case.versions, case.exact, strict=True):
-            what = f"{schedule}\n{emit(case.program)}\n{emit(version)}"
-            compare(next(results), base, exact=exact, what=what)
+            compare(found[0], wanted, exact=True, what=emit(case.program))
+
+
+def check_results(case: Case, found: list[Arrays]) -> None:
+    """Compare every transformed version with the program as written, which comes first."""
+    base, *others = found
+    for number, result in enumerate(others):
+        what = f"{case.schedules[number]}\n{emit(case.program)}\n{emit(case.versions[number])}"
+        compare(result, base, exact=case.exact[number], what=what)
 
 
 @st.composite
@@ -121,3 +145,73 @@ BATCHES = settings(deadline=None, max_examples=15, suppress_health_check=list(He
 @given(st.lists(cases(), min_size=6, max_size=6))
 def test_random_programs_keep_their_meaning_under_random_legal_schedules(batch: list[Case]) -> None:
     check_cases(batch, ("-O2", "-ftree-vectorize"), interpreted=True)
+
+
+# The fixed set: every kernel under every kind of step that is legal there
+
+
+def small_sizes(kernel: Kernel) -> dict[str, int]:
+    """Sizes that no tile size divides and that differ from each other."""
+    primes = iter((23, 19, 29, 17, 13, 11))
+    return {name: n if n <= 8 else next(primes) for name, n in kernel.sizes.items()}
+
+
+def single_steps(program: Program) -> list[Step]:
+    """Every kind of step on every loop or pair of loops, legal or not."""
+    names = [loop.iterator for _, loop in loops(program.body)]
+    found: list[Step] = []
+    for around, loop in loops(program.body):
+        name = loop.iterator
+        found += [Reverse(name), Distribute(name), Parallelize(name), Vectorize(name)]
+        found += [Tile(((name, 5),)), Tile(((name, 8),)), Unroll(name, 2), Unroll(name, 7)]
+        found += [Jam(name, 2), Jam(name, 4)]
+        outer = [a.iterator for a in around]
+        found += [Interchange(o, name) for o in outer]
+        found += [Skew(name, o, f) for o in outer for f in (1, -2)]
+        for first in range(len(outer)):
+            found.append(Tile(tuple((n, 3 + 2 * k) for k, n in enumerate((*outer[first:], name)))))
+    return found + [Fuse(a, b) for a in names for b in names if a != b]
+
+
+def kernel_schedules(program: Program, dependences: Dependences) -> list[Schedule]:
+    """Each step alone, and combinations: tiled and marked, and those the agent would rank."""
+    single = [Schedule((step,)) for step in single_steps(program)]
+    mixed = [s for s, _ in candidate_schedules(program, 10, seed=3, dependences=dependences)]
+    return single + mixed
+
+
+def as_user_wrote_it(kernel: Kernel, sizes: dict[str, int], program: Program) -> str:
+    """The kernel's own C file, called with the arguments of an emitted program."""
+    text = kernel.path.read_text()
+    declared = re.search(rf"\b{kernel.function}\s*\((.*?)\)\s*\{{", text, re.DOTALL)
+    assert declared
+    names = [re.findall(r"\w+", p.split("[")[0])[-1] for p in declared[1].split(",")]
+    order = [*(a.name for a in program.arrays), *(s.name for s in program.scalars)]
+    types = {s.name: s.dtype.value for s in program.scalars}
+    values = [
+        str(sizes[n]) if n in sizes
+        else f"*({types[n]} *)args[{order.index(n)}]" if n in types
+        else f"args[{order.index(n)}]"
+        for n in names
+    ]  # fmt: skip
+    call = f"{kernel.function}({', '.join(values)});"
+    return f'#include "{kernel.path}"\nvoid loopnest_run(void *const args[]) {{ {call} }}\n'
+
+
+def distinct_kernels() -> list[Kernel]:
+    """One kernel for each C file of the set."""
+    return list({k.path: k for k in kernels()}.values())
+
+
+@pytest.mark.parametrize("kernel", distinct_kernels(), ids=lambda k: k.name)
+def test_a_kernel_keeps_its_meaning_under_every_legal_step(kernel: Kernel, tmp_path: Path) -> None:
+    sizes = small_sizes(kernel)
+    program = load_program(kernel.path, function=kernel.function, sizes=sizes)
+    dependences = Dependences.of(program)
+    case = make_case(program, kernel_schedules(program, dependences), seed=1)
+    own = replace(case.runs()[0], source=as_user_wrote_it(kernel, sizes, program))
+    results = run_all([own, *case.runs()], tmp_path, ("-O2", "-ftree-vectorize"))
+    compare(results[1], results[0], exact=True, what="as emitted against the user's own C")
+    check_results(case, results[1:])
+    kinds = {type(step) for schedule in case.schedules for step in schedule.steps}
+    assert {Tile, Unroll} <= kinds
