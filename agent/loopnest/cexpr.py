@@ -65,6 +65,7 @@ class Region:
     temporaries: list[Temporary] = field(default_factory=list)
     parameters: Scope = field(default_factory=dict)
     missing: tuple[str, ...] = ()  # parameters without a value that arrays' shapes use
+    prover: cproof.Prover = field(default_factory=cproof.Prover)
     statements: int = 0
     nodes: int = 0  # of the expression being read
 
@@ -457,7 +458,7 @@ def _prove(
     place: Place, node: c_ast.ArrayRef, array: Array, number: int, value: Affine, extent: int
 ) -> None:
     try:
-        found = cproof.outside(place.around, value, extent)
+        found = place.region.prover.outside(place.around, value, extent)
     except SourceError as failure:
         raise place.error(node, failure.message, failure.hint) from failure
     if found is not None:

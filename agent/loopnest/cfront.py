@@ -39,7 +39,7 @@ from agent.loopnest.csource import (
 from agent.loopnest.program import FUNCTIONS, Node, Program, statements
 
 MEMORY_SHARE = 0.8  # of the memory available now
-_SKIPPED = re.compile(r'"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|[()\[\]{}]')
+_SKIPPED = re.compile(r'"(?:\\.|[^"\\\n])*"?|\'(?:\\.|[^\'\\\n])*\'?|[()\[\]{}]')
 _PLACE = re.compile(r"(?P<place>.*?:\d+(?::\d+)?): (?P<what>.*)", re.DOTALL)
 _EXAMPLE = "Put #pragma scop before and #pragma endscop after the loops, in the outermost block."
 
@@ -167,13 +167,22 @@ def _parse(text: str, filename: str) -> c_ast.FileAST:
         return CParser().parse(text, filename)
     except ParseError as error:
         match = _PLACE.fullmatch(str(error))
-        place, what = (match["place"], match["what"]) if match else (filename, str(error))
+        end = f"{filename}:{_last_line(text)}:1"
+        place, what = (match["place"], match["what"]) if match else (end, "it ends too early")
         raise SourceError(
             f"{place}: it is not C as this parser knows it: {what[:200]}",
             hint="C99 without extensions is read; give --cflags if it needs macros of its own.",
         ) from error
     except RecursionError as error:
         raise _too_deep(f"{filename}:1:1") from error
+
+
+def _last_line(text: str) -> int:
+    """The number of the last line, counted from the last line marker as the parser does."""
+    line, end = 1, 0
+    for marker in _MARKER.finditer(text):
+        line, end = int(marker[1]), marker.end()
+    return line + text.count("\n", end)
 
 
 def _too_deep(place: str) -> SourceError:

@@ -31,7 +31,7 @@ GNU = ("__attribute__(x)", "__extension__", "__asm__(x)", "__inline", "__volatil
 
 _TOKEN = re.compile(
     r"""(?P<comment>/\*.*?(?:\*/|\Z)|//(?:\\\r?\n|[^\n])*)"""
-    r"""|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'""",
+    r"""|"(?:\\.|[^"\\\n])*"?|'(?:\\.|[^'\\\n])*'?""",  # never fails late: linear time
     re.DOTALL,
 )
 _DIRECTIVE = re.compile(r"^[ \t\f\v]*\#[ \t]*(?P<word>\w*)(?P<rest>[^\n]*)$", re.MULTILINE)

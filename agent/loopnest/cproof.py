@@ -6,9 +6,12 @@ triangles, of strides) and is imported for those only.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 from agent.errors import SourceError
 from agent.loopnest.program import Access, Affine, Loop
 
+MAX_QUESTIONS = 200  # to isl, a program; each is bounded too
 Range = tuple[int, int]
 
 
@@ -33,57 +36,79 @@ def span(expr: Affine, values: dict[str, Range]) -> Range:
     return low, high
 
 
-def outside(around: tuple[Loop, ...], subscript: Affine, extent: int) -> Range | None:
-    """The exact range of ``subscript`` where it leaves ``0..extent-1``, else None.
+@dataclass
+class Prover:
+    """Answers questions about one program; the exact answers are kept, their number is bounded."""
 
-    Raises:
-        SourceError: the loops are too complex to tell.
-    """
-    values = ranges(around)
-    if values is None or _within(span(subscript, values), extent):
-        return None
-    exact = _exact_range(around, subscript)
-    return None if exact is None or _within(exact, extent) else exact
+    asked: dict[tuple[tuple[Loop, ...], tuple[Affine, ...]], bool | Range | None] = field(
+        default_factory=dict
+    )
+
+    def outside(self, around: tuple[Loop, ...], subscript: Affine, extent: int) -> Range | None:
+        """The exact range of ``subscript`` where it leaves ``0..extent-1``, else None.
+
+        Raises:
+            SourceError: the loops are too complex to tell.
+        """
+        values = ranges(around)
+        if values is None or _within(span(subscript, values), extent):
+            return None
+        exact = self._image(around, (subscript,))
+        if exact is None or isinstance(exact, bool) or _within(exact, extent):
+            return None
+        return exact
+
+    def may_meet(self, around: tuple[Loop, ...], one: Access, two: Access) -> bool:
+        """Whether two accesses to one array can be the same element in one instance.
+
+        Raises:
+            SourceError: the loops are too complex to tell.
+        """
+        apart = tuple(a - b for a, b in zip(one.subscripts, two.subscripts, strict=True))
+        if all(d == Affine() for d in apart):
+            return True
+        values = ranges(around)
+        if values is None or not all(_within_zero(span(d, values)) for d in apart):
+            return False
+        return self._image(around, (*apart, Affine())) is True
+
+    def _image(self, around: tuple[Loop, ...], values: tuple[Affine, ...]) -> bool | Range | None:
+        """What isl finds on the tuple ``values`` over all instances.
+
+        Of one value its range (None without instances); of several, whether they can all be 0.
+        """
+        key = (around, values)
+        if key not in self.asked:
+            if len(self.asked) == MAX_QUESTIONS:
+                raise SourceError(
+                    "too many accesses to prove in bounds one by one",
+                    hint="Fewer statements or simpler subscripts help.",
+                )
+            self.asked[key] = _ask(around, values)
+        return self.asked[key]
 
 
 def _within(values: Range, extent: int) -> bool:
     return values[0] >= 0 and values[1] < extent
 
 
-def _exact_range(around: tuple[Loop, ...], expr: Affine) -> Range | None:
-    """The least and greatest value of ``expr`` over the instances; None where there are none."""
+def _within_zero(values: Range) -> bool:
+    return values[0] <= 0 <= values[1]
+
+
+def _ask(around: tuple[Loop, ...], values: tuple[Affine, ...]) -> bool | Range | None:
     from agent.loopnest import polyhedron
 
     context = polyhedron.bounded_context()
 
-    def ask() -> Range | None:
-        image = polyhedron.affine_map(around, (expr,), context).range()
+    def ask() -> bool | Range | None:
+        image = polyhedron.affine_map(around, values, context).range()
+        if len(values) > 1:
+            origin = "{ [" + ", ".join("0" for _ in values) + "] }"
+            return not image.intersect(type(image).read_from_str(context, origin)).is_empty()
         if image.is_empty():
             return None
         return int(image.dim_min_val(0).to_python()), int(image.dim_max_val(0).to_python())
 
-    return polyhedron.bounded(context, ask, f"the range of {expr}", SourceError)
-
-
-def may_meet(around: tuple[Loop, ...], one: Access, two: Access) -> bool:
-    """Whether two accesses to one array can be the same element in one instance."""
-    apart = [a - b for a, b in zip(one.subscripts, two.subscripts, strict=True)]
-    values = ranges(around)
-    if values is None or any(not _holds_zero(span(d, values)) for d in apart):
-        return False
-    if all(d == Affine() for d in apart):
-        return True
-    from agent.loopnest import polyhedron
-
-    context = polyhedron.bounded_context()
-
-    def ask() -> bool:
-        image = polyhedron.affine_map(around, tuple(apart), context).range()
-        origin = "{ [" + ", ".join("0" for _ in apart) + "] }"
-        return not image.intersect(type(image).read_from_str(context, origin)).is_empty()
-
-    return polyhedron.bounded(context, ask, "whether two accesses meet", SourceError)
-
-
-def _holds_zero(values: Range) -> bool:
-    return values[0] <= 0 <= values[1]
+    what = "the subscripts " + ", ".join(map(str, values))
+    return polyhedron.bounded(context, ask, what, SourceError)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pycparser import c_ast
 
 from agent.errors import SourceError
-from agent.loopnest import cproof
 from agent.loopnest.cexpr import (
     Place,
     affine,
@@ -173,16 +172,18 @@ def _statement(place: Place, node: c_ast.Node, target: Access, op: str, value: E
     if number == MAX_STATEMENTS:
         raise place.error(node, f"the region has more than {MAX_STATEMENTS} statements")
     region.statements += 1
-    op, value = _reduction(place, target, op, value)
+    op, value = _reduction(place, node, target, op, value)
     instance = tuple(Affine.var(loop.iterator) for loop in place.around)
     return Statement(f"S{number}", target, op, value, instance)
 
 
-def _reduction(place: Place, target: Access, op: str, value: Expr) -> tuple[str, Expr]:
+def _reduction(
+    place: Place, node: c_ast.Node, target: Access, op: str, value: Expr
+) -> tuple[str, Expr]:
     """Operator and operand where the update is a reduction, else "" and the whole value."""
     whole = Binary(op, Read(target), value) if op else value
     found, operand = _update(target, whole)
-    if found and _associative(place, target, whole, operand):
+    if found and _associative(place, node, target, whole, operand):
         return found, operand
     return "", whole
 
@@ -201,7 +202,9 @@ def _update(target: Access, value: Expr) -> tuple[str, Expr]:
             return "", value
 
 
-def _associative(place: Place, target: Access, whole: Expr, operand: Expr) -> bool:
+def _associative(
+    place: Place, node: c_ast.Node, target: Access, whole: Expr, operand: Expr
+) -> bool:
     """Whether repeating the update in another order means the same (but for rounding).
 
     An integer target is cut after every step of a floating update, fmaxf rounds a double, and an
@@ -213,9 +216,15 @@ def _associative(place: Place, target: Access, whole: Expr, operand: Expr) -> bo
     else:
         exact = dtype.is_float or not is_float(place.region, operand)
     return exact and not any(
-        read.array == target.array and cproof.may_meet(place.around, target, read)
-        for read in reads(operand)
+        read.array == target.array and _meets(place, node, target, read) for read in reads(operand)
     )
+
+
+def _meets(place: Place, node: c_ast.Node, target: Access, read: Access) -> bool:
+    try:
+        return place.region.prover.may_meet(place.around, target, read)
+    except SourceError as failure:
+        raise place.error(node, failure.message, failure.hint) from failure
 
 
 # --- loops ------------------------------------------------------------------------------------
