@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -132,17 +132,32 @@ def _summary(manifest: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Entry point: expected failures are a message and a hint, never a traceback."""
+def main() -> int:
+    """Run the command line; the exit code. Expected failures are a message and a hint."""
     try:
         code = app(standalone_mode=False)
+        return code if isinstance(code, int) else Exit.OK
     except AgentError as error:
-        _say(f"error: {error.message}")
-        if error.hint:
-            _say(f"  {error.hint}")
-        code = error.exit_code
-    except typer.Abort:
-        code = Exit.INTERRUPTED
+        return _fail(error)
     except KeyboardInterrupt:
-        code = Exit.INTERRUPTED
-    sys.exit(code or Exit.OK)
+        _say("interrupted")
+        return Exit.INTERRUPTED
+    except typer.Exit as stop:
+        return stop.exit_code
+    except typer.TyperException as error:
+        return _fail(AgentError(error.format_message(), "See `bundles --help`."))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # no second error at exit
+        return Exit.OK
+    except Exception as error:  # noqa: BLE001  the boundary: whatever is left is our bug
+        from agent.crash import BugError, write_log
+
+        hint = write_log(error, os.environ, sys.argv)
+        return _fail(BugError(f"unexpected {type(error).__name__}: {error}", hint))
+
+
+def _fail(error: AgentError) -> int:
+    _say(f"error: {error.message}")
+    if error.hint:
+        _say(f"  {error.hint}")
+    return error.exit_code

@@ -13,6 +13,7 @@ Doubles = npt.NDArray[np.float64]
 SECONDS_SHARE = 0.3  # weight of a seconds row beside a speed-up row
 EXPLAINED, MOST_DIRECTIONS = 0.97, 12
 FLOOR = 1e-4  # least eigenvalue kept, relative to the largest
+LEAST_REST = 1e-3  # machines are never all in the span of a few directions
 # Errors on real machines are several times those on simulated ones (findings.md 1, 7 and 8): 0.5
 # to 0.7 in all for speed-ups. A head must not believe its labels more than that allows.
 REAL_NOISE = {"noise_speedup": 0.3, "noise_seconds": 0.3}
@@ -82,7 +83,7 @@ def make_prior(weights: Doubles, direction_scale: float = 1.0) -> Prior:
     count = directions_needed(weights)
     centred = weights - weights.mean(0)
     _, lengths, _ = np.linalg.svd(centred, full_matrices=False)
-    rest = float(np.sqrt((lengths[count:] ** 2).sum() / weights.size))
+    rest = max(LEAST_REST, float(np.sqrt((lengths[count:] ** 2).sum() / weights.size)))
     noise = {**REAL_NOISE, **REAL_PROGRAM}
     return prior_from_machines(
         weights, count, rest_sd=rest, direction_scale=direction_scale, intercept_sd=1.0, **noise

@@ -226,8 +226,9 @@ def _moved(table: NestTable, rows: Rows, units: Floats, blocked: Floats, room: F
         if not (trip > 1).any():
             continue
         kept = fits(needed[:, None, level + 1, None], room)
-        grown = np.maximum(units[..., level, None], moved)
-        moved = kept * grown + (1.0 - kept) * trip * moved
+        again = trip * moved
+        grown = np.minimum(np.maximum(units[..., level, None], moved), again)
+        moved = kept * grown + (1.0 - kept) * again
     _reuse_between(table, rows, units, needed, moved, room)
     warm = fits(_whole(table, rows, units)[:, None], room)[rows.program]
     return np.asarray(moved * (1.0 - warm[:, None, :]), np.float32)
