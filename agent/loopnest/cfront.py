@@ -41,6 +41,7 @@ from agent.loopnest.program import FUNCTIONS, Node, Program, statements
 MEMORY_SHARE = 0.8  # of the memory available now
 _SKIPPED = re.compile(r'"(?:\\.|[^"\\\n])*"?|\'(?:\\.|[^\'\\\n])*\'?|[()\[\]{}]')
 _PLACE = re.compile(r"(?P<place>.*?:\d+(?::\d+)?): (?P<what>.*)", re.DOTALL)
+_MARKER = re.compile(r"^# (\d{1,9})[^\n]*\n", re.MULTILINE)
 _EXAMPLE = "Put #pragma scop before and #pragma endscop after the loops, in the outermost block."
 
 
