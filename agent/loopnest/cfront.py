@@ -20,7 +20,7 @@ from pycparser.c_parser import CParser, ParseError
 
 from agent.errors import SourceError
 from agent.loopnest import cpp
-from agent.loopnest.cexpr import Place, Region, shown
+from agent.loopnest.caffine import shown
 from agent.loopnest.cregion import block, declared, initialised
 from agent.loopnest.csource import (
     MAX_FILE,
@@ -31,7 +31,9 @@ from agent.loopnest.csource import (
     Local,
     Names,
     Parameter,
+    Place,
     Refused,
+    Region,
     Scope,
     Size,
     Source,

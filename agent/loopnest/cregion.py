@@ -8,17 +8,13 @@ from dataclasses import dataclass, replace
 from pycparser import c_ast
 
 from agent.errors import SourceError
+from agent.loopnest.caffine import affine, constant, shown, undeclared
 from agent.loopnest.cexpr import (
-    Place,
-    affine,
     array_access,
-    constant,
     declare_temporary,
     expression,
     is_float,
     scalar_access,
-    shown,
-    undeclared,
 )
 from agent.loopnest.csource import (
     MAX_BOUNDS,
@@ -29,6 +25,7 @@ from agent.loopnest.csource import (
     Entity,
     Iterator,
     Local,
+    Place,
     Refused,
 )
 from agent.loopnest.program import (

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pycparser import c_ast
 
 from agent.errors import SourceError
-from agent.loopnest.program import FUNCTIONS, Affine, Array, DType
+from agent.loopnest.cproof import Prover
+from agent.loopnest.program import FUNCTIONS, Affine, Array, DType, Loop, Scalar, Temporary
 
 MAX_FILE = 1 << 20  # bytes
 MAX_NESTING = 64  # brackets within brackets, in the text
@@ -178,3 +179,40 @@ class ArrayUse:
 
     array: Array
     const: bool
+
+
+@dataclass
+class Region:
+    """The Program being built: what its expressions have used so far."""
+
+    source: Source
+    names: Names = field(default_factory=Names)
+    arrays: dict[str, ArrayUse] = field(default_factory=dict)
+    scalars: dict[str, Scalar] = field(default_factory=dict)
+    temporaries: list[Temporary] = field(default_factory=list)
+    parameters: Scope = field(default_factory=dict)
+    missing: tuple[str, ...] = ()  # parameters without a value that arrays' shapes use
+    prover: Prover = field(default_factory=Prover)
+    statements: int = 0
+    nodes: int = 0  # of the expression being read
+
+    def dtype_of(self, name: str) -> DType:
+        """Element type of an array, scalar or temporary used so far."""
+        if name in self.arrays:
+            return self.arrays[name].array.dtype
+        if name in self.scalars:
+            return self.scalars[name].dtype
+        return next(t.dtype for t in self.temporaries if t.name == name)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an expression stands: the names in sight and the loops around it."""
+
+    region: Region
+    scope: Scope
+    around: tuple[Loop, ...] = ()
+
+    def error(self, node: c_ast.Node | None, message: str, hint: str = "") -> SourceError:
+        """A SourceError at ``node``."""
+        return self.region.source.error(node, message, hint)
