@@ -221,7 +221,8 @@ class _Draft:
         """A value near 1 from inputs alone (floats), or any small integer."""
         if not self.dtype.is_float:
             return Binary("%", self.input(around), Literal("101"))
-        return Binary("+", Literal("1"), Binary("*", self.input(around), Literal("0.25f")))
+        near = Binary("*", Read(self.access("a", around)), Literal("0.25f"))
+        return Binary("+", Literal("1"), near)
 
     def sum(self, around: tuple[Loop, ...], temporaries: tuple[str, ...]) -> Expr:
         left = self.small(around, temporaries)

@@ -148,12 +148,14 @@ class Body:
         sign = "<" if statement.op == "min" else ">"
         new = printer.text(statement.value, 8)  # an operand of a comparison
         condition = f"{new} {sign} {old}"
-        if dtype.is_float and not self._is_local(statement.target, scope):
+        if dtype.is_float and not self._is_reduced(statement.target, scope):
             condition += f" || {old} != {old}"  # what fmin does where the element is NaN
         return f"{condition} ? {printer.text(statement.value, 1)} : {old}"
 
-    def _is_local(self, target: Access, scope: Scope) -> bool:
-        return target in scope.held or target.array in self._homes
+    def _is_reduced(self, target: Access, scope: Scope) -> bool:
+        """Whether ``target`` is the subject of the SIMD loop's reduction clause."""
+        home = self._homes.get(target.array, scope.path)
+        return target in scope.held or scope.path[-1] not in home
 
     # Loops
 
@@ -180,7 +182,7 @@ class Body:
         lines += [*indented(self.block(loop.body, scope)), "}"]
         lines = self._carry(held, block.scope, lines)
         if held and not extent.runs(tight, around):
-            lines = [f"if ({begin.text} <= {end.text}) {{", *indented(lines), "}"]
+            lines = [f"if ({self._until(begin.text, end)}) {{", *indented(lines), "}"]
         block.lines += lines
 
     def _remainder(self, block: _Block, loop: Loop) -> None:
@@ -218,12 +220,15 @@ class Body:
 
     def _header(self, loop: Loop, begin: _End, end: _End) -> str:
         name = self._names[loop.iterator]
-        if end.value is not None and (end.value.const or end.value.is_constant):
-            stop = f"{name} < {self._printer(Scope()).affine(end.value + 1)}"
-        else:
-            stop = f"{name} <= {end.text}"
+        stop = self._until(name, end)
         step = f"{name}++" if loop.step == 1 else f"{name} += {loop.step}"
         return f"{self.index} {name} = {begin.text}; {stop}; {step}"
+
+    def _until(self, name: str, end: _End) -> str:
+        """The condition that ``name`` is not beyond ``end``."""
+        if end.value is not None and (end.value.const or end.value.is_constant):
+            return f"{name} < {self._printer(Scope()).affine(end.value + 1)}"
+        return f"{name} <= {end.text}"
 
     def _bound(
         self,

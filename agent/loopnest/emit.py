@@ -114,9 +114,11 @@ def _signature(program: Program, names: Names, kernel: str) -> str:
     changed = written(program.body)
     parameters = [_parameter(a, names[a.name], a.name in changed) for a in program.arrays]
     parameters += [f"{s.dtype.value} {names[s.name]}" for s in program.scalars]
-    head = f"static __attribute__((noinline)) void {kernel}("
+    head = f"static void {kernel}("
     line = head + (", ".join(parameters) or "void") + ")"
-    return line if len(line) <= 100 else head + "\n    " + ",\n    ".join(parameters) + ")"
+    if len(line) > 100:
+        line = head + "\n    " + ",\n    ".join(parameters) + ")"
+    return "__attribute__((noinline))\n" + line
 
 
 def _parameter(array: Array, name: str, changed: bool) -> str:

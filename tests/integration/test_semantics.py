@@ -34,7 +34,7 @@ from agent.loopnest.schedule import (
     Vectorize,
 )
 from tests.interpret import Arrays, interpret, random_arguments
-from tests.shared_object import NUMPY_SCALARS, Run, run_all
+from tests.shared_object import NUMPY_SCALARS, SANITIZE, Run, run_all
 from tests.strategies import programs, steps
 
 # Relative to the largest element of an array, where the order of a floating-point reduction
@@ -70,7 +70,8 @@ def make_case(program: Program, schedules: list[Schedule], seed: int) -> Case:
             continue
         kept.append(schedule)
         versions.append(version)
-        exact.append(keeps_order(version, dependences))
+        clause = "reduction(" in emit(version)  # OpenMP starts from 0, then adds what there was
+        exact.append(keeps_order(version, dependences) and not clause)
     arrays, scalars = random_arguments(program, seed)
     return Case(program, tuple(kept), tuple(versions), tuple(exact), arrays, scalars)
 
@@ -176,7 +177,7 @@ def single_steps(program: Program) -> list[Step]:
 def kernel_schedules(program: Program, dependences: Dependences) -> list[Schedule]:
     """Each step alone, and combinations: tiled and marked, and those the agent would rank."""
     single = [Schedule((step,)) for step in single_steps(program)]
-    mixed = [s for s, _ in candidate_schedules(program, 10, seed=3, dependences=dependences)]
+    mixed = [s for s, _ in candidate_schedules(program, 8, seed=3, dependences=dependences)]
     return single + mixed
 
 
@@ -215,3 +216,13 @@ def test_a_kernel_keeps_its_meaning_under_every_legal_step(kernel: Kernel, tmp_p
     check_results(case, results[1:])
     kinds = {type(step) for schedule in case.schedules for step in schedule.steps}
     assert {Tile, Unroll} <= kinds
+
+
+@pytest.mark.parametrize("name", ["gemm", "seidel2d", "sobel", "softmax", "triangular", "fir"])
+def test_no_version_of_a_kernel_alarms_the_sanitizers(name: str, tmp_path: Path) -> None:
+    kernel = next(k for k in kernels() if k.name == name)
+    sizes = small_sizes(kernel)
+    program = load_program(kernel.path, function=kernel.function, sizes=sizes)
+    dependences = Dependences.of(program)
+    case = make_case(program, kernel_schedules(program, dependences)[::3], seed=2)
+    check_results(case, run_all(case.runs(), tmp_path, ("-O1", *SANITIZE)))
