@@ -8,44 +8,30 @@ worker is started again without it. Nothing else of ours runs while a round is t
 
 from __future__ import annotations
 
-import signal
-import statistics
-import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from agent.errors import CompilerError, MeasureError
+from agent.errors import CompilerError, ScheduleError
 from agent.loopnest.emit import emit
 from agent.loopnest.program import Program
 from agent.measure.cache import Cache
-from agent.measure.evidence import Notice, Round, notices
 from agent.measure.machine import Machine, read_machine
 from agent.measure.plan import Job, arguments_of
+from agent.measure.sentinel import Sentinel, sentinel_jobs
 from agent.measure.session import (
     BASE,
     FIRST_VARIANT,
     TWIN,
-    Check,
-    LoadError,
-    OutOfMemoryError,
     Session,
     Settings,
     start_worker,
 )
-from agent.measure.stats import (
-    geometric_means,
-    median_interval,
-    paired_log_ratios,
-    round_order,
-)
 from agent.measure.timing import Event, Measurement, Outcome, Timing
 from agent.measure.toolchain import Toolchain, compile_executable, compile_many
-from agent.measure.worker import WorkerDiedError, WorkerTimeoutError
+from agent.measure.trial import OnEvent, Trial
 
 HARNESS = Path(__file__).with_name("harness.c")
-CPU_LIMIT_S = 3600.0
-MAX_DETAIL = 600
-OnEvent = Callable[[Event], None]
 
 
 class Runner:
@@ -77,12 +63,14 @@ class Runner:
     ) -> None:
         """Compile ``programs`` and the worker in parallel, so that nothing compiles later.
 
-        A program the compiler refuses is reported when it is measured.
+        A program that cannot be written as C, or that the compiler refuses, is reported when it
+        is measured.
 
         Raises:
             CompilerError: the compiler is gone. StateError: the cache cannot be written.
         """
-        self.prepare_sources([emit(p) for p in programs], progress=progress)
+        sources = [_emitted(p) for p in programs]
+        self.prepare_sources([s for s in sources if isinstance(s, str)], progress=progress)
 
     def prepare_sources(
         self, sources: Sequence[str], *, progress: Callable[[int, int], None] | None = None
@@ -116,10 +104,14 @@ class Runner:
 
         Raises:
             CompilerError, StateError: as for ``prepare``.
+            ScheduleError: ``base`` itself cannot be written as C.
             MeasureError: the worker itself does not work here.
         """
-        job = Job(arguments_of(base), emit(base), tuple(emit(v) for v in variants))
-        return self.measure_job(job, on_event=on_event, budget_s=budget_s)
+        sources = [_emitted(v) for v in variants]
+        given = tuple(s for s in sources if isinstance(s, str))
+        job = Job(arguments_of(base), emit(base), given)
+        measured = self.measure_job(job, on_event=on_event, budget_s=budget_s)
+        return _with_unwritable(measured, sources)
 
     def measure_job(
         self, job: Job, *, on_event: OnEvent | None = None, budget_s: float | None = None
@@ -131,11 +123,23 @@ class Runner:
         )
         programs = {BASE: job.base, TWIN: job.base}
         programs |= {FIRST_VARIANT + i: source for i, source in enumerate(job.variants)}
-        run = _Run(self, job, {p: self._compiled[s] for p, s in programs.items()}, tell, budget_s)
-        return run.measurement()
+        compiled = {p: self._compiled[source] for p, source in programs.items()}
+        return Trial(
+            lambda: self._session(job),
+            job.arguments,
+            compiled,
+            self.machine,
+            self.settings,
+            tell=tell,
+            budget_s=budget_s,
+        ).measurement()
 
-    def session(self, job: Job) -> Session:
-        """A new worker for ``job``, not set up yet; close it with ``Session.close``."""
+    def sentinel(self) -> Sentinel:
+        """Time the two sentinel programs (some 0.2 s); compare moments with ``drift``."""
+        first, second = (self.measure_job(job, budget_s=0.0) for job in sentinel_jobs())
+        return Sentinel(first.base.seconds, second.base.seconds)
+
+    def _session(self, job: Job) -> Session:
         assert self._worker is not None  # noqa: S101  prepare_sources made it
         worker = start_worker(self._worker, self.machine)
         return Session(worker, self.machine, self.settings, job.arguments)
@@ -145,228 +149,28 @@ class Runner:
         return isinstance(built, CompilerError) or (built is not None and built.exists())
 
 
-class _Run:
-    """One call of ``Runner.measure``: what is known so far, across restarts of the worker."""
+def _emitted(program: Program) -> str | ScheduleError:
+    """The C source, or why C cannot express what the schedule asks for."""
+    try:
+        return emit(program)
+    except ScheduleError as error:
+        return error
 
-    def __init__(
-        self,
-        runner: Runner,
-        job: Job,
-        compiled: dict[int, Path | CompilerError],
-        tell: OnEvent,
-        budget_s: float | None,
-    ) -> None:
-        self.runner, self.job, self.tell, self.budget_s = runner, job, tell, budget_s
-        self.settings, self.machine = runner.settings, runner.machine
-        self.libraries = {p: c for p, c in compiled.items() if isinstance(c, Path)}
-        self.failed = {
-            p: Timing(Outcome.COMPILE_FAILED, detail=c.message)
-            for p, c in compiled.items()
-            if isinstance(c, CompilerError)
-        }
-        self.checks: dict[int, Check] = {}
-        self.rounds: list[Round] = []
-        self.garbage = 0
-        self.unpinned = False
-        self.started = time.monotonic()
 
-    def measurement(self) -> Measurement:
-        """Run to the end; a failing base fails everything."""
-        need, have = self.job.arguments.bytes, self.machine.available_bytes
-        if have and need > self.settings.memory_share * have:
-            detail = f"the arrays need {need >> 20} MiB and {have >> 20} MiB are available"
-            self.failed[BASE] = Timing(Outcome.OUT_OF_MEMORY, detail=detail)
-        while BASE not in self.failed and not self._attempt():
-            self.tell(Event("restarted", len(self.failed), len(self.libraries)))
-        return self._result()
-
-    def _attempt(self) -> bool:
-        """One worker's life; False where a program must be left out and another is needed."""
-        alive = {p: lib for p, lib in self.libraries.items() if p not in self.failed}
-        session = self.runner.session(self.job)
-        try:
-            session.set_up(alive, CPU_LIMIT_S)
-            self._check_all(session, tuple(alive))
-            self._time_all(session, tuple(p for p in alive if p not in self.failed))
-        except OutOfMemoryError as error:
-            self.failed[BASE] = Timing(Outcome.OUT_OF_MEMORY, detail=str(error))
-        except LoadError as error:
-            self._fail(error.program, Outcome.COMPILE_FAILED, str(error))
-        except WorkerTimeoutError as error:
-            detail = f"did not end within {error.limit_s:.0f} s"
-            self._fail(session.program_of(error.slot), Outcome.TIMEOUT, detail)
-        except WorkerDiedError as error:
-            self._fail(session.program_of(error.slot), *_death(error))
-        else:
-            return True
-        finally:
-            self.garbage += session.close()
-            self.unpinned |= session.unpinned
-        return False
-
-    def _fail(self, program: int, outcome: Outcome, detail: str) -> None:
-        if program < 0:
-            raise MeasureError(f"the measuring process {detail} before any program ran")
-        self.failed[BASE if program == TWIN else program] = Timing(
-            outcome, detail=detail[:MAX_DETAIL]
-        )
-
-    def _check_all(self, session: Session, alive: tuple[int, ...]) -> None:
-        """Run every program not yet checked once; the base always, for its reference."""
-        for done, program in enumerate(p for p in alive if p != TWIN):
-            if program not in self.checks or program == BASE:
-                check = session.check(program)
-                self.checks[program] = check
-                if check.seconds > self.settings.limit_s:
-                    detail = f"one execution took {check.seconds:.1f} s"
-                    self._fail(program, Outcome.TIMEOUT, detail)
-                elif check.bad_array >= 0:
-                    self._wrong(program, check)
-            self.tell(Event("checked", done + 1, len(alive) - 1))
-            if BASE in self.failed:
-                return
-
-    def _wrong(self, program: int, check: Check) -> None:
-        name = self.job.arguments.arrays[check.bad_array].name
-        detail = f"array {name} differs from the base's by {check.max_error:.3g}"
-        self.failed[program] = Timing(
-            Outcome.WRONG_RESULT,
-            detail=detail,
-            checksum=check.checksum,
-            max_error=check.max_error,
-        )
-
-    def _time_all(self, session: Session, alive: tuple[int, ...]) -> None:
-        """Paired rounds until enough are undisturbed, the intervals are narrow, or time is up."""
-        if BASE in self.failed:
-            return
-        for program in alive:
-            session.tune(program)
-        quick = tuple(p for p in alive if p <= TWIN or session.seconds[p] <= self.settings.slow_s)
-        wanted = self._affordable(session, quick, alive)
-        while (good := _undisturbed(self.rounds)) is not None and len(good) < wanted:
-            if len(self.rounds) >= wanted + self.settings.extra_rounds or self._narrow(good, quick):
-                break
-            now = alive if len(good) < self.settings.min_rounds else quick
-            self.rounds.append(session.round(round_order(now, len(self.rounds))))
-            self.tell(Event("round", len(good) + 1, wanted))
-            if self._late(session.cost(quick)) and len(self.rounds) >= self.settings.min_rounds:
-                break
-
-    def _affordable(self, session: Session, quick: tuple[int, ...], alive: tuple[int, ...]) -> int:
-        """How many rounds the budget allows, within the settings' limits."""
-        settings = self.settings
-        slow = session.cost(quick) > settings.slow_s * len(quick)  # a slow base
-        most = settings.min_rounds if slow else settings.rounds
-        if self.budget_s is None:
-            return most
-        left = self.budget_s - (time.monotonic() - self.started)
-        left -= settings.min_rounds * (session.cost(alive) - session.cost(quick))
-        return max(settings.min_rounds, min(most, int(left / session.cost(quick))))
-
-    def _late(self, next_round_s: float) -> bool:
-        if self.budget_s is None:
-            return False
-        return time.monotonic() - self.started + next_round_s > self.budget_s
-
-    def _narrow(self, good: Sequence[Round], quick: tuple[int, ...]) -> bool:
-        """The stopping rule fixed beforehand: it sees interval widths, never where they lie."""
-        if len(good) < self.settings.early_rounds:
-            return False
-        widths = (median_interval(_ratios(good, p)).width for p in quick if p != BASE)
-        return all(w <= self.settings.early_width for w in widths)
-
-    def _used(self) -> list[Round]:
-        """Undisturbed rounds where there are enough, else all of them (and a notice says so)."""
-        good = _undisturbed(self.rounds)
-        return good if len(good) >= self.settings.min_rounds else list(self.rounds)
-
-    def _result(self) -> Measurement:
-        used = self._used()
-        broken = self.failed.get(BASE)
-        noise = () if broken else _ratios(used, TWIN)
-        variants = range(FIRST_VARIANT, FIRST_VARIANT + len(self.job.variants))
-        return Measurement(
-            base=broken or self._timing(BASE, used),
-            timings=tuple(
-                _because_of_base(broken) if broken else self._timing(p, used) for p in variants
-            ),
-            noise=noise,
-            notices=self._notices(used, noise),
-            rounds=tuple(self.rounds),
-            elapsed_s=time.monotonic() - self.started,
-        )
-
-    def _notices(self, used: Sequence[Round], noise: Sequence[float]) -> tuple[Notice, ...]:
-        found = notices(self.rounds, used, noise, self.machine.threads, self.settings.min_rounds)
-        if self.garbage:
-            found += (Notice("garbage", self.garbage, 0),)
-        if self.unpinned:
-            found += (Notice("unpinned", 1, 0),)
-        return found
-
-    def _timing(self, program: int, used: Sequence[Round]) -> Timing:
-        if program in self.failed:
-            return self.failed[program]
-        rounds = [r for r in used if program in dict(r.seconds)]
-        if not rounds:
-            return Timing(Outcome.TIMEOUT, detail="no round was completed")
-        seconds = median_interval([dict(r.seconds)[program] for r in rounds])
-        label = median_interval(_ratios(rounds, program))
-        wall = sum(r.wall_s for r in rounds) * self.machine.threads
-        check = self.checks[program]
-        return Timing(
-            outcome=Outcome.OK,
-            log_speedup=label.median if program != BASE else 0.0,
-            low=label.low if program != BASE else 0.0,
-            high=label.high if program != BASE else 0.0,
-            seconds=seconds.median,
-            seconds_low=seconds.low,
-            seconds_high=seconds.high,
-            base_seconds=statistics.median(_base_seconds(rounds)),
-            rounds=len(rounds),
-            redone=len(self.rounds) - len(used),
-            steal=sum(r.steal_s for r in rounds) / wall,
-            involuntary_switches=sum(r.switches for r in rounds),
-            checksum=check.checksum,
-            max_error=check.max_error,
-        )
+def _with_unwritable(measured: Measurement, sources: Sequence[str | ScheduleError]) -> Measurement:
+    """``measured`` of the sources that are C, as a measurement of all of them."""
+    timed = iter(measured.timings)
+    timings = tuple(
+        next(timed) if isinstance(s, str) else Timing(Outcome.COMPILE_FAILED, detail=s.message)
+        for s in sources
+    )
+    asked = [BASE, TWIN, *(FIRST_VARIANT + i for i, s in enumerate(sources) if isinstance(s, str))]
+    rounds = tuple(
+        replace(r, seconds=tuple((asked[program], s) for program, s in r.seconds))
+        for r in measured.rounds
+    )
+    return replace(measured, timings=timings, rounds=rounds)
 
 
 def _silent(_: Event) -> None:
     """No one listens."""
-
-
-def _undisturbed(rounds: Sequence[Round]) -> list[Round]:
-    return [r for r in rounds if not r.reasons]
-
-
-def _base_seconds(rounds: Sequence[Round]) -> tuple[float, ...]:
-    """Of the base, per round: the geometric mean of its two timings."""
-    timed = [dict(r.seconds) for r in rounds]
-    return geometric_means([t[BASE] for t in timed], [t[TWIN] for t in timed])
-
-
-def _ratios(rounds: Sequence[Round], program: int) -> tuple[float, ...]:
-    """Paired log-ratios; the base's own are against its twin alone (A/A)."""
-    timed = [dict(r.seconds) for r in rounds]
-    if program in (BASE, TWIN):
-        return paired_log_ratios([t[BASE] for t in timed], [t[TWIN] for t in timed])
-    return paired_log_ratios(_base_seconds(rounds), [t[program] for t in timed])
-
-
-def _because_of_base(broken: Timing) -> Timing:
-    return Timing(broken.outcome, detail=f"the program as written: {broken.detail}")
-
-
-def _death(error: WorkerDiedError) -> tuple[Outcome, str]:
-    """What a worker's exit status says about the program that ran last."""
-    if error.status >= 0:
-        ended = f"ended the process with status {error.status}"
-        return Outcome.CRASHED, f"{ended}: {error.words}" if error.words else ended
-    name = signal.Signals(-error.status).name
-    if name == "SIGXCPU":
-        return Outcome.TIMEOUT, "used up its CPU time"
-    if name == "SIGKILL":
-        return Outcome.OUT_OF_MEMORY, "was killed, probably for want of memory"
-    return Outcome.CRASHED, f"crashed with {name}" + (f": {error.words}" if error.words else "")

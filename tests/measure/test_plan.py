@@ -14,7 +14,7 @@ from agent.loopnest.program import (
 )
 from agent.measure.plan import arguments_of
 
-I = Affine.var("i")  # noqa: E741  the iterator
+AT_I = Affine.var("i")
 
 
 def one_loop(*body: Statement) -> Program:
@@ -28,8 +28,8 @@ def one_loop(*body: Statement) -> Program:
 
 
 def assign(target: str, op: str, source: str) -> Statement:
-    value = Read(Access(source, (I,)))
-    return Statement("S0", Access(target, (I,)), op, Cast(DType.U8, value), (I,))
+    value = Read(Access(source, (AT_I,)))
+    return Statement("S0", Access(target, (AT_I,)), op, Cast(DType.U8, value), (AT_I,))
 
 
 def test_an_updated_array_is_written_and_restored() -> None:
@@ -66,5 +66,5 @@ def test_outputs_are_counted_three_times() -> None:
 
 
 def test_literals_alone_make_an_exact_integer() -> None:
-    statement = Statement("S0", Access("z", (I,)), "", Literal("1"), (I,))
+    statement = Statement("S0", Access("z", (AT_I,)), "", Literal("1"), (AT_I,))
     assert arguments_of(one_loop(statement)).arrays[2].tolerance == 0.0

@@ -7,7 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from agent.loopnest.program import DType
+from agent.errors import ScheduleError
+from agent.loopnest.emit import emit
+from agent.loopnest.program import (
+    Access,
+    Affine,
+    Array,
+    Bound,
+    DType,
+    Loop,
+    Program,
+    Read,
+    Statement,
+)
 from agent.measure.machine import read_machine
 from agent.measure.plan import Arguments, ArrayArgument, Job, ScalarArgument
 from agent.measure.runner import Runner
@@ -20,6 +32,7 @@ BACKWARDS = "for (int i = 4095; i >= 0; i--) x[i] += y[i];"
 TWICE = f"for (volatile int t = 0; t < 8; t++) {{ {ADD} }}"
 
 
+AT_I = Affine.var("i")
 TRAP_ON_DENORMALS = """
     volatile float tiny = 1e-30f, product = tiny * 1e-10f;
     if (product != 0) __builtin_trap();
@@ -284,3 +297,39 @@ def test_an_interruption_leaves_no_worker_behind(cache: Path, name: str) -> None
         while workers_of(cache) and time.monotonic() < deadline:
             time.sleep(0.01)
     assert not workers_of(cache)
+
+
+def test_the_sentinel_times_both_parts(toolchain: Toolchain, cache: Path) -> None:
+    seen = Runner(toolchain, cache).sentinel()
+    assert 0 < seen.arithmetic_s < 1
+    assert 0 < seen.stream_s < 1
+
+
+def loop_program(op: str, *, parallel: bool = False) -> Program:
+    """``x[0] op= y[i]`` for 64 floats."""
+    zero, last = (Bound(Affine.constant(0)),), (Bound(Affine.constant(63)),)
+    body = Statement("S0", Access("x", (AT_I,)), op, Read(Access("y", (AT_I,))), (AT_I,))
+    arrays = (Array("x", DType.F32, (64,)), Array("y", DType.F32, (64,)))
+    return Program("p", arrays, (), (), (Loop("i", zero, last, 1, (body,), parallel=parallel),))
+
+
+def test_programs_are_emitted_compiled_and_timed(runner: Runner) -> None:
+    base = loop_program("+")
+    measured = runner.measure(base, [loop_program("+", parallel=True), loop_program("-")])
+    assert outcomes(measured) == ["ok", "wrong-result"]
+
+
+def test_a_program_that_c_cannot_express_does_not_lose_the_others(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse_subtraction(program: Program) -> str:
+        if program == loop_program("-"):
+            raise ScheduleError("C has no such thing")
+        return emit(program)
+
+    monkeypatch.setattr("agent.measure.runner.emit", refuse_subtraction)
+    base = loop_program("+")
+    measured = runner.measure(base, [loop_program("-"), base])
+    assert outcomes(measured) == ["compile-failed", "ok"]
+    assert measured.timings[0].detail == "C has no such thing"
+    assert {program for r in measured.rounds for program, _ in r.seconds} == {0, 1, 3}
