@@ -33,6 +33,7 @@ from agent.measure.worker import WorkerDiedError, WorkerTimeoutError
 
 CPU_LIMIT_S = 3600.0
 MAX_DETAIL = 600
+SLOW_EXTRA = 2  # attempts at rounds of slow programs beyond the least number
 OnEvent = Callable[[Event], None]
 
 
@@ -150,11 +151,16 @@ class Trial:
         while (good := _undisturbed(self.rounds)) is not None and len(good) < wanted:
             if len(self.rounds) >= wanted + self.settings.extra_rounds or self._narrow(good, quick):
                 break
-            now = alive if len(good) < self.settings.min_rounds else quick
+            now = alive if self._slow_join(len(good)) else quick
             self.rounds.append(session.round(round_order(now, len(self.rounds))))
             self.tell(Event("round", len(good) + 1, wanted))
             if self._late(session.cost(quick)) and len(self.rounds) >= self.settings.min_rounds:
                 break
+
+    def _slow_join(self, good: int) -> bool:
+        """Whether slow programs take part: until enough good rounds, or a few attempts more."""
+        least = self.settings.min_rounds
+        return good < least and len(self.rounds) < least + SLOW_EXTRA
 
     def _affordable(self, session: Session, quick: tuple[int, ...], alive: tuple[int, ...]) -> int:
         """How many rounds the budget allows, within the settings' limits."""
@@ -211,7 +217,9 @@ class Trial:
     def _timing(self, program: int, used: Sequence[Round]) -> Timing:
         if program in self.failed:
             return self.failed[program]
-        rounds = [r for r in used if program in dict(r.seconds)]
+        rounds = _with_program(used, program)
+        if len(rounds) < self.settings.min_rounds:
+            rounds = _with_program(self.rounds, program)
         if not rounds:
             return Timing(Outcome.TIMEOUT, detail="no round was completed")
         seconds = median_interval([dict(r.seconds)[program] for r in rounds])
@@ -228,12 +236,16 @@ class Trial:
             seconds_high=seconds.high,
             base_seconds=statistics.median(_base_seconds(rounds)),
             rounds=len(rounds),
-            redone=len(self.rounds) - len(used),
+            redone=len(_with_program(self.rounds, program)) - len(rounds),
             steal=sum(r.steal_s for r in rounds) / wall,
             involuntary_switches=sum(r.switches for r in rounds),
             checksum=check.checksum,
             max_error=check.max_error,
         )
+
+
+def _with_program(rounds: Sequence[Round], program: int) -> list[Round]:
+    return [r for r in rounds if program in dict(r.seconds)]
 
 
 def _undisturbed(rounds: Sequence[Round]) -> list[Round]:
