@@ -58,7 +58,7 @@ class Settings:
     hidden: int = 224
     blocks: int = 3
     embedding: int = 64
-    threads: int = 2
+    threads: int = 1  # at these sizes a second thread costs more than it brings
     processes: int = 2
 
 
