@@ -15,6 +15,8 @@ with it (x86-64, AVX-512; tried in November 2026):
   turns the ternary into ``vminps``. In vector loops ``min`` and ``max`` are therefore ternaries;
   where the loop reduces, a start value of NaN gives an unspecified result there, as OpenMP says.
   clang 14 vectorises neither and warns.
+- gcc forgets ``restrict`` inside a parallel loop (it becomes a function of its own): a loop there
+  that is vectorised without ``omp simd`` first checks at run time whether arrays overlap.
 - ``reduction(+:x)`` serves ``x -= e`` too (OpenMP adds the partial results of ``-``; the ``-``
   clause itself is deprecated since 5.2).
 """

@@ -40,6 +40,7 @@ from tests.strategies import programs, steps
 # Relative to the largest element of an array, where the order of a floating-point reduction
 # changes: rounding errors of n additions grow like sqrt(n) * epsilon, n is below 10,000 here.
 TOLERANCE = {np.dtype(np.float32): 1e-5 * 100, np.dtype(np.float64): 1e-12}
+MOST_OF_A_KIND = 12  # steps tried on a kernel
 
 
 @dataclass(frozen=True)
@@ -175,8 +176,12 @@ def single_steps(program: Program) -> list[Step]:
 
 
 def kernel_schedules(program: Program, dependences: Dependences) -> list[Schedule]:
-    """Each step alone, and combinations: tiled and marked, and those the agent would rank."""
-    single = [Schedule((step,)) for step in single_steps(program)]
+    """Steps of every kind alone, and combinations that the agent would rank."""
+    kinds: dict[type, list[Step]] = {}
+    for step in single_steps(program):
+        kinds.setdefault(type(step), []).append(step)
+    few = (found[:: 1 + len(found) // MOST_OF_A_KIND] for found in kinds.values())
+    single = [Schedule((step,)) for found in few for step in found]
     mixed = [s for s, _ in candidate_schedules(program, 8, seed=3, dependences=dependences)]
     return single + mixed
 
