@@ -11,14 +11,16 @@ such pairs are marked as reductions and may change places.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import islpy as isl
 
 from agent.errors import ScheduleError
 from agent.loopnest.lifetimes import homes
-from agent.loopnest.polyhedron import affine_map, bounded, bounded_context
+from agent.loopnest.polyhedron import affine_map, bounded, bounded_context, integer
 from agent.loopnest.program import (
     Access,
     Affine,
@@ -40,7 +42,7 @@ from agent.loopnest.program import (
 )
 
 MAX_PAIRS = 5_000
-MAX_OPERATIONS = 20_000_000  # of isl, for one program
+MAX_SECONDS = 20  # for one program; a millisecond a pair of accesses is usual
 _COMMUTES = {"+": "+", "-": "+", "*": "*", "min": "min", "max": "max"}
 _COMPARISONS = frozenset("< <= > >= == != && ||".split())
 
@@ -93,7 +95,7 @@ class Dependences:
             ScheduleError: the program is too complex to be analysed exactly.
         """
         program = sink_temporaries(program)
-        context = bounded_context(MAX_OPERATIONS)
+        context = bounded_context()
         pairs = list(_site_pairs(program))
         if len(pairs) > MAX_PAIRS:
             raise ScheduleError(
@@ -101,16 +103,19 @@ class Dependences:
                 hint="Split the region into smaller ones.",
             )
 
-        def analyse() -> tuple[Dependence, ...]:
-            maps: dict[tuple[int, Access], isl.Map] = {}
-            return tuple(d for one, two in pairs for d in _between(one, two, maps, context))
-
-        items = bounded(context, analyse, f"the dependences of {program.name}")
+        maps: dict[tuple[int, Access], isl.Map] = {}
+        items: list[Dependence] = []
+        deadline = time.monotonic() + MAX_SECONDS
+        for one, two in pairs:
+            what = f"the dependences of {two.statement.name} on {one.statement.name}"
+            items += bounded(context, partial(_between, one, two, maps, context), what)
+            if time.monotonic() > deadline:
+                raise ScheduleError(f"{program.name}: analysing it takes over {MAX_SECONDS} s")
         iterators = {
             s.name: tuple(loop.iterator for loop in around)
             for around, s in statements(program.body)
         }
-        return Dependences(program, iterators, items, context)
+        return Dependences(program, iterators, tuple(items), context)
 
 
 def sink_temporaries(program: Program) -> Program:
@@ -170,7 +175,7 @@ def _site_pairs(program: Program) -> Iterator[tuple[_Site, _Site]]:
 
 def _between(
     one: _Site, two: _Site, maps: dict[tuple[int, Access], isl.Map], context: isl.Context
-) -> Iterator[Dependence]:
+) -> list[Dependence]:
     def accessed(site: _Site) -> isl.Map:
         key = (site.index, site.access)
         if key not in maps:
@@ -179,14 +184,12 @@ def _between(
 
     same = accessed(one).apply_range(accessed(two).reverse())
     if same.is_empty():
-        return
+        return []
     shared = common_depth(one.around, two.around)
     sizes = len(one.around), len(two.around)
     levels = list(range(shared)) + [shared] * (one.index < two.index)
-    for level in levels:
-        piece = same.intersect(_carried(context, sizes, shared, level))
-        if not piece.is_empty():
-            yield _dependence(one, two, piece.coalesce(), shared)
+    pieces = [same.intersect(_carried(context, sizes, shared, level)) for level in levels]
+    return [_dependence(one, two, p.coalesce(), shared) for p in pieces if not p.is_empty()]
 
 
 def _carried(context: isl.Context, sizes: tuple[int, int], shared: int, level: int) -> isl.Map:
@@ -235,8 +238,8 @@ def _distance(relation: isl.Map, shared: list[str]) -> dict[str, tuple[int, int]
     difference = relation.deltas()
     return {
         name: (
-            int(difference.dim_min_val(position).to_python()),
-            int(difference.dim_max_val(position).to_python()),
+            integer(difference.dim_min_val(position)),
+            integer(difference.dim_max_val(position)),
         )
         for position, name in enumerate(shared)
     }

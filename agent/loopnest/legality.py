@@ -19,7 +19,7 @@ from agent.errors import ScheduleError
 from agent.loopnest import transform as steps
 from agent.loopnest.dependence import Dependence, Dependences, common_depth
 from agent.loopnest.places import Place, advance, places, tiles_name
-from agent.loopnest.polyhedron import affine_map, bounded
+from agent.loopnest.polyhedron import affine_map, bounded, integer
 from agent.loopnest.program import Access, Loop, Program, loops, statements
 from agent.loopnest.schedule import Parallelize, Schedule, Step, Unroll, Vectorize
 
@@ -159,8 +159,7 @@ class _Order:
         point = bad.wrap().lexmin().sample_point()
         depths = [len(place.around) for place in self.ends(item)]
         vector = [
-            int(point.get_coordinate_val(isl.dim_type.set, n).to_python())
-            for n in range(sum(depths))
+            integer(point.get_coordinate_val(isl.dim_type.set, n)) for n in range(sum(depths))
         ]
         source = self._instance(item.source, vector[: depths[0]])
         return Conflict(item, source, self._instance(item.target, vector[depths[0] :]))
