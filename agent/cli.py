@@ -23,7 +23,6 @@ app: Final = typer.Typer(
     name="agent",
     help="Learns in a minute which version of a loop runs fastest on this machine.",
     epilog="First `agent calibrate`, then `agent rank FILE.c --size n=1000`.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -222,18 +221,15 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stop is a stop
     try:
         code = app(standalone_mode=False)
+        if code == Exit.INTERRUPTED:  # typer's own translation of KeyboardInterrupt
+            return _fail(StoppedError("interrupted"), as_json)
         return code if isinstance(code, int) else Exit.OK
     except AgentError as error:
         return _fail(error, as_json)
     except KeyboardInterrupt:
         return _fail(StoppedError("interrupted"), as_json)
-    except typer.Exit as stop:
-        return stop.exit_code
     except typer.TyperException as error:
         return _fail(_usage(error), as_json)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # no second error at exit
-        return Exit.OK
     except Exception as error:  # noqa: BLE001  the boundary: whatever is left is our bug
         return _fail(_bug(error), as_json)
 

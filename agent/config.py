@@ -67,17 +67,21 @@ def load(environment: Mapping[str, str], flags: Mapping[str, str | None]) -> Con
         else _xdg(environment, "XDG_STATE_HOME", ".local/state"),
         bundle=Path(values["bundle"]).expanduser() if values.get("bundle") else None,
         compiler=values.get("compiler") or None,
-        budget_s=parse_duration(budget) if budget else DEFAULT_BUDGET_S,
+        budget_s=DEFAULT_BUDGET_S if budget is None else parse_duration(budget),
     )
 
 
 def parse_duration(text: str) -> float:
     """Seconds in ``20``, ``20s``, ``2m``, ``1m30s`` or ``1h``; InputError for anything else."""
-    parts = re.findall(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip().lower())
-    rebuilt = re.sub(r"(\d+(?:\.\d+)?)\s*([a-z]*)", "", text.strip().lower()).strip()
-    if not parts or rebuilt or len(text) > 40 or any(unit not in _UNITS for _, unit in parts):
+    words = text.strip().lower()
+    if len(words) > 40 or not re.fullmatch(r"[\d.]+|([\d.]+(h|min|m|s)\s*)+", words):
         raise InputError(f"--budget {text!r} is not a duration", "Write 20s, 2m or 1m30s.")
-    seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    parts = re.findall(r"([\d.]+)([a-z]*)", words)
+    try:
+        seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    except ValueError as error:
+        hint = "Write 20s, 2m or 1m30s."
+        raise InputError(f"--budget {text!r} is not a duration", hint) from error
     if not MIN_BUDGET_S <= seconds <= MAX_BUDGET_S:
         limits = f"{MIN_BUDGET_S:g} s and {MAX_BUDGET_S / 60:g} min"
         raise InputError(f"--budget {text!r} is not between {limits}", "The default is 45s.")

@@ -28,16 +28,23 @@ NARROWEST = 40
 
 
 def answer(body: Mapping[str, Any], blocks: Sequence[Block] | None) -> None:
-    """Print an answer: ``blocks`` to people, ``body`` as JSON where ``blocks`` is None."""
-    if blocks is None:
-        from agent.state import finite
+    """Print an answer: ``blocks`` to people, ``body`` as JSON where ``blocks`` is None.
 
-        text = json.dumps({"schema": SCHEMA, **finite(body)}, indent=2, allow_nan=False)
-        sys.stdout.write(text + "\n")
-    else:
-        for block in blocks:
-            _show(block)
-    sys.stdout.flush()
+    A reader who has gone (``agent kernels | head -1``) is no error.
+    """
+    try:
+        if blocks is None:
+            from agent.state import finite
+
+            text = json.dumps({"schema": SCHEMA, **finite(body)}, indent=2, allow_nan=False)
+            sys.stdout.write(text + "\n")
+        else:
+            for block in blocks:
+                _show(block)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is still buffered would fail again when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def failure(error: AgentError, *, as_json: bool) -> None:

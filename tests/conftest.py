@@ -1,0 +1,102 @@
+"""What the tests of the commands share: a real bundle, a real calibrated state, the real script."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(sys.executable).with_name("agent")
+GEMM = """
+void gemm(int ni, int nj, int nk, float C[ni][nj], const float A[ni][nk], const float B[nk][nj])
+{
+#pragma scop
+  for (int i = 0; i < ni; i++)
+    for (int j = 0; j < nj; j++)
+      for (int k = 0; k < nk; k++)
+        C[i][j] += A[i][k] * B[k][j];
+#pragma endscop
+}
+"""
+
+
+@dataclass(frozen=True)
+class Ran:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self):
+        return json.loads(self.out)
+
+
+def environment(**more):
+    """A clean environment: nothing of the developer's own configuration."""
+    kept = {k: os.environ[k] for k in ("PATH", "HOME", "TMPDIR", "LANG") if k in os.environ}
+    return {**kept, "AGENT_CONFIG": "", **more}
+
+
+def agent(*arguments, timeout=120, **env) -> Ran:
+    """Run the console script as a person does."""
+    done = subprocess.run(
+        [SCRIPT, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+        env=environment(**env),
+    )
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory) -> Path:
+    """A bundle of four random projections: real files, no knowledge."""
+    import numpy as np
+    from onnx import helper, numpy_helper
+
+    from tests.model.bundles_made import FEATURE_COUNT, encoder_bytes, golden, write_bundle
+
+    width = 4
+    weights = np.random.default_rng(0).normal(size=(FEATURE_COUNT, width)) / FEATURE_COUNT**0.5
+    weights = weights.astype(np.float32)
+    encoder = encoder_bytes(
+        nodes=[helper.make_node("MatMul", ["features", "w"], ["embedding"])],
+        tensors=[numpy_helper.from_array(weights, "w")],
+        embedding=width,
+    )
+    prior = {
+        "schema": 1,
+        "mean": [0.1] * width + [-21.0],
+        "directions": np.eye(width + 1)[:, :3].tolist(),
+        "noise_speedup": 0.5,
+        "noise_seconds": 0.7,
+    }
+    rows = np.asarray(golden()["features"], np.float32)
+    known = {"features": rows.tolist(), "embedding": (rows @ weights).tolist()}
+    path = tmp_path_factory.mktemp("bundles") / "tiny"
+    return write_bundle(path, encoder, json.dumps(prior).encode(), golden=known, name="tiny")
+
+
+@pytest.fixture(scope="session")
+def calibrated(tmp_path_factory, tiny_bundle) -> tuple[Path, Ran]:
+    """A state directory with one calibration, and what the command answered. Only to be read."""
+    state = tmp_path_factory.mktemp("calibrated")
+    return state, agent(
+        "calibrate", "--budget", "10s", "--json", "--bundle", tiny_bundle, "--state-dir", state
+    )
+
+
+@pytest.fixture
+def gemm(tmp_path) -> Path:
+    """A person's own C file."""
+    path = tmp_path / "gemm.c"
+    path.write_text(GEMM)
+    return path
+
+
+SIZES = ("--size", "ni=64", "--size", "nj=64", "--size", "nk=64")

@@ -1,0 +1,499 @@
+"""Every command through the real console script, with real state, gcc and bundle."""
+
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from tests.conftest import SCRIPT, SIZES, agent, environment
+
+SCHEMAS = Path(__file__).parent.parent / "docs" / "reference" / "schemas"
+TWO_REGIONS = """
+void one(int n, float a[n])
+{
+#pragma scop
+  for (int i = 0; i < n; i++)
+    a[i] = a[i] * 2.0f;
+#pragma endscop
+}
+void two(int n, float a[n])
+{
+#pragma scop
+  for (int i = 0; i < n; i++)
+    a[i] = a[i] + 1.0f;
+#pragma endscop
+}
+"""
+
+
+def valid(body, name):
+    """The answer follows its documented schema and holds no NaN or infinity."""
+    schema = json.loads((SCHEMAS / f"{name}.json").read_text())
+    jsonschema.validate(body, schema)
+    json.dumps(body, allow_nan=False)
+    return body
+
+
+def failed(ran, code, words, hint=True):
+    """A failure: its code, its words on stderr, a hint, no traceback."""
+    assert ran.code == code, ran.err
+    assert words in ran.err
+    assert "Traceback" not in ran.err
+    if hint:
+        assert "hint: " in ran.err
+    return ran
+
+
+def test_help_shows_every_command():
+    ran = agent("--help")
+    assert ran.code == 0
+    for command in "calibrate status history kernels predict rank measure".split():
+        assert command in ran.out
+
+
+def test_no_arguments_show_the_help():
+    assert agent().out == agent("--help").out
+
+
+@pytest.mark.parametrize("command", "calibrate status history kernels predict rank measure".split())
+def test_the_help_of_a_command_ends_with_an_example(command):
+    ran = agent(command, "--help")
+    assert ran.code == 0
+    assert f"Example: agent {command}" in " ".join(ran.out.split())
+
+
+def test_version_is_that_of_the_package():
+    import tomllib
+
+    project = tomllib.loads((SCHEMAS.parents[2] / "pyproject.toml").read_text())
+    assert agent("--version").out == f"agent {project['project']['version']}\n"
+
+
+def test_it_runs_as_a_module():
+    command = [sys.executable, "-m", "agent", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment())
+    assert done.stdout.startswith("agent ")
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; sys.argv = ['agent', '--help']; from agent.cli import main; main();"
+        "heavy = {'numpy', 'onnxruntime', 'islpy', 'sklearn', 'rich', 'sqlite3'};"
+        "sys.exit(' '.join(heavy & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_predict_imports_neither_sklearn_nor_rich(gemm, tiny_bundle, tmp_path):
+    arguments = ["agent", "predict", str(gemm), *SIZES, "--schedule", "original"]
+    arguments += ["--bundle", str(tiny_bundle), "--state-dir", str(tmp_path / "none")]
+    code = (
+        f"import sys; sys.argv = {arguments!r}; from agent.cli import main; code = main();"
+        "heavy = {'sklearn', 'rich', 'scipy', 'torch'} & set(sys.modules);"
+        "sys.exit(' '.join(heavy) or code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_calibrate_answers_with_all_that_the_schema_asks(calibrated):
+    body = valid(calibrated[1].json, "calibrate")
+    assert calibrated[1].code == 0
+    assert body["calibration_id"] == 1
+    assert 0 < body["timings"]["usable"] <= body["timings"]["planned"]
+    assert sum(body["elapsed"].values()) == pytest.approx(body["elapsed_s"], abs=0.5)
+    assert body["elapsed"]["compiling"] > 0
+    assert body["elapsed"]["measuring"] > 0
+
+
+def test_progress_goes_to_stderr_as_plain_lines_when_it_is_no_terminal(calibrated):
+    lines = calibrated[1].err.splitlines()
+    assert any("measuring: " in line and "left" in line for line in lines)
+    assert "\x1b" not in calibrated[1].err
+
+
+def test_status_shows_the_calibration_in_force(calibrated):
+    body = valid(agent("status", "--json", "--state-dir", calibrated[0]).json, "status")
+    assert body["calibration"]["calibration_id"] == 1
+    assert body["calibration"]["age_s"] >= 0
+    assert body["unfinished"] is None
+    text = agent("status", "--state-dir", calibrated[0]).out
+    assert "Calibration 1 is in force" in text
+
+
+def test_status_without_a_calibration_says_what_to_do(tmp_path):
+    ran = agent("status", "--state-dir", tmp_path / "none")
+    assert ran.code == 0
+    assert "Run `agent calibrate`" in ran.out
+    assert not (tmp_path / "none").exists()
+    body = agent("status", "--json", "--state-dir", tmp_path / "none").json
+    assert valid(body, "status")["calibration"] is None
+
+
+def test_history_lists_calibrations(calibrated):
+    body = valid(agent("history", "--json", "--state-dir", calibrated[0]).json, "history")
+    assert [c["calibration_id"] for c in body["calibrations"]] == [1]
+    assert "tiny 1" in agent("history", "--state-dir", calibrated[0]).out
+
+
+def test_kernels_lists_the_fixed_set():
+    body = valid(agent("kernels", "--json").json, "kernels")
+    assert len(body["kernels"]) >= 20
+    assert sum(len(k["schedules"]) for k in body["kernels"]) == body["variants"]
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_text_keeps_within_the_terminal(calibrated, width):
+    for command in ("status", "kernels", "history"):
+        ran = agent(command, "--state-dir", calibrated[0], COLUMNS=str(width))
+        state = str(calibrated[0])
+        assert all(len(line) <= width for line in ran.out.splitlines() if state not in line)
+
+
+def test_predict_gives_intervals_around_its_values(calibrated, gemm):
+    schedule = "interchange j k; vectorize j"
+    where = ("--state-dir", calibrated[0], "--json")
+    body = valid(agent("predict", gemm, *SIZES, "--schedule", schedule, *where).json, "predict")
+    assert body["schedule"] == schedule
+    assert body["low"] < body["speedup"] < body["high"]
+    assert body["seconds_low"] < body["seconds"] < body["seconds_high"]
+    assert body["calibration_id"] == 1
+
+
+def test_the_program_as_written_is_exactly_as_fast_as_itself(calibrated, gemm):
+    where = ("--state-dir", calibrated[0], "--json")
+    body = agent("predict", gemm, *SIZES, "--schedule", "original", *where).json
+    assert (body["low"], body["speedup"], body["high"]) == (1.0, 1.0, 1.0)
+
+
+def test_predict_without_a_calibration_uses_the_bundle_alone_and_says_so(
+    tmp_path, gemm, tiny_bundle
+):
+    where = ("--state-dir", tmp_path / "none", "--bundle", tiny_bundle)
+    ran = agent("predict", gemm, *SIZES, "--schedule", "vectorize k", *where)
+    assert ran.code == 0
+    assert "no calibration yet" in ran.out
+    body = agent("predict", gemm, *SIZES, "--schedule", "vectorize k", *where, "--json").json
+    assert valid(body, "predict")["calibration_id"] is None
+
+
+def test_another_bundle_than_the_calibrations_predicts_alone(
+    calibrated, gemm, tiny_bundle, tmp_path
+):
+    other = tmp_path / "other"
+    shutil.copytree(tiny_bundle, other)
+    manifest = json.loads((other / "manifest.json").read_text())
+    (other / "manifest.json").write_text(json.dumps(manifest | {"version": "2"}))
+    where = ("--state-dir", calibrated[0], "--bundle", other, "--json")
+    body = agent("predict", gemm, *SIZES, "--schedule", "vectorize k", *where).json
+    assert body["calibration_id"] is None
+    assert body["notes"][0]["code"] == "other-bundle"
+
+
+def test_rank_lists_the_best_first(calibrated, gemm):
+    where = ("--state-dir", calibrated[0], "--json")
+    ran = agent("rank", gemm, *SIZES, "--candidates", 30, "--top", 0, *where)
+    body = valid(ran.json, "rank")
+    speedups = [r["speedup"] for r in body["ranking"]]
+    assert len(speedups) == body["candidates"] == 30
+    assert speedups == sorted(speedups, reverse=True)
+    assert "original" in [r["schedule"] for r in body["ranking"]]
+
+
+def test_rank_and_predict_agree(calibrated, gemm):
+    where = ("--state-dir", calibrated[0], "--json")
+    best = agent("rank", gemm, *SIZES, "--candidates", 10, "--top", 1, *where).json["ranking"][0]
+    again = agent("predict", gemm, *SIZES, "--schedule", best["schedule"], *where).json
+    assert again["speedup"] == pytest.approx(best["speedup"], rel=1e-4)
+    assert again["seconds"] == pytest.approx(best["seconds"], rel=1e-4)
+
+
+def test_measure_answers_in_the_order_asked(tmp_path, gemm):
+    schedules = ("vectorize k", "original", "interchange j k")
+    asked = [word for s in schedules for word in ("--schedule", s)]
+    ran = agent("measure", gemm, *SIZES, *asked, "--json", "--state-dir", tmp_path / "state")
+    body = valid(ran.json, "measure")
+    assert [m["schedule"] for m in body["measurements"]] == list(schedules)
+    for entry in body["measurements"]:
+        assert entry["outcome"] == "ok"
+        assert 0 < entry["low"] <= entry["speedup"] <= entry["high"]
+        assert entry["seconds"] > 0
+
+
+def test_a_function_is_chosen_by_name(tmp_path, tiny_bundle):
+    path = tmp_path / "two.c"
+    path.write_text(TWO_REGIONS)
+    where = ("--schedule", "vectorize i", "--bundle", tiny_bundle, "--state-dir", tmp_path / "s")
+    failed(agent("predict", path, "--size", "n=1000", *where), 2, "one")
+    ran = agent("predict", path, "--size", "n=1000", "--function", "two", *where)
+    assert ran.code == 0, ran.err
+
+
+def test_macros_go_through_the_preprocessor(tmp_path, tiny_bundle):
+    path = tmp_path / "macro.c"
+    path.write_text(TWO_REGIONS.split("void two")[0].replace("2.0f", "FACTOR"))
+    where = ("--schedule", "vectorize i", "--bundle", tiny_bundle, "--state-dir", tmp_path / "s")
+    ran = agent("predict", path, "--size", "n=1000", "--cflags", "-D FACTOR=3.0f", *where)
+    assert ran.code == 0, ran.err
+
+
+def test_numbers_in_answers_are_finite(calibrated):
+    def walk(value):
+        if isinstance(value, float):
+            assert math.isfinite(value)
+        for item in value.values() if isinstance(value, dict) else ():
+            walk(item)
+        for item in value if isinstance(value, list) else ():
+            walk(item)
+
+    walk(calibrated[1].json)
+
+
+# --- bad input: each has an exit code and a hint ---------------------------------------------
+
+
+def bad(tmp_path, text, *more, name="bad.c", command="predict", schedule="original"):
+    path = tmp_path / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    where = ("--schedule", schedule, "--state-dir", tmp_path / "state")
+    return agent(command, path, *more, *where)
+
+
+def scop(body, parameters="int n, float a[n]"):
+    return f"void f({parameters})\n{{\n#pragma scop\n{body}\n#pragma endscop\n}}\n"
+
+
+LOOP = "for (int i = 0; i < n; i++) a[i] = a[i] + 1.0f;"
+
+
+def test_an_unknown_command_is_usage():
+    failed(agent("frobnicate"), 2, "frobnicate")
+
+
+def test_a_missing_option_is_usage(gemm):
+    failed(agent("predict", gemm), 2, "--schedule")
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    failed(agent("predict", tmp_path / "none.c", "--schedule", "original"), 2, "none.c", hint=False)
+
+
+def test_not_c(tmp_path):
+    ran = failed(bad(tmp_path, "this is not C {{{", "--size", "n=10"), 2, "bad.c", hint=False)
+    assert ran.out == ""
+
+
+def test_binary_rubbish(tmp_path):
+    failed(bad(tmp_path, bytes(range(256)), "--size", "n=10"), 2, "bad.c", hint=False)
+
+
+def test_no_region(tmp_path):
+    failed(bad(tmp_path, "void f(int n) { }", "--size", "n=10"), 2, "scop")
+
+
+def test_a_subscript_that_is_not_affine(tmp_path):
+    body = "for (int i = 0; i < n; i++) a[i * i] = 1.0f;"
+    ran = failed(bad(tmp_path, scop(body), "--size", "n=10"), 2, "bad.c:", hint=False)
+    assert ":4:" in ran.err
+
+
+def test_a_size_that_is_not_known(tmp_path):
+    failed(bad(tmp_path, scop(LOOP), "--size", "n=10", "--size", "m=3"), 2, "m", hint=False)
+
+
+def test_a_size_that_is_missing(tmp_path):
+    failed(bad(tmp_path, scop(LOOP)), 2, "n", hint=False)
+
+
+@pytest.mark.parametrize("size", ["n", "n=", "n=x", "n=-1", "=3", "n=1e3", "n=0", "n=99999999999"])
+def test_a_size_that_is_not_a_number(tmp_path, size):
+    failed(bad(tmp_path, scop(LOOP), "--size", size), 2, "--size", hint=False)
+
+
+def test_more_memory_than_the_machine_has(tmp_path):
+    text = scop(
+        "for (int i = 0; i < n; i++) for (int j = 0; j < n; j++) a[i][j] = 1.0f;",
+        "int n, float a[n][n]",
+    )
+    failed(bad(tmp_path, text, "--size", "n=10000000"), 2, "memory", hint=False)
+
+
+def test_a_schedule_that_does_not_parse(tmp_path):
+    failed(bad(tmp_path, scop(LOOP), "--size", "n=10", schedule="shuffle i"), 2, "shuffle")
+
+
+def test_a_schedule_that_is_illegal_names_the_dependence(tmp_path):
+    text = scop("for (int i = 1; i < n; i++) a[i] = a[i - 1] + 1.0f;")
+    ran = bad(tmp_path, text, "--size", "n=10", schedule="parallelize i")
+    failed(ran, 2, "dependence", hint=False)
+
+
+def test_a_compiler_that_is_missing(tmp_path, gemm):
+    where = ("--schedule", "original", "--state-dir", tmp_path / "s", "--compiler", "no-such-cc")
+    failed(agent("measure", gemm, *SIZES, *where), 2, "no-such-cc")
+
+
+def test_a_compiler_that_fails_is_quoted(tmp_path, gemm):
+    compiler = tmp_path / "cc"
+    compiler.write_text("#!/bin/sh\necho 'out of cheese' >&2\nexit 1\n")
+    compiler.chmod(0o755)
+    where = ("--state-dir", tmp_path / "s", "--compiler", compiler)
+    failed(agent("calibrate", *where), 2, "", hint=False)
+    ran = agent("measure", gemm, *SIZES, "--schedule", "original", *where)
+    failed(ran, 2, "out of cheese")
+
+
+def test_a_kernel_that_crashes(tmp_path):
+    text = scop(
+        "for (int i = 0; i < n; i++) a[i] = a[i] / (b[i] - b[i]);", "int n, int a[n], int b[n]"
+    )
+    ran = bad(tmp_path, text, "--size", "n=100", command="measure")
+    failed(ran, 3, "crashed")
+
+
+def test_a_kernel_that_hangs(tmp_path):
+    text = scop(
+        "for (int i = 0; i < n; i++) for (int j = 0; j < n; j++) a[0] += b[i] * b[j];",
+        "int n, double a[n], const double b[n]",
+    )
+    failed(bad(tmp_path, text, "--size", "n=9000000", command="measure"), 3, "timeout")
+
+
+@pytest.mark.parametrize("spoilt", ["manifest.json", "encoder.onnx", "prior.json"])
+def test_a_corrupt_bundle(tmp_path, gemm, tiny_bundle, spoilt):
+    copy = tmp_path / "bundle"
+    shutil.copytree(tiny_bundle, copy)
+    (copy / spoilt).write_bytes((copy / spoilt).read_bytes()[:-40] + b"rubbish")
+    where = ("--bundle", copy, "--state-dir", tmp_path / "s")
+    failed(agent("predict", gemm, *SIZES, "--schedule", "original", *where), 2, spoilt)
+    failed(agent("calibrate", *where), 2, spoilt)
+
+
+def test_a_foreign_bundle(tmp_path, gemm):
+    (tmp_path / "foreign").mkdir()
+    where = ("--bundle", tmp_path / "foreign", "--state-dir", tmp_path / "s")
+    failed(agent("predict", gemm, *SIZES, "--schedule", "original", *where), 2, "manifest.json")
+
+
+def test_a_damaged_state_is_kept_aside_by_calibrate(tmp_path, calibrated, tiny_bundle):
+    state = tmp_path / "state"
+    shutil.copytree(calibrated[0], state)
+    (state / "state.sqlite").write_bytes(b"SQLite rubbish" * 100)
+    failed(agent("status", "--state-dir", state), 2, "damaged")
+    where = ("--bundle", tiny_bundle, "--state-dir", state)
+    ran = agent("calibrate", "--budget", "6s", *where)
+    assert ran.code == 0, ran.err
+    assert "state.corrupt-1" in ran.err
+    assert (state / "state.corrupt-1").read_bytes().startswith(b"SQLite rubbish")
+
+
+def test_a_state_of_a_newer_agent_is_left_alone(tmp_path, calibrated, tiny_bundle):
+    import sqlite3
+
+    state = tmp_path / "state"
+    shutil.copytree(calibrated[0], state)
+    db = sqlite3.connect(state / "state.sqlite")
+    db.execute("PRAGMA user_version=99")
+    db.close()
+    before = (state / "state.sqlite").read_bytes()
+    failed(agent("status", "--state-dir", state), 2, "newer agent")
+    failed(agent("calibrate", "--bundle", tiny_bundle, "--state-dir", state), 2, "newer agent")
+    assert (state / "state.sqlite").read_bytes() == before
+
+
+def test_a_state_directory_that_cannot_be_made(tmp_path, gemm, tiny_bundle):
+    (tmp_path / "file").write_text("")
+    where = ("--state-dir", tmp_path / "file" / "below")
+    failed(agent("calibrate", "--bundle", tiny_bundle, *where), 2, "below")
+    failed(agent("measure", gemm, *SIZES, "--schedule", "original", *where), 2, "below")
+
+
+@pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="needs a read-only file system")
+def test_a_read_only_file_system(tiny_bundle):
+    failed(
+        agent("calibrate", "--bundle", tiny_bundle, "--state-dir", "/sys/agent"), 2, "/sys/agent"
+    )
+
+
+def test_a_full_disk_keeps_what_was_there(tmp_path, calibrated, tiny_bundle):
+    """A limit on file sizes makes every write beyond it fail, as a full disk does."""
+    state = tmp_path / "state"
+    shutil.copytree(calibrated[0], state)
+    size = (state / "state.sqlite").stat().st_size
+    command = ["prlimit", f"--fsize={size}", SCRIPT, "calibrate", "--budget", "10s"]
+    command += ["--bundle", tiny_bundle, "--state-dir", state]
+    if not shutil.which("prlimit"):
+        pytest.skip("needs prlimit")
+    done = subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, check=False, env=environment()
+    )
+    assert done.returncode == 2, done.stderr
+    assert "hint: " in done.stderr
+    assert "Traceback" not in done.stderr
+    body = agent("status", "--json", "--state-dir", state).json
+    assert body["calibration"]["calibration_id"] == 1
+
+
+@pytest.mark.parametrize("budget", ["soon", "-5", "0s", "99h", "5x", "", "1s2"])
+def test_a_budget_that_is_no_duration(tmp_path, budget):
+    ran = agent("calibrate", "--budget", budget, "--state-dir", tmp_path / "s")
+    if budget:
+        failed(ran, 2, "--budget")
+
+
+def test_a_refit_without_timings(tmp_path, tiny_bundle):
+    where = ("--bundle", tiny_bundle, "--state-dir", tmp_path / "s")
+    failed(agent("calibrate", "--refit", *where), 3, "no stored timings")
+
+
+def test_a_configuration_that_is_wrong(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text("budgte = '20s'\n")
+    failed(agent("status", AGENT_CONFIG=str(path)), 2, "budgte")
+
+
+def test_errors_are_json_too(tmp_path):
+    ran = agent("predict", tmp_path / "none.c", "--schedule", "original", "--json")
+    body = valid(ran.json, "error")
+    assert body["error"]["exit_code"] == ran.code == 2
+    usage = agent("predict", "--json")
+    assert valid(usage.json, "error")["error"]["exit_code"] == usage.code == 2
+
+
+def test_a_bug_is_a_short_message_and_a_log_file(tmp_path):
+    code = (
+        "import sys, agent.records; agent.records.status = lambda d: 1 / 0;"
+        f"sys.argv = ['agent', 'status', '--state-dir', {str(tmp_path)!r}];"
+        "from agent.cli import main; sys.exit(main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment()
+    )
+    assert done.returncode == 70
+    assert "Traceback" not in done.stderr
+    logs = list(tmp_path.glob("crash-*.log"))
+    assert str(logs[0]) in done.stderr
+    assert "ZeroDivisionError" in logs[0].read_text()
+
+
+def test_a_closed_pipe_is_no_error():
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [SCRIPT, "kernels", "--json"],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        env=environment(),
+    )
+    os.close(write)
+    assert done.stderr == ""
+    assert done.returncode == 0

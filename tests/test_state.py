@@ -1,0 +1,210 @@
+import math
+import multiprocessing
+import sqlite3
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent.errors import BusyError, StateError
+from agent.lock import hold
+from agent.state import FILE, KEPT_CALIBRATIONS, TimingKey, finite, open_state, read_state
+
+KEY = TimingKey("machine", "toolchain", "source", "n=1", "original", "1")
+
+
+def with_a_calibration(directory, body=None):
+    with open_state(directory) as state:
+        run = state.begin_run("identity", 3)
+        state.record(run, [(KEY, {"x": 1.5})])
+        return state.finish(run, body or {"a": 1}, 1_800_000_000.0)
+
+
+def test_a_calibration_is_read_back(tmp_path):
+    number = with_a_calibration(tmp_path, {"a": [1, 2.5, None, "x"]})
+    with read_state(tmp_path) as state:
+        found = state.latest()
+    assert (found.id, found.created_at) == (number, 1_800_000_000.0)
+    assert found.body == {"a": [1, 2.5, None, "x"]}
+
+
+def test_timings_are_read_back_in_order(tmp_path):
+    with open_state(tmp_path) as state:
+        run = state.begin_run("identity", 3)
+        for value in range(3):
+            state.record(run, [(KEY, {"value": value})])
+        assert [t.body["value"] for t in state.timings(run)] == [0, 1, 2]
+        assert state.timings(run)[0].key == KEY
+
+
+def test_a_timing_is_on_the_disk_before_the_run_is_over(tmp_path):
+    with open_state(tmp_path) as state:
+        run = state.begin_run("identity", 3)
+        state.record(run, [(KEY, {"x": 1})])
+        with read_state(tmp_path) as other:
+            assert len(other.timings(run)) == 1
+
+
+def test_an_unfinished_run_is_seen_and_a_finished_one_is_not(tmp_path):
+    with open_state(tmp_path) as state:
+        run = state.begin_run("identity", 3)
+        assert state.open_run() == run
+        state.finish(run, {}, 1.0)
+        assert state.open_run() is None
+        assert state.finished_run().id == run.id
+
+
+def test_ids_grow_even_when_old_calibrations_are_forgotten(tmp_path):
+    with open_state(tmp_path) as state:
+        numbers = [
+            state.finish(state.begin_run("i", 1), {}, 1.0) for _ in range(KEPT_CALIBRATIONS + 5)
+        ]
+        assert numbers == sorted(set(numbers))
+        assert len(state.calibrations(1000)) == KEPT_CALIBRATIONS
+        assert state.latest().id == numbers[-1]
+
+
+def test_reading_where_there_is_no_state_finds_nothing_and_writes_nothing(tmp_path):
+    with read_state(tmp_path / "none") as state:
+        assert state.latest() is None
+        assert state.calibrations() == ()
+        assert state.open_run() is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_directory_and_the_file_are_private(tmp_path):
+    with_a_calibration(tmp_path / "state")
+    assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "state" / FILE).stat().st_mode & 0o777 == 0o600
+
+
+@settings(max_examples=25, deadline=None)
+@given(data=st.binary(min_size=1, max_size=300), at=st.integers(0, 30_000))
+def test_a_damaged_file_is_moved_aside_or_still_whole(tmp_path_factory, data, at):
+    folder = tmp_path_factory.mktemp("damaged")
+    with_a_calibration(folder)
+    content = bytearray((folder / FILE).read_bytes())
+    at %= len(content)
+    content[at : at + len(data)] = data
+    (folder / FILE).write_bytes(content)
+    try:
+        with open_state(folder) as state:
+            if state.notices:
+                assert (folder / "state.corrupt-1").read_bytes() == bytes(content)
+                assert state.latest() is None
+            state.finish(state.begin_run("after", 1), {"b": 2}, 1.0)
+            assert state.latest().body == {"b": 2}
+    except StateError as error:  # it looks like a newer agent's, or a record cannot be read
+        told = error.hint
+    else:
+        told = "nothing to tell"
+    assert told
+
+
+@pytest.mark.parametrize("content", [b"rubbish", b"SQLite format 3\0" + b"\xff" * 4000])
+def test_damaged_files_are_numbered_and_never_overwritten(tmp_path, content):
+    for number in (1, 2, 3):
+        (tmp_path / FILE).write_bytes(content)
+        with open_state(tmp_path) as state:
+            assert f"state.corrupt-{number}" in state.notices[0]
+        assert (tmp_path / f"state.corrupt-{number}").read_bytes() == content
+
+
+def test_another_programs_database_is_moved_aside(tmp_path):
+    db = sqlite3.connect(tmp_path / FILE)
+    db.execute("CREATE TABLE theirs (x)")
+    db.commit()
+    db.close()
+    with open_state(tmp_path) as state:
+        assert "another program" in state.notices[0]
+
+
+def test_an_empty_file_is_a_beginning(tmp_path):
+    (tmp_path / FILE).write_bytes(b"")
+    with open_state(tmp_path) as state:
+        assert state.notices == ()
+        assert state.latest() is None
+
+
+def test_reading_a_damaged_file_is_refused_and_leaves_it(tmp_path):
+    (tmp_path / FILE).write_bytes(b"rubbish" * 1000)
+    with pytest.raises(StateError, match="damaged"):
+        read_state(tmp_path)
+    assert (tmp_path / FILE).read_bytes() == b"rubbish" * 1000
+
+
+def test_a_newer_agents_database_is_refused(tmp_path):
+    with_a_calibration(tmp_path)
+    db = sqlite3.connect(tmp_path / FILE)
+    db.execute("PRAGMA user_version=2")
+    db.close()
+    for opening in (open_state, read_state):
+        with pytest.raises(StateError, match="newer agent"):
+            opening(tmp_path)
+
+
+def test_a_link_in_place_of_the_database_is_refused(tmp_path):
+    (tmp_path / FILE).symlink_to("/etc/passwd")
+    with pytest.raises(StateError, match="not a plain file"):
+        open_state(tmp_path)
+
+
+def test_a_full_database_changes_nothing_and_says_so(tmp_path):
+    number = with_a_calibration(tmp_path)
+    with open_state(tmp_path) as state:
+        run = state.begin_run("identity", 1)
+        pages = state._db.execute("PRAGMA page_count").fetchone()[0]
+        state._db.execute(f"PRAGMA max_page_count={pages}")
+        with pytest.raises(StateError, match="full") as caught:
+            state.finish(run, {"big": "x" * 100_000}, 2.0)
+        assert "space" in caught.value.hint
+        assert state.latest().id == number
+        assert state.open_run() == run
+
+
+def test_the_old_calibration_stays_in_force_when_the_process_dies_within_the_transaction(tmp_path):
+    number = with_a_calibration(tmp_path)
+    child = multiprocessing.get_context("spawn").Process(target=_die_in_finish, args=(tmp_path,))
+    child.start()
+    child.join()
+    assert child.exitcode == 9
+    with open_state(tmp_path) as state:
+        assert state.notices == ()
+        assert state.latest().id == number
+        assert len(state.timings(state.open_run())) == 1
+
+
+def _die_in_finish(directory):
+    import os
+
+    with open_state(directory) as state:
+        run = state.begin_run("identity", 1)
+        state.record(run, [(KEY, {})])
+        state._forget_old = lambda: os._exit(9)
+        state.finish(run, {"never": "seen"}, 2.0)
+
+
+def test_numbers_that_are_not_finite_become_none():
+    assert finite({"a": [math.nan, math.inf, 1.0], "b": (2,)}) == {"a": [None, None, 1.0], "b": [2]}
+
+
+def test_the_lock_is_held_by_one_at_a_time(tmp_path):
+    busy = pytest.raises(BusyError, match="agent calibrate`, process")
+    with hold(tmp_path, "calibrate"), busy, hold(tmp_path, "measure"):
+        pass
+    with hold(tmp_path, "measure"):
+        pass
+
+
+@pytest.mark.parametrize("note", [b"", b"{", b"[]", b'{"pid": "x"}', b"\xff" * 50])
+def test_a_lock_file_with_rubbish_in_it_is_no_obstacle(tmp_path, note):
+    with hold(tmp_path, "calibrate"):
+        (tmp_path / "lock").write_bytes(note)
+        with pytest.raises(BusyError, match="not said"), hold(tmp_path, "measure"):
+            pass
+
+
+def test_a_lock_left_by_a_dead_process_is_free(tmp_path):
+    (tmp_path / "lock").write_text('{"pid": 1, "since": 0, "command": "calibrate"}')
+    with hold(tmp_path, "calibrate"):
+        pass
