@@ -231,3 +231,9 @@ def test_no_version_of_a_kernel_alarms_the_sanitizers(name: str, tmp_path: Path)
     dependences = Dependences.of(program)
     case = make_case(program, kernel_schedules(program, dependences)[::3], seed=2)
     check_results(case, run_all(case.runs(), tmp_path, ("-O1", *SANITIZE)))
+
+
+@settings(BATCHES, max_examples=5)
+@given(st.lists(cases(), min_size=6, max_size=6))
+def test_random_programs_touch_nothing_but_their_elements(batch: list[Case]) -> None:
+    check_cases(batch, ("-O1", *SANITIZE), interpreted=False)
