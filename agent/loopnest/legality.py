@@ -40,6 +40,8 @@ def transform(
         ScheduleError: a step does not fit the structure, or breaks a dependence; the message
             names the step, the dependence, and two instances of it.
     """
+    if not schedule.steps:
+        return program
     dependences = dependences or Dependences.of(program)
     after = [dependences.program]
     for step in schedule.steps:
