@@ -239,10 +239,19 @@ def _jumps(loop: Loop) -> int:
 
 
 def _tile_bands(draft: LegalDraft, size: int) -> None:
+    """Tile the innermost neighbours (three at most) of every band that are longer than a tile."""
     for band in draft.bands():
-        inner = [loop for loop in band if loop.step == 1][-3:]
-        if len(inner) > 1:
-            draft.attempt(Tile(tuple((loop.iterator, size) for loop in inner)))
+        runs = itertools.groupby(band, key=lambda loop: _longer(loop, size))
+        long = [list(run)[-3:] for fits, run in runs if fits]
+        if long and len(long[-1]) > 1:
+            draft.attempt(Tile(tuple((loop.iterator, size) for loop in long[-1])))
+
+
+def _longer(loop: Loop, size: int) -> bool:
+    """Whether a loop has, or may have, more than ``size`` iterations."""
+    trip = loop.upper[0].expr - loop.lower[0].expr
+    known = len(loop.upper) == len(loop.lower) == 1 and trip.is_constant
+    return not known or trip.const // loop.step >= size
 
 
 def _fuse_all(draft: LegalDraft) -> None:
@@ -364,7 +373,9 @@ def _tile(draft: Draft, rng: random.Random) -> None:
             count = rng.randint(1, min(3, len(band)))
             start = rng.randint(0, len(band) - count)
             picked = band[start : start + count]
-            draft.attempt(Tile(tuple((x.iterator, rng.choice(TILE_SIZES)) for x in picked)))
+            sizes = [rng.choice([s for s in TILE_SIZES if _longer(x, s)] or [2]) for x in picked]
+            names = (x.iterator for x in picked)
+            draft.attempt(Tile(tuple(zip(names, sizes, strict=True))))
             if count == 1 and start and rng.random() < 0.5:  # a tile loop alone changes nothing
                 draft.attempt(Interchange(band[0].iterator, f"{picked[0].iterator}_t"))
 

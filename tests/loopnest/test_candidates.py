@@ -10,7 +10,7 @@ from agent.loopnest.candidates import candidate_schedules, random_schedule
 from agent.loopnest.dependence import Dependences
 from agent.loopnest.legality import check
 from agent.loopnest.program import Program, loops
-from agent.loopnest.schedule import Schedule, parse_schedule
+from agent.loopnest.schedule import Schedule, Skew, Tile, parse_schedule
 from tests.loopnest.brute_force import trace
 from tests.loopnest.nests import at, gemm, loop, program, read, statement
 from tests.loopnest.test_legality import jacobi, row_sums, seidel
@@ -101,6 +101,15 @@ def test_a_random_schedule_is_the_same_for_the_same_generator() -> None:
     assert random_schedule(gemm(64), random.Random(9)) == random_schedule(
         gemm(64), random.Random(9)
     )
+
+
+def test_tiles_are_shorter_than_the_loops_they_cut() -> None:
+    rng = random.Random(4)
+    for _ in range(200):
+        schedule, _ = random_schedule(gemm(20), rng)
+        if not any(isinstance(step, Skew) for step in schedule.steps):  # skewed loops are longer
+            tiles = [step for step in schedule.steps if isinstance(step, Tile)]
+            assert all(size < 20 for step in tiles for _, size in step.sizes)
 
 
 def test_random_schedules_need_no_more_levels_than_features_have() -> None:
