@@ -247,17 +247,20 @@ def _measure(
 ) -> int:
     """Time group by group, each with its share of the time left; the variants not reached."""
     total = sum(len(g.variants) for g in groups)
-    done = 0
+    start, done, behind = watch.elapsed_s, 0, 0.0
     for number, group in enumerate(groups):
         left = budget_s - watch.elapsed_s - FITTING_S
         if left <= 0 and done >= experiment.FEWEST_VARIANTS:
             return total - done
         what = f"{group.kernel.name} ({len(group.variants)} version(s))"
-        tell(Progress("measuring", done, total, what, max(left, 0.0)))
-        share = experiment.weight(group) / sum(map(experiment.weight, groups[number:]))
+        ahead = sum(map(experiment.weight, groups[number:]))
+        needed = experiment.time_left(watch.elapsed_s - start, behind, ahead)
+        tell(Progress("measuring", done, total, what, min(max(left, 0.0), needed)))
+        share = experiment.weight(group) / ahead
         found = runner.measure(group.base, group.variants, budget_s=max(left, 0.0) * share)
         journal.write(group, found)
         done += len(group.variants)
+        behind += experiment.weight(group)
     tell(Progress("measuring", total, total, "", 0.0))
     return 0
 

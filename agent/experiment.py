@@ -98,6 +98,11 @@ def weight(group: Group) -> float:
     return GROUP_S + VARIANT_S * len(group.variants)
 
 
+def time_left(spent_s: float, behind: float, ahead: float) -> float:
+    """Seconds that the groups ahead should take, from what those behind took (by weight)."""
+    return ahead * (spent_s / behind if behind else 1.0)
+
+
 def fingerprint(machine: Machine) -> str:
     """Digest of what decides timings and does not change by itself."""
     facts = (

@@ -46,6 +46,11 @@ def test_the_default_budget_times_everything_on_two_cores():
     assert prefix_for(fixed_variants(), 45.0, 2) == fixed_variants()
 
 
+def test_the_time_left_follows_what_the_groups_behind_took():
+    assert experiment.time_left(10.0, 2.0, 4.0) == 20.0
+    assert experiment.time_left(0.0, 0.0, 4.0) == 4.0
+
+
 def test_the_fingerprint_does_not_hang_on_what_changes_by_itself():
     machine = read_machine()
     busy = replace(machine, load=9.0, available_bytes=1, kernel="other")
