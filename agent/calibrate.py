@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from agent import __version__, experiment
+from agent.collect import Journal, collect
 from agent.config import Config
 from agent.errors import AgentError, MeasureError, StoppedError
 from agent.experiment import Failure, Group, Sample
@@ -31,6 +32,7 @@ from agent.measure.runner import Runner
 from agent.measure.stats import noise_floor
 from agent.measure.toolchain import Toolchain, find_toolchain
 from agent.measure.worker import PROTOCOL
+from agent.progress import Progress, Stopwatch, Tell
 from agent.records import stamp
 from agent.state import Run, State, StoredTiming, TimingKey
 
@@ -40,49 +42,6 @@ if TYPE_CHECKING:
     from agent.model.select import Selection
 
 SEED = 0
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a calibration is: ``done`` of ``total`` in ``phase``; ``what`` is being done now.
-
-    ``left_s``: about how many seconds are left; None where it is not known.
-    """
-
-    phase: str
-    done: int
-    total: int
-    what: str = ""
-    left_s: float | None = None
-
-
-Tell = Callable[[Progress], None]
-
-
-@dataclass
-class Stopwatch:
-    """Seconds spent in each phase, and since the start."""
-
-    started: float = field(default_factory=time.monotonic)
-    spent: dict[str, float] = field(default_factory=lambda: {"compiling": 0.0, "measuring": 0.0})
-
-    @property
-    def elapsed_s(self) -> float:
-        """Seconds since the start."""
-        return time.monotonic() - self.started
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Count what happens inside as ``name``."""
-        start = time.monotonic()
-        try:
-            yield
-        finally:
-            self.spent[name] += time.monotonic() - start
-
-    def summary(self) -> dict[str, float]:
-        """Seconds by phase; ``rest`` is neither compiling nor measuring."""
-        return {**self.spent, "rest": self.elapsed_s - sum(self.spent.values())}
 
 
 @dataclass(frozen=True)
@@ -142,16 +101,17 @@ def _measured(
     plan = experiment.prefix_for(fixed_variants(), config.budget_s, len(machine.cpus))
     run, known = _run_to_use(state, mark, toolchain, len(plan))
     groups, warnings = _groups(plan)
-    journal = _Journal(state, run, mark, toolchain.identity)
+    journal = Journal(state, run, mark, toolchain.identity)
     missing = [m for g in groups if (m := journal.missing(g, known)) is not None]
     reused = sum(len(g.variants) for g in groups) - sum(len(g.variants) for g in missing)
     runner = Runner(toolchain, config.state_dir / "cache", machine=machine)
     with _keeping_timings(state, run), watch.phase("compiling"):
         _compile(runner, missing, tell)
     with _keeping_timings(state, run), watch.phase("measuring"):
-        skipped = _measure(runner, missing, journal, config.budget_s, watch, tell)
-    if skipped:
-        warnings.append({"code": "out-of-time", "variants": skipped})
+        collected = collect(runner, missing, journal, config.budget_s, watch, tell)
+    warnings += [{"code": n.kind, "worst": n.value} for n in collected.drifts]
+    if collected.skipped:
+        warnings.append({"code": "out-of-time", "variants": collected.skipped})
     if reused:
         warnings.append({"code": "resumed", "variants": reused})
     keys = {journal.key(g, s) for g in groups for s in (ORIGINAL, *map(str, g.schedules))}
@@ -200,72 +160,10 @@ def source_digest(kernel: Kernel) -> str:
     return hashlib.sha256(kernel.path.read_bytes()).hexdigest()[:32]
 
 
-@dataclass(frozen=True)
-class _Journal:
-    """Where timings go, the moment they exist."""
-
-    state: State
-    run: Run
-    machine: str
-    toolchain: str
-
-    def key(self, group: Group, schedule: str) -> TimingKey:
-        return experiment.key_of(
-            group.kernel, group.source, schedule, self.machine, self.toolchain, PROTOCOL
-        )
-
-    def missing(self, group: Group, known: dict[TimingKey, StoredTiming]) -> Group | None:
-        """What of a group is still to be timed; None if nothing."""
-        left = [
-            (s, v)
-            for s, v in zip(group.schedules, group.variants, strict=True)
-            if self.key(group, str(s)) not in known
-        ]
-        if not left:
-            return None
-        schedules, variants = zip(*left, strict=True)
-        return replace(group, schedules=schedules, variants=variants)
-
-    def write(self, group: Group, found: Any) -> None:
-        rows = experiment.rows_of(group, found, self.machine, self.toolchain, PROTOCOL)
-        self.state.record(self.run, rows)
-
-
 def _compile(runner: Runner, groups: Sequence[Group], tell: Tell) -> None:
     programs = [p for g in groups for p in (g.base, *g.variants)]
     what = f"compiling with {runner.toolchain.compiler}"
     runner.prepare(programs, progress=lambda d, t: tell(Progress("compiling", d, t, what)))
-
-
-def _measure(
-    runner: Runner,
-    groups: Sequence[Group],
-    journal: _Journal,
-    budget_s: float,
-    watch: Stopwatch,
-    tell: Tell,
-) -> int:
-    """Time group by group, each with its share of the time left; the variants not reached."""
-    total = sum(len(g.variants) for g in groups)
-    start, done, behind = watch.elapsed_s, 0, 0.0
-    for number, group in enumerate(groups):
-        left = budget_s - watch.elapsed_s - FITTING_S
-        if left <= 0 and done >= experiment.FEWEST_VARIANTS:
-            return total - done
-        what = f"{group.kernel.name} ({len(group.variants)} version(s))"
-        ahead = sum(map(experiment.weight, groups[number:]))
-        needed = experiment.time_left(watch.elapsed_s - start, behind, ahead)
-        tell(Progress("measuring", done, total, what, min(max(left, 0.0), needed)))
-        share = experiment.weight(group) / ahead
-        found = runner.measure(group.base, group.variants, budget_s=max(left, 0.0) * share)
-        journal.write(group, found)
-        done += len(group.variants)
-        behind += experiment.weight(group)
-    tell(Progress("measuring", total, total, "", 0.0))
-    return 0
-
-
-FITTING_S = 2.0
 
 
 @contextmanager

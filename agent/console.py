@@ -21,7 +21,7 @@ from agent.wording import Block, Table, duration
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agent.calibrate import Progress
+    from agent.progress import Progress
 
 SCHEMA = 1
 NARROWEST = 40

@@ -225,6 +225,7 @@ def observe(samples: Sequence[Sample], embedded: Mapping[tuple[str, str], Any]) 
     from agent.model.observations import SECONDS, SPEEDUP, Observations
 
     files = {name: n for n, name in enumerate(sorted({s.kernel.path.name for s in samples}))}
+    kernels = {name: n for n, name in enumerate(sorted({s.kernel.name for s in samples}))}
     designs, targets = [], []
     for s in samples:
         vector, work = embedded[s.kernel.name, s.schedule]
@@ -240,6 +241,7 @@ def observe(samples: Sequence[Sample], embedded: Mapping[tuple[str, str], Any]) 
         sd=np.asarray([s.sd for s in samples], dtype=np.float64),
         kind=np.asarray([SECONDS if s.base else SPEEDUP for s in samples], dtype=np.str_),
         group=np.asarray([files[s.kernel.path.name] for s in samples], dtype=np.int64),
+        program=np.asarray([kernels[s.kernel.name] for s in samples], dtype=np.int64),
     )
 
 

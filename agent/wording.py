@@ -45,6 +45,10 @@ _WARNINGS = {
     "few-rounds": "For {kernels} program(s) there was time for few rounds only. "
     "Give a larger --budget.",
     "garbage": "{kernels} program(s) printed while they ran; what they printed was ignored.",
+    "drift-arithmetic": "The clock speed of this machine changed by {worst:.0%} while measuring "
+    "(heat, power saving). Calibrate again when it is cool and idle.",
+    "drift-stream": "The memory speed of this machine changed by {worst:.0%} while measuring: "
+    "something else was using memory. Calibrate again when the machine is idle.",
     "unpinned": "{kernels} program(s) could not be bound to their CPUs, so timings are noisier. "
     "A container may forbid it.",
     "out-of-time": "Time was up: {variants} planned timing(s) were left out. "
@@ -131,7 +135,7 @@ def _error_line(accuracy: Answer, floor: Answer | None) -> str:
         f"{factor(ours['log_error'])} (bundle alone: {factor(bundle['log_error'])}"
     )
     if floor:
-        line += f"; two timings of the same thing differ by {factor(floor['label_median'])}"
+        line += f"; two timings of the same thing differ by {math.expm1(floor['label_median']):.1%}"
     line += ")."
     if None not in (ours["log_error"], bundle["log_error"]):
         line += (

@@ -55,7 +55,9 @@ class Observations:
         target: [n] log speed-up, or log seconds less the program's log work.
         sd: [n] standard deviation of the measurement, log units.
         kind: [n] "speedup" or "seconds".
-        group: [n] the program (kernel) a row belongs to.
+        group: [n] what a row may not be judged together with: rows of one group are held out
+            at once (kernels from one C file are one group).
+        program: [n] the program whose versions are ranked against each other; default: group.
 
     Raises:
         ValueError: shapes differ, a number is not finite, or a kind is unknown.
@@ -66,16 +68,23 @@ class Observations:
     sd: Floats
     kind: Kinds
     group: Ints
+    program: Ints | None = None
 
     def __post_init__(self) -> None:
         rows = self.design.shape[0] if self.design.ndim == 2 else -1
-        if any(a.shape != (rows,) for a in (self.target, self.sd, self.kind, self.group)):
-            raise ValueError("design is [n, E+1]; target, sd, kind and group are [n]")
+        each = (self.target, self.sd, self.kind, self.group, self.programs)
+        if any(a.shape != (rows,) for a in each):
+            raise ValueError("design is [n, E+1]; target, sd, kind, group and program are [n]")
         if not all(np.isfinite(a).all() for a in (self.design, self.target, self.sd)):
             raise ValueError("a design, target or sd is not finite")
         if (self.sd < 0).any():
             raise ValueError("a measurement's sd is negative")
         as_kinds(self.kind, rows)
+
+    @property
+    def programs(self) -> Ints:
+        """[n] the program each row is a version of."""
+        return self.group if self.program is None else self.program
 
     def __len__(self) -> int:
         return len(self.target)
@@ -90,7 +99,7 @@ class Observations:
     def take(self, rows: Ints | Mask) -> Self:
         """The given rows, in that order."""
         picked = (self.design[rows], self.target[rows], self.sd[rows])
-        return type(self)(*picked, self.kind[rows], self.group[rows])
+        return type(self)(*picked, self.kind[rows], self.group[rows], self.programs[rows])
 
 
 def group_folds(group: Ints, most: int, seed: int) -> tuple[Mask, ...]:

@@ -153,7 +153,7 @@ def accuracy(
     if len(truth):
         figures["seconds_log_error"] = log_error(truth, predicted)
         figures["seconds_coverage"] = None if sd is None else coverage(truth, predicted, sd[rows])
-    fast = observations.group[observations.kind == SPEEDUP]
+    fast = observations.programs[observations.kind == SPEEDUP]
     return Accuracy(len(fast), len(np.unique(fast)), **figures)
 
 
@@ -161,7 +161,7 @@ def _speedup_figures(
     observations: Observations, mean: Floats, sd: Floats | None, seed: int
 ) -> dict[str, float | None]:
     rows = observations.kind == SPEEDUP
-    truth, predicted, group = observations.target[rows], mean[rows], observations.group[rows]
+    truth, predicted, group = observations.target[rows], mean[rows], observations.programs[rows]
     if len(truth) == 0:
         return {}
     error = log_error(truth, predicted)
