@@ -25,7 +25,8 @@ _HEAVIEST = (
     "stores_none_0", "set_excess_l1_1", "set_excess_l1_2", "set_excess_l2_2", "trip_0", "trip_1",
     "trip_2", "trip_outermost", "depth", "instances", "unroll", "jam", "reduction_0",
     "recurrence_0", "ops_total", "accesses_left", "lane_bytes", "simd_forced", "simd_auto",
-    "simd_forced_strided", "scalar_sum", "gathers", "cycles_16", "cycles_32", "cycles_64",
+    "simd_forced_strided", "simd_outer", "simd_outer_2", "peeled",
+    "shorter_strides_1", "scalar_sum", "gathers", "cycles_16", "cycles_32", "cycles_64",
     "latency_sum", "latency_carried", "registers", "parallel", "parallel_trip", "parallel_forks",
     "parallel_work", "parallel_uneven", "fork_share", "false_sharing",
 )  # fmt: skip
