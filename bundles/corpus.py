@@ -14,7 +14,7 @@ from agent.loopnest.program import DType, Program, loops
 from bundles.families import FAMILIES
 from bundles.sketch import Sketch, finish, instances, unused
 
-MIN_WORK, MAX_WORK = 6_000.0, 3e7  # statement instances: about 5 us to 50 ms in one thread
+MIN_WORK, MAX_WORK = 12_000.0, 3e7  # statement instances: about 10 us to 50 ms in one thread
 MAX_BYTES = 256 * 1024 * 1024
 MAX_DEPTH = 6  # a time loop around five others
 DTYPES = ((DType.F32, 0.4), (DType.F64, 0.36), (DType.I32, 0.12), (DType.U8, 0.12))

@@ -1,13 +1,14 @@
 """What a compiler sees of a statement's innermost loop, independent of the machine.
 
-Two views of every statement: the innermost loop as it stands, and the next one out, which becomes
-the innermost one where a compiler first unrolls a short inner loop completely.
+Several views of every statement: the innermost loop as it stands, and the next ones out, which
+take its place where a compiler unrolls short inner loops completely, or runs the lanes of a loop
+through the loop inside it (outer-loop vectorisation).
 Rows: r statements, A accesses, L loops (``traffic.Rows``).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ import numpy.typing as npt
 from agent.loopnest.nest import NestTable
 from bundles.traffic import LINE, Bools, Floats, Ints, Rows
 
+PEELS = 2  # loops a compiler unrolls completely, at most
+
 
 @dataclass(frozen=True)
 class Inner:
@@ -23,7 +26,7 @@ class Inner:
 
     Attributes:
         trip: its iterations; ``starts``: how often it is entered in one run.
-        body: executions of the statement in one iteration (more than 1 where a loop was peeled).
+        body: executions of the statement in one iteration (more than 1 where loops are inside).
         free: no other loop or deeper statement is inside it: a compiler can vectorise it.
         forced: marked to be vectorised; ``marked_unroll``: the unroll factor asked for.
         chain: how many dependent operations an execution adds to a sum carried by the loop.
@@ -57,42 +60,56 @@ def _pick(values: npt.NDArray[Any], level: Ints) -> npt.NDArray[Any]:
     return picked
 
 
-def views(table: NestTable, rows: Rows) -> tuple[Inner, Inner]:
-    """The innermost loop, and the loop that becomes innermost when that is peeled."""
-    last = rows.depth - 1
-    return _view(table, rows, last, peeled=False), _view(table, rows, last - 1, peeled=True)
+def views(table: NestTable, rows: Rows) -> tuple[Inner, ...]:
+    """The loops a compiler may end up with innermost.
+
+    The innermost loop as it stands; the next one out, and the one around that, each with the
+    shorter loops inside it unrolled completely; and last the next one out with its inner loop
+    kept (a compiler may vectorise that outer loop).
+    """
+    peeled = tuple(_view(table, rows, peel) for peel in range(PEELS + 1))
+    return (*peeled, _view(table, rows, 1, kept=True))
 
 
-def _view(table: NestTable, rows: Rows, level: Ints, *, peeled: bool) -> Inner:
-    levels = rows.trip.shape[1]
-
-    def marks(field: npt.NDArray[Any], at: Ints) -> npt.NDArray[Any]:
-        return _pick(field[rows.program, rows.place][:, :levels], at)
-
+def _view(table: NestTable, rows: Rows, peel: int, *, kept: bool = False) -> Inner:
+    level = rows.depth - 1 - peel
     there = level >= 0
+    inside = [np.maximum(level, -1) + 1 + p for p in range(peel)]  # levels of the peeled loops
     trip = np.where(there, _pick(rows.trip, level), 1.0)
-    body = _pick(rows.trip, level + 1) if peeled else np.ones_like(trip)
-    count = table.instances[rows.program, rows.place]
-    sums = there & marks(table.reduction, level).astype(np.bool_)
-    inside = marks(table.reduction, level + 1).astype(np.bool_) if peeled else np.True_
-    outside = (level >= 1) & marks(table.reduction, level - 1).astype(np.bool_)
-    loads = _loads(table, rows, level, peeled=peeled)
+    body, count = np.ones_like(trip), table.instances[rows.program, rows.place]
+    for at in inside:
+        body = body * _pick(rows.trip, at)
+    sums = there & _marks(rows, table.reduction, level).astype(np.bool_)
+    chain = np.where(sums, 1.0, 0.0)
+    for at in inside:
+        repeats = _marks(rows, table.reduction, at)
+        chain = chain * np.where(repeats, 1.0, 1.0 / _pick(rows.trip, at))
+    if kept:
+        chain = np.where(_marks(rows, table.reduction, inside[0]), 1.0, chain)
+    outside = (level >= 1) & _marks(rows, table.reduction, level - 1).astype(np.bool_)
+    loads: dict[str, Any] = _loads(table, rows, level, inside, kept=kept)
     return Inner(
         trip=trip.astype(np.float32),
         starts=(count / np.maximum(trip * body, 1.0)).astype(np.float32),
-        body=body.astype(np.float32),
-        free=there & (_free(table, rows, level, peeled=peeled)),
-        forced=there & marks(table.vector, level).astype(np.bool_),
-        marked_unroll=np.where(there, marks(table.unroll, level), 1.0).astype(np.float32),
-        chain=np.where(sums, np.where(inside, 1.0, 1.0 / body), 0.0).astype(np.float32),
-        carried=there & marks(table.recurrence, level).astype(np.bool_),
+        body=(np.ones_like(body) if kept else body).astype(np.float32),
+        free=there & _free(table, rows, level, depth=peel + 1),
+        forced=there & _marks(rows, table.vector, level).astype(np.bool_),
+        marked_unroll=np.where(there, _marks(rows, table.unroll, level), 1.0).astype("f4"),
+        chain=chain.astype(np.float32),
+        carried=there & _marks(rows, table.recurrence, level).astype(np.bool_),
         stalls=np.where(outside & ~sums, 1.0 / (trip * body), 0.0).astype(np.float32),
         sums=sums,
         **loads,
     )
 
 
-def _loads(table: NestTable, rows: Rows, level: Ints, *, peeled: bool) -> dict[str, Floats]:
+def _marks(rows: Rows, field: npt.NDArray[Any], level: Ints) -> npt.NDArray[Any]:
+    return _pick(field[rows.program, rows.place][:, : rows.trip.shape[1]], level)
+
+
+def _loads(
+    table: NestTable, rows: Rows, level: Ints, inside: list[Ints], *, kept: bool
+) -> dict[str, Floats]:
     """Loads and stores an execution, by how far they move in the innermost loop."""
     moves = _pick(rows.moves, level) & (level >= 0)[:, None]
     stride = _pick(rows.stride, level)
@@ -100,9 +117,11 @@ def _loads(table: NestTable, rows: Rows, level: Ints, *, peeled: bool) -> dict[s
     write = table.is_write[rows.program, rows.place] & rows.valid
     reads = rows.valid & (~write | table.is_reduction[rows.program, rows.place])
     count = np.where(moves, table.weight[rows.program, rows.place], 0.0) / _shared(table, rows)
-    if peeled:
-        within = _pick(rows.moves, level + 1)
-        count = count * np.where(within, 1.0, 1.0 / _pick(rows.trip, level + 1)[:, None])
+    for at in inside:
+        count = count * np.where(_pick(rows.moves, at), 1.0, 1.0 / _pick(rows.trip, at)[:, None])
+    if kept:  # what moves in the kept inner loop alone is loaded once for all lanes
+        turning = _pick(rows.moves, inside[0]) & ~moves & reads
+        count = np.where(turning, table.weight[rows.program, rows.place], count)
     close, near = stride <= element * 1.01, stride <= element * 4.01
 
     def total(mask: Bools) -> Floats:
@@ -130,19 +149,53 @@ def jammed(table: NestTable, rows: Rows) -> tuple[Floats, Floats]:
     return jam.prod(-1), np.where(summed, 1.0, jam).prod(-1)
 
 
-def _free(table: NestTable, rows: Rows, level: Ints, *, peeled: bool) -> Bools:
+def _free(table: NestTable, rows: Rows, level: Ints, depth: int) -> Bools:
     """Whether no other statement of the program has a loop inside this one."""
     ids = table.loop_id  # [n,S,L]
-    depth = (ids >= 0).sum(-1)
-    own = np.take_along_axis(ids[rows.program, rows.place], np.maximum(level, 0)[:, None], axis=-1)[
-        :, 0
-    ]
-    at = np.maximum(level, 0)[:, None, None]
-    theirs = np.take_along_axis(ids[rows.program], at, axis=-1)[..., 0]  # [r,S]
-    inside = (theirs == own[:, None]) & (depth[rows.program] > (level + 1)[:, None])
+    deep = (ids >= 0).sum(-1)
+    at = np.maximum(level, 0)
+    own = np.take_along_axis(ids[rows.program, rows.place], at[:, None], axis=-1)[:, 0]
+    theirs = np.take_along_axis(ids[rows.program], at[:, None, None], axis=-1)[..., 0]  # [r,S]
+    inside = (theirs == own[:, None]) & (deep[rows.program] > (level + 1)[:, None])
     inside[np.arange(len(own)), rows.place] = False
-    alone = ~inside.any(-1)
-    return np.asarray(alone & (rows.depth >= 2) if peeled else alone)
+    return np.asarray(~inside.any(-1) & (rows.depth >= depth))
+
+
+def interchanged(table: NestTable) -> NestTable:
+    """The table as a compiler leaves it that interchanges the two innermost loops by itself.
+
+    It does so where they are perfectly nested around one statement, carry nothing, nobody marked
+    them, and the strides inside become much shorter (gcc's -floop-interchange, part of -O3).
+    """
+    n, s, levels = table.trip.shape
+    depth = (table.loop_id >= 0).sum(-1)  # [n,S]
+    inner, outer = np.maximum(depth - 1, 0), np.maximum(depth - 2, 0)
+
+    def at(field: npt.NDArray[Any], level: Ints) -> npt.NDArray[Any]:
+        return np.take_along_axis(field, level[..., None], axis=-1)[..., 0]
+
+    marked = table.parallel | table.vector | (table.unroll > 1) | (table.jam > 1)
+    fixed = marked | table.recurrence
+    stride = np.abs(np.einsum("nsadl,nsad->nsal", table.coef, table.row_bytes)).sum(2)
+    ids = at(table.loop_id, outer)
+    alone = (ids[:, :, None] == at(np.repeat(table.loop_id[:, None], s, 1), outer[:, :, None])).sum(
+        -1
+    ) <= 1
+    swap = (depth >= 2) & alone & ~at(fixed, inner) & ~at(fixed, outer)
+    swap &= at(stride, inner) > 2.0 * at(stride, outer)
+    order = np.broadcast_to(np.arange(levels), (n, s, levels)).copy()
+    which = np.nonzero(swap)
+    order[(*which, inner[which])], order[(*which, outer[which])] = outer[which], inner[which]
+    changed: dict[str, Any] = {
+        name: np.take_along_axis(getattr(table, name), order, axis=-1) for name in _BY_LOOP
+    }
+    coef = np.take_along_axis(table.coef, order[:, :, None, None, :], axis=-1)
+    return replace(table, coef=coef, **changed)
+
+
+_BY_LOOP = (
+    "trip", "loop_id", "parallel", "vector", "unroll", "jam", "imbalance", "reduction", "recurrence"
+)  # fmt: skip
 
 
 def sharers(table: NestTable, rows: Rows) -> Floats:

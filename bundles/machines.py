@@ -48,6 +48,8 @@ class Machine:
         strided: it also vectorises small constant strides.
         reassociate: it reorders floating-point sums by itself (-ffast-math).
         vector_math: it has vector exp and log; ``vector_root``: vector square roots.
+        outer: it vectorises an outer loop around a sum; ``interchange``: it swaps the two innermost
+            loops where that shortens strides (gcc does both at -O3, clang neither).
         peel: it unrolls inner loops of up to this trip count completely before vectorising.
         unrolls: its own unroll factor; ``interleave``: accumulators it keeps.
         registers: vector registers.
@@ -96,6 +98,8 @@ class Machine:
     reassociate: float
     vector_math: float
     vector_root: float
+    outer: float
+    interchange: float
     peel: float
     unrolls: float
     interleave: float
@@ -196,8 +200,8 @@ def _draw(rng: np.random.Generator) -> Machine:
         walk=near(28.0, 0.4),
         cores=cores,
         scaling=min(1.0, near(0.93, 0.06)),
-        fork_us=near(1.6, 0.7),
-        fork_core_us=near(0.25, 0.6),
+        fork_us=near(1.0, 0.8),
+        fork_core_us=near(0.15, 0.7),
         sharing=near(40.0, 0.5),
         call_us=near(0.15, 0.7),
         autovec=chance(centre.autovec),
@@ -205,7 +209,9 @@ def _draw(rng: np.random.Generator) -> Machine:
         reassociate=chance(0.1),
         vector_math=chance(0.15),
         vector_root=chance(0.65),
-        peel=float(rng.choice((1, 4, 8, 8, 16))),
+        peel=float(rng.choice((8, 16) if clang else (1, 8, 16, 16))),
+        outer=0.0 if clang else chance(0.8),
+        interchange=0.0 if clang else chance(0.65),
         unrolls=float(rng.choice((2, 4))) if clang else 1.0,
         interleave=float(rng.choice((2, 4))) if clang else 1.0,
         registers=float(rng.choice((16, 32))) if not old else 16.0,

@@ -10,12 +10,13 @@ there are between machines is what the prior of a bundle learns here.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from agent.loopnest.nest import NestTable
-from bundles.inner import Forks, Inner, forks, jammed, sharers, views
+from bundles.inner import Forks, Inner, forks, interchanged, jammed, sharers, views
 from bundles.machines import Machine, columns
 from bundles.traffic import (
     L1_BYTES,
@@ -32,7 +33,7 @@ from bundles.traffic import (
 )
 
 CHUNK = 256  # programs at a time: the working arrays stay in a cache
-PEELED_OPERATIONS = 120.0  # a larger body is not unrolled completely
+PEELED_OPERATIONS = 150.0  # a larger body is not unrolled completely
 ADD, MUL, DIV, SQRT, EXP, COMPARE, INTEGER, CONVERT = range(8)
 
 Machines = dict[str, Floats]
@@ -51,6 +52,17 @@ def simulate(table: NestTable, machines: tuple[Machine, ...]) -> npt.NDArray[np.
 
 
 def _simulate(table: NestTable, fleet: Machines) -> Floats:
+    """Compilers that interchange loops by themselves see another table."""
+    out = np.zeros((len(table), len(fleet["ghz"])), np.float32)
+    swaps = fleet["interchange"] > 0
+    for some in (~swaps, swaps):
+        if some.any():
+            seen = interchanged(table) if some is swaps else table
+            out[:, some] = _times(seen, {name: value[some] for name, value in fleet.items()})
+    return out
+
+
+def _times(table: NestTable, fleet: Machines) -> Floats:
     rows = rows_of(table)
     moved = traffic(table, rows)
     fork = forks(table, rows)
@@ -84,6 +96,7 @@ class _Ops:
     root: Floats
     transcendental: Floats
     floating: Bools
+    selects: Bools  # comparisons alone: a chain of them checks for NaN at every step
     lane_bytes: Floats
 
 
@@ -97,6 +110,7 @@ def _operations(table: NestTable, rows: Rows) -> _Ops:
         root=ops[..., SQRT],
         transcendental=ops[..., EXP],
         floating=table.float_target[rows.program, rows.place][:, None],
+        selects=(ops[..., COMPARE] > 0) & (ops[..., ADD] == 0),
         lane_bytes=table.lane_bytes[rows.program, rows.place][:, None],
     )
 
@@ -105,18 +119,35 @@ def _compute(table: NestTable, rows: Rows, fleet: Machines) -> tuple[Floats, Flo
     """[r,m] nanoseconds of the statements' executions, and of the loops around them."""
     ops = _operations(table, rows)
     copies, independent = (x[:, None].astype(np.float32) for x in jammed(table, rows))
-    plain, peeled = views(table, rows)
+    *peels, around = views(table, rows)
+    plain = peels[0]
     size = ops.arithmetic + 2 + (plain.unit + plain.far + plain.store_unit)[:, None]
-    peel = (plain.trip[:, None] <= fleet["peel"]) & (rows.depth >= 2)[:, None]
-    peel &= ~plain.forced[:, None] & (size * plain.trip[:, None] <= PEELED_OPERATIONS)
+    cycles, start = _executions(ops, plain, independent, fleet)
+    starts = plain.starts[:, None] * start
+    free = ~plain.forced[:, None] & np.ones_like(cycles, np.bool_)
+    outer = free & _outer_vectorised(ops, plain, around, fleet)
+    wide, start = _executions(ops, around, independent, fleet)
+    cycles = np.where(outer, wide, cycles)
+    starts = np.where(outer, around.starts[:, None] * start + plain.starts[:, None] * 0.5, starts)
+    peel = free
+    for shorter, view in pairwise(peels):
+        peel = peel & (shorter.trip[:, None] <= fleet["peel"]) & view.free[:, None]
+        peel = peel & (size * view.body[:, None] <= PEELED_OPERATIONS)
+        other, start = _executions(ops, view, independent, fleet)
+        cycles = np.where(peel, other, cycles)
+        starts = np.where(peel, view.starts[:, None] * start, starts)
     spill = 1.0 + 0.5 * np.maximum(np.log2(copies * 1.5 / fleet["registers"]), 0.0)
-    a, a_start = _executions(ops, plain, independent, fleet)
-    b, b_start = _executions(ops, peeled, independent, fleet)
-    cycles = np.where(peel, b, a) * spill
-    starts = np.where(peel, peeled.starts[:, None] * b_start, plain.starts[:, None] * a_start)
     count = table.instances[rows.program, rows.place][:, None].astype(np.float32)
-    outer = _outer(rows, sharers(table, rows))[:, None] * 2.0 * fleet["loop"]
-    return count * cycles / fleet["ghz"], (starts + outer) / copies / fleet["ghz"]
+    loops = _outer(rows, sharers(table, rows))[:, None] * 2.0 * fleet["loop"]
+    return count * cycles * spill / fleet["ghz"], (starts + loops) / copies / fleet["ghz"]
+
+
+def _outer_vectorised(ops: _Ops, plain: Inner, around: Inner, fleet: Machines) -> Bools:
+    """[r,m] whether the compiler vectorises the second innermost loop, the inner one kept."""
+    lanes = np.maximum(fleet["simd"] / ops.lane_bytes, 1.0)
+    sums = (plain.sums & ~around.sums & ~plain.carried)[:, None]
+    simple = (fleet["outer"] > 0) & sums & ~_vectorised(ops, plain, lanes, fleet)
+    return np.asarray(simple & _vectorised(ops, around, lanes, fleet))
 
 
 def _outer(rows: Rows, shared: Floats) -> Floats:
@@ -160,7 +191,7 @@ def _executions(
 
 def _chain(ops: _Ops, inner: Inner, fleet: Machines) -> Floats:
     """[r,m] cycles an execution waits for the one before it (one accumulator, scalar)."""
-    one = np.where(ops.floating, fleet["latency"], 1.0)
+    one = np.where(ops.floating, fleet["latency"] * np.where(ops.selects, 1.6, 1.0), 1.0)
     steps = np.minimum(ops.arithmetic, 3.0) + 1.0
     through = steps * one + 0.5 * fleet["forward"] + ops.divide * fleet["divide"]
     summed = inner.chain[:, None] * one + inner.stalls[:, None] * (one + fleet["forward"])
@@ -240,6 +271,6 @@ def _forking(table: NestTable, rows: Rows, fork: Forks, fleet: Machines) -> Floa
     chunk = np.maximum(fork.trip[:, None] / cores, 1.0)
     shared = np.clip(LINE / np.maximum(fork.step[:, None] * chunk, 1.0) - 1.0, 0.0, 1.0)
     stores = table.instances[rows.program, rows.place][:, None].astype(np.float32)
-    fights = np.where(cores > 1, 0.3 * shared * stores * fleet["sharing"] / fleet["ghz"], 0.0)
+    fights = np.where(cores > 1, 0.1 * shared * stores * fleet["sharing"] / fleet["ghz"], 0.0)
     costs = fork.starts[:, None] * start + fights / cores
     return np.asarray(np.where(fork.parallel[:, None], costs, 0.0), np.float32)
