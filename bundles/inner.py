@@ -54,8 +54,8 @@ class Inner:
 
 
 def _pick(values: npt.NDArray[Any], level: Ints) -> npt.NDArray[Any]:
-    """``values[r, ..., L]`` at a level of each row (0 where the level is negative)."""
-    at = np.maximum(level, 0).reshape(-1, *([1] * (values.ndim - 1)))
+    """``values[r, ..., L]`` at a level of each row (the nearest where there is no such level)."""
+    at = np.clip(level, 0, values.shape[-1] - 1).reshape(-1, *([1] * (values.ndim - 1)))
     picked: npt.NDArray[Any] = np.take_along_axis(values, at, axis=-1)[..., 0]
     return picked
 
