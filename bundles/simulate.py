@@ -96,7 +96,7 @@ class _Ops:
     root: Floats
     transcendental: Floats
     floating: Bools
-    selects: Bools  # comparisons alone: a chain of them checks for NaN at every step
+    selects: Bools  # a chain of fmin or fmax checks for NaN at every step
     lane_bytes: Floats
 
 
@@ -110,7 +110,7 @@ def _operations(table: NestTable, rows: Rows) -> _Ops:
         root=ops[..., SQRT],
         transcendental=ops[..., EXP],
         floating=table.float_target[rows.program, rows.place][:, None],
-        selects=(ops[..., COMPARE] > 0) & (ops[..., ADD] == 0),
+        selects=ops[..., COMPARE] > 0,
         lane_bytes=table.lane_bytes[rows.program, rows.place][:, None],
     )
 
@@ -122,38 +122,53 @@ def _compute(table: NestTable, rows: Rows, fleet: Machines) -> tuple[Floats, Flo
     *peels, around = views(table, rows)
     plain = peels[0]
     size = ops.arithmetic + 2 + (plain.unit + plain.far + plain.store_unit)[:, None]
+    lanes = _lanes(ops, around, fleet)
+    shared = sharers(table, rows)
+    turns = [
+        _outer(rows, shared, peel)[:, None] * 2.0 * fleet["loop"] for peel in range(len(peels))
+    ]
     cycles, start = _executions(ops, plain, independent, fleet)
-    starts = plain.starts[:, None] * start
+    starts = plain.starts[:, None] * start + turns[0]
     free = ~plain.forced[:, None] & np.ones_like(cycles, np.bool_)
     outer = free & _outer_vectorised(ops, plain, around, fleet)
     wide, start = _executions(ops, around, independent, fleet)
     cycles = np.where(outer, wide, cycles)
-    starts = np.where(outer, around.starts[:, None] * start + plain.starts[:, None] * 0.5, starts)
+    inner = plain.starts[:, None] * 3.0 / lanes
+    starts = np.where(outer, around.starts[:, None] * start + inner + turns[1], starts)
     peel = free
-    for shorter, view in pairwise(peels):
+    for number, (shorter, view) in enumerate(pairwise(peels), 1):
         peel = peel & (shorter.trip[:, None] <= fleet["peel"]) & view.free[:, None]
         peel = peel & (size * view.body[:, None] <= PEELED_OPERATIONS)
         other, start = _executions(ops, view, independent, fleet)
         cycles = np.where(peel, other, cycles)
-        starts = np.where(peel, view.starts[:, None] * start, starts)
+        starts = np.where(peel, view.starts[:, None] * start + turns[number], starts)
     spill = 1.0 + 0.5 * np.maximum(np.log2(copies * 1.5 / fleet["registers"]), 0.0)
     count = table.instances[rows.program, rows.place][:, None].astype(np.float32)
-    loops = _outer(rows, sharers(table, rows))[:, None] * 2.0 * fleet["loop"]
-    return count * cycles * spill / fleet["ghz"], (starts + loops) / copies / fleet["ghz"]
+    return count * cycles * spill / fleet["ghz"], starts / copies / fleet["ghz"]
+
+
+def _lanes(ops: _Ops, inner: Inner, fleet: Machines) -> Floats:
+    """[r,m] SIMD lanes used: all, or a narrower vector where the loop is short."""
+    most = np.maximum(fleet["simd"] / ops.lane_bytes, 1.0)
+    short = 2.0 ** np.floor(np.log2(np.maximum(inner.trip, 1.0)))[:, None]
+    return np.asarray(np.minimum(most, short), np.float32)
 
 
 def _outer_vectorised(ops: _Ops, plain: Inner, around: Inner, fleet: Machines) -> Bools:
     """[r,m] whether the compiler vectorises the second innermost loop, the inner one kept."""
-    lanes = np.maximum(fleet["simd"] / ops.lane_bytes, 1.0)
+    lanes = _lanes(ops, plain, fleet)
     sums = (plain.sums & ~around.sums & ~plain.carried)[:, None]
     simple = (fleet["outer"] > 0) & sums & ~_vectorised(ops, plain, lanes, fleet)
-    return np.asarray(simple & _vectorised(ops, around, lanes, fleet))
+    return np.asarray(simple & _vectorised(ops, around, _lanes(ops, around, fleet), fleet))
 
 
-def _outer(rows: Rows, shared: Floats) -> Floats:
-    """[r] iterations of all loops but the innermost; loops of several statements are shared."""
+def _outer(rows: Rows, shared: Floats, peel: int) -> Floats:
+    """[r] iterations of the loops around the innermost one left when ``peel`` are unrolled.
+
+    A loop of several statements counts once.
+    """
     iterations = rows.trip.cumprod(-1) / shared
-    inner = np.arange(rows.trip.shape[1]) >= (rows.depth - 1)[:, None]
+    inner = np.arange(rows.trip.shape[1]) >= (rows.depth - 1 - peel)[:, None]
     return np.asarray(np.where(inner, 0.0, iterations).sum(-1), np.float32)
 
 
@@ -172,7 +187,7 @@ def _executions(
     ops: _Ops, inner: Inner, independent: Floats, fleet: Machines
 ) -> tuple[Floats, Floats]:
     """[r,m] cycles of one execution of the statement, and of one start of its innermost loop."""
-    lanes = np.maximum(fleet["simd"] / ops.lane_bytes, 1.0)
+    lanes = _lanes(ops, inner, fleet)
     simd = _vectorised(ops, inner, lanes, fleet)
     scalar, wide = _throughput(ops, inner, lanes, fleet)
     chain = _chain(ops, inner, fleet)
@@ -183,15 +198,16 @@ def _executions(
     one = _norm(power, scalar, sums[0])
     many = _norm(power, wide, sums[1])
     cycles = np.where(simd, covered * many + (1.0 - covered) * one, one)
-    missed = np.where(trip < 6, 0.15, np.where(trip < 24, 0.5, 1.0))
+    rounds = np.where(simd, trip / lanes, trip)  # predictors learn the end of short loops
+    missed = np.where(rounds < 8, 0.05, np.where(rounds < 32, 0.4, 1.0))
     start = 2.0 + missed * fleet["branch"]
-    start = start + np.where(simd, 6.0 + 4.0 * np.log2(lanes) * inner.sums[:, None], 0.0)
+    start = start + np.where(simd, 2.0 + 1.5 * np.log2(lanes) * inner.sums[:, None], 0.0)
     return cycles, start
 
 
 def _chain(ops: _Ops, inner: Inner, fleet: Machines) -> Floats:
     """[r,m] cycles an execution waits for the one before it (one accumulator, scalar)."""
-    one = np.where(ops.floating, fleet["latency"] * np.where(ops.selects, 1.6, 1.0), 1.0)
+    one = np.where(ops.floating, fleet["latency"] * np.where(ops.selects, 1.8, 1.0), 1.0)
     steps = np.minimum(ops.arithmetic, 3.0) + 1.0
     through = steps * one + 0.5 * fleet["forward"] + ops.divide * fleet["divide"]
     summed = inner.chain[:, None] * one + inner.stalls[:, None] * (one + fleet["forward"])
@@ -270,7 +286,10 @@ def _forking(table: NestTable, rows: Rows, fork: Forks, fleet: Machines) -> Floa
     start = np.where(cores > 1, fleet["fork_us"] + fleet["fork_core_us"] * cores, 0.1) * 1e3
     chunk = np.maximum(fork.trip[:, None] / cores, 1.0)
     shared = np.clip(LINE / np.maximum(fork.step[:, None] * chunk, 1.0) - 1.0, 0.0, 1.0)
-    stores = table.instances[rows.program, rows.place][:, None].astype(np.float32)
+    plain = views(table, rows)[0]
+    stored = plain.store_unit + plain.store_far  # none where the sum is kept in a register
+    count = table.instances[rows.program, rows.place]
+    stores = np.where(stored > 0, stored * count, plain.starts)[:, None].astype(np.float32)
     fights = np.where(cores > 1, 0.1 * shared * stores * fleet["sharing"] / fleet["ghz"], 0.0)
     costs = fork.starts[:, None] * start + fights / cores
     return np.asarray(np.where(fork.parallel[:, None], costs, 0.0), np.float32)
