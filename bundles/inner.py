@@ -8,7 +8,7 @@ Rows: r statements, A accesses, L loops (``traffic.Rows``).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -159,43 +159,6 @@ def _free(table: NestTable, rows: Rows, level: Ints, depth: int) -> Bools:
     inside = (theirs == own[:, None]) & (deep[rows.program] > (level + 1)[:, None])
     inside[np.arange(len(own)), rows.place] = False
     return np.asarray(~inside.any(-1) & (rows.depth >= depth))
-
-
-def interchanged(table: NestTable) -> NestTable:
-    """The table as a compiler leaves it that interchanges the two innermost loops by itself.
-
-    It does so where they are perfectly nested around one statement, carry nothing, nobody marked
-    them, and the strides inside become much shorter (gcc's -floop-interchange, part of -O3).
-    """
-    n, s, levels = table.trip.shape
-    depth = (table.loop_id >= 0).sum(-1)  # [n,S]
-    inner, outer = np.maximum(depth - 1, 0), np.maximum(depth - 2, 0)
-
-    def at(field: npt.NDArray[Any], level: Ints) -> npt.NDArray[Any]:
-        return np.take_along_axis(field, level[..., None], axis=-1)[..., 0]
-
-    marked = table.parallel | table.vector | (table.unroll > 1) | (table.jam > 1)
-    fixed = marked | table.recurrence
-    stride = np.abs(np.einsum("nsadl,nsad->nsal", table.coef, table.row_bytes)).sum(2)
-    ids = at(table.loop_id, outer)
-    alone = (ids[:, :, None] == at(np.repeat(table.loop_id[:, None], s, 1), outer[:, :, None])).sum(
-        -1
-    ) <= 1
-    swap = (depth >= 2) & alone & ~at(fixed, inner) & ~at(fixed, outer)
-    swap &= at(stride, inner) > 2.0 * at(stride, outer)
-    order = np.broadcast_to(np.arange(levels), (n, s, levels)).copy()
-    which = np.nonzero(swap)
-    order[(*which, inner[which])], order[(*which, outer[which])] = outer[which], inner[which]
-    changed: dict[str, Any] = {
-        name: np.take_along_axis(getattr(table, name), order, axis=-1) for name in _BY_LOOP
-    }
-    coef = np.take_along_axis(table.coef, order[:, :, None, None, :], axis=-1)
-    return replace(table, coef=coef, **changed)
-
-
-_BY_LOOP = (
-    "trip", "loop_id", "parallel", "vector", "unroll", "jam", "imbalance", "reduction", "recurrence"
-)  # fmt: skip
 
 
 def sharers(table: NestTable, rows: Rows) -> Floats:

@@ -48,6 +48,7 @@ class Machine:
         strided: it also vectorises small constant strides.
         reassociate: it reorders floating-point sums by itself (-ffast-math).
         vector_math: it has vector exp and log; ``vector_root``: vector square roots.
+        vector_select: it vectorises fmin and fmax by itself (they care for NaN).
         outer: it vectorises an outer loop around a sum; ``interchange``: it swaps the two innermost
             loops where that shortens strides (gcc does both at -O3, clang neither).
         peel: it unrolls inner loops of up to this trip count completely before vectorising.
@@ -98,6 +99,7 @@ class Machine:
     reassociate: float
     vector_math: float
     vector_root: float
+    vector_select: float
     outer: float
     interchange: float
     peel: float
@@ -209,6 +211,7 @@ def _draw(rng: np.random.Generator) -> Machine:
         reassociate=chance(0.1),
         vector_math=chance(0.15),
         vector_root=chance(0.65),
+        vector_select=chance(0.4),
         peel=float(rng.choice((8, 16) if clang else (1, 8, 16, 16))),
         outer=0.0 if clang else chance(0.8),
         interchange=0.0 if clang else chance(0.65),

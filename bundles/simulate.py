@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from agent.loopnest.nest import NestTable
-from bundles.inner import Forks, Inner, forks, interchanged, jammed, sharers, views
+from bundles.inner import Forks, Inner, forks, jammed, sharers, views
 from bundles.machines import Machine, columns
+from bundles.reorder import interchanged, without_single_turns
 from bundles.traffic import (
     L1_BYTES,
     L2_BYTES,
@@ -53,6 +54,7 @@ def simulate(table: NestTable, machines: tuple[Machine, ...]) -> npt.NDArray[np.
 
 def _simulate(table: NestTable, fleet: Machines) -> Floats:
     """Compilers that interchange loops by themselves see another table."""
+    table = without_single_turns(table)
     out = np.zeros((len(table), len(fleet["ghz"])), np.float32)
     swaps = fleet["interchange"] > 0
     for some in (~swaps, swaps):
@@ -178,6 +180,7 @@ def _vectorised(ops: _Ops, inner: Inner, lanes: Floats, fleet: Machines) -> Bool
     able &= (ops.root == 0) | (fleet["vector_root"] > 0)
     able &= (inner.free & ~inner.carried)[:, None] & (lanes > 1) & (inner.trip[:, None] >= lanes)
     sums = ~inner.sums[:, None] | ~ops.floating | (fleet["reassociate"] > 0)
+    sums = sums & (~ops.floating | ~ops.selects | (fleet["vector_select"] > 0))
     strides = ((inner.far + inner.store_far) == 0)[:, None]
     strides = strides & ((inner.small == 0)[:, None] | (fleet["strided"] > 0))
     return np.asarray(able & (inner.forced[:, None] | ((fleet["autovec"] > 0) & sums & strides)))
