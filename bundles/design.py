@@ -24,6 +24,7 @@ from agent.kernels.fixed_set import Kernel, kernels, load_kernel
 from agent.loopnest.candidates import candidate_schedules
 from agent.loopnest.features import features
 from agent.loopnest.nest import lower
+from agent.loopnest.schedule import Reverse, Schedule, Skew
 from agent.model.bundle import Bundle
 from agent.model.encoder import Encoder
 from agent.model.prior import Prior
@@ -33,6 +34,7 @@ MOST_OF_A_KERNEL = 4
 DISTINCT_FIRST = 6  # the first variants are of different kernels
 SLOWEST = np.log(1 / 8)  # predicted; slower ones only cost time
 LABEL_SD = 0.03
+MOST_STEPS = 4
 MISFIT = 0.3  # the larger an effect, the larger what no linear head explains of it
 MARKER = "[[variant]]"
 
@@ -82,9 +84,22 @@ def design_set(
     return choose(pools, count, prior)
 
 
+def usual(schedule: Schedule, *, in_place: bool) -> bool:
+    """Whether people would try it: few steps, no reversal, skewing only of in-place sweeps.
+
+    Contrived schedules stand out most in the encoder's space and say least about the rest.
+    """
+    odd = any(
+        isinstance(s, Reverse) or (isinstance(s, Skew) and not in_place) for s in schedule.steps
+    )
+    return 0 < len(schedule.steps) <= MOST_STEPS and not odd
+
+
 def _pool(kernel: Kernel, count: int, prior: Prior, encoder: Encoder) -> Candidates:
     program = load_kernel(kernel)
-    found = [c for c in candidate_schedules(program, count) if c[0].steps]
+    in_place = bool(lower([program]).recurrence.any())
+    tried = candidate_schedules(program, count)
+    found = [c for c in tried if usual(c[0], in_place=in_place)]
     table = lower([program, *(scheduled for _, scheduled in found)])
     vectors = encoder.embed(features(table)).astype(np.float64)
     gains = vectors[0] - vectors[1:]

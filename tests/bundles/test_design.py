@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from agent.errors import AgentError
+from agent.loopnest.schedule import parse_schedule
 from agent.model.prior import Prior
-from bundles.design import Candidates, Choice, choose, project, write_set
+from bundles.design import Candidates, Choice, choose, project, usual, write_set
 
 PRIOR = Prior(np.zeros(5), np.eye(5)[:, :4], noise_speedup=0.3, noise_seconds=0.3)
 
@@ -109,3 +110,19 @@ def test_a_file_without_variants_is_refused(tmp_path: Path, text: str) -> None:
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AgentError, match="cannot rewrite"):
         write_set(tmp_path / "none.toml", [])
+
+
+@pytest.mark.parametrize(
+    "text", ["interchange i k; vectorize j", "tile i 32 j 32; parallelize i_t"]
+)
+def test_schedules_that_people_try_are_considered(text: str) -> None:
+    assert usual(parse_schedule(text), in_place=False)
+
+
+@pytest.mark.parametrize("text", ["original", "reverse i; vectorize i", "skew j i 1"])
+def test_contrived_schedules_are_not(text: str) -> None:
+    assert not usual(parse_schedule(text), in_place=False)
+
+
+def test_sweeps_in_place_may_be_skewed() -> None:
+    assert usual(parse_schedule("skew j i 1; interchange i j; parallelize j"), in_place=True)
