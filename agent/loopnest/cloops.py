@@ -7,7 +7,14 @@ from dataclasses import dataclass, field, replace
 
 from agent.errors import ScheduleError
 from agent.loopnest import extent
-from agent.loopnest.accumulate import Accumulator, accumulators, invariant_updates, operator
+from agent.loopnest.accumulate import (
+    Accumulator,
+    accumulators,
+    invariant_updates,
+    operator,
+    written,
+)
+from agent.loopnest.cfunction import array_parameter, identifiers, prototype
 from agent.loopnest.cnames import Names
 from agent.loopnest.ctext import Printer
 from agent.loopnest.jam import Expanded
@@ -83,6 +90,7 @@ class Body:
 
     Attributes:
         helpers: names in HELPERS that the text calls.
+        functions: the bodies of parallel loops, each before the one that calls it.
     """
 
     def __init__(self, expanded: Expanded, names: Names, *, wide: bool) -> None:
@@ -94,6 +102,7 @@ class Body:
         self._wide = wide
         self.index = "int64_t" if wide else "int"
         self.helpers: set[str] = set()
+        self.functions: list[str] = []
 
     def block(self, nodes: Sequence[Node], scope: Scope) -> list[str]:
         """The lines of a block: declarations, then ``nodes`` in order."""
@@ -179,11 +188,43 @@ class Body:
             loop.vector,
         )
         lines = [*self._pragmas(tight, scope), f"for ({self._header(tight, begin, end)}) {{"]
-        lines += [*indented(self.block(loop.body, scope)), "}"]
+        inside = self.block(loop.body, scope)
+        if self._is_apart(loop, scope):
+            inside = [self._function(loop, scope, inside)]
+        lines += [*indented(inside), "}"]
         lines = self._carry(held, block.scope, lines)
         if held and not extent.runs(tight, around):
             lines = [f"if ({self._until(begin.text, end)}) {{", *indented(lines), "}"]
         block.lines += lines
+
+    def _is_apart(self, loop: Loop, scope: Scope) -> bool:
+        """Whether the body of ``loop`` becomes a function, for what ``restrict`` says in it."""
+        innermost = all(isinstance(node, Statement) for node in loop.body)
+        return loop.parallel and not innermost and not self._shared_updates(loop, scope)
+
+    def _function(self, loop: Loop, scope: Scope, lines: list[str]) -> str:
+        """Makes ``lines``, the body of ``loop``, a function; returns the call."""
+        name = self._names.fresh(f"{loop.iterator}_body")  # ends like no name of a local
+        used = identifiers(lines)
+        passed = {n: text for n, text in self._visible(scope).items() if n in used}
+        head = prototype(f"static inline void {name}", list(passed.values()))
+        self.functions.append("\n".join([head, "{", *indented(lines), "}"]))
+        return f"{name}({', '.join(passed)});"
+
+    def _visible(self, scope: Scope) -> dict[str, str]:
+        """What the body of the innermost loop can use from outside: identifiers, as parameters."""
+        program, changed = self._program, written(self._program.body)
+        found = {
+            self._names[a.name]: array_parameter(a, self._names[a.name], changed=a.name in changed)
+            for a in program.arrays
+        }
+        outer = [t for t in program.temporaries if len(self._homes[t.name]) < len(scope.path)]
+        values: list[Scalar | Temporary] = [*program.scalars, *outer]
+        for item in values:
+            found[self._names[item.name]] = f"{item.dtype.value} {self._names[item.name]}"
+        for iterator in scope.path:
+            found[self._names[iterator]] = f"{self.index} {self._names[iterator]}"
+        return found
 
     def _remainder(self, block: _Block, loop: Loop) -> None:
         """Writes where a remainder loop begins."""
@@ -283,9 +324,9 @@ class Body:
         return [f"#pragma omp {kind}{self._clauses(loop, scope)}"]
 
     def _clauses(self, loop: Loop, scope: Scope) -> str:
-        updates = self._shared_updates(loop, scope)
-        once = extent.runs_once(loop, scope.around[:-1])  # nothing to share, whatever it does
-        for update in () if once else invariant_updates(loop):
+        if extent.runs_once(loop, scope.around[:-1]):  # a clause would hide what was there before
+            return ""
+        for update in invariant_updates(loop):
             array = update.target.array
             if update.target not in scope.held and array not in self._homes:
                 raise ScheduleError(
@@ -294,12 +335,17 @@ class Body:
                     hint="Mark a loop on which those elements depend.",
                 )
         names: dict[str, list[str]] = {}
-        for name, ops in updates.items():
+        for name, ops in self._shared_updates(loop, scope).items():
             clause = operator(ops)
-            if not clause:
+            if not clause or self._is_read(loop, name):
                 raise ScheduleError(f"loop {loop.iterator}: {name} is not one kind of reduction")
             names.setdefault(clause, []).append(name)
         return "".join(f" reduction({op}:{','.join(found)})" for op, found in names.items())
+
+    def _is_read(self, loop: Loop, name: str) -> bool:
+        """Whether ``loop`` reads the temporary with identifier ``name``, so a partial result."""
+        found = {r.array for _, s in statements(loop.body) for r in reads(s.value)}
+        return name in {self._names[n] for n in found & self._homes.keys()}
 
     def _shared_updates(self, loop: Loop, scope: Scope) -> dict[str, list[str]]:
         """Locals declared outside of ``loop`` that it writes, with the ops of their updates."""

@@ -15,8 +15,11 @@ with it (x86-64, AVX-512; tried in November 2026):
   turns the ternary into ``vminps``. In vector loops ``min`` and ``max`` are therefore ternaries;
   where the loop reduces, a start value of NaN gives an unspecified result there, as OpenMP says.
   clang 14 vectorises neither and warns.
-- gcc forgets ``restrict`` inside a parallel loop (it becomes a function of its own): a loop there
-  that is vectorised without ``omp simd`` first checks at run time whether arrays overlap.
+- gcc forgets ``restrict`` in a parallel loop, which it makes a function of its own: a loop in there
+  that is vectorised without ``omp simd`` then checks at run time whether arrays overlap. The body
+  of a parallel loop is therefore an inline function with ``restrict`` parameters. Two loops stay
+  whole: one with a reduction clause, whose local lives in the kernel, and an innermost one, where
+  such parameters say nothing about other iterations (``parallel for simd`` needs no check).
 - ``reduction(+:x)`` serves ``x -= e`` too (OpenMP adds the partial results of ``-``; the ``-``
   clause itself is deprecated since 5.2).
 """
@@ -27,12 +30,12 @@ from collections.abc import Iterator
 
 from agent.loopnest import extent
 from agent.loopnest.accumulate import written
+from agent.loopnest.cfunction import array_parameter, prototype
 from agent.loopnest.cloops import HELPERS, Body, Scope, declared, indented
 from agent.loopnest.cnames import Names
 from agent.loopnest.jam import Expanded, expand
 from agent.loopnest.program import (
     Affine,
-    Array,
     Binary,
     Call,
     Cast,
@@ -71,6 +74,7 @@ def emit(program: Program) -> str:
     parts = [
         "\n".join(f"#include <{header}.h>" for header in _headers(program)),
         *(f"static inline {HELPERS[h].format(body.index)}" for h in sorted(body.helpers)),
+        *body.functions,
         "\n".join([_signature(program, names, kernel), "{", *indented(lines), "}"]),
         _entry(program, kernel),
     ]
@@ -114,20 +118,11 @@ def _functions(expr: Expr) -> Iterator[str]:
 def _signature(program: Program, names: Names, kernel: str) -> str:
     """The typed prototype; never inlined, so that ``restrict`` keeps its meaning."""
     changed = written(program.body)
-    parameters = [_parameter(a, names[a.name], a.name in changed) for a in program.arrays]
+    parameters = [
+        array_parameter(a, names[a.name], changed=a.name in changed) for a in program.arrays
+    ]
     parameters += [f"{s.dtype.value} {names[s.name]}" for s in program.scalars]
-    head = f"static void {kernel}("
-    line = head + (", ".join(parameters) or "void") + ")"
-    if len(line) > 100:
-        line = head + "\n    " + ",\n    ".join(parameters) + ")"
-    return "__attribute__((noinline))\n" + line
-
-
-def _parameter(array: Array, name: str, changed: bool) -> str:
-    element = array.dtype.value if changed else f"const {array.dtype.value}"
-    if len(array.shape) == 1:
-        return f"{element} *restrict {name}"
-    return f"{element} (*restrict {name})" + "".join(f"[{n}]" for n in array.shape[1:])
+    return "__attribute__((noinline))\n" + prototype(f"static void {kernel}", parameters)
 
 
 def _entry(program: Program, kernel: str) -> str:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 
 from agent.errors import ScheduleError
+from agent.kernels.fixed_set import kernels, load_kernel
 from agent.loopnest import extent
 from agent.loopnest.cfront import parse_program
 from agent.loopnest.emit import ENTRY, emit
@@ -212,6 +213,29 @@ def test_a_parallel_reduction_gets_its_clause() -> None:
     assert "#pragma omp parallel for schedule(static) reduction(+:acc)" in text
 
 
+def running_sum(last: int) -> Program:
+    """Threads share loop i, which reads the sum that it accumulates in a temporary."""
+    total = Access("tmp")
+    body = (Statement("S", total, "+", Y, ()), Statement("T", X, "", Read(total), ()))
+    return replace(
+        one_loop(X, "", Y),
+        temporaries=(Temporary("tmp", DType.F32, 0),),
+        body=(
+            Statement("R", total, "", Literal("1"), ()),
+            loop("i", 0, last, *body, parallel=True),
+        ),
+    )
+
+
+def test_a_parallel_loop_of_one_iteration_continues_from_what_was_there() -> None:
+    assert "schedule(static)\n" in emit(running_sum(last=0))
+
+
+def test_a_parallel_loop_that_reads_its_partial_sums_is_refused() -> None:
+    with pytest.raises(ScheduleError, match="loop i: tmp is not one kind of reduction"):
+        emit(running_sum(last=1))
+
+
 def test_a_maximum_in_simd_lanes_is_a_ternary_and_fmaxf_elsewhere() -> None:
     assert "acc = y[i] > acc ? y[i] : acc;" in emit(one_loop(FIRST, "max", Y, vector=True))
     assert "acc = fmaxf(acc, y[i]);" in emit(one_loop(FIRST, "max", Y))
@@ -228,6 +252,78 @@ def test_a_reduction_into_a_shared_section_is_refused() -> None:
     program = replace(one_loop(X, "+", Y), body=(nest,))
     with pytest.raises(ScheduleError, match="loop t: all its iterations accumulate"):
         emit(program)
+
+
+def parallel_nest(*body: Loop | Statement, **marks: object) -> Program:
+    """Threads share loop o around ``body``."""
+    return replace(one_loop(X, "", Y), body=(loop("o", 0, 9, *body, parallel=True, **marks),))
+
+
+def test_the_body_of_a_parallel_loop_is_a_function_of_what_it_uses() -> None:
+    store = Statement("S", X, "", Literal("2.f"), ())
+    text = emit(parallel_nest(loop("i", 0, 9, store)))
+    assert "static inline void o_body(float *restrict x)\n{" in text
+    assert "    for (int o = 0; o < 10; o++) {\n        o_body(x);\n    }" in text
+
+
+def test_the_body_of_a_parallel_loop_is_passed_scalars_temporaries_and_iterators() -> None:
+    index = Access("x", (Affine.var("t") + Affine.var("o"),))
+    value = Binary("*", Read(Access("alpha")), Read(Access("tmp")))
+    inner = parallel_nest(loop("i", 0, 0, Statement("S", index, "", value, ()))).body
+    first = Statement("R", Access("tmp"), "", Literal("1e3f"), ())
+    program = replace(
+        one_loop(X, "", Y),
+        temporaries=(Temporary("tmp", DType.F32, 0),),
+        body=(first, loop("t", 0, 0, *inner)),
+    )
+    text = emit(program)
+    assert "void o_body(float *restrict x, float alpha, float tmp, int t, int o)" in text
+    assert "o_body(x, alpha, tmp, t, o);" in text
+    compiles(text)
+
+
+def test_a_parallel_loop_with_a_reduction_clause_stays_whole() -> None:
+    total = Statement("S", FIRST, "+", Y, ())
+    assert "_body" not in emit(parallel_nest(loop("i", 0, 9, total)))
+
+
+def test_a_jammed_parallel_loop_shares_out_its_main_loop_alone() -> None:
+    target = Access("x", (Affine.var("o"),))
+    text = emit(parallel_nest(loop("i", 0, 9, Statement("S", target, "+", Y, ())), jam=4))
+    assert text.count("#pragma omp parallel for") == text.count("o_body(x, y, o);") == 1
+    assert text.index("o += 4") < text.index("o_body(x, y, o);") < text.index("o++")
+    compiles(text)
+
+
+def test_parallel_loops_in_copies_of_a_jam_have_functions_of_their_own() -> None:
+    nest = parallel_nest(loop("i", 0, 9, Statement("S", X, "", Y, ())))
+    text = emit(replace(nest, body=(loop("t", 0, 4, *nest.body, jam=2),)))
+    assert "o_body(x, y);" in text
+    assert "o_body_2(x, y);" in text
+    compiles(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "schedule"),
+    [
+        ("batched_matmul", "parallelize b"),
+        ("blur", "parallelize i; parallelize i2"),
+        ("conv2d", "parallelize o"),
+        ("heat3d", "tile j 16 k 32; parallelize i"),
+        ("jacobi2d", "parallelize i; parallelize i2"),
+        ("normalise", "parallelize i"),
+        ("transpose", "tile i 32 j 32; parallelize i_t"),
+    ],
+)
+def test_gcc_vectorises_loops_of_a_parallel_body_without_overlap_checks(
+    name: str, schedule: str
+) -> None:
+    kernel = next(k for k in kernels() if k.name == name)
+    text = emit(transform(load_kernel(kernel), parse_schedule(schedule)))
+    command = "gcc -O3 -march=native -fopenmp -fopt-info-vec -c -o /dev/null -xc -".split()
+    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "possible aliasing" not in done.stderr, done.stderr + text
 
 
 def test_unroll_on_a_simd_loop_is_refused() -> None:

@@ -1,0 +1,32 @@
+"""Heads of the functions of emitted C: parameters, prototypes, and what a body needs passed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from agent.loopnest.program import Array
+
+WIDTH = 100
+_IDENTIFIER = re.compile(r"(?<![\w.])[A-Za-z_]\w*")  # not the letters of 1e5, 2.f, 0x1p3
+
+
+def array_parameter(array: Array, name: str, *, changed: bool) -> str:
+    """``array`` as a ``restrict`` parameter; ``const`` elements where it is not ``changed``."""
+    element = array.dtype.value if changed else f"const {array.dtype.value}"
+    if len(array.shape) == 1:
+        return f"{element} *restrict {name}"
+    return f"{element} (*restrict {name})" + "".join(f"[{n}]" for n in array.shape[1:])
+
+
+def prototype(head: str, parameters: Sequence[str]) -> str:
+    """``head(parameters)``, one parameter a line where one line is too short for all."""
+    line = f"{head}({', '.join(parameters) or 'void'})"
+    if len(line) <= WIDTH:
+        return line
+    return f"{head}(\n    " + ",\n    ".join(parameters) + ")"
+
+
+def identifiers(lines: Iterable[str]) -> frozenset[str]:
+    """Every identifier, keywords included, in lines of C."""
+    return frozenset(name for line in lines for name in _IDENTIFIER.findall(line))
