@@ -190,3 +190,38 @@ def test_simulation_does_not_depend_on_what_else_is_in_the_table() -> None:
     together = simulate(lower(programs), FLEET)
     alone = np.concatenate([simulate(lower([p]), FLEET) for p in programs])
     np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-4)
+
+
+def test_a_compiler_that_interchanges_leaves_nothing_to_gain_by_hand() -> None:
+    plain, clever = (replace(ONE, interchange=x, outer=0.0) for x in (0.0, 1.0))
+    assert gain(gemm(256), "interchange j k", [plain]) > 2
+    assert gain(gemm(256), "interchange j k", [clever]) == pytest.approx(1.0, abs=0.05)
+    assert gain(gemm(256), "vectorize k", [clever]) < 0.8  # the mark forbids it
+
+
+def test_an_outer_loop_around_a_sum_is_vectorised_where_the_compiler_can() -> None:
+    columns = assign(at("S", "j"), get("A", "i", "j"), "+")
+    base = program(nest([("j", 128), ("i", 128)], columns), A=DType.F32, S=DType.F32)
+    plain, clever = (replace(ONE, interchange=0.0, outer=x) for x in (0.0, 1.0))
+    assert seconds(base, clever) < 0.5 * seconds(base, plain)
+
+
+def test_short_inner_loops_are_unrolled_before_vectorising() -> None:
+    taps = binary("*", get("A", Affine.of({"i": 1, "k": 1})), get("W", "k"))
+    base = program(
+        nest([("i", 4096), ("k", 5)], assign(at("S", "i"), taps, "+")),
+        A=DType.F32, W=DType.F32, S=DType.F32,
+    )  # fmt: skip
+    plain, clever = (replace(ONE, interchange=0.0, outer=0.0, peel=x) for x in (1.0, 8.0))
+    assert seconds(base, clever) < 0.4 * seconds(base, plain)
+
+
+def test_a_loop_that_turns_once_changes_nothing() -> None:
+    base = gemm(64)
+    multiply = assign(at("C", "i", "j"), binary("*", get("A", "i", "k"), get("B", "k", "j")), "+")
+    wrapped = program(
+        nest([("i", 64), ("j", 64), ("z", 1), ("k", 64)], multiply),
+        A=DType.F32, B=DType.F32, C=DType.F32,
+    )  # fmt: skip
+    table = lower([base, wrapped])
+    np.testing.assert_allclose(*simulate(table, FLEET), atol=0.02)
