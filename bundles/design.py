@@ -32,6 +32,7 @@ from agent.model.prior import Prior
 Doubles = npt.NDArray[np.float64]
 MOST_OF_A_KERNEL = 4
 DISTINCT_FIRST = 6  # the first variants are of different kernels
+DISTINCT_SHARE = 0.6  # of every prefix: accuracy is judged on kernels left out, so many are needed
 SLOWEST = np.log(1 / 8)  # predicted; slower ones only cost time
 LABEL_SD = 0.03
 MOST_STEPS = 4
@@ -155,7 +156,9 @@ def _open(
 ) -> list[Candidates]:
     """Kernels that may be next: new ones at the start, and when the places run out."""
     missing = [p for p in pools if not taken[p.kernel] and p.schedules]
-    if missing and (number < DISTINCT_FIRST or count - number <= len(missing)):
+    present = sum(map(bool, taken.values()))
+    few = present < max(DISTINCT_FIRST, DISTINCT_SHARE * (number + 1))
+    if missing and (few or count - number <= len(missing)):
         return missing
     return [p for p in pools if len(taken[p.kernel]) < min(MOST_OF_A_KERNEL, len(p.schedules))]
 

@@ -195,7 +195,7 @@ def _manifest(
             for name, data in files.items()
         },
         "licence": LICENCE,
-        "provenance": {"code_version": code_version(), **content.provenance},
+        "provenance": content.provenance,
         "golden": {
             "features": [[_short(x) for x in row] for row in content.golden],
             "embedding": [[_short(x) for x in row] for row in golden],

@@ -32,8 +32,9 @@ class Inner:
         chain: how many dependent operations an execution adds to a sum carried by the loop.
         carried: the loop carries a value in place; ``stalls``: executions wait for a store.
         sums: the loop accumulates into one element.
-        unit, small, far: loads with stride one element, up to four, more.
+        unit, far: loads with stride one element, more than four.
         store_unit, store_far: stores.
+        small: loads and stores in between.
     """
 
     trip: Floats
@@ -129,10 +130,10 @@ def _loads(
 
     return {
         "unit": total(reads & close),
-        "small": total(reads & ~close & near),
+        "small": total(reads & ~close & near) + total(write & ~close & near),
         "far": total(reads & ~near),
         "store_unit": total(write & close),
-        "store_far": total(write & ~close),
+        "store_far": total(write & ~near),
     }
 
 
@@ -150,15 +151,15 @@ def jammed(table: NestTable, rows: Rows) -> tuple[Floats, Floats]:
 
 
 def _free(table: NestTable, rows: Rows, level: Ints, depth: int) -> Bools:
-    """Whether no other statement of the program has a loop inside this one."""
-    ids = table.loop_id  # [n,S,L]
-    deep = (ids >= 0).sum(-1)
-    at = np.maximum(level, 0)
-    own = np.take_along_axis(ids[rows.program, rows.place], at[:, None], axis=-1)[:, 0]
-    theirs = np.take_along_axis(ids[rows.program], at[:, None, None], axis=-1)[..., 0]  # [r,S]
-    inside = (theirs == own[:, None]) & (deep[rows.program] > (level + 1)[:, None])
-    inside[np.arange(len(own)), rows.place] = False
-    return np.asarray(~inside.any(-1) & (rows.depth >= depth))
+    """Whether no other statement has a loop inside this one that this statement lacks."""
+    own = table.loop_id[rows.program, rows.place][:, None]  # [r,1,L]
+    theirs = table.loop_id[rows.program]  # [r,S,L]
+    at = np.maximum(level, 0)[:, None]
+    here = np.take_along_axis(theirs, at[..., None], axis=-1)[..., 0]
+    shared = (here == np.take_along_axis(own[:, 0], at, axis=-1)) & (here >= 0)  # [r,S]
+    deeper = np.arange(theirs.shape[-1]) > at  # [r,L]
+    other = ((theirs >= 0) & (theirs != own) & deeper[:, None]).any(-1)
+    return np.asarray(~(shared & other).any(-1) & (rows.depth >= depth))
 
 
 def sharers(table: NestTable, rows: Rows) -> Floats:

@@ -28,7 +28,7 @@ class Machine:
         forward: from a store to a load of the same element.
         divide, root: a scalar division, a square root.
         transcendental: a scalar exp or log.
-        wide_divide: cost of a vector division over a scalar one, per lane.
+        wide_divide: cost of a vector division over a scalar one.
         gather: a strided or gathered element in vector code.
         convert: a conversion or widening, in float operations.
         branch: a mispredicted branch, paid where an inner loop ends.
@@ -136,13 +136,13 @@ _CLASSES = {
                       (256, 512, 1024, 2048), (8192, 16_384, 32_768), 17, 2.2, 75, 1536, 0.95),
     "laptop": _Class(0.14, 3.0, (16, 32, 32), (2, 4, 4, 6, 8), 4.0, 5, (32, 48),
                      (256, 512, 1280), (3072, 4096, 8192, 12_288), 12, 1.8, 90, 1536, 0.9),
-    "virtual": _Class(0.18, 3.0, (16, 32, 32, 64, 64), (1, 2, 2, 2, 4), 4.0, 5, (32, 48),
+    "virtual": _Class(0.23, 3.0, (16, 32, 32, 64, 64), (1, 2, 2, 2, 4), 4.0, 5, (32, 48),
                       (512, 1024, 2048), (8192, 16_384, 32_768), 12, 3, 105, 1536, 0.95),
-    "old": _Class(0.1, 2.5, (16,), (1, 2, 4), 3.0, 3.5, (32,),
+    "old": _Class(0.08, 2.5, (16,), (1, 2, 4), 3.0, 3.5, (32,),
                   (256, 1024, 3072), (0, 3072, 8192), 5, 1.6, 95, 512, 0.75),
     "arm": _Class(0.1, 2.7, (16, 16, 32), (4, 8, 16, 64), 4.0, 5, (64,),
                   (512, 1024, 2048), (4096, 32_768), 13, 6, 110, 1280, 0.95),
-    "embedded": _Class(0.1, 1.4, (8, 16, 16), (1, 2, 4), 1.7, 1.5, (16, 32),
+    "embedded": _Class(0.07, 1.4, (8, 16, 16), (1, 2, 4), 1.7, 1.5, (16, 32),
                        (256, 512, 1024), (0, 0, 2048), 3, 1.5, 150, 256, 0.8),
 }  # fmt: skip
 
@@ -181,7 +181,7 @@ def _draw(rng: np.random.Generator) -> Machine:
         divide=near(12.0 if old else 5.0, 0.3),
         root=near(16.0 if old else 6.5, 0.3),
         transcendental=near(70.0 if old else 40.0, 0.3),
-        wide_divide=near(0.55, 0.25),
+        wide_divide=near(2.0, 0.35),
         gather=near(2.2 if old else 1.4, 0.35),
         convert=near(1.0, 0.3),
         branch=near(8.0 if small else 14.0, 0.3),
@@ -192,8 +192,8 @@ def _draw(rng: np.random.Generator) -> Machine:
         l2_latency=near(14.0, 0.15),
         l3_latency=near(45.0, 0.25),
         memory_ns=near(centre.memory_ns, 0.2),
-        l2_bandwidth=near(8.0 if small else 30.0, 0.35),
-        l3_bandwidth=near(5.0 if small else 14.0, 0.35),
+        l2_bandwidth=near(8.0 if small else 40.0, 0.35),
+        l3_bandwidth=near(5.0 if small else 18.0, 0.4),
         memory_bandwidth=near(centre.memory, 0.3),
         parallelism=near(2.5 if small else 9.0, 0.3),
         l3_scaling=max(1.0, near(0.6, 0.3) * cores),

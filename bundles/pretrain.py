@@ -23,7 +23,7 @@ from torch import Tensor
 
 from bundles import evaluate
 from bundles.dataset import Dataset, Recipe, generate
-from bundles.export import Export, export
+from bundles.export import Export, code_version, export
 from bundles.machines import sample_machines
 from bundles.network import Pretrainer, Shape, Weights, loss
 from bundles.prior import heads, make_prior, whitening
@@ -74,7 +74,7 @@ def pretrain(settings: Settings, out: Path, say: Say) -> dict[str, Any]:
     Raises:
         BundleError: the bundle does not pass its own checks, or cannot be written.
     """
-    started = time.monotonic()
+    started, code = time.monotonic(), code_version()  # what runs, not what is there at the end
     torch.manual_seed(settings.seed)
     torch.set_num_threads(settings.threads)
     torch.use_deterministic_algorithms(True)
@@ -100,6 +100,7 @@ def pretrain(settings: Settings, out: Path, say: Say) -> dict[str, Any]:
     )
     recipe = {**asdict(settings), "directions": prior.directions.shape[1], "direction_scale": scale}
     provenance = {
+        "code_version": code,
         "seeds": {"all": settings.seed},
         "recipe": recipe,
         "environment": {"torch": torch.__version__, "numpy": np.__version__}

@@ -159,7 +159,7 @@ def _lanes(ops: _Ops, inner: Inner, fleet: Machines) -> Floats:
 def _outer_vectorised(ops: _Ops, plain: Inner, around: Inner, fleet: Machines) -> Bools:
     """[r,m] whether the compiler vectorises the second innermost loop, the inner one kept."""
     lanes = _lanes(ops, plain, fleet)
-    sums = (plain.sums & ~around.sums & ~plain.carried)[:, None]
+    sums = ((plain.sums | plain.carried) & ~around.sums)[:, None]
     simple = (fleet["outer"] > 0) & sums & ~_vectorised(ops, plain, lanes, fleet)
     return np.asarray(simple & _vectorised(ops, around, _lanes(ops, around, fleet), fleet))
 
@@ -211,8 +211,8 @@ def _executions(
 def _chain(ops: _Ops, inner: Inner, fleet: Machines) -> Floats:
     """[r,m] cycles an execution waits for the one before it (one accumulator, scalar)."""
     one = np.where(ops.floating, fleet["latency"] * np.where(ops.selects, 1.8, 1.0), 1.0)
-    steps = np.minimum(ops.arithmetic, 3.0) + 1.0
-    through = steps * one + 0.5 * fleet["forward"] + ops.divide * fleet["divide"]
+    steps = np.clip(0.6 * ops.arithmetic, 1.0, 2.5)  # what does not wait is computed ahead
+    through = steps * one + 0.4 * fleet["forward"] + 2.0 * ops.divide * fleet["divide"]
     summed = inner.chain[:, None] * one + inner.stalls[:, None] * (one + fleet["forward"])
     return np.asarray(np.where(inner.carried[:, None], through, summed), np.float32)
 
@@ -236,7 +236,8 @@ def _throughput(ops: _Ops, inner: Inner, lanes: Floats, fleet: Machines) -> tupl
     shuffled = inner.small[:, None] * 1.5 / lanes
     port = (near / fleet["loads"] + inner.store_unit[:, None] / fleet["stores"]) / lanes
     port = port + shuffled + scattered
-    heavy = slow * fleet["wide_divide"] + ops.transcendental * fleet["transcendental"] * 2.0 / lanes
+    heavy = slow * fleet["wide_divide"] + ops.transcendental * fleet["transcendental"] * 2.0
+    heavy = np.minimum(heavy / lanes, slow + ops.transcendental * fleet["transcendental"])
     flow = (plain / fleet["flops"] + 0.5 * ops.convert) / lanes
     vector = _norm(power, flow + heavy, port, issue / lanes)
     return scalar, vector / fleet["efficiency"]
