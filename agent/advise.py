@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 
 MAX_CANDIDATES = 10_000
 MAX_SCHEDULES = 64
+_HINTS = {
+    "crashed": "It ran with floats from 0.5 to 1.5 and whole numbers from 1 to 100 in its arrays, "
+    "0.75 or 3 in its scalars: look for divisions by zero.",
+    "wrong-result": "The schedule is legal: look for overflow, undefined behaviour, or a fault of "
+    "the compiler (try another with --compiler).",
+    "timeout": "An execution may take 10 s at most: give smaller sizes.",
+    "out-of-memory": "The arrays must fit in memory: give smaller sizes.",
+}
 
 
 @dataclass(frozen=True)
@@ -160,12 +168,12 @@ def _refuse_nothing(found: Measurement) -> None:
     """Nothing usable is an error, in the words of the first failure."""
     if any(t.ok for t in found.timings):
         return
-    first = found.base if not found.base.ok else found.timings[0]
+    first = found.timings[0]  # says so where the program as written failed
     if first.outcome == "compile-failed":
         raise CompilerError(first.detail, "Try another compiler with --compiler.")
     raise MeasureError(
         f"nothing usable was measured ({first.outcome}): {first.detail}",
-        "Check the sizes: an execution may take 10 s at most, and its arrays must fit in memory.",
+        _HINTS[first.outcome],
     )
 
 

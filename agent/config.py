@@ -24,7 +24,7 @@ KEYS = ("state_dir", "bundle", "compiler", "budget")
 MAX_FILE_BYTES = 64 << 10
 DEFAULT_BUDGET_S = 45.0
 MIN_BUDGET_S, MAX_BUDGET_S = 2.0, 3600.0
-MAX_SIZE = 1 << 31
+MAX_SIZE = 1 << 24
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 

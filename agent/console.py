@@ -31,6 +31,9 @@ def answer(body: Mapping[str, Any], blocks: Sequence[Block] | None) -> None:
     """Print an answer: ``blocks`` to people, ``body`` as JSON where ``blocks`` is None.
 
     A reader who has gone (``agent kernels | head -1``) is no error.
+
+    Raises:
+        AgentError: stdout cannot be written (a full disk).
     """
     try:
         if blocks is None:
@@ -43,8 +46,18 @@ def answer(body: Mapping[str, Any], blocks: Sequence[Block] | None) -> None:
                 _show(block)
         sys.stdout.flush()
     except BrokenPipeError:
-        # What is still buffered would fail again when Python ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_stdout()
+    except OSError as error:
+        _discard_stdout()
+        raise AgentError(
+            f"the answer cannot be written: {error.strerror}",
+            "Free space on that disk, or send the output elsewhere.",
+        ) from error
+
+
+def _discard_stdout() -> None:
+    """What is still buffered would fail again when Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def failure(error: AgentError, *, as_json: bool) -> None:

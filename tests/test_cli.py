@@ -312,7 +312,7 @@ def test_a_size_that_is_missing(tmp_path):
     failed(bad(tmp_path, scop(LOOP)), 2, "n", hint=False)
 
 
-@pytest.mark.parametrize("size", ["n", "n=", "n=x", "n=-1", "=3", "n=1e3", "n=0", "n=99999999999"])
+@pytest.mark.parametrize("size", ["n", "n=", "n=x", "n=-1", "=3", "n=1e3", "n=0", "n=16777217"])
 def test_a_size_that_is_not_a_number(tmp_path, size):
     failed(bad(tmp_path, scop(LOOP), "--size", size), 2, "--size", hint=False)
 
@@ -355,7 +355,8 @@ def test_a_kernel_that_crashes(tmp_path):
         "for (int i = 0; i < n; i++) a[i] = a[i] / (b[i] - b[i]);", "int n, int a[n], int b[n]"
     )
     ran = bad(tmp_path, text, "--size", "n=100", command="measure")
-    failed(ran, 3, "crashed")
+    failed(ran, 3, "the program as written: crashed")
+    assert "divisions by zero" in ran.err
 
 
 def test_a_kernel_that_hangs(tmp_path):
@@ -497,3 +498,16 @@ def test_a_closed_pipe_is_no_error():
     os.close(write)
     assert done.stderr == ""
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_an_answer_that_does_not_fit_on_the_disk_is_no_bug(tmp_path, options):
+    command = [SCRIPT, "kernels", *options]
+    with Path("/dev/full").open("w") as full:
+        ran = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment(), check=False
+        )
+    assert ran.returncode == 2
+    assert ran.stderr.startswith("error: the answer cannot be written: No space left on device")
+    assert "hint: " in ran.stderr
+    assert "Traceback" not in ran.stderr

@@ -267,4 +267,7 @@ def _concurrency_hint(found: Conflict) -> str:
         )
     if found.dependence.access.subscripts:
         return f"Choose another loop; the distance as written is {found.distance()}."
-    return f"Declare {found.dependence.access.array} inside the loop that uses it."
+    return (
+        f"Declare {found.dependence.access.array} inside the loop if no iteration needs what an "
+        "earlier one left in it; else choose another loop."
+    )

@@ -144,7 +144,7 @@ class Schedule:
 
 def _number(word: str, what: str, low: int = 1) -> int:
     digits = word.removeprefix("-")
-    if not (digits.isascii() and digits.isdigit() and len(digits) <= 9):
+    if not (digits.isascii() and digits.isdigit()):
         raise ScheduleError(f"{what}: expected a whole number, got {word!r}")
     value = int(word)
     if not low <= value <= MAX_FACTOR:

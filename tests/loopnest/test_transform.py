@@ -419,3 +419,8 @@ def test_the_program_given_stays_as_it_is() -> None:
     before = gemm(8)
     run(before, "interchange i k; tile k 4; parallelize k_t")
     assert before == gemm(8)
+
+
+def test_a_factor_with_many_digits_is_told_its_range() -> None:
+    with pytest.raises(ScheduleError, match=r"99999999999 is outside 1\.\.65536"):
+        parse_schedule("tile i 99999999999")
