@@ -54,7 +54,8 @@ class Notice:
 
     Kinds: ``steal`` (share of CPU time), ``foreign-load`` (CPUs' worth), ``switches`` (a second),
     ``disturbed-rounds`` (share of the rounds used), ``noise`` (A/A, log units), ``few-rounds``
-    (rounds), ``garbage`` (lines a program printed into the protocol), ``unpinned`` (1).
+    (rounds), ``garbage`` (lines a program printed into the protocol), ``unpinned`` (1),
+    ``not-finite`` (elements of the base's outputs that are NaN or infinite).
     """
 
     kind: str

@@ -12,7 +12,8 @@
  *   scalar DTYPE VALUE                                   the next argument, a number
  *   seal                                  copies the pristine state, write-protects the inputs
  *   load PATH                             the next slot
- *   check SLOT          -> check SECONDS ERROR BAD_ARRAY CHECKSUM     one run from the pristine state
+ *   check SLOT          -> check SECONDS ERROR BAD_ARRAY CHECKSUM NOT_FINITE    one run from the
+ *                          pristine state; NOT_FINITE elements of slot 0's outputs are NaN or inf
  *   tune SLOT SECONDS   -> tune EXECUTIONS SECONDS_PER_EXECUTION      size of one sample
  *   round SLOT ...      -> round WALL CPU STEAL BUSY SWITCHES OTHERS SECONDS...  one sample of each
  */
@@ -224,15 +225,18 @@ static double element(const unsigned char *data, enum dtype type, size_t j) {
     }
 }
 
-static void keep_reference(struct array *a) {
+/* Returns how many elements are NaN or infinite: comparing with those shows nothing. */
+static size_t keep_reference(struct array *a) {
     double sum = 0;
-    size_t finite = 0;
+    size_t finite = 0, not_finite = 0;
     memcpy(a->reference, a->data, a->bytes);
     for (size_t j = 0; j < a->elements; j++) {
         double y = fabs(element(a->reference, a->type, j));
         if (y <= 1e300) sum += y, finite++;
+        not_finite += !isfinite(y);
     }
     a->scale = finite && sum > 0 ? sum / (double)finite : 1;
+    return not_finite;
 }
 
 /* Largest difference from the reference: for floats relative to the element or to the array's
@@ -374,16 +378,17 @@ static void check(char *rest) {
     restore(1);
     double seconds = execute(slot, 1), worst = 0;
     uint64_t sum = 0;
+    size_t not_finite = 0;
     for (int i = 0; i < n_arrays; i++) {
         if (!arrays[i].written) continue;
-        if (slot == 0) keep_reference(&arrays[i]);
+        if (slot == 0) not_finite += keep_reference(&arrays[i]);
         double d = difference(&arrays[i]);
         if (d > arrays[i].tolerance && bad < 0) bad = i;
         if (d > worst) worst = d;
         sum += checksum(&arrays[i], i);
     }
-    dprintf(answer_fd, "@%lu check %.9g %.6g %d %016llx\n", sequence, seconds, worst, bad,
-            (unsigned long long)sum);
+    dprintf(answer_fd, "@%lu check %.9g %.6g %d %016llx %zu\n", sequence, seconds, worst, bad,
+            (unsigned long long)sum, not_finite);
 }
 
 static void tune(char *rest) {

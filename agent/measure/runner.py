@@ -8,7 +8,7 @@ worker is started again without it. Nothing else of ours runs while a round is t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from agent.loopnest.emit import emit
 from agent.loopnest.program import Program
 from agent.measure.cache import Cache
 from agent.measure.machine import Machine, read_machine
-from agent.measure.plan import Job, arguments_of
+from agent.measure.plan import Arguments, Job, arguments_of
 from agent.measure.sentinel import Sentinel, sentinel_jobs
 from agent.measure.session import (
     BASE,
@@ -28,10 +28,13 @@ from agent.measure.session import (
     start_worker,
 )
 from agent.measure.timing import Event, Measurement, Outcome, Timing
-from agent.measure.toolchain import Toolchain, compile_executable, compile_many
-from agent.measure.trial import OnEvent, Trial
+from agent.measure.toolchain import Toolchain, compile_executable, compile_many, with_flags
+from agent.measure.trial import OnEvent, Trial, because_of_base
 
 HARNESS = Path(__file__).with_name("harness.c")
+MISCOMPILED = (
+    "the compiler computes a wrong result for the program as written (right without optimisation)"
+)
 
 
 class Runner:
@@ -116,7 +119,11 @@ class Runner:
     def measure_job(
         self, job: Job, *, on_event: OnEvent | None = None, budget_s: float | None = None
     ) -> Measurement:
-        """``measure`` for C sources with described arguments."""
+        """``measure`` for C sources with described arguments.
+
+        Where a variant's result is wrong, it may be the base's that is: compilers have bugs, and
+        a schedule may avoid one. Then the base's outcome is ``wrong-result``.
+        """
         tell = on_event or _silent
         self.prepare_sources(
             (job.base, *job.variants), progress=lambda d, t: tell(Event("compiled", d, t))
@@ -124,25 +131,50 @@ class Runner:
         programs = {BASE: job.base, TWIN: job.base}
         programs |= {FIRST_VARIANT + i: source for i, source in enumerate(job.variants)}
         compiled = {p: self._compiled[source] for p, source in programs.items()}
-        return Trial(
-            lambda: self._session(job),
-            job.arguments,
-            compiled,
-            self.machine,
-            self.settings,
-            tell=tell,
-            budget_s=budget_s,
-        ).measurement()
+        measured = self._try(job.arguments, compiled, self.settings, tell, budget_s)
+        if any(t.outcome == Outcome.WRONG_RESULT for t in measured.timings):
+            tell(Event("arbitrating", 0, 1))
+            if self._miscompiles(job):
+                return _blaming_compiler(measured)
+        return measured
 
     def sentinel(self) -> Sentinel:
         """Time the two sentinel programs (some 0.2 s); compare moments with ``drift``."""
         first, second = (self.measure_job(job, budget_s=0.0) for job in sentinel_jobs())
         return Sentinel(first.base.seconds, second.base.seconds)
 
-    def _session(self, job: Job) -> Session:
-        assert self._worker is not None  # noqa: S101  prepare_sources made it
-        worker = start_worker(self._worker, self.machine)
-        return Session(worker, self.machine, self.settings, job.arguments)
+    def _miscompiles(self, job: Job) -> bool:
+        """Whether optimisation makes the base's own result wrong.
+
+        Without fused multiply-adds no optimisation may change a bit: a program whose result is
+        right again without them is but sensitive to rounding, and no fault of the compiler.
+        """
+        plain, unfused = (
+            compile_many(with_flags(self.toolchain, flag), [job.base], self._cache)[0]
+            for flag in ("-O0", "-ffp-contract=off")
+        )
+        built = {BASE: plain, FIRST_VARIANT: self._compiled[job.base], FIRST_VARIANT + 1: unfused}
+        check_only = replace(self.settings, rounds=0)
+        found = self._try(job.arguments, built, check_only, _silent, None)
+        return all(t.outcome == Outcome.WRONG_RESULT for t in found.timings)
+
+    def _try(
+        self,
+        arguments: Arguments,
+        compiled: Mapping[int, Path | CompilerError],
+        settings: Settings,
+        tell: OnEvent,
+        budget_s: float | None,
+    ) -> Measurement:
+        def start() -> Session:
+            assert self._worker is not None  # noqa: S101  prepare_sources made it
+            worker = start_worker(self._worker, self.machine)
+            return Session(worker, self.machine, settings, arguments)
+
+        trial = Trial(
+            start, arguments, compiled, self.machine, settings, tell=tell, budget_s=budget_s
+        )
+        return trial.measurement()
 
     def _is_compiled(self, source: str) -> bool:
         built = self._compiled.get(source)
@@ -170,6 +202,13 @@ def _with_unwritable(measured: Measurement, sources: Sequence[str | ScheduleErro
         for r in measured.rounds
     )
     return replace(measured, timings=timings, rounds=rounds)
+
+
+def _blaming_compiler(measured: Measurement) -> Measurement:
+    """``measured`` with the base wrong; what was compared with it is worth nothing."""
+    wrong = Timing(Outcome.WRONG_RESULT, detail=MISCOMPILED)
+    timings = tuple(because_of_base(wrong) for _ in measured.timings)
+    return replace(measured, base=wrong, timings=timings, noise=())
 
 
 def _silent(_: Event) -> None:

@@ -27,6 +27,7 @@ class Settings:
     Attributes:
         sample_s: shortest sample; executions are repeated until one lasts that long.
         rounds: paired rounds wanted. 9 gives intervals of 82.0 % and 96.1 % coverage.
+            0: results are compared, nothing is timed.
         min_rounds: at least so many, whatever the budget.
         early_rounds: from so many rounds on, stop once every 80 % interval of a log-ratio is
             at most ``early_width`` wide (the rule sees widths only, never which way they lie).
@@ -68,12 +69,14 @@ class Check:
         seconds: of this first execution.
         max_error: see ``Timing``; ``bad_array``: first array beyond its tolerance, or -1.
         checksum: of the outputs.
+        not_finite: how many elements of the base's outputs are NaN or infinite.
     """
 
     seconds: float
     max_error: float
     bad_array: int
     checksum: str
+    not_finite: int = 0
 
 
 class Session:
@@ -121,9 +124,9 @@ class Session:
     def check(self, program: int) -> Check:
         """Run ``program`` once from the pristine state; the base first, it is the reference."""
         limit = self._settings.limit_s + 1.0 + 3 * self._arguments.bytes / BYTES_PER_S
-        words = self._ask(f"check {self._slots.index(program)}", "check", 5, limit)
+        words = self._ask(f"check {self._slots.index(program)}", "check", 6, limit)
         seconds = _seconds(words[1])
-        return Check(seconds, float(words[2]), int(words[3]), words[4])
+        return Check(seconds, float(words[2]), int(words[3]), words[4], int(words[5]))
 
     def tune(self, program: int) -> float:
         """Set how many executions make one sample; seconds of an execution."""

@@ -90,7 +90,10 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Progress: ``done`` of ``total`` steps of ``kind`` (compiled, checked, round, restarted)."""
+    """Progress: ``done`` of ``total`` steps of ``kind``.
+
+    Kinds: compiled, checked, round, restarted, arbitrating (see ``Runner.measure_job``).
+    """
 
     kind: str
     done: int

@@ -18,7 +18,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agent.errors import CompilerError
@@ -84,6 +84,12 @@ def find_toolchain(compiler: str | None = None, flags: Sequence[str] | None = No
         _probe(path, chosen)
     identity = _identity(path, version, target, chosen)
     return Toolchain(path, version, target, chosen, "-fopenmp" in chosen, identity)
+
+
+def with_flags(toolchain: Toolchain, *more: str) -> Toolchain:
+    """The same compiler with ``more`` flags after its own (a later one wins)."""
+    identity = hashlib.sha256("\0".join((toolchain.identity, *more)).encode()).hexdigest()
+    return replace(toolchain, flags=(*toolchain.flags, *more), identity=identity)
 
 
 def compile_shared(toolchain: Toolchain, source: str, cache: Path | Cache) -> Path:

@@ -142,7 +142,7 @@ class Trial:
 
     def _time_all(self, session: Session, alive: tuple[int, ...]) -> None:
         """Paired rounds until enough are undisturbed, the intervals are narrow, or time is up."""
-        if BASE in self.failed:
+        if BASE in self.failed or not self.settings.rounds:
             return
         for program in alive:
             session.tune(program)
@@ -198,7 +198,7 @@ class Trial:
         return Measurement(
             base=broken or self._timing(BASE, used),
             timings=tuple(
-                _because_of_base(broken) if broken else self._timing(p, used) for p in variants
+                because_of_base(broken) if broken else self._timing(p, used) for p in variants
             ),
             noise=noise,
             notices=self._notices(used, noise),
@@ -212,6 +212,8 @@ class Trial:
             found += (Notice("garbage", self.garbage, 0),)
         if self.unpinned:
             found += (Notice("unpinned", 1, 0),)
+        if BASE in self.checks and (count := self.checks[BASE].not_finite):
+            found += (Notice("not-finite", count, 0),)
         return found
 
     def _timing(self, program: int, used: Sequence[Round]) -> Timing:
@@ -266,7 +268,8 @@ def _ratios(rounds: Sequence[Round], program: int) -> tuple[float, ...]:
     return paired_log_ratios(_base_seconds(rounds), [t[program] for t in timed])
 
 
-def _because_of_base(broken: Timing) -> Timing:
+def because_of_base(broken: Timing) -> Timing:
+    """The timing of any variant where the program as written failed."""
     return Timing(broken.outcome, detail=f"the program as written: {broken.detail}")
 
 

@@ -26,6 +26,7 @@ from agent.measure.runner import Runner
 from agent.measure.session import Settings
 from agent.measure.timing import Event, Measurement
 from agent.measure.toolchain import Toolchain
+from tests.measure.conftest import program
 
 ADD = "for (int i = 0; i < 4096; i++) x[i] += y[i];"
 BACKWARDS = "for (int i = 4095; i >= 0; i--) x[i] += y[i];"
@@ -333,3 +334,78 @@ def test_a_program_that_c_cannot_express_does_not_lose_the_others(
     assert outcomes(measured) == ["compile-failed", "ok"]
     assert measured.timings[0].detail == "C has no such thing"
     assert {program for r in measured.rounds for program, _ in r.seconds} == {0, 1, 3}
+
+
+# A compiler that computes something else when it optimises, played by the preprocessor.
+MISCOMPILED = f"{ADD}\n#ifdef __OPTIMIZE__\nx[5] += 1;\n#endif\n"
+CHAOTIC = """for (int t = 0; t < 400; t++) x[5] = 3.9f * x[5] - 3.9f * x[5] * x[5];"""
+
+
+def test_a_base_that_optimisation_breaks_is_wrong_and_not_its_variants(
+    runner: Runner, arguments: Arguments, add: str
+) -> None:
+    measured = runner.measure_job(Job(arguments, program(MISCOMPILED), (add,)))
+    assert measured.base.outcome == "wrong-result"
+    assert "the compiler computes a wrong result" in measured.base.detail
+    assert outcomes(measured) == ["wrong-result"]
+    assert measured.timings[0].detail.startswith("the program as written: the compiler")
+
+
+def test_sums_of_pairs_blame_the_compiler_where_it_miscompiles_them(
+    runner: Runner, arguments: Arguments
+) -> None:
+    """GCC before 11.5, 12.4 and 13.2 adds one of each pair twice (PR 110381)."""
+    pairs = "for (int j = 0; j < 2048; j++) { s += y[2 * j + 1]; s += y[2 * j]; } x[0] = s;"
+    base, careful = (program(f"{q} float s = 0; {pairs}") for q in ("", "volatile"))
+    measured = runner.measure_job(Job(arguments, base, (careful,)))
+    if measured.timings[0].ok:
+        pytest.skip("this compiler is right")
+    assert measured.base.outcome == "wrong-result"
+
+
+def test_a_variant_that_optimisation_breaks_keeps_its_verdict(runner: Runner, job) -> None:
+    measured = runner.measure_job(job(MISCOMPILED, BACKWARDS))
+    assert measured.base.ok
+    assert outcomes(measured) == ["wrong-result", "ok"]
+
+
+def test_a_result_that_hangs_on_rounding_does_not_blame_the_compiler(
+    runner: Runner, arguments: Arguments
+) -> None:
+    base = program("x[5] = 0.4f; " + CHAOTIC)
+    measured = runner.measure_job(Job(arguments, base, (program("x[5] = 0.41f;" + CHAOTIC),)))
+    assert measured.base.ok
+    assert outcomes(measured) == ["wrong-result"]
+
+
+def test_a_base_too_slow_without_optimisation_does_not_blame_the_compiler(
+    runner: Runner, arguments: Arguments, add: str
+) -> None:
+    hang = "\n#ifndef __OPTIMIZE__\nfor (volatile int z = 1; z;) ;\n#endif\n"
+    measured = runner.measure_job(Job(arguments, program(MISCOMPILED + hang), (add,)))
+    assert measured.base.ok
+    assert outcomes(measured) == ["wrong-result"]
+
+
+def test_arbitration_happens_once_and_only_where_a_result_is_wrong(runner: Runner, job) -> None:
+    events: list[Event] = []
+    runner.measure_job(job(BACKWARDS), on_event=events.append)
+    assert "arbitrating" not in {e.kind for e in events}
+    runner.measure_job(job(TWICE, ";"), on_event=events.append)
+    assert [e.kind for e in events].count("arbitrating") == 1
+
+
+def test_without_rounds_results_are_compared_and_nothing_is_timed(
+    toolchain: Toolchain, cache: Path, job
+) -> None:
+    measured = Runner(toolchain, cache, Settings(rounds=0)).measure_job(job(TWICE))
+    assert outcomes(measured) == ["wrong-result"]
+    assert measured.rounds == ()
+
+
+def test_results_that_are_not_finite_are_noticed(runner: Runner, arguments: Arguments, job) -> None:
+    broken = program("for (int i = 0; i < 7; i++) x[i] = y[i] / (y[i] - y[i]);")
+    measured = runner.measure_job(Job(arguments, broken, (broken,)))
+    assert outcomes(measured) == ["ok"]
+    assert [n.value for n in measured.notices if n.kind == "not-finite"] == [7]
+    assert "not-finite" not in [n.kind for n in runner.measure_job(job(BACKWARDS)).notices]
