@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.config import Config
-from agent.errors import CompilerError, MeasureError
+from agent.errors import CompilerError, InputError, MeasureError
 from agent.loopnest.cfront import load_program
 from agent.loopnest.legality import Dependences, transform
 from agent.loopnest.program import Program
 from agent.loopnest.schedule import Schedule, parse_schedule
 from agent.state import read_state
+from agent.wording import step
 
 if TYPE_CHECKING:
-    from agent.measure.timing import Measurement, Timing
+    from agent.measure.timing import Event, Measurement, Timing
+    from agent.measure.toolchain import Toolchain
     from agent.predictor import Prediction, Predictor
 
-MAX_CANDIDATES = 10_000
 MAX_SCHEDULES = 64
+FIRST_LINE_S, NEXT_LINE_S = 0.8, 2.0  # when progress is told, at most so often
+RARE = frozenset(("restarted", "arbitrating"))  # always told
 _HINTS = {
     "crashed": "It ran with floats from 0.5 to 1.5 and whole numbers from 1 to 100 in its arrays, "
     "0.75 or 3 in its scalars: look for divisions by zero.",
@@ -91,9 +94,12 @@ def measure(
 ) -> dict[str, Any]:
     """Time schedules against the program as written; ``{"measurements": [...]}`` as asked.
 
-    Call with the lock held: two measurements at once disturb each other.
+    Call with the lock held: two measurements at once disturb each other. ``config.budget_s`` is
+    kept but for the least number of rounds, which are always run. ``tell`` is given lines of
+    progress.
 
     Raises:
+        InputError: more than ``MAX_SCHEDULES``.
         SourceError, ScheduleError, CompilerError, StateError: a part is unusable.
         MeasureError: none of them gave a usable timing.
     """
@@ -101,25 +107,54 @@ def measure(
     from agent.measure.stats import noise_floor
     from agent.measure.toolchain import find_toolchain
 
+    if len(schedules) > MAX_SCHEDULES:
+        raise InputError(
+            f"{len(schedules)} schedules are too many to measure at once (at most {MAX_SCHEDULES})",
+            "Measure them in parts, or ask `agent rank` which of them are worth it.",
+        )
     parsed = [parse_schedule(text) for text in schedules]
     program = _load(config, request)
     dependences = Dependences.of(program)
     variants = [transform(program, s, dependences) for s in parsed]
     runner = Runner(find_toolchain(config.compiler), config.state_dir / "cache")
-    tell(f"compiling {len(variants) + 1} program(s)")
-    runner.prepare([program, *variants])
     tell(f"measuring {program.name}")
-    found = runner.measure(program, variants)
-    _refuse_nothing(found)
+    lines = Lines(tell)
+    found = runner.measure(program, variants, on_event=lines.event, budget_s=config.budget_s)
+    _refuse_nothing(found, runner.toolchain)
     floor = noise_floor([found.noise])
     return {
         "program": _program(program),
         "base": {"outcome": found.base.outcome, **_seconds(found.base)},
         "measurements": [_measured(s, t) for s, t in zip(parsed, found.timings, strict=True)],
         "noise_floor": asdict(floor) if floor else None,
-        "warnings": [{"code": n.kind, "kernels": 1, "worst": n.value} for n in found.notices],
+        "warnings": _warnings(found, config.budget_s),
         "elapsed_s": found.elapsed_s,
     }
+
+
+@dataclass
+class Lines:
+    """Events as lines for people, not too many of them."""
+
+    tell: Callable[[str], None]
+    clock: Callable[[], float] = time.monotonic
+    _next: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._next = self.clock() + FIRST_LINE_S
+
+    def event(self, event: Event) -> None:
+        """Tell of ``event``, if it is rare or the last line is some time ago."""
+        if event.kind in RARE or self.clock() >= self._next:
+            self.tell(step(event.kind, event.done, event.total))
+            self._next = self.clock() + NEXT_LINE_S
+
+
+def _warnings(found: Measurement, budget_s: float) -> list[dict[str, Any]]:
+    told = [{"code": n.kind, "kernels": 1, "worst": n.value} for n in found.notices]
+    if found.elapsed_s > budget_s:
+        told.append({"code": "over-budget", "kernels": 1, "worst": found.elapsed_s})
+    return told
 
 
 def _load(config: Config, request: Request) -> Program:
@@ -164,10 +199,16 @@ def _program(program: Program) -> dict[str, Any]:
     return {"name": program.name, "bytes": program.bytes}
 
 
-def _refuse_nothing(found: Measurement) -> None:
+def _refuse_nothing(found: Measurement, toolchain: Toolchain) -> None:
     """Nothing usable is an error, in the words of the first failure."""
     if any(t.ok for t in found.timings):
         return
+    if found.base.outcome == "wrong-result":
+        raise MeasureError(
+            f"{found.base.detail}: {toolchain.compiler}, {toolchain.version}",
+            "Try a newer release of this compiler, or another one with --compiler. (If whole "
+            "numbers overflow in the program, C leaves its result undefined.)",
+        )
     first = found.timings[0]  # says so where the program as written failed
     if first.outcome == "compile-failed":
         raise CompilerError(first.detail, "Try another compiler with --compiler.")

@@ -13,6 +13,7 @@ from typing import Any
 
 CLOCK_SET = 1_577_836_800.0  # 2020: a clock before that was never set
 DASH = "-"
+AS_WRITTEN = "the program as written: "  # how details begin where the base failed
 
 
 @dataclass(frozen=True)
@@ -33,28 +34,42 @@ _HEADS = {
 }
 _WARNINGS = {
     "steal": "The host took up to {worst:.1%} of the CPU time away while timing {kernels} "
-    "program(s). Calibrate again when the host is quieter if the noise floor is high.",
+    "program(s). {Again} again when the host is quieter if the noise floor is high.",
     "foreign-load": "Other programs used up to {worst:.1f} CPU(s) while timing {kernels} "
-    "program(s). Close them, or calibrate again when the machine is idle.",
+    "program(s). Close them, or {again} again when the machine is idle.",
     "switches": "Timing {kernels} program(s) was interrupted by other work (up to {worst:.0f} "
-    "times a second). Calibrate again when the machine is idle.",
+    "times a second). {Again} again when the machine is idle.",
     "disturbed-rounds": "For {kernels} program(s), rounds were disturbed and had to be used all "
-    "the same. Calibrate again when the machine is idle.",
+    "the same. {Again} again when the machine is idle.",
     "noise": "For {kernels} program(s), two timings of the same thing differed by up to a factor "
-    "of {factor}. Calibrate again when the machine is idle.",
-    "few-rounds": "For {kernels} program(s) there was time for few rounds only. "
-    "Give a larger --budget.",
+    "of {factor}. {Again} again when the machine is idle.",
+    "few-rounds": "For {kernels} program(s) there was time for few rounds only. {more_time}.",
+    "not-finite": "{kernels} program(s) gave NaN or infinity (up to {worst:.0f} times in one "
+    "program's results): a wrong result could go unnoticed there.",
+    "over-budget": "Timing took {worst:.0f} s, more than the budget: the least number of rounds "
+    "is always run. Give smaller sizes or fewer schedules.",
     "garbage": "{kernels} program(s) printed while they ran; what they printed was ignored.",
     "drift-arithmetic": "The clock speed of this machine changed by {worst:.0%} while measuring "
-    "(heat, power saving). Calibrate again when it is cool and idle.",
+    "(heat, power saving). {Again} again when it is cool and idle.",
     "drift-stream": "The memory speed of this machine changed by {worst:.0%} while measuring: "
-    "something else was using memory. Calibrate again when the machine is idle.",
+    "something else was using memory. {Again} again when the machine is idle.",
     "unpinned": "{kernels} program(s) could not be bound to their CPUs, so timings are noisier. "
     "A container may forbid it.",
     "out-of-time": "Time was up: {variants} planned timing(s) were left out. "
     "Give a larger --budget, e.g. 60s.",
     "resumed": "Went on from an interrupted calibration: {variants} timing(s) were already there.",
     "kernel-skipped": "The kernel {kernel} was left out: {why}.",
+}
+_MORE_TIME = {
+    "calibrate": "Give a larger --budget",
+    "measure": "Set a larger budget (AGENT_BUDGET=2m)",
+}
+_STEPS = {
+    "compiled": "compiled {done} of {total} programs",
+    "checked": "checked the results of {done} of {total} programs",
+    "round": "round {done} of {total}",
+    "restarted": "a program failed: going on without it",
+    "arbitrating": "a result is wrong: comparing with the program compiled without optimisation",
 }
 
 
@@ -86,6 +101,14 @@ def factor(log_error: float | None) -> str:
     return DASH if log_error is None else _number(math.exp(min(log_error, 45.0)))
 
 
+def difference(log_ratio: float | None) -> str:
+    """A small log ratio as a share: 0.005 -> 0.5%."""
+    if log_ratio is None:
+        return DASH
+    share = math.expm1(min(log_ratio, 45.0))
+    return "less than 0.1%" if share < 0.001 else f"{share:.1%}"
+
+
 def age(created_at: float, now: float | None = None) -> str:
     """How old something is, also when the clock was or is wrong."""
     now = time.time() if now is None else now
@@ -98,11 +121,22 @@ def age(created_at: float, now: float | None = None) -> str:
     return f"{duration(max(0.0, now - created_at))} old"
 
 
-def warning(item: Mapping[str, Any]) -> str:
-    """A warning in words, with what to do."""
+def warning(item: Mapping[str, Any], command: str = "calibrate") -> str:
+    """A warning of ``command`` in words, with what to do."""
     text = _WARNINGS.get(str(item.get("code")), "{code}: {worst}")
     values = {"worst": 0.0, "kernels": 0, "variants": 0, "kernel": "", "why": "", **item}
-    return text.format(**values, factor=factor(float(values["worst"] or 0.0)))
+    return text.format(
+        **values,
+        factor=factor(float(values["worst"] or 0.0)),
+        again=command,
+        Again=command.capitalize(),
+        more_time=_MORE_TIME[command],
+    )
+
+
+def step(kind: str, done: int, total: int) -> str:
+    """A step of measuring one program, while it goes on."""
+    return _STEPS.get(kind, "{done} of {total}").format(done=done, total=total)
 
 
 def calibration(answer: Answer) -> list[Block]:
@@ -113,19 +147,24 @@ def calibration(answer: Answer) -> list[Block]:
     first += f"{timings['usable']} of {timings['planned']} timings usable."
     blocks: list[Block] = [first, _error_line(accuracy, floor), accuracy_table(accuracy, floor)]
     blocks += [f"Model: {line}" for line in head_lines(answer["head"])]
-    for failure in timings["failed"]:
-        blocks.append(
-            f"Not usable: {failure['kernel']} under `{failure['schedule']}`: "
-            f"{failure['outcome']} {failure['detail']}".rstrip()
-        )
+    blocks += dict.fromkeys(map(_not_usable, timings["failed"]))  # each line once
     return blocks + warnings(answer["warnings"])
 
 
-def warnings(items: Sequence[Answer]) -> list[Block]:
+def _not_usable(failure: Answer) -> str:
+    """A kernel that fails as written is no fault of its schedules."""
+    outcome, detail = failure["outcome"], str(failure["detail"])
+    what = str(failure["kernel"])
+    if not detail.startswith(AS_WRITTEN):
+        what += f" under `{failure['schedule']}`"
+    return f"Not usable: {what}: {outcome} {detail}".rstrip()
+
+
+def warnings(items: Sequence[Answer], command: str = "calibrate") -> list[Block]:
     """One line a cause: a busy machine also shows in what it does to the rounds."""
     codes = {item["code"] for item in items}
     hidden = {"switches", "disturbed-rounds", "noise"} if "foreign-load" in codes else set()
-    return [f"Note: {warning(item)}" for item in items if item["code"] not in hidden]
+    return [f"Note: {warning(item, command)}" for item in items if item["code"] not in hidden]
 
 
 def _error_line(accuracy: Answer, floor: Answer | None) -> str:
@@ -135,7 +174,7 @@ def _error_line(accuracy: Answer, floor: Answer | None) -> str:
         f"{factor(ours['log_error'])} (bundle alone: {factor(bundle['log_error'])}"
     )
     if floor:
-        line += f"; two timings of the same thing differ by {math.expm1(floor['label_median']):.1%}"
+        line += f"; two timings of the same thing differ by {difference(floor['label_median'])}"
     line += ")."
     if None not in (ours["log_error"], bundle["log_error"]):
         line += (
@@ -149,12 +188,11 @@ def _error_line(accuracy: Answer, floor: Answer | None) -> str:
 def accuracy_table(accuracy: Answer, floor: Answer | None) -> Table:
     """Calibrated beside bundle alone and the noise floor, each figure explained."""
     ours, bundle = accuracy["calibrated"], accuracy["bundle_alone"]
-    noise = floor["label_median"] if floor else None
-    noise_share = math.expm1(noise) if noise is not None else None
+    noise = difference(floor["label_median"] if floor else None)
     lines = (
-        ("speed-up error", "log_error", factor, factor(noise), "typical factor, 1 is exact"),
+        ("speed-up error", "log_error", factor, noise, "typical factor, 1 is exact"),
         ("speed-up MAPE", "mape", _percent, DASH, "mean; slow-downs weigh most"),
-        ("median error", "median_ape", _percent, _percent(noise_share), "half are off by less"),
+        ("median error", "median_ape", _percent, noise, "half are off by less"),
         ("rank order", "spearman", _number, DASH, "1: fastest first is all right"),
         ("top pick", "top_share", _percent, DASH, "speed of its pick / the best"),
         ("seconds error", "seconds_log_error", factor, DASH, "typical factor of times"),
@@ -268,7 +306,7 @@ def ranking(answer: Answer) -> list[Block]:
         (
             str(place),
             _number(r["speedup"]),
-            f"{_number(r['low'])} to {_number(r['high'])}",
+            _interval(r),
             small_time(r["seconds"]),
             r["schedule"],
         )
@@ -287,7 +325,7 @@ def measurements(answer: Answer) -> list[Block]:
     rows = tuple(
         (
             _number(m["speedup"]),
-            f"{_number(m['low'])} to {_number(m['high'])}",
+            _interval(m),
             small_time(m["seconds"]),
             m["outcome"] if not m["detail"] else f"{m['outcome']}: {m['detail']}",
             m["schedule"],
@@ -299,12 +337,17 @@ def measurements(answer: Answer) -> list[Block]:
         Table(("speed-up", "80 % interval", "seconds", "outcome", "schedule"), rows),
     ]
     if floor := answer["noise_floor"]:
-        blocks.append(f"The same program timed twice differs by {factor(floor['label_median'])}.")
-    return blocks + warnings(answer["warnings"])
+        twice = difference(floor["label_median"])
+        blocks.append(f"The same program timed twice differs by {twice}.")
+    return blocks + warnings(answer["warnings"], "measure")
 
 
 def _notes(answer: Answer) -> list[Block]:
     return [f"Note: {note['message']}." for note in answer["notes"]]
+
+
+def _interval(row: Answer) -> str:
+    return DASH if row["low"] is None else f"{_number(row['low'])} to {_number(row['high'])}"
 
 
 def _number(value: float | None) -> str:

@@ -72,3 +72,55 @@ def test_a_warning_of_an_unknown_kind_is_shown_all_the_same():
 def test_a_busy_machine_is_told_once():
     items = [{"code": c, "kernels": 2, "worst": 1.0} for c in ("foreign-load", "switches", "noise")]
     assert len(wording.warnings(items)) == 1
+
+
+@pytest.mark.parametrize("code", sorted(wording._WARNINGS))
+def test_a_measurement_is_not_told_to_calibrate_again(code):
+    item = {"code": code, "kernels": 3, "worst": 0.2, "variants": 4, "kernel": "dot", "why": "x"}
+    text = wording.warning(item, "measure")
+    assert "alibrate" not in text
+    assert code in ("out-of-time", "kernel-skipped") or "--budget" not in text
+
+
+@pytest.mark.parametrize(
+    ("log_ratio", "words"), [(0.005, "0.5%"), (0.0, "less than 0.1%"), (None, "-")]
+)
+def test_a_small_difference_is_told_as_a_percentage(log_ratio, words):
+    assert wording.difference(log_ratio) == words
+
+
+def measured(**more):
+    row = dict.fromkeys(("speedup", "low", "high", "seconds")) | {"schedule": "original"}
+    return {
+        "program": {"name": "f"},
+        "base": {"seconds": 1e-3},
+        "measurements": [row | {"outcome": "crashed", "detail": "SIGSEGV"}],
+        "noise_floor": {"label_median": 0.005},
+        "warnings": [],
+        **more,
+    }
+
+
+def test_a_row_that_failed_has_one_dash_for_its_interval():
+    table = next(b for b in wording.measurements(measured()) if isinstance(b, wording.Table))
+    assert table.rows == (("-", "-", "-", "crashed: SIGSEGV", "original"),)
+
+
+def test_the_noise_of_a_measurement_is_a_percentage():
+    assert "differs by 0.5%." in wording.measurements(measured())[-1]
+
+
+def test_the_noise_beside_a_calibration_is_never_a_bare_one():
+    ways = dict.fromkeys(
+        ("log_error", "mape", "median_ape", "spearman", "top_share", "seconds_log_error"), 0.1
+    )
+    accuracy = {"calibrated": ways, "bundle_alone": ways}
+    table = wording.accuracy_table(accuracy, {"label_median": 0.002})
+    assert [row[3] for row in table.rows if row[3] != "-"] == ["0.2%", "0.2%"]
+
+
+def test_a_kernel_that_fails_as_written_is_told_once_and_blames_no_schedule():
+    detail = "the program as written: the compiler computes a wrong result"
+    words = {"kernel": "dot", "outcome": "wrong-result", "detail": detail}
+    lines = {wording._not_usable({**words, "schedule": s}) for s in ("tile i 8", "unroll i 2")}
+    assert lines == {f"Not usable: dot: wrong-result {detail}"}

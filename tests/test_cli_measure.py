@@ -1,0 +1,82 @@
+"""What ``agent measure`` says and does when a program, the compiler or the time is unusual."""
+
+from types import SimpleNamespace
+
+from agent.advise import MAX_SCHEDULES, NEXT_LINE_S, Lines
+from agent.measure.toolchain import find_toolchain
+from tests.conftest import agent
+
+SCALE = """
+void scale(int n, float a[n]) {
+#pragma scop
+  for (int i = 0; i < n; i++)
+    a[i] = a[i] * 1.25f;
+#pragma endscop
+}
+"""
+SLOW = """
+void slow(int n, float out[1], const float b[n]) {
+#pragma scop
+  for (int i = 0; i < n; i++)
+    for (int j = 0; j < n; j++)
+      out[0] += b[i] * b[j];
+#pragma endscop
+}
+"""
+# Compiles something else than what is written, but not without optimisation and not in tiles.
+BUGGY = """#!/bin/sh
+case "$*" in *-O0*) ;; *) grep -qs '+= 100' kernel.c || sed -i s/1.25f/1.5f/ kernel.c 2>&- ;; esac
+exec cc "$@"
+"""
+
+
+def measure(tmp_path, text, *more, schedule="original", **env):
+    path = tmp_path / "mine.c"
+    path.write_text(text)
+    where = ("--schedule", schedule, "--state-dir", tmp_path / "state")
+    return agent("measure", path, *more, *where, **env)
+
+
+def test_a_compiler_that_computes_wrong_is_named_and_not_the_schedule(tmp_path):
+    compiler = tmp_path / "buggy-cc"
+    compiler.write_text(BUGGY)
+    compiler.chmod(0o755)
+    where = ("--size", "n=1000", "--compiler", compiler)
+    ran = measure(tmp_path, SCALE, *where, schedule="tile i 100")
+    assert ran.code == 3, ran.err
+    assert "the compiler computes a wrong result for the program as written" in ran.err
+    assert str(compiler) in ran.err
+    assert find_toolchain(str(compiler)).version in ran.err
+    assert "--compiler" in ran.err.split("hint: ")[1]
+
+
+def test_a_slow_program_shows_its_progress_and_that_the_budget_was_too_small(tmp_path):
+    ran = measure(tmp_path, SLOW, "--size", "n=15000", "--json", AGENT_BUDGET="2s")
+    assert ran.code == 0, ran.err
+    assert " of 5\n" in ran.err
+    assert ran.json["measurements"][0]["rounds"] == 5
+    assert "over-budget" in [w["code"] for w in ran.json["warnings"]]
+
+
+def test_too_many_schedules_are_refused_before_anything_is_compiled(tmp_path):
+    many = [word for _ in range(MAX_SCHEDULES) for word in ("--schedule", "original")]
+    ran = measure(tmp_path, SCALE, "--size", "n=10", *many)
+    assert ran.code == 2
+    assert f"{MAX_SCHEDULES + 1} schedules are too many" in ran.err
+    assert "hint: " in ran.err
+
+
+def test_lines_of_progress_come_neither_at_once_nor_all():
+    lines, now = [], [0.0]
+    told = Lines(lines.append, clock=lambda: now[0])
+    for tick in range(101):
+        now[0] = tick / 10
+        told.event(SimpleNamespace(kind="round", done=tick, total=100))
+    assert lines[0] == "round 8 of 100"
+    assert len(lines) == 1 + int((10 - 0.8) / NEXT_LINE_S)
+
+
+def test_what_is_rare_is_always_told():
+    lines = []
+    Lines(lines.append, clock=lambda: 0.0).event(SimpleNamespace(kind="restarted", done=1, total=2))
+    assert lines == ["a program failed: going on without it"]
