@@ -100,7 +100,7 @@ def missing_size(place: Place, node: c_ast.Node, name: str) -> SourceError:
     return place.error(
         node,
         f"the size {name!r} has no value",
-        hint="Add " + " ".join(f"--size {n}=..." for n in needed) + ".",
+        hint="Add " + " ".join(f"--size {n}=NUMBER" for n in needed) + ".",
     )
 
 

@@ -182,13 +182,13 @@ def test_a_missing_size_names_every_size_the_shapes_need():
     )
     with pytest.raises(SourceError, match="the size 'm' has no value") as caught:
         parse_program(text, "f.c", function=None, sizes={"n": 3})
-    assert caught.value.hint == "Add --size m=...."
+    assert caught.value.hint == "Add --size m=NUMBER."
 
 
 def test_a_missing_bound_is_named():
     with pytest.raises(SourceError, match="the size 'm' has no value") as caught:
         parse("for (int i = 0; i < m; i++) A[0] += 1;", ARRAYS + ", int m")
-    assert "--size m=..." in caught.value.hint
+    assert "--size m=NUMBER" in caught.value.hint
 
 
 def test_too_much_memory_is_refused_with_both_figures():
