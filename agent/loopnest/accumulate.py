@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from math import gcd
 
 from agent.loopnest import extent
-from agent.loopnest.program import Access, Loop, Node, Program, Statement, reads, statements
+from agent.loopnest.lifetimes import own_loops
+from agent.loopnest.program import Access, Loop, Node, Program, Statement, loops, reads, statements
 
 CLAUSES = {"+": "+", "-": "+", "*": "*", "min": "min", "max": "max"}  # -: partial sums are added
 
@@ -47,6 +48,36 @@ def accumulators(
     targets = dict.fromkeys(s.target for _, s in inside if s.op and s.target.array in arrays)
     found = (t for t in targets if t not in held and _can_hold(program, t, loop, around))
     return tuple(Accumulator(t, operator(s.op for _, s in inside if s.target == t)) for t in found)
+
+
+def surely_shared(
+    program: Program, loop: Loop, around: tuple[Loop, ...], targets: Iterable[Access]
+) -> bool:
+    """Whether ``loop`` can share out its reductions into ``targets`` by reduction clauses.
+
+    False where only the C itself would tell: jams are not written out here.
+    """
+    inner = [x for _, x in loops(loop.body)]
+    within = {loop.iterator, *(x.iterator for x in inner)}
+    private = {t.name for t in program.temporaries if within & own_loops(program, t)}
+    others = [t for t in targets if t.array not in private]
+    if not all(_only_updated(loop, target) for target in others):
+        return False
+    if not inner:  # nothing but updates of them, in however many copies
+        return True
+    arrays = {a.name for a in program.arrays}
+    return all(x.jam == 1 for x in (*around, loop, *inner)) and all(
+        _can_hold(program, t, loop, around) for t in others if t.array in arrays
+    )
+
+
+def _only_updated(loop: Loop, target: Access) -> bool:
+    """Whether ``loop`` uses the array of ``target`` for one kind of update of ``target`` only."""
+    inside = [s for _, s in statements((loop,))]
+    uses = [s for s in inside if s.target.array == target.array]
+    is_read = any(r.array == target.array for s in inside for r in reads(s.value))
+    same = all(s.target == target for s in uses)
+    return same and not is_read and bool(operator(s.op for s in uses))
 
 
 def _can_hold(program: Program, target: Access, loop: Loop, around: tuple[Loop, ...]) -> bool:

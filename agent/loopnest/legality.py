@@ -3,21 +3,23 @@
 ``Statement.instance`` relates every statement of the transformed program to the program as
 written, so one check serves all steps: the source of every dependence still runs before its
 target, and loops whose iterations run at the same time carry none. Reductions may be reordered,
-and shared out where all iterations update one element.
+and shared out where all iterations update one element and C with OpenMP can say so.
 
 Ranges of distances answer most questions (``places``); isl answers the rest exactly.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import islpy as isl
 
 from agent.errors import ScheduleError
 from agent.loopnest import transform as steps
+from agent.loopnest.accumulate import surely_shared
 from agent.loopnest.dependence import Dependence, Dependences, common_depth
+from agent.loopnest.emit import emit
 from agent.loopnest.places import Place, advance, places, tiles_name
 from agent.loopnest.polyhedron import affine_map, bounded, integer
 from agent.loopnest.program import Access, Loop, Program, loops, statements
@@ -38,7 +40,8 @@ def transform(
 
     Raises:
         ScheduleError: a step does not fit the structure, or breaks a dependence; the message
-            names the step, the dependence, and two instances of it.
+            names the step, the dependence, and two instances of it. Or a mark shares out a
+            reduction that cannot be written with OpenMP.
     """
     if not schedule.steps:
         return program
@@ -78,8 +81,9 @@ def check_step(program: Program, step: Step, dependences: Dependences) -> None:
         case Unroll():
             return
         case Parallelize(name) | Vectorize(name):
-            loop = next(x for _, x in loops(program.body) if x.iterator == name)
-            _check_concurrent(str(step), program, loop, dependences)
+            nest = next((*a, x) for a, x in loops(program.body) if x.iterator == name)
+            if not _check_concurrent(str(step), program, nest, dependences):
+                emit(program)
         case _:
             check(program, dependences)
 
@@ -212,21 +216,39 @@ def _equal(count: int) -> list[str]:
 
 
 def _check_marks(program: Program, dependences: Dependences) -> None:
-    for _, loop in loops(program.body):
-        for marked, step in ((loop.parallel, "parallelize"), (loop.vector, "vectorize")):
-            if marked:
-                _check_concurrent(f"{step} {loop.iterator}", program, loop, dependences)
-
-
-def _check_concurrent(what: str, program: Program, loop: Loop, dependences: Dependences) -> None:
-    inside = {s.name: s.target for _, s in statements(loop.body)}
-    relevant = [
-        item
-        for item in dependences.items
-        if item.source in inside
-        and item.target in inside
-        and not (item.reduction and _shared_element(inside, item, loop))
+    marks = [
+        (f"{step} {loop.iterator}", (*around, loop))
+        for around, loop in loops(program.body)
+        for marked, step in ((loop.parallel, "parallelize"), (loop.vector, "vectorize"))
+        if marked
     ]
+    sure = [_check_concurrent(what, program, nest, dependences) for what, nest in marks]
+    if not all(sure):
+        emit(program)
+
+
+def _check_concurrent(
+    what: str, program: Program, nest: tuple[Loop, ...], dependences: Dependences
+) -> bool:
+    """Refuse the mark on the last loop of ``nest`` if that loop carries a dependence.
+
+    Reductions into one element may be shared out; whether C surely can is returned.
+    """
+    loop = nest[-1]
+    inside = {s.name: s.target for _, s in statements(loop.body)}
+    carried = [x for x in dependences.items if x.source in inside and x.target in inside]
+    shared = [x for x in carried if x.reduction and _shared_element(inside, x, loop)]
+    _refuse_carried(what, program, loop, dependences, [x for x in carried if x not in shared])
+    return surely_shared(program, loop, nest[:-1], {inside[x.source] for x in shared})
+
+
+def _refuse_carried(
+    what: str,
+    program: Program,
+    loop: Loop,
+    dependences: Dependences,
+    relevant: Sequence[Dependence],
+) -> None:
     if not relevant:
         return
     order = _Order(program, dependences)

@@ -48,8 +48,8 @@ def _fits_inside(nodes: Sequence[Node], name: str, around: tuple[Loop, ...]) -> 
     return _assigned(nodes, name, around) is not False
 
 
-def _own_loops(program: Program, temporary: Temporary) -> frozenset[str]:
-    """The loops of which every instance has a temporary of its own."""
+def own_loops(program: Program, temporary: Temporary) -> frozenset[str]:
+    """The loops of which every iteration has an instance of ``temporary`` of its own."""
     found: frozenset[str] = frozenset()
     for _, statement in statements(program.body):
         if uses(statement, temporary.name):
@@ -68,7 +68,7 @@ def homes(program: Program) -> dict[str, tuple[str, ...]]:
 
 
 def _home(program: Program, temporary: Temporary) -> tuple[str, ...]:
-    own, name = _own_loops(program, temporary), temporary.name
+    own, name = own_loops(program, temporary), temporary.name
     around: tuple[Loop, ...] = ()
     nodes: Sequence[Node] = program.body
     while True:
