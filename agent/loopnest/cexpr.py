@@ -137,7 +137,9 @@ def _name(place: Place, node: c_ast.ID) -> Expr:
                 )
             return Index(value)
         case _:
-            return Read(scalar_access(place, node)[0])
+            access, _ = scalar_access(place, node)
+            check_assigned(place, node)
+            return Read(access)
 
 
 def _unary(place: Place, node: c_ast.UnaryOp, depth: int) -> Expr:
@@ -235,6 +237,17 @@ def scalar_access(place: Place, node: c_ast.ID) -> tuple[Access, bool]:
             return Access(node.name), False
         case _:
             raise undeclared(place, node)
+
+
+def check_assigned(place: Place, node: c_ast.Node) -> None:
+    """Refuse to read a variable to which nothing above ``node`` gives a value."""
+    local = place.scope.get(node.name) if isinstance(node, c_ast.ID) else None
+    if isinstance(local, Local) and not local.assigned:
+        raise place.error(
+            node,
+            f"{local.name!r} is read before the region gives it a value",
+            hint="Give it its first value where it is declared, or in a statement further up.",
+        )
 
 
 def _temporary(place: Place, node: c_ast.ID, local: Local) -> str:

@@ -11,6 +11,7 @@ from agent.errors import SourceError
 from agent.loopnest.caffine import affine, constant, shown, undeclared
 from agent.loopnest.cexpr import (
     array_access,
+    check_assigned,
     declare_temporary,
     expression,
     is_float,
@@ -106,6 +107,7 @@ def initialised(place: Place, node: c_ast.Decl, local: Local) -> list[Node]:
         return []
     value = expression(place, local.init)
     local.temporary = declare_temporary(place, node, local)
+    local.assigned = True
     return [_statement(place, node, Access(local.temporary), "", value)]
 
 
@@ -131,12 +133,20 @@ def _assignment(
     place: Place, node: c_ast.Node, left: c_ast.Node, op: str, right: c_ast.Node
 ) -> Statement:
     target = _target(place, left)
+    if op:
+        check_assigned(place, left)
     value = expression(place, right)
+    _note_assigned(place, left)
     if op in ("%", "<<", ">>", "&", "|", "^") and (
         place.region.dtype_of(target.array).is_float or is_float(place.region, value)
     ):
         raise place.error(node, f"the operator {op + '='!r} needs whole numbers")
     return _statement(place, node, target, op, value)
+
+
+def _note_assigned(place: Place, left: c_ast.Node) -> None:
+    if isinstance(left, c_ast.ID) and isinstance(local := place.scope.get(left.name), Local):
+        local.assigned = True
 
 
 def _target(place: Place, node: c_ast.Node) -> Access:

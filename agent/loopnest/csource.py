@@ -145,6 +145,7 @@ class Local:
     init: c_ast.Node | None
     temporary: str = ""  # its name in the IR once it holds data
     is_iterator: bool = False
+    assigned: bool = False  # some statement so far gives it a value
 
 
 @dataclass(frozen=True)
