@@ -249,7 +249,9 @@ def open_state(directory: Path) -> State:
 
 
 def read_state(directory: Path) -> State:
-    """The state in ``directory`` for reading only; empty where there is none; nothing is written.
+    """The state in ``directory`` for reading only; nothing is written.
+
+    Empty where there is none yet, or none but its file when the power went.
 
     Raises:
         StateError: it cannot be read, is damaged, or a newer agent wrote it.
@@ -260,9 +262,7 @@ def read_state(directory: Path) -> State:
     except OSError as error:
         raise StateError(f"{directory} cannot be read: {error.strerror}") from error
     if not present:
-        empty = sqlite3.connect(":memory:", isolation_level=None)
-        _create(empty)
-        return State(empty)
+        return _nothing()
     if damage := _damage(path):
         raise StateError(
             f"the state database {path} is damaged ({damage})",
@@ -270,7 +270,20 @@ def read_state(directory: Path) -> State:
         )
     with _explained(path):
         uri = f"{path.resolve().as_uri()}?mode=ro"
-        return State(sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None))
+        db = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+        with _closing_on_error(db):
+            filled = db.execute("PRAGMA user_version").fetchone()[0]
+    if filled:
+        return State(db)
+    db.close()
+    return _nothing()
+
+
+def _nothing() -> State:
+    """The state of a machine that was never calibrated."""
+    db = sqlite3.connect(":memory:", isolation_level=None)
+    _create(db)
+    return State(db)
 
 
 def make_directory(directory: Path) -> None:

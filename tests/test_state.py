@@ -1,3 +1,4 @@
+import contextlib
 import math
 import multiprocessing
 import sqlite3
@@ -208,3 +209,17 @@ def test_a_lock_left_by_a_dead_process_is_free(tmp_path):
     (tmp_path / "lock").write_text('{"pid": 1, "since": 0, "command": "calibrate"}')
     with hold(tmp_path, "calibrate"):
         pass
+
+
+@pytest.mark.parametrize("made", [b"", None], ids=["no bytes", "a file without tables"])
+def test_an_empty_database_is_read_as_nothing(tmp_path, made):
+    if made is None:
+        with contextlib.closing(sqlite3.connect(tmp_path / FILE)) as db:
+            db.execute("VACUUM")
+    else:
+        (tmp_path / FILE).write_bytes(made)
+    size = (tmp_path / FILE).stat().st_size
+    with read_state(tmp_path) as state:
+        assert state.latest() is None
+        assert state.open_run() is None
+    assert (tmp_path / FILE).stat().st_size == size
