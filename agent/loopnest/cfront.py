@@ -70,6 +70,7 @@ def load_program(
     Raises:
         SourceError: the file cannot be read or is outside the subset, a size is wrong, an access
             is out of bounds, or the arrays need too much memory.
+        InputError: a flag does more than change how the file is read.
         CompilerError: a compiler is needed and there is none, or it refuses the file.
     """
     text = cpp.blank_comments(_read(path))

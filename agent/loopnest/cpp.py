@@ -16,7 +16,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from agent.errors import CompilerError, SourceError
+from agent.errors import CompilerError, InputError, SourceError
 
 INCLUDE = Path(__file__).with_name("include")
 KNOWN_HEADERS = frozenset("math.h stdint.h stddef.h stdlib.h stdio.h string.h".split())
@@ -29,6 +29,12 @@ TIME_LIMIT = 20.0  # seconds
 MAX_OUTPUT = 4 << 20  # bytes
 GNU = ("__attribute__(x)", "__extension__", "__asm__(x)", "__inline", "__volatile__")
 
+_FLAG = re.compile(  # what changes how a file is read; nothing that writes a file or runs code
+    r"-(?:(?:D|U|I|isystem|iquote|include)(?P<value>.*)|std=[\w+:]+|ansi"
+    r"|m(?!llvm|mlir)\w[-\w.=+,]*|f(?!dump|profile|plugin|test-cov|save|callgraph|stack-usage"
+    r"|time|opt-|compare|module|proc|crash|record|deps|diag|auto)[a-z][-\w+]*)",
+    re.DOTALL,
+)
 _TOKEN = re.compile(
     r"""(?P<comment>/\*.*?(?:\*/|\Z)|//(?:\\\r?\n|[^\n])*)"""
     r"""|"(?:\\.|[^"\\\n])*"?|'(?:\\.|[^'\\\n])*'?""",  # never fails late: linear time
@@ -106,13 +112,36 @@ def find_compiler(compiler: str | None) -> str:
     )
 
 
+def check_flags(cflags: Sequence[str]) -> None:
+    """Refuse flags for the preprocessor that could do more than change how a file is read.
+
+    Raises:
+        InputError: the message names the flag.
+    """
+    words = iter(cflags)
+    for word in words:
+        match = _FLAG.fullmatch(word)
+        if match is None:
+            raise InputError(
+                f"--cflags: {word!r} is not a flag that is passed on to the preprocessor",
+                hint="Flags: -D -U -I -isystem -iquote -include -std= -ansi -m... -f...; those "
+                "for warnings, optimization and output are not needed.",
+            )
+        if match["value"] == "" and next(words, "@").startswith("@"):  # @FILE holds more flags
+            raise InputError(
+                f"--cflags: {word} lacks its value", hint=f"Write {word} VALUE or {word}VALUE."
+            )
+
+
 def preprocess(path: Path, cflags: Sequence[str], compiler: str | None) -> str:
     """What ``cc -E`` makes of ``path``; pragmas and line markers are in it.
 
     Raises:
+        InputError: a flag does more than change how the file is read.
         CompilerError: there is no compiler, or it refuses the file (its words are given).
         SourceError: the result is longer than MAX_OUTPUT.
     """
+    check_flags(cflags)
     found = find_compiler(compiler)
     defines = [f"-D{name}=" for name in GNU] + ["-D__restrict=restrict", "-D__restrict__=restrict"]
     own = ["-nostdinc", "-isystem", str(INCLUDE), *defines]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.errors import CompilerError, SourceError
+from agent.errors import CompilerError, InputError, SourceError
 from agent.loopnest import cpp
 from agent.loopnest.cfront import load_program
 from agent.loopnest.program import Affine, Bound, Call, DType, loops, statements
@@ -195,3 +195,55 @@ def test_these_lines_need_a_compiler(line):
 )
 def test_these_lines_are_blanked(line):
     assert cpp.plain(f"int a;\n{line}\nint b;") == "int a;\n\nint b;"
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "-DN=4 -D M -UX -Iinclude -I include -isystem a -iquote b -include c.h",
+        "-std=gnu99 -ansi -march=native -mavx2 -fopenmp -ffast-math -fno-math-errno",
+    ],
+)
+def test_flags_that_change_how_a_file_is_read_are_passed_on(flags):
+    cpp.check_flags(flags.split())
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "-o x",
+        "-ox",
+        "-MD",
+        "-MF x",
+        "-Wp,-MD,x",
+        "-dD",
+        "-save-temps",
+        "-fdump-tree-all",
+        "-fplugin=x.so",
+        "-fprofile-generate",
+        "-fdiagnostics-format=json-file",
+        "-mllvm -x",
+        "-wrapper x",
+        "-specs=x",
+        "-B x",
+        "-x c",
+        "-O2",
+        "@x",
+        "-D @x",
+        "-I @x",
+        "x.c",
+        "-",
+        "",
+        "-I -o x",
+    ],
+)
+def test_other_flags_are_refused_with_a_hint(flags):
+    with pytest.raises(InputError, match="--cflags") as caught:
+        cpp.check_flags(flags.split(" "))
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("flag", ["-D", "-I", "-include"])
+def test_a_flag_without_its_value_is_refused(flag):
+    with pytest.raises(InputError, match="lacks its value"):
+        cpp.check_flags([flag])
