@@ -274,7 +274,11 @@ def _usage(error: typer.TyperException) -> AgentError:
     """A mistake in the command line, in our form."""
     from agent.errors import InputError
 
-    return InputError(error.format_message(), "See `agent --help`, or `agent COMMAND --help`.")
+    hint = "See `agent --help`, or `agent COMMAND --help`."
+    unknown, where = getattr(error, "option_name", None), getattr(error, "ctx", None)
+    if unknown and where is not None and where.parent is None:
+        hint = f"Options follow the command, as in `agent status {unknown}`. {hint}"
+    return InputError(error.format_message(), hint)
 
 
 def _bug(error: Exception) -> AgentError:

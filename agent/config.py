@@ -96,9 +96,12 @@ def parse_sizes(texts: Sequence[str]) -> dict[str, int]:
         if not equals or not (name.isascii() and name.isidentifier()):
             raise InputError(f"--size {text!r} is not NAME=NUMBER", "Write --size ni=512.")
         if not (value.isascii() and value.isdigit()) or not 1 <= int(value[:12]) <= MAX_SIZE:
-            raise InputError(f"--size {text!r}: {value!r} is not a number from 1 to {MAX_SIZE}")
+            raise InputError(
+                f"--size {text!r}: {value!r} is not a number from 1 to {MAX_SIZE}",
+                "Write --size ni=512.",
+            )
         if name in sizes:
-            raise InputError(f"--size {name} is given twice")
+            raise InputError(f"--size {name} is given twice", "Give each size one value.")
         sizes[name] = int(value)
     return sizes
 

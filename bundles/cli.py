@@ -159,5 +159,5 @@ def main() -> int:
 def _fail(error: AgentError) -> int:
     _say(f"error: {error.message}")
     if error.hint:
-        _say(f"  {error.hint}")
+        _say(f"hint: {error.hint}")
     return error.exit_code

@@ -105,8 +105,9 @@ def test_sizes_are_read():
 
 @pytest.mark.parametrize("text", ["n", "n=", "=1", "n=x", "n=-1", "n=0", "n=1.5", "1=1", "n=³"])
 def test_other_sizes_are_refused(text):
-    with pytest.raises(InputError, match="--size"):
+    with pytest.raises(InputError, match="--size") as caught:
         parse_sizes([text])
+    assert caught.value.hint == "Write --size ni=512."
 
 
 def test_a_size_given_twice_is_refused():

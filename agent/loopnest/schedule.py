@@ -194,6 +194,18 @@ def _skew(what: str, words: list[str]) -> Step:
     return Skew(_name(words[0], what), _name(words[1], what), factor)
 
 
+_FORMS = {
+    "interchange": "interchange i k",
+    "tile": "tile i 32 j 32",
+    "skew": "skew j i 1 (the inner loop first)",
+    "reverse": "reverse i",
+    "fuse": "fuse i i2",
+    "distribute": "distribute i",
+    "parallelize": "parallelize i",
+    "vectorize": "vectorize j",
+    "unroll": "unroll k 4",
+    "jam": "jam i 4",
+}
 _STEPS: dict[str, Callable[[str, list[str]], Step]] = {
     "interchange": _names(2, Interchange),
     "tile": _tile,
@@ -232,5 +244,8 @@ def parse_schedule(text: str) -> Schedule:
                 f"step {number} ({part!r}): unknown step",
                 hint="Steps: " + ", ".join(sorted(_STEPS)) + ".",
             )
-        steps.append(_STEPS[kind](f"step {number} ({part!r})", words[1:]))
+        try:
+            steps.append(_STEPS[kind](f"step {number} ({part!r})", words[1:]))
+        except ScheduleError as error:
+            raise ScheduleError(error.message, f"For example: {_FORMS[kind]}.") from None
     return Schedule(tuple(steps))

@@ -147,9 +147,14 @@ def skew(program: Program, inner: str, outer: str, factor: int) -> Program:
     """
     what = str(Skew(inner, outer, factor))
     path, loop = find(program, what, inner)
-    around = find(program, what, outer)[1]
+    outer_path, around = find(program, what, outer)
     if around not in path:
-        raise ScheduleError(f"{what}: loop {outer} does not surround loop {inner}")
+        raise ScheduleError(
+            f"{what}: loop {outer} does not surround loop {inner}",
+            hint=f"The inner loop comes first: {Skew(outer, inner, factor)}."
+            if loop in outer_path
+            else "A loop is skewed by one around it; the inner loop comes first.",
+        )
     refuse_marked(what, path, (around, loop))
     shift = Affine.var(outer) * factor
     body = replace_iterator(loop.body, inner, Affine.var(inner) - shift)
@@ -202,10 +207,12 @@ def fuse(program: Program, first: str, second: str) -> Program:
     """
     what = f"fuse {first} {second}"
     path, one = find(program, what, first)
-    _, two = find(program, what, second)
+    other, two = find(program, what, second)
     siblings = path[-1].body if path else program.body
     if one not in siblings or two not in siblings:
-        raise ScheduleError(f"{what}: the loops are not neighbours in one body")
+        raise ScheduleError(
+            f"{what}: the loops are not neighbours in one body", hint=_fuse_hint(path, other)
+        )
     if siblings.index(two) != siblings.index(one) + 1:
         raise ScheduleError(
             f"{what}: loop {second} does not directly follow loop {first}",
@@ -222,6 +229,15 @@ def fuse(program: Program, first: str, second: str) -> Program:
     fused = replace(one, body=one.body + moved)
     body = edit(program.body, second, lambda _: ())
     return _finish(program, what, edit(body, first, lambda _: (fused,)))
+
+
+def _fuse_hint(path: tuple[Loop, ...], other: tuple[Loop, ...]) -> str:
+    """What to do about two loops that lie inside different loops."""
+    apart = ((a.iterator, b.iterator) for a, b in zip(path, other, strict=False) if a != b)
+    outer = next(apart, None)
+    if outer is None:
+        return "Fuse takes two loops of one body that stand one after the other."
+    return f"Fuse the loops around them first: {Fuse(*outer)}."
 
 
 def distribute(program: Program, name: str) -> Program:

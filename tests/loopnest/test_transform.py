@@ -424,3 +424,39 @@ def test_the_program_given_stays_as_it_is() -> None:
 def test_a_factor_with_many_digits_is_told_its_range() -> None:
     with pytest.raises(ScheduleError, match=r"99999999999 is outside 1\.\.65536"):
         parse_schedule("tile i 99999999999")
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("tile", "For example: tile i 32 j 32."),
+        ("tile i", "For example: tile i 32 j 32."),
+        ("unroll i", "For example: unroll k 4."),
+        ("interchange i", "For example: interchange i k."),
+        ("skew i 1", "For example: skew j i 1 (the inner loop first)."),
+        ("jam i x", "For example: jam i 4."),
+    ],
+)
+def test_a_malformed_step_is_answered_with_its_form(text: str, hint: str) -> None:
+    with pytest.raises(ScheduleError) as caught:
+        parse_schedule(text)
+    assert caught.value.hint == hint
+
+
+def test_skew_the_wrong_way_round_is_answered_with_the_right_one() -> None:
+    error = refusal(square(), "skew i j 2")
+    assert error.hint == "The inner loop comes first: skew j i 2."
+
+
+def test_skew_by_a_loop_elsewhere_says_what_it_takes() -> None:
+    assert "one around it" in refusal(two_loops(), "skew i j 1").hint
+
+
+def test_fuse_of_loops_in_two_loops_names_those_to_fuse_first() -> None:
+    inner = [loop(x, 0, 9, statement(x, at("x", x), "", read("a", x), x)) for x in "jq"]
+    both = program(loop("i", 0, 9, inner[0]), loop("p", 0, 9, inner[1]), arrays={"x": (10,)})
+    assert refusal(both, "fuse j q").hint == "Fuse the loops around them first: fuse i p."
+
+
+def test_fuse_of_a_loop_and_one_inside_it_says_what_it_takes() -> None:
+    assert "one after the other" in refusal(square(), "fuse i j").hint

@@ -1,0 +1,81 @@
+"""What the commands refuse, and the hint that goes with it."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from bundles import cli
+from tests.conftest import SIZES, agent
+
+SHARE = """
+void f(int n, float B[n+8][n+8]) {
+#pragma scop
+  for (int i = 0; i < n; i++)
+    for (int j = 0; j < n; j++)
+      B[i][i+1] += B[j+2][j+4];
+#pragma endscop
+}
+"""
+
+
+def refused(ran, words, hint):
+    assert ran.code == 2, ran.err
+    assert words in ran.err
+    assert f"hint: {hint}" in ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_what_cannot_be_measured_is_not_predicted(tmp_path):
+    path = tmp_path / "share.c"
+    path.write_text(SHARE)
+    for command in ("predict", "measure"):
+        ran = agent(
+            *(command, path, "--size", "n=30", "--schedule", "vectorize j"),
+            *("--state-dir", tmp_path / "state"),
+        )
+        refused(ran, "OpenMP cannot share out", "Mark a loop")
+
+
+def test_a_variable_without_a_value_is_refused_with_its_place(tmp_path):
+    path = tmp_path / "uninit.c"
+    path.write_text("void f(float a[9]) {\n#pragma scop\nfloat t;\na[1] = t;\n#pragma endscop\n}")
+    ran = agent("predict", path, "--schedule", "original", "--state-dir", tmp_path)
+    refused(ran, f"{path}:4:8: 't' is read before", "Give it its first value")
+
+
+def test_an_empty_database_is_no_calibration(tmp_path):
+    (tmp_path / "state.sqlite").touch()
+    ran = agent("status", "--json", "--state-dir", tmp_path)
+    assert ran.code == 0, ran.err
+    none = agent("status", "--json", "--state-dir", tmp_path / "none")
+    assert ran.json | {"state_dir": ""} == none.json | {"state_dir": ""}
+
+
+def test_flags_that_write_files_are_refused(gemm, tmp_path):
+    flags = f"-o {tmp_path / 'x'} -DN=1"
+    ran = agent("predict", gemm, *SIZES, "--schedule", "original", "--cflags", flags)
+    refused(ran, "--cflags: '-o' is not a flag", "Flags: -D -U -I")
+    assert not (tmp_path / "x").exists()
+
+
+def test_an_option_before_the_command_is_told_where_to_go(tmp_path):
+    ran = agent("--state-dir", tmp_path, "status")
+    refused(ran, "No such option: --state-dir", "Options follow the command, as in `agent status")
+
+
+def test_an_unknown_option_of_a_command_is_not_told_to_move():
+    ran = agent("status", "--colour")
+    refused(ran, "No such option: --colour", "See `agent --help`")
+
+
+@pytest.mark.parametrize("size", ["n", "n=x", "n=0"])
+def test_a_malformed_size_shows_how_to_write_it(gemm, size):
+    ran = agent("predict", gemm, "--size", size, "--schedule", "original")
+    refused(ran, f"--size '{size}'", "Write --size ni=512.")
+
+
+def test_bundles_calls_a_hint_a_hint(capsys, monkeypatch, tmp_path: Path):
+    monkeypatch.setattr(sys, "argv", ["bundles", "inspect", str(tmp_path)])
+    assert cli.main() == 2
+    assert "\nhint: " in capsys.readouterr().err
