@@ -17,7 +17,7 @@ import islpy as isl
 
 from agent.errors import ScheduleError
 from agent.loopnest import transform as steps
-from agent.loopnest.accumulate import surely_shared
+from agent.loopnest.accumulate import invariant_updates, surely_shared
 from agent.loopnest.dependence import Dependence, Dependences, common_depth
 from agent.loopnest.emit import emit
 from agent.loopnest.places import Place, advance, places, tiles_name
@@ -239,7 +239,10 @@ def _check_concurrent(
     carried = [x for x in dependences.items if x.source in inside and x.target in inside]
     shared = [x for x in carried if x.reduction and _shared_element(inside, x, loop)]
     _refuse_carried(what, program, loop, dependences, [x for x in carried if x not in shared])
-    return surely_shared(program, loop, nest[:-1], {inside[x.source] for x in shared})
+    # The emitter goes by the text: it also shares out what isl knows to be carried by nothing.
+    updated = {s.target for s in invariant_updates(loop)}
+    targets = updated | {inside[x.source] for x in shared}
+    return surely_shared(program, loop, nest[:-1], targets)
 
 
 def _refuse_carried(
