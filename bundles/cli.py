@@ -68,7 +68,7 @@ def _pipeline() -> Any:
             raise
         raise AgentError(
             f"pre-training needs {error.name}, which is not installed",
-            hint="Install the extra: pip install 'calibration-agent[pretrain]'.",
+            hint="Install the extra: pip install torch==2.13.0 '.[pretrain]' in a checkout.",
         ) from error
     return pipeline
 

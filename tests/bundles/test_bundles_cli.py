@@ -84,7 +84,7 @@ def test_pretrain_without_torch_says_what_to_install(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True)
     assert done.returncode == Exit.USAGE
     assert "needs torch, which is not installed" in done.stderr
-    assert "calibration-agent[pretrain]" in done.stderr
+    assert "pip install torch==2.13.0" in done.stderr
     assert "Traceback" not in done.stderr
 
 
