@@ -151,7 +151,7 @@ def _groups(plan: Sequence[PlannedVariant]) -> tuple[list[Group], list[dict[str,
 
 def _group(kernel: Kernel, variants: tuple[PlannedVariant, ...]) -> Group:
     schedules = tuple(v.schedule for v in variants)
-    programs = tuple(_program(kernel, str(s)) for s in schedules)
+    programs = tuple(variant_program(kernel, str(s)) for s in schedules)
     return Group(kernel, load_kernel(kernel), schedules, programs, source_digest(kernel))
 
 
@@ -207,7 +207,7 @@ def _fit(evidence: Evidence, bundle: Bundle, machine: Machine) -> dict[str, Any]
     usable = [s for s in samples if not s.base]
     if not usable:
         raise MeasureError(_why_nothing(failures), "See `agent kernels`, and try another compiler.")
-    observations, vectors = _embed(samples, bundle)
+    observations, vectors = embed_samples(samples, bundle)
     selection = choose_head(prior_of(bundle), observations, SEED)
     floor = noise_floor(experiment.noise_of(evidence.stored))
     return {
@@ -246,7 +246,7 @@ def _why_nothing(failures: Sequence[Failure]) -> str:
     ).rstrip()
 
 
-def _embed(samples: Sequence[Sample], bundle: Bundle) -> tuple[Observations, Any]:
+def embed_samples(samples: Sequence[Sample], bundle: Bundle) -> tuple[Observations, Any]:
     """Embed every timed program once; labels beside their designs, and all embeddings [n, E]."""
     from agent.model.encoder import Encoder
     from agent.predictor import represent
@@ -254,13 +254,13 @@ def _embed(samples: Sequence[Sample], bundle: Bundle) -> tuple[Observations, Any
     bases = {s.kernel.name: s.kernel for s in samples}
     names = [(name, ORIGINAL) for name in bases]
     names += [(s.kernel.name, s.schedule) for s in samples if not s.base]
-    programs = [_program(bases[name], schedule) for name, schedule in names]
+    programs = [variant_program(bases[name], schedule) for name, schedule in names]
     seen = represent(Encoder(bundle), lower(programs))
     embedded = {n: (seen.vectors[i], float(seen.work[i])) for i, n in enumerate(names)}
     return experiment.observe(samples, embedded), seen.vectors
 
 
-def _program(kernel: Kernel, schedule: str) -> Program:
+def variant_program(kernel: Kernel, schedule: str) -> Program:
     """A kernel under a schedule; transformed once a process."""
     key = (kernel.name, schedule)
     if key not in _PROGRAMS:

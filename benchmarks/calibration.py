@@ -69,13 +69,13 @@ def arms(state_dir: Path) -> dict[str, dict[str, Any]]:
         stored = list(experiment.newest(state.timings(run)).values())
     samples, _ = experiment.judge(stored, {k.name: k for k in kernels()})
     bundle = load_bundle(default_bundle())
-    observations, _ = calibrate._embed(samples, bundle)
+    observations, _ = calibrate.embed_samples(samples, bundle)
     chosen = choose_head(prior_of(bundle), observations, seed=0)
 
     names = sorted({(s.kernel.name, s.schedule) for s in samples})
     names += [(n, ORIGINAL) for n in {n for n, _ in names} if (n, ORIGINAL) not in names]
     by_name = {k.name: k for k in kernels()}
-    table = lower([calibrate._program(by_name[n], s) for n, s in names])
+    table = lower([calibrate.variant_program(by_name[n], s) for n, s in names])
     raw = features(table).astype(np.float64)
     raw = (raw - raw.mean(axis=0)) / (raw.std(axis=0) + 1e-6)
     raw_rows = experiment.observe(

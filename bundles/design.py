@@ -10,7 +10,6 @@ greedily by information per second of measuring (Fedorov 1972; Chaloner and Verd
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,11 +179,6 @@ def _information(pool: Candidates, picked: list[int], prior: Prior) -> Doubles:
     return np.asarray(
         rows.T @ np.linalg.solve(noise, rows) + np.outer(pool.seconds, pool.seconds) / level
     )
-
-
-def kernels_in(chosen: Sequence[Choice]) -> Counter[str]:
-    """How many variants of each kernel."""
-    return Counter(choice.kernel for choice in chosen)
 
 
 def write_set(path: Path, chosen: Sequence[Choice]) -> None:

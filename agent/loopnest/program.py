@@ -246,20 +246,18 @@ class Cast:
 Expr = Literal | Index | Read | Unary | Binary | Select | Call | Cast
 
 BINARY_OPS = frozenset("+ - * / % << >> & | ^ < <= > >= == != && ||".split())
-UNARY_OPS = frozenset("- ! ~".split())
 FUNCTIONS: Mapping[str, int] = {  # name -> number of arguments
     **{name: 1 for base in ("sqrt", "fabs", "exp", "log") for name in (base, base + "f")},
     **{name: 2 for base in ("fmin", "fmax") for name in (base, base + "f")},
     "abs": 1,
 }
-REDUCTIONS = frozenset(("+", "-", "*", "min", "max"))
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
     """``target = value`` where ``op`` is empty, else ``target = target op value``.
 
-    A non-empty ``op`` (one of REDUCTIONS) says the update is a reduction: associative and
+    A non-empty ``op`` (``+ - * min max``) says the update is a reduction: associative and
     commutative in the sense the legality analysis uses it (for ``-``, repeated subtraction).
     ``x = x + e`` and ``x = fmax(x, e)`` arrive here as reductions too.
     """
