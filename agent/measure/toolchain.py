@@ -86,6 +86,16 @@ def find_toolchain(compiler: str | None = None, flags: Sequence[str] | None = No
     return Toolchain(path, version, target, chosen, "-fopenmp" in chosen, identity)
 
 
+def vector_bytes(toolchain: Toolchain) -> int:
+    """Width of the widest vectors that its compiled code may use, in bytes.
+
+    Read from the macros the compiler predefines under its flags (16 where none tells).
+    """
+    command = [toolchain.compiler, *toolchain.flags, "-dM", "-E", "-xc", "/dev/null"]
+    words = _call(command, Path("/"), PROBE_LIMIT_S, _Running()).split()
+    return 64 if "__AVX512F__" in words else 32 if "__AVX__" in words else 16
+
+
 def with_flags(toolchain: Toolchain, *more: str) -> Toolchain:
     """The same compiler with ``more`` flags after its own (a later one wins)."""
     identity = hashlib.sha256("\0".join((toolchain.identity, *more)).encode()).hexdigest()
