@@ -49,10 +49,11 @@ def pretrain(
     """Make a bundle: random programs, simulated machines, an encoder, the prior of its heads."""
     from dataclasses import replace
 
+    from bundles.settings import Settings
+    from bundles.settings import quick as tiny
+
     pipeline = _pipeline()
-    settings = pipeline.Settings(seed=seed)
-    if quick:
-        settings = pipeline.quick(settings)
+    settings = tiny(Settings(seed=seed)) if quick else Settings(seed=seed)
     chosen = {"programs": programs, "epochs": epochs}
     settings = replace(settings, **{k: v for k, v in chosen.items() if v is not None})
     manifest = pipeline.pretrain(settings, out, _say)

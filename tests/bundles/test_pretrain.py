@@ -15,8 +15,9 @@ from bundles import export as exporting  # noqa: E402
 from bundles.export import Export, build, export  # noqa: E402
 from bundles.network import Encoder as Network  # noqa: E402
 from bundles.network import Pretrainer, Shape, Weights, loss  # noqa: E402
-from bundles.pretrain import Settings, pretrain, quick  # noqa: E402
+from bundles.pretrain import pretrain  # noqa: E402
 from bundles.prior import heads, make_prior, whitening  # noqa: E402
+from bundles.settings import Settings, quick  # noqa: E402
 
 QUICK = quick(Settings(seed=1))
 

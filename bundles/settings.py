@@ -1,0 +1,43 @@
+"""What a bundle is made from: sizes, seeds and rates of one run of pre-training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a bundle is made from; the manifest repeats all of it.
+
+    Attributes:
+        programs, variants: size of the corpus; ``held_out``: part kept for validation.
+        machines, other_machines: simulated machines to train on, and to validate on.
+        epochs, batch, rate, decay: of AdamW under a one-cycle schedule; ``batch`` in programs.
+        hidden, blocks, embedding: sizes of the encoder.
+        threads, processes: CPU threads of torch, processes that draw programs.
+    """
+
+    seed: int = 0
+    programs: int = 8_000
+    variants: int = 16
+    held_out: float = 0.1
+    machines: int = 192
+    other_machines: int = 48
+    epochs: int = 40
+    batch: int = 48
+    rate: float = 2e-3
+    decay: float = 1e-3
+    hidden: int = 224
+    blocks: int = 3
+    embedding: int = 64
+    threads: int = 1  # at these sizes a second thread costs more than it brings
+    processes: int = 2
+
+
+def quick(settings: Settings) -> Settings:
+    """A tiny run of the same pipeline, for tests: seconds instead of minutes."""
+    small = replace(settings, programs=200, variants=8, machines=32, other_machines=8)
+    return replace(small, epochs=4, batch=16, hidden=64, blocks=1, embedding=24, processes=1)
