@@ -4,23 +4,31 @@ Learned at the centre from simulated and reference machines, carried as plain nu
 of a machine are ``mean + directions @ z + rest``: ``z`` a multivariate Student-t (most machines
 resemble the mean, a few do not at all), ``rest`` a small isotropic Gaussian. Errors are
 heavy-tailed and shared by all schedules of one program, so the prior also carries a program effect
-and the tails' weight.
+and the tails' weight. What is known of a machine without timing it (``agent.model.facts``) may
+move the mean.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
 import numpy as np
 
 from agent.errors import BundleError
 from agent.model import plain
+from agent.model.facts import FACTS
 from agent.model.observations import PerKind
 from agent.model.plain import Floats, MalformedError
 
 SCHEMA = 1
 MOST_WEIGHTS = 1025
 MOST_DIRECTIONS = 64
+MOST_FACT = 3.0  # in units of its scale: a straight line is not believed farther out
+_ARRAYS = ("mean", "directions", "facts_centre", "facts_scale", "facts_shift")
+
+
+def _none() -> Floats:
+    return np.zeros(0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +52,9 @@ class Prior:
         noise_dof: degrees of freedom of rows' and programs' errors; small forgives outliers. The
             four sds above are the scales of such a Student-t: robust ones, not root mean squares.
         noise_weight: how many labels the noise scales above are worth against the machine's own.
+        facts_centre: [f] facts (``agent.model.facts.FACTS``) of the average machine; f may be 0.
+        facts_scale: [f] by how much they usually differ.
+        facts_shift: [E+1, f] what a fact so far above the centre adds to the mean.
 
     Raises:
         BundleError: a shape is wrong, a number is not finite or out of range.
@@ -61,8 +72,13 @@ class Prior:
     machine_dof: float = 4.0
     noise_dof: float = 4.0
     noise_weight: float = 20.0
+    facts_centre: Floats = field(default_factory=_none)
+    facts_scale: Floats = field(default_factory=_none)
+    facts_shift: Floats = field(default_factory=_none)
 
     def __post_init__(self) -> None:
+        if not self.facts_shift.size:
+            object.__setattr__(self, "facts_shift", np.zeros((self.mean.size, 0)))
         try:
             _check(self)
         except MalformedError as error:
@@ -95,11 +111,30 @@ class Prior:
         spread = self.scaled_directions
         return spread @ spread.T + np.diag(self.rest**2)
 
+    def on(self, facts: Floats) -> Self:
+        """The prior of a machine of which these facts are known.
+
+        Args:
+            facts: [f] as ``facts_of`` gives them; a fact that is not known (nan) moves nothing.
+
+        Returns:
+            A prior without facts; the same one where it has none.
+        """
+        if not len(self.facts_centre):
+            return self
+        away = np.nan_to_num((facts - self.facts_centre) / self.facts_scale)
+        mean = self.mean + self.facts_shift @ np.clip(away, -MOST_FACT, MOST_FACT)
+        return replace(
+            self, mean=mean, facts_centre=_none(), facts_scale=_none(), facts_shift=_none()
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Plain numbers; ``from_json`` gives the same prior back, bit for bit."""
         scalars = {name: float(getattr(self, name)) for name in _SCALARS}
-        arrays = {"mean": self.mean.tolist(), "directions": self.directions.tolist()}
-        return {"schema": SCHEMA, **arrays, **scalars}
+        known = _ARRAYS if len(self.facts_centre) else _ARRAYS[:2]
+        arrays = {name: getattr(self, name).tolist() for name in known}
+        names = {"facts": list(FACTS)} if len(self.facts_centre) else {}
+        return {"schema": SCHEMA, **names, **arrays, **scalars}
 
     @classmethod
     def from_json(cls, data: object) -> Self:
@@ -120,10 +155,26 @@ class Prior:
         )
         needed = {name: plain.field(data, name) for name in ("noise_speedup", "noise_seconds")}
         given = {name: data[name] for name in _SCALARS if name in data} | needed
-        return cls(mean, directions, **{k: plain.number(v, k) for k, v in given.items()})
+        others: dict[str, Any] = {k: plain.number(v, k) for k, v in given.items()}
+        others |= _facts_read(data, len(mean))
+        return cls(mean, directions, **others)
 
 
-_SCALARS = tuple(f.name for f in fields(Prior) if f.name not in ("mean", "directions"))
+def _facts_read(data: Mapping[str, Any], width: int) -> dict[str, Floats]:
+    """What a prior says of facts, by attribute; nothing where it says nothing of them."""
+    if "facts" not in data:
+        return {}
+    if data["facts"] != list(FACTS):
+        raise MalformedError(f"facts are not {', '.join(FACTS)}")
+    count = len(FACTS)
+    shapes = {"facts_centre": (count,), "facts_scale": (count,), "facts_shift": (width, count)}
+    return {
+        name: plain.floats(plain.field(data, name), name, shape, MOST_WEIGHTS)
+        for name, shape in shapes.items()
+    }
+
+
+_SCALARS = tuple(f.name for f in fields(Prior) if f.name not in _ARRAYS)
 _MAY_BE_ZERO = ("program_speedup", "program_seconds", "rest_sd", "intercept_sd", "noise_weight")
 
 
@@ -135,23 +186,35 @@ def _check(prior: Prior) -> None:
         raise MalformedError(f"directions is not [{len(prior.mean)}, K <= {MOST_DIRECTIONS}]")
     plain.finite(prior.mean, "mean")
     plain.finite(prior.directions, "directions")
+    _check_facts(prior)
     for name in _SCALARS:
         value = getattr(prior, name)
         if value != 0 or name not in _MAY_BE_ZERO:
             plain.scale(value, name)
 
 
+def _check_facts(prior: Prior) -> None:
+    count = len(prior.facts_centre)
+    shapes = (prior.facts_centre.shape, prior.facts_scale.shape, prior.facts_shift.shape)
+    if count not in (0, len(FACTS)) or shapes != ((count,), (count,), (len(prior.mean), count)):
+        raise MalformedError(f"facts are not {len(FACTS)}, with a shift of every weight each")
+    plain.finite(prior.facts_centre, "facts_centre")
+    plain.finite(prior.facts_shift, "facts_shift")
+    for value in prior.facts_scale:
+        plain.scale(float(value), "facts_scale")
+
+
 def _refusal(error: MalformedError) -> BundleError:
     return BundleError(f"the bundle's prior is not usable: {error}", "get the bundle again")
 
 
-def prior_from_machines(weights: Floats, directions: int, **scalars: float) -> Prior:
+def prior_from_machines(weights: Floats, directions: int, **others: Any) -> Prior:
     """The prior of a family of machines: their mean and their leading principal directions.
 
     Args:
         weights: [m, E+1] the linear head of each machine (simulated or reference), intercept last.
         directions: how many directions to keep (K).
-        **scalars: the other attributes of ``Prior``; noise_speedup and noise_seconds are needed.
+        **others: the other attributes of ``Prior``; noise_speedup and noise_seconds are needed.
 
     Returns:
         A prior whose direction columns have the length of the machines' sd along them.
@@ -160,7 +223,7 @@ def prior_from_machines(weights: Floats, directions: int, **scalars: float) -> P
     _, lengths, axes = np.linalg.svd(weights - mean, full_matrices=False)
     keep = min(directions, len(lengths), MOST_DIRECTIONS)
     spread = lengths[:keep] / np.sqrt(max(len(weights) - 1, 1))
-    return Prior(mean, axes[:keep].T * spread, **scalars)
+    return Prior(mean, axes[:keep].T * spread, **others)
 
 
 def weak_prior(designs: Floats) -> Prior:
@@ -173,5 +236,11 @@ def weak_prior(designs: Floats) -> Prior:
     size = float(np.sqrt(np.mean(np.sum(designs**2, axis=1)))) if len(designs) else 1.0
     width = designs.shape[1]
     rest_sd = 1.0 / max(size, plain.SMALLEST_SCALE)
-    spread = {"noise_speedup": 0.5, "noise_seconds": 0.5, "intercept_sd": 30.0}
-    return Prior(np.zeros(width), np.zeros((width, 0)), rest_sd=rest_sd, **spread)
+    return Prior(
+        np.zeros(width),
+        np.zeros((width, 0)),
+        noise_speedup=0.5,
+        noise_seconds=0.5,
+        rest_sd=rest_sd,
+        intercept_sd=30.0,
+    )

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import math
 
@@ -6,6 +7,7 @@ import pytest
 from synthetic_machines import make_prior
 
 from agent.errors import BundleError
+from agent.model.facts import FACTS, unknown
 from agent.model.prior import Prior, prior_from_machines, weak_prior
 
 
@@ -23,6 +25,15 @@ def test_numbers_left_out_of_the_json_take_their_defaults():
     assert Prior.from_json(data).machine_dof == 4.0
 
 
+def with_facts() -> Prior:
+    prior = make_prior()
+    table = np.zeros((len(prior.mean), len(FACTS)))
+    table[3, 0] = 0.5
+    sizes = {"facts_centre": np.full(len(FACTS), 5.0), "facts_scale": np.full(len(FACTS), 2.0)}
+    return dataclasses.replace(prior, **sizes, facts_shift=table)
+
+
+FACTUAL = with_facts().to_json()
 WRONG = {
     "not an object": lambda d: [d],
     "no schema": lambda d: {k: v for k, v in d.items() if k != "schema"},
@@ -45,6 +56,11 @@ WRONG = {
     "noise in words": lambda d: d | {"noise_seconds": "much"},
     "no degrees of freedom": lambda d: d | {"noise_dof": 0.0},
     "null": lambda d: d | {"rest_sd": None},
+    "other facts": lambda d: d | {"facts": ["simd"]},
+    "facts without numbers": lambda d: d | {"facts": list(FACTS)},
+    "too few shifts": lambda d: d | FACTUAL | {"facts_shift": [[0.0] * len(FACTS)]},
+    "infinite shift": lambda d: d | FACTUAL | {"facts_shift": [[math.inf] * len(FACTS)] * 65},
+    "facts of no scale": lambda d: d | FACTUAL | {"facts_scale": [0.0] * len(FACTS)},
 }
 
 
@@ -78,3 +94,35 @@ def test_the_weak_prior_knows_nothing_and_expects_speedups_of_size_one():
     designs[:, -1] = 0
     variance = np.sum((designs @ prior.covariance()) * designs, axis=1)
     assert variance.mean() == pytest.approx(1.0, rel=0.1)
+
+
+def test_a_prior_with_facts_survives_json_bit_for_bit():
+    prior = with_facts()
+    again = Prior.from_json(json.loads(json.dumps(prior.to_json())))
+    assert again.to_json() == prior.to_json()
+    assert np.array_equal(again.facts_shift, prior.facts_shift)
+
+
+def test_a_known_fact_moves_the_mean_by_its_distance_from_the_centre():
+    prior, facts = with_facts(), unknown()
+    facts[0] = 6.0
+    moved = prior.on(facts)
+    assert moved.mean[3] == prior.mean[3] + 0.5 * (6 - 5) / 2
+    assert np.array_equal(np.delete(moved.mean, 3), np.delete(prior.mean, 3))
+    assert not len(moved.facts_centre)
+
+
+def test_a_fact_that_is_not_known_moves_nothing():
+    prior = with_facts()
+    assert np.array_equal(prior.on(unknown()).mean, prior.mean)
+
+
+def test_a_machine_far_outside_what_was_seen_is_not_extrapolated_without_end():
+    prior, far, farther = with_facts(), unknown(), unknown()
+    far[0], farther[0] = 100.0, 10_000.0
+    assert np.array_equal(prior.on(far).mean, prior.on(farther).mean)
+
+
+def test_a_prior_that_knows_no_facts_is_the_same_on_every_machine():
+    prior = make_prior()
+    assert prior.on(unknown()) is prior

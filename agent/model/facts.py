@@ -1,0 +1,55 @@
+"""What is known of a machine and its compiler without timing anything, as numbers for the prior.
+
+Log sizes and flags, never a name: a bundle learns at the centre how each of them moves a machine's
+head (``Prior.facts_shift``) and a site that knows its own starts nearer to the truth.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from agent.model.plain import Floats
+
+FACTS: tuple[str, ...] = ("simd", "threads", "l1", "l2", "l3", "gcc", "clang", "o3")
+HIGH_LEVELS = ("-O3", "-Ofast", "-O4")  # as compilers read them
+
+
+def facts_of(
+    simd_bytes: float,
+    threads: float,
+    l1: float,
+    l2: float,
+    l3: float,
+    compiler: str,
+    flags: Sequence[str],
+) -> Floats:
+    """The facts of a machine and toolchain, in the order of ``FACTS``.
+
+    Args:
+        simd_bytes: widest vectors that the compiled code may use.
+        threads: that parallel loops use.
+        l1: bytes of that cache; 0 (as for every size): none, or not known.
+        l2: bytes of that cache.
+        l3: bytes of that cache.
+        compiler: family, such as ``gcc`` or ``clang``; empty: not known, and then ``flags`` say
+            nothing.
+        flags: of every compilation; the last ``-O`` counts.
+
+    Returns:
+        [f] logs base 2 of bytes and threads, 0 or 1 for flags; nan where a fact is not known.
+    """
+    sizes = [_log(size) for size in (simd_bytes, threads, l1, l2, l3)]
+    levels = [flag for flag in flags if flag.startswith("-O")]
+    high = bool(levels) and levels[-1] in HIGH_LEVELS
+    known = (compiler == "gcc", compiler == "clang", high)
+    return np.array([*sizes, *(float(flag) if compiler else math.nan for flag in known)])
+
+
+def unknown() -> Floats:
+    """[f] facts of a machine nothing is known of."""
+    return np.full(len(FACTS), math.nan)
+
+
+def _log(size: float) -> float:
+    return math.log2(size) if size > 0 else math.nan
