@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -137,6 +138,9 @@ def measure(
             ``out`` cannot be written.
     """
     toolchain, machine = find_toolchain(compiler, flags), read_machine()
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,39}", plan.machine):
+        hint = "Use lower-case letters, digits, dots and dashes, such as zen5-vm."
+        raise AgentError(f"{plan.machine!r} does not do as the name of a class of machine", hint)
     if max(plan.threads) > machine.threads or min(plan.threads) < 1:
         raise AgentError(f"this machine has {machine.threads} CPUs to offer", "Choose --threads.")
     out.mkdir(parents=True, exist_ok=True)
@@ -205,9 +209,8 @@ def _measure_all(
                         if (item.corpus, item.number) not in journal.done:
                             journal.add(item, timed(runner, item, plan.budget_s))
         done, spent = start + len(chosen), time.monotonic() - started
-        say(
-            f"{done}/{total} programs, {spent:.0f} s, about {spent / done * (total - done):.0f} s left"
-        )
+        left_s = spent / done * (total - done)
+        say(f"{done}/{total} programs, {spent:.0f} s, about {left_s:.0f} s left")
 
 
 def _roomy() -> str | None:
