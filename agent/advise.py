@@ -168,13 +168,12 @@ def _load(config: Config, request: Request) -> Program:
 
 
 def _predictor(config: Config) -> Predictor:
-    from agent.experiment import fingerprint
     from agent.measure.machine import read_machine
     from agent.predictor import load_predictor
 
     with read_state(config.state_dir) as state:
         stored = state.latest()
-    return load_predictor(stored, config.bundle, fingerprint(read_machine()))
+    return load_predictor(stored, config.bundle, read_machine())
 
 
 def _entry(schedule: Schedule, found: Prediction) -> dict[str, Any]:

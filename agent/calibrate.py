@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from agent import __version__, experiment
 from agent.collect import Journal, collect
 from agent.config import Config
-from agent.errors import AgentError, MeasureError, StoppedError
+from agent.errors import AgentError, CompilerError, MeasureError, StoppedError
 from agent.experiment import Failure, Group, Sample
 from agent.kernels.fixed_set import Kernel, PlannedVariant, fixed_variants, kernels, load_kernel
 from agent.loopnest.legality import Dependences, transform
@@ -30,7 +30,7 @@ from agent.loopnest.schedule import ORIGINAL, parse_schedule
 from agent.measure.machine import Machine, read_machine
 from agent.measure.runner import Runner
 from agent.measure.stats import noise_floor
-from agent.measure.toolchain import Toolchain, find_toolchain
+from agent.measure.toolchain import Toolchain, find_toolchain, vector_bytes
 from agent.measure.worker import PROTOCOL
 from agent.progress import Progress, Stopwatch, Tell
 from agent.records import stamp
@@ -46,11 +46,15 @@ SEED = 0
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that was timed for one calibration, and where it came from."""
+    """All that was timed for one calibration, and where it came from.
+
+    ``facts``: of machine and toolchain, by name, for the bundle's prior.
+    """
 
     stored: tuple[StoredTiming, ...]
     planned: int
     toolchain: dict[str, Any]
+    facts: dict[str, float | None]
     reused: int
     warnings: tuple[dict[str, Any], ...]
 
@@ -116,8 +120,19 @@ def _measured(
         warnings.append({"code": "resumed", "variants": reused})
     keys = {journal.key(g, s) for g in groups for s in (ORIGINAL, *map(str, g.schedules))}
     stored = tuple(t for k, t in experiment.newest(state.timings(run)).items() if k in keys)
-    facts = {n: getattr(toolchain, n) for n in ("compiler", "version", "flags", "openmp")}
-    return run, Evidence(stored, len(plan), facts, reused, tuple(warnings))
+    told = {n: getattr(toolchain, n) for n in ("compiler", "version", "flags", "openmp")}
+    facts = experiment.facts_known(
+        machine, _vector_bytes(toolchain), toolchain.version, toolchain.flags
+    )
+    return run, Evidence(stored, len(plan), told, facts, reused, tuple(warnings))
+
+
+def _vector_bytes(toolchain: Toolchain) -> int:
+    """Widest vectors of its code; 0 where this compiler does not tell what it predefines."""
+    try:
+        return vector_bytes(toolchain)
+    except CompilerError:
+        return 0
 
 
 def _run_to_use(
@@ -195,7 +210,15 @@ def _stored(state: State, machine: Machine) -> tuple[Run, Evidence]:
         raise MeasureError("the stored timings are of another machine or fixed set", hint)
     count = sum(t.key.schedule != ORIGINAL for t in fitting)
     planned = int(last.body["timings"]["planned"])
-    return run, Evidence(fitting, planned, dict(last.body["toolchain"]), count, ())
+    toolchain = dict(last.body["toolchain"])
+    facts = last.body.get("facts") or _facts_then(machine, toolchain)
+    return run, Evidence(fitting, planned, toolchain, facts, count, ())
+
+
+def _facts_then(machine: Machine, toolchain: dict[str, Any]) -> dict[str, float | None]:
+    """What is still known of a calibration by a version that did not note facts."""
+    version, flags = str(toolchain.get("version", "")), tuple(toolchain.get("flags", ()))
+    return experiment.facts_known(machine, 0, version, flags)
 
 
 def _fit(evidence: Evidence, bundle: Bundle, machine: Machine) -> dict[str, Any]:
@@ -208,12 +231,14 @@ def _fit(evidence: Evidence, bundle: Bundle, machine: Machine) -> dict[str, Any]
     if not usable:
         raise MeasureError(_why_nothing(failures), "See `agent kernels`, and try another compiler.")
     observations, vectors = embed_samples(samples, bundle)
-    selection = choose_head(prior_of(bundle), observations, SEED)
+    prior = prior_of(bundle).on(experiment.facts_vector(evidence.facts))
+    selection = choose_head(prior, observations, SEED)
     floor = noise_floor(experiment.noise_of(evidence.stored))
     return {
         "agent": __version__,
         "machine": {"fingerprint": experiment.fingerprint(machine), **machine.to_json()},
         "toolchain": evidence.toolchain,
+        "facts": evidence.facts,
         "bundle": _bundle_facts(bundle),
         "timings": {
             "planned": evidence.planned,

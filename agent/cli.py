@@ -234,7 +234,7 @@ def main() -> int:
         return _fail(_bug(error), as_json)
 
 
-_INTERNAL = frozenset(("model", "reach"))  # for predict; nobody reads hundreds of weights
+_INTERNAL = frozenset(("model", "reach", "facts"))  # for predict; nobody reads hundreds of weights
 
 
 def _config(**flags: str | None) -> Config:

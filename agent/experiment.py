@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from agent.measure.machine import Machine
     from agent.measure.timing import Measurement
     from agent.model.observations import Observations
+    from agent.model.plain import Floats
 
 # What things cost before the machine is known; only the prefix's length hangs on it.
 START_S = 3.0  # looking for the compiler, parsing, fitting
@@ -116,6 +117,39 @@ def fingerprint(machine: Machine) -> str:
         machine.virtual,
     )
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+
+
+def facts_known(
+    machine: Machine, vector_bytes: int = 0, version: str = "", flags: Sequence[str] = ()
+) -> dict[str, float | None]:
+    """What a prior may be conditioned on, by name (``agent.model.facts.FACTS``); None: not known.
+
+    Args:
+        machine: this one.
+        vector_bytes: widest vectors of the compiled code; 0: not known.
+        version: the first line a compiler says of itself; empty: not known which it will be.
+        flags: of every compilation.
+    """
+    import numpy as np
+
+    from agent.model.facts import FACTS, facts_of
+
+    family = ("clang" if "clang" in version.lower() else "gcc") if version else ""
+    caches = (machine.caches.get(level, 0) for level in (1, 2, 3))
+    found = facts_of(vector_bytes, machine.threads, *caches, family, flags)
+    return {name: None if np.isnan(x) else float(x) for name, x in zip(FACTS, found, strict=True)}
+
+
+def facts_vector(known: object) -> Floats:
+    """[f] facts from a record by name; nan for every one that it lacks or that is no number."""
+    import numpy as np
+
+    from agent.model.facts import FACTS
+
+    record = known if isinstance(known, Mapping) else {}
+    values = [record.get(name) for name in FACTS]
+    numbers = [x if isinstance(x, int | float) else math.nan for x in values]
+    return np.array(numbers, dtype=np.float64)
 
 
 def set_identity(variants: Iterable[PlannedVariant]) -> str:

@@ -12,14 +12,16 @@ import numpy as np
 import numpy.typing as npt
 
 from agent.errors import BundleError
-from agent.experiment import is_far
+from agent.experiment import facts_known, facts_vector, fingerprint, is_far
 from agent.loopnest.features import features, work
 from agent.loopnest.nest import NestTable, lower
 from agent.loopnest.program import Program
+from agent.measure.machine import Machine
 from agent.model.bundle import Bundle, default_bundle, load_bundle
 from agent.model.encoder import Encoder
 from agent.model.heads import BundleHead, Head, head_from_json
 from agent.model.observations import SECONDS, SPEEDUP
+from agent.model.plain import Floats
 from agent.model.posterior import Z80
 from agent.model.prior import Prior
 from agent.state import Stored
@@ -108,13 +110,13 @@ def _interval(mean: float, sd: float) -> tuple[float, float, float]:
     return value, low, high
 
 
-def load_predictor(stored: Stored | None, bundle_path: Path | None, fingerprint: str) -> Predictor:
+def load_predictor(stored: Stored | None, bundle_path: Path | None, machine: Machine) -> Predictor:
     """The calibration in force on its bundle, or the bundle alone where that does not fit.
 
     Args:
         stored: the calibration in force, if any.
         bundle_path: a bundle asked for; None: that of the calibration, else the default one.
-        fingerprint: of this machine.
+        machine: this one; what is known of it moves the bundle's prior where there is no head.
 
     Raises:
         BundleError: the bundle cannot be used.
@@ -122,7 +124,8 @@ def load_predictor(stored: Stored | None, bundle_path: Path | None, fingerprint:
     """
     bundle = load_bundle(bundle_path or _bundle_of(stored))
     encoder = Encoder(bundle)
-    alone = BundleHead.fit(prior_of(bundle))
+    here = fingerprint(machine)
+    alone = BundleHead.fit(prior_of(bundle).on(_facts(stored, machine, here)))
     if stored is None:
         note = ("no-calibration", "no calibration yet: the bundle predicts alone")
         return Predictor(bundle, encoder, alone, None, None, (note,))
@@ -131,10 +134,21 @@ def load_predictor(stored: Stored | None, bundle_path: Path | None, fingerprint:
         note = ("other-bundle", "the calibration in force was made with another bundle")
         return Predictor(bundle, encoder, alone, None, None, (note,))
     notes: tuple[tuple[str, str], ...] = ()
-    if body["machine"]["fingerprint"] != fingerprint:
+    if body["machine"]["fingerprint"] != here:
         notes = (("other-machine", "the calibration in force was made on another machine"),)
     head = head_from_json(body["model"])
     return Predictor(bundle, encoder, head, body.get("reach"), stored.id, notes)
+
+
+def _facts(stored: Stored | None, machine: Machine, here: str) -> Floats:
+    """The facts of the calibration in force, if it is of this machine; else what needs no compiler.
+
+    The agent compiles for this CPU, so that its vectors are those of the code.
+    """
+    same = stored is not None and stored.body["machine"]["fingerprint"] == here
+    if stored is not None and same and "facts" in stored.body:
+        return facts_vector(stored.body["facts"])
+    return facts_vector(facts_known(machine, machine.simd_bytes))
 
 
 def prior_of(bundle: Bundle) -> Prior:
