@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -161,6 +161,66 @@ def measure(
         _show({"files": [str(path) for path in paths]})
     else:
         typer.echo("\n".join(map(str, paths)))
+
+
+@app.command(
+    epilog="Example: `bundles finetune --bundle bundles/default --labels labels/mine.parquet "
+    "--out my-bundle` (about a minute)"
+)
+def finetune(
+    labels: Annotated[
+        list[Path], typer.Option(help="A file of `bundles measure`; repeat for more targets.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Directory of the new bundle; replaced if it exists.")
+    ] = None,
+    bundle: Annotated[Path | None, typer.Option(help="Default: the bundle of the agent.")] = None,
+    mode: Annotated[
+        Literal["staged", "frozen", "free"],
+        typer.Option(help="When the encoder learns: after the heads, never, or from the start."),
+    ] = "staged",
+    seed: Annotated[int, typer.Option(min=0, help="Of validation programs and batches.")] = 0,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Write nothing; try all modes at several budgets.")
+    ] = False,
+    budget: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="With --compare: labels a target; repeat. [200, 1000, 3000]"),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="With --compare: how many.")] = 3,
+    as_json: As_Json = False,
+) -> None:
+    """Fine-tune a bundle on a site's own labels: the heads first, then slowly the encoder."""
+    if not compare and out is None:
+        raise AgentError("nothing to write to", "Give --out DIRECTORY, or --compare.")
+    _needs("torch", "onnx", "pyarrow")
+    from agent.model.bundle import default_bundle, load_bundle
+    from bundles.compare import BUDGETS, table
+    from bundles.compare import compare as compared
+    from bundles.finetune import finetune as run
+    from bundles.labels import load_labels
+    from bundles.tuning import Mode, Tuning
+
+    start, tuning = load_bundle(bundle or default_bundle()), Tuning(mode=Mode(mode), seed=seed)
+    timed = [load_labels(path) for path in labels]
+    if compare or out is None:
+        found = compared(start, timed, tuning, budget or BUDGETS, seeds, _say)
+        _show(found) if as_json else typer.echo(table(found))
+        return
+    manifest = run(start, timed, out, tuning, _say)
+    if as_json:
+        _show(_summary(manifest))
+
+
+def _needs(*modules: str) -> None:
+    """AgentError where one of them is not installed."""
+    from importlib.util import find_spec
+
+    if missing := [name for name in modules if find_spec(name) is None]:
+        raise AgentError(
+            f"this needs {missing[0]}, which is not installed",
+            hint="Install the extra: pip install torch==2.13.0 '.[pretrain]' in a checkout.",
+        )
 
 
 def _summary(manifest: dict[str, Any]) -> dict[str, Any]:

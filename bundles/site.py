@@ -80,9 +80,16 @@ class Site:
     def take(self, programs: Indices) -> Site:
         """The given programs."""
         rows = self.rows(programs)
-        per_program = (self.program[programs], self.fixed[programs], self.count[programs])
-        per_row = (self.features[rows], self.seconds[rows], self.speedup[rows], self.sd[rows])
-        return Site(self.targets, *per_program, *per_row)
+        return Site(
+            targets=self.targets,
+            program=self.program[programs],
+            fixed=self.fixed[programs],
+            count=self.count[programs],
+            features=self.features[rows],
+            seconds=self.seconds[rows],
+            speedup=self.speedup[rows],
+            sd=self.sd[rows],
+        )
 
 
 def join(labels: Sequence[Labels]) -> Site:
