@@ -9,13 +9,19 @@ from __future__ import annotations
 import multiprocessing
 import os
 import random
-from collections.abc import Callable, Iterator
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, fields
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from agent.errors import AgentError
 from agent.loopnest.candidates import random_schedule
 from agent.loopnest.features import features, work
 from agent.loopnest.nest import NestTable, concat, lower
@@ -27,11 +33,14 @@ from bundles.simulate import simulate
 Floats = npt.NDArray[np.float32]
 SHARD = 50  # programs a shard; part of what a seed means
 SPARE = 3  # schedules drawn, at most, for each one kept
+AHEAD = 4  # shards under way for each process: bounds the memory
+DEATHS = 5
+ARRAYS = ("features", "target", "family")
 NICE = 10
 Progress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """Programs with their variants; variant 0 is the program as written.
 
@@ -39,18 +48,27 @@ class Dataset:
         features: [p, v, F].
         target: [p, v, m] log seconds on each machine less the program's log work.
         family: [p] names of the families.
+        origin: directory whose arrays these are (``bundles.shards``), if they are on disk.
+        first: row of that directory which is row 0 here.
     """
 
     features: Floats
     target: Floats
     family: npt.NDArray[np.str_]
+    origin: Path | None = None
+    first: int = 0
 
     def __len__(self) -> int:
         return len(self.features)
 
     def take(self, rows: slice | npt.NDArray[np.intp]) -> Dataset:
-        """Some of the programs."""
-        return Dataset(*(getattr(self, f.name)[rows] for f in fields(self)))
+        """Some of the programs; a slice of arrays on disk stays on disk."""
+        arrays = (getattr(self, name)[rows] for name in ARRAYS)
+        if isinstance(rows, slice):
+            start, _, step = rows.indices(len(self))
+            if step == 1 and self.origin:
+                return Dataset(*arrays, self.origin, self.first + start)
+        return Dataset(*arrays)
 
 
 @dataclass(frozen=True)
@@ -67,6 +85,9 @@ class Recipe:
     variants: int
     seed: int
     machines: tuple[Machine, ...]
+
+
+Maker = Callable[[Recipe, Sequence[int]], Iterator[tuple[int, Dataset]]]  # numbers -> shards
 
 
 def variants_of(program: Program, count: int, rng: random.Random) -> NestTable:
@@ -89,13 +110,24 @@ def variants_of(program: Program, count: int, rng: random.Random) -> NestTable:
     return table.take(np.resize(kept, count))
 
 
-def _shard(recipe: Recipe, number: int) -> Dataset:
+def shard_count(recipe: Recipe) -> int:
+    """How many shards a recipe has."""
+    return -(-recipe.programs // SHARD)
+
+
+def shard_rows(recipe: Recipe, number: int) -> slice:
+    """The programs of a shard, counted over the whole data set."""
+    return slice(number * SHARD, min((number + 1) * SHARD, recipe.programs))
+
+
+def shard(recipe: Recipe, number: int) -> Dataset:
+    """One shard: a function of the recipe and the number alone, wherever it is computed."""
     rng = random.Random(f"{recipe.seed}/{number}")
-    count = min(SHARD, recipe.programs - number * SHARD)
-    programs = [random_program(rng) for _ in range(count)]
+    rows = shard_rows(recipe, number)
+    programs = [random_program(rng) for _ in range(rows.stop - rows.start)]
     table = concat([variants_of(p, recipe.variants, rng) for p in programs])
     seconds = simulate(table, recipe.machines) - work(table)[:, None]
-    shape = (count, recipe.variants, -1)
+    shape = (len(programs), recipe.variants, -1)
     return Dataset(
         features(table).reshape(shape),
         seconds.astype(np.float32).reshape(shape),
@@ -103,25 +135,65 @@ def _shard(recipe: Recipe, number: int) -> Dataset:
     )
 
 
-def _shards(recipe: Recipe, processes: int) -> Iterator[Dataset]:
-    count = -(-recipe.programs // SHARD)
-    if processes <= 1:
-        yield from (_shard(recipe, number) for number in range(count))
-        return
+def in_processes(processes: int) -> Maker:
+    """Makes shards in so many processes of this machine; a process that dies is replaced."""
+
+    def make(recipe: Recipe, numbers: Sequence[int]) -> Iterator[tuple[int, Dataset]]:
+        if processes <= 1:
+            yield from ((number, shard(recipe, number)) for number in numbers)
+            return
+        left = deque(numbers)
+        for _ in range(DEATHS):
+            try:
+                yield from _pooled(recipe, left, processes)
+            except BrokenProcessPool:
+                continue
+            return
+        raise AgentError(
+            f"processes that draw programs were killed {DEATHS} times",
+            "Memory may be short: use fewer processes. With --work DIR, whole shards are kept.",
+        )
+
+    return make
+
+
+def _pooled(recipe: Recipe, left: deque[int], processes: int) -> Iterator[tuple[int, Dataset]]:
+    """Shards in order; ``left`` holds those that were not handed on, should a process die."""
     context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-    with ProcessPoolExecutor(processes, context, initializer=_quiet) as pool:
-        yield from pool.map(_shard, [recipe] * count, range(count))
+    pool = ProcessPoolExecutor(processes, context, initializer=_enter)
+    try:
+        coming = deque(pool.submit(shard, recipe, n) for n in islice(left, AHEAD * processes))
+        while left:
+            made = coming.popleft().result()
+            if len(left) > AHEAD * processes:
+                coming.append(pool.submit(shard, recipe, left[AHEAD * processes]))
+            yield left.popleft(), made
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def _quiet() -> None:
+def _enter() -> None:
+    """Give way to others, and do not outlive a parent that was killed."""
     os.nice(NICE)
+    threading.Thread(target=_follow, daemon=True).start()
+
+
+def _follow() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def generate(recipe: Recipe, processes: int = 1, progress: Progress | None = None) -> Dataset:
-    """The data set of a recipe, in the order of its shards."""
+    """The data set of a recipe in memory, in the order of its shards.
+
+    Raises:
+        AgentError: its processes were killed again and again.
+    """
     parts = []
-    for part in _shards(recipe, processes):
+    for _, part in in_processes(processes)(recipe, range(shard_count(recipe))):
         parts.append(part)
         if progress:
             progress(sum(map(len, parts)), recipe.programs)
-    return Dataset(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Dataset)))
+    return Dataset(*(np.concatenate([getattr(p, name) for p in parts]) for name in ARRAYS))
