@@ -2,10 +2,13 @@
 
 Student-t errors are Gaussian errors of unknown precision (a scale mixture). Given the precisions
 everything is linear: the posterior of the weights, of each program's shared error and of each row's
-own error come from one n x n inverse. Given those, each precision has a closed form. The two steps
-are repeated (variational Bayes; Tipping and Lawrence 2005, "Variational inference for Student-t
-models"). Noise scales are re-estimated with the prior's as pseudo-labels, so that few labels cannot
-move them far.
+own error. Given those, each precision has a closed form. The two steps are repeated (variational
+Bayes; Tipping and Lawrence 2005, "Variational inference for Student-t models"). Noise scales are
+re-estimated with the prior's as pseudo-labels, so that few labels cannot move them far.
+
+Nothing is ever [n, n]: errors of different programs are independent, and what is common to all rows
+are the q = E + 1 + K unknowns of the machine (its weights beyond the directions, its place along
+them). By Woodbury's identity a round costs n q^2.
 """
 
 from dataclasses import dataclass
@@ -20,7 +23,7 @@ ITERATIONS = 12
 TOLERANCE = 1e-3
 LEVEL = 0.8
 Z80 = 1.2815515655446004  # half width of the central 80 % of a standard normal
-MOST_LABELS = 2000  # the n x n inverse stays under a second
+MOST_LABELS = 100_000  # a few kB of memory each
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,13 +47,15 @@ class Posterior:
 
 @dataclass(frozen=True, eq=False)
 class _Problem:
-    """The parts of the covariance of the labels that iteration does not change."""
+    """The parts that iteration does not change; a block is a program's rows of one kind."""
 
     prior: Prior
     residual: Floats  # [n] target less the bundle's prediction
     along: Floats  # [n, K] designs projected on the directions
-    rest: Floats  # [n, n] covariance through weights beyond the directions
-    member: Floats  # [n, B] 1 where a row belongs to a block (a program's rows of one kind)
+    beyond: Floats  # [n, E+1] designs times the sd of each weight beyond the directions
+    kind: Ints  # [n] index of the row's kind
+    block: Ints  # [n] number of the block that the row belongs to
+    block_kind: Ints  # [B]
     observations: Observations
 
 
@@ -65,6 +70,17 @@ class _Scales:
     program: Floats  # [2] variance by kind of an ordinary program
 
 
+@dataclass(frozen=True, eq=False)
+class _Solved:
+    """The Gaussian posterior at given scales, in units of the prior of the q unknowns."""
+
+    common: Floats  # [n, q] what one sd of each unknown adds to a row
+    seen: Floats  # [n, q] the inverse covariance of the errors times ``common``
+    left: Floats  # [q, q] posterior covariance of the unknowns
+    place: Floats  # [q] posterior mean of the unknowns
+    pull: Floats  # [n] the inverse covariance of the labels times the residual
+
+
 def posterior(prior: Prior, observations: Observations) -> Posterior:
     """Fit the labels robustly; with none of them the prior itself comes back.
 
@@ -76,93 +92,96 @@ def posterior(prior: Prior, observations: Observations) -> Posterior:
     problem = _problem(prior, observations)
     scales = _start(problem)
     for _ in range(ITERATIONS):
-        before, scales = scales, _update(problem, scales, _inverse(problem, scales))
+        before, scales = scales, _update(problem, scales, _solve(problem, scales))
         if np.allclose(before.row, scales.row, rtol=TOLERANCE):
             break
-    return _finish(problem, scales, _inverse(problem, scales))
+    return _finish(problem, scales, _solve(problem, scales))
 
 
 def _problem(prior: Prior, observations: Observations) -> _Problem:
     design = observations.design
-    block = _blocks(observations)
-    member = (block[:, None] == np.arange(block.max(initial=-1) + 1)).astype(np.float64)
-    beyond = design * prior.rest
-    residual = observations.target - design @ prior.mean
-    along = design @ prior.scaled_directions
-    return _Problem(prior, residual, along, beyond @ beyond.T, member, observations)
-
-
-def _blocks(observations: Observations) -> Ints:
-    """[n] number of the (program, kind) a row belongs to."""
+    kind = (observations.kind == KINDS[1]).astype(np.int64)
     group = np.unique(observations.group, return_inverse=True)[1]
-    block: Ints = np.unique(2 * group + _kind_index(observations), return_inverse=True)[1]
-    return block
-
-
-def _kind_index(observations: Observations) -> Ints:
-    second: Ints = (observations.kind == KINDS[1]).astype(np.int64)
-    return second
-
-
-def _block_kind(problem: _Problem) -> Ints:
-    return problem.member.argmax(axis=0).astype(np.int64) if len(problem.residual) else _NONE
-
-
-_NONE = np.zeros(0, dtype=np.int64)
+    blocks, block = np.unique(2 * group + kind, return_inverse=True)
+    residual = observations.target - design @ prior.mean
+    along, beyond = design @ prior.scaled_directions, design * prior.rest
+    return _Problem(prior, residual, along, beyond, kind, block, blocks % 2, observations)
 
 
 def _start(problem: _Problem) -> _Scales:
     prior = problem.prior
     noise = np.array([prior.noise.of(kind) for kind in KINDS]) ** 2
     program = np.array([prior.program.of(kind) for kind in KINDS]) ** 2
-    kind = _kind_index(problem.observations)
-    block = program[kind[_block_kind(problem)]]
-    return _Scales(1.0, noise[kind] + problem.observations.sd**2, block, noise, program)
+    row = noise[problem.kind] + problem.observations.sd**2
+    return _Scales(1.0, row, program[problem.block_kind], noise, program)
 
 
-def _inverse(problem: _Problem, scales: _Scales) -> Floats:
-    """[n, n] inverse covariance of the labels."""
-    total = problem.along @ problem.along.T / scales.machine + problem.rest
-    total += (problem.member * scales.block) @ problem.member.T
-    total[np.diag_indices_from(total)] += scales.row
-    return np.linalg.inv(total).astype(np.float64, copy=False)
+def _solve(problem: _Problem, scales: _Scales) -> _Solved:
+    common = np.hstack([problem.along / np.sqrt(scales.machine), problem.beyond])
+    seen = _whiten(problem, scales, common)
+    precision = np.eye(common.shape[1]) + common.T @ seen
+    left = np.linalg.inv(precision)
+    place = left @ (seen.T @ problem.residual)
+    pull = _whiten(problem, scales, (problem.residual - common @ place)[:, None])[:, 0]
+    return _Solved(common, seen, (left + left.T) / 2, place, pull)
 
 
-def _update(problem: _Problem, scales: _Scales, inverse: Floats) -> _Scales:
+def _whiten(problem: _Problem, scales: _Scales, columns: Floats) -> Floats:
+    """[n, c] the inverse of the errors' covariance (own and shared) times ``columns`` [n, c]."""
+    own = columns / scales.row[:, None]
+    taken = _by_block(problem, own) * _shared_gain(problem, scales)[:, None]
+    return own - taken[problem.block] / scales.row[:, None]
+
+
+def _shared_gain(problem: _Problem, scales: _Scales) -> Floats:
+    """[B] by Sherman and Morrison: variance shared / (1 + that times the rows' precisions)."""
+    total = np.bincount(problem.block, 1 / scales.row, len(scales.block))
+    return scales.block / (1 + scales.block * total)
+
+
+def _by_block(problem: _Problem, columns: Floats) -> Floats:
+    """[B, c] sums over the rows of each block."""
+    sums = np.zeros((len(problem.block_kind), columns.shape[1]))
+    np.add.at(sums, problem.block, columns)
+    return sums
+
+
+def _update(problem: _Problem, scales: _Scales, solved: _Solved) -> _Scales:
     """One round: expected squares of all errors, then the precisions and scales they imply."""
-    pull = inverse @ problem.residual
-    own = (scales.row * pull) ** 2 + scales.row - scales.row**2 * np.diag(inverse)
-    shared_pull = problem.member.T @ pull
-    shared_inverse = np.sum((inverse @ problem.member) * problem.member, axis=0)
-    shared = (scales.block * shared_pull) ** 2 + scales.block - scales.block**2 * shared_inverse
-    machine = _machine_precision(problem, scales, inverse, pull)
+    row, block, seen = scales.row, scales.block, solved.seen
+    gain = _shared_gain(problem, scales)
+    inverse = 1 / row - gain[problem.block] / row**2 - np.sum((seen @ solved.left) * seen, axis=1)
+    own = (row * solved.pull) ** 2 + row - row**2 * inverse
+    pull = np.bincount(problem.block, solved.pull, len(block))
+    total = np.bincount(problem.block, 1 / row, len(block))
+    sums = _by_block(problem, seen)
+    inverse = total - gain * total**2 - np.sum((sums @ solved.left) * sums, axis=1)
+    shared = (block * pull) ** 2 + block - block**2 * inverse
+    machine = _machine_precision(problem, scales, solved)
     return _rescale(problem, scales, np.maximum(own, 0), np.maximum(shared, 0), machine)
 
 
-def _machine_precision(problem: _Problem, scales: _Scales, inverse: Floats, pull: Floats) -> float:
+def _machine_precision(problem: _Problem, scales: _Scales, solved: _Solved) -> float:
     """Precision of z: below 1 where this machine lies farther out than most."""
-    along, dof, size = problem.along, problem.prior.machine_dof, problem.along.shape[1]
-    mean = along.T @ pull / scales.machine
-    explained = float(np.sum(along * (inverse @ along))) / scales.machine**2
-    square = float(mean @ mean) + size / scales.machine - explained
+    dof, size = problem.prior.machine_dof, problem.along.shape[1]
+    place, left = solved.place[:size], np.diag(solved.left)[:size]
+    square = float(place @ place + left.sum()) / scales.machine
     return float((dof + size) / (dof + max(square, 0.0)))
 
 
 def _rescale(
     problem: _Problem, scales: _Scales, own: Floats, shared: Floats, machine: float
 ) -> _Scales:
-    prior, sd = problem.prior, problem.observations.sd
+    prior, sd, kind = problem.prior, problem.observations.sd, problem.kind
     dof = prior.noise_dof
-    kind = _kind_index(problem.observations)
-    block_kind = kind[_block_kind(problem)]
     usual = scales.noise[kind] + sd**2
     precision = (dof + 1) / (dof + own / usual)
-    ordinary = np.maximum(scales.program[block_kind], 1e-12)
+    ordinary = np.maximum(scales.program[problem.block_kind], 1e-12)
     block_precision = (dof + 1) / (dof + shared / ordinary)
     noise = _pooled(prior, prior.noise, precision * own - sd**2, kind)
-    program = _pooled(prior, prior.program, block_precision * shared, block_kind)
+    program = _pooled(prior, prior.program, block_precision * shared, problem.block_kind)
     row = (noise[kind] + sd**2) / precision
-    return _Scales(machine, row, program[block_kind] / block_precision, noise, program)
+    return _Scales(machine, row, program[problem.block_kind] / block_precision, noise, program)
 
 
 def _pooled(prior: Prior, before: PerKind, squares: Floats, kind: Ints) -> Floats:
@@ -174,39 +193,47 @@ def _pooled(prior: Prior, before: PerKind, squares: Floats, kind: Ints) -> Float
     return np.where(count > 0, np.maximum(pooled, 1e-2 * start), start)
 
 
-def _finish(problem: _Problem, scales: _Scales, inverse: Floats) -> Posterior:
-    prior, design = problem.prior, problem.observations.design
-    spread = prior.scaled_directions
-    back = spread @ problem.along.T / scales.machine + (prior.rest**2)[:, None] * design.T
-    weights = prior.mean + back @ (inverse @ problem.residual)
-    before = spread @ spread.T / scales.machine + np.diag(prior.rest**2)
-    covariance = before - back @ inverse @ back.T
+def _finish(problem: _Problem, scales: _Scales, solved: _Solved) -> Posterior:
+    prior = problem.prior
+    spread = np.hstack(
+        [prior.scaled_directions / np.sqrt(scales.machine), np.diag(prior.rest)]
+    )  # [E+1, q]
+    covariance = spread @ solved.left @ spread.T
     noise = tail_factor(prior.noise_dof) * np.sqrt(scales.noise + scales.program)
-    left_out, left_out_sd = _leave_out(problem, scales, inverse)
+    left_out, left_out_sd = _leave_out(problem, scales, solved)
     covariance = (covariance + covariance.T) / 2
+    weights = prior.mean + spread @ solved.place
     return Posterior(weights, covariance, PerKind(*map(float, noise)), left_out, left_out_sd)
 
 
-def _leave_out(problem: _Problem, scales: _Scales, inverse: Floats) -> tuple[Floats, Floats]:
-    """Prediction and sd of each row without its program, from one inverse (block leave-one-out).
+def _leave_out(problem: _Problem, scales: _Scales, solved: _Solved) -> tuple[Floats, Floats]:
+    """Prediction and sd of each row without its program, from one fit (block leave-one-out).
 
-    With P the inverse covariance and g the rows of a program, the residual without them is
-    ``inv(P[g, g]) @ (P @ residual)[g]`` and its covariance ``inv(P[g, g])``; the rows' own
+    With P the inverse covariance of the labels and g the rows of a program, the residual without
+    them is ``inv(P[g, g]) @ (P @ residual)[g]`` and its covariance ``inv(P[g, g])``; the rows' own
     down-weighting, which knew them, is taken out of that covariance again.
     """
     observations = problem.observations
-    pull = inverse @ problem.residual
     error, variance = np.zeros(len(observations)), np.zeros(len(observations))
-    for group in np.unique(observations.group):
-        rows = np.flatnonzero(observations.group == group)
-        block = np.linalg.inv(inverse[np.ix_(rows, rows)])
-        error[rows] = block @ pull[rows]
+    order = np.argsort(observations.group, kind="stable")
+    ends = np.flatnonzero(np.diff(observations.group[order])) + 1
+    for rows in np.split(order, ends) if len(order) else ():
+        block = np.linalg.inv(_inverse_within(problem, scales, solved, rows))
+        error[rows] = block @ solved.pull[rows]
         variance[rows] = np.diag(block)
-    shared = problem.member @ scales.block
     tail = tail_factor(problem.prior.noise_dof)
-    nominal = tail**2 * (scales.noise + scales.program)[_kind_index(observations)]
-    signal = np.maximum(variance - scales.row - shared, 0.0)
+    nominal = tail**2 * (scales.noise + scales.program)[problem.kind]
+    signal = np.maximum(variance - scales.row - scales.block[problem.block], 0.0)
     return observations.target - error, np.sqrt(signal + nominal)
+
+
+def _inverse_within(problem: _Problem, scales: _Scales, solved: _Solved, rows: Ints) -> Floats:
+    """[g, g] the part of the labels' inverse covariance that is of one program's rows."""
+    block, own, seen = problem.block[rows], 1 / scales.row[rows], solved.seen[rows]
+    gain = _shared_gain(problem, scales)[block]
+    same = block[:, None] == block
+    inverse: Floats = np.diag(own) - same * gain * np.outer(own, own) - seen @ solved.left @ seen.T
+    return inverse
 
 
 def tail_factor(dof: float) -> float:
