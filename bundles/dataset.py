@@ -70,6 +70,10 @@ class Dataset:
                 return Dataset(*arrays, self.origin, self.first + start)
         return Dataset(*arrays)
 
+    def loaded(self, most: int) -> Dataset:
+        """The first programs, at most so many, in memory."""
+        return Dataset(*(np.array(getattr(self, name)[:most]) for name in ARRAYS))
+
 
 @dataclass(frozen=True)
 class Recipe:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 Say = Callable[[str], None]
 
@@ -41,3 +42,23 @@ def quick(settings: Settings) -> Settings:
     """A tiny run of the same pipeline, for tests: seconds instead of minutes."""
     small = replace(settings, programs=200, variants=8, machines=32, other_machines=8)
     return replace(small, epochs=4, batch=16, hidden=64, blocks=1, embedding=24, processes=1)
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where a run happens. With one worker on CPUs it changes nothing about the result.
+
+    Attributes:
+        work: directory for data and checkpoints; what is whole there is not made again.
+        address: of a Ray cluster, ``local`` to start one here; empty: without Ray.
+        workers: processes that train, each on its part of every batch.
+        device: ``cpu`` or ``cuda``.
+    """
+
+    work: Path | None = None
+    address: str = ""
+    workers: int = 1
+    device: str = "cpu"
+
+
+HERE = Where()
