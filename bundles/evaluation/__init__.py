@@ -1,0 +1,1 @@
+"""How well an unseen machine is predicted from a few timings: arms, protocol, figures, report."""

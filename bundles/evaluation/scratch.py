@@ -1,0 +1,75 @@
+"""A control: the bundle's network trained on the labels alone, with no pre-training."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from bundles.evaluation.case import Case, Rows
+from bundles.evaluation.scores import Prediction
+from bundles.network import Pretrainer, Shape, Weights
+
+STEPS, BATCH = 300, 128  # batch in speed-up rows
+RATE, DECAY = 1e-3, 1e-2
+
+
+def train_and_predict(case: Case, rows: Rows, seed: int) -> Prediction:
+    """Train on the labels of speed-up rows and of their programs as written; predict the test."""
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    model = Pretrainer(Shape(case.labels.features.shape[1], 1))
+    _normalise(model, case)
+    _train(model, case, rows, seed)
+    return _predict(model, case)
+
+
+def _normalise(model: Pretrainer, case: Case) -> None:
+    """Mean and sd of the features of the programs that labels are drawn from."""
+    known = np.concatenate([case.pool, np.unique(case.base[case.pool])])
+    flat = torch.from_numpy(case.labels.features[known])
+    sd = flat.std(0)
+    model.encoder.get_buffer("shift").copy_(flat.mean(0))
+    model.encoder.get_buffer("scale").copy_(torch.where(sd > 1e-4, 1.0 / sd, torch.zeros_like(sd)))
+
+
+def _train(model: Pretrainer, case: Case, rows: Rows, seed: int) -> None:
+    features = torch.from_numpy(case.labels.features)
+    gain = torch.from_numpy(case.labels.log_speedup).float()
+    level = torch.from_numpy(case.seconds).float()
+    with torch.no_grad():
+        model.machines.bias.copy_(level[torch.from_numpy(np.unique(case.base[rows]))].mean())
+    optimiser = torch.optim.AdamW(model.parameters(), RATE, weight_decay=DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=STEPS)
+    rng = np.random.default_rng([seed, 3])
+    for _ in range(STEPS):
+        batch = rng.permutation(rows)[:BATCH]
+        version, base = torch.from_numpy(batch), torch.from_numpy(case.base[batch])
+        optimiser.zero_grad()
+        times = _times(model, features[torch.cat([base, version])])
+        before, after = times[: len(base)], times[len(base) :]
+        value = _loss(before - after, gain[version], before, level[base])
+        value.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        schedule.step()
+
+
+def _times(model: Pretrainer, features: Tensor) -> Tensor:
+    times: Tensor = model.machines(model.encoder(features))[:, 0]
+    return times
+
+
+def _loss(gain: Tensor, true_gain: Tensor, level: Tensor, true_level: Tensor) -> Tensor:
+    weights = Weights()
+    speedup = functional.huber_loss(gain, true_gain, delta=weights.delta)
+    seconds = functional.huber_loss(level, true_level, delta=weights.delta)
+    return weights.speedup * speedup + weights.seconds * seconds
+
+
+def _predict(model: Pretrainer, case: Case) -> Prediction:
+    model.eval()
+    with torch.no_grad():
+        times = _times(model, torch.from_numpy(case.labels.features)).double().numpy()
+    gain = times[case.base[case.test]] - times[case.test]
+    return Prediction(gain, seconds=times[case.test_base])
