@@ -41,22 +41,31 @@ def _root() -> None:
 def pretrain(
     out: Annotated[Path, typer.Option(help="Directory of the bundle; replaced if it exists.")],
     seed: Annotated[int, typer.Option(min=0, help="Of programs, machines and training.")] = 0,
-    programs: Annotated[int | None, typer.Option(min=40, max=1_000_000)] = None,
+    programs: Annotated[int | None, typer.Option(min=40, max=100_000_000)] = None,
     epochs: Annotated[int | None, typer.Option(min=1, max=10_000)] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A tiny run, for tests.")] = False,
+    work: Annotated[
+        Path | None,
+        typer.Option(help="Directory for data and checkpoints: the same command again goes on."),
+    ] = None,
+    address: Annotated[
+        str, typer.Option(help="Ray cluster (HOST:PORT or ray://...); `local` starts one here.")
+    ] = "",
+    workers: Annotated[int, typer.Option(min=1, help="Of the cluster, for training.")] = 1,
+    device: Annotated[str, typer.Option(help="Where to train: `cpu` or `cuda`.")] = "cpu",
     as_json: As_Json = False,
 ) -> None:
     """Make a bundle: random programs, simulated machines, an encoder, the prior of its heads."""
     from dataclasses import replace
 
-    from bundles.settings import Settings
+    from bundles.settings import Settings, Where
     from bundles.settings import quick as tiny
 
     pipeline = _pipeline()
     settings = tiny(Settings(seed=seed)) if quick else Settings(seed=seed)
     chosen = {"programs": programs, "epochs": epochs}
     settings = replace(settings, **{k: v for k, v in chosen.items() if v is not None})
-    manifest = pipeline.pretrain(settings, out, _say)
+    manifest = pipeline.pretrain(settings, out, _say, Where(work, address, workers, device))
     if as_json:
         _show(_summary(manifest))
 

@@ -20,9 +20,12 @@ from typing import Any
 import numpy as np
 
 from agent.errors import AgentError, InputError
+from bundles import training
 from bundles.dataset import ARRAYS, Dataset, Maker, Recipe, shard
+from bundles.network import Pretrainer
 from bundles.settings import Say, Settings, Where
 from bundles.shards import drawing_code, opened
+from bundles.training import Log, Rows
 
 LOCAL = "local"
 BLOCKS = 10_000  # tasks of Ray Data at most; each makes one shard or more
@@ -141,25 +144,22 @@ class _Job:
     data: Path
     train: slice
     held: slice
-    trained: Any
+    trained: slice | Rows
     kept: Path
 
 
 def fit(
-    settings: Settings, train: Dataset, held: Dataset, trained: Any, say: Say, where: Where
-) -> Any:
+    settings: Settings, train: Dataset, held: Dataset, trained: slice | Rows, say: Say, where: Where
+) -> tuple[Pretrainer, Log]:
     """``training.fit`` on ``where.workers`` workers of the cluster; both data sets on disk.
 
     Raises:
-        AgentError: too few CPUs or GPUs, or the workers failed again and again.
+        AgentError: the workers failed again and again.
     """
-    from bundles import training
-
     if where.work is None or train.origin is None or held.origin != train.origin:
         raise ValueError("training on a cluster reads its data from the work directory")
     job = _Job(settings, train.origin, _rows(train), _rows(held), trained, where.work)
     with joined(where.address):
-        _check_workers(where)
         _train(job, where)
     return training.fit(settings, train, held, trained, say, training.Place(kept=where.work))
 
@@ -168,7 +168,8 @@ def _rows(data: Dataset) -> slice:
     return slice(data.first, data.first + len(data))
 
 
-def _check_workers(where: Where) -> None:
+def check_workers(where: Where) -> None:
+    """Refuse more workers than the cluster has room for: they would wait for ever."""
     wanted = "GPU" if where.device == "cuda" else "CPU"
     there = int(_ray().cluster_resources().get(wanted, 0))
     if there < where.workers:
@@ -207,8 +208,6 @@ def _work(config: dict[str, Any]) -> None:
     """One training worker."""
     import ray.train
     import ray.train.torch
-
-    from bundles import training
 
     job: _Job = config["job"]
     context, data = ray.train.get_context(), opened(job.data)

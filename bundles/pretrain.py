@@ -19,30 +19,37 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from bundles import simulated_evaluation
-from bundles.dataset import Dataset, Recipe, generate
+from bundles import running, simulated_evaluation
+from bundles.dataset import Dataset, Recipe
 from bundles.export import Export, code_version, export
 from bundles.machines import sample_machines
 from bundles.network import Pretrainer
 from bundles.prior import heads, make_prior, whitening
-from bundles.settings import Say, Settings
-from bundles.training import fit
+from bundles.running import ready
+from bundles.settings import HERE, Say, Settings, Where
+from bundles.training import prepare
 
+LINEAR = 20_000  # programs, at most, that linear heads are fitted to in memory
 TUNING = 0.5  # part of the held-out machines that sets the shrinkage; the rest is reported on
 
 
-def pretrain(settings: Settings, out: Path, say: Say) -> dict[str, Any]:
+def pretrain(settings: Settings, out: Path, say: Say, where: Where = HERE) -> dict[str, Any]:
     """Make a bundle in the directory ``out``; returns its manifest.
 
     Raises:
         BundleError: the bundle does not pass its own checks, or cannot be written.
+        InputError: it cannot be made there (no such device, cluster or directory).
     """
+    with ready(where) as place:
+        return _pretrain(settings, out, say, place)
+
+
+def _pretrain(settings: Settings, out: Path, say: Say, where: Where) -> dict[str, Any]:
     started, code = time.monotonic(), code_version()  # what runs, not what is there at the end
-    torch.manual_seed(settings.seed)
-    torch.set_num_threads(settings.threads)
-    torch.use_deterministic_algorithms(True)
-    train, held, trained, others = _data(settings, say)
-    model, log = fit(settings, train, held, trained, say)
+    prepare(settings, "cpu")
+    train, held, trained, others = _data(settings, say, where)
+    model, log = running.train(settings, train, held, trained, say, where)
+    train, held = train.loaded(LINEAR), held.loaded(LINEAR)
     raw = _embed(model, train.features)
     white = whitening(raw)
     known, unseen = white(raw), white(_embed(model, held.features))
@@ -80,7 +87,9 @@ def pretrain(settings: Settings, out: Path, say: Say) -> dict[str, Any]:
     return export(Export(model.encoder, white, prior, golden, provenance), out, say)
 
 
-def _data(settings: Settings, say: Say) -> tuple[Dataset, Dataset, slice, npt.NDArray[np.intp]]:
+def _data(
+    settings: Settings, say: Say, where: Where
+) -> tuple[Dataset, Dataset, slice, npt.NDArray[np.intp]]:
     """Training and held-out programs; which machines are trained on, which are not."""
     count = settings.machines + settings.other_machines
     machines = sample_machines(np.random.default_rng(settings.seed), count)
@@ -92,7 +101,7 @@ def _data(settings: Settings, say: Say) -> tuple[Dataset, Dataset, slice, npt.ND
             shown[0] = time.monotonic()
             say(f"programs {done}/{total}")
 
-    data = generate(recipe, settings.processes, progress)
+    data = running.corpus(recipe, settings.processes, where, progress)
     cut = round(len(data) * (1 - settings.held_out))
     others = np.arange(settings.machines, count)
     return data.take(slice(cut)), data.take(slice(cut, None)), slice(settings.machines), others

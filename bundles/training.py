@@ -115,15 +115,18 @@ def prepare(settings: Settings, device: str) -> None:
     Raises:
         InputError: there is no such device.
     """
+    check_device(device)
     if device.startswith("cuda"):
-        _check_gpu()
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS is not
     torch.manual_seed(settings.seed)
     torch.set_num_threads(settings.threads)
     torch.use_deterministic_algorithms(True)
 
 
-def _check_gpu() -> None:
+def check_device(device: str) -> None:
+    """Refuse a GPU that is not there (InputError)."""
+    if not device.startswith("cuda"):
+        return
     if torch.version.cuda is None:
         raise InputError(
             "--device cuda: this torch was built without CUDA",
