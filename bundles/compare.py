@@ -29,7 +29,7 @@ from bundles.tuning import Mode, Tuning, split, tune
 
 BUDGETS = (200, 1000, 3000)
 RESAMPLES, LEVEL = 2000, 0.8
-BUNDLE, CALIBRATED = "bundle", "calibrated"
+BUNDLE, CALIBRATED, FREE_SLOW = "bundle", "calibrated", "free-slow"
 COLUMNS = ("log_error", "spearman", "top_share", "seconds_log_error")
 
 
@@ -69,7 +69,9 @@ def compare(
     most = pool.labels // len(pool.targets)
     rows = []
     for budget in [*(b for b in sorted(set(budgets)) if b < most), most]:
-        tried = [_arms(start, budget, replace(tuning, seed=tuning.seed + n)) for n in range(seeds)]
+        tried = [
+            _predictions(start, budget, replace(tuning, seed=tuning.seed + n)) for n in range(seeds)
+        ]
         rows += _summary(start, budget, tried)
         for row in rows[-len(tried[0]) :]:
             say(_line(row))
@@ -98,7 +100,13 @@ def draw(pool: Site, budget: int, seed: int) -> Site:
     return pool.take(np.sort(order[:cut]))
 
 
-def _arms(start: _Start, budget: int, tuning: Tuning) -> dict[str, Doubles]:
+def arms(tuning: Tuning) -> dict[str, Tuning]:
+    """What is compared: every mode, and from the start as slowly as in mode staged."""
+    modes = {mode.value: replace(tuning, mode=mode) for mode in Mode}
+    return {**modes, FREE_SLOW: replace(tuning, mode=Mode.FREE, freed=tuning.slower)}
+
+
+def _predictions(start: _Start, budget: int, tuning: Tuning) -> dict[str, Doubles]:
     """Predicted times [n, t] of the test programs, by arm."""
     chosen = draw(start.pool, budget, tuning.seed)
     heads = starting_heads(start.prior, chosen)
@@ -107,9 +115,9 @@ def _arms(start: _Start, budget: int, tuning: Tuning) -> dict[str, Doubles]:
     if rows.max() <= MOST_LABELS:
         found[CALIBRATED] = predict(start.encoder, _calibrated(start, chosen), start.test)
     train, held = split(chosen, tuning)
-    for mode in Mode:
-        tuned = tune(start.encoder, heads, train, held, replace(tuning, mode=mode), lambda _: None)
-        found[mode.value] = predict(tuned.encoder, tuned.heads, start.test)
+    for name, arm in arms(tuning).items():
+        tuned = tune(start.encoder, heads, train, held, arm, lambda _: None)
+        found[name] = predict(tuned.encoder, tuned.heads, start.test)
     return found
 
 

@@ -40,7 +40,8 @@ class Tuning:
     Attributes:
         mode: when the encoder learns.
         seed: of the validation programs and of the order of batches.
-        rate: learning rate of Adam; ``slower``: the encoder's share of it, in mode staged.
+        rate: learning rate of Adam.
+        slower: the encoder's share of it, in mode staged; ``freed``: in mode free.
         batch: programs a step; ``steps``: a round, after which the validation loss is looked at.
         patience: rounds without a lower validation loss that end a stage; ``rounds``: at most.
         validation: part of the programs that sets the end of a stage.
@@ -50,6 +51,7 @@ class Tuning:
     seed: int = 0
     rate: float = 2e-3
     slower: float = 0.2
+    freed: float = 1.0
     batch: int = 16
     steps: int = 20
     patience: int = 8
@@ -62,7 +64,7 @@ class Tuning:
         return {
             Mode.STAGED: (0.0, self.slower),
             Mode.FROZEN: (0.0,),
-            Mode.FREE: (1.0,),
+            Mode.FREE: (self.freed,),
         }[self.mode]
 
 
