@@ -8,7 +8,7 @@ Rows: r statements, A accesses, L loops (``traffic.Rows``).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,9 @@ import numpy.typing as npt
 from agent.loopnest.nest import NestTable
 from bundles.traffic import LINE, Bools, Floats, Ints, Rows
 
-PEELS = 2  # loops a compiler unrolls completely, at most
+PACKED = 16.0  # elements: what is closer is of one group of loads
+MOST_PACKED = 4096.0  # gcc looks at no larger groups
+PEELS = 3  # loops a compiler unrolls completely, at most
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,10 @@ class Inner:
         unit, far: loads with stride one element, more than four.
         store_unit, store_far: stores.
         small: loads and stores in between.
+        packed: elements between neighbours of the loads far apart whose distance is a power of two.
+        steady: the loop turns equally often each time, as far as its average trip count tells.
+        parallel: marked to be shared among threads.
+        through: share of the executions that wait for each other where the loop carries a value.
     """
 
     trip: Floats
@@ -52,6 +58,14 @@ class Inner:
     far: Floats
     store_unit: Floats
     store_far: Floats
+    packed: Floats
+    steady: Bools
+    parallel: Bools
+    through: Floats
+
+    def take(self, rows: Ints) -> Inner:
+        """Some of the statements."""
+        return Inner(*(getattr(self, f.name)[rows] for f in fields(self)))
 
 
 def _pick(values: npt.NDArray[Any], level: Ints) -> npt.NDArray[Any]:
@@ -61,15 +75,16 @@ def _pick(values: npt.NDArray[Any], level: Ints) -> npt.NDArray[Any]:
     return picked
 
 
-def views(table: NestTable, rows: Rows) -> tuple[Inner, ...]:
+def views(table: NestTable, rows: Rows) -> tuple[tuple[Inner, Inner], ...]:
     """The loops a compiler may end up with innermost.
 
-    The innermost loop as it stands; the next one out, and the one around that, each with the
-    shorter loops inside it unrolled completely; and last the next one out with its inner loop
-    kept (a compiler may vectorise that outer loop).
+    For each number of inner loops unrolled completely, from none: the loop around them, and the
+    one around that with the first kept inside (a compiler may vectorise that outer loop).
     """
-    peeled = tuple(_view(table, rows, peel) for peel in range(PEELS + 1))
-    return (*peeled, _view(table, rows, 1, kept=True))
+    return tuple(
+        (_view(table, rows, peel), _view(table, rows, peel + 1, kept=True))
+        for peel in range(min(PEELS, rows.trip.shape[1]) + 1)
+    )
 
 
 def _view(table: NestTable, rows: Rows, peel: int, *, kept: bool = False) -> Inner:
@@ -78,21 +93,22 @@ def _view(table: NestTable, rows: Rows, peel: int, *, kept: bool = False) -> Inn
     inside = [np.maximum(level, -1) + 1 + p for p in range(peel)]  # levels of the peeled loops
     trip = np.where(there, _pick(rows.trip, level), 1.0)
     body, count = np.ones_like(trip), table.instances[rows.program, rows.place]
-    for at in inside:
+    unrolled = inside[1:] if kept else inside
+    for at in unrolled:
         body = body * _pick(rows.trip, at)
     sums = there & _marks(rows, table.reduction, level).astype(np.bool_)
-    chain = np.where(sums, 1.0, 0.0)
-    for at in inside:
-        repeats = _marks(rows, table.reduction, at)
-        chain = chain * np.where(repeats, 1.0, 1.0 / _pick(rows.trip, at))
-    if kept:
-        chain = np.where(_marks(rows, table.reduction, inside[0]), 1.0, chain)
+    chain = np.where(sums | (_marks(rows, table.reduction, inside[0]) if kept else sums), 1.0, 0.0)
+    through = np.ones_like(trip)
+    for at in unrolled:
+        each = 1.0 / _pick(rows.trip, at)
+        chain = chain * np.where(_marks(rows, table.reduction, at), 1.0, each)
+        through = through * np.where(_marks(rows, table.recurrence, at), 1.0, each)
     outside = (level >= 1) & _marks(rows, table.reduction, level - 1).astype(np.bool_)
     loads: dict[str, Any] = _loads(table, rows, level, inside, kept=kept)
     return Inner(
         trip=trip.astype(np.float32),
-        starts=(count / np.maximum(trip * body, 1.0)).astype(np.float32),
-        body=(np.ones_like(body) if kept else body).astype(np.float32),
+        starts=(count / np.maximum(trip * body * _kept_trip(rows, inside, kept), 1.0)).astype("f4"),
+        body=body.astype(np.float32),
         free=there & _free(table, rows, level, depth=peel + 1),
         forced=there & _marks(rows, table.vector, level).astype(np.bool_),
         marked_unroll=np.where(there, _marks(rows, table.unroll, level), 1.0).astype("f4"),
@@ -100,8 +116,15 @@ def _view(table: NestTable, rows: Rows, peel: int, *, kept: bool = False) -> Inn
         carried=there & _marks(rows, table.recurrence, level).astype(np.bool_),
         stalls=np.where(outside & ~sums, 1.0 / (trip * body), 0.0).astype(np.float32),
         sums=sums,
+        steady=np.abs(trip - trip.round()) < 1e-3 * trip,
+        parallel=there & _marks(rows, table.parallel, level).astype(np.bool_),
+        through=through.astype(np.float32),
         **loads,
     )
+
+
+def _kept_trip(rows: Rows, inside: list[Ints], kept: bool) -> Floats:
+    return np.asarray(_pick(rows.trip, inside[0]) if kept else 1.0, np.float64)
 
 
 def _marks(rows: Rows, field: npt.NDArray[Any], level: Ints) -> npt.NDArray[Any]:
@@ -124,6 +147,7 @@ def _loads(
         turning = _pick(rows.moves, inside[0]) & ~moves & reads
         count = np.where(turning, table.weight[rows.program, rows.place], count)
     close, near = stride <= element * 1.01, stride <= element * 4.01
+    apart = stride / np.maximum(element, 1.0)
 
     def total(mask: Bools) -> Floats:
         return np.asarray((count * mask).sum(-1), np.float32)
@@ -134,7 +158,31 @@ def _loads(
         "far": total(reads & ~near),
         "store_unit": total(write & close),
         "store_far": total(write & ~near),
+        "packed": _packed(table, rows, level, np.where(reads & ~near & moves, apart, 0.0)),
     }
+
+
+def _packed(table: NestTable, rows: Rows, level: Ints, apart: Floats) -> Floats:
+    """[r] vectors a round reads to pack loads whose neighbours are a power of two apart.
+
+    gcc does so (and drowns in permutations) where a round needs several elements of a line: where
+    an outer loop is unrolled and jammed by a mark, or by itself since that saves loads.
+    """
+    element = np.maximum(table.element_bytes[rows.program, rows.place], 1.0)
+    close = rows.moves & (rows.stride <= PACKED * element[..., None])
+    jam = table.jam[rows.program, rows.place][:, None, : rows.trip.shape[1]] > 1
+    several = (close & jam).any(-1) | (table.group[rows.program, rows.place] > 1)
+    turning = _pick(rows.moves, level) & rows.valid
+    saves = (turning & ~_pick(rows.moves, level - 1)).any(-1) & (level >= 1)
+    saves &= ~_marks(rows, table.parallel, level - 1) & ~_marks(rows, table.reduction, level)
+    several |= saves[:, None] & _pick(close, level - 1)
+    several &= _power(apart) & (apart <= MOST_PACKED)
+    return np.asarray((apart * several).sum(-1), np.float32)
+
+
+def _power(values: Floats) -> Bools:
+    """Whether values are powers of two."""
+    return np.asarray(np.frexp(values)[0] == 0.5)
 
 
 def _shared(table: NestTable, rows: Rows) -> Floats:

@@ -7,10 +7,17 @@ their flags are part of a machine: what it vectorises, unrolls and hoists differ
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
+
+from bundles.labels import Target
+
+HUGE_PAGES = 32.0  # times as much within reach of the TLBs where the system uses large pages
+O3_SHARE = 0.7  # of the sampled machines; the others compile with -O2
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +61,13 @@ class Machine:
         peel: it unrolls inner loops of up to this trip count completely before vectorising.
         unrolls: its own unroll factor; ``interleave``: accumulators it keeps.
         registers: vector registers.
+        pipelining: exponent with which the levels of the memory work at the same time.
+        packs: vector code loads everything between elements a power of two apart, and sorts it
+            out (gcc, where a loop is marked); ``pack``: cycles for each vector loaded so.
+        select_call: cycles of a scalar fmin or fmax more than a comparison (a call with gcc).
+        cheap: only loops are vectorised that need no rest (gcc at -O2).
         efficiency: share of the ideal vector speed-up reached.
+        gcc, clang: whether the compiler is of that family; ``o3``: it optimises hard.
     """
 
     ghz: float
@@ -106,7 +119,15 @@ class Machine:
     unrolls: float
     interleave: float
     registers: float
+    pipelining: float
+    packs: float
+    pack: float
+    select_call: float
+    cheap: float
     efficiency: float
+    gcc: float
+    clang: float
+    o3: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,27 +168,52 @@ _CLASSES = {
 }  # fmt: skip
 
 
-def _draw(rng: np.random.Generator) -> Machine:
-    names = list(_CLASSES)
-    shares = np.array([c.share for c in _CLASSES.values()])
-    kind = names[int(rng.choice(len(names), p=shares / shares.sum()))]
+class _Dice:
+    """Draws a machine's parameters around the centre of its class."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._rng = rng
+
+    def near(self, value: float, spread: float = 0.25) -> float:
+        return float(value * np.exp(spread * self._rng.standard_normal()))
+
+    def pick(self, values: Sequence[float]) -> float:
+        return float(self._rng.choice(values))
+
+    def chance(self, probability: float) -> float:
+        return float(self._rng.random() < probability)
+
+    def kind(self) -> str:
+        """A class of machines, by their shares."""
+        shares = np.array([c.share for c in _CLASSES.values()])
+        return list(_CLASSES)[int(self._rng.choice(len(shares), p=shares / shares.sum()))]
+
+
+class _Centre(_Dice):
+    """The centre itself: no draw, the middle choice, the likelier outcome."""
+
+    def __init__(self) -> None:
+        super().__init__(np.random.default_rng(0))
+
+    def near(self, value: float, spread: float = 0.25) -> float:  # noqa: ARG002
+        return value
+
+    def pick(self, values: Sequence[float]) -> float:
+        return float(sorted(values)[len(values) // 2])
+
+    def chance(self, probability: float) -> float:
+        return float(probability > 0.5)
+
+
+def _draw(kind: str, dice: _Dice, family: str, o3: bool) -> Machine:
+    """A machine of that class whose compiler is of a family, optimising hard or less so."""
     centre = _CLASSES[kind]
     small, old = kind == "embedded", kind in ("embedded", "old")
-
-    def near(value: float, spread: float = 0.25) -> float:
-        return float(value * np.exp(spread * rng.standard_normal()))
-
-    def pick(values: tuple[int, ...]) -> float:
-        return float(rng.choice(values))
-
-    def chance(probability: float) -> float:
-        return float(rng.random() < probability)
-
+    near, pick = dice.near, dice.pick
     l2 = pick(centre.l2) * 1024
     l3 = max(pick(centre.l3) * 1024, l2)
     cores = pick(centre.cores)
     ghz = near(centre.ghz, 0.15)
-    clang = chance(0.2)
     return Machine(
         ghz=ghz,
         simd=pick(centre.simd),
@@ -182,7 +228,7 @@ def _draw(rng: np.random.Generator) -> Machine:
         root=near(16.0 if old else 6.5, 0.3),
         transcendental=near(70.0 if old else 40.0, 0.3),
         wide_divide=near(2.0, 0.35),
-        gather=near(2.2 if old else 1.4, 0.35),
+        gather=near(2.2 if old else 1.2, 0.35),
         convert=near(1.0, 0.3),
         branch=near(8.0 if small else 14.0, 0.3),
         loop=near(1.3 if small else 0.9, 0.3),
@@ -198,7 +244,7 @@ def _draw(rng: np.random.Generator) -> Machine:
         parallelism=near(2.5 if small else 9.0, 0.3),
         l3_scaling=max(1.0, near(0.6, 0.3) * cores),
         memory_scaling=min(cores, max(1.0, near(centre.memory_scaling, 0.35))),
-        tlb=near(centre.tlb, 0.4),
+        tlb=near(centre.tlb, 0.4) * (HUGE_PAGES if dice.chance(0.5) else 1.0),
         walk=near(28.0, 0.4),
         cores=cores,
         scaling=min(1.0, near(0.93, 0.06)),
@@ -206,25 +252,74 @@ def _draw(rng: np.random.Generator) -> Machine:
         fork_core_us=near(0.15, 0.7),
         sharing=near(40.0, 0.5),
         call_us=near(0.15, 0.7),
-        autovec=chance(centre.autovec),
-        strided=chance(0.45),
-        reassociate=chance(0.1),
-        vector_math=chance(0.15),
-        vector_root=chance(0.65),
-        vector_select=chance(0.4),
-        peel=float(rng.choice((8, 16) if clang else (1, 8, 16, 16))),
-        outer=0.0 if clang else chance(0.8),
-        interchange=0.0 if clang else chance(0.65),
-        unrolls=float(rng.choice((2, 4))) if clang else 1.0,
-        interleave=float(rng.choice((2, 4))) if clang else 1.0,
-        registers=float(rng.choice((16, 32))) if not old else 16.0,
         efficiency=min(1.0, near(0.8, 0.2)),
+        pipelining=max(1.0, near(2.5, 0.3)),
+        pack=near(2.0, 0.3),
+        registers=pick((16, 32)) if not old else 16.0,
+        **_compiler(dice, family, o3, centre.autovec),
     )
+
+
+def _compiler(dice: _Dice, family: str, o3: bool, autovec: float) -> dict[str, float]:
+    """What a compiler of that family does by itself at -O3 (else: at -O2)."""
+    gcc, clang, chance = family == "gcc", family == "clang", dice.chance
+    return {
+        "gcc": float(gcc),
+        "clang": float(clang),
+        "o3": float(o3),
+        "autovec": chance(autovec),
+        "cheap": float(gcc and not o3),
+        "strided": chance(0.85),
+        "reassociate": chance(0.08),
+        "vector_math": chance(0.1),
+        "vector_root": chance(0.75),
+        "vector_select": chance(0.55),
+        "select_call": dice.near(4.0, 0.6) if gcc else dice.near(0.5, 0.6),
+        "packs": float(gcc) * chance(0.8),
+        "peel": dice.pick((8, 16, 16) if o3 else (1, 2, 4) if gcc else (8, 16)),
+        "outer": float(gcc and o3) * chance(0.9),
+        "interchange": float(gcc and o3) * chance(0.85),
+        "unrolls": dice.pick((2, 4)) if clang else 1.0,
+        "interleave": dice.pick((2, 4)) if clang else 1.0,
+    }
 
 
 def sample_machines(rng: np.random.Generator, count: int) -> tuple[Machine, ...]:
     """``count`` machines of the family; every choice comes from ``rng``."""
-    return tuple(_draw(rng) for _ in range(count))
+    dice = _Dice(rng)
+    return tuple(_any(dice) for _ in range(count))
+
+
+def _any(dice: _Dice) -> Machine:
+    clang = dice.chance(0.2)
+    return _draw(dice.kind(), dice, "clang" if clang else "gcc", bool(dice.chance(O3_SHARE)))
+
+
+def machine_like(target: Target) -> Machine:
+    """The simulated machine that a target's facts speak for; the rest as usual in its class."""
+    flags = [f for f in target.flags if f.startswith("-O")]
+    hard = flags[-1:] in (["-O3"], ["-Ofast"])
+    arm = target.architecture in ("aarch64", "arm64")
+    kind = "arm" if arm else "virtual" if target.virtual else "desktop"
+    machine = _draw(kind, _Centre(), target.compiler, hard)
+    l2 = float(target.l2) or machine.l2
+    return replace(
+        machine,
+        simd=float(target.simd_bytes),
+        cores=float(target.threads),
+        l1=float(target.l1) or machine.l1,
+        l2=l2,
+        l3=max(float(target.l3), l2),
+        l3_scaling=max(1.0, 0.6 * target.threads),
+        memory_scaling=min(machine.memory_scaling, float(target.threads)),
+    )
+
+
+def facts(machines: Sequence[Machine]) -> npt.NDArray[np.float32]:
+    """[m,f] what is known of machines without timing, in the order of ``agent.model.facts``."""
+    logs = [[math.log2(x) for x in (m.simd, m.cores, m.l1, m.l2, m.l3)] for m in machines]
+    flags = [[m.gcc, m.clang, m.o3] for m in machines]
+    return np.concatenate([np.array(logs), np.array(flags)], axis=1).astype(np.float32)
 
 
 def columns(machines: tuple[Machine, ...]) -> dict[str, npt.NDArray[np.float32]]:

@@ -9,8 +9,7 @@ there are between machines is what the prior of a bundle learns here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +17,7 @@ import numpy.typing as npt
 from agent.loopnest.nest import NestTable
 from bundles.inner import Forks, Inner, forks, jammed, sharers, views
 from bundles.machines import Machine, columns
-from bundles.reorder import interchanged, without_single_turns
+from bundles.reorder import interchanged, with_inside, without_single_turns
 from bundles.traffic import (
     L1_BYTES,
     L2_BYTES,
@@ -27,6 +26,7 @@ from bundles.traffic import (
     TLB_PAGES,
     Bools,
     Floats,
+    Ints,
     Rows,
     Traffic,
     rows_of,
@@ -34,7 +34,7 @@ from bundles.traffic import (
 )
 
 CHUNK = 256  # programs at a time: the working arrays stay in a cache
-PEELED_OPERATIONS = 150.0  # a larger body is not unrolled completely
+PEELED_OPERATIONS = 400.0  # a larger body is not unrolled completely
 ADD, MUL, DIV, SQRT, EXP, COMPARE, INTEGER, CONVERT = range(8)
 
 Machines = dict[str, Floats]
@@ -69,8 +69,9 @@ def _times(table: NestTable, fleet: Machines) -> Floats:
     moved = traffic(table, rows)
     fork = forks(table, rows)
     threads = _threads(fork, fleet)
-    compute, overhead = _compute(table, rows, fleet)
+    compute, overhead, outside = _compute(table, rows, fleet)
     memory = _memory(moved, fleet, threads)
+    _memory_in_lanes(table, rows, outside, memory, threads, fleet)
     times = _norm(fleet["overlap"], compute / threads, memory) + overhead / threads
     times += _forking(table, rows, fork, fleet)
     total = np.zeros((len(table), times.shape[1]), np.float32)
@@ -80,6 +81,27 @@ def _times(table: NestTable, fleet: Machines) -> Floats:
     beyond = 0.5 * (table.total_instances / np.maximum(kept, 1.0) - 1.0)
     total = total * (1.0 + beyond)[:, None].astype(np.float32) + fleet["call_us"] * 1e3
     return np.asarray(np.log(total * 1e-9), np.float32)
+
+
+def _memory_in_lanes(
+    table: NestTable, rows: Rows, outside: Ints, memory: Floats, threads: Floats, fleet: Machines
+) -> None:
+    """Write into ``memory`` [r,m] what it takes where an outer loop runs in SIMD lanes.
+
+    ``outside`` [r,m]: how many places from inside that loop stands (0: there is none). All lanes
+    share a line that a scalar program would have lost before its next element was wanted.
+    """
+    few = np.flatnonzero(outside.any(1))
+    if not len(few):
+        return
+    programs, local = np.unique(rows.program[few], return_inverse=True)
+    level = np.full((len(programs), table.trip.shape[1]), -1, np.intp)
+    level[local, rows.place[few]] = rows.depth[few] - 1 - outside[few].max(1)
+    inside = with_inside(table.take(programs), level)
+    there = rows_of(inside)
+    at = there.index[local, rows.place[few]]
+    other = _memory(traffic(inside, there), fleet, threads[np.isin(rows.program, programs)])[at]
+    memory[few] = np.where(outside[few] > 0, np.minimum(other, memory[few]), memory[few])
 
 
 def _norm(power: Floats, *terms: Floats) -> Floats:
@@ -101,6 +123,10 @@ class _Ops:
     selects: Bools  # a chain of fmin or fmax checks for NaN at every step
     lane_bytes: Floats
 
+    def take(self, rows: npt.NDArray[np.intp]) -> _Ops:
+        """Some of the statements."""
+        return _Ops(*(getattr(self, f.name)[rows] for f in fields(self)))
+
 
 def _operations(table: NestTable, rows: Rows) -> _Ops:
     ops = table.ops[rows.program, rows.place][:, None, :]
@@ -113,40 +139,91 @@ def _operations(table: NestTable, rows: Rows) -> _Ops:
         transcendental=ops[..., EXP],
         floating=table.float_target[rows.program, rows.place][:, None],
         selects=ops[..., COMPARE] > 0,
-        lane_bytes=table.lane_bytes[rows.program, rows.place][:, None],
+        lane_bytes=_lane_bytes(table, rows),
     )
 
 
-def _compute(table: NestTable, rows: Rows, fleet: Machines) -> tuple[Floats, Floats]:
-    """[r,m] nanoseconds of the statements' executions, and of the loops around them."""
+def _lane_bytes(table: NestTable, rows: Rows) -> Floats:
+    """[r,1] bytes of the widest type in vector code.
+
+    What is computed with bytes alone needs twice their width for a while, not that of an ``int``
+    (gcc's over-widening patterns, LLVM's demanded bits).
+    """
+    wide = table.lane_bytes[rows.program, rows.place]
+    element = (table.element_bytes[rows.program, rows.place] * rows.valid).max(-1)
+    narrow = (element < 4) & (element > 0) & (table.float_bytes[rows.program, rows.place] == 0)
+    return np.where(narrow, np.minimum(wide, 2.0 * element), wide)[:, None].astype(np.float32)
+
+
+def _compute(table: NestTable, rows: Rows, fleet: Machines) -> tuple[Floats, Floats, Ints]:
+    """[r,m] nanoseconds of the statements' executions, and of the loops around them.
+
+    Last, [r,m], how many places from inside a loop stands that is vectorised around others.
+    """
     ops = _operations(table, rows)
     copies, independent = (x[:, None].astype(np.float32) for x in jammed(table, rows))
-    *peels, around = views(table, rows)
-    plain = peels[0]
-    size = ops.arithmetic + 2 + (plain.unit + plain.far + plain.store_unit)[:, None]
-    lanes = _lanes(ops, around, fleet)
+    seen = views(table, rows)
     shared = sharers(table, rows)
-    turns = [
-        _outer(rows, shared, peel)[:, None] * 2.0 * fleet["loop"] for peel in range(len(peels))
-    ]
-    cycles, start = _executions(ops, plain, independent, fleet)
-    starts = plain.starts[:, None] * start + turns[0]
-    free = ~plain.forced[:, None] & np.ones_like(cycles, np.bool_)
-    outer = free & _outer_vectorised(ops, plain, around, fleet)
-    wide, start = _executions(ops, around, independent, fleet)
-    cycles = np.where(outer, wide, cycles)
-    inner = plain.starts[:, None] * 3.0 / lanes
-    starts = np.where(outer, around.starts[:, None] * start + inner + turns[1], starts)
-    peel = free
-    for number, (shorter, view) in enumerate(pairwise(peels), 1):
-        peel = peel & (shorter.trip[:, None] <= fleet["peel"]) & view.free[:, None]
-        peel = peel & (size * view.body[:, None] <= PEELED_OPERATIONS)
-        other, start = _executions(ops, view, independent, fleet)
-        cycles = np.where(peel, other, cycles)
-        starts = np.where(peel, view.starts[:, None] * start + turns[number], starts)
+    shape = (len(rows.program), len(fleet["ghz"]))
+    cycles, starts = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    here = np.arange(len(rows.program))
+    outside = np.zeros(shape, np.intp)
+    peeled = np.ones(shape, np.bool_)
+    for peel, pair in enumerate(seen):
+        if peel:  # of those whose inner loops were unrolled completely so far, who goes on
+            shorter = seen[peel - 1][0].take(here)
+            peeled &= _peels(ops.take(here), shorter, pair[0].take(here), fleet)
+            some = peeled.any(1)
+            here, peeled = here[some], peeled[some]
+        if not len(here):
+            break
+        turns = np.stack([_outer(rows, shared, peel + k)[here] for k in (0, 1)])
+        found = _unrolled(
+            ops.take(here), pair[0].take(here), pair[1].take(here), turns, independent[here], fleet
+        )
+        cycles[here] = np.where(peeled, found[0], cycles[here])
+        starts[here] = np.where(peeled, found[1], starts[here])
+        outside[here] = np.where(peeled, found[2] * (peel + 1), outside[here])
     spill = 1.0 + 0.5 * np.maximum(np.log2(copies * 1.5 / fleet["registers"]), 0.0)
     count = table.instances[rows.program, rows.place][:, None].astype(np.float32)
-    return count * cycles * spill / fleet["ghz"], starts / copies / fleet["ghz"]
+    return count * cycles * spill / fleet["ghz"], starts / copies / fleet["ghz"], outside
+
+
+def _peels(ops: _Ops, inner: Inner, around: Inner, fleet: Machines) -> Bools:
+    """[r,m] whether the compiler unrolls the loop ``inner`` completely."""
+    marked = (inner.marked_unroll > 1) & (inner.marked_unroll < inner.trip)
+    plain = inner.steady & ~inner.forced & ~marked & around.free
+    loads = inner.unit + inner.far + inner.store_unit + inner.small
+    size = (ops.arithmetic[:, 0] + loads + 1.0) * inner.body * inner.trip
+    able = (plain & (size <= PEELED_OPERATIONS))[:, None]
+    return np.asarray(able & (inner.trip[:, None] <= fleet["peel"]))
+
+
+def _unrolled(
+    ops: _Ops,
+    inner: Inner,
+    around: Inner,
+    turns: Floats,
+    independent: Floats,
+    fleet: Machines,
+) -> tuple[Floats, Floats, Bools]:
+    """[r,m] cycles an execution, and cycles of all loop starts, with ``inner`` innermost.
+
+    Last, whether the loop around it is vectorised.
+    """
+    around_turns = turns[:, :, None] * 2.0 * fleet["loop"]
+    cycles, start = _executions(ops, inner, independent, fleet)
+    starts = inner.starts[:, None] * start + around_turns[0]
+    outer = _outer_vectorised(ops, inner, around, fleet)
+    some = np.flatnonzero(outer.any(1))
+    if len(some):
+        few, near, kept = ops.take(some), inner.take(some), around.take(some)
+        wide, start = _executions(few, kept, independent[some], fleet)
+        own = near.starts[:, None] * 3.0 / _lanes(few, kept, fleet)
+        all_starts = kept.starts[:, None] * start + own + around_turns[1][some]
+        cycles[some] = np.where(outer[some], wide, cycles[some])
+        starts[some] = np.where(outer[some], all_starts, starts[some])
+    return cycles, starts, outer
 
 
 def _lanes(ops: _Ops, inner: Inner, fleet: Machines) -> Floats:
@@ -159,8 +236,11 @@ def _lanes(ops: _Ops, inner: Inner, fleet: Machines) -> Floats:
 def _outer_vectorised(ops: _Ops, plain: Inner, around: Inner, fleet: Machines) -> Bools:
     """[r,m] whether the compiler vectorises the second innermost loop, the inner one kept."""
     lanes = _lanes(ops, plain, fleet)
-    sums = ((plain.sums | plain.carried) & ~around.sums)[:, None]
-    simple = (fleet["outer"] > 0) & sums & ~_vectorised(ops, plain, lanes, fleet)
+    sums = (plain.sums | plain.carried) & ~around.sums & plain.steady & ~plain.forced
+    sums &= ~around.parallel  # there it is another function's outermost loop
+    if not sums.any():
+        return np.zeros((len(sums), len(fleet["ghz"])), np.bool_)
+    simple = (fleet["outer"] > 0) & sums[:, None] & ~_vectorised(ops, plain, lanes, fleet)
     return np.asarray(simple & _vectorised(ops, around, _lanes(ops, around, fleet), fleet))
 
 
@@ -183,6 +263,8 @@ def _vectorised(ops: _Ops, inner: Inner, lanes: Floats, fleet: Machines) -> Bool
     sums = sums & (~ops.floating | ~ops.selects | (fleet["vector_select"] > 0))
     strides = ((inner.far + inner.store_far) == 0)[:, None]
     strides = strides & ((inner.small == 0)[:, None] | (fleet["strided"] > 0))
+    whole = inner.steady[:, None] & (np.mod(inner.trip[:, None], lanes) == 0)
+    strides = strides & (whole | (fleet["cheap"] == 0))
     return np.asarray(able & (inner.forced[:, None] | ((fleet["autovec"] > 0) & sums & strides)))
 
 
@@ -214,6 +296,7 @@ def _chain(ops: _Ops, inner: Inner, fleet: Machines) -> Floats:
     steps = np.clip(0.6 * ops.arithmetic, 1.0, 2.5)  # what does not wait is computed ahead
     through = steps * one + 0.4 * fleet["forward"] + 2.0 * ops.divide * fleet["divide"]
     summed = inner.chain[:, None] * one + inner.stalls[:, None] * (one + fleet["forward"])
+    through = through * inner.through[:, None]
     return np.asarray(np.where(inner.carried[:, None], through, summed), np.float32)
 
 
@@ -228,11 +311,12 @@ def _throughput(ops: _Ops, inner: Inner, lanes: Floats, fleet: Machines) -> tupl
     turn = fleet["loop"] / unroll / inner.body[:, None]
     port = np.maximum(loads / fleet["loads"], stores / fleet["stores"])
     issue = (plain + loads + stores + 2.0 * turn) / fleet["issue"] + 0.25 * turn
-    heavy = slow + ops.transcendental * fleet["transcendental"]
+    called = ops.selects & ops.floating & ~inner.forced[:, None]
+    heavy = slow + ops.transcendental * fleet["transcendental"] + called * fleet["select_call"]
     scalar = _norm(power, plain / fleet["flops"] + heavy, port, issue)
-    scattered = (
-        inner.far[:, None] * fleet["gather"] + inner.store_far[:, None] * 1.3 * (fleet["gather"])
-    )
+    scattered = (inner.far + 1.3 * inner.store_far)[:, None] * fleet["gather"]
+    packed = np.maximum(inner.packed[:, None] * fleet["pack"] / lanes, scattered)
+    scattered = np.where((inner.packed > 0)[:, None] & (fleet["packs"] > 0), packed, scattered)
     shuffled = inner.small[:, None] * 1.5 / lanes
     port = (near / fleet["loads"] + inner.store_unit[:, None] / fleet["stores"]) / lanes
     port = port + shuffled + scattered
@@ -260,19 +344,18 @@ def _memory(moved: Traffic, fleet: Machines, threads: Floats) -> Floats:
     (s1, j1), (s2, j2), (s3, j3) = ((_at(g, z, s), _at(g, z, j)) for g, z, s, j in levels)
     missing = fleet["l3"] <= fleet["l2"]
     s3, j3 = np.where(missing, s2, s3), np.where(missing, j2, j3)
+    pages = _at(TLB_PAGES, fleet["tlb"], moved.pages) * 0.6 * fleet["walk"] / ghz / threads
     l2 = s1 * LINE / fleet["l2_bandwidth"] + j1 * np.maximum(
         fleet["l2_latency"] / misses, LINE / fleet["l2_bandwidth"]
     )
     l3 = s2 * LINE / fleet["l3_bandwidth"] + j2 * np.maximum(
         fleet["l3_latency"] / misses, LINE / fleet["l3_bandwidth"]
     )
-    l3 = np.where(missing, 0.0, l3)
+    l3 = np.where(missing, 0.0, l3) / np.minimum(threads, fleet["l3_scaling"])
     line_ns = LINE / fleet["memory_bandwidth"]
     memory = s3 * line_ns + j3 * np.maximum(fleet["memory_ns"] / misses, line_ns)
-    pages = _at(TLB_PAGES, fleet["tlb"], moved.pages) * 0.6 * fleet["walk"] / ghz
-    near = (l2 / ghz + pages) / threads
-    l3 = l3 / ghz / np.minimum(threads, fleet["l3_scaling"])
-    return np.asarray(near + l3 + memory / np.minimum(threads, fleet["memory_scaling"]), np.float32)
+    memory = memory / np.minimum(threads, fleet["memory_scaling"])
+    return _norm(fleet["pipelining"], l2 / ghz / threads, l3 / ghz, memory) + pages
 
 
 def _threads(fork: Forks, fleet: Machines) -> Floats:
@@ -290,7 +373,7 @@ def _forking(table: NestTable, rows: Rows, fork: Forks, fleet: Machines) -> Floa
     start = np.where(cores > 1, fleet["fork_us"] + fleet["fork_core_us"] * cores, 0.1) * 1e3
     chunk = np.maximum(fork.trip[:, None] / cores, 1.0)
     shared = np.clip(LINE / np.maximum(fork.step[:, None] * chunk, 1.0) - 1.0, 0.0, 1.0)
-    plain = views(table, rows)[0]
+    plain = views(table, rows)[0][0]
     stored = plain.store_unit + plain.store_far  # none where the sum is kept in a register
     count = table.instances[rows.program, rows.place]
     stores = np.where(stored > 0, stored * count, plain.starts)[:, None].astype(np.float32)

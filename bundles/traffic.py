@@ -26,7 +26,7 @@ LINE, PAGE = 64.0, 4096.0
 L1_BYTES = 2.0 ** np.array([12, 13.5, 14.5, 15.2, 16, 17.2])
 L2_BYTES = 2.0 ** np.array([16, 17.3, 18.2, 19.1, 20, 21, 22.3])
 L3_BYTES = 2.0 ** np.array([19, 20.5, 22, 23.2, 24.4, 25.6, 27, 28.5])
-TLB_PAGES = 2.0 ** np.array([4, 5.5, 7, 9, 10.5, 12])
+TLB_PAGES = 2.0 ** np.array([5.5, 7.5, 9.5, 10.5, 12, 16])
 _WAYS = ((L1_BYTES, 4096.0), (L2_BYTES, 65_536.0), (L3_BYTES, 0.0))  # bytes of one way; 0: hashed
 _SHARP = 4.0  # how suddenly a footprint stops fitting
 
@@ -232,6 +232,12 @@ def _moved(table: NestTable, rows: Rows, units: Floats, blocked: Floats, room: F
     _reuse_between(table, rows, units, needed, moved, room)
     warm = fits(_whole(table, rows, units)[:, None], room)[rows.program]
     return np.asarray(moved * (1.0 - warm[:, None, :]), np.float32)
+
+
+def touched(table: NestTable) -> Floats:
+    """[n] bytes of the distinct lines a run of each program touches."""
+    rows = rows_of(table)
+    return _whole(table, rows, footprint(table, rows).lines) * np.float32(LINE)
 
 
 def _whole(table: NestTable, rows: Rows, units: Floats) -> Floats:

@@ -65,8 +65,9 @@ def test_no_programs_give_no_times() -> None:
 
 
 def test_a_matrix_product_is_faster_with_unit_stride_inside() -> None:
-    assert gain(gemm(256), "interchange j k") > 1.5
-    assert gain(gemm(256), "interchange i k") < 1.0
+    literal = [m for m in FLEET if not m.interchange]  # compilers that leave loops in their order
+    assert gain(gemm(256), "interchange j k", literal) > 1.5
+    assert gain(gemm(256), "interchange i k", literal) < 1.0
 
 
 def test_tiling_helps_a_large_matrix_product_and_not_a_tiny_one() -> None:
