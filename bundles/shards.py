@@ -13,10 +13,11 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -44,7 +45,7 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "family": np.dtype("<U16"),
 }
 JOURNAL = "shards.txt"
-DRAWN_BY = "corpus dataset families inner machines reorder simulate sketch traffic".split()
+DRAWN_BY = "corpus dataset families inner labels machines reorder simulate sketch traffic".split()
 HINT = "Name another directory with --work DIR, or make room."
 
 
@@ -134,9 +135,11 @@ def _describe(recipe: Recipe, directory: Path) -> None:
 
 def _fill(recipe: Recipe, directory: Path, make: Maker, progress: Progress | None) -> None:
     with ExitStack() as stack:
-        files = [stack.enter_context(closing(f)) for f in _files(recipe, directory)]
+        files = _files(recipe, directory, stack)
         _check_room(files, directory)
-        whole = _whole(recipe, directory, files)
+        for file in files:
+            file.handle.truncate(file.size)  # or made longer; holes take no room
+        whole = _whole(recipe, files, directory / JOURNAL)
         lines = "".join(f"{number} {digest}\n" for number, digest in whole.items())
         write_whole(directory / JOURNAL, lines.encode())
         missing = [n for n in range(shard_count(recipe)) if n not in whole]
@@ -163,31 +166,21 @@ class _File:
     row: int
     size: int
 
-    def close(self) -> None:
-        """Close the file."""
-        self.handle.close()
 
-
-def _files(recipe: Recipe, directory: Path) -> list[_File]:
-    """The three arrays, made or mended: header and size are set, rows are left as they are."""
+def _files(recipe: Recipe, directory: Path, stack: ExitStack) -> list[_File]:
+    """The three arrays, made or with their headers mended; rows are left as they are."""
     p, v = recipe.programs, recipe.variants
-    return [
-        _file(directory, "features", (p, v, len(FEATURES))),
-        _file(directory, "target", (p, v, len(recipe.machines))),
-        _file(directory, "family", (p,)),
-    ]
-
-
-def _file(directory: Path, name: str, shape: tuple[int, ...]) -> _File:
-    dtype, path = DTYPES[name], directory / f"{name}.npy"
-    path.touch()
-    handle = path.open("r+b")
-    header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(handle, header)
-    offset, row = handle.tell(), int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize
-    size = offset + shape[0] * row
-    handle.truncate(size)
-    return _File(handle, name, offset, row, size)
+    shapes = ((p, v, len(FEATURES)), (p, v, len(recipe.machines)), (p,))
+    files = []
+    for name, shape in zip(ARRAYS, shapes, strict=True):
+        path = directory / f"{name}.npy"
+        path.touch()
+        handle = stack.enter_context(path.open("r+b"))
+        header = {"descr": DTYPES[name].str, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(handle, header)
+        row = math.prod(shape[1:]) * DTYPES[name].itemsize
+        files.append(_File(handle, name, handle.tell(), row, handle.tell() + p * row))
+    return files
 
 
 def _check_room(files: list[_File], directory: Path) -> None:
@@ -200,11 +193,11 @@ def _check_room(files: list[_File], directory: Path) -> None:
         )
 
 
-def _whole(recipe: Recipe, directory: Path, files: list[_File]) -> dict[int, str]:
+def _whole(recipe: Recipe, files: list[_File], journal: Path) -> dict[int, str]:
     """Numbers and digests of the shards whose rows are as they were when they were written."""
     noted: dict[int, str] = {}
-    path = directory / JOURNAL
-    for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
+    lines = journal.read_text(errors="replace").splitlines() if journal.exists() else []
+    for line in lines:
         number, _, digest = line.partition(" ")
         if number.isascii() and number.isdigit() and int(number) < shard_count(recipe):
             noted[int(number)] = digest

@@ -1,6 +1,10 @@
 import random
+import threading
+import time
+from pathlib import Path
 
 import numpy as np
+import psutil
 
 from agent.loopnest.features import FEATURES
 from bundles.corpus import random_program
@@ -8,6 +12,7 @@ from bundles.dataset import Recipe, generate, variants_of
 from bundles.machines import sample_machines
 
 RECIPE = Recipe(60, 6, 3, sample_machines(np.random.default_rng(0), 4))
+LONGER = Recipe(200, 3, 3, RECIPE.machines)
 
 
 def test_the_same_recipe_gives_the_same_data_bit_by_bit() -> None:
@@ -52,3 +57,31 @@ def test_the_first_variant_is_the_program_as_written() -> None:
         table = variants_of(random_program(rng), 4, rng)
         assert not table.parallel[0].any()
         assert not table.vector[0].any()
+
+
+def test_a_process_that_is_killed_is_replaced_and_nothing_changes(tmp_path: Path) -> None:
+    once = tmp_path / "killed"
+    killer = threading.Thread(target=kill_a_child, args=(once,), daemon=True)
+    killer.start()
+    data = generate(LONGER, processes=2)
+    killer.join()
+    assert once.exists()
+    assert data.features.tobytes() == generate(LONGER).features.tobytes()
+
+
+def kill_a_child(done: Path) -> None:
+    """Kill the first process of this one that draws programs."""
+    while True:
+        for child in psutil.Process().children():
+            if "spawn_main" in " ".join(child.cmdline()):
+                child.kill()
+                done.touch()
+                return
+        time.sleep(0.02)
+
+
+def test_a_slice_of_a_data_set_is_the_same_programs() -> None:
+    data = generate(RECIPE)
+    part = data.take(slice(10, 20)).take(np.array([3, 1]))
+    assert part.features.tobytes() == data.features[[13, 11]].tobytes()
+    assert list(part.family) == [data.family[13], data.family[11]]
