@@ -221,14 +221,59 @@ def finetune(
         _show(_summary(manifest))
 
 
-def _needs(*modules: str) -> None:
+@app.command(epilog="Example: `bundles evaluate labels/*.parquet --leave target --out evaluation`")
+def evaluate(
+    out: Annotated[Path, typer.Option(help="Directory of the report.")],
+    labels: Annotated[
+        list[Path] | None, typer.Argument(help="Label files: evaluated, or learned from.")
+    ] = None,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(help="Evaluate this file (repeat for more); LABELS are only learned from."),
+    ] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="To evaluate as it is. Default: the agent's.")
+    ] = None,
+    leave: Annotated[
+        str | None,
+        typer.Option(help="`machine` or `target`: train encoders that never saw the one tested."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="Draws of labels.")] = 5,
+    budgets: Annotated[
+        str, typer.Option(help="Numbers of labels.")
+    ] = "0,8,16,24,48,96,200,400,1000,3000",
+    arms: Annotated[str, typer.Option(help="Some of the arms, by name. [all]")] = "",
+    work: Annotated[
+        Path | None, typer.Option(help="Directory of trained encoders. [OUT/cache]")
+    ] = None,
+    processes: Annotated[int, typer.Option(min=1, max=256)] = 2,
+    quick: Annotated[bool, typer.Option("--quick", help="A tiny run, for tests.")] = False,
+    as_json: As_Json = False,
+) -> None:
+    """Compare the bundle with its controls on machines and programs it never saw."""
+    _needs("torch", "pyarrow", "xgboost", "matplotlib", extras="pretrain,evaluate")
+    from bundles.evaluation.evaluate import evaluate as run
+    from bundles.evaluation.evaluate import request
+    from bundles.evaluation.tables import show
+
+    wanted = request(
+        labels or (), data or (), out, work, bundle, leave, budgets, seeds, arms, processes, quick
+    )
+    found = run(wanted, _say)
+    if as_json:
+        _show(found)
+    else:
+        show(found)
+
+
+def _needs(*modules: str, extras: str = "pretrain") -> None:
     """AgentError where one of them is not installed."""
     from importlib.util import find_spec
 
     if missing := [name for name in modules if find_spec(name) is None]:
         raise AgentError(
             f"this needs {missing[0]}, which is not installed",
-            hint="Install the extra: pip install torch==2.13.0 '.[pretrain]' in a checkout.",
+            hint=f"Install the extra: pip install torch==2.13.0 '.[{extras}]' in a checkout.",
         )
 
 

@@ -1,0 +1,156 @@
+"""Learning curves as SVG and PNG: log error and rank correlation against labels, a line an arm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+NAME = "learning-curves"
+PANELS = (
+    ("log_error", "Mean absolute log error (lower is better)"),
+    ("spearman", "Spearman within a program (higher is better)"),
+)
+ZERO_AT = 3.5  # where 0 labels stand on the axis, in budgets: it has no logarithm
+
+
+@dataclass(frozen=True)
+class Style:
+    """How an arm is drawn; colours of Okabe and Ito, told apart by the colour-blind."""
+
+    colour: str
+    marker: str
+    width: float = 1.3
+    line: str = "-"
+
+
+STYLES: Mapping[str, Style] = {
+    "median": Style("#999999", "."),
+    "raw_ridge": Style("#E69F00", "s"),
+    "raw_boosting": Style("#E69F00", "^", line="--"),
+    "hand_xgboost": Style("#009E73", "D"),
+    "plain_autoencoder": Style("#CC79A7", "v"),
+    "scratch": Style("#56B4E9", "P"),
+    "reference": Style("#000000", "X", line=":"),
+    "bundle": Style("#0072B2", "o", line=":"),
+    "bundle_random": Style("#0072B2", "o", 2.4),
+    "bundle_candidates": Style("#D55E00", "d", line="--"),
+    "bundle_fixed": Style("#D55E00", "*", 2.8),
+}
+
+
+def plot(found: Mapping[str, Any], out: Path) -> list[Path]:
+    """Draw the mean over targets into ``out``; the files."""
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(13.5, 5.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    budgets = sorted({int(b) for curve in found["mean"].values() for b in curve})
+    for axes, (metric, title) in zip(figure.subplots(1, 2), PANELS, strict=True):
+        _panel(axes, found, metric, budgets)
+        axes.set_title(title, loc="left", fontsize=11)
+    count = len(found["targets"])
+    figure.suptitle(
+        f"Unseen programs, mean over {count} target{'s' if count > 1 else ''} and "
+        f"{found['protocol']['seeds']} seeds; bands: 95 % by bootstrap over programs and seeds",
+        fontsize=10,
+        x=0.01,
+        ha="left",
+    )
+    paths = [out / f"{NAME}.svg", out / f"{NAME}.png"]
+    with mpl.rc_context({"svg.hashsalt": NAME, "svg.fonttype": "none"}):
+        figure.savefig(paths[0], metadata={"Date": None})
+    figure.savefig(paths[1], dpi=120)
+    return paths
+
+
+def _panel(axes: Any, found: Mapping[str, Any], metric: str, budgets: Sequence[int]) -> None:
+    right = _at(max([*budgets, 8]))
+    ends = []
+    for name, curve in found["mean"].items():
+        points = sorted((int(b), row) for b, row in curve.items() if row[metric] is not None)
+        if points:
+            last = _line(axes, STYLES[name], points, metric, right)
+            ends.append((last[1], found["arms"][name]["title"], STYLES[name].colour, last[0]))
+    axes.set_xticks([_at(b) for b in budgets], [str(b) for b in budgets], fontsize=9)
+    axes.set_xlabel("timed versions on the new machine (logarithmic, and 0)")
+    axes.grid(alpha=0.25, linewidth=0.6)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    _frame(axes, found, metric)
+    _name_lines(axes, ends, right)
+
+
+def _at(budget: int) -> float:
+    return float(np.log2(budget or ZERO_AT))
+
+
+def _line(
+    axes: Any, style: Style, points: list[tuple[int, Any]], metric: str, right: float
+) -> tuple[float, float]:
+    """Draw one arm; where it ends. What takes no labels is a level line."""
+    x = [_at(b) for b, _ in points]
+    y = [row[metric] for _, row in points]
+    band = np.array([row[f"{metric}_interval"] for _, row in points])
+    axes.fill_between(x, band[:, 0], band[:, 1], color=style.colour, alpha=0.10, linewidth=0)
+    axes.plot(
+        x, y, color=style.colour, marker=style.marker, linewidth=style.width,
+        linestyle=style.line, markersize=5 if style.width < 2 else 8,
+    )  # fmt: skip
+    if len(x) == 1:
+        axes.plot([x[0], right], [y[0], y[0]], color=style.colour, linestyle=":", linewidth=1.3)
+        return right, y[0]
+    return x[-1], y[-1]
+
+
+def _frame(axes: Any, found: Mapping[str, Any], metric: str) -> None:
+    """Show what is compared: an arm that is far off may leave the frame at the top."""
+    values = [
+        row[metric] for curve in found["mean"].values() for row in curve.values()
+        if row[metric] is not None
+    ]  # fmt: skip
+    low, high = min(values), max(values)
+    if metric == "log_error":
+        high = min(high, 2.5 * low)
+    space = 0.06 * (high - low) + 1e-3
+    axes.set_ylim(low - space, high + space)
+
+
+def _name_lines(axes: Any, ends: list[tuple[float, str, str, float]], right: float) -> None:
+    """Names at the right margin, moved apart, tied to their lines."""
+    low, high = axes.get_ylim()
+    step = (high - low) / 22
+    ends = sorted((min(max(y, low), high), *rest) for y, *rest in ends)
+    places = _apart([y for y, *_ in ends], step, low, high)
+    for (y, title, colour, x), place in zip(ends, places, strict=True):
+        axes.plot(
+            [x, right + 0.12, right + 0.3], [y, place, place],
+            color=colour, linewidth=0.6, alpha=0.7, clip_on=False,
+        )  # fmt: skip
+        axes.text(right + 0.35, place, title, color=colour, fontsize=9, va="center")
+    axes.set_xlim(_at(0) - 0.3, right + 0.1)
+
+
+def _apart(values: Sequence[float], step: float, low: float, high: float) -> list[float]:
+    """Rising places at least ``step`` apart, near the values, inside the frame if they fit."""
+    places = list(values)
+    for _ in range(200):
+        moved = False
+        for i in range(len(places) - 1):
+            gap = step - (places[i + 1] - places[i])
+            if gap > 1e-9:
+                places[i] -= gap / 2
+                places[i + 1] += gap / 2
+                moved = True
+        if places and places[0] < low:
+            places[0] = low
+        if places and places[-1] > high:
+            places[-1] = high
+        if not moved:
+            break
+    return places

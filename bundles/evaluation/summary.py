@@ -1,0 +1,278 @@
+"""From cells to statements: means, bootstrap intervals, differences, label efficiency."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from bundles.evaluation.case import Doubles
+from bundles.evaluation.protocol import Cell
+from bundles.evaluation.scores import Scores
+
+RESAMPLES = 1_000
+LEVEL = 0.95
+METRICS = (
+    "log_error", "factor", "mape", "median_ape", "spearman", "top_share", "pairwise", "coverage",
+    "seconds_log_error", "seconds_coverage",
+)  # fmt: skip
+COMPARED = ("log_error", "spearman", "top_share", "seconds_log_error")
+LESS_IS_BETTER = ("log_error", "seconds_log_error")
+Figures = dict[str, float | None]
+Pair = tuple[str, int]  # arm and budget
+
+
+def _share(part: Doubles, whole: Doubles) -> float:
+    total = float(np.nansum(part))
+    return total / float(whole.sum()) if np.isfinite(part).any() else float("nan")
+
+
+def _mean(values: Doubles) -> float:
+    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
+
+
+def figures(scores: Scores) -> dict[str, float]:
+    """All figures of one prediction; nan where an arm has none."""
+    error = _share(scores.error, scores.count)
+    return {
+        "log_error": error,
+        "factor": float(np.exp(min(error, 50.0))),
+        "mape": _share(scores.relative, scores.count),
+        "median_ape": scores.median_ape,
+        "spearman": _mean(scores.spearman),
+        "top_share": _mean(scores.top_share),
+        "pairwise": _mean(scores.pairwise),
+        "coverage": _share(scores.covered, scores.count),
+        "seconds_log_error": _mean(scores.seconds),
+        "seconds_coverage": _mean(scores.seconds_covered),
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """All cells in order, with the names of each target's test programs.
+
+    Attributes:
+        cells: by target, arm and budget; one a seed, in the order of seeds.
+        programs: by target, [q].
+    """
+
+    cells: Mapping[tuple[str, str, int], Sequence[Scores]]
+    programs: Mapping[str, npt.NDArray[np.str_]]
+
+    @classmethod
+    def of(cls, cells: Sequence[Cell], programs: Mapping[str, npt.NDArray[np.str_]]) -> Results:
+        """Sort cells."""
+        found: dict[tuple[str, str, int], list[Scores]] = {}
+        for cell in sorted(cells, key=lambda c: c.seed):
+            found.setdefault((cell.target, cell.arm, cell.budget), []).append(cell.scores)
+        return cls(found, programs)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Names of the targets."""
+        return tuple(self.programs)
+
+    def budgets(self, target: str, arm: str) -> list[int]:
+        """Budgets that an arm has on a target."""
+        return sorted(b for t, a, b in self.cells if (t, a) == (target, arm))
+
+    def common(self, arm: str) -> list[int]:
+        """Budgets that an arm has on every target."""
+        return sorted(set.intersection(*(set(self.budgets(t, arm)) for t in self.targets)))
+
+    def figures(self, target: str, arm: str, budget: int) -> Figures:
+        """Mean over seeds."""
+        return _averaged([figures(s) for s in self.cells[target, arm, budget]])
+
+    def mean(self, arm: str, budget: int, targets: Sequence[str] | None = None) -> Figures:
+        """Mean over seeds and targets."""
+        chosen = self.targets if targets is None else targets
+        rows = [figures(s) for t in chosen for s in self.cells[t, arm, budget]]
+        return _averaged(rows)
+
+
+def _averaged(rows: Sequence[Mapping[str, float]]) -> Figures:
+    means = {name: _mean(np.array([r[name] for r in rows])) for name in METRICS}
+    return {name: value if np.isfinite(value) else None for name, value in means.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Bootstrap:
+    """Programs and seeds drawn again, the same ones for every arm: paired.
+
+    A program that several targets have is drawn for all of them at once, since its errors on them
+    are not independent.
+
+    Attributes:
+        results: what is resampled.
+        programs: [B, U] how often each program was drawn; ``seeds``: [B, S].
+        place: by target, [q] columns of its programs.
+    """
+
+    results: Results
+    programs: Doubles
+    seeds: Doubles
+    place: Mapping[str, npt.NDArray[np.intp]]
+
+    @classmethod
+    def of(cls, results: Results, seed: int = 0) -> Bootstrap:
+        """Draw ``RESAMPLES`` times."""
+        names = np.unique(np.concatenate(list(results.programs.values())))
+        count = max(len(s) for s in results.cells.values())
+        rng = np.random.default_rng(seed)
+        place = {t: np.searchsorted(names, p) for t, p in results.programs.items()}
+        return cls(results, _drawn(rng, len(names)), _drawn(rng, count), place)
+
+    def values(
+        self, arm: str, budget: int, metric: str, targets: Sequence[str] | None = None
+    ) -> Doubles:
+        """[B] the mean over seeds and targets of a metric, in each resample."""
+        chosen = self.results.targets if targets is None else targets
+        rows = [self._target(t, self.results.cells[t, arm, budget], metric) for t in chosen]
+        return np.asarray(np.mean(rows, axis=0))
+
+    def _target(self, target: str, cells: Sequence[Scores], metric: str) -> Doubles:
+        weight = self.programs[:, self.place[target]]  # [B, q]
+        parts = [_parts(s, metric) for s in cells]
+        top = weight @ np.stack([p[0] for p in parts]).T  # [B, S]
+        bottom = weight @ np.stack([p[1] for p in parts]).T
+        value = top / np.maximum(bottom, 1e-12)
+        return np.asarray((value * self.seeds).sum(1) / self.seeds.sum(1))
+
+
+def _drawn(rng: np.random.Generator, count: int) -> Doubles:
+    return rng.multinomial(count, np.full(count, 1 / count), RESAMPLES).astype(np.float64)
+
+
+def _parts(scores: Scores, metric: str) -> tuple[Doubles, Doubles]:
+    """[q] sum and count of a metric in each program."""
+    if metric == "log_error":
+        return scores.error, scores.count
+    column = {"seconds_log_error": "seconds"}.get(metric, metric)
+    value: Doubles = getattr(scores, column)
+    there = np.isfinite(value)
+    return np.where(there, value, 0.0), there.astype(np.float64)
+
+
+def interval(values: Doubles) -> tuple[float, float]:
+    """Central ``LEVEL`` interval."""
+    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """By how much an arm differs from the one it is compared with, with its interval.
+
+    Attributes:
+        metric: that is compared; ``value``: mean of ours less mean of the other.
+        low, high: of the 95 % interval.
+        relative: value over the other's mean.
+        better: ours is better, and the interval does not hold 0; ``worse``: likewise.
+    """
+
+    metric: str
+    value: float
+    low: float
+    high: float
+    relative: float
+    better: bool
+    worse: bool
+
+
+def differences(
+    boot: Bootstrap, ours: Pair, other: Pair, targets: Sequence[str] | None = None
+) -> list[Difference]:
+    """Paired differences in all compared metrics that both arms have."""
+    mean = [boot.results.mean(*pair, targets) for pair in (ours, other)]
+    found = []
+    for metric in COMPARED:
+        a, b = (m[metric] for m in mean)
+        if a is None or b is None:
+            continue
+        gap = boot.values(*ours, metric, targets) - boot.values(*other, metric, targets)
+        low, high = interval(gap)
+        sign = -1 if metric in LESS_IS_BETTER else 1
+        better, worse = min(sign * low, sign * high) > 0, max(sign * low, sign * high) < 0
+        relative = (a - b) / abs(b) if b else 0.0
+        found.append(Difference(metric, a - b, low, high, relative, better, worse))
+    return found
+
+
+@dataclass(frozen=True)
+class Efficiency:
+    """How many labels an arm without pre-training needs to equal ours.
+
+    Attributes:
+        metric: that is equalled; ``wanted``: its value with our labels.
+        arm: the one that needs fewest (or, if none gets there, comes closest).
+        labels: that it needs, interpolated on the logarithm; the most it was given if ``reached``
+            is false.
+        times: labels over ours.
+    """
+
+    metric: str
+    wanted: float
+    arm: str
+    labels: float
+    times: float
+    reached: bool
+
+
+def efficiency(
+    metric: str, ours: Figures, count: int, curves: Mapping[str, Mapping[int, Figures]]
+) -> Efficiency | None:
+    """Compare with learning curves of arms without pre-training; None where nothing is known.
+
+    Args:
+        metric: ``log_error``, ``spearman``, ...
+        ours: figures with ``count`` labels.
+        count: our labels.
+        curves: by arm, figures by budget.
+    """
+    wanted = ours[metric]
+    if wanted is None:
+        return None
+    sign = 1.0 if metric in LESS_IS_BETTER else -1.0
+    found = []
+    for arm, curve in curves.items():
+        points = [(b, sign * v) for b, f in sorted(curve.items()) if b and (v := f[metric])]
+        if points:
+            labels = crossing(points, sign * wanted)
+            last = max(b for b, _ in points) if labels is None else labels
+            closest = min(v for _, v in points)
+            found.append((labels is None, last if labels is not None else closest, arm, last))
+    if not found:
+        return None
+    missed, _, arm, labels = min(found)
+    return Efficiency(metric, wanted, arm, float(labels), float(labels) / count, not missed)
+
+
+def crossing(points: Sequence[tuple[int, float]], wanted: float) -> float | None:
+    """The first budget at which a falling curve is at most ``wanted``; None if it never is."""
+    before: tuple[int, float] | None = None
+    for budget, value in points:
+        if value <= wanted:
+            if before is None:
+                return float(budget)
+            share = (before[1] - wanted) / (before[1] - value)
+            start, end = np.log(before[0]), np.log(budget)
+            return float(np.exp(start + share * (end - start)))
+        before = (budget, value)
+    return None
+
+
+def rises(curve: Mapping[int, Figures], value: Callable[[Figures], float | None]) -> list[int]:
+    """Budgets with a larger error than some smaller budget."""
+    found, least = [], float("inf")
+    for budget in sorted(curve):
+        now = value(curve[budget])
+        if now is None:
+            continue
+        if now > least:
+            found.append(budget)
+        least = min(least, now)
+    return found
