@@ -11,7 +11,7 @@ are the q = E + 1 + K unknowns of the machine (its weights beyond the directions
 them). By Woodbury's identity a round costs n q^2.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -34,6 +34,8 @@ class Posterior:
         weights: [E+1] posterior mean of (w, b).
         covariance: [E+1, E+1].
         noise: sd of a row's error on a new program, own and shared together.
+        own: scale (``Prior.noise``) of rows' own errors, the prior's and the labels' pooled.
+        shared: scale (``Prior.program``) of the errors that a program's rows share, likewise.
         left_out: [n] prediction of each row from the labels of all other programs.
         left_out_sd: [n] predictive sd that goes with it.
     """
@@ -41,6 +43,8 @@ class Posterior:
     weights: Floats
     covariance: Floats
     noise: PerKind
+    own: PerKind
+    shared: PerKind
     left_out: Floats
     left_out_sd: Floats
 
@@ -64,6 +68,7 @@ class _Scales:
     """Precisions and variances: what iteration does change."""
 
     machine: float  # precision of z
+    level: float  # precision of the intercept beyond the directions
     row: Floats  # [n] variance of each row's own error
     block: Floats  # [B] variance of each block's shared error
     noise: Floats  # [2] variance by kind of an ordinary row
@@ -113,17 +118,25 @@ def _start(problem: _Problem) -> _Scales:
     noise = np.array([prior.noise.of(kind) for kind in KINDS]) ** 2
     program = np.array([prior.program.of(kind) for kind in KINDS]) ** 2
     row = noise[problem.kind] + problem.observations.sd**2
-    return _Scales(1.0, row, program[problem.block_kind], noise, program)
+    return _Scales(1.0, 1.0, row, program[problem.block_kind], noise, program)
 
 
 def _solve(problem: _Problem, scales: _Scales) -> _Solved:
-    common = np.hstack([problem.along / np.sqrt(scales.machine), problem.beyond])
+    common = np.hstack([problem.along, problem.beyond]) * _spread(problem, scales)
     seen = _whiten(problem, scales, common)
     precision = np.eye(common.shape[1]) + common.T @ seen
     left = np.linalg.inv(precision)
     place = left @ (seen.T @ problem.residual)
     pull = _whiten(problem, scales, (problem.residual - common @ place)[:, None])[:, 0]
     return _Solved(common, seen, (left + left.T) / 2, place, pull)
+
+
+def _spread(problem: _Problem, scales: _Scales) -> Floats:
+    """[q] sd of the unknowns of this machine, in units of the prior's."""
+    spread = np.ones(problem.along.shape[1] + problem.beyond.shape[1])
+    spread[: problem.along.shape[1]] = 1 / np.sqrt(scales.machine)
+    spread[-1] = 1 / np.sqrt(scales.level)
+    return spread
 
 
 def _whiten(problem: _Problem, scales: _Scales, columns: Floats) -> Floats:
@@ -157,21 +170,20 @@ def _update(problem: _Problem, scales: _Scales, solved: _Solved) -> _Scales:
     sums = _by_block(problem, seen)
     inverse = total - gain * total**2 - np.sum((sums @ solved.left) * sums, axis=1)
     shared = (block * pull) ** 2 + block - block**2 * inverse
-    machine = _machine_precision(problem, scales, solved)
-    return _rescale(problem, scales, np.maximum(own, 0), np.maximum(shared, 0), machine)
+    scales = _place(problem, scales, solved)
+    return _rescale(problem, scales, np.maximum(own, 0), np.maximum(shared, 0))
 
 
-def _machine_precision(problem: _Problem, scales: _Scales, solved: _Solved) -> float:
-    """Precision of z: below 1 where this machine lies farther out than most."""
+def _place(problem: _Problem, scales: _Scales, solved: _Solved) -> _Scales:
+    """How far out this machine lies: precisions below 1 where it is farther than most."""
     dof, size = problem.prior.machine_dof, problem.along.shape[1]
-    place, left = solved.place[:size], np.diag(solved.left)[:size]
-    square = float(place @ place + left.sum()) / scales.machine
-    return float((dof + size) / (dof + max(square, 0.0)))
+    square = solved.place**2 + np.diag(solved.left)
+    machine = (dof + size) / (dof + float(square[:size].sum()) / scales.machine)
+    level = (dof + 1) / (dof + float(square[-1]) / scales.level)
+    return replace(scales, machine=machine, level=level)
 
 
-def _rescale(
-    problem: _Problem, scales: _Scales, own: Floats, shared: Floats, machine: float
-) -> _Scales:
+def _rescale(problem: _Problem, scales: _Scales, own: Floats, shared: Floats) -> _Scales:
     prior, sd, kind = problem.prior, problem.observations.sd, problem.kind
     dof = prior.noise_dof
     usual = scales.noise[kind] + sd**2
@@ -181,7 +193,8 @@ def _rescale(
     noise = _pooled(prior, prior.noise, precision * own - sd**2, kind)
     program = _pooled(prior, prior.program, block_precision * shared, problem.block_kind)
     row = (noise[kind] + sd**2) / precision
-    return _Scales(machine, row, program[problem.block_kind] / block_precision, noise, program)
+    block = program[problem.block_kind] / block_precision
+    return replace(scales, row=row, block=block, noise=noise, program=program)
 
 
 def _pooled(prior: Prior, before: PerKind, squares: Floats, kind: Ints) -> Floats:
@@ -195,15 +208,15 @@ def _pooled(prior: Prior, before: PerKind, squares: Floats, kind: Ints) -> Float
 
 def _finish(problem: _Problem, scales: _Scales, solved: _Solved) -> Posterior:
     prior = problem.prior
-    spread = np.hstack(
-        [prior.scaled_directions / np.sqrt(scales.machine), np.diag(prior.rest)]
-    )  # [E+1, q]
+    spread = np.hstack([prior.scaled_directions, np.diag(prior.rest)]) * _spread(problem, scales)
     covariance = spread @ solved.left @ spread.T
     noise = tail_factor(prior.noise_dof) * np.sqrt(scales.noise + scales.program)
     left_out, left_out_sd = _leave_out(problem, scales, solved)
     covariance = (covariance + covariance.T) / 2
     weights = prior.mean + spread @ solved.place
-    return Posterior(weights, covariance, PerKind(*map(float, noise)), left_out, left_out_sd)
+    sizes = (noise, np.sqrt(scales.noise), np.sqrt(scales.program))
+    total, own, shared = (PerKind(*map(float, size)) for size in sizes)
+    return Posterior(weights, covariance, total, own, shared, left_out, left_out_sd)
 
 
 def _leave_out(problem: _Problem, scales: _Scales, solved: _Solved) -> tuple[Floats, Floats]:

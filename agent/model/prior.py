@@ -44,11 +44,12 @@ class Prior:
         program_speedup: sd of the error shared by a program's speed-up rows.
         program_seconds: sd of the error shared by a program's seconds rows.
         rest_sd: sd of each weight beyond the directions.
-        intercept_sd: sd of the intercept beyond the directions (no bundle knows how fast a machine
-            is).
+        intercept_sd: scale of the intercept beyond the directions (no bundle knows how fast a
+            machine is); like z it may be far out.
         direction_scale: shrinkage strength: real machines lie this many times as far out as
             simulated ones.
-        machine_dof: degrees of freedom of z; small lets an unlike machine leave the mean.
+        machine_dof: degrees of freedom of z and of the intercept; small lets an unlike machine
+            leave the mean.
         noise_dof: degrees of freedom of rows' and programs' errors; small forgives outliers. The
             four sds above are the scales of such a Student-t: robust ones, not root mean squares.
         noise_weight: how many labels the noise scales above are worth against the machine's own.

@@ -62,3 +62,34 @@ def test_thousands_of_labels_are_fitted():
     found = posterior(make_prior(), rows(6000, 400))
     assert np.isfinite(found.left_out_sd).all()
     assert np.linalg.eigvalsh(found.covariance).min() > -1e-9
+
+
+def shifted(by: float) -> float:
+    """How far 20 programs' seconds, all off by so much, pull an intercept that seldom is off."""
+    prior = dataclasses.replace(make_prior(), intercept_sd=0.1, direction_scale=1e-6, rest_sd=0.0)
+    labels = rows(200, 20)
+    labels = labels.take(labels.kind == "seconds")
+    target = labels.design @ prior.mean + by
+    moved = Observations(labels.design, target, labels.sd, labels.kind, labels.group)
+    return float((posterior(prior, moved).weights - prior.mean)[-1])
+
+
+def test_a_machine_much_slower_than_any_known_is_believed():
+    assert shifted(4.0) == pytest.approx(4.0, abs=0.2)
+
+
+def test_a_machine_a_little_slower_is_held_back():
+    assert 0.0 < shifted(0.1) < 0.09
+
+
+def test_scales_of_errors_are_found_again_where_the_prior_leaves_it_to_the_labels():
+    prior = dataclasses.replace(EXACT, noise_weight=1.0)
+    rng, labels = np.random.default_rng(3), rows(3000, 300)
+    block = rng.normal(size=(300, 2))[labels.group, (labels.kind == "seconds").astype(int)]
+    error = 0.5 * block + np.hypot(0.4, labels.sd) * rng.normal(size=len(labels))
+    target = labels.design @ prior.mean + error
+    found = posterior(
+        prior, Observations(labels.design, target, labels.sd, labels.kind, labels.group)
+    )
+    assert found.own.speedup == pytest.approx(0.4, rel=0.1)
+    assert found.shared.speedup == pytest.approx(0.5, rel=0.15)
