@@ -31,6 +31,7 @@ from agent.loopnest.nest import lower
 from agent.loopnest.program import Program
 from agent.loopnest.schedule import ORIGINAL, parse_schedule
 from agent.loopnest.transform import apply
+from agent.model.facts import facts_of
 from bundles.corpus import random_program
 
 Doubles = npt.NDArray[np.float64]
@@ -76,6 +77,12 @@ class Target:
     compiler: str
     version: str
     flags: tuple[str, ...]
+
+    @property
+    def facts(self) -> Doubles:
+        """[f] what is known of the target without timing it (``agent.model.facts``)."""
+        caches = (self.l1, self.l2, self.l3)
+        return facts_of(self.simd_bytes, self.threads, *caches, self.compiler, self.flags)
 
     @classmethod
     def from_json(cls, data: object) -> Self:
@@ -147,14 +154,27 @@ def corpus_program(seed: int, number: int) -> Program:
     return random_program(random.Random(f"labels/{seed}/{number}"))
 
 
-def write_labels(path: Path, target: Target, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows (columns of ``REQUIRED`` and more) whole or not at all."""
+def write_labels(
+    path: Path,
+    target: Target,
+    rows: Sequence[Mapping[str, Any]] | Mapping[str, npt.NDArray[Any]],
+) -> None:
+    """Write rows (columns of ``REQUIRED`` and more) whole or not at all.
+
+    ``rows`` are mappings, or one mapping of columns: arrays [n], or [n, k] for lists of length k.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    def column(values: Any) -> Any:
+        if not isinstance(values, np.ndarray) or values.ndim == 1:
+            return pa.array(values)
+        return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
+
     about = {"schema": SCHEMA, "features_version": FEATURES_VERSION, "target": asdict(target)}
-    columns = {name: [r[name] for r in rows] for name in rows[0]}
-    table = pa.table(columns).replace_schema_metadata({META: json.dumps(about).encode()})
+    given = rows if isinstance(rows, Mapping) else {k: [r[k] for r in rows] for k in rows[0]}
+    table = pa.table({name: column(values) for name, values in given.items()})
+    table = table.replace_schema_metadata({META: json.dumps(about).encode()})
     staged = path.with_name(f".{path.name}.new")
     pq.write_table(table, staged, compression="zstd")
     with staged.open("rb+") as file:
