@@ -57,7 +57,8 @@ def plot(found: Mapping[str, Any], out: Path) -> list[Path]:
     count = len(found["targets"])
     figure.suptitle(
         f"Unseen programs, mean over {count} target{'s' if count > 1 else ''} and "
-        f"{found['protocol']['seeds']} seeds; bands: 95 % by bootstrap over programs and seeds",
+        f"{found['protocol']['seeds']} seeds; bands: 95 % by bootstrap over programs and seeds, less "
+        "what is hard for all arms alike; dotted: no more labels than that",
         fontsize=10,
         x=0.01,
         ha="left",
@@ -76,7 +77,7 @@ def _panel(axes: Any, found: Mapping[str, Any], metric: str, budgets: Sequence[i
         points = sorted((int(b), row) for b, row in curve.items() if row[metric] is not None)
         if points:
             last = _line(axes, STYLES[name], points, metric, right)
-            ends.append((last[1], found["arms"][name]["title"], STYLES[name].colour, last[0]))
+            ends.append((last, found["arms"][name]["title"], STYLES[name].colour))
     axes.set_xticks([_at(b) for b in budgets], [str(b) for b in budgets], fontsize=9)
     axes.set_xlabel("timed versions on the new machine (logarithmic, and 0)")
     axes.grid(alpha=0.25, linewidth=0.6)
@@ -92,44 +93,45 @@ def _at(budget: int) -> float:
 
 def _line(
     axes: Any, style: Style, points: list[tuple[int, Any]], metric: str, right: float
-) -> tuple[float, float]:
-    """Draw one arm; where it ends. What takes no labels is a level line."""
+) -> float:
+    """Draw one arm; the height at which it ends. What has no more labels goes on level, dotted."""
     x = [_at(b) for b, _ in points]
-    y = [row[metric] for _, row in points]
-    band = np.array([row[f"{metric}_interval"] for _, row in points])
-    axes.fill_between(x, band[:, 0], band[:, 1], color=style.colour, alpha=0.10, linewidth=0)
+    y = [float(row[metric]) for _, row in points]
+    band = np.array([row[f"{metric}_band"] for _, row in points])
+    axes.fill_between(x, band[:, 0], band[:, 1], color=style.colour, alpha=0.13, linewidth=0)
     axes.plot(
         x, y, color=style.colour, marker=style.marker, linewidth=style.width,
         linestyle=style.line, markersize=5 if style.width < 2 else 8,
     )  # fmt: skip
-    if len(x) == 1:
-        axes.plot([x[0], right], [y[0], y[0]], color=style.colour, linestyle=":", linewidth=1.3)
-        return right, y[0]
-    return x[-1], y[-1]
+    if x[-1] < right:
+        axes.plot([x[-1], right], [y[-1], y[-1]], color=style.colour, linestyle=":", linewidth=1)
+    return y[-1]
 
 
 def _frame(axes: Any, found: Mapping[str, Any], metric: str) -> None:
-    """Show what is compared: an arm that is far off may leave the frame at the top."""
+    """Show what is worth telling apart: the median ranks nothing and would squeeze the rest."""
     values = [
-        row[metric] for curve in found["mean"].values() for row in curve.values()
-        if row[metric] is not None
+        row[metric] for name, curve in found["mean"].items() for row in curve.values()
+        if row[metric] is not None and (name != "median" or metric == "log_error")
     ]  # fmt: skip
-    low, high = min(values), max(values)
+    low, high = min(values, default=0.0), max(values, default=1.0)
     if metric == "log_error":
         high = min(high, 2.5 * low)
     space = 0.06 * (high - low) + 1e-3
     axes.set_ylim(low - space, high + space)
 
 
-def _name_lines(axes: Any, ends: list[tuple[float, str, str, float]], right: float) -> None:
-    """Names at the right margin, moved apart, tied to their lines."""
+def _name_lines(axes: Any, ends: list[tuple[float, str, str]], right: float) -> None:
+    """Names at the right margin, moved apart, tied to their lines; the value if out of sight."""
     low, high = axes.get_ylim()
-    step = (high - low) / 22
-    ends = sorted((min(max(y, low), high), *rest) for y, *rest in ends)
-    places = _apart([y for y, *_ in ends], step, low, high)
-    for (y, title, colour, x), place in zip(ends, places, strict=True):
+    shown = sorted(
+        (min(max(y, low), high), title if low <= y <= high else f"{title} ({y:.2f})", colour)
+        for y, title, colour in ends
+    )
+    places = _apart([y for y, *_ in shown], (high - low) / 22, low, high)
+    for (y, title, colour), place in zip(shown, places, strict=True):
         axes.plot(
-            [x, right + 0.12, right + 0.3], [y, place, place],
+            [right, right + 0.12, right + 0.3], [y, place, place],
             color=colour, linewidth=0.6, alpha=0.7, clip_on=False,
         )  # fmt: skip
         axes.text(right + 0.35, place, title, color=colour, fontsize=9, va="center")

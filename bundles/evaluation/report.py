@@ -56,6 +56,7 @@ def as_json(
         "worst": _worst(results),
         "differences": _differences(results, boot, names),
         "efficiency": _efficiencies(results, names),
+        "gains": _gains(results, names),
         "never_worse": _never_worse(results, names),
     }
 
@@ -88,14 +89,16 @@ def _curves(results: Results, target: str, names: Sequence[str]) -> dict[str, An
 
 def _means(results: Results, boot: Bootstrap, names: Sequence[str]) -> dict[str, Any]:
     """Mean over targets, at budgets that all of them reach, with intervals."""
+    cells = [(name, budget) for name in names for budget in results.common(name)]
+    shared = {metric: boot.shared(cells, metric) for metric in BANDS}
     found: dict[str, Any] = {}
-    for name in names:
-        for budget in results.common(name):
-            row: dict[str, Any] = _rounded(results.mean(name, budget))
-            for metric in BANDS:
-                ends = interval(boot.values(name, budget, metric))
-                row[f"{metric}_interval"] = [round(x, 4) for x in ends]
-            found.setdefault(name, {})[str(budget)] = row
+    for name, budget in cells:
+        row: dict[str, Any] = _rounded(results.mean(name, budget))
+        for metric in BANDS:
+            values = boot.values(name, budget, metric)
+            row[f"{metric}_interval"] = [round(x, 4) for x in interval(values)]
+            row[f"{metric}_band"] = [round(x, 4) for x in interval(values - shared[metric])]
+        found.setdefault(name, {})[str(budget)] = row
     return found
 
 
@@ -159,6 +162,21 @@ def _efficiency(ours: Figures, curves: Mapping[str, Mapping[int, Figures]]) -> l
         for r in rows
         if r
     ]
+
+
+def _gains(results: Results, names: Sequence[str]) -> dict[str, Any]:
+    """By how much, relatively, 48 labels of the fixed set lower the errors of the bundle alone."""
+    if not {OURS, "bundle"} <= set(names) or LABELS not in results.common(OURS):
+        return {}
+    rows = {
+        t: (results.figures(t, "bundle", 0), results.figures(t, OURS, LABELS))
+        for t in results.targets
+    }
+    rows["mean"] = (results.mean("bundle", 0), results.mean(OURS, LABELS))
+    return {
+        name: {m: _round(1 - (after[m] or 0.0) / (before[m] or 1.0)) for m in LESS_IS_BETTER}
+        for name, (before, after) in rows.items()
+    }
 
 
 def _never_worse(results: Results, names: Sequence[str]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bundles.evaluation.case import Case, Rows
+from bundles.evaluation.case import Case, Doubles, Rows
 from bundles.evaluation.scores import Prediction
 from bundles.network import Pretrainer, Shape, Weights
 
@@ -69,7 +69,12 @@ def _loss(gain: Tensor, true_gain: Tensor, level: Tensor, true_level: Tensor) ->
 
 def _predict(model: Pretrainer, case: Case) -> Prediction:
     model.eval()
+    features = case.labels.features
+
+    def times(rows: Rows) -> Doubles:
+        return np.asarray(_times(model, torch.from_numpy(features[rows])), np.float64)
+
     with torch.no_grad():
-        times = _times(model, torch.from_numpy(case.labels.features)).double().numpy()
-    gain = times[case.base[case.test]] - times[case.test]
-    return Prediction(gain, seconds=times[case.test_base])
+        base = times(case.test_base)
+        place = np.searchsorted(case.test_base, case.base[case.test])
+        return Prediction(base[place] - times(case.test), seconds=base)

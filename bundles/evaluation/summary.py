@@ -142,6 +142,17 @@ class Bootstrap:
         value = top / np.maximum(bottom, 1e-12)
         return np.asarray((value * self.seeds).sum(1) / self.seeds.sum(1))
 
+    def shared(self, cells: Sequence[Pair], metric: str) -> Doubles:
+        """[B] how far the mean of all these arms and budgets is off in each resample.
+
+        What is hard for all arms alike is of no interest in comparing them: less this, intervals
+        show what tells arms apart (within-subject intervals; Cousineau 2005, Morey 2008).
+        """
+        means = [self.results.mean(*cell)[metric] for cell in cells]
+        known = [c for c, m in zip(cells, means, strict=True) if m is not None]
+        rows = np.mean([self.values(*cell, metric) for cell in known], axis=0)
+        return np.asarray(rows - np.mean([m for m in means if m is not None]))
+
 
 def _drawn(rng: np.random.Generator, count: int) -> Doubles:
     return rng.multinomial(count, np.full(count, 1 / count), RESAMPLES).astype(np.float64)
