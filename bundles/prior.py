@@ -7,17 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from agent.model.prior import Prior, prior_from_machines
+from agent.model.prior import Prior
 
 Doubles = npt.NDArray[np.float64]
 SECONDS_SHARE = 0.3  # weight of a seconds row beside a speed-up row
 EXPLAINED, MOST_DIRECTIONS = 0.97, 12
 FLOOR = 1e-4  # least eigenvalue kept, relative to the largest
 LEAST_REST = 1e-3  # machines are never all in the span of a few directions
-# Errors on real machines are several times those on simulated ones (findings.md 1, 7 and 8): 0.5
-# to 0.7 in all for speed-ups. A head must not believe its labels more than that allows.
-REAL_NOISE = {"noise_speedup": 0.3, "noise_seconds": 0.3}
-REAL_PROGRAM = {"program_speedup": 0.3, "program_seconds": 0.4}
+REFERENCE_WEIGHT = 10.0  # a real machine says as much about what facts do as so many simulated
+REFERENCE_SHARE = 1.0  # of the differences between machines: real ones weigh as much as simulated
+FACTS_RIDGE, BIAS_RIDGE = 10.0, 1.0
+LEAST_SPREAD = 0.25  # of a fact: log units, or share of machines
 
 
 @dataclass(frozen=True)
@@ -68,23 +68,96 @@ def heads(embedding: Doubles, target: npt.NDArray[np.floating], ridge: float = 1
     return np.asarray(np.linalg.solve(normal, design.T @ (weight * labels)).T)
 
 
-def directions_needed(weights: Doubles) -> int:
-    """How many principal directions explain ``EXPLAINED`` of how machines differ."""
-    lengths = np.linalg.svd(weights - weights.mean(0), compute_uv=False) ** 2
-    share = np.cumsum(lengths) / lengths.sum()
-    return min(MOST_DIRECTIONS, 1 + int((share < EXPLAINED).sum()))
+@dataclass(frozen=True, eq=False)
+class Family:
+    """Machines with their linear heads: what a prior is learnt from.
 
-
-def make_prior(weights: Doubles, direction_scale: float = 1.0) -> Prior:
-    """The prior of machines with heads [m, E+1].
-
-    ``rest_sd`` is what the directions leave of the machines' differences, a weight.
+    Attributes:
+        heads: [m, E+1] intercept last.
+        facts: [m, f] as ``agent.model.facts.FACTS``; nan where unknown.
     """
-    count = directions_needed(weights)
-    centred = weights - weights.mean(0)
-    _, lengths, _ = np.linalg.svd(centred, full_matrices=False)
-    rest = max(LEAST_REST, float(np.sqrt((lengths[count:] ** 2).sum() / weights.size)))
-    noise = {**REAL_NOISE, **REAL_PROGRAM}
-    return prior_from_machines(
-        weights, count, rest_sd=rest, direction_scale=direction_scale, intercept_sd=1.0, **noise
+
+    heads: Doubles
+    facts: Doubles
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What no head explains, log units: robust scales on programs that no head has seen."""
+
+    speedup: float = 0.3
+    seconds: float = 0.3
+    program_speedup: float = 0.3
+    program_seconds: float = 0.4
+
+
+def directions_needed(differences: Doubles, most: int = MOST_DIRECTIONS) -> int:
+    """How many principal directions explain ``EXPLAINED`` of how machines differ."""
+    lengths = np.linalg.svd(differences, compute_uv=False) ** 2
+    share = np.cumsum(lengths) / lengths.sum()
+    return min(most, 1 + int((share < EXPLAINED).sum()))
+
+
+def make_prior(
+    simulated: Family,
+    reference: Family | None = None,
+    noise: Noise = Noise(),
+    direction_scale: float = 1.0,
+) -> Prior:
+    """The prior of heads: how facts move them, how real machines differ from simulated ones.
+
+    A machine's head is ``centre + shift . facts + bias + difference``. The shift is a ridge
+    regression over all machines, a reference machine counting as ``REFERENCE_WEIGHT`` simulated
+    ones; the bias, what reference machines have in common beyond it, is part of the mean of every
+    real machine; the differences that remain, of simulated and of reference machines, give the
+    directions.
+
+    Args:
+        simulated: many machines; ``reference``: a few real ones, or none.
+        reference: see there.
+        noise: what no head explains.
+        direction_scale: see ``Prior``.
+    """
+    known = np.zeros((0, simulated.heads.shape[1])) if reference is None else reference.heads
+    facts = simulated.facts if reference is None else np.vstack([simulated.facts, reference.facts])
+    centre = np.nanmean(simulated.facts, axis=0)
+    scale = np.maximum(np.nanstd(simulated.facts, axis=0), LEAST_SPREAD)
+    x = np.nan_to_num((facts - centre) / scale)
+    y = np.vstack([simulated.heads, known])
+    real = (np.arange(len(y)) >= len(simulated.heads)).astype(np.float64)
+    weight = np.where(real > 0, REFERENCE_WEIGHT, 1.0)
+    design = np.column_stack([np.ones(len(y)), real, x])
+    penalty = np.diag([0.0, BIAS_RIDGE, *np.full(x.shape[1], FACTS_RIDGE)])
+    normal = design.T @ (weight[:, None] * design) + penalty
+    found = np.linalg.solve(normal, design.T @ (weight[:, None] * y))  # [2+f, E+1]
+    rest = y - design @ found
+    spread = np.where(
+        real > 0, np.sqrt(REFERENCE_SHARE / max(len(known), 1)), 1 / np.sqrt(len(simulated.heads))
+    )
+    return _prior(found, rest * spread[:, None], (centre, scale), noise, direction_scale)
+
+
+def _prior(
+    found: Doubles,
+    differences: Doubles,
+    facts: tuple[Doubles, Doubles],
+    noise: Noise,
+    direction_scale: float,
+) -> Prior:
+    """The prior of coefficients [2+f, E+1] and weighted differences [m, E+1] of machines."""
+    count = directions_needed(differences)
+    _, lengths, axes = np.linalg.svd(differences, full_matrices=False)
+    left = max(LEAST_REST, float(np.sqrt((lengths[count:] ** 2).sum() / found.shape[1])))
+    return Prior(
+        mean=found[0] + found[1],
+        directions=axes[:count].T * lengths[:count],
+        noise_speedup=noise.speedup,
+        noise_seconds=noise.seconds,
+        program_speedup=noise.program_speedup,
+        program_seconds=noise.program_seconds,
+        rest_sd=left,
+        direction_scale=direction_scale,
+        facts_centre=facts[0],
+        facts_scale=facts[1],
+        facts_shift=found[2:].T,
     )

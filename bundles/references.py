@@ -36,9 +36,7 @@ class References:
 
     def take(self, rows: npt.NDArray[np.intp] | npt.NDArray[np.bool_]) -> References:
         """Some of the programs."""
-        return References(
-            self.targets, self.program[rows], self.features[rows], self.target[rows]
-        )
+        return References(self.targets, self.program[rows], self.features[rows], self.target[rows])
 
 
 def side_by_side(labels: Sequence[Labels]) -> References:

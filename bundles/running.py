@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -17,6 +18,7 @@ from bundles.shards import held_alone, stored
 from bundles.training import Log, Place, Rows, check_device, fit
 
 DEVICES = ("cpu", "cuda")
+SAID_EVERY_S = 10.0
 
 
 @contextmanager
@@ -54,6 +56,18 @@ def _check(where: Where) -> None:
         )
     if not where.address:
         check_device(where.device)
+
+
+def every_few_seconds(say: Say) -> Progress:
+    """Progress of programs, said every ten seconds and at the end."""
+    shown = [time.monotonic()]
+
+    def progress(done: int, total: int) -> None:
+        if time.monotonic() - shown[0] > SAID_EVERY_S or done == total:
+            shown[0] = time.monotonic()
+            say(f"programs {done}/{total}")
+
+    return progress
 
 
 def corpus(recipe: Recipe, processes: int, where: Where, progress: Progress) -> Dataset:

@@ -33,12 +33,14 @@ class HeldOut:
         known_target: [p, v, m].
         unseen: [q, v, E] embeddings of programs to predict.
         unseen_target: [q, v, m].
+        facts: [m, f] of the machines (``agent.model.facts``).
     """
 
     known: Doubles
     known_target: npt.NDArray[np.floating]
     unseen: Doubles
     unseen_target: npt.NDArray[np.floating]
+    facts: Doubles
 
 
 def with_errors(target: npt.NDArray[np.floating], rng: np.random.Generator) -> Doubles:
@@ -105,9 +107,10 @@ def calibrated(prior: Prior, held: HeldOut, count: int, seed: int) -> dict[str, 
     for m in range(held.known_target.shape[2]):
         rng = np.random.default_rng([seed, m])
         known = with_errors(held.known_target[:, :, m], rng)
-        weights = prior.mean
+        here = prior.on(held.facts[m])
+        weights = here.mean
         if count:
-            weights = RidgeHead.fit(prior, some_labels(held.known, known, count, rng)).weights
+            weights = RidgeHead.fit(here, some_labels(held.known, known, count, rng)).weights
         unseen = held.unseen_target[:, :, m].astype(np.float64)
         rows.append(figures(weights, held.unseen, unseen))
     return _mean(rows)
