@@ -19,6 +19,8 @@ from bundles.traffic import LINE, Bools, Floats, Ints, Rows
 
 PACKED = 16.0  # elements: what is closer is of one group of loads
 MOST_PACKED = 4096.0  # gcc looks at no larger groups
+UNEVEN = 1.3  # most over mean work of a loop's iterations: more than a rest of a tile makes
+FEW_TILES = 2.0  # tiles of a loop that compilers unroll, each with its own trip count
 PEELS = 3  # loops a compiler unrolls completely, at most
 
 
@@ -39,8 +41,10 @@ class Inner:
         small: loads and stores in between.
         packed: elements between neighbours of the loads far apart whose distance is a power of two.
         steady: the loop turns equally often each time, as far as its average trip count tells.
+        even: its iterations do not depend on the loop just around it, as far as is known.
         parallel: marked to be shared among threads.
         through: share of the executions that wait for each other where the loop carries a value.
+        extent: executions that add to one element before the next element's turn.
     """
 
     trip: Floats
@@ -61,7 +65,9 @@ class Inner:
     packed: Floats
     steady: Bools
     parallel: Bools
+    even: Bools
     through: Floats
+    extent: Floats
 
     def take(self, rows: Ints) -> Inner:
         """Some of the statements."""
@@ -69,9 +75,9 @@ class Inner:
 
 
 def _pick(values: npt.NDArray[Any], level: Ints) -> npt.NDArray[Any]:
-    """``values[r, ..., L]`` at a level of each row (the nearest where there is no such level)."""
-    at = np.clip(level, 0, values.shape[-1] - 1).reshape(-1, *([1] * (values.ndim - 1)))
-    picked: npt.NDArray[Any] = np.take_along_axis(values, at, axis=-1)[..., 0]
+    """``values[r, L]`` or ``[r, A, L]`` at a level of each row (the nearest where it has none)."""
+    at, rows = np.clip(level, 0, values.shape[-1] - 1), np.arange(len(values))
+    picked: npt.NDArray[Any] = values[rows, at] if values.ndim == 2 else values[rows, :, at]
     return picked
 
 
@@ -103,6 +109,7 @@ def _view(table: NestTable, rows: Rows, peel: int, *, kept: bool = False) -> Inn
         each = 1.0 / _pick(rows.trip, at)
         chain = chain * np.where(_marks(rows, table.reduction, at), 1.0, each)
         through = through * np.where(_marks(rows, table.recurrence, at), 1.0, each)
+    before = np.where(level >= 1, _pick(rows.trip, level - 1), 0.0)
     outside = (level >= 1) & _marks(rows, table.reduction, level - 1).astype(np.bool_)
     loads: dict[str, Any] = _loads(table, rows, level, inside, kept=kept)
     return Inner(
@@ -116,11 +123,38 @@ def _view(table: NestTable, rows: Rows, peel: int, *, kept: bool = False) -> Inn
         carried=there & _marks(rows, table.recurrence, level).astype(np.bool_),
         stalls=np.where(outside & ~sums, 1.0 / (trip * body), 0.0).astype(np.float32),
         sums=sums,
-        steady=np.abs(trip - trip.round()) < 1e-3 * trip,
+        steady=_whole(trip) | (_whole(trip * before) & (before <= FEW_TILES)),
+        even=_even(table, rows, level),
         parallel=there & _marks(rows, table.parallel, level).astype(np.bool_),
         through=through.astype(np.float32),
+        extent=(body * trip * _summed_around(table, rows, level)).astype(np.float32),
         **loads,
     )
+
+
+def _whole(trip: Floats) -> Bools:
+    return np.asarray(np.abs(trip - np.round(trip)) < 1e-3 * trip)
+
+
+def _even(table: NestTable, rows: Rows, level: Ints) -> Bools:
+    """[r] whether a loop turns equally often in all iterations of the loop around it.
+
+    An average that is no whole number, but is one when multiplied by that of a loop further out,
+    is that of a tile. A triangle is told by the uneven work of its outermost loop.
+    """
+    trip, count = _pick(rows.trip, level), np.arange(rows.trip.shape[1])
+    further = (count < (level - 1)[:, None]) & _whole(rows.trip * trip[:, None])
+    uneven = (table.imbalance[rows.program, rows.place].max(-1) > UNEVEN) & (level > 0)
+    return np.asarray((_whole(trip) & ~uneven) | further.any(-1))
+
+
+def _summed_around(table: NestTable, rows: Rows, level: Ints) -> Floats:
+    """[r] executions of a loop's body that the loops just around it add to the same element."""
+    sums = table.reduction[rows.program, rows.place][:, : rows.trip.shape[1]]
+    place = np.arange(rows.trip.shape[1])
+    outside = place < level[:, None]
+    unbroken = np.cumprod((sums | ~outside)[:, ::-1], axis=1)[:, ::-1].astype(np.bool_)
+    return np.asarray(np.where(outside & unbroken, rows.trip, 1.0).prod(-1), np.float32)
 
 
 def _kept_trip(rows: Rows, inside: list[Ints], kept: bool) -> Floats:

@@ -45,7 +45,8 @@ class Machine:
         l2_bandwidth, l3_bandwidth: of one core; ``memory_bandwidth`` in GB/s, of one core.
         parallelism: outstanding misses of one core on unforeseen lines.
         l3_scaling, memory_scaling: how many cores saturate the shared level.
-        tlb: pages the TLBs hold; ``walk``: cycles of a page walk.
+        tlb: pages the TLBs hold; ``walk``: cycles of a page walk;
+            ``first_tlb``: pages the first one holds; ``refill``: cycles to ask the second.
         cores: threads used by a parallel loop.
         scaling: exponent of the cores' joint speed (clocks drop, hyper-threads share).
         fork_us, fork_core_us: start and end of a parallel region, and per core.
@@ -64,6 +65,7 @@ class Machine:
         pipelining: exponent with which the levels of the memory work at the same time.
         packs: vector code loads everything between elements a power of two apart, and sorts it
             out (gcc, where a loop is marked); ``pack``: cycles for each vector loaded so.
+        window: operations in flight, with which sums of neighbouring elements overlap.
         select_call: cycles of a scalar fmin or fmax more than a comparison (a call with gcc).
         cheap: only loops are vectorised that need no rest (gcc at -O2).
         efficiency: share of the ideal vector speed-up reached.
@@ -101,6 +103,8 @@ class Machine:
     memory_scaling: float
     tlb: float
     walk: float
+    first_tlb: float
+    refill: float
     cores: float
     scaling: float
     fork_us: float
@@ -122,6 +126,7 @@ class Machine:
     pipelining: float
     packs: float
     pack: float
+    window: float
     select_call: float
     cheap: float
     efficiency: float
@@ -151,18 +156,18 @@ class _Class:
 
 
 _CLASSES = {
-    "server": _Class(0.2, 2.9, (32, 32, 64, 64), (4, 8, 16, 32, 64), 4.0, 5, (32, 48),
-                     (512, 1024, 2048), (16_384, 32_768, 65_536), 11, 8, 100, 1536, 0.95),
-    "desktop": _Class(0.18, 4.2, (32, 32, 32, 64), (4, 6, 8, 12, 16), 4.5, 5, (32, 48),
-                      (256, 512, 1024, 2048), (8192, 16_384, 32_768), 17, 2.2, 75, 1536, 0.95),
-    "laptop": _Class(0.14, 3.0, (16, 32, 32), (2, 4, 4, 6, 8), 4.0, 5, (32, 48),
-                     (256, 512, 1280), (3072, 4096, 8192, 12_288), 12, 1.8, 90, 1536, 0.9),
-    "virtual": _Class(0.23, 3.0, (16, 32, 32, 64, 64), (1, 2, 2, 2, 4), 4.0, 5, (32, 48),
-                      (512, 1024, 2048), (8192, 16_384, 32_768), 12, 3, 105, 1536, 0.95),
+    "server": _Class(0.2, 3.2, (32, 32, 64, 64), (4, 8, 16, 32, 64), 4.0, 4, (32, 48),
+                     (512, 1024, 2048), (16_384, 32_768, 65_536), 14, 8, 100, 1536, 0.95),
+    "desktop": _Class(0.18, 4.5, (32, 32, 32, 64), (4, 6, 8, 12, 16), 4.5, 4, (32, 48),
+                      (256, 512, 1024, 2048), (8192, 16_384, 32_768), 22, 2.2, 75, 1536, 0.95),
+    "laptop": _Class(0.14, 3.5, (16, 32, 32), (2, 4, 4, 6, 8), 4.0, 4, (32, 48),
+                     (256, 512, 1280), (3072, 4096, 8192, 12_288), 15, 1.8, 90, 1536, 0.9),
+    "virtual": _Class(0.23, 3.5, (16, 32, 32, 64, 64), (1, 2, 2, 2, 4), 4.0, 4, (32, 48),
+                      (512, 1024, 2048), (8192, 16_384, 32_768), 16, 3, 105, 1536, 0.95),
     "old": _Class(0.08, 2.5, (16,), (1, 2, 4), 3.0, 3.5, (32,),
                   (256, 1024, 3072), (0, 3072, 8192), 5, 1.6, 95, 512, 0.75),
-    "arm": _Class(0.1, 2.7, (16, 16, 32), (4, 8, 16, 64), 4.0, 5, (64,),
-                  (512, 1024, 2048), (4096, 32_768), 13, 6, 110, 1280, 0.95),
+    "arm": _Class(0.1, 2.9, (16, 16, 32), (4, 8, 16, 64), 4.0, 4, (64,),
+                  (512, 1024, 2048), (4096, 32_768), 16, 6, 110, 1280, 0.95),
     "embedded": _Class(0.07, 1.4, (8, 16, 16), (1, 2, 4), 1.7, 1.5, (16, 32),
                        (256, 512, 1024), (0, 0, 2048), 3, 1.5, 150, 256, 0.8),
 }  # fmt: skip
@@ -222,7 +227,7 @@ def _draw(kind: str, dice: _Dice, family: str, o3: bool) -> Machine:
         loads=near(1.0 if small else 2.0, 0.2),
         stores=near(0.8 if small else 1.1, 0.2),
         overlap=max(1.0, near(centre.overlap, 0.3)),
-        latency=near(4.5 if old else 4.0, 0.15),
+        latency=near(4.5 if old else 3.7, 0.2),
         forward=near(5.0, 0.2),
         divide=near(12.0 if old else 5.0, 0.3),
         root=near(16.0 if old else 6.5, 0.3),
@@ -238,14 +243,16 @@ def _draw(kind: str, dice: _Dice, family: str, o3: bool) -> Machine:
         l2_latency=near(14.0, 0.15),
         l3_latency=near(45.0, 0.25),
         memory_ns=near(centre.memory_ns, 0.2),
-        l2_bandwidth=near(8.0 if small else 40.0, 0.35),
+        l2_bandwidth=near(7.0 if small else 28.0, 0.4),
         l3_bandwidth=near(5.0 if small else 18.0, 0.4),
-        memory_bandwidth=near(centre.memory, 0.3),
+        memory_bandwidth=near(centre.memory, 0.4),
         parallelism=near(2.5 if small else 9.0, 0.3),
         l3_scaling=max(1.0, near(0.6, 0.3) * cores),
         memory_scaling=min(cores, max(1.0, near(centre.memory_scaling, 0.35))),
         tlb=near(centre.tlb, 0.4) * (HUGE_PAGES if dice.chance(0.5) else 1.0),
         walk=near(28.0, 0.4),
+        first_tlb=near(32.0 if old else 72.0, 0.3),
+        refill=near(3.0, 0.4),
         cores=cores,
         scaling=min(1.0, near(0.93, 0.06)),
         fork_us=near(1.0, 0.8),
@@ -253,8 +260,9 @@ def _draw(kind: str, dice: _Dice, family: str, o3: bool) -> Machine:
         sharing=near(40.0, 0.5),
         call_us=near(0.15, 0.7),
         efficiency=min(1.0, near(0.8, 0.2)),
-        pipelining=max(1.0, near(2.5, 0.3)),
+        pipelining=max(1.0, near(1.9, 0.3)),
         pack=near(2.0, 0.3),
+        window=1.0 if small else near(200.0 if old else 350.0, 0.3),
         registers=pick((16, 32)) if not old else 16.0,
         **_compiler(dice, family, o3, centre.autovec),
     )
@@ -276,7 +284,7 @@ def _compiler(dice: _Dice, family: str, o3: bool, autovec: float) -> dict[str, f
         "vector_select": chance(0.55),
         "select_call": dice.near(4.0, 0.6) if gcc else dice.near(0.5, 0.6),
         "packs": float(gcc) * chance(0.8),
-        "peel": dice.pick((8, 16, 16) if o3 else (1, 2, 4) if gcc else (8, 16)),
+        "peel": dice.pick((32, 64, 128) if clang else (8, 16, 16) if o3 else (1, 2, 4)),
         "outer": float(gcc and o3) * chance(0.9),
         "interchange": float(gcc and o3) * chance(0.85),
         "unrolls": dice.pick((2, 4)) if clang else 1.0,
@@ -318,6 +326,9 @@ def machine_like(target: Target) -> Machine:
 def facts(machines: Sequence[Machine]) -> npt.NDArray[np.float32]:
     """[m,f] what is known of machines without timing, in the order of ``agent.model.facts``."""
     logs = [[math.log2(x) for x in (m.simd, m.cores, m.l1, m.l2, m.l3)] for m in machines]
+    for row, machine in zip(logs, machines, strict=True):
+        if machine.l3 <= machine.l2:
+            row[-1] = math.nan  # there is none: as ``agent.model.facts`` says it
     flags = [[m.gcc, m.clang, m.o3] for m in machines]
     return np.concatenate([np.array(logs), np.array(flags)], axis=1).astype(np.float32)
 

@@ -13,7 +13,8 @@ from agent.loopnest.nest import NestTable
 _BY_LOOP = (
     "trip", "loop_id", "parallel", "vector", "unroll", "jam", "imbalance", "reduction", "recurrence"
 )  # fmt: skip
-SHORTER = 2.0  # strides inside must shrink so many times before loops are interchanged
+STRIP = 30_000  # numbers of the loops over lanes; no program has so many loops
+SHORTER = (3.0, 2.0)  # strides inside must shrink so many times: for the innermost two, others
 
 
 def _reordered(table: NestTable, order: npt.NDArray[np.intp]) -> NestTable:
@@ -42,15 +43,27 @@ def interchanged(table: NestTable) -> NestTable:
     strides inside become much shorter (gcc's -floop-interchange, part of -O3). A sum that lives in
     a register inside the inner loop is carried out of it; one that lives in memory is left alone.
     """
-    for out in range(int((table.loop_id >= 0).sum(-1).max(initial=0)) - 1):
-        table = _pushed(table, out)
+    depth = (table.loop_id >= 0).sum(-1)  # [n,S]
+    for out in range(int(depth.max(initial=0)) - 1):
+        some = np.flatnonzero((depth >= 2 + out).any(1))
+        part = table.take(some)
+        order = _pushed(part, depth[some], out)
+        if order is not None:
+            table = _patched(table, some, _reordered(part, order))
     return table
 
 
-def _pushed(table: NestTable, out: int) -> NestTable:
-    """The table with the loop that stands ``out`` places from inside pushed out by one."""
+def _patched(table: NestTable, rows: npt.NDArray[np.intp], part: NestTable) -> NestTable:
+    changed: dict[str, Any] = {}
+    for name in (*_BY_LOOP, "coef"):
+        changed[name] = getattr(table, name).copy()
+        changed[name][rows] = getattr(part, name)
+    return replace(table, **changed)
+
+
+def _pushed(table: NestTable, depth: npt.NDArray[np.intp], out: int) -> npt.NDArray[np.intp] | None:
+    """[n,S,L] the order of loops with the one ``out`` places from inside pushed out by one."""
     n, s, levels = table.trip.shape
-    depth = (table.loop_id >= 0).sum(-1)  # [n,S]
     inner, outer = np.maximum(depth - 1 - out, 0), np.maximum(depth - 2 - out, 0)
     mates = _mates(table, inner)
     sums, carries = table.reduction, table.recurrence
@@ -58,29 +71,54 @@ def _pushed(table: NestTable, out: int) -> NestTable:
     if out:
         outside = outside | inside
     marked = _at(table.parallel, inner) | _at(table.parallel, outer)
-    marked |= (_at(table.vector, inner) & (inside | (out > 0))) | _at(table.vector, outer)
+    marked |= _at(table.vector, inner) | _at(table.vector, outer)
     trip = _at(table.trip, inner)
     fixed = marked | outside | (_at(carries, inner) & _at(carries, outer))
     fixed |= np.abs(trip - trip.round()) > 1e-6  # its bounds depend on other loops
-    stride = np.abs(np.einsum("nsadl,nsad->nsal", table.coef, table.row_bytes)).sum(2)
-    near, far = _joint(mates, _at(stride, inner)), _joint(mates, _at(stride, outer))
-    swap = (depth >= 2 + out) & (_mates(table, outer) == mates).all(-1) & (near > SHORTER * far)
+    near, far = (_joint(mates, _stride(table, level)) for level in (inner, outer))
+    swap = (
+        (depth >= 2 + out)
+        & (_mates(table, outer) == mates).all(-1)
+        & (near > SHORTER[out > 0] * far)
+    )
     swap &= ~_joint(mates, fixed.astype(np.float64)).astype(np.bool_)
     swap &= (~mates | (depth[:, None] == depth[:, :, None])).all(-1)
     if not swap.any():
-        return table
+        return None
     order = np.broadcast_to(np.arange(levels), (n, s, levels)).copy()
     which = np.nonzero(swap)
     order[(*which, inner[which])], order[(*which, outer[which])] = outer[which], inner[which]
-    return _reordered(table, order)
+    return order
 
 
-def with_inside(table: NestTable, level: npt.NDArray[np.intp]) -> NestTable:
-    """The table with each statement's loop ``level[n,S]`` innermost (-1: as it is)."""
-    depth = (table.loop_id >= 0).sum(-1)[..., None]
-    place = np.arange(table.trip.shape[-1])
-    rank = np.where((place == level[..., None]) & (place < depth), depth - 0.5, place)
-    return _reordered(table, np.argsort(rank, axis=-1, kind="stable"))
+def with_lanes(
+    table: NestTable, level: npt.NDArray[np.intp], lanes: npt.NDArray[np.floating]
+) -> NestTable:
+    """The table with ``lanes[n,S]`` iterations of each statement's loop ``level[n,S]`` innermost.
+
+    Statements where the level is -1, or that have no room for one more loop, stay as they are.
+    """
+    loops = table.trip.shape[-1]
+    depth = (table.loop_id >= 0).sum(-1)
+    which = np.nonzero((level >= 0) & (depth < loops))
+    at, new = (*which, level[which]), (*which, depth[which])
+    trip, coef, ids = table.trip.copy(), table.coef.copy(), table.loop_id.copy()
+    strip = np.minimum(lanes[which], trip[at])
+    trip[at], trip[new] = trip[at] / strip, strip
+    ids[new] = STRIP + which[1]
+    n, s = which
+    moved = coef[n, s, :, :, level[which]]
+    coef[n, s, :, :, depth[which]] = moved
+    coef[n, s, :, :, level[which]] = moved * strip[:, None, None]
+    return replace(table, trip=trip, coef=coef, loop_id=ids)
+
+
+def _stride(table: NestTable, level: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
+    """[n,S] bytes all accesses of a statement move together per step of its loop at that level."""
+    n, s = np.indices(level.shape, sparse=True)
+    steps = table.coef[n, s, :, :, level] * table.row_bytes
+    total: npt.NDArray[Any] = np.abs(steps.sum(-1)).sum(-1)
+    return total
 
 
 def _mates(table: NestTable, level: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:

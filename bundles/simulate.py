@@ -17,7 +17,7 @@ import numpy.typing as npt
 from agent.loopnest.nest import NestTable
 from bundles.inner import Forks, Inner, forks, jammed, sharers, views
 from bundles.machines import Machine, columns
-from bundles.reorder import interchanged, with_inside, without_single_turns
+from bundles.reorder import interchanged, with_lanes, without_single_turns
 from bundles.traffic import (
     L1_BYTES,
     L2_BYTES,
@@ -35,9 +35,12 @@ from bundles.traffic import (
 
 CHUNK = 256  # programs at a time: the working arrays stay in a cache
 PEELED_OPERATIONS = 400.0  # a larger body is not unrolled completely
+STRIP_BYTES = 32.0  # the vectors assumed where only the order of accesses matters
+_MOST_PAGES = 8192.0  # TLBs of more reach do so by large pages
 ADD, MUL, DIV, SQRT, EXP, COMPARE, INTEGER, CONVERT = range(8)
 
 Machines = dict[str, Floats]
+Views = tuple[tuple[Inner, Inner], ...]
 
 
 def simulate(table: NestTable, machines: tuple[Machine, ...]) -> npt.NDArray[np.float32]:
@@ -69,11 +72,12 @@ def _times(table: NestTable, fleet: Machines) -> Floats:
     moved = traffic(table, rows)
     fork = forks(table, rows)
     threads = _threads(fork, fleet)
-    compute, overhead, outside = _compute(table, rows, fleet)
+    seen = views(table, rows)
+    compute, overhead, outside = _compute(table, rows, seen, fleet)
     memory = _memory(moved, fleet, threads)
     _memory_in_lanes(table, rows, outside, memory, threads, fleet)
     times = _norm(fleet["overlap"], compute / threads, memory) + overhead / threads
-    times += _forking(table, rows, fork, fleet)
+    times += _forking(table, rows, fork, seen[0][0], fleet)
     total = np.zeros((len(table), times.shape[1]), np.float32)
     np.add.at(total, rows.program, times)
     kept = np.zeros(len(table))
@@ -97,7 +101,8 @@ def _memory_in_lanes(
     programs, local = np.unique(rows.program[few], return_inverse=True)
     level = np.full((len(programs), table.trip.shape[1]), -1, np.intp)
     level[local, rows.place[few]] = rows.depth[few] - 1 - outside[few].max(1)
-    inside = with_inside(table.take(programs), level)
+    part = table.take(programs)
+    inside = with_lanes(part, level, STRIP_BYTES / part.lane_bytes)
     there = rows_of(inside)
     at = there.index[local, rows.place[few]]
     other = _memory(traffic(inside, there), fleet, threads[np.isin(rows.program, programs)])[at]
@@ -155,14 +160,15 @@ def _lane_bytes(table: NestTable, rows: Rows) -> Floats:
     return np.where(narrow, np.minimum(wide, 2.0 * element), wide)[:, None].astype(np.float32)
 
 
-def _compute(table: NestTable, rows: Rows, fleet: Machines) -> tuple[Floats, Floats, Ints]:
+def _compute(
+    table: NestTable, rows: Rows, seen: Views, fleet: Machines
+) -> tuple[Floats, Floats, Ints]:
     """[r,m] nanoseconds of the statements' executions, and of the loops around them.
 
     Last, [r,m], how many places from inside a loop stands that is vectorised around others.
     """
     ops = _operations(table, rows)
     copies, independent = (x[:, None].astype(np.float32) for x in jammed(table, rows))
-    seen = views(table, rows)
     shared = sharers(table, rows)
     shape = (len(rows.program), len(fleet["ghz"]))
     cycles, starts = np.empty(shape, np.float32), np.empty(shape, np.float32)
@@ -172,7 +178,7 @@ def _compute(table: NestTable, rows: Rows, fleet: Machines) -> tuple[Floats, Flo
     for peel, pair in enumerate(seen):
         if peel:  # of those whose inner loops were unrolled completely so far, who goes on
             shorter = seen[peel - 1][0].take(here)
-            peeled &= _peels(ops.take(here), shorter, pair[0].take(here), fleet)
+            peeled &= _peels(ops.take(here), shorter, pair[0].take(here), copies[here], fleet)
             some = peeled.any(1)
             here, peeled = here[some], peeled[some]
         if not len(here):
@@ -189,13 +195,14 @@ def _compute(table: NestTable, rows: Rows, fleet: Machines) -> tuple[Floats, Flo
     return count * cycles * spill / fleet["ghz"], starts / copies / fleet["ghz"], outside
 
 
-def _peels(ops: _Ops, inner: Inner, around: Inner, fleet: Machines) -> Bools:
+def _peels(ops: _Ops, inner: Inner, around: Inner, copies: Floats, fleet: Machines) -> Bools:
     """[r,m] whether the compiler unrolls the loop ``inner`` completely."""
     marked = (inner.marked_unroll > 1) & (inner.marked_unroll < inner.trip)
-    plain = inner.steady & ~inner.forced & ~marked & around.free
+    plain = inner.steady & ~marked & around.free
     loads = inner.unit + inner.far + inner.store_unit + inner.small
-    size = (ops.arithmetic[:, 0] + loads + 1.0) * inner.body * inner.trip
+    size = (ops.arithmetic[:, 0] + loads + 1.0) * inner.body * inner.trip * copies[:, 0]
     able = (plain & (size <= PEELED_OPERATIONS))[:, None]
+    able = able & (~inner.forced[:, None] | (fleet["clang"] > 0))  # gcc keeps a marked loop
     return np.asarray(able & (inner.trip[:, None] <= fleet["peel"]))
 
 
@@ -234,13 +241,15 @@ def _lanes(ops: _Ops, inner: Inner, fleet: Machines) -> Floats:
 
 
 def _outer_vectorised(ops: _Ops, plain: Inner, around: Inner, fleet: Machines) -> Bools:
-    """[r,m] whether the compiler vectorises the second innermost loop, the inner one kept."""
-    lanes = _lanes(ops, plain, fleet)
-    sums = (plain.sums | plain.carried) & ~around.sums & plain.steady & ~plain.forced
-    sums &= ~around.parallel  # there it is another function's outermost loop
-    if not sums.any():
-        return np.zeros((len(sums), len(fleet["ghz"])), np.bool_)
-    simple = (fleet["outer"] > 0) & sums[:, None] & ~_vectorised(ops, plain, lanes, fleet)
+    """[r,m] whether the compiler vectorises the second innermost loop, the inner one kept.
+
+    gcc looks at outer loops first, whatever it could make of the inner one.
+    """
+    able = plain.even & ~(plain.forced & plain.sums) & around.free
+    able &= ~around.sums & ~around.parallel  # there it is another function's outermost loop
+    simple = (fleet["outer"] > 0) & able[:, None]
+    if not simple.any():
+        return simple
     return np.asarray(simple & _vectorised(ops, around, _lanes(ops, around, fleet), fleet))
 
 
@@ -259,6 +268,9 @@ def _vectorised(ops: _Ops, inner: Inner, lanes: Floats, fleet: Machines) -> Bool
     able = (ops.transcendental == 0) | (fleet["vector_math"] > 0)
     able &= (ops.root == 0) | (fleet["vector_root"] > 0)
     able &= (inner.free & ~inner.carried)[:, None] & (lanes > 1) & (inner.trip[:, None] >= lanes)
+    torn = (inner.parallel | (inner.marked_unroll > 1))[:, None]
+    torn = torn | (inner.sums[:, None] & ops.floating & ops.selects)
+    able = able & ~(torn & (fleet["clang"] > 0))  # outlined or unrolled before it is looked at
     sums = ~inner.sums[:, None] | ~ops.floating | (fleet["reassociate"] > 0)
     sums = sums & (~ops.floating | ~ops.selects | (fleet["vector_select"] > 0))
     strides = ((inner.far + inner.store_far) == 0)[:, None]
@@ -295,7 +307,9 @@ def _chain(ops: _Ops, inner: Inner, fleet: Machines) -> Floats:
     one = np.where(ops.floating, fleet["latency"] * np.where(ops.selects, 1.8, 1.0), 1.0)
     steps = np.clip(0.6 * ops.arithmetic, 1.0, 2.5)  # what does not wait is computed ahead
     through = steps * one + 0.4 * fleet["forward"] + 2.0 * ops.divide * fleet["divide"]
-    summed = inner.chain[:, None] * one + inner.stalls[:, None] * (one + fleet["forward"])
+    size = ops.arithmetic + ops.convert + (inner.unit + inner.small + inner.far)[:, None] + 1.0
+    flight = np.maximum(fleet["window"] / (size * inner.extent[:, None]), 1.0)
+    summed = inner.chain[:, None] * one / flight + inner.stalls[:, None] * (one + fleet["forward"])
     through = through * inner.through[:, None]
     return np.asarray(np.where(inner.carried[:, None], through, summed), np.float32)
 
@@ -345,6 +359,8 @@ def _memory(moved: Traffic, fleet: Machines, threads: Floats) -> Floats:
     missing = fleet["l3"] <= fleet["l2"]
     s3, j3 = np.where(missing, s2, s3), np.where(missing, j2, j3)
     pages = _at(TLB_PAGES, fleet["tlb"], moved.pages) * 0.6 * fleet["walk"] / ghz / threads
+    first = np.where(fleet["tlb"] > _MOST_PAGES, fleet["tlb"], fleet["first_tlb"])
+    pages += _at(TLB_PAGES, first, moved.pages) * fleet["refill"] / ghz / threads
     l2 = s1 * LINE / fleet["l2_bandwidth"] + j1 * np.maximum(
         fleet["l2_latency"] / misses, LINE / fleet["l2_bandwidth"]
     )
@@ -367,13 +383,12 @@ def _threads(fork: Forks, fleet: Machines) -> Floats:
     return np.where(fork.parallel[:, None], speed, 1.0).astype(np.float32)
 
 
-def _forking(table: NestTable, rows: Rows, fork: Forks, fleet: Machines) -> Floats:
+def _forking(table: NestTable, rows: Rows, fork: Forks, plain: Inner, fleet: Machines) -> Floats:
     """[r,m] nanoseconds to start and join threads, and for lines they fight over."""
     cores = fleet["cores"]
     start = np.where(cores > 1, fleet["fork_us"] + fleet["fork_core_us"] * cores, 0.1) * 1e3
     chunk = np.maximum(fork.trip[:, None] / cores, 1.0)
     shared = np.clip(LINE / np.maximum(fork.step[:, None] * chunk, 1.0) - 1.0, 0.0, 1.0)
-    plain = views(table, rows)[0][0]
     stored = plain.store_unit + plain.store_far  # none where the sum is kept in a register
     count = table.instances[rows.program, rows.place]
     stores = np.where(stored > 0, stored * count, plain.starts)[:, None].astype(np.float32)

@@ -111,6 +111,7 @@ def footprint(table: NestTable, rows: Rows) -> Footprint:
     shape = (*rows.valid.shape, levels + 1)
     out = Footprint(np.zeros(shape, "f4"), np.zeros(shape, "f4"), np.zeros((*shape, 2), "f4"))
     slots = [_slots(pitch, way) for _, way in _WAYS[:2]]
+    drift = [_drift(pitch, way) for _, way in _WAYS[:2]]
     for level in range(levels, -1, -1):
         if level < levels:
             c, t = coef[..., level], rows.trip[:, None, None, level]
@@ -120,7 +121,7 @@ def footprint(table: NestTable, rows: Rows) -> Footprint:
             into[..., level] = _units(extent, count, pitch, element, whole, unit) * rows.leader
         for w, (_, way) in enumerate(_WAYS[:2]):
             out.crowd[..., level, w] = _crowd(
-                extent, count, element, slots[w], out.lines[..., level], way
+                extent, count, element, (slots[w], drift[w]), out.lines[..., level], way
             )
     return out
 
@@ -143,11 +144,17 @@ def _slots(pitch: Floats, way: float) -> Floats:
     return np.asarray(way / lowest, np.float32)
 
 
+def _drift(pitch: Floats, way: float) -> Floats:
+    """Lines by which rows start further along in a way than the row before: few near powers."""
+    beyond = np.mod(pitch, way)
+    return np.asarray(np.minimum(beyond, way - beyond) / LINE, np.float32)
+
+
 def _crowd(
     extent: Floats,
     count: Floats,
     element: Floats,
-    slots: Floats,
+    rows: tuple[Floats, Floats],
     lines: Floats,
     way: float,
 ) -> Floats:
@@ -159,7 +166,8 @@ def _crowd(
     spread = np.where(
         step >= LINE, np.minimum(count[..., -1], way / np.minimum(lowest & -lowest, int(way))), 1.0
     )
-    places = np.minimum(count[..., :-1], slots[..., :-1]).prod(-1)
+    slots, drift = rows
+    places = np.minimum(count, np.minimum(slots, 1.0 + count * drift))[..., :-1].prod(-1)
     covered = np.clip(places * spread * run, 1.0, sets)
     return np.asarray(np.maximum(lines, (lines / covered - 1.0) * sets), np.float32)
 
