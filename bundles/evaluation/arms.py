@@ -7,6 +7,7 @@ over the programs that labels are drawn from; no arm sees anything of a test pro
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -26,6 +27,7 @@ from bundles.labels import Target
 from bundles.trained import Trained
 
 Singles = npt.NDArray[np.float32]
+HEAD_MOST = MOST_LABELS // 2  # a head takes MOST_LABELS; a speed-up brings up to one time along
 Draw = Literal["none", "random", "fixed", "candidates"]
 FEWEST_LEAF, MOST_LEAF, LEAF_SHARE = 3, 20, 20
 BOOSTING = {"max_iter": 200, "learning_rate": 0.05, "max_leaf_nodes": 15}
@@ -72,6 +74,7 @@ class Arm:
         draw: where its labels come from.
         pretrained: whether it knows anything that labels or simulated machines taught before.
         predict: (bench, rows with labels, seed) -> prediction of the bench's test rows.
+        most: labels that it can take.
     """
 
     name: str
@@ -79,6 +82,7 @@ class Arm:
     draw: Draw
     pretrained: bool
     predict: Callable[[Bench, Rows, int], Prediction]
+    most: float = math.inf
 
 
 def make_bench(
@@ -124,7 +128,7 @@ def _with_head(bench: Bench, embedding: Doubles, head: Head) -> Prediction:
 
 
 def _ridge(bench: Bench, embedding: Doubles, rows: Rows) -> Prediction:
-    seen = bench.case.observations(embedding, _at_most(rows))
+    seen = bench.case.observations(embedding, rows)
     prior = weak_prior(seen.design[seen.kind == SPEEDUP])
     return _with_head(bench, embedding, RidgeHead.fit(prior, seen))
 
@@ -138,7 +142,7 @@ def _plain_ridge(bench: Bench, rows: Rows, seed: int) -> Prediction:  # noqa: AR
 
 
 def _bundle_head(bench: Bench, rows: Rows, seed: int) -> Prediction:
-    seen = bench.case.observations(bench.bundle, _at_most(rows))
+    seen = bench.case.observations(bench.bundle, rows)
     return _with_head(bench, bench.bundle, chosen_head(bench.prior, seen, seed))
 
 
@@ -149,11 +153,6 @@ def _bundle_alone(bench: Bench, rows: Rows, seed: int) -> Prediction:  # noqa: A
 def chosen_head(prior: Prior, observations: Observations, seed: int) -> Head:
     """The head the agent would use: chosen and fitted on all labels, without outer folds."""
     return _choose(prior, observations, seed)[0]
-
-
-def _at_most(rows: Rows) -> Rows:
-    """The agent's heads take no more labels; a speed-up brings at most one time in seconds."""
-    return rows[: MOST_LABELS // 2]
 
 
 def _raw_boosting(bench: Bench, rows: Rows, seed: int) -> Prediction:
@@ -228,14 +227,14 @@ def _reference(bench: Bench, rows: Rows, seed: int) -> Prediction:  # noqa: ARG0
 
 ARMS: tuple[Arm, ...] = (
     Arm("median", "predict the median", "random", False, _median),
-    Arm("raw_ridge", "raw features, ridge", "random", False, _raw_ridge),
+    Arm("raw_ridge", "raw features, ridge", "random", False, _raw_ridge, HEAD_MOST),
     Arm("raw_boosting", "raw features, boosting", "random", False, _raw_boosting),
     Arm("hand_xgboost", "hand-made features, XGBoost", "random", False, _hand_made),
-    Arm("plain_autoencoder", "plain autoencoder, ridge", "random", False, _plain_ridge),
+    Arm("plain_autoencoder", "plain autoencoder, ridge", "random", False, _plain_ridge, HEAD_MOST),
     Arm("scratch", "network from scratch", "random", False, _scratch),
     Arm("reference", "reference labels, XGBoost", "none", True, _reference),
     Arm("bundle", "bundle alone", "none", True, _bundle_alone),
-    Arm("bundle_random", "bundle + head, random labels", "random", True, _bundle_head),
+    Arm("bundle_random", "bundle + head, random labels", "random", True, _bundle_head, HEAD_MOST),
     Arm("bundle_candidates", "bundle + head, random of the set", "candidates", True, _bundle_head),
     Arm("bundle_fixed", "bundle + head, fixed set", "fixed", True, _bundle_head),
 )

@@ -54,11 +54,11 @@ def plot(found: Mapping[str, Any], out: Path) -> list[Path]:
     for axes, (metric, title) in zip(figure.subplots(1, 2), PANELS, strict=True):
         _panel(axes, found, metric, budgets)
         axes.set_title(title, loc="left", fontsize=11)
-    count = len(found["targets"])
+    count = len(found["compared"])
     figure.suptitle(
         f"Unseen programs, mean over {count} target{'s' if count > 1 else ''} and "
-        f"{found['protocol']['seeds']} seeds; bands: 95 % by bootstrap over programs and seeds, less "
-        "what is hard for all arms alike; dotted: no more labels than that",
+        f"{found['protocol']['seeds']} seeds; bands: 95 % by bootstrap over programs and seeds, "
+        "less what is hard for all arms alike; dotted: no more labels than that",
         fontsize=10,
         x=0.01,
         ha="left",

@@ -110,7 +110,7 @@ def reachable(arm: Arm, bench: Bench, budgets: Sequence[int]) -> list[int]:
         "candidates": min(planned, len(case.kernels)),
     }[arm.draw]
     least = 0 if arm.draw == "none" or arm.name == "median" else 1
-    return [b for b in budgets if least <= b <= most]
+    return [b for b in budgets if least <= b <= min(most, arm.most)]
 
 
 def drawn(arm: Arm, bench: Bench, budget: int, seed: int) -> Rows:

@@ -29,7 +29,6 @@ from bundles.evaluation.summary import (
 from bundles.labels import Target
 
 SCHEMA = 1
-OURS, LABELS = "bundle_fixed", 48
 BANDS = ("log_error", "spearman")
 
 
@@ -52,6 +51,8 @@ def as_json(
             {**_target(t, c), "arms": _curves(results, t.name, names)}
             for t, c in zip(targets, cases, strict=True)
         ],
+        "focus": _focus(results),
+        "compared": list(results.compared),
         "mean": _means(results, boot, names),
         "worst": _worst(results),
         "differences": _differences(results, boot, names),
@@ -59,6 +60,11 @@ def as_json(
         "gains": _gains(results, names),
         "never_worse": _never_worse(results, names),
     }
+
+
+def _focus(results: Results) -> dict[str, Any] | None:
+    focus = results.focus
+    return None if focus is None else {"arm": focus[0], "labels": focus[1]}
 
 
 def _target(target: Target, case: Case) -> dict[str, Any]:
@@ -104,33 +110,27 @@ def _means(results: Results, boot: Bootstrap, names: Sequence[str]) -> dict[str,
 
 def _worst(results: Results) -> dict[str, Any] | None:
     """The target with the largest error of our arm, and the one it ranks worst."""
-    rows = {
-        t: results.figures(t, OURS, LABELS)
-        for t in results.targets
-        if LABELS in results.budgets(t, OURS)
-    }
-    if not rows:
+    if (focus := results.focus) is None:
         return None
+    rows = {t: results.figures(t, *focus) for t in results.compared}
     error = max(rows, key=lambda t: rows[t]["log_error"] or 0.0)
     rank = min(rows, key=lambda t: rows[t]["spearman"] or 0.0)
     return {
-        "arm": OURS,
-        "labels": LABELS,
         "log_error": {"target": error, "value": _round(rows[error]["log_error"])},
         "spearman": {"target": rank, "value": _round(rows[rank]["spearman"])},
     }
 
 
 def _differences(results: Results, boot: Bootstrap, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Our arm at 48 labels against every other one (at 0 where it takes none), paired."""
-    if OURS not in names or LABELS not in results.common(OURS):
+    """Our arm against every other one with as many labels (0 where it takes none), paired."""
+    if (focus := results.focus) is None:
         return []
     found = []
     for name in names:
-        budget = LABELS if LABELS in results.common(name) else 0
-        if name == OURS or budget not in results.common(name):
+        budget = focus[1] if focus[1] in results.common(name) else 0
+        if name == focus[0] or budget not in results.common(name):
             continue
-        for difference in differences(boot, (OURS, LABELS), (name, budget)):
+        for difference in differences(boot, focus, (name, budget)):
             numbers = {
                 k: _round(v) if isinstance(v, float) else v for k, v in asdict(difference).items()
             }
@@ -140,22 +140,22 @@ def _differences(results: Results, boot: Bootstrap, names: Sequence[str]) -> lis
 
 def _efficiencies(results: Results, names: Sequence[str]) -> dict[str, Any]:
     """For the mean of targets, and for each: it may have more labels than all of them have."""
-    plain = [a.name for a in ARMS if a.name in names and not a.pretrained]
     found: dict[str, Any] = {"mean": [], "targets": {}}
-    if OURS in names and LABELS in results.common(OURS):
-        curves = {n: {b: results.mean(n, b) for b in results.common(n)} for n in plain}
-        found["mean"] = _efficiency(results.mean(OURS, LABELS), curves)
-    for t in results.targets:
-        if LABELS in results.budgets(t, OURS):
-            curves = {
-                n: {b: results.figures(t, n, b) for b in results.budgets(t, n)} for n in plain
-            }
-            found["targets"][t] = _efficiency(results.figures(t, OURS, LABELS), curves)
+    if (focus := results.focus) is None:
+        return found
+    plain = [a.name for a in ARMS if a.name in names and not a.pretrained]
+    curves = {n: {b: results.mean(n, b) for b in results.common(n)} for n in plain}
+    found["mean"] = _efficiency(results.mean(*focus), focus[1], curves)
+    for t in results.compared:
+        curves = {n: {b: results.figures(t, n, b) for b in results.budgets(t, n)} for n in plain}
+        found["targets"][t] = _efficiency(results.figures(t, *focus), focus[1], curves)
     return found
 
 
-def _efficiency(ours: Figures, curves: Mapping[str, Mapping[int, Figures]]) -> list[dict[str, Any]]:
-    rows = [efficiency(m, ours, LABELS, curves) for m in ("log_error", "spearman")]
+def _efficiency(
+    ours: Figures, count: int, curves: Mapping[str, Mapping[int, Figures]]
+) -> list[dict[str, Any]]:
+    rows = [efficiency(m, ours, count, curves) for m in ("log_error", "spearman")] if count else []
     return [
         {**asdict(r), "wanted": _round(r.wanted), "labels": round(r.labels, 1)}
         | {"times": round(r.times, 2)}
@@ -165,14 +165,13 @@ def _efficiency(ours: Figures, curves: Mapping[str, Mapping[int, Figures]]) -> l
 
 
 def _gains(results: Results, names: Sequence[str]) -> dict[str, Any]:
-    """By how much, relatively, 48 labels of the fixed set lower the errors of the bundle alone."""
-    if not {OURS, "bundle"} <= set(names) or LABELS not in results.common(OURS):
+    """By how much, relatively, our arm's labels lower the errors of the bundle alone."""
+    if (focus := results.focus) is None or "bundle" not in names:
         return {}
     rows = {
-        t: (results.figures(t, "bundle", 0), results.figures(t, OURS, LABELS))
-        for t in results.targets
+        t: (results.figures(t, "bundle", 0), results.figures(t, *focus)) for t in results.compared
     }
-    rows["mean"] = (results.mean("bundle", 0), results.mean(OURS, LABELS))
+    rows["mean"] = (results.mean("bundle", 0), results.mean(*focus))
     return {
         name: {m: _round(1 - (after[m] or 0.0) / (before[m] or 1.0)) for m in LESS_IS_BETTER}
         for name, (before, after) in rows.items()

@@ -20,6 +20,7 @@ METRICS = (
 )  # fmt: skip
 COMPARED = ("log_error", "spearman", "top_share", "seconds_log_error")
 LESS_IS_BETTER = ("log_error", "seconds_log_error")
+OURS, OTHERWISE, LABELS = "bundle_fixed", "bundle_random", 48
 Figures = dict[str, float | None]
 Pair = tuple[str, int]  # arm and budget
 
@@ -75,22 +76,35 @@ class Results:
         """Names of the targets."""
         return tuple(self.programs)
 
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """Targets that means are over: those that timed the fixed set, if there are any."""
+        timed = tuple(t for t in self.targets if self.budgets(t, OURS))
+        return timed or self.targets
+
+    @property
+    def focus(self) -> Pair | None:
+        """The arm and budget that others are compared with: ours, at most ``LABELS``."""
+        for arm in (OURS, OTHERWISE):
+            if fitting := [b for b in self.common(arm) if b <= LABELS]:
+                return arm, fitting[-1]
+        return None
+
     def budgets(self, target: str, arm: str) -> list[int]:
         """Budgets that an arm has on a target."""
         return sorted(b for t, a, b in self.cells if (t, a) == (target, arm))
 
     def common(self, arm: str) -> list[int]:
-        """Budgets that an arm has on every target."""
-        return sorted(set.intersection(*(set(self.budgets(t, arm)) for t in self.targets)))
+        """Budgets that an arm has on every target compared."""
+        return sorted(set.intersection(*(set(self.budgets(t, arm)) for t in self.compared)))
 
     def figures(self, target: str, arm: str, budget: int) -> Figures:
         """Mean over seeds."""
         return _averaged([figures(s) for s in self.cells[target, arm, budget]])
 
-    def mean(self, arm: str, budget: int, targets: Sequence[str] | None = None) -> Figures:
-        """Mean over seeds and targets."""
-        chosen = self.targets if targets is None else targets
-        rows = [figures(s) for t in chosen for s in self.cells[t, arm, budget]]
+    def mean(self, arm: str, budget: int) -> Figures:
+        """Mean over seeds and the targets compared."""
+        rows = [figures(s) for t in self.compared for s in self.cells[t, arm, budget]]
         return _averaged(rows)
 
 
@@ -126,12 +140,11 @@ class Bootstrap:
         place = {t: np.searchsorted(names, p) for t, p in results.programs.items()}
         return cls(results, _drawn(rng, len(names)), _drawn(rng, count), place)
 
-    def values(
-        self, arm: str, budget: int, metric: str, targets: Sequence[str] | None = None
-    ) -> Doubles:
-        """[B] the mean over seeds and targets of a metric, in each resample."""
-        chosen = self.results.targets if targets is None else targets
-        rows = [self._target(t, self.results.cells[t, arm, budget], metric) for t in chosen]
+    def values(self, arm: str, budget: int, metric: str) -> Doubles:
+        """[B] the mean over seeds and the targets compared of a metric, in each resample."""
+        cells = self.results.cells
+        compared = self.results.compared
+        rows = [self._target(t, cells[t, arm, budget], metric) for t in compared]
         return np.asarray(np.mean(rows, axis=0))
 
     def _target(self, target: str, cells: Sequence[Scores], metric: str) -> Doubles:
@@ -194,17 +207,15 @@ class Difference:
     worse: bool
 
 
-def differences(
-    boot: Bootstrap, ours: Pair, other: Pair, targets: Sequence[str] | None = None
-) -> list[Difference]:
+def differences(boot: Bootstrap, ours: Pair, other: Pair) -> list[Difference]:
     """Paired differences in all compared metrics that both arms have."""
-    mean = [boot.results.mean(*pair, targets) for pair in (ours, other)]
+    mean = [boot.results.mean(*pair) for pair in (ours, other)]
     found = []
     for metric in COMPARED:
         a, b = (m[metric] for m in mean)
         if a is None or b is None:
             continue
-        gap = boot.values(*ours, metric, targets) - boot.values(*other, metric, targets)
+        gap = boot.values(*ours, metric) - boot.values(*other, metric)
         low, high = interval(gap)
         sign = -1 if metric in LESS_IS_BETTER else 1
         better, worse = min(sign * low, sign * high) > 0, max(sign * low, sign * high) < 0
@@ -222,7 +233,7 @@ class Efficiency:
         arm: the one that needs fewest (or, if none gets there, comes closest).
         labels: that it needs, interpolated on the logarithm; the most it was given if ``reached``
             is false.
-        times: labels over ours.
+        times: labels over ours; ``at_most``: it was given no fewer, and had equalled ours already.
     """
 
     metric: str
@@ -231,6 +242,7 @@ class Efficiency:
     labels: float
     times: float
     reached: bool
+    at_most: bool
 
 
 def efficiency(
@@ -253,13 +265,15 @@ def efficiency(
         points = [(b, sign * v) for b, f in sorted(curve.items()) if b and (v := f[metric])]
         if points:
             labels = crossing(points, sign * wanted)
-            last = max(b for b, _ in points) if labels is None else labels
-            closest = min(v for _, v in points)
-            found.append((labels is None, last if labels is not None else closest, arm, last))
+            closest, least = min(v for _, v in points), points[0][0]
+            if labels is None:
+                found.append((True, closest, arm, float(points[-1][0]), False))
+            else:
+                found.append((False, labels, arm, labels, labels <= least))
     if not found:
         return None
-    missed, _, arm, labels = min(found)
-    return Efficiency(metric, wanted, arm, float(labels), float(labels) / count, not missed)
+    missed, _, arm, labels, at_most = min(found)
+    return Efficiency(metric, wanted, arm, labels, labels / count, not missed, at_most)
 
 
 def crossing(points: Sequence[tuple[int, float]], wanted: float) -> float | None:

@@ -51,7 +51,8 @@ def _overview(found: Mapping[str, Any]) -> Table:
         if budget is not None:
             cells = (_cell(curve[budget][key], form) for key, _, form in COLUMNS)
             rows.append((arm["title"], budget, *cells))
-    title = f"Unseen programs, mean over {len(found['targets'])} targets"
+    count = len(found["compared"])
+    title = f"Unseen programs, {f'mean over {count} targets' if count > 1 else 'one target'}"
     return Table(title, ("arm", "labels", *(c[1] for c in COLUMNS)), tuple(rows))
 
 
@@ -77,7 +78,7 @@ def _curve(found: Mapping[str, Any], metric: str, title: str) -> Table:
 def _by_target(found: Mapping[str, Any]) -> Table:
     rows = []
     for target in found["targets"]:
-        for name in ("bundle", "bundle_fixed", "reference"):
+        for name in ("bundle", _focus(found)[0], "reference"):
             curve = target["arms"].get(name, {})
             if (budget := _nearest(curve)) is not None:
                 cells = (_cell(curve[budget][key], form) for key, _, form in COLUMNS)
@@ -100,8 +101,15 @@ def _differences(found: Mapping[str, Any]) -> Table:
         for (name, labels), by_metric in by_arm.items()
     )
     names = ("log error", "Spearman", "top pick", "seconds: log error")
-    title = "Bundle + 48 of the fixed set, less the other arm (95 % interval)"
+    arm, count = _focus(found)
+    ours = found["arms"].get(arm, {}).get("title", arm)
+    title = f"{ours} ({count} labels), less the other arm (95 % interval)"
     return Table(title, ("against", "labels", *names), rows)
+
+
+def _focus(found: Mapping[str, Any]) -> tuple[str, int]:
+    focus = found["focus"] or {"arm": "bundle_fixed", "labels": 0}
+    return focus["arm"], focus["labels"]
 
 
 def _difference(value: Mapping[str, Any] | None) -> str:
@@ -118,19 +126,22 @@ def _cell(value: float | None, form: str) -> str:
 
 def remarks(found: Mapping[str, Any]) -> list[str]:
     """What is to be said in words."""
+    count = _focus(found)[1]
     lines = [found["protocol"]["encoder"]["note"]]
     if worst := found["worst"]:
         error, rank = worst["log_error"], worst["spearman"]
         lines.append(
-            f"worst machine with {worst['labels']} labels: {error['target']} (log error "
+            f"worst machine with {count} labels: {error['target']} (log error "
             f"{error['value']:.3f}); worst ranked: {rank['target']} (Spearman {rank['value']:.3f})"
         )
     if gain := found["gains"].get("mean"):
         lines.append(
-            f"48 timings of the fixed set against the bundle alone: {100 * gain['log_error']:.0f} "
+            f"{count} labels against the bundle alone: {100 * gain['log_error']:.0f} "
             f"% less log error in speed-ups, {100 * gain['seconds_log_error']:.0f} % in seconds"
         )
     lines += [_efficiency(found, row) for row in found["efficiency"]["mean"]]
+    apart = [t["name"] for t in found["targets"] if t["name"] not in found["compared"]]
+    lines += [f"no timings of the fixed set, so in no mean: {name}" for name in apart]
     lines += [f"left out: {s['why']}" for s in found["skipped"]]
     return lines
 
@@ -139,12 +150,13 @@ def _efficiency(found: Mapping[str, Any], row: Mapping[str, Any]) -> str:
     metric = row["metric"].replace("_", " ")
     title = found["arms"][row["arm"]]["title"]
     if row["reached"]:
-        needs = f"needs {row['labels']:.0f} labels ({row['times']:.1f} x)"
+        words = "needs at most" if row["at_most"] else "needs"
+        needs = f"{words} {row['labels']:.0f} labels ({row['times']:.1f} x)"
     else:
         needs = f"does not get there with {row['labels']:.0f} labels (> {row['times']:.1f} x)"
     return (
-        f"to equal {metric} {row['wanted']:.3f} of the bundle with 48 labels, the best arm "
-        f"without pre-training ({title}) {needs}"
+        f"to equal {metric} {row['wanted']:.3f} of the bundle with {_focus(found)[1]} labels, the "
+        f"best arm without pre-training ({title}) {needs}"
     )
 
 
