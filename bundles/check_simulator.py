@@ -77,7 +77,15 @@ class Check:
 
     def to_json(self) -> dict[str, Any]:
         """As plain values; also which kinds are worst."""
-        return {**asdict(self), "worst": self.worst}
+        figures = {"tuning": self.tuning, "test": self.test}
+        plain = {name: _plain(f) for name, f in figures.items()}
+        kinds = {name: _plain(f) for name, f in self.kinds.items()}
+        return {"target": self.target, **plain, "kinds": kinds, "worst": self.worst}
+
+
+def _plain(figures: Figures) -> dict[str, float | None]:
+    """Without numbers that JSON has not."""
+    return {name: None if math.isnan(x) else x for name, x in asdict(figures).items()}
 
 
 def check(path: Path) -> Check:
@@ -88,6 +96,11 @@ def check(path: Path) -> Check:
     """
     labels = load_labels(path)
     labels = labels.take(~labels.fixed)
+    if not len(labels):
+        raise AgentError(
+            f"{path} has no program of the random corpus",
+            "Measure some: bundles measure --programs 100.",
+        )
     table = _tables(path, labels)
     return compare(labels, table)
 

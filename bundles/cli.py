@@ -266,6 +266,22 @@ def evaluate(
         show(found)
 
 
+@app.command(name="check-simulator", epilog="Example: `bundles check-simulator labels/*.parquet`")
+def check_simulator(
+    labels: Annotated[list[Path], typer.Argument(help="Label files of `bundles measure`.")],
+    as_json: As_Json = False,
+) -> None:
+    """Compare simulated times with real labels, by kind of program and schedule."""
+    _needs("pyarrow")
+    from bundles.check_simulator import check, shown
+
+    found = [check(path) for path in labels]
+    if as_json:
+        _show([c.to_json() for c in found])
+    else:
+        typer.echo(shown(found))
+
+
 def _needs(*modules: str, extras: str = "pretrain") -> None:
     """AgentError where one of them is not installed."""
     from importlib.util import find_spec
