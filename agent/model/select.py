@@ -1,14 +1,15 @@
 """Which head to trust on this machine: nested cross-validation by program, with a way back.
 
-A head learned from a few dozen labels must never be worse than the bundle alone. So a candidate has
-to beat the bundle on programs it has not seen, by more than a margin that grows with how uncertain
-the comparison is; else the bundle stays, and the verdict says so. Choosing is part of fitting: the
-accuracy reported comes from outer folds in each of which fit *and* choice knew nothing of the
-programs held out.
+The posterior under the bundle's prior (ridge) already goes only as far from the bundle as the
+labels warrant; a vote of a few dozen labels on top of it is noisier than the prior is, and loses
+where it is close. So ridge stands unless programs it has not seen speak clearly against it: then
+the bundle alone stays, and the verdict says so; or clearly for boosting. Clearly is two standard
+errors. Choosing is part of fitting: the accuracy reported comes from outer folds in each of which
+fit *and* choice knew nothing of the programs held out.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -24,7 +25,7 @@ from agent.model.heads import (
     interval_factor,
 )
 from agent.model.observations import KINDS, SPEEDUP, Kind, Observations, group_folds
-from agent.model.plain import Floats
+from agent.model.plain import Floats, Ints
 from agent.model.posterior import Z80
 from agent.model.prior import Prior
 
@@ -33,8 +34,8 @@ INNER_FOLDS = 4
 FEWEST_PROGRAMS = 3  # below, cross-validation says nothing
 BOOSTING_PROGRAMS = 8
 BOOSTING_LABELS = 32
-MARGIN = 0.01  # of the bundle's error
-MARGIN_SE = 0.25  # of the gain's standard error over programs
+MARGIN = 0.01  # of the error of what is left for another
+MARGIN_SE = 2.0  # of the gain's standard error over programs
 
 Status = Literal["chosen", "beaten", "not-better", "too-few-labels"]
 
@@ -46,11 +47,12 @@ class Verdict:
     Attributes:
         target: "speedup" or "seconds".
         candidate: "ridge" or "boosting" (the bundle is what they are compared with).
-        status: "chosen"; "beaten" (better than the bundle, but another is better still);
-            "not-better" (than the bundle, by more than ``margin``); "too-few-labels".
+        status: "chosen"; "beaten" (by another candidate); "not-better" (ridge: the bundle is
+            better, by more than ``margin``; boosting: no better than the bundle); "too-few-labels".
         log_error: mean absolute log error on programs left out; None if it was not tried.
         bundle_log_error: the bundle's on the same rows.
-        margin: by how much it had to be better.
+        margin: by how much ridge may be worse than the bundle, and boosting has to be better than
+            what it would replace.
     """
 
     target: Kind
@@ -188,37 +190,45 @@ def _judge(kind: Kind, observations: Observations, tried: _Tried) -> tuple[Verdi
     rows = observations.kind == kind
     names: tuple[HeadKind, ...] = ("ridge", "boosting") if kind == SPEEDUP else ("ridge",)
     group = observations.group[rows]
-    tested = len(np.unique(group)) >= FEWEST_PROGRAMS
     error = {n: np.abs(observations.target - mean)[rows] for n, mean in tried.mean.items()}
-    verdicts: list[Verdict] = []
-    best = error["bundle"]
-    for name in names:
-        if not tested or name not in error:
-            verdicts.append(Verdict(kind, name, "too-few-labels"))
-            continue
-        verdict = _compare(kind, name, error["bundle"], error[name], group)
-        if verdict.status == "chosen" and _gain(best, error[name], group)[2]:
-            best = error[name]
-            verdicts = [_demoted(v) for v in verdicts]
-        else:
-            verdict = _demoted(verdict)
-        verdicts.append(verdict)
-    return tuple(verdicts)
+    if len(np.unique(group)) < FEWEST_PROGRAMS or "ridge" not in error:
+        return tuple(Verdict(kind, name, "too-few-labels") for name in names)
+    ridge = _judge_ridge(kind, error, group)
+    if kind != SPEEDUP:
+        return (ridge,)
+    if "boosting" not in error:
+        return ridge, Verdict(kind, "boosting", "too-few-labels")
+    boosting = _judge_boosting(kind, error, group, ridge.status == "chosen")
+    beaten = boosting.status == ridge.status == "chosen"
+    return replace(ridge, status="beaten") if beaten else ridge, boosting
 
 
-def _compare(kind: Kind, name: HeadKind, bundle: Floats, error: Floats, group: Any) -> Verdict:
-    _, margin, better = _gain(bundle, error, group)
-    status: Status = "chosen" if better else "not-better"
-    return Verdict(kind, name, status, float(error.mean()), float(bundle.mean()), margin)
+def _judge_ridge(kind: Kind, error: Mapping[HeadKind, Floats], group: Ints) -> Verdict:
+    """Ridge stands unless the bundle is clearly better."""
+    _, margin, worse = _gain(error["ridge"], error["bundle"], group)
+    status: Status = "not-better" if worse else "chosen"
+    return _verdict(kind, "ridge", status, error, margin)
 
 
-def _demoted(verdict: Verdict) -> Verdict:
-    if verdict.status != "chosen":
-        return verdict
-    return Verdict(**(asdict(verdict) | {"status": "beaten"}))
+def _judge_boosting(
+    kind: Kind, error: Mapping[HeadKind, Floats], group: Ints, ridge_stands: bool
+) -> Verdict:
+    """Boosting replaces what stands only where it is clearly better."""
+    standing = error["ridge" if ridge_stands else "bundle"]
+    _, margin, better = _gain(standing, error["boosting"], group)
+    helps = error["boosting"].mean() < error["bundle"].mean()
+    status: Status = "chosen" if better else "beaten" if helps and ridge_stands else "not-better"
+    return _verdict(kind, "boosting", status, error, margin)
 
 
-def _gain(before: Floats, after: Floats, group: Any) -> tuple[float, float, bool]:
+def _verdict(
+    kind: Kind, name: HeadKind, status: Status, error: Mapping[HeadKind, Floats], margin: float
+) -> Verdict:
+    means = (float(error[name].mean()), float(error["bundle"].mean()))
+    return Verdict(kind, name, status, *means, margin)
+
+
+def _gain(before: Floats, after: Floats, group: Ints) -> tuple[float, float, bool]:
     """Mean gain in absolute error, the margin it has to exceed, and whether it does.
 
     The standard error treats programs, not rows, as independent (cluster-robust).
