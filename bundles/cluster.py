@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import logging
 import os
-import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +30,13 @@ from bundles.training import Log, Rows
 LOCAL = "local"
 BLOCKS = 10_000  # tasks of Ray Data at most; each makes one shard or more
 RESTARTS = 3
+PROGRESS = "progress.txt"
+POLL_S = 0.5
+OFF = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is told to Ray's makers
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+}
 SAME = "Every node needs this version of calibration-agent with the extras pretrain and cluster."
 
 
@@ -40,18 +47,14 @@ def joined(address: str) -> Iterator[None]:
     Raises:
         InputError: Ray is not installed, or there is no cluster at the address.
     """
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    os.environ |= OFF
     ray = _ray()
     if ray.is_initialized():
         yield
         return
-    quiet: dict[str, Any] = {"logging_level": logging.WARNING}
+    alone = {"include_dashboard": False} if address == LOCAL else {}
     try:
-        if address == LOCAL:
-            ray.init(address=LOCAL, include_dashboard=False, **quiet)
-        else:
-            ray.init(address=address, **quiet)
+        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **alone)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise InputError(
             f"no Ray cluster at {address}: {_first_line(error)}",
@@ -93,7 +96,7 @@ def on_cluster(address: str) -> Maker:
 def _mapped(recipe: Recipe, numbers: Sequence[int]) -> Iterator[tuple[int, Dataset]]:
     ray = _ray()
     ray.data.DataContext.get_current().enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     blocks = min(len(numbers), BLOCKS)
     jobs = ray.data.from_items([{"number": n} for n in numbers], override_num_blocks=blocks)
     made = jobs.map(_packer(recipe, drawing_code()), num_cpus=1)
@@ -159,7 +162,8 @@ def fit(
     if where.work is None or train.origin is None or held.origin != train.origin:
         raise ValueError("training on a cluster reads its data from the work directory")
     job = _Job(settings, train.origin, _rows(train), _rows(held), trained, where.work)
-    with joined(where.address):
+    (where.work / PROGRESS).unlink(missing_ok=True)
+    with joined(where.address), _followed(where.work / PROGRESS, say):
         _train(job, where)
     return training.fit(settings, train, held, trained, say, training.Place(kept=where.work))
 
@@ -180,19 +184,20 @@ def check_workers(where: Where) -> None:
 
 
 def _train(job: _Job, where: Where) -> None:
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
     from ray.train.v2.api.exceptions import TrainingFailedError
 
+    api: Any = _ray().train  # its types are those of an older interface
     gpu = where.device == "cuda"
-    logging.getLogger("ray.train").setLevel(logging.WARNING)
+    logging.getLogger("ray.train").setLevel(logging.ERROR)
     trainer = TorchTrainer(
         _work,
         train_loop_config={"job": job},
-        scaling_config=ScalingConfig(num_workers=where.workers, use_gpu=gpu),
-        run_config=RunConfig(
+        scaling_config=api.ScalingConfig(num_workers=where.workers, use_gpu=gpu),
+        run_config=api.RunConfig(
             storage_path=str((job.kept / "ray").absolute()),
-            failure_config=FailureConfig(max_failures=RESTARTS),
+            failure_config=api.FailureConfig(max_failures=RESTARTS),
+            logging_config=api.LoggingConfig(log_level="ERROR"),
         ),
     )
     try:
@@ -211,15 +216,38 @@ def _work(config: dict[str, Any]) -> None:
 
     job: _Job = config["job"]
     context, data = ray.train.get_context(), opened(job.data)
+
+    def tell(line: str) -> None:
+        with (job.kept / PROGRESS).open("a") as file:
+            file.write(line + "\n")
+
     place = training.Place(
         device=str(ray.train.torch.get_device()),
         rank=context.get_world_rank(),
         world=context.get_world_size(),
         kept=job.kept,
     )
-    training.fit(job.settings, data.take(job.train), data.take(job.held), job.trained, _tell, place)
+    training.fit(job.settings, data.take(job.train), data.take(job.held), job.trained, tell, place)
 
 
-def _tell(line: str) -> None:
-    """A worker's progress: Ray shows what its workers write."""
-    sys.stderr.write(line + "\n")
+@contextmanager
+def _followed(path: Path, say: Say) -> Iterator[None]:
+    """Tell here, in the meantime, what workers write into a file."""
+    over = threading.Event()
+
+    def follow() -> None:
+        shown, last = 0, False
+        while not last:
+            last = over.wait(POLL_S)
+            lines = path.read_text().splitlines() if path.exists() else []
+            for line in lines[shown:]:
+                say(line)
+            shown = len(lines)
+
+    thread = threading.Thread(target=follow)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
