@@ -34,6 +34,7 @@ from agent.model.prior import MOST_DIRECTIONS, MOST_WEIGHTS, Prior
 HeadKind = Literal["bundle", "ridge", "boosting"]
 MOST_ERROR = 1.5  # errors beyond so many sd teach the forest no more than these
 ONE = PerKind(1.0, 1.0)
+STEPS = 1000  # of a correlation, as stored
 
 
 class Head(Protocol):
@@ -87,12 +88,18 @@ class LinearHead:
         return replace(self, interval_scale=scale)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain numbers; the covariance as its lower triangle, row by row."""
-        lower = self.covariance[np.tril_indices(len(self.weights))]
+        """Plain numbers; of the covariance, sds and the correlations in units of 1/``STEPS``.
+
+        Means come back exactly, sds to about one part in a thousand.
+        """
+        sd = np.sqrt(np.maximum(np.diag(self.covariance), 0.0))
+        scale = np.where(sd > 0, sd, 1.0)
+        lower = (self.covariance / np.outer(scale, scale))[np.tril_indices(len(sd), -1)]
         return {
             "kind": self.name,
             "weights": self.weights.tolist(),
-            "covariance": lower.tolist(),
+            "sd": [float(f"{x:.6g}") for x in sd],
+            "correlation": np.rint(STEPS * lower).astype(int).tolist(),
             "noise": [self.noise.speedup, self.noise.seconds],
             "interval_scale": [self.interval_scale.speedup, self.interval_scale.seconds],
         }
@@ -100,15 +107,33 @@ class LinearHead:
     @classmethod
     def _read(cls, data: Mapping[str, Any]) -> Self:
         weights = plain.floats(plain.field(data, "weights"), "weights", (None,), MOST_WEIGHTS)
-        size = len(weights)
+        covariance = _covariance(data, len(weights))
+        return cls(weights, covariance, _pair(data, "noise"), _pair(data, "interval_scale"))
+
+
+def _covariance(data: Mapping[str, Any], size: int) -> Floats:
+    if "covariance" in data:  # written by version 0.1: the lower triangle, row by row
         triangle = size * (size + 1) // 2
-        lower = plain.floats(plain.field(data, "covariance"), "covariance", (triangle,), triangle)
-        covariance = np.zeros((size, size))
-        covariance[np.tril_indices(size)] = lower
-        covariance = np.where(covariance == 0, covariance.T, covariance)
+        lower = plain.floats(data["covariance"], "covariance", (triangle,), triangle)
+        covariance = _symmetric(lower, size, 0)
         if (np.diag(covariance) < 0).any():
             raise MalformedError("a variance is negative")
-        return cls(weights, covariance, _pair(data, "noise"), _pair(data, "interval_scale"))
+        return covariance
+    sd = plain.floats(plain.field(data, "sd"), "sd", (size,), size)
+    triangle = size * (size - 1) // 2
+    steps = plain.integers(plain.field(data, "correlation"), "correlation", triangle, triangle)
+    if (sd < 0).any() or (np.abs(steps) > STEPS).any():
+        raise MalformedError("an sd is negative or a correlation beyond one")
+    correlation = _symmetric(steps / STEPS, size, -1)
+    np.fill_diagonal(correlation, 1.0)
+    return correlation * np.outer(sd, sd)
+
+
+def _symmetric(lower: Floats, size: int, diagonal: int) -> Floats:
+    """[size, size] from what stands on and below a diagonal."""
+    matrix = np.zeros((size, size))
+    matrix[np.tril_indices(size, diagonal)] = lower
+    return matrix + np.tril(matrix, -1).T
 
 
 _Linear = TypeVar("_Linear", bound=LinearHead)
@@ -251,7 +276,8 @@ class BoostedHead:
 def _projection(prior: Prior, base: RidgeHead) -> Floats:
     """[E+1, K+2]; a prior without directions (a control) gives the design itself instead."""
     along = prior.directions if prior.directions.shape[1] else np.eye(len(prior.mean))
-    return np.column_stack([along, prior.mean, base.weights])
+    exact = np.column_stack([along, prior.mean, base.weights])
+    return np.array([[float(f"{x:.6g}") for x in row] for row in exact])  # short, as stored
 
 
 def _no_forest(inputs: int) -> Forest:
@@ -284,9 +310,9 @@ class PairHead:
         return mean, sd
 
     def to_json(self) -> dict[str, Any]:
-        """Plain numbers."""
-        parts = {"speedup": self.speedup.to_json(), "seconds": self.seconds.to_json()}
-        return {"kind": "pair", **parts}
+        """Plain numbers; ``seconds`` is null where one head serves both."""
+        seconds = None if self.seconds is self.speedup else self.seconds.to_json()
+        return {"kind": "pair", "speedup": self.speedup.to_json(), "seconds": seconds}
 
 
 def head_from_json(data: object) -> Head:
@@ -305,8 +331,11 @@ def head_from_json(data: object) -> Head:
 def _any(data: Mapping[str, Any]) -> Head:
     if data.get("kind") != "pair":
         return _single(data)
-    parts = [_single(plain.record(plain.field(data, kind), kind)) for kind in KINDS]
-    return PairHead(*parts)
+    speedup = _single(plain.record(plain.field(data, "speedup"), "speedup"))
+    seconds = plain.field(data, "seconds")
+    return PairHead(
+        speedup, speedup if seconds is None else _single(plain.record(seconds, "seconds"))
+    )
 
 
 def _single(data: Mapping[str, Any]) -> SingleHead:
