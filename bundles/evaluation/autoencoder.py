@@ -39,7 +39,7 @@ class Size:
     seed: int = 0
 
 
-SMALL = Size(programs=150, variants=6, epochs=3)
+SMALL = Size(programs=50, variants=4, epochs=2)
 
 
 def plain_autoencoder(size: Size, work: Path, say: Say) -> Embed:

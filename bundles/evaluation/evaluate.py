@@ -12,10 +12,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from agent.errors import AgentError
 from agent.model.bundle import default_bundle, load_bundle
-from bundles.evaluation.arms import BY_NAME, Bench, make_bench
-from bundles.evaluation.case import Case, TooFewError, make_case, refuse_leaks, refuse_names
+from bundles.evaluation.arms import BY_NAME, Bench, Singles, make_bench
+from bundles.evaluation.case import (
+    Case,
+    Doubles,
+    TooFewError,
+    make_case,
+    refuse_leaks,
+    refuse_names,
+)
 from bundles.evaluation.protocol import Protocol, run
 from bundles.evaluation.reference import Reference, learn, left_out
 from bundles.evaluation.summary import Results
@@ -162,9 +171,7 @@ def _cases(files: dict[Path, Labels], say: Say) -> tuple[dict[Path, Case], list[
 def _benches(
     request: Request, tested: Sequence[Case], known: Sequence[Case], say: Say
 ) -> list[Bench]:
-    from bundles.evaluation.autoencoder import SMALL, Size, plain_autoencoder
-
-    plain = plain_autoencoder(SMALL if request.small else Size(), request.work, say)
+    plain = _plain(request, say)
     learned: dict[tuple[str, ...], tuple[Trained, Reference | None]] = {}
     benches = []
     for case in tested:
@@ -179,6 +186,15 @@ def _benches(
         control = reference.predict(case) if reference else None
         benches.append(make_bench(case, trained, plain(case.labels.features), control))
     return benches
+
+
+def _plain(request: Request, say: Say) -> Callable[[Singles], Doubles]:
+    """The plain autoencoder, where it is asked for: it takes minutes to train the first time."""
+    if "plain_autoencoder" not in request.protocol.arms:
+        return lambda features: np.zeros((len(features), 1))
+    from bundles.evaluation.autoencoder import SMALL, Size, plain_autoencoder
+
+    return plain_autoencoder(SMALL if request.small else Size(), request.work, say)
 
 
 def _allowed(request: Request, case: Case, known: Sequence[Case]) -> list[Case]:
