@@ -282,6 +282,29 @@ def check_simulator(
         typer.echo(shown(found))
 
 
+@app.command(
+    epilog="Example: `bundles tiramisu tiramisu-public.jsonl.xz --out labels/tiramisu-xeon.parquet` "
+    "(a few minutes)"
+)
+def tiramisu(
+    file: Annotated[Path, typer.Argument(help="Timings in the LOOPerSet format, JSON lines.")],
+    out: Annotated[Path, typer.Option(help="The file of labels (Parquet); replaced if it exists.")],
+    as_json: As_Json = False,
+) -> None:
+    """Turn public Tiramisu timings into labels of one more reference machine."""
+    _needs("pyarrow")
+    from bundles.tiramisu import load_tiramisu
+
+    report = load_tiramisu(file, out, _say).as_json()
+    if as_json:
+        _show({**report, "file": str(out)})
+        return
+    typer.echo(f"{out}: {report['used']} of {report['schedules']} schedules "
+               f"of {report['programs']} programs ({report['share_used']:.1%})")  # fmt: skip
+    for reason, count in report["skipped"].items():
+        typer.echo(f"{count:>9}  left out: {reason}")
+
+
 def _needs(*modules: str, extras: str = "pretrain") -> None:
     """AgentError where one of them is not installed."""
     from importlib.util import find_spec

@@ -47,7 +47,7 @@ LONGEST_LINE = 64 << 20  # characters
 MOST_PROGRAMS, MOST_SCHEDULES = 1_000_000, 100_000
 GAP_OF_ONE_RUN = 0.038  # nine in ten of the schedules timed three times lie below (their file)
 SAY_EVERY = 25  # programs
-CHUNK = 256  # schedules lowered at once, for their tables take 25 kB each
+CHUNK = 16  # schedules lowered at once: counting skewed domains takes up to 2 MB each
 
 # What the times speak for. The nodes are called lanka*; their data do not name the processor. Taken
 # from public sources: "Intel Xeon" (LOOPerSet's own description); two sockets of 12 cores (Slurm
