@@ -56,7 +56,8 @@ class Machine:
         strided: it also vectorises small constant strides.
         reassociate: it reorders floating-point sums by itself (-ffast-math).
         vector_math: it has vector exp and log; ``vector_root``: vector square roots.
-        vector_select: it vectorises fmin and fmax by itself (they care for NaN).
+        vector_select: it vectorises sums by fmin and fmax by itself (they care for NaN);
+            ``vector_compare``: other comparisons, which may be fabs or fmin and fmax.
         outer: it vectorises an outer loop around a sum; ``interchange``: it swaps the two innermost
             loops where that shortens strides (gcc does both at -O3, clang neither).
         peel: it unrolls inner loops of up to this trip count completely before vectorising.
@@ -117,6 +118,7 @@ class Machine:
     vector_math: float
     vector_root: float
     vector_select: float
+    vector_compare: float
     outer: float
     interchange: float
     peel: float
@@ -281,7 +283,8 @@ def _compiler(dice: _Dice, family: str, o3: bool, autovec: float) -> dict[str, f
         "reassociate": chance(0.08),
         "vector_math": chance(0.1),
         "vector_root": chance(0.75),
-        "vector_select": chance(0.55),
+        "vector_select": chance(0.15 if gcc else 0.5),
+        "vector_compare": chance(0.65),
         "select_call": dice.near(4.0, 0.6) if gcc else dice.near(0.5, 0.6),
         "packs": float(gcc) * chance(0.8),
         "peel": dice.pick((32, 64, 128) if clang else (8, 16, 16) if o3 else (1, 2, 4)),

@@ -125,7 +125,8 @@ class _Ops:
     root: Floats
     transcendental: Floats
     floating: Bools
-    selects: Bools  # a chain of fmin or fmax checks for NaN at every step
+    selects: Bools  # sums by fmin or fmax, which check for NaN at every step
+    compares: Bools  # other comparisons: fabs, which is nothing, or fmin and fmax again
     lane_bytes: Floats
 
     def take(self, rows: npt.NDArray[np.intp]) -> _Ops:
@@ -135,6 +136,8 @@ class _Ops:
 
 def _operations(table: NestTable, rows: Rows) -> _Ops:
     ops = table.ops[rows.program, rows.place][:, None, :]
+    folded = table.reduction[rows.program, rows.place].any(-1)[:, None]
+    extremes = folded & (ops[..., COMPARE] > 0) & (ops[..., ADD] == 0)
     fused = ops[..., ADD] + ops[..., MUL] - 0.6 * np.minimum(ops[..., ADD], ops[..., MUL])
     return _Ops(
         arithmetic=fused + ops[..., COMPARE] + 0.6 * ops[..., INTEGER],
@@ -143,7 +146,8 @@ def _operations(table: NestTable, rows: Rows) -> _Ops:
         root=ops[..., SQRT],
         transcendental=ops[..., EXP],
         floating=table.float_target[rows.program, rows.place][:, None],
-        selects=ops[..., COMPARE] > 0,
+        selects=extremes,
+        compares=(ops[..., COMPARE] > 0) & ~extremes,
         lane_bytes=_lane_bytes(table, rows),
     )
 
@@ -273,6 +277,7 @@ def _vectorised(ops: _Ops, inner: Inner, lanes: Floats, fleet: Machines) -> Bool
     able = able & ~(torn & (fleet["clang"] > 0))  # outlined or unrolled before it is looked at
     sums = ~inner.sums[:, None] | ~ops.floating | (fleet["reassociate"] > 0)
     sums = sums & (~ops.floating | ~ops.selects | (fleet["vector_select"] > 0))
+    sums = sums & (~ops.floating | ~ops.compares | (fleet["vector_compare"] > 0))
     strides = ((inner.far + inner.store_far) == 0)[:, None]
     strides = strides & ((inner.small == 0)[:, None] | (fleet["strided"] > 0))
     whole = inner.steady[:, None] & (np.mod(inner.trip[:, None], lanes) == 0)
@@ -297,8 +302,8 @@ def _executions(
     cycles = np.where(simd, covered * many + (1.0 - covered) * one, one)
     rounds = np.where(simd, trip / lanes, trip)  # predictors learn the end of short loops
     missed = np.where(rounds < 8, 0.05, np.where(rounds < 32, 0.4, 1.0))
-    start = 2.0 + missed * fleet["branch"]
-    start = start + np.where(simd, 2.0 + 1.5 * np.log2(lanes) * inner.sums[:, None], 0.0)
+    start = 1.0 + missed * fleet["branch"]
+    start = start + np.where(simd, 1.0 + np.log2(lanes) * inner.sums[:, None], 0.0)
     return cycles, start
 
 
