@@ -283,7 +283,7 @@ def check_simulator(
 
 
 @app.command(
-    epilog="Example: `bundles tiramisu tiramisu-public.jsonl.xz --out labels/tiramisu-xeon.parquet` "
+    epilog="Example: `bundles tiramisu tiramisu-public.jsonl.xz --out labels/tiramisu.parquet` "
     "(a few minutes)"
 )
 def tiramisu(

@@ -204,13 +204,17 @@ def skew(matrix: Sequence[int]) -> list[Move]:
         raise InexpressibleError("a skew that is not unimodular")
     last: list[Move] = []  # undone from the left, so found last to first
     while c:
-        if abs(c) > abs(a):
+        if a == 0:
             last.append(Move("swap", 0, 1))
             (a, b), (c, d) = (c, d), (a, b)
+        elif abs(c) >= abs(a):
+            factor = c // a
+            last.append(Move("lean", 0, 1, factor))
+            c, d = c - factor * a, d - factor * b
         else:
-            factor = a // c
-            last += [Move("swap", 0, 1), Move("lean", 0, 1, factor)]
-            (a, b), (c, d) = (c, d), (a - factor * c, b - factor * d)
+            factor = a // c - (a % c == 0)  # never to 0, which would take a reversal
+            last += [Move("swap", 0, 1), Move("lean", 0, 1, factor), Move("swap", 0, 1)]
+            a, b = a - factor * c, b - factor * d
     if a < 0:
         last.append(Move("turn", 0))
         a, b = -a, -b
