@@ -34,7 +34,7 @@ from agent.model.prior import MOST_DIRECTIONS, MOST_WEIGHTS, Prior
 HeadKind = Literal["bundle", "ridge", "boosting"]
 MOST_ERROR = 1.5  # errors beyond so many sd teach the forest no more than these
 ONE = PerKind(1.0, 1.0)
-STEPS = 1000  # of a correlation, as stored
+STEPS = 10_000  # of a correlation, as stored
 
 
 class Head(Protocol):
@@ -90,7 +90,7 @@ class LinearHead:
     def to_json(self) -> dict[str, Any]:
         """Plain numbers; of the covariance, sds and the correlations in units of 1/``STEPS``.
 
-        Means come back exactly, sds to about one part in a thousand.
+        Means come back exactly, sds to within a few 0.0001 of them.
         """
         sd = np.sqrt(np.maximum(np.diag(self.covariance), 0.0))
         scale = np.where(sd > 0, sd, 1.0)
@@ -159,7 +159,7 @@ class BundleHead(LinearHead):
         if observations is None:
             return head
         mean, sd = head.predict(observations.design, observations.kind)
-        return _calibrated(head, observations, mean, sd)
+        return _calibrated(head, observations, mean, sd, prior.noise_weight)
 
 
 class RidgeHead(LinearHead):
@@ -177,23 +177,36 @@ class RidgeHead(LinearHead):
         """The head, and its prediction [n] of each row from the labels of all other programs."""
         found = posterior(prior, observations)
         head = cls(found.weights, found.covariance, found.noise)
-        head = _calibrated(head, observations, found.left_out, found.left_out_sd)
-        return head, found.left_out
+        left_out = (found.left_out, found.left_out_sd)
+        return _calibrated(head, observations, *left_out, prior.noise_weight), found.left_out
 
 
-def _calibrated(head: _Linear, observations: Observations, mean: Floats, sd: Floats) -> _Linear:
+def _calibrated(
+    head: _Linear, observations: Observations, mean: Floats, sd: Floats, prior_weight: float
+) -> _Linear:
     for kind in KINDS:
-        head = head.rescaled(kind, interval_factor(observations, mean, sd, kind))
+        factor = interval_factor(observations, mean, sd, kind, prior_weight)
+        head = head.rescaled(kind, factor)
     return head
 
 
-def interval_factor(observations: Observations, mean: Floats, sd: Floats, kind: Kind) -> float:
-    """Factor on one kind's sd that makes 80 % intervals hold on unseen programs."""
+def interval_factor(
+    observations: Observations, mean: Floats, sd: Floats, kind: Kind, prior_weight: float
+) -> float:
+    """Factor on one kind's sd that makes 80 % intervals hold on unseen programs.
+
+    Args:
+        observations: labels [n].
+        mean: [n] predictions of each by a fit without its program.
+        sd: [n] that goes with them.
+        kind: which rows count.
+        prior_weight: how many programs the sd as it is is worth.
+    """
     rows = observations.kind == kind
     error = np.abs(observations.target - mean)[rows]
     score = error / np.hypot(sd, observations.sd)[rows]
     groups = len(np.unique(observations.group[rows]))
-    return quantile_scale(score, groups)
+    return quantile_scale(score, groups, prior_weight)
 
 
 @dataclass(frozen=True, eq=False)

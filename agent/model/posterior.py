@@ -260,18 +260,19 @@ def tail_factor(dof: float) -> float:
     return float((z + first / dof + second / dof**2) / z)
 
 
-def quantile_scale(score: Floats, groups: int) -> float:
+def quantile_scale(score: Floats, groups: int, prior_weight: float) -> float:
     """How much wider intervals must be, from errors in units of their predicted sd.
 
     The finite-sample level of split conformal prediction, with programs as the units (rows of one
-    are not independent), drawn towards 1 while there are few programs.
+    are not independent), drawn towards 1, the scale that the prior and these labels agreed on.
 
     Args:
         score: [n] absolute error / predicted sd, each from a fit without that program.
         groups: number of programs in ``score``.
+        prior_weight: how many programs it takes to be believed half (``Prior.noise_weight``).
     """
     if len(score) == 0:
         return 1.0
     found = float(np.quantile(score, min(1.0, LEVEL * (1 + 1 / groups)))) / Z80
-    trust = groups / (groups + 8)
+    trust = groups / (groups + prior_weight)
     return float(np.clip(max(found, 1e-3) ** trust, 0.25, 4.0))

@@ -52,7 +52,8 @@ class Prior:
             leave the mean.
         noise_dof: degrees of freedom of rows' and programs' errors; small forgives outliers. The
             four sds above are the scales of such a Student-t: robust ones, not root mean squares.
-        noise_weight: how many labels the noise scales above are worth against the machine's own.
+        noise_weight: how many labels the noise scales above are worth against the machine's own
+            (for the width of intervals: how many programs).
         facts_centre: [f] facts (``agent.model.facts.FACTS``) of the average machine; f may be 0.
         facts_scale: [f] by how much they usually differ.
         facts_shift: [E+1, f] what a fact so far above the centre adds to the mean.

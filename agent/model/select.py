@@ -255,6 +255,6 @@ def _fit(
         fitted |= _train(prior, observations, "boosting" in wanted, seed)
     if "boosting" in wanted:
         mean, sd = tried.mean["boosting"], tried.sd["boosting"]
-        factor = interval_factor(observations, mean, sd, SPEEDUP)
+        factor = interval_factor(observations, mean, sd, SPEEDUP, prior.noise_weight)
         fitted["boosting"] = fitted["boosting"].rescaled(SPEEDUP, factor)
     return fitted
