@@ -18,7 +18,7 @@ from agent.model.heads import RidgeHead
 from agent.model.observations import SECONDS, SPEEDUP, Observations
 from agent.model.posterior import MOST_LABELS
 from agent.model.prior import Prior
-from bundles.finetune import FEWEST_PROGRAMS, embed, enough, predict, starting_heads
+from bundles.finetune import FEWEST_PROGRAMS, embed, enough, predict, spread, starting_heads
 from bundles.labels import Doubles, Labels
 from bundles.network import Encoder
 from bundles.refit import facts
@@ -115,8 +115,9 @@ def _predictions(start: _Start, budget: int, tuning: Tuning) -> dict[str, Double
     if rows.max() <= MOST_LABELS:
         found[CALIBRATED] = predict(start.encoder, _calibrated(start, chosen), start.test)
     train, held = split(chosen, tuning)
+    reach = spread(start.prior)
     for name, arm in arms(tuning).items():
-        tuned = tune(start.encoder, heads, train, held, arm, lambda _: None)
+        tuned = tune(start.encoder, heads, reach, train, held, arm, lambda _: None)
         found[name] = predict(tuned.encoder, tuned.heads, start.test)
     return found
 

@@ -32,6 +32,7 @@ from bundles.thaw import thaw
 from bundles.tuning import Tuned, Tuning, embedded, split, tune
 
 FEWEST_PROGRAMS, FEWEST_TESTS = 10, 3
+HEAD_UNIT = 5.0  # sds of the prior in a unit of a head's parameters: one rate then suits all
 
 
 def finetune(
@@ -56,7 +57,7 @@ def finetune(
     say(f"{len(pool)} programs to learn from, {pool.labels} speed-ups; {len(test)} to test on")
     start = starting_heads(prior, pool)
     train, held = split(pool, tuning)
-    tuned = tune(encoder, start, train, held, tuning, say)
+    tuned = tune(encoder, start, spread(prior), train, held, tuning, say)
     fitted = _prior(bundle, encoder, prior, pool, held, tuned)
     evaluation = {
         "before": figures(test, predict(encoder, start, test)),
@@ -102,6 +103,11 @@ def enough(site: Site) -> tuple[Site, Site]:
 def starting_heads(prior: Prior, site: Site) -> Doubles:
     """[t, E+1] what the prior says of each target before any label of it."""
     return np.array([prior.on(facts(target)).mean for target in site.targets])
+
+
+def spread(prior: Prior) -> Doubles:
+    """[E+1, k] how the prior lets a head move, column by column."""
+    return HEAD_UNIT * np.column_stack([prior.scaled_directions, np.diag(prior.rest)])
 
 
 def embed(encoder: Encoder, site: Site) -> Doubles:

@@ -55,7 +55,7 @@ class Tuning:
     batch: int = 16
     steps: int = 20
     patience: int = 8
-    rounds: int = 100
+    rounds: int = 200
     validation: float = 0.2
 
     @property
@@ -85,13 +85,20 @@ def split(site: Site, tuning: Tuning) -> tuple[Site, Site]:
 
 
 def tune(
-    encoder: Encoder, heads: Doubles, train: Site, held: Site, tuning: Tuning, say: Say
+    encoder: Encoder,
+    heads: Doubles,
+    spread: Doubles,
+    train: Site,
+    held: Site,
+    tuning: Tuning,
+    say: Say,
 ) -> Tuned:
     """Fine-tune a copy of the encoder; what had the lowest validation loss is kept.
 
     Args:
         encoder: features to embeddings [n, E].
         heads: [t, E+1] to start from, the intercept last.
+        spread: [E+1, k] how heads may move: each column by about one standard deviation.
         train: to learn from.
         held: to see by when to stop.
         tuning: how.
@@ -99,7 +106,7 @@ def tune(
     """
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-    model = _Model(copy.deepcopy(encoder), heads)
+    model = _Model(copy.deepcopy(encoder), heads, spread)
     log: Log = []
     for number, share in enumerate(tuning.stages):
         order = np.random.default_rng([tuning.seed, 1, number])
@@ -112,21 +119,31 @@ def tune(
 
 
 class _Model(nn.Module):
-    """Encoder and one linear head a target."""
+    """Encoder and one linear head a target.
 
-    def __init__(self, encoder: Encoder, heads: Doubles) -> None:
+    A head is ``start + spread @ place``: with Adam, whose steps are of one size, it moves far where
+    machines differ and little elsewhere, as the prior of the bundle wants it.
+    """
+
+    def __init__(self, encoder: Encoder, start: Doubles, spread: Doubles) -> None:
         super().__init__()
         self.encoder = encoder
-        self.heads = nn.Linear(heads.shape[1] - 1, len(heads))
-        with torch.no_grad():
-            self.heads.weight.copy_(torch.from_numpy(heads[:, :-1]))
-            self.heads.bias.copy_(torch.from_numpy(heads[:, -1]))
+        self.register_buffer("start", torch.from_numpy(start.astype(np.float32)))
+        self.register_buffer("spread", torch.from_numpy(spread.astype(np.float32)))
+        self.place = nn.Parameter(torch.zeros(len(start), spread.shape[1]))
+
+    def heads(self) -> Tensor:
+        """[t, E+1]."""
+        return self.get_buffer("start") + self.place @ self.get_buffer("spread").T
+
+    def times(self, embedding: Tensor) -> Tensor:
+        """[n, t] log seconds less log work of embeddings [n, E]."""
+        heads = self.heads()
+        return embedding @ heads[:, :-1].T + heads[:, -1]
 
     def numbers(self) -> Doubles:
         """[t, E+1] heads."""
-        with torch.no_grad():
-            both = torch.cat([self.heads.weight, self.heads.bias[:, None]], 1)
-        return np.asarray(both.numpy(), np.float64)
+        return np.asarray(self.heads().detach().numpy(), np.float64)
 
 
 @dataclass(frozen=True)
@@ -164,7 +181,7 @@ def _stage(
     """Train until the validation loss has not fallen for a while; leaves the best model."""
     frozen = model.encoder if share == 0 else None
     known, unseen = _Data.of(train, frozen), _Data.of(held, frozen)
-    groups = [{"params": list(model.heads.parameters()), "lr": tuning.rate}]
+    groups = [{"params": [model.place], "lr": tuning.rate}]
     if frozen is None:
         groups.append({"params": list(model.encoder.parameters()), "lr": share * tuning.rate})
     optimiser = torch.optim.Adam(groups)
@@ -219,7 +236,7 @@ def _loss(model: _Model, data: _Data, programs: Indices, frozen: Encoder | None)
     count = data.site.count[programs]
     base = torch.from_numpy(np.repeat(np.cumsum(count) - count, count))
     x = data.x[rows]
-    times = model.heads(x if frozen is not None else model.encoder(x))  # [n, t]
+    times = model.times(x if frozen is not None else model.encoder(x))  # [n, t]
     weights = Weights()
     speedup = _huber(times[base] - times, data.speedup[rows], weights.delta)
     seconds = _huber(times, data.seconds[rows], weights.delta)

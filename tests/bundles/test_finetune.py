@@ -24,7 +24,7 @@ from agent.model.prior import Prior  # noqa: E402
 from bundles import cli  # noqa: E402
 from bundles.compare import compare, program_errors, table  # noqa: E402
 from bundles.export import Export, build, export  # noqa: E402
-from bundles.finetune import embed, finetune, predict, starting_heads  # noqa: E402
+from bundles.finetune import embed, finetune, predict, spread, starting_heads  # noqa: E402
 from bundles.labels import (  # noqa: E402
     Labels,
     Target,
@@ -149,8 +149,9 @@ def tune_as(bundle: Bundle, site: Site, **changes):
     settings = replace(QUICK, **changes)
     pool, _ = apart(site)
     train, held = split(pool, settings)
-    heads = starting_heads(Prior.from_json(bundle.prior), pool)
-    return tune(thaw(bundle), heads, train, held, settings, lambda _: None)
+    prior = Prior.from_json(bundle.prior)
+    heads = starting_heads(prior, pool)
+    return tune(thaw(bundle), heads, spread(prior), train, held, settings, lambda _: None)
 
 
 def weights_of(encoder: Encoder) -> bytes:
