@@ -136,7 +136,7 @@ class _Ops:
 
 def _operations(table: NestTable, rows: Rows) -> _Ops:
     ops = table.ops[rows.program, rows.place][:, None, :]
-    folded = table.reduction[rows.program, rows.place].any(-1)[:, None]
+    folded = np.asarray(table.reduction[rows.program, rows.place].any(-1))[:, None]
     extremes = folded & (ops[..., COMPARE] > 0) & (ops[..., ADD] == 0)
     fused = ops[..., ADD] + ops[..., MUL] - 0.6 * np.minimum(ops[..., ADD], ops[..., MUL])
     return _Ops(
@@ -193,7 +193,7 @@ def _compute(
         )
         cycles[here] = np.where(peeled, found[0], cycles[here])
         starts[here] = np.where(peeled, found[1], starts[here])
-        outside[here] = np.where(peeled, found[2] * (peel + 1), outside[here])
+        outside[here] = np.where(peeled, found[2] + peel * (found[2] | found[3]), outside[here])
     spill = 1.0 + 0.5 * np.maximum(np.log2(copies * 1.5 / fleet["registers"]), 0.0)
     count = table.instances[rows.program, rows.place][:, None].astype(np.float32)
     return count * cycles * spill / fleet["ghz"], starts / copies / fleet["ghz"], outside
@@ -217,12 +217,12 @@ def _unrolled(
     turns: Floats,
     independent: Floats,
     fleet: Machines,
-) -> tuple[Floats, Floats, Bools]:
+) -> tuple[Floats, Floats, Bools, Bools]:
     """[r,m] cycles an execution, and cycles of all loop starts, with ``inner`` innermost.
 
-    Last, whether the loop around it is vectorised.
+    Last, whether the loop around it is vectorised; else, whether it is itself.
     """
-    around_turns = turns[:, :, None] * 2.0 * fleet["loop"]
+    around_turns = turns[:, :, None] * fleet["loop"]
     cycles, start = _executions(ops, inner, independent, fleet)
     starts = inner.starts[:, None] * start + around_turns[0]
     outer = _outer_vectorised(ops, inner, around, fleet)
@@ -234,7 +234,8 @@ def _unrolled(
         all_starts = kept.starts[:, None] * start + own + around_turns[1][some]
         cycles[some] = np.where(outer[some], wide, cycles[some])
         starts[some] = np.where(outer[some], all_starts, starts[some])
-    return cycles, starts, outer
+    simd = _vectorised(ops, inner, _lanes(ops, inner, fleet), fleet)
+    return cycles, starts, outer, simd
 
 
 def _lanes(ops: _Ops, inner: Inner, fleet: Machines) -> Floats:
@@ -303,7 +304,7 @@ def _executions(
     rounds = np.where(simd, trip / lanes, trip)  # predictors learn the end of short loops
     missed = np.where(rounds < 8, 0.05, np.where(rounds < 32, 0.4, 1.0))
     start = 1.0 + missed * fleet["branch"]
-    start = start + np.where(simd, 1.0 + np.log2(lanes) * inner.sums[:, None], 0.0)
+    start = start + np.where(simd, 1.0 + 0.4 * np.log2(lanes) * inner.sums[:, None], 0.0)
     return cycles, start
 
 

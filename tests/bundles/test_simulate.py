@@ -217,6 +217,77 @@ def test_short_inner_loops_are_unrolled_before_vectorising() -> None:
     assert seconds(base, clever) < 0.4 * seconds(base, plain)
 
 
+def convolution() -> Program:
+    taps = binary(
+        "*",
+        get("A", "c", Affine.of({"i": 1, "k": 1}), Affine.of({"j": 1, "l": 1})),
+        get("W", "c", "k", "l"),
+    )
+    loops = [("i", 64), ("j", 256), ("c", 32), ("k", 3), ("l", 3)]
+    return program(
+        nest(loops, assign(at("S", "i", "j"), taps, "+")),
+        A=DType.F32, W=DType.F32, S=DType.F32,
+    )  # fmt: skip
+
+
+def test_a_loop_around_unrolled_ones_is_vectorised_unless_a_mark_keeps_them() -> None:
+    gcc = replace(ONE, gcc=1.0, clang=0.0, outer=1.0, peel=16.0)
+    base = convolution()
+    assert seconds(base, gcc) < 0.5 * seconds(base, replace(gcc, outer=0.0))
+    assert gain(base, "vectorize l", [gcc]) < 0.7
+    assert gain(base, "parallelize j", [gcc]) < 0.7  # there it is a function of its own
+
+
+def test_clang_unrolls_a_short_loop_whether_it_is_marked_or_not() -> None:
+    clang = replace(ONE, gcc=0.0, clang=1.0, outer=0.0, interchange=0.0, peel=64.0)
+    taps = binary("*", get("A", Affine.of({"i": 1, "k": 1})), get("W", "k"))
+    base = program(
+        nest([("i", 4096), ("k", 5)], assign(at("S", "i"), taps, "+")),
+        A=DType.F32, W=DType.F32, S=DType.F32,
+    )  # fmt: skip
+    assert gain(base, "vectorize k", [clang]) == pytest.approx(1.0, abs=0.05)
+    assert gain(base, "unroll k 2", [clang]) < 0.5
+
+
+def test_pitches_near_a_power_of_two_crowd_few_sets_too() -> None:
+    def columns(width: int) -> Program:
+        add = assign(at("B", "j"), get("A", "i", "j"), "+")
+        base = program(nest([("j", 64), ("i", 256)], add), A=DType.F32, B=DType.F32)
+        arrays = tuple(
+            replace(x, shape=(x.shape[0], width)) if x.name == "A" else x for x in base.arrays
+        )
+        return replace(base, arrays=arrays)
+
+    table = lower([columns(4095), columns(3700)])
+    moved = traffic(table, rows_of(table))
+    lines = moved.stream[0] + moved.jump[0]
+    at_32k = int(np.argmin(np.abs(L1_BYTES - 32 * 1024)))
+    assert lines[0, at_32k] > 1.3 * lines[1, at_32k]
+
+
+def test_a_transposing_copy_is_left_in_its_order() -> None:
+    gcc = replace(ONE, interchange=1.0, outer=0.0)
+    copy = program(
+        nest([("j", 512), ("i", 40)], assign(at("B", "i", "j"), get("A", "j", "i"))),
+        A=DType.F32, B=DType.F32,
+    )  # fmt: skip
+    plain = seconds(copy, replace(gcc, interchange=0.0))
+    assert seconds(copy, gcc) == pytest.approx(plain, rel=1e-6)
+
+
+def test_short_sums_of_neighbouring_elements_overlap() -> None:
+    square = binary("*", get("A", "i", "j"), get("A", "i", "j"))
+    short, long = (
+        program(nest([("i", n), ("j", 65_536 // n)], assign(at("S", "i"), square, "+")),
+                A=DType.F32, S=DType.F32)
+        for n in (4096, 16)
+    )  # fmt: skip
+    literal = replace(ONE, outer=0.0, interchange=0.0)
+    blind = replace(literal, window=1.0)
+    assert seconds(short, literal) < 0.7 * seconds(short, blind)
+    assert seconds(long, literal) == pytest.approx(seconds(long, blind), rel=0.05)
+
+
 def test_a_loop_that_turns_once_changes_nothing() -> None:
     base = gemm(64)
     multiply = assign(at("C", "i", "j"), binary("*", get("A", "i", "k"), get("B", "k", "j")), "+")
