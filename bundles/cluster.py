@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ BLOCKS = 10_000  # tasks of Ray Data at most; each makes one shard or more
 RESTARTS = 3
 PROGRESS = "progress.txt"
 POLL_S = 0.5
+REACHED_S = 10.0
 OFF = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is told to Ray's makers
     "RAY_TRAIN_METRICS_ENABLED": "0",
@@ -54,8 +56,9 @@ def joined(address: str) -> Iterator[None]:
         return
     alone = {"include_dashboard": False} if address == LOCAL else {}
     try:
+        _check_reachable(address)
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **alone)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise InputError(
             f"no Ray cluster at {address}: {_first_line(error)}",
             "`ray status` on its head node says whether it runs; --address local starts one here.",
@@ -64,6 +67,13 @@ def joined(address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Raise OSError where nobody listens: Ray would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if address != LOCAL:
+        socket.create_connection((host, int(port)), timeout=REACHED_S).close()
 
 
 def _ray() -> Any:

@@ -103,3 +103,11 @@ def test_nothing_is_told_to_the_makers_of_ray(place: Where) -> None:
 def test_more_workers_than_the_cluster_has_are_refused(place: Where) -> None:
     with pytest.raises(InputError, match="5000 workers need as many CPUs"):
         cluster.check_workers(replace(place, workers=5000))
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "nonsense", "ray://127.0.0.1:port"])
+def test_no_cluster_at_an_address_is_said_at_once(tmp_path: Path, address: str) -> None:
+    where = Where(tmp_path, address)
+    with pytest.raises(InputError, match="no Ray cluster at") as refused, running.ready(where):
+        pass
+    assert "--address local" in refused.value.hint
