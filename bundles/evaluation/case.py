@@ -24,6 +24,7 @@ from bundles.labels import RIGHT, Labels, is_test
 Doubles = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]
 AT_ONCE = 2  # schedules of a program that are drawn before another program is
+MOST_VERSIONS = 40  # of a test program that are judged: pairs of versions grow with the square
 FEWEST_TEST, FEWEST_TRAINING = 5, 4  # programs; below, figures would be those of a few programs
 DIGEST = re.compile(r"[0-9a-f]{8,64}\Z")
 
@@ -40,7 +41,8 @@ class Case:
         labels: all of the target.
         base: [n] row of the program as written.
         group: [n] rows of one group may not be judged together (kernels of one C file are one).
-        test: speed-up rows of the programs kept for testing; ``test_base``: their programs as
+        test: speed-up rows of the programs kept for testing, at most ``MOST_VERSIONS`` of each;
+            ``test_base``: their programs as
             written.
         pool: speed-up rows of the other programs.
         kernels: speed-up rows of the fixed set's kernels.
@@ -131,7 +133,7 @@ def make_case(labels: Labels) -> Case:
         labels=labels,
         base=base,
         group=_groups(labels),
-        test=np.flatnonzero(test & timed),
+        test=_judged(base, np.flatnonzero(test & timed)),
         test_base=np.unique(base[test & timed]),
         pool=np.flatnonzero(~test & ~labels.fixed & timed),
         kernels=np.flatnonzero(labels.fixed & timed),
@@ -144,6 +146,12 @@ def make_case(labels: Labels) -> Case:
             "Measure more programs (`bundles measure --programs`); about 3 in 10 are for testing.",
         )
     return case
+
+
+def _judged(base: Rows, rows: Rows) -> Rows:
+    """At most ``MOST_VERSIONS`` of each program, always the same ones."""
+    mixed = np.random.default_rng(0).permutation(rows)
+    return np.sort(mixed[_occurrence(base[mixed]) < MOST_VERSIONS])
 
 
 def refuse_names(labels: Labels) -> None:

@@ -103,7 +103,8 @@ class Truth:
         """[q, V, V] signs of differences, 0 where a version is padding."""
         table = self.table(gain)
         both = self.present[:, :, None] & self.present[:, None, :]
-        return np.where(both, np.sign(table[:, :, None] - table[:, None, :]), 0).astype(np.int8)
+        more = (table[:, :, None] > table[:, None, :]) & both
+        return more.astype(np.int8) - more.transpose(0, 2, 1).astype(np.int8)
 
 
 def score(truth: Truth, found: Prediction) -> Scores:

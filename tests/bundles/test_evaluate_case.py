@@ -10,7 +10,14 @@ from agent.errors import AgentError
 from agent.kernels.fixed_set import fixed_variants
 from agent.loopnest.schedule import ORIGINAL
 from agent.model.observations import SECONDS, SPEEDUP
-from bundles.evaluation.case import Case, TooFewError, make_case, refuse_leaks, refuse_names
+from bundles.evaluation.case import (
+    MOST_VERSIONS,
+    Case,
+    TooFewError,
+    make_case,
+    refuse_leaks,
+    refuse_names,
+)
 from bundles.labels import Labels, is_test, load_labels
 
 
@@ -38,6 +45,15 @@ def test_every_timed_version_is_tested_drawn_or_of_the_fixed_set(case: Case) -> 
     rows = np.concatenate([case.test, case.pool, case.kernels])
     timed = np.flatnonzero(case.labels.schedule != ORIGINAL)
     assert sorted(rows) == sorted(timed)
+
+
+def test_of_a_program_with_very_many_versions_the_same_few_are_judged(labels: Labels) -> None:
+    row = np.flatnonzero(is_test(labels.program) & ~labels.fixed & (labels.schedule != ORIGINAL))
+    many = np.concatenate([np.arange(len(labels)), np.repeat(row[:1], 100)])
+    name = labels.program[row[0]]
+    first, again = make_case(labels.take(many)), make_case(labels.take(many))
+    assert (labels.take(many).program[first.test] == name).sum() == MOST_VERSIONS
+    np.testing.assert_array_equal(first.test, again.test)
 
 
 def test_a_draw_takes_two_schedules_of_a_program_before_the_next(case: Case) -> None:
