@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import numpy.typing as npt
 
+from agent.model.facts import HIGH_LEVELS
 from bundles.labels import Target
 
 HUGE_PAGES = 32.0  # times as much within reach of the TLBs where the system uses large pages
@@ -309,7 +310,7 @@ def _any(dice: _Dice) -> Machine:
 def machine_like(target: Target) -> Machine:
     """The simulated machine that a target's facts speak for; the rest as usual in its class."""
     flags = [f for f in target.flags if f.startswith("-O")]
-    hard = flags[-1:] in (["-O3"], ["-Ofast"])
+    hard = bool(flags) and flags[-1] in HIGH_LEVELS
     arm = target.architecture in ("aarch64", "arm64")
     kind = "arm" if arm else "virtual" if target.virtual else "desktop"
     machine = _draw(kind, _Centre(), target.compiler, hard)
