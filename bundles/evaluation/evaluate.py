@@ -116,7 +116,7 @@ def evaluate(request: Request, say: Say) -> dict[str, Any]:
         )
     known = [cases[p] for p in request.labels if p in cases]
     benches = _benches(request, tested, known, say)
-    say(f"{len(benches)} targets, {request.protocol.seeds} seeds")
+    say(f"targets: {len(benches)}, seeds: {request.protocol.seeds}")
     cells = run(benches, request.protocol, say)
     names = {c.name: c.labels.program[c.test_base] for c in tested}
     results = Results.of(cells, names)
