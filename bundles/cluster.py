@@ -58,10 +58,11 @@ def joined(address: str) -> Iterator[None]:
     try:
         _check_reachable(address)
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **alone)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         raise InputError(
             f"no Ray cluster at {address}: {_first_line(error)}",
-            "`ray status` on its head node says whether it runs; --address local starts one here.",
+            "`ray status` on its head node says whether it runs; one that asks for a token needs "
+            "RAY_AUTH_MODE=token here too. --address local starts a cluster on this machine.",
         ) from error
     try:
         yield

@@ -8,8 +8,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from agent.errors import InputError  # noqa: E402
-from bundles import training  # noqa: E402
+from agent.errors import Exit, InputError  # noqa: E402
+from bundles import cli, training  # noqa: E402
 from bundles.dataset import Dataset, Recipe, in_processes  # noqa: E402
 from bundles.machines import sample_machines  # noqa: E402
 from bundles.network import Pretrainer  # noqa: E402
@@ -191,6 +191,17 @@ def test_a_gpu_that_is_not_there_is_refused_before_anything_is_made(tmp_path: Pa
         pass
     assert "leave out --device" in refused.value.hint
     assert not (tmp_path / "work").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_the_command_refuses_a_gpu_that_is_not_there(capsys, monkeypatch, tmp_path: Path) -> None:
+    arguments = ["bundles", "pretrain", "--out", str(tmp_path / "b"), "--device", "cuda"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    assert cli.main() == Exit.USAGE
+    error = capsys.readouterr().err
+    assert "--device cuda" in error
+    assert "hint:" in error
+    assert not (tmp_path / "b").exists()
 
 
 @pytest.mark.parametrize(
