@@ -11,11 +11,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from agent.loopnest import execution, locality
+from agent.loopnest import compilers, execution, locality
 from agent.loopnest.nest import STATEMENTS, NestTable, lower
 from agent.loopnest.rows import Rows, Vector, flatten
 
-FEATURES_VERSION = 1
+FEATURES_VERSION = 2
 BOUND = 64.0
 _CHUNK = 2_048  # programs at a time: the working arrays stay in the second-level cache
 _HEAVIEST = (
@@ -28,13 +28,16 @@ _HEAVIEST = (
     "simd_forced_strided", "simd_outer", "simd_outer_2", "peeled",
     "shorter_strides_1", "scalar_sum", "gathers", "cycles_16", "cycles_32", "cycles_64",
     "latency_sum", "latency_carried", "registers", "parallel", "parallel_trip", "parallel_forks",
-    "parallel_work", "parallel_uneven", "fork_share", "false_sharing",
+    "parallel_work", "parallel_uneven", "fork_share", "false_sharing", "gcc_peels", "gcc_inner",
+    "gcc_outer", "gcc_interchange", "clang_inner", "library_calls", "permuted_forced",
+    "permuted_gcc", "cycles_gcc", "cycles_clang",
 )  # fmt: skip
 _LARGEST = (
     "traffic_32k", "traffic_1m", "traffic_16m", "page_walks_64", "bytes_inner_2", "bytes_nest",
     "set_excess_l1_1", "set_excess_l1_2", "set_excess_l2_2", "set_excess_l3_3", "gathers",
     "scatters", "cycles_32", "latency_sum", "latency_carried", "parallel_forks", "fork_share",
     "parallel_uneven", "false_sharing", "scalar_sum", "recurrence_0", "simd_forced_strided",
+    "library_calls", "permuted_forced", "permuted_gcc", "cycles_gcc", "cycles_clang",
 )  # fmt: skip
 _PROGRAM = (
     "log_instances", "log_work", "statements", "heaviest_share", "bytes_touched", "fused_depth",
@@ -53,6 +56,7 @@ def row_columns(rows: Rows) -> locality.Columns:
     columns |= execution.operation_columns(rows, columns)
     columns |= execution.vector_columns(rows)
     columns |= execution.parallel_columns(rows, columns, feet)
+    columns |= compilers.compiler_columns(rows, execution.THROUGHPUT @ rows.ops)
     return columns
 
 

@@ -25,12 +25,12 @@ from agent.loopnest.program import (
     reads,
 )
 
-OPS = ("add", "mul", "div", "sqrt", "exp", "compare", "integer", "convert")
+OPS = ("add", "mul", "div", "sqrt", "exp", "compare", "integer", "convert", "minmax")
 MAX_ENTRIES = 10
 MAX_DIMS = 4
-_ADD, _MUL, _DIV, _SQRT, _EXP, _COMPARE, _INTEGER, _CONVERT = range(8)
+_ADD, _MUL, _DIV, _SQRT, _EXP, _COMPARE, _INTEGER, _CONVERT, _MINMAX = range(9)
 _FUNCTION_OPS = {
-    "sqrt": _SQRT, "exp": _EXP, "log": _EXP, "fabs": _COMPARE, "fmin": _COMPARE, "fmax": _COMPARE,
+    "sqrt": _SQRT, "exp": _EXP, "log": _EXP, "fabs": _INTEGER, "fmin": _MINMAX, "fmax": _MINMAX,
 }  # fmt: skip
 _ARITHMETIC = {"+": _ADD, "-": _ADD, "*": _MUL, "/": _DIV, "min": _COMPARE, "max": _COMPARE}
 _COMPARISONS = frozenset("< <= > >= == != && ||".split())
