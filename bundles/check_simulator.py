@@ -20,6 +20,7 @@ import numpy.typing as npt
 from agent.errors import AgentError
 from agent.loopnest.nest import NestTable, concat, lower
 from agent.loopnest.schedule import ORIGINAL, parse_schedule
+from agent.loopnest.summary import OPS
 from agent.loopnest.transform import apply
 from agent.model.score import spearman
 from bundles.labels import Labels, corpus_program, is_test, load_labels
@@ -185,7 +186,7 @@ def _traits(table: NestTable) -> dict[str, Bools]:
         "several statements": table.statements > 1,
         "tiny innermost trip": table.trip[heavy] < 8,
         "divides, roots, exp": (table.ops[heavy[:2]][:, 2:5] > 0).any(1),
-        "selects": table.ops[heavy[:2]][:, 5] > 0,
+        "selects": table.ops[heavy[:2]][:, OPS.index("minmax")] > 0,
         "8-byte lanes": table.lane_bytes[heavy[:2]] == 8,
         "1- and 2-byte lanes": table.lane_bytes[heavy[:2]] < 4,
     }

@@ -162,7 +162,8 @@ def measure(
     """Time random programs and the fixed set here: labels of a reference machine (Parquet)."""
     import shlex
 
-    from bundles.measure import Plan, measure as run
+    from bundles.measure import Plan
+    from bundles.measure import measure as run
 
     plan = Plan(machine, programs, schedules, kernel_schedules, seed, tuple(threads or (1,)))
     paths = run(plan, out, compiler, shlex.split(flags) if flags else None, _say, lock)

@@ -57,8 +57,8 @@ class Machine:
         strided: it also vectorises small constant strides.
         reassociate: it reorders floating-point sums by itself (-ffast-math).
         vector_math: it has vector exp and log; ``vector_root``: vector square roots.
-        vector_select: it vectorises sums by fmin and fmax by itself (they care for NaN);
-            ``vector_compare``: other comparisons, which may be fabs or fmin and fmax.
+        vector_select: it vectorises fmin and fmax by itself (they care for NaN);
+            ``vector_compare``: other comparisons.
         outer: it vectorises an outer loop around a sum; ``interchange``: it swaps the two innermost
             loops where that shortens strides (gcc does both at -O3, clang neither).
         peel: it unrolls inner loops of up to this trip count completely before vectorising.
@@ -284,8 +284,8 @@ def _compiler(dice: _Dice, family: str, o3: bool, autovec: float) -> dict[str, f
         "reassociate": chance(0.08),
         "vector_math": chance(0.1),
         "vector_root": chance(0.75),
-        "vector_select": chance(0.15 if gcc else 0.5),
-        "vector_compare": chance(0.65),
+        "vector_select": chance(0.05 if gcc else 0.85),
+        "vector_compare": chance(0.85),
         "select_call": dice.near(4.0, 0.6) if gcc else dice.near(0.5, 0.6),
         "packs": float(gcc) * chance(0.8),
         "peel": dice.pick((32, 64, 128) if clang else (8, 16, 16) if o3 else (1, 2, 4)),

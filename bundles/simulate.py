@@ -37,7 +37,7 @@ CHUNK = 256  # programs at a time: the working arrays stay in a cache
 PEELED_OPERATIONS = 400.0  # a larger body is not unrolled completely
 STRIP_BYTES = 32.0  # the vectors assumed where only the order of accesses matters
 _MOST_PAGES = 8192.0  # TLBs of more reach do so by large pages
-ADD, MUL, DIV, SQRT, EXP, COMPARE, INTEGER, CONVERT = range(8)
+ADD, MUL, DIV, SQRT, EXP, COMPARE, INTEGER, CONVERT, MINMAX = range(9)
 
 Machines = dict[str, Floats]
 Views = tuple[tuple[Inner, Inner], ...]
@@ -125,8 +125,8 @@ class _Ops:
     root: Floats
     transcendental: Floats
     floating: Bools
-    selects: Bools  # sums by fmin or fmax, which check for NaN at every step
-    compares: Bools  # other comparisons: fabs, which is nothing, or fmin and fmax again
+    selects: Bools  # fmin or fmax, which check for NaN at every step
+    compares: Bools  # other comparisons
     lane_bytes: Floats
 
     def take(self, rows: npt.NDArray[np.intp]) -> _Ops:
@@ -136,18 +136,16 @@ class _Ops:
 
 def _operations(table: NestTable, rows: Rows) -> _Ops:
     ops = table.ops[rows.program, rows.place][:, None, :]
-    folded = np.asarray(table.reduction[rows.program, rows.place].any(-1))[:, None]
-    extremes = folded & (ops[..., COMPARE] > 0) & (ops[..., ADD] == 0)
     fused = ops[..., ADD] + ops[..., MUL] - 0.6 * np.minimum(ops[..., ADD], ops[..., MUL])
     return _Ops(
-        arithmetic=fused + ops[..., COMPARE] + 0.6 * ops[..., INTEGER],
+        arithmetic=fused + ops[..., COMPARE] + ops[..., MINMAX] + 0.6 * ops[..., INTEGER],
         convert=ops[..., CONVERT],
         divide=ops[..., DIV],
         root=ops[..., SQRT],
         transcendental=ops[..., EXP],
         floating=table.float_target[rows.program, rows.place][:, None],
-        selects=extremes,
-        compares=(ops[..., COMPARE] > 0) & ~extremes,
+        selects=ops[..., MINMAX] > 0,
+        compares=ops[..., COMPARE] > 0,
         lane_bytes=_lane_bytes(table, rows),
     )
 

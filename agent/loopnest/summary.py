@@ -32,7 +32,7 @@ _ADD, _MUL, _DIV, _SQRT, _EXP, _COMPARE, _INTEGER, _CONVERT, _MINMAX = range(9)
 _FUNCTION_OPS = {
     "sqrt": _SQRT, "exp": _EXP, "log": _EXP, "fabs": _INTEGER, "fmin": _MINMAX, "fmax": _MINMAX,
 }  # fmt: skip
-_ARITHMETIC = {"+": _ADD, "-": _ADD, "*": _MUL, "/": _DIV, "min": _COMPARE, "max": _COMPARE}
+_ARITHMETIC = {"+": _ADD, "-": _ADD, "*": _MUL, "/": _DIV, "min": _MINMAX, "max": _MINMAX}
 _COMPARISONS = frozenset("< <= > >= == != && ||".split())
 
 Terms = tuple[tuple[str, int], ...]
@@ -110,6 +110,8 @@ def _kind(op: str, dtype: DType) -> int:
     if op in _COMPARISONS:
         return _COMPARE
     kind = _ARITHMETIC.get(op, _INTEGER)
+    if kind == _MINMAX and not dtype.is_float:
+        return _COMPARE
     return kind if dtype.is_float or kind in (_COMPARE, _DIV) else _INTEGER
 
 

@@ -208,7 +208,7 @@ def test_integer_arithmetic_has_no_float_width():
     )
     table = first(p)
     assert (table.float_bytes[0, 0], table.lane_bytes[0, 0]) == (0, 4)
-    assert table.ops[0, 0].tolist() == [0, 0, 0, 0, 0, 0, 1, 0]
+    assert table.ops[0, 0].tolist() == [0, 0, 0, 0, 0, 0, 1, 0, 0]
 
 
 def test_the_points_of_a_stencil_are_one_group_with_a_span():
