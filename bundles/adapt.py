@@ -45,11 +45,11 @@ class Adaptation:
 
     epochs: int = 30
     batch: int = 24
-    rate: float = 1e-3
+    rate: float = 2e-3
     decay: float = 1e-2
     own: float = 1e-2
     simulated: float = 1.0
-    noise: float = 0.1
+    noise: float = 0.4
     delta: float = 0.3
     seconds: float = 0.3
 

@@ -6,8 +6,9 @@ simulated machines -> stage 1 (``training``) -> reference machines -> stage 2 (`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,7 @@ from agent.model.prior import Prior
 from bundles import running
 from bundles.adapt import Adaptation, adapt, labelled_head
 from bundles.dataset import Dataset, Recipe
-from bundles.labels import Labels, is_test
+from bundles.labels import Labels, Target, is_test
 from bundles.machines import Machine, facts, sample_machines
 from bundles.network import Pretrainer
 from bundles.prior import (
@@ -34,7 +35,7 @@ from bundles.prior import (
 from bundles.references import References, side_by_side
 from bundles.settings import Say, Settings, Where
 from bundles.trained import Trained
-from bundles.training import Log
+from bundles.training import Log, prepare
 
 Doubles = npt.NDArray[np.float64]
 LINEAR = 6_000  # programs, at most, that linear heads are fitted to in memory
@@ -256,14 +257,27 @@ def some_labels(
     return Observations(design, truth.astype(np.float64), np.full(len(truth), 0.03), kind, group)
 
 
-def without(
-    stage: Simulated,
+def encoder_without(
     labels: Sequence[Labels],
-    left_out: Sequence[str],
-    how: Adaptation,
+    left_out: Callable[[Target], bool],
     seed: int,
+    work: Path,
     say: Say,
+    settings: Settings | None = None,
 ) -> Trained:
-    """What would have been learnt had the targets of those names never been measured."""
-    rest = [some for some in labels if some.target.name not in left_out]
-    return learn(stage, rest, how, seed, say).trained()
+    """What would have been learnt had some targets never been measured.
+
+    Args:
+        labels: of all targets; test programs are left out here.
+        left_out: whether a target is one of those.
+        seed: of everything.
+        work: directory that keeps stage 1, which no label reaches: it is made once.
+        say: told of progress.
+        settings: of stage 1.
+    """
+    settings = replace(settings or Settings(), seed=seed)
+    with running.ready(Where(work=work)) as place:
+        prepare(settings, "cpu")
+        stage = simulate_stage(settings, say, place)
+    rest = [some for some in labels if not left_out(some.target)]
+    return learn(stage, rest, Adaptation(), seed, say).trained()

@@ -5,7 +5,6 @@ load -> refuse leaks -> an encoder for every left-out group -> benches -> run ->
 
 from __future__ import annotations
 
-import importlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -208,13 +207,11 @@ def _allowed(request: Request, case: Case, known: Sequence[Case]) -> list[Case]:
 def _trained(request: Request, target: Target, known: Sequence[Case], say: Say) -> Trained:
     if not request.leave:
         return from_bundle(load_bundle(request.bundle or default_bundle()))
-    make = getattr(importlib.import_module("bundles.adapt"), "encoder_without", None)
-    if make is None:
-        raise AgentError("this version trains no encoders for --leave", "Give --bundle.")
+    from bundles.learn import encoder_without
+
     say(f"an encoder without the {request.leave} of {target.name}")
     hidden = left_out(request.leave, target)
-    found: Trained = make([c.labels for c in known], hidden, 0, request.work, say)
-    return found
+    return encoder_without([c.labels for c in known], hidden, 0, request.work, say)
 
 
 def _reference(request: Request, allowed: Sequence[Case], say: Say) -> Reference | None:
