@@ -135,8 +135,8 @@ def facts_known(
     from agent.model.facts import FACTS, facts_of
 
     family = ("clang" if "clang" in version.lower() else "gcc") if version else ""
-    caches = (machine.caches.get(level, 0) for level in (1, 2, 3))
-    found = facts_of(vector_bytes, machine.threads, *caches, family, flags)
+    l1, l2, l3 = (machine.caches.get(level, 0) for level in (1, 2, 3))
+    found = facts_of(vector_bytes, machine.threads, l1, l2, l3, family, flags)
     return {name: None if np.isnan(x) else float(x) for name, x in zip(FACTS, found, strict=True)}
 
 

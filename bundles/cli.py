@@ -36,7 +36,7 @@ def _root() -> None:
 
 
 @app.command(
-    epilog="Example: `bundles pretrain --out bundles/default` (about 15 minutes on 2 cores)"
+    epilog="Example: `bundles pretrain --labels bundles/labels/box.parquet --out my-bundle`"
 )
 def pretrain(
     out: Annotated[Path, typer.Option(help="Directory of the bundle; replaced if it exists.")],
@@ -53,9 +53,17 @@ def pretrain(
     ] = "",
     workers: Annotated[int, typer.Option(min=1, help="Of the cluster, for training.")] = 1,
     device: Annotated[str, typer.Option(help="Where to train: `cpu` or `cuda`.")] = "cpu",
+    labels: Annotated[
+        list[Path] | None,
+        typer.Option(help="Label file of a reference machine (`bundles measure`); repeat it."),
+    ] = None,
+    evaluation: Annotated[
+        Path | None, typer.Option(help="evaluation.json of `bundles evaluate`, to keep with it.")
+    ] = None,
     as_json: As_Json = False,
 ) -> None:
-    """Make a bundle: random programs, simulated machines, an encoder, the prior of its heads."""
+    """Make a bundle: an encoder from simulated and reference machines, the prior of its heads."""
+    import json
     from dataclasses import replace
 
     from bundles.settings import Settings, Where
@@ -65,7 +73,15 @@ def pretrain(
     settings = tiny(Settings(seed=seed)) if quick else Settings(seed=seed)
     chosen = {"programs": programs, "epochs": epochs}
     settings = replace(settings, **{k: v for k, v in chosen.items() if v is not None})
-    manifest = pipeline.pretrain(settings, out, _say, Where(work, address, workers, device))
+    known = []
+    if labels:
+        _needs("pyarrow")
+        from bundles.labels import load_labels
+
+        known = [load_labels(path) for path in labels]
+    found = json.loads(evaluation.read_text()) if evaluation else None
+    where = Where(work, address, workers, device)
+    manifest = pipeline.pretrain(settings, out, _say, where, known, evaluation=found)
     if as_json:
         _show(_summary(manifest))
 

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -63,16 +63,17 @@ class Dataset:
 
     def take(self, rows: slice | npt.NDArray[np.intp]) -> Dataset:
         """Some of the programs; a slice of arrays on disk stays on disk."""
-        arrays = (getattr(self, name)[rows] for name in ARRAYS)
+        picked = Dataset(self.features[rows], self.target[rows], self.family[rows])
         if isinstance(rows, slice):
             start, _, step = rows.indices(len(self))
             if step == 1 and self.origin:
-                return Dataset(*arrays, self.origin, self.first + start)
-        return Dataset(*arrays)
+                return replace(picked, origin=self.origin, first=self.first + start)
+        return picked
 
     def loaded(self, most: int) -> Dataset:
         """The first programs, at most so many, in memory."""
-        return Dataset(*(np.array(getattr(self, name)[:most]) for name in ARRAYS))
+        some = self.take(np.arange(min(most, len(self))))
+        return Dataset(np.array(some.features), np.array(some.target), np.array(some.family))
 
 
 @dataclass(frozen=True)
@@ -200,4 +201,8 @@ def generate(recipe: Recipe, processes: int = 1, progress: Progress | None = Non
         parts.append(part)
         if progress:
             progress(sum(map(len, parts)), recipe.programs)
-    return Dataset(*(np.concatenate([getattr(p, name) for p in parts]) for name in ARRAYS))
+    return Dataset(
+        np.concatenate([p.features for p in parts]),
+        np.concatenate([p.target for p in parts]),
+        np.concatenate([p.family for p in parts]),
+    )

@@ -16,6 +16,7 @@ import torch
 
 from agent.model.heads import RidgeHead
 from agent.model.observations import SECONDS, SPEEDUP, Observations
+from agent.model.posterior import posterior
 from agent.model.prior import Prior
 from bundles import running
 from bundles.adapt import Adaptation, adapt, labelled_head
@@ -43,7 +44,8 @@ EMBEDDED = 8_192
 VALIDATION_TENTHS = 1  # of the reference programs: they say what no head explains
 SCALES = (0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0)
 LABELS, DRAWS = 48, 3
-ROBUST_SD = 1.4826  # median absolute deviation of a standard normal, inverted
+LABEL_SD = 0.03
+FEWEST_VERSIONS, FEWEST_PROGRAMS = 3, 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +145,7 @@ def _finished(
         ),
         np.stack([target.facts for target in references.targets]),
     )
-    noise = unexplained(embedded[kept], references.target[kept], known.heads)
+    noise = unexplained(simulated, known, references, embedded)
     say("no head explains: " + "  ".join(f"{k} {v:.2f}" for k, v in vars(noise).items()))
     scale = best_scale(simulated, known, references, embedded, noise)
     say(f"real machines differ {scale} times as much as the prior's directions say")
@@ -159,35 +161,43 @@ def embed(model: Pretrainer, features: npt.NDArray[np.float32]) -> npt.NDArray[n
     return found.reshape(*features.shape[:-1], -1)
 
 
-def unexplained(embedded: Doubles, target: npt.NDArray[np.floating], known: Doubles) -> Noise:
-    """Robust scales of the errors of heads [R, E+1] on programs [p, v, E] that nobody learnt from.
+def unexplained(
+    simulated: Family, known: Family, references: References, embedded: Doubles
+) -> Noise:
+    """Scales of the errors that heads leave on programs no encoder learnt from.
 
-    The error of a program is the median over its versions; a version's own is what remains.
+    Every reference machine is taken as if its toolchain were not known; its labels of the
+    programs kept for validation say how large errors are, those of a version and those that all
+    versions of a program share. The mean over machines.
     """
-    gains = (embedded[:, :1] - embedded[:, 1:]) @ known[:, :-1].T  # [p, v-1, R]
-    errors = (target[:, :1] - target[:, 1:]) - gains
-    several = np.isfinite(errors).sum(1) >= 3
-    errors = np.where(several[:, None], errors, np.nan)
-    shared = _median(errors, axis=1)  # [p, R]
-    own = errors - shared[:, None]
-    level = target[:, 0] - embedded[:, 0] @ known[:, :-1].T - known[:, -1]
-    return Noise(
-        speedup=_spread(own),
-        seconds=_spread(level) / 2,  # of one label: half its variance is the program's
-        program_speedup=_spread(shared),
-        program_seconds=_spread(level) / 2,
-    )
+    judged = np.flatnonzero(is_validation(references.program))
+    rows = []
+    for r in range(len(references.targets)):
+        prior = replace(_as_if_unknown(simulated, known, references, r), noise_weight=0.0)
+        target = references.target[..., r]
+        usable = judged[np.isfinite(target[judged]).sum(1) >= FEWEST_VERSIONS]
+        if len(usable) < FEWEST_PROGRAMS:
+            continue
+        labels = observations(embedded, target, usable, target.shape[1], np.random.default_rng(r))
+        found = posterior(prior, labels)
+        rows.append([found.own.speedup, found.own.seconds])
+        rows[-1] += [found.shared.speedup, found.shared.seconds]
+    return Noise(*np.mean(rows, axis=0).tolist()) if rows else Noise()
 
 
-def _median(values: Doubles, axis: int) -> Doubles:
-    there = np.isfinite(values).any(axis)
-    safe = np.where(np.expand_dims(there, axis), values, 0.0)
-    return np.asarray(np.where(there, np.nanmedian(safe, axis), np.nan))
-
-
-def _spread(values: Doubles) -> float:
-    found = np.abs(values[np.isfinite(values)])
-    return max(0.02, float(ROBUST_SD * np.median(found))) if len(found) else Noise().speedup
+def _as_if_unknown(
+    simulated: Family,
+    known: Family,
+    references: References,
+    machine: int,
+    noise: Noise | None = None,
+    scale: float = 1.0,
+) -> Prior:
+    """The prior of a reference machine had no machine with its toolchain been measured."""
+    toolchains = [(t.machine, t.compiler, t.flags) for t in references.targets]
+    others = np.array([t != toolchains[machine] for t in toolchains])
+    rest = Family(known.heads[others], known.facts[others]) if others.any() else None
+    return make_prior(simulated, rest, noise or Noise(), scale).on(known.facts[machine])
 
 
 def best_scale(
@@ -195,21 +205,18 @@ def best_scale(
 ) -> float:
     """The shrinkage strength that serves reference machines best, each as if it were not known.
 
-    Every toolchain is left out in turn; its machines get 48 labels and are judged on programs
-    that no head was fitted to.
+    It gets 48 labels and is judged on programs that no encoder learnt from.
     """
-    toolchains = [(t.machine, t.compiler, t.flags) for t in references.targets]
-    judged = is_validation(references.program)
 
     def score(scale: float) -> float:
         found = []
-        for r, toolchain in enumerate(toolchains):
-            others = np.array([t != toolchain for t in toolchains])
-            rest = Family(known.heads[others], known.facts[others]) if others.any() else None
-            prior = make_prior(simulated, rest, noise, scale).on(known.facts[r])
-            target = references.target[..., r]
-            found += [_error(prior, embedded, target, judged, seed) for seed in range(DRAWS)]
-        return float(np.mean(found))
+        for r in range(len(references.targets)):
+            prior = _as_if_unknown(simulated, known, references, r, noise, scale)
+            found += [
+                _error(prior, embedded, references, references.target[..., r], seed)
+                for seed in range(DRAWS)
+            ]
+        return float(np.nanmean(found))
 
     return min(SCALES, key=score)
 
@@ -217,15 +224,18 @@ def best_scale(
 def _error(
     prior: Prior,
     embedded: Doubles,
+    references: References,
     target: npt.NDArray[np.floating],
-    judged: npt.NDArray[np.bool_],
     seed: int,
 ) -> float:
     """Of a head fitted to 48 random labels: of speed-ups, and a little of seconds."""
     rng = np.random.default_rng(seed)
-    known = np.flatnonzero(~judged & (np.isfinite(target).sum(1) >= 3))
-    labels = some_labels(embedded[known], target[known], LABELS, rng)
-    weights = RidgeHead.fit(prior, labels).weights
+    judged = is_validation(references.program) & np.isfinite(target[:, 0])
+    known = np.flatnonzero(~judged & (np.isfinite(target).sum(1) >= FEWEST_VERSIONS))
+    if not judged.any() or not len(known):
+        return float("nan")
+    programs = rng.choice(known, min(LABELS // 2, len(known)), replace=False)
+    weights = RidgeHead.fit(prior, observations(embedded, target, programs, 2, rng)).weights
     times = embedded[judged] @ weights[:-1] + weights[-1]
     truth = target[judged]
     gains = (times[:, :1] - times[:, 1:]) - (truth[:, :1] - truth[:, 1:])
@@ -233,17 +243,28 @@ def _error(
     return float(np.nanmean(np.abs(gains)) + SECONDS_SHARE * np.nanmean(np.abs(level)))
 
 
-def some_labels(
-    embedded: Doubles, target: npt.NDArray[np.floating], count: int, rng: np.random.Generator
+def observations(
+    embedded: Doubles,
+    target: npt.NDArray[np.floating],
+    programs: npt.NDArray[np.intp],
+    most: int,
+    rng: np.random.Generator,
 ) -> Observations:
-    """``count`` random speed-ups, two a program, and the seconds of those programs."""
-    programs = rng.choice(len(embedded), min(count // 2, len(embedded)), replace=False)
-    where, which = [], []
+    """Labels of some programs: at most so many random speed-ups of each, and its seconds.
+
+    Args:
+        embedded: [p, v, E]; variant 0 is the program as written.
+        target: [p, v] log seconds less log work; nan where there is no label.
+        programs: which of the p.
+        most: speed-ups of a program.
+        rng: chooses them.
+    """
+    where, which = list[int](), list[int]()
     for p in programs:
         there = 1 + np.flatnonzero(np.isfinite(target[p, 1:]))
-        chosen = rng.choice(there, min(2, len(there)), replace=False)
-        where += [p] * len(chosen)
-        which += list(chosen)
+        chosen = rng.choice(there, min(most, len(there)), replace=False)
+        where += [int(p)] * len(chosen)
+        which += chosen.tolist()
     gains = embedded[where, 0] - embedded[where, which]
     design = np.concatenate(
         [
@@ -253,8 +274,9 @@ def some_labels(
     )
     truth = np.concatenate([target[where, 0] - target[where, which], target[programs, 0]])
     kind = np.array([SPEEDUP] * len(gains) + [SECONDS] * len(programs))
-    group = np.concatenate([np.asarray(where), programs]).astype(np.int64)
-    return Observations(design, truth.astype(np.float64), np.full(len(truth), 0.03), kind, group)
+    group = np.concatenate([np.asarray(where, np.int64), programs]).astype(np.int64)
+    sd = np.full(len(truth), LABEL_SD)
+    return Observations(design, truth.astype(np.float64), sd, kind, group)
 
 
 def encoder_without(

@@ -305,13 +305,15 @@ class Journal:
         os.fsync(self._file.fileno())
 
     def rows(self) -> list[dict[str, Any]]:
-        """Everything as rows of ``bundles.labels``."""
+        """Everything as rows of ``bundles.labels``; of programs drawn twice, the first."""
         with self.path.open(encoding="utf-8") as file:
             seed = json.loads(file.readline())["seed"]
         keys = ("program", "family", "corpus", "number")
+        first = {line["program"]: line for line in reversed(self._lines)}
         return [
             {**{k: line[k] for k in keys}, "seed": seed, **row}
             for line in self._lines
+            if line is first[line["program"]]
             for row in line["rows"]
         ]
 

@@ -17,6 +17,7 @@ LEAST_REST = 1e-3  # machines are never all in the span of a few directions
 REFERENCE_WEIGHT = 10.0  # a real machine says as much about what facts do as so many simulated
 REFERENCE_SHARE = 1.0  # of the differences between machines: real ones weigh as much as simulated
 FACTS_RIDGE, BIAS_RIDGE = 10.0, 1.0
+KNOWN_INTERCEPT_SD = 0.4  # beyond the directions, once some real machine is known
 LEAST_SPREAD = 0.25  # of a fact: log units, or share of machines
 
 
@@ -134,7 +135,8 @@ def make_prior(
     spread = np.where(
         real > 0, np.sqrt(REFERENCE_SHARE / max(len(known), 1)), 1 / np.sqrt(len(simulated.heads))
     )
-    return _prior(found, rest * spread[:, None], (centre, scale), noise, direction_scale)
+    differences = rest * spread[:, None]
+    return _prior(found, differences, (centre, scale), noise, direction_scale, known=len(known) > 0)
 
 
 def _prior(
@@ -143,6 +145,8 @@ def _prior(
     facts: tuple[Doubles, Doubles],
     noise: Noise,
     direction_scale: float,
+    *,
+    known: bool,
 ) -> Prior:
     """The prior of coefficients [2+f, E+1] and weighted differences [m, E+1] of machines."""
     count = directions_needed(differences)
@@ -156,6 +160,7 @@ def _prior(
         program_speedup=noise.program_speedup,
         program_seconds=noise.program_seconds,
         rest_sd=left,
+        intercept_sd=KNOWN_INTERCEPT_SD if known else 1.0,
         direction_scale=direction_scale,
         facts_centre=facts[0],
         facts_scale=facts[1],

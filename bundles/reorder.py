@@ -116,7 +116,7 @@ def with_lanes(
 
 def _stride(table: NestTable, level: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
     """[n,S] bytes all accesses of a statement move together per step of its loop at that level."""
-    n, s = np.indices(level.shape, sparse=True)
+    n, s = np.arange(len(level))[:, None], np.arange(level.shape[1])[None]
     steps = table.coef[n, s, :, :, level] * table.row_bytes
     total: npt.NDArray[Any] = np.abs(steps.sum(-1)).sum(-1)
     return total

@@ -50,7 +50,7 @@ SAY_EVERY = 25  # programs
 CHUNK = 16  # schedules lowered at once: counting skewed domains takes up to 2 MB each
 
 # What the times speak for. The nodes are called lanka*; their data do not name the processor. Taken
-# from public sources: "Intel Xeon" (LOOPerSet's own description); two sockets of 12 cores (Slurm
+# from public sources: "Xeon" (the notes that came with our copy); two sockets of 12 cores (Slurm
 # scripts for lanka, such as FinchBenchmarks', reserve 24 CPUs of a node). Parallel loops gain up to
 # 41 times here, so Halide's pool, as large as the CPUs the system shows, has two threads a core.
 # 32 KiB of L1 and 256 KiB of L2 a core are those of every Xeon E5, 30 MiB of L3 a socket those with

@@ -109,11 +109,11 @@ def choose_head(prior: Prior, observations: Observations, seed: int = 0) -> Sele
     Raises:
         ValueError: designs and prior differ in width, or there are too many labels.
     """
-    head, verdicts = _choose(prior, observations, seed)
+    head, verdicts = best_head(prior, observations, seed)
     mean, sd = BundleHead.fit(prior).predict(observations.design, observations.kind)
     calibrated, calibrated_sd, chosen = mean.copy(), sd.copy(), []
     for held_out in group_folds(observations.group, OUTER_FOLDS, seed):
-        inner, _ = _choose(prior, observations.take(~held_out), seed)
+        inner, _ = best_head(prior, observations.take(~held_out), seed)
         test = observations.take(held_out)
         calibrated[held_out], calibrated_sd[held_out] = inner.predict(test.design, test.kind)
         chosen.append(inner.kind)
@@ -134,9 +134,10 @@ def _share(hits: Any) -> float | None:
     return float(hits.mean()) if len(hits) else None
 
 
-def _choose(
+def best_head(
     prior: Prior, observations: Observations, seed: int
 ) -> tuple[PairHead, tuple[Verdict, ...]]:
+    """The head that ``choose_head`` finds, and why; without judging the choice itself."""
     tried = _left_out(prior, observations, seed)
     verdicts = {kind: _judge(kind, observations, tried) for kind in KINDS}
     winners = {kind: _winner(verdicts[kind]) for kind in KINDS}

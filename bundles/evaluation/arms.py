@@ -20,7 +20,7 @@ from agent.model.heads import BundleHead, Head, RidgeHead
 from agent.model.observations import SECONDS, SPEEDUP, Observations
 from agent.model.posterior import MOST_LABELS
 from agent.model.prior import Prior, weak_prior
-from agent.model.select import _choose
+from agent.model.select import best_head
 from bundles.evaluation.case import Case, Doubles, Rows
 from bundles.evaluation.scores import Prediction, Truth
 from bundles.labels import Target
@@ -152,7 +152,7 @@ def _bundle_alone(bench: Bench, rows: Rows, seed: int) -> Prediction:  # noqa: A
 
 def chosen_head(prior: Prior, observations: Observations, seed: int) -> Head:
     """The head the agent would use: chosen and fitted on all labels, without outer folds."""
-    return _choose(prior, observations, seed)[0]
+    return best_head(prior, observations, seed)[0]
 
 
 def _raw_boosting(bench: Bench, rows: Rows, seed: int) -> Prediction:
