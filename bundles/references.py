@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from agent.errors import AgentError
 from agent.loopnest.schedule import ORIGINAL
 from bundles.labels import Labels, Target
 
+MOST_VERSIONS = 24  # of one program; a hundred of its schedules teach little more
 Floats = npt.NDArray[np.float32]
 
 
@@ -40,7 +41,7 @@ class References:
 
 
 def side_by_side(labels: Sequence[Labels]) -> References:
-    """The labels of all machines, joined by program and schedule.
+    """The labels of all machines, joined by program and schedule; at most 24 versions of each.
 
     Raises:
         AgentError: there are no labels at all.
@@ -51,12 +52,12 @@ def side_by_side(labels: Sequence[Labels]) -> References:
             rows.setdefault(program, {}).setdefault(schedule, []).append((machine, i))
     if not rows:
         raise AgentError("no labels are left to learn from", "Give more label files.")
-    width = max(map(len, rows.values()))
+    width = min(MOST_VERSIONS, max(map(len, rows.values())))
     x = np.zeros((len(rows), width, labels[0].features.shape[1]), np.float32)
     y = np.full((len(rows), width, len(labels)), np.nan, np.float32)
     times = [_relative(some) for some in labels]
     for p, versions in enumerate(rows.values()):
-        ordered = sorted(versions, key=lambda s: s != ORIGINAL)
+        ordered = _some(versions)
         for v in range(width):
             schedule = ordered[v] if v < len(ordered) else ORIGINAL
             first, row = versions[schedule][0]
@@ -66,6 +67,13 @@ def side_by_side(labels: Sequence[Labels]) -> References:
                     y[p, v, machine] = times[machine][i]
     targets = tuple(some.target for some in labels)
     return References(targets, np.array(list(rows)), x, y)
+
+
+def _some(versions: Iterable[str]) -> list[str]:
+    """The program as written, then others; of very many, every so manieth."""
+    others = sorted(s for s in versions if s != ORIGINAL)
+    step = max(1.0, len(others) / (MOST_VERSIONS - 1))
+    return [ORIGINAL, *(others[int(k * step)] for k in range(int(len(others) / step + 1e-9)))]
 
 
 def _relative(labels: Labels) -> npt.NDArray[np.float64]:
