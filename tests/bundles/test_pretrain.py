@@ -16,7 +16,7 @@ from bundles.export import Export, build, export  # noqa: E402
 from bundles.network import Encoder as Network  # noqa: E402
 from bundles.network import Pretrainer, Shape, Weights, loss  # noqa: E402
 from bundles.pretrain import pretrain  # noqa: E402
-from bundles.prior import heads, make_prior, whitening  # noqa: E402
+from bundles.prior import Family, heads, make_prior, whitening  # noqa: E402
 from bundles.settings import Settings, quick  # noqa: E402
 
 QUICK = quick(Settings(seed=1))
@@ -38,7 +38,7 @@ def small_export() -> Export:
     encoder = Network(Shape(len(FEATURES), 3, hidden=16, blocks=1, embedding=4))
     rng = np.random.default_rng(0)
     white = whitening(rng.standard_normal((20, 5, 4)))
-    prior = make_prior(rng.standard_normal((10, 5)))
+    prior = make_prior(Family(rng.standard_normal((10, 5)), rng.standard_normal((10, 8))))
     golden = rng.standard_normal((4, len(FEATURES))).astype(np.float32)
     return Export(encoder, white, prior, golden, {"seeds": {"all": 0}})
 
@@ -148,15 +148,6 @@ def test_heads_find_linear_machines_exactly() -> None:
     embedding, weights = rng.standard_normal((300, 6, 5)), rng.standard_normal((7, 6))
     target = embedding @ weights[:, :-1].T + weights[:, -1]
     np.testing.assert_allclose(heads(embedding, target, ridge=1e-9), weights, atol=1e-5)
-
-
-def test_a_prior_of_machines_that_differ_in_two_ways_has_two_directions() -> None:
-    rng = np.random.default_rng(0)
-    ways = rng.standard_normal((2, 9))
-    weights = rng.standard_normal((100, 2)) @ ways + rng.standard_normal(9)
-    prior = make_prior(weights)
-    assert prior.directions.shape == (9, 2)
-    assert prior.rest_sd <= 1e-3
 
 
 def test_the_loss_counts_differences_within_a_program() -> None:
