@@ -35,7 +35,7 @@ from bundles.network import CLIP, Encoder
 from bundles.prior import Whitening
 
 TOLERANCE = 1e-4
-NAME, VERSION = "default", "1"
+NAME, VERSION = "default", "2"
 OPSET, IR_VERSION = 17, 8
 LICENCE = "Apache-2.0"
 

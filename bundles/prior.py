@@ -16,7 +16,7 @@ FLOOR = 1e-4  # least eigenvalue kept, relative to the largest
 LEAST_REST = 1e-3  # machines are never all in the span of a few directions
 REFERENCE_WEIGHT = 10.0  # a real machine says as much about what facts do as so many simulated
 REFERENCE_SHARE = 1.0  # of the differences between machines: real ones weigh as much as simulated
-FACTS_RIDGE, BIAS_RIDGE = 10.0, 1.0
+FACTS_RIDGE, BIAS_RIDGE = 10.0, 20.0
 KNOWN_INTERCEPT_SD = 0.4  # beyond the directions, once some real machine is known
 LEAST_SPREAD = 0.25  # of a fact: log units, or share of machines
 
