@@ -63,7 +63,6 @@ def pretrain(
     as_json: As_Json = False,
 ) -> None:
     """Make a bundle: an encoder from simulated and reference machines, the prior of its heads."""
-    import json
     from dataclasses import replace
 
     from bundles.settings import Settings, Where
@@ -79,7 +78,11 @@ def pretrain(
         from bundles.labels import load_labels
 
         known = [load_labels(path) for path in labels]
-    found = json.loads(evaluation.read_text()) if evaluation else None
+    found = None
+    if evaluation:
+        from bundles.evaluation.report import brief
+
+        found = brief(evaluation)
     where = Where(work, address, workers, device)
     manifest = pipeline.pretrain(settings, out, _say, where, known, evaluation=found)
     if as_json:

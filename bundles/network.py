@@ -98,19 +98,22 @@ class Weights:
         speedup: differences between a variant and its base, what ranking needs.
         seconds: the times themselves.
         decoder: the autoencoder.
+        mask: share of the features that the encoder does not see (they are at the corpus's mean)
+            and the decoder has to find all the same.
         delta: errors beyond it (log units) count linearly: simulators have outliers too.
     """
 
     speedup: float = 1.0
     seconds: float = 0.3
     decoder: float = 0.03
+    mask: float = 0.0
     delta: float = 0.3
 
 
 def loss(model: Pretrainer, x: Tensor, y: Tensor, weights: Weights) -> Tensor:
     """The training loss of programs x [P, V, F] with times y [P, V, M]; variant 0 is the base."""
     p, v, f = x.shape
-    times, again = model(x.reshape(p * v, f))  # [P*V, M], [P*V, F]
+    times, again = model(_masked(model, x.reshape(p * v, f), weights.mask))  # [P*V, M], [P*V, F]
     times = times.reshape(p, v, -1)
     gain, truth = times[:, :1] - times[:, 1:], y[:, :1] - y[:, 1:]  # [P, V-1, M]
     speedup = functional.huber_loss(gain, truth, delta=weights.delta)
@@ -118,3 +121,9 @@ def loss(model: Pretrainer, x: Tensor, y: Tensor, weights: Weights) -> Tensor:
     seen = model.encoder.normalise(x.reshape(p * v, f))
     decoded = functional.huber_loss(again, seen, delta=1.0)
     return weights.speedup * speedup + weights.seconds * seconds + weights.decoder * decoded
+
+
+def _masked(model: Pretrainer, x: Tensor, share: float) -> Tensor:
+    if not share:
+        return x
+    return torch.where(torch.rand_like(x) < share, model.encoder.get_buffer("shift"), x)

@@ -18,6 +18,8 @@ class Settings:
         machines, other_machines: simulated machines to train on, and to validate on.
         epochs, batch, rate, decay: of AdamW under a one-cycle schedule; ``batch`` in programs.
         hidden, blocks, embedding: sizes of the encoder.
+        simulated, decoder, mask: the objectives (``network.Weights``): weights of times on
+            simulated machines and of reconstruction, and the share of features hidden from it.
         threads, processes: CPU threads of torch, processes that draw programs.
     """
 
@@ -34,6 +36,9 @@ class Settings:
     hidden: int = 224
     blocks: int = 3
     embedding: int = 64
+    simulated: float = 1.0
+    decoder: float = 0.03
+    mask: float = 0.0
     threads: int = 1  # at these sizes a second thread costs more than it brings
     processes: int = 2
 

@@ -52,6 +52,7 @@ def shown(value: Mapping[str, Any]) -> str:
         f"  code       {provenance.get('code_version', '?')}",
         "  recipe     " + _pairs(provenance.get("recipe")),
         "  made with  " + _pairs(provenance.get("environment")),
+        *_references(provenance.get("references")),
         *_log(provenance.get("training_log")),
         *_evaluation(provenance.get("evaluation")),
     ]
@@ -62,6 +63,13 @@ def _pairs(value: object) -> str:
     if not isinstance(value, Mapping):
         return "?"
     return ", ".join(f"{str(k)[:40]} {str(v)[:40]}" for k, v in value.items())
+
+
+def _references(value: object) -> list[str]:
+    if not isinstance(value, list) or not value:
+        return ["  references none: simulated machines only"]
+    names = [str(x.get("target", "?"))[:60] for x in value if isinstance(x, Mapping)]
+    return [f"  references {len(names)} machines: " + ", ".join(names)]
 
 
 def _log(value: object) -> list[str]:
@@ -75,12 +83,12 @@ def _evaluation(value: object) -> list[str]:
         return []
     lines = [
         f"  evaluation {str(value.get('protocol', ''))[:300]}",
-        "    " + " " * 18 + "".join(f"{name:>19}" for name in _COLUMNS),
+        "    " + " " * 22 + "".join(f"{name:>19}" for name in _COLUMNS),
     ]
     for name, row in value.items():
         if isinstance(row, Mapping):
             cells = (row.get(column) for column in _COLUMNS)
-            lines.append(f"    {str(name)[:18]:18}" + "".join(f"{_cell(c):>19}" for c in cells))
+            lines.append(f"    {str(name)[:22]:22}" + "".join(f"{_cell(c):>19}" for c in cells))
     return lines
 
 

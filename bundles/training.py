@@ -58,13 +58,13 @@ ALONE = Place()
 class Objective(nn.Module):
     """The training loss as a module, so that workers can share its gradients."""
 
-    def __init__(self, model: Pretrainer) -> None:
+    def __init__(self, model: Pretrainer, weights: Weights) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.weights = model, weights
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """Programs x [P, V, F] with times y [P, V, M] -> loss."""
-        return loss(self.model, x, y, Weights())
+        return loss(self.model, x, y, self.weights)
 
 
 def fit(
@@ -177,7 +177,14 @@ def _start(settings: Settings, train: Dataset, trained: slice | Rows, place: Pla
     )
     _normalisation(model, x, y)
     model = model.to(place.device)
-    objective: nn.Module = Objective(model)
+    plain = Weights()
+    weights = Weights(
+        settings.simulated * plain.speedup,
+        settings.simulated * plain.seconds,
+        settings.decoder,
+        settings.mask,
+    )
+    objective: nn.Module = Objective(model, weights)
     if place.world > 1:
         objective = DistributedDataParallel(objective)
     optimiser = torch.optim.AdamW(model.parameters(), settings.rate, weight_decay=settings.decay)
