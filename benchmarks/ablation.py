@@ -46,11 +46,11 @@ def configurations(seed: int) -> tuple[Configuration, ...]:
     whole = Settings(seed=seed)
     return (
         Configuration("all", whole),
-        Configuration("all, features masked", replace(whole, mask=0.1, decoder=0.1)),
-        Configuration("no reconstruction", replace(whole, decoder=0.0)),
+        Configuration("nothing masked", replace(whole, mask=0.0, decoder=0.03)),
+        Configuration("no reconstruction", replace(whole, mask=0.0, decoder=0.0)),
         Configuration(
             "no simulated machines",
-            replace(whole, simulated=0.0, decoder=1.0),
+            replace(whole, simulated=0.0, mask=0.0, decoder=1.0),
             Adaptation(simulated=0.0),
         ),
         Configuration("no reference machines", whole, references=False),

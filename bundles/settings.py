@@ -37,8 +37,8 @@ class Settings:
     blocks: int = 3
     embedding: int = 64
     simulated: float = 1.0
-    decoder: float = 0.03
-    mask: float = 0.0
+    decoder: float = 0.1
+    mask: float = 0.1
     threads: int = 1  # at these sizes a second thread costs more than it brings
     processes: int = 2
 

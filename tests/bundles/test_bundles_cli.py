@@ -43,7 +43,7 @@ def test_every_command_has_help_with_an_example(capsys, monkeypatch, command: st
 def test_inspect_shows_the_default_bundle(capsys, monkeypatch) -> None:
     code, out, _ = run(capsys, monkeypatch, "inspect", str(default_bundle()))
     assert code == Exit.OK
-    for word in ("Apache-2.0", "digest", "recipe", "directions", "labels_48", "median_baseline"):
+    for word in ("Apache-2.0", "digest", "recipe", "references", "bundle_fixed 48", "median 48"):
         assert word in out
 
 
@@ -53,7 +53,7 @@ def test_inspect_as_json_holds_provenance_and_evaluation(capsys, monkeypatch) ->
     assert code == Exit.OK
     assert value["name"] == "default"
     assert value["provenance"]["seeds"]
-    assert value["provenance"]["evaluation"]["labels_48"]["log_error"] > 0
+    assert value["provenance"]["evaluation"]["bundle_fixed 48"]["log_error"] > 0
     assert value["self_test"]["largest_difference"] <= 1e-4
 
 
