@@ -2,7 +2,8 @@
 
 The data set may be larger than memory: an epoch goes through it in shuffled windows, and reads
 one at a time. A data set that fits in one window is shuffled as a whole. Several workers share
-every batch and average their gradients: a run is the same, up to rounding, on any number of them.
+every batch and average their gradients: a run is the same on any number of them, up to rounding
+and to what is masked, which each worker draws for itself.
 """
 
 from __future__ import annotations
