@@ -11,7 +11,7 @@ Ranges of distances answer most questions (``places``); isl answers the rest exa
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import islpy as isl
 
@@ -22,7 +22,7 @@ from agent.loopnest.dependence import Dependence, Dependences, common_depth
 from agent.loopnest.emit import emit
 from agent.loopnest.places import Place, advance, places, tiles_name
 from agent.loopnest.polyhedron import affine_map, bounded, integer
-from agent.loopnest.program import Access, Loop, Program, loops, statements
+from agent.loopnest.program import Access, Loop, Node, Program, loops, statements
 from agent.loopnest.schedule import Parallelize, Schedule, Step, Unroll, Vectorize
 
 __all__ = ["Dependences", "check", "check_step", "transform"]
@@ -177,12 +177,24 @@ class _Order:
 
 
 def _misplaced(program: Program, dependences: Dependences) -> Conflict | None:
-    """A dependence whose target runs before its source, if there is one."""
-    order = _Order(program, dependences)
-    for item in dependences.items:
-        if not item.reduction and (found := _violation(order, item)) is not None:
-            return found
+    """A dependence whose target runs before its source, if there is one.
+
+    What a jammed loop has left over runs as if it were not jammed: that order must do as well.
+    """
+    plain = replace(program, body=_without_jams(program.body))
+    for tree in (program,) if plain == program else (program, plain):
+        order = _Order(tree, dependences)
+        for item in dependences.items:
+            if not item.reduction and (found := _violation(order, item)) is not None:
+                return found
     return None
+
+
+def _without_jams(nodes: tuple[Node, ...]) -> tuple[Node, ...]:
+    return tuple(
+        replace(node, jam=1, body=_without_jams(node.body)) if isinstance(node, Loop) else node
+        for node in nodes
+    )
 
 
 def _violation(order: _Order, item: Dependence) -> Conflict | None:

@@ -8,6 +8,7 @@ import pytest
 
 from agent.errors import ScheduleError
 from agent.loopnest import dependence
+from agent.loopnest.cfront import parse_program
 from agent.loopnest.dependence import Dependences
 from agent.loopnest.legality import check, transform
 from agent.loopnest.program import (
@@ -430,3 +431,19 @@ def test_checking_a_schedule_of_a_matrix_product_is_quick() -> None:
         transform(gemm(512), schedule, dependences)
         times_taken.append(time.perf_counter() - start)
     assert min(times_taken) < 0.01  # 0.5 ms when measured
+
+
+def test_what_a_jam_leaves_over_must_keep_the_order_too() -> None:
+    """A jam restores the order an interchange broke, but not in the iterations left over."""
+    text = """
+    void f(int n, int m, float a[n][m]) {
+    #pragma scop
+      for (int i = 1; i < n; i++)
+        for (int j = 0; j < m - 1; j++)
+          a[i][j] = a[i - 1][j + 1] + 1.0f;
+    #pragma endscop
+    }
+    """
+    swept = parse_program(text, "f.c", function=None, sizes={"n": 6, "m": 7})
+    with pytest.raises(ScheduleError, match="breaks the dependence"):
+        transform(swept, parse_schedule("interchange i j; jam j 8"))
