@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("ray")
+ray = pytest.importorskip("ray")
 
 from agent.errors import InputError  # noqa: E402
 from bundles import cluster, running  # noqa: E402
@@ -108,6 +108,7 @@ def test_more_workers_than_the_cluster_has_are_refused(place: Where) -> None:
 
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "nonsense", "ray://127.0.0.1:port"])
 def test_no_cluster_at_an_address_is_said_at_once(tmp_path: Path, address: str) -> None:
+    ray.shutdown()  # this process may have joined the cluster of the tests above
     where = Where(tmp_path, address)
     with pytest.raises(InputError, match="no Ray cluster at") as refused, running.ready(where):
         pass
