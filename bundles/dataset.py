@@ -6,16 +6,10 @@ own, so that the number of processes changes nothing.
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import random
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -29,14 +23,13 @@ from agent.loopnest.program import Program
 from bundles.corpus import random_program
 from bundles.machines import Machine
 from bundles.simulate import simulate
+from bundles.workers import WorkerDiedError, in_order
 
 Floats = npt.NDArray[np.float32]
 SHARD = 50  # programs a shard; part of what a seed means
 SPARE = 3  # schedules drawn, at most, for each one kept
-AHEAD = 4  # shards under way for each process: bounds the memory
 DEATHS = 5
 ARRAYS = ("features", "target", "family")
-NICE = 10
 Progress = Callable[[int, int], None]
 
 
@@ -144,14 +137,12 @@ def in_processes(processes: int) -> Maker:
     """Makes shards in so many processes of this machine; a process that dies is replaced."""
 
     def make(recipe: Recipe, numbers: Sequence[int]) -> Iterator[tuple[int, Dataset]]:
-        if processes <= 1:
-            yield from ((number, shard(recipe, number)) for number in numbers)
-            return
         left = deque(numbers)
         for _ in range(DEATHS):
             try:
-                yield from _pooled(recipe, left, processes)
-            except BrokenProcessPool:
+                for made in in_order(shard, [(recipe, number) for number in left], processes):
+                    yield left.popleft(), made
+            except WorkerDiedError:
                 continue
             return
         raise AgentError(
@@ -160,34 +151,6 @@ def in_processes(processes: int) -> Maker:
         )
 
     return make
-
-
-def _pooled(recipe: Recipe, left: deque[int], processes: int) -> Iterator[tuple[int, Dataset]]:
-    """Shards in order; ``left`` holds those that were not handed on, should a process die."""
-    context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-    pool = ProcessPoolExecutor(processes, context, initializer=_enter)
-    try:
-        coming = deque(pool.submit(shard, recipe, n) for n in islice(left, AHEAD * processes))
-        while left:
-            made = coming.popleft().result()
-            if len(left) > AHEAD * processes:
-                coming.append(pool.submit(shard, recipe, left[AHEAD * processes]))
-            yield left.popleft(), made
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _enter() -> None:
-    """Give way to others, and do not outlive a parent that was killed."""
-    os.nice(NICE)
-    threading.Thread(target=_follow, daemon=True).start()
-
-
-def _follow() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def generate(recipe: Recipe, processes: int = 1, progress: Progress | None = None) -> Dataset:

@@ -13,10 +13,9 @@ import json
 import os
 import random
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any, Self
 
@@ -33,6 +32,7 @@ from agent.loopnest.schedule import ORIGINAL, parse_schedule
 from agent.loopnest.transform import apply
 from agent.model.facts import facts_of
 from bundles.corpus import random_program
+from bundles.workers import WorkerDiedError, in_order
 
 Doubles = npt.NDArray[np.float64]
 Texts = npt.NDArray[np.str_]
@@ -43,6 +43,7 @@ LEAST_SD, MOST_SD = 0.005, 1.0
 MOST_ROWS = 5_000_000
 SHORTEST_S, LONGEST_S = 1e-9, 1e5
 TEST_TENTHS = 3
+BATCH = 25  # programs a job of a worker
 FIXED = "fixed"  # corpus of the rows whose program is a kernel of the fixed set
 REQUIRED = ("program", "family", "schedule", "seconds", "log_speedup", "low", "high")
 RIGHT = "The columns are described in docs/reference/labels.md."
@@ -305,12 +306,18 @@ def _features(
         strict=True,
     )
     jobs = [(key, [r[5] for r in group]) for key, group in groupby(source, key=lambda r: r[:5])]
-    if processes > 1 and len(jobs) > 100:
-        with ProcessPoolExecutor(processes) as pool:
-            parts = list(pool.map(_rebuilt, jobs, chunksize=25))
-    else:
-        parts = list(map(_rebuilt, jobs))
+    batches = [(jobs[i : i + BATCH],) for i in range(0, len(jobs), BATCH)]
+    workers = processes if len(batches) > 4 else 1
+    try:
+        parts = list(chain.from_iterable(in_order(_all_rebuilt, batches, workers)))
+    except WorkerDiedError as error:
+        what = "a process that made its programs again was killed"
+        raise AgentError(what, "Memory may be short: free some, then try again.") from error
     return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+
+
+def _all_rebuilt(jobs: Sequence[Any]) -> list[tuple[npt.NDArray[np.float32], Doubles]]:
+    return list(map(_rebuilt, jobs))
 
 
 def _rebuilt(

@@ -45,7 +45,9 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "family": np.dtype("<U16"),
 }
 JOURNAL = "shards.txt"
-DRAWN_BY = "corpus dataset families inner labels machines reorder simulate sketch traffic".split()
+DRAWN_BY = (
+    "corpus dataset families inner labels machines reorder simulate sketch traffic workers".split()
+)
 HINT = "Name another directory with --work DIR, or make room."
 
 

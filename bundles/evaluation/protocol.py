@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,11 +12,11 @@ from agent.errors import AgentError
 from bundles.evaluation.arms import BY_NAME, Arm, Bench
 from bundles.evaluation.case import Rows
 from bundles.evaluation.scores import Scores, score
+from bundles.workers import WorkerDiedError, in_order
 
 Say = Callable[[str], None]
 BUDGETS = (0, 8, 16, 24, 48, 96, 200, 400, 1000, 3000)
 SEEDS = 5
-NICE = 5
 NONE: Rows = np.zeros(0, np.intp)
 
 
@@ -60,30 +56,17 @@ def run(benches: Sequence[Bench], protocol: Protocol, say: Say) -> list[Cell]:
     jobs = [(b, protocol, seed) for b in benches for seed in range(protocol.seeds)]
     started, cells = time.monotonic(), list[Cell]()
     try:
-        for number, part in enumerate(_parts(jobs, protocol.processes), 1):
+        for number, part in enumerate(in_order(_job, jobs, protocol.processes), 1):
             cells += part
             spent = time.monotonic() - started
             where = f"{part[0].target}, seed {part[0].seed}" if part else "nothing to run"
             say(f"{number}/{len(jobs)}: {where} ({spent:.0f} s)")
-    except BrokenProcessPool as error:
+    except WorkerDiedError as error:
         raise AgentError(
             "a worker process of the evaluation died, perhaps for want of memory",
             "Run it again with --processes 1; trained encoders are kept.",
         ) from error
     return cells
-
-
-def _parts(jobs: list[tuple[Bench, Protocol, int]], processes: int) -> Iterator[list[Cell]]:
-    if processes <= 1 or len(jobs) <= 1:
-        yield from (_job(*job) for job in jobs)
-        return
-    context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-    with ProcessPoolExecutor(processes, context, initializer=_quiet) as pool:
-        yield from pool.map(_job, *zip(*jobs, strict=True))
-
-
-def _quiet() -> None:
-    os.nice(NICE)
 
 
 def _job(bench: Bench, protocol: Protocol, seed: int) -> list[Cell]:

@@ -1,3 +1,4 @@
+import contextlib
 import random
 import threading
 import time
@@ -73,10 +74,11 @@ def kill_a_child(done: Path) -> None:
     """Kill the first process of this one that draws programs."""
     while True:
         for child in psutil.Process().children():
-            if "spawn_main" in " ".join(child.cmdline()):
-                child.kill()
-                done.touch()
-                return
+            with contextlib.suppress(psutil.Error):
+                if "LokyProcess" in " ".join(child.cmdline()):
+                    child.kill()
+                    done.touch()
+                    return
         time.sleep(0.02)
 
 
