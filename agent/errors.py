@@ -9,7 +9,10 @@ class Exit(IntEnum):
     OK = 0
     USAGE = 2
     NOTHING_MEASURED = 3
+    UNREACHABLE = 4
+    NOT_TRUSTED = 5
     BUSY = 6
+    NOTHING_TO_DO = 7
     BUG = 70
     INTERRUPTED = 130
 
@@ -51,6 +54,18 @@ class MeasureError(AgentError):
 
 class BundleError(AgentError):
     """A bundle is incomplete, corrupt, or not made for this agent."""
+
+
+class UnreachableError(AgentError):
+    """The bundle repository does not answer: no network, no such directory, a server in trouble."""
+
+    exit_code = Exit.UNREACHABLE
+
+
+class UntrustedError(AgentError):
+    """What a bundle repository offers is not signed as it must be, is expired, or is too old."""
+
+    exit_code = Exit.NOT_TRUSTED
 
 
 class StateError(AgentError):

@@ -1,0 +1,1 @@
+"""Bundles from the centre: fetched, verified, tried, and only then put in force."""
