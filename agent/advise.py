@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -168,12 +168,14 @@ def _load(config: Config, request: Request) -> Program:
 
 
 def _predictor(config: Config) -> Predictor:
+    from agent.installed import bundle_for
     from agent.measure.machine import read_machine
     from agent.predictor import load_predictor
 
     with read_state(config.state_dir) as state:
-        stored = state.latest()
-    return load_predictor(stored, config.bundle, read_machine())
+        stored, found = state.latest(), bundle_for(config.bundle, state, config.state_dir)
+    predictor = load_predictor(stored, found.bundle, read_machine())
+    return replace(predictor, notes=(*found.notes, *predictor.notes))
 
 
 def _entry(schedule: Schedule, found: Prediction) -> dict[str, Any]:

@@ -39,6 +39,7 @@ from agent.state import Run, State, StoredTiming, TimingKey
 if TYPE_CHECKING:
     from agent.model.bundle import Bundle
     from agent.model.observations import Observations
+    from agent.model.plain import Floats
     from agent.model.select import Selection
 
 SEED = 0
@@ -76,23 +77,33 @@ def calibrate(config: Config, state: State, tell: Tell, *, refit: bool = False) 
         MeasureError: nothing usable was measured.
         StoppedError: interrupted; timings made so far are kept.
     """
-    from agent.model.bundle import default_bundle, load_bundle
+    from agent.installed import in_force
+    from agent.model.bundle import load_bundle
     from agent.predictor import prior_of
 
     watch, machine = Stopwatch(), read_machine()
-    bundle = load_bundle(config.bundle or default_bundle())
+    found = in_force(state, config.state_dir)
+    bundle = load_bundle(config.bundle) if config.bundle else found.bundle
     prior_of(bundle)  # refused before anything is measured, not after
     if refit:
-        run, evidence = _stored(state, machine)
+        run, evidence = stored_evidence(state, machine)
     else:
         run, evidence = _measured(config, state, machine, watch, tell)
     tell(Progress("fitting", 0, 1, "fitting the model to this machine"))
-    body = _fit(evidence, bundle, machine)
+    body = fit(evidence, bundle, machine).body
+    if not config.bundle:
+        body["warnings"] += [{"code": code, "why": why} for code, why in found.notes]
     body |= {"elapsed_s": watch.elapsed_s, "elapsed": watch.summary(), "refit": refit}
     created = time.time()
     number = state.finish(run, body, created)
     tell(Progress("fitting", 1, 1))
     return {**body, "calibration_id": number, "created_at": stamp(created)}
+
+
+def refitted_body(fitted: Fitted, watch: Stopwatch) -> dict[str, Any]:
+    """The calibration of a refit as it is stored."""
+    times = {"elapsed_s": watch.elapsed_s, "elapsed": watch.summary()}
+    return {**fitted.body, **times, "refit": True}
 
 
 def _measured(
@@ -195,8 +206,8 @@ def _keeping_timings(state: State, run: Run) -> Iterator[None]:
         ) from error
 
 
-def _stored(state: State, machine: Machine) -> tuple[Run, Evidence]:
-    """The timings of the newest calibration, for a refit."""
+def stored_evidence(state: State, machine: Machine) -> tuple[Run, Evidence]:
+    """The timings of the newest calibration, for a refit; MeasureError if there are none."""
     run, last = state.finished_run(), state.latest()
     if run is None or last is None:
         hint = "Run `agent calibrate` without --refit first."
@@ -221,8 +232,23 @@ def _facts_then(machine: Machine, toolchain: dict[str, Any]) -> dict[str, float 
     return experiment.facts_known(machine, 0, version, flags)
 
 
-def _fit(evidence: Evidence, bundle: Bundle, machine: Machine) -> dict[str, Any]:
-    """The calibration that the evidence gives on a bundle, as plain data."""
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A calibration as plain data, with what its heads predicted of kernels they had not seen.
+
+    Attributes:
+        body: the calibration.
+        observations: n labels, the same ones in the same order for every bundle.
+        predicted: [n] each by a head that was fitted without that kernel.
+    """
+
+    body: dict[str, Any]
+    observations: Observations
+    predicted: Floats
+
+
+def fit(evidence: Evidence, bundle: Bundle, machine: Machine) -> Fitted:
+    """The calibration that the evidence gives on a bundle."""
     from agent.model.select import choose_head
     from agent.predictor import prior_of
 
@@ -234,7 +260,7 @@ def _fit(evidence: Evidence, bundle: Bundle, machine: Machine) -> dict[str, Any]
     prior = prior_of(bundle).on(experiment.facts_vector(evidence.facts))
     selection = choose_head(prior, observations, SEED)
     floor = noise_floor(experiment.noise_of(evidence.stored))
-    return {
+    body: dict[str, Any] = {
         "agent": __version__,
         "machine": {"fingerprint": experiment.fingerprint(machine), **machine.to_json()},
         "toolchain": evidence.toolchain,
@@ -259,6 +285,7 @@ def _fit(evidence: Evidence, bundle: Bundle, machine: Machine) -> dict[str, Any]
         "model": selection.head.to_json(),
         "reach": experiment.reach_of(vectors),
     }
+    return Fitted(body, observations, selection.calibrated)
 
 
 def _why_nothing(failures: Sequence[Failure]) -> str:

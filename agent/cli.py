@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -17,6 +18,7 @@ from agent.errors import AgentError, Exit, StoppedError
 if TYPE_CHECKING:
     from agent.advise import Request
     from agent.config import Config
+    from agent.state import State
     from agent.wording import Block
 
 app: Final = typer.Typer(
@@ -91,16 +93,11 @@ def calibrate(
 ) -> None:
     """Time the fixed set, fit the model to this machine."""
     from agent import wording
-    from agent.lock import hold
-    from agent.state import make_directory, open_state
 
     config = _config(state_dir=state_dir, bundle=bundle, compiler=compiler, budget=budget)
-    make_directory(config.state_dir)
-    with hold(config.state_dir, "calibrate"), open_state(config.state_dir) as state:
+    with _writing(config, "calibrate") as state:
         from agent.calibrate import calibrate as run
 
-        for line in state.notices:
-            console.note(f"note: {line}")
         with console.progress() as tell:
             found = run(config, state, tell, refit=refit)
     _answer({k: v for k, v in found.items() if k not in _INTERNAL}, wording.calibration, as_json)
@@ -215,6 +212,114 @@ def measure(
     _answer(found, wording.measurements, as_json)
 
 
+@app.command(epilog="Example: agent update --from /media/usb/bundles --root root.json")
+def update(
+    check: Annotated[bool, typer.Option("--check", help="Only say what there is.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Take it even if it is worse on this machine.")
+    ] = False,
+    place: Annotated[
+        str | None,
+        typer.Option("--from", metavar="URL|DIR", help="Repository (default: as configured)."),
+    ] = None,
+    root_file: Annotated[
+        str | None,
+        typer.Option(
+            "--root",
+            metavar="FILE",
+            help="The trusted root.json (default: /etc/calibration-agent/root.json).",
+        ),
+    ] = None,
+    channel: Annotated[
+        str | None, typer.Option(metavar="C", help="stable (default) or pilot.")
+    ] = None,
+    state_dir: StateDir = None,
+    as_json: Json = False,
+) -> None:
+    """Take the bundle that the centre offers, if it is signed, whole and not worse here."""
+    from agent.update import wording
+    from agent.update.flow import CHANGED
+
+    config = _config(state_dir=state_dir, repository=place, trusted_root=root_file, channel=channel)
+    with _writing(config, "update") as state:
+        from agent.update.flow import update as run
+
+        with console.progress() as tell:
+            found = run(config, state, tell, check=check, force=force)
+    _answer(found, wording.update, as_json)
+    if found["outcome"] not in CHANGED:
+        raise typer.Exit(Exit.NOTHING_TO_DO)
+
+
+bundle_app: Final = typer.Typer(
+    help="The bundles of this machine: list, show, go back, hold on to one.",
+    rich_markup_mode=None,
+    no_args_is_help=True,
+)
+app.add_typer(bundle_app, name="bundle")
+
+
+@bundle_app.command("list", epilog="Example: agent bundle list --json")
+def bundle_list(state_dir: StateDir = None, as_json: Json = False) -> None:
+    """List the bundles that are or were here, the one in force first."""
+    from agent.update import wording
+    from agent.update.manage import listing
+
+    _answer(listing(_config(state_dir=state_dir).state_dir), wording.bundles, as_json)
+
+
+@bundle_app.command("show", epilog="Example: agent bundle show built-in")
+def bundle_show(
+    which: Annotated[
+        str | None,
+        typer.Argument(metavar="[BUNDLE]", help="Name, digest or `built-in` (default: in force)."),
+    ] = None,
+    state_dir: StateDir = None,
+    as_json: Json = False,
+) -> None:
+    """Show where a bundle came from: licence, provenance, evaluation, self-test."""
+    from agent.update import wording
+    from agent.update.manage import show
+
+    _answer(show(_config(state_dir=state_dir).state_dir, which), wording.shown, as_json)
+
+
+@bundle_app.command("rollback", epilog="Example: agent bundle rollback")
+def bundle_rollback(state_dir: StateDir = None, as_json: Json = False) -> None:
+    """Go back to the bundle before the one in force; updates do not undo it."""
+    from agent.update import wording
+    from agent.update.manage import rollback
+
+    config = _config(state_dir=state_dir)
+    with _writing(config, "bundle rollback") as state:
+        found = rollback(config, state)
+    _answer(found, wording.went_back, as_json)
+
+
+@bundle_app.command("pin", epilog="Example: agent bundle pin")
+def bundle_pin(state_dir: StateDir = None, as_json: Json = False) -> None:
+    """Hold on to the bundle in force: updates leave it alone."""
+    from agent.update import wording
+    from agent.update.manage import pin
+
+    config = _config(state_dir=state_dir)
+    with _writing(config, "bundle pin") as state:
+        found = pin(config, state)
+    _answer(found, wording.pinned, as_json)
+
+
+@bundle_app.command("unpin", epilog="Example: agent bundle unpin")
+def bundle_unpin(state_dir: StateDir = None, as_json: Json = False) -> None:
+    """Let updates change the bundle again."""
+    from agent.update import wording
+    from agent.update.manage import unpin
+
+    config = _config(state_dir=state_dir)
+    with _writing(config, "bundle unpin") as state:
+        found = unpin(config, state)
+    _answer(found, wording.pinned, as_json)
+
+
 def main() -> int:
     """Run the command line; the exit code. The one place where errors end."""
     as_json = "--json" in sys.argv[1:]
@@ -241,6 +346,19 @@ def _config(**flags: str | None) -> Config:
     from agent.config import load
 
     return load(os.environ, flags)
+
+
+@contextmanager
+def _writing(config: Config, command: str) -> Iterator[State]:
+    """The state, locked and open for writing; whoever holds the lock is named."""
+    from agent.lock import hold
+    from agent.state import make_directory, open_state
+
+    make_directory(config.state_dir)
+    with hold(config.state_dir, command), open_state(config.state_dir) as state:
+        for line in state.notices:
+            console.note(f"note: {line}")
+        yield state
 
 
 def _request(

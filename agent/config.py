@@ -2,10 +2,11 @@
 
     /etc/calibration-agent/config.toml
     $XDG_CONFIG_HOME/calibration-agent/config.toml     (default ~/.config)
-    STATE_DIRECTORY (systemd), AGENT_STATE_DIR, AGENT_BUNDLE, AGENT_COMPILER, AGENT_BUDGET
-    --state-dir, --bundle, --compiler, --budget
+    STATE_DIRECTORY (systemd), AGENT_STATE_DIR, AGENT_BUNDLE, AGENT_COMPILER, AGENT_BUDGET,
+    AGENT_REPOSITORY, AGENT_CHANNEL, AGENT_TRUSTED_ROOT
+    --state-dir, --bundle, --compiler, --budget, --from, --root
 
-Later ones win. A file holds any of ``state_dir``, ``bundle``, ``compiler``, ``budget``.
+Later ones win. A file holds any of ``KEYS``.
 ``AGENT_CONFIG=FILE`` replaces the two files (empty: no file at all).
 """
 
@@ -20,7 +21,9 @@ from agent.errors import ConfigError, InputError
 
 NAME = "calibration-agent"
 SYSTEM_FILE = Path("/etc") / NAME / "config.toml"
-KEYS = ("state_dir", "bundle", "compiler", "budget")
+KEYS = ("state_dir", "bundle", "compiler", "budget", "repository", "channel", "trusted_root")
+SITE_ROOT = SYSTEM_FILE.with_name("root.json")
+CHANNELS = ("stable", "pilot")
 MAX_FILE_BYTES = 64 << 10
 DEFAULT_BUDGET_S = 45.0
 MIN_BUDGET_S, MAX_BUDGET_S = 2.0, 3600.0
@@ -37,12 +40,18 @@ class Config:
         bundle: a bundle's directory; None: the one that ships with the agent.
         compiler: a C compiler; None: the one that is found.
         budget_s: seconds a calibration may take.
+        repository: URL or directory that bundles come from; None: nowhere.
+        channel: ``stable``, or ``pilot`` on machines that take new bundles first.
+        trusted_root: the file that says whose signatures count; placed by the site.
     """
 
     state_dir: Path
     bundle: Path | None = None
     compiler: str | None = None
     budget_s: float = DEFAULT_BUDGET_S
+    repository: str | None = None
+    channel: str = CHANNELS[0]
+    trusted_root: Path = SITE_ROOT
 
 
 def load(environment: Mapping[str, str], flags: Mapping[str, str | None]) -> Config:
@@ -50,7 +59,7 @@ def load(environment: Mapping[str, str], flags: Mapping[str, str | None]) -> Con
 
     Raises:
         ConfigError: a file cannot be read or holds something unknown.
-        InputError: the budget is not a duration.
+        InputError: the budget is not a duration, or the channel is unknown.
     """
     values: dict[str, str] = {}
     for path in _files(environment):
@@ -61,6 +70,10 @@ def load(environment: Mapping[str, str], flags: Mapping[str, str | None]) -> Con
     values |= {key: environment[name] for key, name in names.items() if environment.get(name)}
     values |= {key: value for key, value in flags.items() if value is not None}
     budget = values.get("budget")
+    channel = values.get("channel") or CHANNELS[0]
+    if channel not in CHANNELS:
+        known = " or ".join(CHANNELS)
+        raise InputError(f"there is no channel {channel!r}", f"Set channel to {known}.")
     return Config(
         state_dir=Path(values["state_dir"]).expanduser()
         if values.get("state_dir")
@@ -68,6 +81,9 @@ def load(environment: Mapping[str, str], flags: Mapping[str, str | None]) -> Con
         bundle=Path(values["bundle"]).expanduser() if values.get("bundle") else None,
         compiler=values.get("compiler") or None,
         budget_s=DEFAULT_BUDGET_S if budget is None else parse_duration(budget),
+        repository=values.get("repository") or None,
+        channel=channel,
+        trusted_root=Path(values.get("trusted_root") or SITE_ROOT).expanduser(),
     )
 
 

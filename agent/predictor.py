@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from agent.loopnest.features import features, work
 from agent.loopnest.nest import NestTable, lower
 from agent.loopnest.program import Program
 from agent.measure.machine import Machine
-from agent.model.bundle import Bundle, default_bundle, load_bundle
+from agent.model.bundle import Bundle
 from agent.model.encoder import Encoder
 from agent.model.heads import BundleHead, Head, head_from_json
 from agent.model.observations import SECONDS, SPEEDUP
@@ -110,19 +109,18 @@ def _interval(mean: float, sd: float) -> tuple[float, float, float]:
     return value, low, high
 
 
-def load_predictor(stored: Stored | None, bundle_path: Path | None, machine: Machine) -> Predictor:
+def load_predictor(stored: Stored | None, bundle: Bundle, machine: Machine) -> Predictor:
     """The calibration in force on its bundle, or the bundle alone where that does not fit.
 
     Args:
         stored: the calibration in force, if any.
-        bundle_path: a bundle asked for; None: that of the calibration, else the default one.
+        bundle: to predict with (``installed.bundle_for``).
         machine: this one; what is known of it moves the bundle's prior where there is no head.
 
     Raises:
         BundleError: the bundle cannot be used.
         StateError: the stored head cannot be read.
     """
-    bundle = load_bundle(bundle_path or _bundle_of(stored))
     encoder = Encoder(bundle)
     here = fingerprint(machine)
     alone = BundleHead.fit(prior_of(bundle).on(_facts(stored, machine, here)))
@@ -161,12 +159,3 @@ def prior_of(bundle: Bundle) -> Prior:
             "Install the bundle again, or use the one that came with the agent.",
         )
     return prior
-
-
-def _bundle_of(stored: Stored | None) -> Path:
-    """The bundle a calibration was made with while it is there, else the default one."""
-    if stored is not None:
-        path = Path(str(stored.body["bundle"]["path"]))
-        if path.is_dir():
-            return path
-    return default_bundle()

@@ -3,6 +3,8 @@
     run          one attempt at a calibration: planned, then finished or not
     timing       one measured variant of the fixed set, written at once
     calibration  the whole result of a run; the newest is in force
+    event        what happened to a bundle here: activated, declined, pinned, unpinned
+    fact         a few things to be remembered by name: version floors, the roll-out secret
 
 A calibration becomes visible in the same transaction that finishes its run, so the old one stays
 in force until the new one is whole. The rollback journal with FULL synchronisation is used, not
@@ -27,11 +29,12 @@ from typing import Any, Self
 from agent.errors import StateError
 
 FILE = "state.sqlite"
-SCHEMA = 1
+SCHEMA = 2
 APPLICATION = 0x43414C41  # "CALA": tells our file from any other SQLite file
 BUSY_TIMEOUT_S = 10.0
 KEPT_RUNS = 50
 KEPT_CALIBRATIONS = 100
+KEPT_EVENTS = 500
 MAX_BODY = 4 << 20
 
 _TABLES = """
@@ -50,6 +53,14 @@ CREATE TABLE calibration (
     body TEXT NOT NULL
 );
 """
+_TABLES_2 = """
+CREATE TABLE event (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, kind TEXT NOT NULL,
+    digest TEXT NOT NULL, body TEXT NOT NULL
+);
+CREATE TABLE fact (name TEXT PRIMARY KEY, body TEXT NOT NULL);
+"""
+_SINCE = (_TABLES, _TABLES_2)  # what each schema added
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +110,25 @@ class Stored:
 
     id: int
     created_at: float
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What happened to a bundle on this machine.
+
+    Attributes:
+        id: grows with time.
+        at: seconds since 1970.
+        kind: ``activated``, ``declined``, ``pinned`` or ``unpinned``.
+        digest: SHA-256 of the bundle's manifest.
+        body: name, version, why, and the verdict where there was one.
+    """
+
+    id: int
+    at: float
+    kind: str
+    digest: str
     body: Mapping[str, Any]
 
 
@@ -174,8 +204,14 @@ class State:
             ).fetchall()
         return tuple(StoredTiming(TimingKey(*r[:6]), r[6], _load(r[7])) for r in rows)
 
-    def finish(self, run: Run, body: Mapping[str, Any], created_at: float) -> int:
-        """Put a calibration in force and finish its run, both or neither; the calibration's id."""
+    def finish(
+        self,
+        run: Run,
+        body: Mapping[str, Any],
+        created_at: float,
+        events: Sequence[tuple[str, str, Mapping[str, Any]]] = (),
+    ) -> int:
+        """Put a calibration in force, finish its run, note events: all or nothing; its id."""
         text = _dump(body)
         with self._transaction():
             self._db.execute("UPDATE run SET finished_at = ? WHERE id = ?", (created_at, run.id))
@@ -183,8 +219,58 @@ class State:
                 "INSERT INTO calibration (run, created_at, body) VALUES (?, ?, ?)",
                 (run.id, created_at, text),
             )
+            self._note(events, created_at)
             self._forget_old()
         return cursor.lastrowid or 0
+
+    def note(self, events: Sequence[tuple[str, str, Mapping[str, Any]]], at: float) -> None:
+        """Note events (kind, digest, body) of bundles, all or none."""
+        with self._transaction():
+            self._note(events, at)
+
+    def events(self, *kinds: str) -> tuple[Event, ...]:
+        """Events of bundles of these kinds (all, if none is named), newest first."""
+        if not self._knows_bundles():
+            return ()
+        with _explained():
+            rows = self._db.execute(
+                "SELECT id, at, kind, digest, body FROM event ORDER BY id DESC"
+            ).fetchall()
+        return tuple(
+            Event(r[0], r[1], r[2], r[3], _load(r[4])) for r in rows if r[2] in kinds or not kinds
+        )
+
+    def fact(self, name: str) -> Mapping[str, Any] | None:
+        """What was remembered under a name."""
+        if not self._knows_bundles():
+            return None
+        with _explained():
+            row = self._db.execute("SELECT body FROM fact WHERE name = ?", (name,)).fetchone()
+        return _load(row[0]) if row else None
+
+    def remember(self, name: str, body: Mapping[str, Any]) -> None:
+        """Remember something under a name, in place of what was there."""
+        with self._transaction():
+            self._db.execute(
+                "INSERT INTO fact (name, body) VALUES (?, ?)"
+                " ON CONFLICT (name) DO UPDATE SET body = excluded.body",
+                (name, _dump(body)),
+            )
+
+    def _knows_bundles(self) -> bool:
+        """False for a file of an older agent that is only being read."""
+        with _explained():
+            return bool(self._db.execute("PRAGMA user_version").fetchone()[0] > 1)
+
+    def _note(self, events: Sequence[tuple[str, str, Mapping[str, Any]]], at: float) -> None:
+        self._db.executemany(
+            "INSERT INTO event (at, kind, digest, body) VALUES (?, ?, ?, ?)",
+            [(at, kind, digest, _dump(body)) for kind, digest, body in events],
+        )
+        self._db.execute(
+            "DELETE FROM event WHERE id NOT IN (SELECT id FROM event ORDER BY id DESC LIMIT ?)",
+            (KEPT_EVENTS,),
+        )
 
     def latest(self) -> Stored | None:
         """The calibration in force."""
@@ -303,10 +389,11 @@ def make_directory(directory: Path) -> None:
 
 
 def _create(db: sqlite3.Connection) -> None:
-    if db.execute("PRAGMA user_version").fetchone()[0] == SCHEMA:
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if version == SCHEMA:
         return
     db.execute("BEGIN IMMEDIATE")
-    for statement in _TABLES.split(";"):
+    for statement in "".join(_SINCE[version:]).split(";"):
         db.execute(statement)
     db.execute(f"PRAGMA application_id={APPLICATION}")
     db.execute(f"PRAGMA user_version={SCHEMA}")

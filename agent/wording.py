@@ -58,6 +58,7 @@ _WARNINGS = {
     "out-of-time": "Time was up: {variants} planned timing(s) were left out. "
     "Give a larger --budget, e.g. 60s.",
     "resumed": "Went on from an interrupted calibration: {variants} timing(s) were already there.",
+    "bundle-passed-over": "An earlier bundle is used in place of the newest one: {why}.",
     "kernel-skipped": "The kernel {kernel} was left out: {why}.",
 }
 _MORE_TIME = {

@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import jsonschema
 import pytest
 from hypothesis import Phase, settings
 
@@ -17,6 +18,7 @@ settings.register_profile("ci", derandomize=True, database=None, phases=QUICK)
 if os.environ.get("CI"):
     settings.load_profile("ci")
 
+SCHEMAS = Path(__file__).parent.parent / "docs" / "reference" / "schemas"
 SCRIPT = Path(sys.executable).with_name("agent")
 GEMM = """
 void gemm(int ni, int nj, int nk, float C[ni][nj], const float A[ni][nk], const float B[nk][nj])
@@ -105,6 +107,14 @@ def gemm(tmp_path) -> Path:
     path = tmp_path / "gemm.c"
     path.write_text(GEMM)
     return path
+
+
+def valid(body, name):
+    """The answer follows its documented schema and holds no NaN or infinity."""
+    schema = json.loads((SCHEMAS / f"{name}.json").read_text())
+    jsonschema.validate(body, schema)
+    json.dumps(body, allow_nan=False)
+    return body
 
 
 SIZES = ("--size", "ni=64", "--size", "nj=64", "--size", "nk=64")

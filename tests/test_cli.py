@@ -8,12 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jsonschema
 import pytest
 
-from tests.conftest import SCRIPT, SIZES, agent, environment
+from tests.conftest import SCHEMAS, SCRIPT, SIZES, agent, environment, valid
 
-SCHEMAS = Path(__file__).parent.parent / "docs" / "reference" / "schemas"
 TWO_REGIONS = """
 void one(int n, float a[n])
 {
@@ -30,14 +28,6 @@ void two(int n, float a[n])
 #pragma endscop
 }
 """
-
-
-def valid(body, name):
-    """The answer follows its documented schema and holds no NaN or infinity."""
-    schema = json.loads((SCHEMAS / f"{name}.json").read_text())
-    jsonschema.validate(body, schema)
-    json.dumps(body, allow_nan=False)
-    return body
 
 
 def failed(ran, code, words, hint=True):

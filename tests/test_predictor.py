@@ -8,6 +8,7 @@ import pytest
 
 from agent.experiment import facts_known, facts_vector, fingerprint
 from agent.measure.machine import read_machine
+from agent.model.bundle import load_bundle
 from agent.model.facts import FACTS
 from agent.predictor import load_predictor
 from agent.state import Stored
@@ -31,7 +32,7 @@ def knowing(tmp_path_factory, tiny_bundle):
 
 
 def intercept(bundle, stored=None, **machine):
-    head = load_predictor(stored, bundle, replace(HERE, **machine)).head
+    head = load_predictor(stored, load_bundle(bundle), replace(HERE, **machine)).head
     mean, _ = head.predict(np.array([[0.0, 0.0, 0.0, 0.0, 1.0]]), "seconds")
     return mean[0]
 

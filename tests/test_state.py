@@ -137,7 +137,7 @@ def test_reading_a_damaged_file_is_refused_and_leaves_it(tmp_path):
 def test_a_newer_agents_database_is_refused(tmp_path):
     with_a_calibration(tmp_path)
     db = sqlite3.connect(tmp_path / FILE)
-    db.execute("PRAGMA user_version=2")
+    db.execute("PRAGMA user_version=99")
     db.close()
     for opening in (open_state, read_state):
         with pytest.raises(StateError, match="newer agent"):

@@ -1,4 +1,4 @@
-"""A bundle in words and numbers, for ``bundles inspect``."""
+"""A bundle in words and numbers, for ``bundles inspect`` and ``agent bundle show``."""
 
 from __future__ import annotations
 

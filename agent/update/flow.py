@@ -1,0 +1,283 @@
+"""``agent update`` from top to bottom: refresh, verify, download, try, compare, put in force.
+
+    signed metadata -> floors remembered -> an offer for this machine -> bytes that match it
+        -> on the disk, tried in a child -> refitted and judged by stored timings -> in force
+
+Everything before the last step can be killed or fail without consequence: which bundle is in force
+changes in one transaction of the state database, together with the calibration refitted on it.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from agent.errors import BundleError, InputError
+from agent.installed import (
+    BUILT_IN,
+    declined,
+    event_digest,
+    facts,
+    in_force,
+    path_of,
+    pin_of,
+)
+from agent.loopnest.features import FEATURES_VERSION
+from agent.progress import Progress, Tell
+from agent.records import stamp
+from agent.update.switch import WITHDRAWN, put_in_force, refit, step_back, turn_down
+
+if TYPE_CHECKING:
+    from agent.config import Config
+    from agent.model.bundle import Bundle
+    from agent.state import Event, State
+    from agent.update.trust import Offer, Session, Trusted
+
+CACHE = "repository"  # python-tuf's cache of metadata, below the state directory
+FLOORS, SECRET = "update-floors", "roll-out-secret"
+MAX_ROOT = 256 << 10
+CHANGED = frozenset(("activated", "went-back", "available"))
+Note = tuple[str, str]  # code, words
+Step = Literal["take", "leave", "up-to-date", "not-offered", "pinned", "declined"]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do about an offer, and what a person should know of why."""
+
+    step: Step
+    notes: tuple[Note, ...] = ()
+
+
+def update(
+    config: Config, state: State, tell: Tell, *, check: bool = False, force: bool = False
+) -> dict[str, Any]:
+    """Take the bundle that the centre offers this machine, if it is right and not worse.
+
+    Args:
+        config: repository, channel and trusted root.
+        state: opened for writing, with the lock held.
+        tell: shown the progress.
+        check: only say what there is.
+        force: take a bundle that was declined before, or is worse on this machine.
+
+    Returns:
+        The answer (docs/reference/schemas/update.json). Its ``outcome``: ``activated``,
+        ``went-back`` (from a withdrawn bundle), ``available`` (with ``check``), or, where nothing
+        changed, ``up-to-date``, ``not-offered``, ``pinned`` or ``declined``.
+
+    Raises:
+        UnreachableError, UntrustedError: nothing was changed.
+        BundleError, StateError: it cannot be used or kept; the bundle in force stays.
+        InputError: no repository or no trusted root is configured.
+    """
+    if config.repository is None:
+        raise InputError(
+            "no bundle repository is configured",
+            "Name one with --from URL-or-DIRECTORY, or set `repository` in the configuration.",
+        )
+    now = time.time()
+    found = in_force(state, config.state_dir)
+    tell(Progress("asking", 0, 1, f"asking {config.repository} what there is"))
+    session = _refresh(config.repository, config, state, now)
+    offer = choose(session.trusted, roll_out_secret(state))
+    refused = {} if force else declined(state)
+    decision = decide(session.trusted, offer, found.bundle.digest, pin_of(state), refused)
+    said = _Said(
+        {
+            "repository": config.repository,
+            "channel": config.channel,
+            "checked_at": stamp(now),
+            "signatures_hold_until": stamp(min(session.trusted.expires.values())),
+            "offered": _offered(offer),
+            "before": facts(found.bundle),
+        },
+        (*found.notes, *session.trusted.notes, *decision.notes),
+    )
+    if decision.step not in ("take", "leave"):
+        return said.answer(decision.step, found.bundle)
+    if decision.step == "leave" and event_digest(found.bundle) == BUILT_IN:
+        return said.answer("not-offered", found.bundle)  # there is nothing before it
+    if check:
+        return said.answer("available", found.bundle)
+    if decision.step == "leave" or offer is None:
+        back = step_back(config, state, session.trusted.withdrawn, WITHDRAWN)
+        return said.answer("went-back", back)
+    bundle = _fetch(config, session, offer, tell)
+    return _take(config, state, found.bundle, bundle, said, tell, session.trusted, force=force)
+
+
+def choose(trusted: Trusted, secret: bytes) -> Offer | None:
+    """The candidate on machines in its roll-out, else what is settled."""
+    candidate = trusted.offers.get("candidate")
+    settled = trusted.offers.get("settled")
+    if candidate is None or candidate.digest in trusted.withdrawn:
+        return settled
+    return candidate if bucket(secret, candidate.digest) < candidate.rollout else settled
+
+
+def bucket(secret: bytes, digest: str) -> int:
+    """0 to 99, even over machines, another one for every bundle; nobody outside can tell it."""
+    drawn = hmac.digest(secret, digest.encode(), "sha256")
+    return int.from_bytes(drawn[:8], "big") % 100
+
+
+def roll_out_secret(state: State) -> bytes:
+    """This machine's own random secret; it never leaves it."""
+    known = state.fact(SECRET)
+    if known is None:
+        known = {"secret": secrets.token_hex(32)}
+        state.remember(SECRET, known)
+    return bytes.fromhex(str(known["secret"]))
+
+
+def decide(
+    trusted: Trusted,
+    offer: Offer | None,
+    present: str,
+    pin: Event | None,
+    refused: Mapping[str, Event],
+) -> Decision:
+    """What to do about the offer on a machine whose bundle has the digest ``present``.
+
+    Args:
+        trusted: what the centre signed.
+        offer: the one meant for this machine.
+        present: digest of the bundle in force.
+        pin: that holds this machine to its bundle.
+        refused: bundles that this machine does not take, by digest.
+    """
+    withdrawn = present in trusted.withdrawn
+    if pin is not None:
+        return Decision("pinned", _of_the_pin(offer, present, withdrawn=withdrawn))
+    notes: tuple[Note, ...] = (("withdrawn", "the centre has withdrawn the bundle in force"),)
+    notes = notes if withdrawn else ()
+    other = _made_for_another(offer)
+    if offer is None or other or offer.digest in trusted.withdrawn:
+        return Decision("leave" if withdrawn else "not-offered", (*notes, *other))
+    if offer.digest == present:
+        return Decision("up-to-date")
+    if offer.digest in refused and not withdrawn:
+        why = str(refused[offer.digest].body.get("why"))
+        words = f"{offer.name} {offer.version} was declined before: {why}; --force takes it"
+        return Decision("declined", (("declined-before", words),))
+    return Decision("take", notes)
+
+
+def _of_the_pin(offer: Offer | None, present: str, *, withdrawn: bool) -> tuple[Note, ...]:
+    if withdrawn:
+        words = "the centre has withdrawn the pinned bundle: `agent bundle unpin`, then update"
+        return (("pinned-withdrawn", words),)
+    if offer is not None and offer.digest != present:
+        words = f"{offer.name} {offer.version} is offered; `agent bundle unpin` lets it in"
+        return (("pinned-behind", words),)
+    return ()
+
+
+def _made_for_another(offer: Offer | None) -> tuple[Note, ...]:
+    if offer is None or offer.features_version == FEATURES_VERSION:
+        return ()
+    newer = offer.features_version > FEATURES_VERSION
+    agent = "a newer agent: update the agent itself first" if newer else "an older agent"
+    return (("other-agent", f"{offer.name} {offer.version} is made for {agent}"),)
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What is known of this update before its end."""
+
+    about: Mapping[str, Any]
+    notes: tuple[Note, ...]
+
+    def answer(
+        self,
+        outcome: str,
+        bundle: Bundle,
+        verdict: Mapping[str, Any] | None = None,
+        notes: Collection[Note] = (),
+    ) -> dict[str, Any]:
+        told = [{"code": code, "message": words} for code, words in (*self.notes, *notes)]
+        after = {"after": facts(bundle), "verdict": verdict, "notes": told}
+        return {"outcome": outcome, **self.about, **after}
+
+
+def _offered(offer: Offer | None) -> dict[str, Any] | None:
+    if offer is None:
+        return None
+    names = ("slot", "name", "version", "digest", "rollout")
+    return {name: getattr(offer, name) for name in names}
+
+
+def _refresh(repository: str, config: Config, state: State, now: float) -> Session:
+    """Verified metadata; the floors it gives are remembered before anything of it is used."""
+    from agent.update.source import open_source
+    from agent.update.trust import Floors, refresh
+
+    source, root = open_source(repository), _root(config.trusted_root)
+    floors = Floors(**(state.fact(FLOORS) or {"versions": {}, "keys": {}, "signed_at": 0.0}))
+    place = config.state_dir / CACHE
+    session = refresh(source, root, place, config.channel, floors, now)
+    state.remember(FLOORS, asdict(session.trusted.floors))
+    return session
+
+
+def _root(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_ROOT + 1)
+    except OSError as error:
+        raise InputError(
+            f"the trusted root {path} cannot be read: {error.strerror}",
+            "The centre gives out a root.json: put it there, or name it with --root FILE.",
+        ) from error
+    if len(content) > MAX_ROOT:
+        raise InputError(f"the trusted root {path} is larger than {MAX_ROOT} bytes")
+    return content
+
+
+def _fetch(config: Config, session: Session, offer: Offer, tell: Tell) -> Bundle:
+    """The bundle offered, on the disk and tried; not fetched again where it is there."""
+    from agent.model.bundle import load_bundle
+    from agent.update.install import install
+
+    try:
+        bundle = load_bundle(path_of(config.state_dir, offer.digest))
+        if bundle.digest == offer.digest:
+            return bundle
+    except BundleError:
+        pass
+    size = f"{offer.length / 2**20:.1f} MiB"
+    tell(Progress("fetching", 0, 1, f"fetching {offer.name} {offer.version} ({size})"))
+    content = session.download(offer)
+    tell(Progress("trying", 0, 1, "checking it, and trying it on its own examples"))
+    return install(config.state_dir, content, offer.digest)
+
+
+def _take(
+    config: Config,
+    state: State,
+    present: Bundle,
+    bundle: Bundle,
+    said: _Said,
+    tell: Tell,
+    trusted: Trusted,
+    *,
+    force: bool,
+) -> dict[str, Any]:
+    """Refit on the new bundle and put it in force, unless it is worse here than the present one."""
+    tell(Progress("comparing", 0, 1, "refitting on this machine's timings, and comparing"))
+    withdrawn = present.digest in trusted.withdrawn
+    refitted = refit(state, bundle, present)
+    verdict = refitted.verdict.to_json() if refitted and refitted.verdict else None
+    if refitted and refitted.verdict and refitted.verdict.worse and not (force or withdrawn):
+        turn_down(config, state, bundle, refitted.verdict)
+        return said.answer("declined", present, verdict)
+    leaving = (present, WITHDRAWN) if withdrawn else None
+    put_in_force(config, state, bundle, "update", refitted, leaving)
+    notes = () if refitted else (("not-calibrated", "run `agent calibrate`: it is not fitted yet"),)
+    return said.answer("activated", bundle, verdict, notes)

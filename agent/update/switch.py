@@ -1,0 +1,132 @@
+"""Changing the bundle in force: refitted, compared, switched in one transaction, swept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from agent.calibrate import fit, refitted_body, stored_evidence
+from agent.errors import BundleError, InputError, MeasureError
+from agent.installed import (
+    ACTIVATED,
+    BUILT_IN,
+    DECLINED,
+    KEPT,
+    event_digest,
+    facts,
+    in_force,
+    load_installed,
+    ways_back,
+)
+from agent.measure.machine import read_machine
+from agent.progress import Stopwatch
+from agent.update.install import sweep
+from agent.update.verdict import Verdict, compare
+
+if TYPE_CHECKING:
+    from agent.config import Config
+    from agent.model.bundle import Bundle
+    from agent.state import Run, State
+
+WITHDRAWN = "the centre has withdrawn it"
+
+
+@dataclass(frozen=True, eq=False)
+class Refitted:
+    """A calibration on another bundle from stored timings, and what it says of that bundle."""
+
+    run: Run
+    body: dict[str, Any]
+    verdict: Verdict | None
+
+
+def refit(state: State, bundle: Bundle, present: Bundle | None = None) -> Refitted | None:
+    """Fit this machine's timings on a bundle, and judge it against the present one.
+
+    None where there are no timings to fit: the bundle then predicts alone.
+    """
+    watch, machine = Stopwatch(), read_machine()
+    try:
+        run, evidence = stored_evidence(state, machine)
+        new = fit(evidence, bundle, machine)
+    except MeasureError:
+        return None
+    verdict = None if present is None else compare(fit(evidence, present, machine), new)
+    return Refitted(run, refitted_body(new, watch), verdict)
+
+
+def put_in_force(
+    config: Config,
+    state: State,
+    bundle: Bundle,
+    why: str,
+    refitted: Refitted | None,
+    leaving: tuple[Bundle, str] | None = None,
+) -> None:
+    """Switch to a bundle together with its calibration: both are in force on return, or neither.
+
+    Args:
+        config: whose state directory holds the bundles.
+        state: opened for writing, with the lock held.
+        bundle: installed, or the built-in one.
+        why: "update", "rollback"...
+        refitted: its calibration, where there are timings.
+        leaving: a bundle not to come back to, and why.
+    """
+    events = [] if leaving is None else [(DECLINED, *_event(leaving[0], leaving[1], None))]
+    verdict = refitted.verdict if refitted else None
+    events.append((ACTIVATED, *_event(bundle, why, verdict)))
+    if refitted is None:
+        state.note(events, time.time())
+    else:
+        state.finish(refitted.run, refitted.body, time.time(), events)
+    _sweep(config, state)
+
+
+def turn_down(config: Config, state: State, bundle: Bundle, verdict: Verdict) -> None:
+    """Do not take a bundle that is worse here; it is not tried again."""
+    why = f"off by {verdict.new:.2f} here, where the one in force is off by {verdict.old:.2f}"
+    state.note([(DECLINED, *_event(bundle, why, verdict))], time.time())
+    _sweep(config, state)
+
+
+def step_back(config: Config, state: State, barred: Collection[str], why: str) -> Bundle:
+    """Go back to the bundle that was in force before the present one, or the built-in one.
+
+    Args:
+        config: whose state directory holds the bundles.
+        state: opened for writing, with the lock held.
+        barred: digests not to go back to.
+        why: the present one is left.
+
+    Raises:
+        InputError: the built-in bundle is in force: there is nothing before it.
+    """
+    present = in_force(state, config.state_dir).bundle
+    if event_digest(present) == BUILT_IN:
+        hint = "`agent update` brings another, once the centre offers one."
+        raise InputError("the built-in bundle is in force; there is none before it", hint)
+    for digest in (*ways_back(state), BUILT_IN):
+        if digest == present.digest or digest in barred:
+            continue
+        try:
+            bundle = load_installed(config.state_dir, digest)
+        except BundleError:
+            if digest == BUILT_IN:
+                raise
+            continue
+        put_in_force(config, state, bundle, "rollback", refit(state, bundle), (present, why))
+        return bundle
+    raise AssertionError  # the built-in bundle is always tried
+
+
+def _event(bundle: Bundle, why: str, verdict: Verdict | None) -> tuple[str, dict[str, Any]]:
+    judged = {} if verdict is None else {"verdict": verdict.to_json()}
+    return event_digest(bundle), {**facts(bundle), "why": why, **judged}
+
+
+def _sweep(config: Config, state: State) -> None:
+    """Keep what is in force and the way back."""
+    sweep(config.state_dir, set(ways_back(state)[: 1 + KEPT]))
