@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,7 +32,13 @@ MAX_BYTES: Mapping[str, int] = {MANIFEST: 512 * 1024, ENCODER: 3 * 2**20, PRIOR:
 MAX_TOTAL = 4 * 2**20
 MAX_EMBEDDING = 1_024
 MAX_GOLDEN = 64
+TOLERANCE = 1e-4  # of golden embeddings, between one machine's arithmetic and another's
+MAX_DEPTH = 16  # of JSON within JSON; the default bundle: 5
 _LARGEST = 1e30
+# Controls but tab and new line, halves of characters, and what turns the direction of writing.
+_UNFIT = re.compile(
+    "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\ud800-\\udfff\\u202a-\\u202e\\u2066-\\u2069]"
+)
 _AGAIN = "Install the bundle again, or use the one that came with the agent."
 _MATCH = "Use a bundle made for this version of the agent, or update the agent."
 
@@ -76,7 +83,7 @@ def load_bundle(path: Path) -> Bundle:
         BundleError: it is incomplete, corrupt, hostile, or not made for this agent; the message
             names the file and what is wrong with it.
     """
-    manifest_bytes = _read(path, MANIFEST)
+    manifest_bytes = read_file(path, MANIFEST)
     manifest = _object(path, MANIFEST, manifest_bytes)
     _check_schema(path, manifest)
     contents = {name: _verified(path, name, manifest) for name in (ENCODER, PRIOR)}
@@ -104,7 +111,7 @@ def _refuse(path: Path, what: str, hint: str = _AGAIN) -> NoReturn:
     raise BundleError(f"the bundle in {path} cannot be used: {what}", hint=hint)
 
 
-def _read(path: Path, name: str) -> bytes:
+def read_file(path: Path, name: str) -> bytes:
     """The content of a regular file, never through a link, never more than its limit."""
     limit = MAX_BYTES[name]
     try:
@@ -124,18 +131,56 @@ def _read(path: Path, name: str) -> bytes:
 
 def _object(path: Path, name: str, content: bytes) -> Mapping[str, Any]:
     try:
-        value = json.loads(content.decode("utf-8"), parse_constant=_no_constant)
+        value = json.loads(
+            content.decode("utf-8"), parse_constant=_no_constant, object_pairs_hook=_no_key_twice
+        )
     except RecursionError:
         _refuse(path, f"{name} is nested too deeply")
     except ValueError as error:
         _refuse(path, f"{name} is not JSON ({error})")
     if not isinstance(value, dict):
         _refuse(path, f"{name} is not a JSON object")
+    if what := _unfit(value):
+        _refuse(path, f"{name} {what}")
     return value
 
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a number")
+
+
+def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; of a key that comes twice, readers could take the one or the other."""
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        raise ValueError("a key comes twice")
+    return value
+
+
+def _unfit(value: object) -> str:
+    """What in a value, at any depth, would hurt whoever shows it or counts with it; empty if fit.
+
+    A bundle's provenance is shown to people as it is, and written as JSON again: control characters
+    would command their terminal, halves of characters and infinite numbers cannot be written.
+    """
+    level: list[Any] = [value]
+    for _ in range(MAX_DEPTH):
+        inner: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                inner += item
+                inner += item.values()
+            elif isinstance(item, list):
+                inner += item
+            elif isinstance(item, str):
+                if _UNFIT.search(item):
+                    return "holds text with control characters"
+            elif isinstance(item, int | float) and not abs(item) < _LARGEST:
+                return "holds a number that is not finite or absurdly large"
+        if not inner:
+            return ""
+        level = inner
+    return "is nested too deeply"
 
 
 def _check_schema(path: Path, manifest: Mapping[str, Any]) -> None:
@@ -158,7 +203,7 @@ def _verified(path: Path, name: str, manifest: Mapping[str, Any]) -> bytes:
     entry = manifest["files"][name]
     if not isinstance(entry, dict):
         _refuse(path, f"its manifest says nothing about {name}")
-    content = _read(path, name)
+    content = read_file(path, name)
     if entry.get("bytes") != len(content):
         _refuse(path, f"{name} has {len(content)} bytes, not what its manifest says")
     if entry.get("sha256") != hashlib.sha256(content).hexdigest():

@@ -11,10 +11,9 @@ from onnxruntime.capi import onnxruntime_pybind11_state
 
 from agent.errors import BundleError
 from agent.loopnest.features import FEATURES
-from agent.model.bundle import Bundle
+from agent.model.bundle import TOLERANCE, Bundle
 
 INPUT, OUTPUT = "features", "embedding"
-TOLERANCE = 1e-4
 _CHUNK = 8_192
 _HINT = "Install the bundle again, or use the one that came with the agent."
 _FATAL = 4

@@ -23,6 +23,7 @@ from agent.model.plain import Floats, MalformedError
 SCHEMA = 1
 MOST_WEIGHTS = 1025
 MOST_DIRECTIONS = 64
+MOST_WEIGHT = 1e4  # as read from a file
 MOST_FACT = 3.0  # in units of its scale: a straight line is not believed farther out
 _ARRAYS = ("mean", "directions", "facts_centre", "facts_scale", "facts_shift")
 
@@ -157,9 +158,13 @@ class Prior:
         )
         needed = {name: plain.field(data, name) for name in ("noise_speedup", "noise_seconds")}
         given = {name: data[name] for name in _SCALARS if name in data} | needed
-        others: dict[str, Any] = {k: plain.number(v, k) for k, v in given.items()}
-        others |= _facts_read(data, len(mean))
-        return cls(mean, directions, **others)
+        scalars: dict[str, Any] = {k: plain.number(v, k, *_READ[k]) for k, v in given.items()}
+        arrays: dict[str, Any] = {"mean": mean, "directions": directions}
+        arrays |= _facts_read(data, len(mean))
+        for name, array in arrays.items():
+            if np.abs(array).max(initial=0.0) > MOST_WEIGHT:
+                raise MalformedError(f"{name} holds a number beyond {MOST_WEIGHT:g}")
+        return cls(**arrays, **scalars)
 
 
 def _facts_read(data: Mapping[str, Any], width: int) -> dict[str, Floats]:
@@ -177,6 +182,21 @@ def _facts_read(data: Mapping[str, Any], width: int) -> dict[str, Floats]:
 
 
 _SCALARS = tuple(f.name for f in fields(Prior) if f.name not in _ARRAYS)
+# What a prior may say that comes from a file. Log units, for embeddings whitened to size one: with
+# far larger ones (or scales far apart) arithmetic on this machine fails, long after the update.
+_SIZE = (0.0, 1e3)
+_READ: Mapping[str, tuple[float, float]] = {
+    "noise_speedup": (1e-3, 1e3),
+    "noise_seconds": (1e-3, 1e3),
+    "program_speedup": _SIZE,
+    "program_seconds": _SIZE,
+    "rest_sd": _SIZE,
+    "intercept_sd": _SIZE,
+    "direction_scale": (1e-6, 1e3),
+    "machine_dof": (0.5, 1e9),
+    "noise_dof": (0.5, 1e9),
+    "noise_weight": (0.0, 1e9),
+}
 _MAY_BE_ZERO = ("program_speedup", "program_seconds", "rest_sd", "intercept_sd", "noise_weight")
 
 

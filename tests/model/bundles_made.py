@@ -41,6 +41,23 @@ def encoder_bytes(**options) -> bytes:
     return graph(**options).SerializeToString()
 
 
+def as_protobuf_reads(content: bytes) -> tuple:
+    """Nodes, shapes of weights, names and widths of the ends: what a checked ``Graph`` says."""
+    read = onnx.load_from_string(content).graph
+    constants = {
+        node.output[0]: node.attribute[0].t for node in read.node if node.op_type == "Constant"
+    }
+    nodes = [
+        (n.op_type, tuple(n.input), n.output[0],
+         {a.name: helper.get_attribute_value(a) for a in n.attribute})
+        for n in read.node if n.op_type != "Constant"
+    ]  # fmt: skip
+    weights = {tensor.name: tensor for tensor in read.initializer} | constants
+    ends = [(end.name, end.type.tensor_type.shape.dim[1].dim_value)
+            for side in (read.input, read.output) for end in side]  # fmt: skip
+    return nodes, {name: tuple(weight.dims) for name, weight in weights.items()}, *ends
+
+
 def golden() -> dict:
     rows = np.linspace(-0.01, 0.01, 2 * len(FEATURES), dtype=np.float32).reshape(2, -1)
     return {"features": rows.tolist(), "embedding": np.tanh(rows @ WEIGHTS).tolist()}

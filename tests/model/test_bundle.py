@@ -126,7 +126,7 @@ def test_a_broken_or_foreign_manifest_is_refused(good, text):
         ({"embedding": 4.0}, "embedding"),
         ({"name": ""}, "name"),
         ({"name": 3}, "name"),
-        ({"version": "1\x1b[31m"}, "version"),
+        ({"version": "1\x1b[31m"}, "control characters"),
         ({"licence": None}, "licence"),
         ({"created": "x" * 1000}, "created"),
         ({"provenance": []}, "provenance"),
@@ -138,13 +138,63 @@ def test_a_broken_or_foreign_manifest_is_refused(good, text):
         ({"golden": {}}, "golden"),
         ({"golden": golden() | {"embedding": [[1.0] * EMBEDDING]}}, "golden"),
         ({"golden": golden() | {"embedding": [[True] * EMBEDDING] * 2}}, "golden"),
-        ({"golden": golden() | {"embedding": [[10**400] * EMBEDDING] * 2}}, "golden"),
+        ({"golden": golden() | {"embedding": [[10**400] * EMBEDDING] * 2}}, "absurdly large"),
         ({"golden": golden() | {"features": [[0.0]] * 2}}, "golden"),
     ],
 )
 def test_a_manifest_that_does_not_fit_is_refused(tmp_path, changes, words):
     with pytest.raises(BundleError, match=words):
         load_bundle(write_bundle(tmp_path / "b", **changes))
+
+
+def nested(depth: int) -> object:
+    value: object = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("provenance", "words"),
+    [
+        ({"log": nested(200)}, "nested too deeply"),  # that json would read, and others not write
+        ({"log": {"a": nested(20)}}, "nested too deeply"),
+        ({"by": "\x1b[2J"}, "control characters"),
+        ({"\x9b31m": 1}, "control characters"),
+        ({"by": ["a", {"b": "\u202etxt.exe"}]}, "control characters"),
+        ({"by": "\ud800"}, "control characters"),
+        ({"loss": 10**400}, "absurdly large"),
+        ({"loss": -1e31}, "absurdly large"),
+    ],
+)
+def test_provenance_that_would_hurt_whoever_shows_it_is_refused(tmp_path, provenance, words):
+    with pytest.raises(BundleError, match=words):
+        load_bundle(write_bundle(tmp_path / "b", provenance=provenance))
+
+
+def test_provenance_may_have_several_lines_and_any_language(tmp_path):
+    provenance = {"notes": "Zürich, 東京\n\tand a second line \U0001f600", "deep": nested(10)}
+    bundle = load_bundle(write_bundle(tmp_path / "b", provenance=provenance))
+    assert bundle.provenance == provenance
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "prior.json"])
+def test_a_key_that_comes_twice_is_refused(tmp_path, name):
+    path = write_bundle(tmp_path / "b", prior=b'{"a": {"b": 1, "b": 2}}')
+    if name == "manifest.json":
+        path = write_bundle(tmp_path / "b")
+        text = (path / name).read_text()
+        (path / name).write_text('{"name": "another", ' + text[1:])
+    with pytest.raises(BundleError, match=f"{name} is not JSON .a key comes twice"):
+        load_bundle(path)
+
+
+def test_a_number_too_large_for_a_float_is_refused(tmp_path):
+    path = write_bundle(tmp_path / "b", provenance={"loss": 12345.5})
+    text = (path / "manifest.json").read_text().replace("12345.5", "1e999")
+    (path / "manifest.json").write_text(text)
+    with pytest.raises(BundleError, match="not finite"):
+        load_bundle(path)
 
 
 @pytest.mark.parametrize(

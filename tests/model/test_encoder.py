@@ -69,7 +69,7 @@ def test_an_encoder_for_other_widths_is_refused(tmp_path):
 
 def test_a_graph_that_does_not_fit_together_is_refused(tmp_path):
     with pytest.raises(BundleError, match="onnxruntime"):
-        Encoder(spoiled(tmp_path, tensors=[]))
+        Encoder(replace(loaded(tmp_path), encoder=encoder_bytes(tensors=[])))
 
 
 def test_a_graph_that_gives_no_numbers_is_refused(tmp_path):

@@ -1,13 +1,16 @@
+import contextlib
 import dataclasses
 import json
 import math
+import random
 
 import numpy as np
 import pytest
-from synthetic_machines import make_prior
+from synthetic_machines import draw_machine, make_prior
 
 from agent.errors import BundleError
 from agent.model.facts import FACTS, unknown
+from agent.model.posterior import posterior
 from agent.model.prior import Prior, prior_from_machines, weak_prior
 
 
@@ -60,6 +63,12 @@ WRONG = {
     "facts without numbers": lambda d: d | {"facts": list(FACTS)},
     "too few shifts": lambda d: d | FACTUAL | {"facts_shift": [[0.0] * len(FACTS)]},
     "infinite shift": lambda d: d | FACTUAL | {"facts_shift": [[math.inf] * len(FACTS)] * 65},
+    "weights beyond any machine": lambda d: d | {"mean": [1e5, *d["mean"][1:]]},
+    "directions beyond any machine": lambda d: d | {"directions": [[1e8] * 8] * 65},
+    "programs that differ by everything": lambda d: d | {"program_speedup": 1e6},
+    "noise of nothing": lambda d: d | {"noise_speedup": 1e-6},
+    "tails without end": lambda d: d | {"machine_dof": 1e-6},
+    "far shifts": lambda d: d | FACTUAL | {"facts_shift": [[1e5] * len(FACTS)] * 65},
     "facts of no scale": lambda d: d | FACTUAL | {"facts_scale": [0.0] * len(FACTS)},
 }
 
@@ -69,6 +78,30 @@ def test_a_malformed_prior_is_refused_as_the_bundles_fault(spoil):
     with pytest.raises(BundleError, match="prior is not usable") as caught:
         Prior.from_json(spoil(make_prior().to_json()))
     assert caught.value.hint
+
+
+EXTREME = [1e-6, 1e-3, 0.5, 1.0, 1e3, 1e4, 1e9]
+
+
+def test_a_prior_that_is_accepted_can_be_fitted_however_odd_it_is():
+    observations = draw_machine(make_prior(), 1).observe(12, 3)
+    rng = random.Random(5)
+    fitted = 0
+    for _ in range(60):
+        data = make_prior().to_json()
+        for _ in range(rng.randrange(1, 4)):
+            name = rng.choice([k for k, v in data.items() if isinstance(v, float)])
+            data[name] = rng.choice([0.0, *EXTREME])
+        data["mean"][rng.randrange(65)] = rng.choice(EXTREME)
+        if rng.random() < 0.3:
+            factor = rng.choice(EXTREME)
+            data["directions"] = [[x * factor for x in row] for row in data["directions"]]
+        with contextlib.suppress(BundleError):
+            found = posterior(Prior.from_json(data), observations)
+            assert np.isfinite(found.weights).all()
+            assert np.isfinite(found.covariance).all()
+            fitted += 1
+    assert fitted > 10
 
 
 def test_a_prior_of_machines_has_their_mean_and_main_directions():
