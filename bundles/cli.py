@@ -11,10 +11,11 @@ from typing import Annotated, Any, Literal
 import typer
 
 from agent.errors import AgentError, Exit
+from bundles import publish_cli
 
 app = typer.Typer(
     name="bundles",
-    help="Make, show and plan encoder bundles: what the agent knows before it sees a machine.",
+    help="Make, show and publish encoder bundles: what the agent knows before it sees a machine.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",
@@ -109,9 +110,9 @@ def inspect(
 ) -> None:
     """Verify a bundle and show what it is, what it was made from and how good it is."""
     from agent.model.bundle import load_bundle
+    from agent.model.describe import describe, shown
     from agent.model.encoder import Encoder, self_test
     from agent.model.prior import Prior
-    from bundles.show import describe, shown
 
     bundle = load_bundle(directory)
     prior = Prior.from_json(bundle.prior)
@@ -323,6 +324,9 @@ def tiramisu(
                f"of {report['programs']} programs ({report['share_used']:.1%})")  # fmt: skip
     for reason, count in report["skipped"].items():
         typer.echo(f"{count:>9}  left out: {reason}")
+
+
+publish_cli.attach(app)
 
 
 def _needs(*modules: str, extras: str = "pretrain") -> None:

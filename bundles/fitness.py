@@ -1,0 +1,50 @@
+"""Is a bundle fit to be published? What a machine will check, and some of what it cannot."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from agent.errors import BundleError
+from agent.model.bundle import Bundle, load_bundle
+from agent.model.prior import Prior
+from agent.model.probe import probe
+from agent.update.archive import unpack, write_bundle
+from bundles.repo_answers import Note
+
+
+def examine(content: bytes) -> Bundle:
+    """The bundle in an archive, after every check that a machine will make, and some more.
+
+    Raises:
+        BundleError: what is wrong with it.
+    """
+    with tempfile.TemporaryDirectory(prefix="bundles-") as folder:
+        write_bundle(unpack(content), Path(folder))
+        bundle = load_bundle(Path(folder))
+    if not bundle.golden[0]:
+        raise BundleError(
+            "the bundle has no golden rows: no machine could test it",
+            "Make it with `bundles pretrain` or `bundles finetune`, which write them.",
+        )
+    if not bundle.provenance:
+        raise BundleError(
+            "the bundle does not say what it was made from (provenance in its manifest)",
+            "Make it with `bundles pretrain` or `bundles finetune`, which write it.",
+        )
+    Prior.from_json(bundle.prior)
+    probe(bundle)
+    return bundle
+
+
+def doubts(bundle: Bundle) -> list[Note]:
+    """What a person may want to know before machines get it."""
+    notes = []
+    code = str(bundle.provenance.get("code_version", "unknown"))
+    if code == "unknown" or code.endswith("-dirty"):
+        words = f"Nobody can make this bundle again: its code version is {code[:60]}."
+        notes.append(("code-unknown", words))
+    if not bundle.provenance.get("evaluation"):
+        words = "The bundle does not say how good it is (no evaluation in its provenance)."
+        notes.append(("no-evaluation", words))
+    return notes

@@ -1,0 +1,126 @@
+"""Everything a machine would check, before machines do; and when signatures end."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from tuf.api.metadata import Root
+
+from agent.errors import AgentError, InputError
+from bundles import channel as channels
+from bundles.channel import CHANNELS
+from bundles.fitness import examine
+from bundles.journal import PUBLIC, RepositoryError, interrupted
+from bundles.keys import file_of
+from bundles.publish import Place, stored
+from bundles.repo_answers import Answer, Note, RoleState, expiry_notes, role_states, seen
+from bundles.repository import KEYS, ONLINE, Repository
+
+
+def check(where: Place, root: Path | None = None) -> Answer:
+    """Look at a repository, or at an export of one, as machines do; changes nothing.
+
+    Args:
+        where: the directory, and the time at which signatures must hold.
+        root: the root that machines trust; default: the first one of the repository itself.
+
+    Returns:
+        ``problems`` are what makes machines refuse it; ``notes`` can wait.
+
+    Raises:
+        RepositoryError: there is no repository.
+    """
+    whole = (where.directory / PUBLIC / "metadata").is_dir()
+    public = where.directory / PUBLIC if whole else where.directory
+    if not (public / "metadata").is_dir():
+        raise RepositoryError(
+            f"{where.directory} is not a bundle repository",
+            "Name a repository, or a directory made by `bundles export`.",
+        )
+    repository = Repository(where.directory, where.now, public=public)
+    trusted = _read_root(root or public / "metadata" / "1.root.json")
+    problems = [note for name in CHANNELS for note in _as_a_machine(name, public, trusted, where)]
+    notes: list[Note] = []
+    states: list[RoleState] = []
+    views: list[Answer] = []
+    try:
+        states = role_states(repository)
+        views = [seen(name, repository) for name in CHANNELS]
+        if whole:
+            notes += [*_history(repository), *_keys(repository, where)]
+    except AgentError as error:
+        problems.append(("damaged", error.message))
+    expiring = expiry_notes(states, where.now)
+    problems += [note for note in expiring if note[0] == "expired"]
+    notes += [note for note in expiring if note[0] != "expired"]
+    if whole and interrupted(where.directory):
+        words = "A publisher died before it was done; the next one finishes its work."
+        notes.append(("interrupted", words))
+    unique = list(dict.fromkeys(problems))
+    return {
+        "action": "check",
+        "directory": str(where.directory),
+        "ok": not unique,
+        "problems": _told(unique),
+        "notes": _told(notes),
+        "roles": [state.to_json(where.now) for state in states],
+        "channels": views,
+    }
+
+
+def _as_a_machine(name: str, public: Path, root: bytes, where: Place) -> Iterator[Note]:
+    """What a new machine of the channel would refuse."""
+    from agent.update.source import open_source
+    from agent.update.trust import Floors, refresh
+
+    with tempfile.TemporaryDirectory(prefix="bundles-") as cache:
+        try:
+            source, floors = open_source(str(public)), Floors({}, {}, 0.0)
+            now = where.now.timestamp()
+            session = refresh(source, root, Path(cache), name, floors, now)
+            for slot, offer in session.trusted.offers.items():
+                bundle = examine(session.download(offer))
+                said = (offer.name, offer.version, offer.digest)
+                if said != (bundle.name, bundle.version, bundle.digest):
+                    words = f"{name}: the {slot} bundle is not the one its metadata describe."
+                    yield "mislabelled", words
+        except AgentError as error:
+            yield "refused", f"{name}: {error.message}."
+
+
+def _keys(repository: Repository, where: Place) -> Iterator[Note]:
+    """The daily timer must be able to sign; whoever takes this computer must not get it all."""
+    try:
+        for role in ONLINE:
+            for key in repository.role_of(role)[1]:
+                where.keyring.signer(key, role)
+    except AgentError as error:
+        yield "online-key", f"`bundles timestamp` could not sign: {error.message}."
+    listed, keys = repository.role_of(Root.type)
+    beside = [file_of(key) for key in keys if (where.directory / KEYS / file_of(key)).exists()]
+    if len(beside) >= listed.threshold:
+        words = f"{' and '.join(beside)} lie beside the repository: move them to safer places."
+        yield "root-keys-here", words
+
+
+def _history(repository: Repository) -> Iterator[Note]:
+    """What a withdrawal would bring back must be there."""
+    for name in CHANNELS:
+        for bundle in channels.read(name, repository.targets(name)).history:
+            try:
+                stored(repository, bundle)
+            except RepositoryError as error:
+                yield "history", f"{name}: {error.message}."
+
+
+def _read_root(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"the root {path} cannot be read: {error.strerror}") from error
+
+
+def _told(notes: list[Note]) -> list[dict[str, str]]:
+    return [{"code": code, "words": words} for code, words in notes]
