@@ -1,0 +1,105 @@
+"""Why a repository is refused: python-tuf's errors in people's words."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from tuf.api.exceptions import (
+    DownloadError,
+    DownloadLengthMismatchError,
+    ExpiredMetadataError,
+    RepositoryError,
+)
+
+from agent.errors import UnreachableError, UntrustedError
+from agent.update.source import TELL, Source, StatusError, printable
+
+# A clock so far after the newest signature ever seen is more likely wrong than right.
+LONG_S = 3_650 * 86_400.0
+_LATEST = datetime.max.replace(tzinfo=UTC).timestamp() - 1
+
+
+class OlderError(RepositoryError):
+    """Something is older than what this machine has seen."""
+
+
+@contextlib.contextmanager
+def in_words(source: Source, signed_at: float = 0.0, now: float | None = None) -> Iterator[None]:
+    """Turn what python-tuf raises into UnreachableError and UntrustedError.
+
+    Args:
+        source: the repository that is asked.
+        signed_at: the newest time of signing seen before (0: none), in seconds since 1970.
+        now: this machine's clock.
+    """
+    try:
+        yield
+    except ExpiredMetadataError as error:
+        clock = time.time() if now is None else now
+        raise UntrustedError(
+            f"what {source.name} offers is out of date: {plain(error)}",
+            _why_expired(clock, signed_at),
+        ) from error
+    except OlderError as error:
+        raise UntrustedError(
+            f"{source.name}: {plain(error)}",
+            "It is an old copy of the repository, or someone replays one. Nothing was changed.",
+        ) from error
+    except DownloadLengthMismatchError as error:
+        words = f"{source.name} sends more than it may: {plain(error)}"
+        raise UntrustedError(words, TELL) from error
+    except StatusError as error:
+        raise _not_given(source, error) from error
+    except DownloadError as error:
+        raise UnreachableError(f"{source.name}: {plain(error)}") from error
+    except (RepositoryError, ValueError) as error:
+        # ValueError: what python-tuf raises where signed metadata contradict themselves, such as
+        # a role delegated to keys that are not listed.
+        raise UntrustedError(
+            f"{source.name} offers what cannot be trusted: {plain(error)}",
+            f"{TELL} A proxy that answers with a page of its own looks like this too.",
+        ) from error
+
+
+def _why_expired(now: float, signed_at: float) -> str:
+    centre = "the centre has not renewed it (`bundles timestamp`, every day)"
+    clock = f"the clock of this machine is wrong: it says {day(now)}"
+    if signed_at and now > signed_at + LONG_S:
+        return f"Most likely {clock}. If it is right, {centre}."
+    return f"Either {centre}, or {clock}."
+
+
+def _not_given(source: Source, error: StatusError) -> UnreachableError:
+    missing = error.status_code == 404
+    if missing and error.file == "timestamp.json":
+        return UnreachableError(
+            f"there is no bundle repository at {source.name}",
+            "A repository is what holds `metadata` and `targets`; check the URL or the directory.",
+        )
+    if missing:
+        return UnreachableError(
+            f"{source.name} has no {error.file}, though it says so itself",
+            "It may be in the middle of being published, or half copied. Try again later.",
+        )
+    return UnreachableError(
+        f"{source.name} does not give {error.file} (HTTP {error.status_code})",
+        "If the server asks for a log-in, put it into ~/.netrc. Else try again later.",
+    )
+
+
+def date(seconds: float) -> datetime:
+    """A point in time, however far off a clock may be."""
+    return datetime.fromtimestamp(min(max(seconds, 0.0), _LATEST), UTC)
+
+
+def day(seconds: float) -> str:
+    """A point in time as people read it."""
+    return f"{date(seconds):%Y-%m-%d %H:%M} UTC"
+
+
+def plain(error: BaseException) -> str:
+    """An error's words, safe to print: some of them come from the repository."""
+    return printable(str(error) or type(error).__name__)
