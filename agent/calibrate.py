@@ -90,20 +90,19 @@ def calibrate(config: Config, state: State, tell: Tell, *, refit: bool = False) 
     else:
         run, evidence = _measured(config, state, machine, watch, tell)
     tell(Progress("fitting", 0, 1, "fitting the model to this machine"))
-    body = fit(evidence, bundle, machine).body
+    body = calibration_body(fit(evidence, bundle, machine), run, watch, refit=refit)
     if not config.bundle:
         body["warnings"] += [{"code": code, "why": why} for code, why in found.notes]
-    body |= {"elapsed_s": watch.elapsed_s, "elapsed": watch.summary(), "refit": refit}
     created = time.time()
     number = state.finish(run, body, created)
     tell(Progress("fitting", 1, 1))
     return {**body, "calibration_id": number, "created_at": stamp(created)}
 
 
-def refitted_body(fitted: Fitted, watch: Stopwatch) -> dict[str, Any]:
-    """The calibration of a refit as it is stored."""
+def calibration_body(fitted: Fitted, run: Run, watch: Stopwatch, *, refit: bool) -> dict[str, Any]:
+    """The calibration as it is stored: what was fitted, when its timings were made, how long."""
     times = {"elapsed_s": watch.elapsed_s, "elapsed": watch.summary()}
-    return {**fitted.body, **times, "refit": True}
+    return {**fitted.body, **times, "refit": refit, "measured_at": stamp(run.started_at)}
 
 
 def _measured(

@@ -254,9 +254,15 @@ def update(
 bundle_app: Final = typer.Typer(
     help="The bundles of this machine: list, show, go back, hold on to one.",
     rich_markup_mode=None,
-    no_args_is_help=True,
 )
 app.add_typer(bundle_app, name="bundle")
+
+
+@bundle_app.callback(invoke_without_command=True)
+def bundle_root(context: typer.Context) -> None:
+    """The bundles of this machine: list, show, go back, hold on to one."""
+    if context.invoked_subcommand is None:
+        console.answer({}, context.get_help().split("\n"))
 
 
 @bundle_app.command("list", epilog="Example: agent bundle list --json")

@@ -1,7 +1,7 @@
 """Which bundle this machine uses: those on its disk, the one in force, and the way back.
 
     STATE/bundles/<digest>/      whole bundles, written by ``agent update``
-    event activated, declined    in the state database, in the order they happened
+    events of the state database: activated, declined, withdrawn, in the order they happened
 
 The newest ``activated`` event says which bundle is in force; ``BUILT_IN`` stands for the one that
 came with the agent, whichever that is after the next upgrade. What is
@@ -19,11 +19,12 @@ from agent.errors import BundleError
 
 if TYPE_CHECKING:
     from agent.model.bundle import Bundle
-    from agent.state import Event, State
+    from agent.state import Event, State, Stored
 
 FOLDER = "bundles"
 BUILT_IN = ""  # in place of a digest
-ACTIVATED, DECLINED, PINNED, UNPINNED = "activated", "declined", "pinned", "unpinned"
+ACTIVATED, PINNED, UNPINNED = "activated", "pinned", "unpinned"
+DECLINED, WITHDRAWN = "declined", "withdrawn"  # left or not taken: by this machine, by the centre
 KEPT = 3  # bundles on the disk besides the one in force: the way back
 
 
@@ -85,8 +86,8 @@ def facts(bundle: Bundle) -> dict[str, Any]:
 def bundle_for(asked: Path | None, state: State, state_dir: Path) -> InForce:
     """The bundle to predict with: the one asked for, else that of the calibration, else in force.
 
-    A calibration's head works on its own bundle only, so that one is used as long as it is whole
-    and this machine has not gone back from it.
+    A calibration's head works on its own bundle only, so that one is used while it is whole, unless
+    another was put in force since without being fitted, or this machine has left it.
 
     Raises:
         BundleError: the one asked for cannot be used.
@@ -97,10 +98,12 @@ def bundle_for(asked: Path | None, state: State, state_dir: Path) -> InForce:
         return InForce(load_bundle(asked))
     stored = state.latest()
     notes: tuple[tuple[str, str], ...] = ()
-    if stored is not None and stored.body["bundle"]["digest"] not in declined(state):
+    if stored is not None and not outdated(stored, state):
         path = Path(str(stored.body["bundle"]["path"]))
         try:
-            return InForce(load_bundle(path))
+            bundle = load_bundle(path)
+            if bundle.digest == stored.body["bundle"]["digest"]:
+                return InForce(bundle)
         except BundleError as error:
             if path.exists():
                 notes = (("bundle-passed-over", error.message),)
@@ -108,19 +111,29 @@ def bundle_for(asked: Path | None, state: State, state_dir: Path) -> InForce:
     return InForce(found.bundle, tuple(dict.fromkeys((*notes, *found.notes))))
 
 
+def outdated(stored: Stored, state: State) -> bool:
+    """Is the bundle of this calibration no longer the one to use?
+
+    By number, not by time: clocks are wrong now and then.
+    """
+    newest = next(iter(state.events(ACTIVATED)), None)
+    since = newest is not None and stored.id <= int(newest.body.get("outdates", 0))
+    return since or stored.body["bundle"]["digest"] in left(state)
+
+
 def ways_back(state: State) -> tuple[str, ...]:
-    """Digests that were in force and are not declined, the present one first, each once."""
-    refused = declined(state)
+    """Digests that were in force and were not left, the present one first, each once."""
+    refused = left(state)
     names = dict.fromkeys(event.digest for event in state.events(ACTIVATED))
     return tuple(digest for digest in names if digest not in refused)
 
 
-def declined(state: State) -> dict[str, Event]:
-    """Bundles that this machine does not take, by digest: it tried them, or went back from them."""
+def left(state: State) -> dict[str, Event]:
+    """Bundles that this machine turned down or left and has not taken since, by digest."""
     newest: dict[str, Event] = {}
-    for event in state.events(ACTIVATED, DECLINED):
+    for event in state.events(ACTIVATED, DECLINED, WITHDRAWN):
         newest.setdefault(event.digest, event)
-    return {digest: event for digest, event in newest.items() if event.kind == DECLINED}
+    return {digest: event for digest, event in newest.items() if event.kind != ACTIVATED}
 
 
 def pin_of(state: State) -> Event | None:

@@ -1,4 +1,7 @@
-"""One measuring process at a time: a lock that the kernel drops when its holder dies."""
+"""One process at a time that measures or changes the state.
+
+The kernel drops the lock when its holder dies.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,7 @@ def _take(descriptor: int, command: str) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        hint = "Wait for it to end. Two at once would disturb each other's timings."
+        hint = "Wait for it to end. Two at once would disturb each other."
         raise BusyError(f"another agent is at work: {_holder(descriptor)}", hint) from error
     note = {"pid": os.getpid(), "since": time.time(), "command": command}
     with contextlib.suppress(OSError):  # a full disk costs the note, not the lock

@@ -6,11 +6,22 @@ import time
 from pathlib import Path
 from typing import Any
 
+from agent.installed import outdated
 from agent.loopnest.schedule import ORIGINAL
 from agent.state import State, Stored, read_state
 from agent.wording import CLOCK_SET, age
 
-_SHOWN = ("agent", "bundle", "timings", "noise_floor", "head", "accuracy", "warnings", "elapsed_s")
+_SHOWN = (
+    "agent",
+    "bundle",
+    "timings",
+    "noise_floor",
+    "head",
+    "accuracy",
+    "warnings",
+    "elapsed_s",
+    "measured_at",
+)
 
 
 def stamp(seconds: float) -> str:
@@ -23,10 +34,11 @@ def status(directory: Path) -> dict[str, Any]:
     with read_state(directory) as state:
         found = state.latest()
         unfinished = _unfinished(state)
+        stale = found is not None and outdated(found, state)
     return {
         "calibration": _summary(found, machine=True) if found else None,
         "unfinished": unfinished,
-        "notes": _notes(found) if found else [],
+        "notes": _notes(found, stale=stale) if found else [],
         "state_dir": str(directory),
     }
 
@@ -80,11 +92,15 @@ def _unfinished(state: State) -> dict[str, Any] | None:
     return {"started_at": stamp(run.started_at), "timed": timed, "planned": run.planned}
 
 
-def _notes(stored: Stored) -> list[dict[str, str]]:
+def _notes(stored: Stored, *, stale: bool) -> list[dict[str, str]]:
     from agent.experiment import fingerprint
     from agent.measure.machine import read_machine
 
-    if stored.body["machine"]["fingerprint"] == fingerprint(read_machine()):
-        return []
-    words = "it was made on another machine: run `agent calibrate`"
-    return [{"code": "other-machine", "message": words}]
+    notes = []
+    if stored.body["machine"]["fingerprint"] != fingerprint(read_machine()):
+        words = "it was made on another machine: run `agent calibrate`"
+        notes.append({"code": "other-machine", "message": words})
+    if stale:
+        words = "another bundle is in force, not fitted to this machine: run `agent calibrate`"
+        notes.append({"code": "other-bundle", "message": words})
+    return notes

@@ -3,7 +3,7 @@
     run          one attempt at a calibration: planned, then finished or not
     timing       one measured variant of the fixed set, written at once
     calibration  the whole result of a run; the newest is in force
-    event        what happened to a bundle here: activated, declined, pinned, unpinned
+    event        what happened to a bundle here (kinds: agent/installed.py)
     fact         a few things to be remembered by name: version floors, the roll-out secret
 
 A calibration becomes visible in the same transaction that finishes its run, so the old one stays
@@ -120,8 +120,8 @@ class Event:
     Attributes:
         id: grows with time.
         at: seconds since 1970.
-        kind: ``activated``, ``declined``, ``pinned`` or ``unpinned``.
-        digest: SHA-256 of the bundle's manifest.
+        kind: one of those in ``agent.installed``.
+        digest: SHA-256 of the bundle's manifest; empty for the one that came with the agent.
         body: name, version, why, and the verdict where there was one.
     """
 

@@ -239,7 +239,8 @@ def status(answer: Answer) -> list[Block]:
         blocks.append(
             f"Calibration {found['calibration_id']} is in force, {found['age']}. "
             f"Bundle {found['bundle']['name']} {found['bundle']['version']}; "
-            f"{found['timings']['usable']} of {found['timings']['planned']} timings usable."
+            f"{found['timings']['usable']} of {found['timings']['planned']} timings usable"
+            + (f", taken on {found['measured_at'][:10]}." if found["measured_at"] else ".")
         )
         blocks += [
             _error_line(found["accuracy"], found["noise_floor"]),

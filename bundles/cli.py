@@ -58,6 +58,8 @@ def pretrain(
         list[Path] | None,
         typer.Option(help="Label file of a reference machine (`bundles measure`); repeat it."),
     ] = None,
+    name: Annotated[str, typer.Option(help="Of the bundle.")] = "default",
+    version: Annotated[str, typer.Option(help="Of the bundle; default: the time of making.")] = "",
     evaluation: Annotated[
         Path | None, typer.Option(help="evaluation.json of `bundles evaluate`, to keep with it.")
     ] = None,
@@ -85,7 +87,9 @@ def pretrain(
 
         found = brief(evaluation)
     where = Where(work, address, workers, device)
-    manifest = pipeline.pretrain(settings, out, _say, where, known, evaluation=found)
+    manifest = pipeline.pretrain(
+        settings, out, _say, where, known, evaluation=found, named=(name, version)
+    )
     if as_json:
         _show(_summary(manifest))
 

@@ -11,6 +11,7 @@ import datetime
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -35,7 +36,6 @@ from bundles.network import CLIP, Encoder
 from bundles.prior import Whitening
 
 TOLERANCE = 1e-4
-NAME, VERSION = "default", "2"
 OPSET, IR_VERSION = 17, 8
 LICENCE = "Apache-2.0"
 
@@ -49,6 +49,7 @@ class Export:
         prior: in terms of the whitened embedding.
         golden: [g, F] features of real programs, kept with their embeddings as a self-test.
         provenance: seeds, recipe, training log, evaluation.
+        name, version: of the bundle; without a version, the moment it is made.
     """
 
     encoder: Encoder
@@ -56,6 +57,8 @@ class Export:
     prior: Prior
     golden: npt.NDArray[np.float32]
     provenance: dict[str, Any]
+    name: str = "default"
+    version: str = ""
 
 
 class _Graph:
@@ -182,11 +185,12 @@ def _put(staging: Path, out: Path, names: list[str]) -> None:
 def _manifest(
     content: Export, golden: npt.NDArray[np.float32], files: dict[str, bytes]
 ) -> dict[str, Any]:
+    created = _now()
     return {
         "schema": SCHEMA,
-        "name": NAME,
-        "version": VERSION,
-        "created": _now(),
+        "name": content.name,
+        "version": content.version or re.sub(r"[-:]", "", created),
+        "created": created,
         "features_version": FEATURES_VERSION,
         "features": list(FEATURES),
         "embedding": int(golden.shape[1]),

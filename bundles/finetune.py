@@ -81,7 +81,8 @@ def finetune(
     }
     white = Whitening(np.zeros(bundle.embedding), np.eye(bundle.embedding))  # folded in already
     golden = np.asarray(bundle.golden[0], np.float32)
-    return export(Export(tuned.encoder, white, fitted, golden, provenance), out, say)
+    name = f"{bundle.name}-tuned"[:200]
+    return export(Export(tuned.encoder, white, fitted, golden, provenance, name), out, say)
 
 
 def enough(site: Site) -> tuple[Site, Site]:

@@ -44,6 +44,7 @@ def pretrain(
     labels: Sequence[Labels] = (),
     how: Adaptation | None = None,
     evaluation: Mapping[str, Any] | None = None,
+    named: tuple[str, str] = ("default", ""),
 ) -> dict[str, Any]:
     """Make a bundle in the directory ``out``; returns its manifest.
 
@@ -55,6 +56,7 @@ def pretrain(
         labels: of reference machines, for stage 2; their test programs are not used.
         how: of stage 2.
         evaluation: what ``bundles evaluate`` found for bundles made this way; kept with it.
+        named: name and version; an empty version is the moment it is made.
 
     Raises:
         BundleError: the bundle does not pass its own checks, or cannot be written.
@@ -88,7 +90,7 @@ def pretrain(
         "elapsed_s": round(time.monotonic() - started, 1),
     }
     golden = stage.held.features[:8, :2].reshape(16, -1)
-    made = Export(learned.model.encoder, learned.white, learned.prior, golden, provenance)
+    made = Export(learned.model.encoder, learned.white, learned.prior, golden, provenance, *named)
     return export(made, out, say)
 
 

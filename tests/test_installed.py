@@ -12,8 +12,9 @@ from agent.installed import (
     PINNED,
     UNPINNED,
     bundle_for,
-    declined,
     in_force,
+    left,
+    outdated,
     path_of,
     pin_of,
     ways_back,
@@ -97,10 +98,10 @@ def test_a_bundle_that_was_left_is_no_way_back_until_it_is_activated_again(
     activate(state, first, second)
     state.note([(DECLINED, second, {}), (ACTIVATED, first, {})], 1.0)
     assert ways_back(state) == (first,)
-    assert set(declined(state)) == {second}
+    assert set(left(state)) == {second}
     activate(state, second)
     assert ways_back(state) == (second, first)
-    assert not declined(state)
+    assert not left(state)
 
 
 def test_the_built_in_bundle_comes_back_whatever_its_digest_is_by_then(
@@ -133,6 +134,31 @@ def test_predicting_leaves_a_calibrations_bundle_that_was_declined(
     record(state, load_bundle(tiny_bundle))
     state.note([(DECLINED, load_bundle(tiny_bundle).digest, {}), (ACTIVATED, first, {})], 0.0)
     assert bundle_for(None, state, tmp_path).bundle.digest == first
+
+
+def test_predicting_leaves_a_calibration_that_an_unfitted_bundle_outdates(
+    tmp_path, state, tiny_bundle, make
+) -> None:
+    record(state, load_bundle(tiny_bundle))
+    first = make("1")
+    last = state.latest()
+    state.note([(ACTIVATED, first, {"outdates": last.id})], 0.0)
+    assert outdated(last, state)
+    assert bundle_for(None, state, tmp_path).bundle.digest == first
+    record(state, load_bundle(tiny_bundle))
+    assert not outdated(state.latest(), state)
+    assert bundle_for(None, state, tmp_path).bundle.path == tiny_bundle
+
+
+def test_predicting_leaves_a_path_where_another_bundle_lies_by_now(
+    tmp_path, state, tiny_bundle, make
+) -> None:
+    place = tmp_path / "mine"
+    shutil.copytree(tiny_bundle, place)
+    record(state, load_bundle(place))
+    shutil.rmtree(place)
+    path_of(tmp_path, make("9")).rename(place)
+    assert bundle_for(None, state, tmp_path).bundle.path == default_bundle()
 
 
 def test_predicting_goes_on_where_the_calibrations_bundle_was_damaged(

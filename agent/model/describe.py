@@ -10,7 +10,12 @@ import numpy as np
 from agent.model.bundle import Bundle
 from agent.model.prior import Prior
 
-_COLUMNS = ("log_error", "spearman", "top_share", "seconds_log_error")
+_COLUMNS = {
+    "log_error": "log error",
+    "spearman": "Spearman",
+    "top_share": "top pick",
+    "seconds_log_error": "seconds",
+}
 
 
 def describe(bundle: Bundle, prior: Prior, difference: float) -> dict[str, Any]:
@@ -62,7 +67,8 @@ def shown(value: Mapping[str, Any]) -> str:
 def _pairs(value: object) -> str:
     if not isinstance(value, Mapping):
         return "?"
-    return ", ".join(f"{str(k)[:40]} {str(v)[:40]}" for k, v in value.items())
+    plain = {k: v for k, v in value.items() if not isinstance(v, Mapping | list)}
+    return ", ".join(f"{str(k)[:40]} {str(v)[:40]}" for k, v in plain.items())
 
 
 def _references(value: object) -> list[str]:
@@ -83,12 +89,12 @@ def _evaluation(value: object) -> list[str]:
         return []
     lines = [
         f"  evaluation {str(value.get('protocol', ''))[:300]}",
-        "    " + " " * 22 + "".join(f"{name:>19}" for name in _COLUMNS),
+        "    " + " " * 22 + "".join(f"{name:>12}" for name in _COLUMNS.values()),
     ]
     for name, row in value.items():
         if isinstance(row, Mapping):
             cells = (row.get(column) for column in _COLUMNS)
-            lines.append(f"    {str(name)[:22]:22}" + "".join(f"{_cell(c):>19}" for c in cells))
+            lines.append(f"    {str(name)[:22]:22}" + "".join(f"{_cell(c):>12}" for c in cells))
     return lines
 
 

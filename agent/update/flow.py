@@ -17,31 +17,40 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from agent.errors import BundleError, InputError
+from agent.errors import BundleError, InputError, StateError
 from agent.installed import (
     BUILT_IN,
-    declined,
+    DECLINED,
     event_digest,
     facts,
     in_force,
+    left,
     path_of,
     pin_of,
 )
 from agent.loopnest.features import FEATURES_VERSION
 from agent.progress import Progress, Tell
 from agent.records import stamp
-from agent.update.switch import WITHDRAWN, put_in_force, refit, step_back, turn_down
+from agent.update.switch import (
+    BY_CENTRE,
+    ROLLED_BACK,
+    put_in_force,
+    refit,
+    step_back,
+    turn_down,
+)
 
 if TYPE_CHECKING:
     from agent.config import Config
     from agent.model.bundle import Bundle
     from agent.state import Event, State
+    from agent.update.source import Source
     from agent.update.trust import Offer, Session, Trusted
 
 CACHE = "repository"  # python-tuf's cache of metadata, below the state directory
-FLOORS, SECRET = "update-floors", "roll-out-secret"
+FLOORS, SECRET, GONE = "update-floors", "roll-out-secret", "withdrawn"
 MAX_ROOT = 256 << 10
-CHANGED = frozenset(("activated", "went-back", "available"))
+CHANGED = frozenset(("activated", "went-back", "available", "withdrawn"))
 Note = tuple[str, str]  # code, words
 Step = Literal["take", "leave", "up-to-date", "not-offered", "pinned", "declined"]
 
@@ -67,15 +76,22 @@ def update(
         force: take a bundle that was declined before, or is worse on this machine.
 
     Returns:
-        The answer (docs/reference/schemas/update.json). Its ``outcome``: ``activated``,
-        ``went-back`` (from a withdrawn bundle), ``available`` (with ``check``), or, where nothing
-        changed, ``up-to-date``, ``not-offered``, ``pinned`` or ``declined``.
+        The answer (docs/reference/schemas/update.json). Its ``outcome``: ``activated`` or
+        ``went-back`` (from a withdrawn bundle); with ``check`` ``available`` or ``withdrawn``; or,
+        where nothing is to be changed, ``up-to-date``, ``not-offered``, ``pinned``, ``declined``.
 
     Raises:
         UnreachableError, UntrustedError: nothing was changed.
         BundleError, StateError: it cannot be used or kept; the bundle in force stays.
         InputError: no repository or no trusted root is configured.
     """
+    from agent.update.source import open_source
+
+    if state.notices:
+        raise StateError(
+            "the state database was damaged and is new now: timings, pin and refusals are lost",
+            "Pin the machine again if it was pinned, run `agent calibrate`, then `agent update`.",
+        )
     if config.repository is None:
         raise InputError(
             "no bundle repository is configured",
@@ -83,14 +99,15 @@ def update(
         )
     now = time.time()
     found = in_force(state, config.state_dir)
-    tell(Progress("asking", 0, 1, f"asking {config.repository} what there is"))
-    session = _refresh(config.repository, config, state, now)
-    offer = choose(session.trusted, roll_out_secret(state))
-    refused = {} if force else declined(state)
-    decision = decide(session.trusted, offer, found.bundle.digest, pin_of(state), refused)
+    source = open_source(config.repository)
+    tell(Progress("asking", 0, 1, f"asking {source.name} what there is"))
+    session = _refresh(source, config, state, now)
+    refused = {d: e for d, e in left(state).items() if e.kind == DECLINED and not force}
+    offer = choose(session.trusted, roll_out_secret(state), refused)
+    decision = decide(session.trusted, offer, facts(found.bundle), pin_of(state), refused)
     said = _Said(
         {
-            "repository": config.repository,
+            "repository": source.name,
             "channel": config.channel,
             "checked_at": stamp(now),
             "signatures_hold_until": stamp(min(session.trusted.expires.values())),
@@ -104,21 +121,22 @@ def update(
     if decision.step == "leave" and event_digest(found.bundle) == BUILT_IN:
         return said.answer("not-offered", found.bundle)  # there is nothing before it
     if check:
-        return said.answer("available", found.bundle)
+        return said.answer("available" if decision.step == "take" else "withdrawn", found.bundle)
     if decision.step == "leave" or offer is None:
-        back = step_back(config, state, session.trusted.withdrawn, WITHDRAWN)
+        back = step_back(config, state, session.trusted.withdrawn, BY_CENTRE)
         return said.answer("went-back", back)
     bundle = _fetch(config, session, offer, tell)
     return _take(config, state, found.bundle, bundle, said, tell, session.trusted, force=force)
 
 
-def choose(trusted: Trusted, secret: bytes) -> Offer | None:
-    """The candidate on machines in its roll-out, else what is settled."""
+def choose(trusted: Trusted, secret: bytes, refused: Collection[str] = ()) -> Offer | None:
+    """The candidate on machines in its roll-out that can and will take it, else what is settled."""
     candidate = trusted.offers.get("candidate")
     settled = trusted.offers.get("settled")
-    if candidate is None or candidate.digest in trusted.withdrawn:
+    if candidate is None or bucket(secret, candidate.digest) >= candidate.rollout:
         return settled
-    return candidate if bucket(secret, candidate.digest) < candidate.rollout else settled
+    barred = candidate.digest in trusted.withdrawn or candidate.digest in refused
+    return settled if settled and (barred or _made_for_another(candidate)) else candidate
 
 
 def bucket(secret: bytes, digest: str) -> int:
@@ -139,33 +157,34 @@ def roll_out_secret(state: State) -> bytes:
 def decide(
     trusted: Trusted,
     offer: Offer | None,
-    present: str,
+    present: Mapping[str, Any],
     pin: Event | None,
     refused: Mapping[str, Event],
 ) -> Decision:
-    """What to do about the offer on a machine whose bundle has the digest ``present``.
+    """What to do about the offer.
 
     Args:
         trusted: what the centre signed.
         offer: the one meant for this machine.
-        present: digest of the bundle in force.
+        present: name, version and digest of the bundle in force.
         pin: that holds this machine to its bundle.
-        refused: bundles that this machine does not take, by digest.
+        refused: bundles that this machine turned down, by digest.
     """
-    withdrawn = present in trusted.withdrawn
+    withdrawn = present["digest"] in trusted.withdrawn
     if pin is not None:
-        return Decision("pinned", _of_the_pin(offer, present, withdrawn=withdrawn))
-    notes: tuple[Note, ...] = (("withdrawn", "the centre has withdrawn the bundle in force"),)
-    notes = notes if withdrawn else ()
+        return Decision("pinned", _of_the_pin(offer, present["digest"], withdrawn=withdrawn))
+    gone = f"the centre has withdrawn {present['name']} {present['version']}"
+    notes: tuple[Note, ...] = (("withdrawn", gone),) if withdrawn else ()
     other = _made_for_another(offer)
     if offer is None or other or offer.digest in trusted.withdrawn:
         return Decision("leave" if withdrawn else "not-offered", (*notes, *other))
-    if offer.digest == present:
+    if offer.digest == present["digest"]:
         return Decision("up-to-date")
-    if offer.digest in refused and not withdrawn:
-        why = str(refused[offer.digest].body.get("why"))
+    why = str(refused[offer.digest].body.get("why")) if offer.digest in refused else ""
+    if why and (why == ROLLED_BACK or not withdrawn):  # a person's word outweighs the centre's
         words = f"{offer.name} {offer.version} was declined before: {why}; --force takes it"
-        return Decision("declined", (("declined-before", words),))
+        before = (("declined-before", words),)
+        return Decision("leave" if withdrawn else "declined", (*notes, *before))
     return Decision("take", notes)
 
 
@@ -213,16 +232,16 @@ def _offered(offer: Offer | None) -> dict[str, Any] | None:
     return {name: getattr(offer, name) for name in names}
 
 
-def _refresh(repository: str, config: Config, state: State, now: float) -> Session:
+def _refresh(source: Source, config: Config, state: State, now: float) -> Session:
     """Verified metadata; the floors it gives are remembered before anything of it is used."""
-    from agent.update.source import open_source
     from agent.update.trust import Floors, refresh
 
-    source, root = open_source(repository), _root(config.trusted_root)
+    root = _root(config.trusted_root)
     floors = Floors(**(state.fact(FLOORS) or {"versions": {}, "keys": {}, "signed_at": 0.0}))
     place = config.state_dir / CACHE
     session = refresh(source, root, place, config.channel, floors, now)
     state.remember(FLOORS, asdict(session.trusted.floors))
+    state.remember(GONE, {"digests": sorted(session.trusted.withdrawn)})
     return session
 
 
@@ -277,7 +296,11 @@ def _take(
     if refitted and refitted.verdict and refitted.verdict.worse and not (force or withdrawn):
         turn_down(config, state, bundle, refitted.verdict)
         return said.answer("declined", present, verdict)
-    leaving = (present, WITHDRAWN) if withdrawn else None
+    leaving = (present, BY_CENTRE) if withdrawn else None
     put_in_force(config, state, bundle, "update", refitted, leaving)
-    notes = () if refitted else (("not-calibrated", "run `agent calibrate`: it is not fitted yet"),)
+    notes: tuple[Note, ...] = ()
+    if refitted is None:
+        notes = (("not-calibrated", "run `agent calibrate`: it is not fitted to this machine yet"),)
+    elif verdict is None:
+        notes = (("not-compared", "too few kernels are timed here to compare it"),)
     return said.answer("activated", bundle, verdict, notes)

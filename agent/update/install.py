@@ -66,6 +66,8 @@ def _staging(state_dir: Path, size: int) -> Iterator[Path]:
     folder = state_dir / FOLDER
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
+        for abandoned in folder.glob(f"{STAGING}*"):  # by an update that was killed
+            shutil.rmtree(abandoned, ignore_errors=True)
         free = shutil.disk_usage(folder).free
         if free < size + SPARE_BYTES:
             raise StateError(

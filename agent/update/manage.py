@@ -12,11 +12,13 @@ from agent.installed import (
     DECLINED,
     PINNED,
     UNPINNED,
-    declined,
+    WITHDRAWN,
     event_digest,
     facts,
     in_force,
+    left,
     load_installed,
+    path_of,
     pin_of,
 )
 from agent.records import stamp
@@ -28,8 +30,6 @@ if TYPE_CHECKING:
     from agent.config import Config
     from agent.state import Event, State
 
-ROLLED_BACK = "a person went back from it"
-
 
 def listing(state_dir: Path) -> dict[str, Any]:
     """Every bundle that is or was here, the one in force first.
@@ -40,7 +40,7 @@ def listing(state_dir: Path) -> dict[str, Any]:
     """
     with read_state(state_dir) as state:
         found, pin = in_force(state, state_dir), pin_of(state)
-        events, refused = state.events(ACTIVATED, DECLINED), declined(state)
+        events, refused = state.events(ACTIVATED, DECLINED, WITHDRAWN), left(state)
     present = event_digest(found.bundle)
     digests = dict.fromkeys((present, *(e.digest for e in events), BUILT_IN))
     rows = [_row(state_dir, digest, events, refused, present) for digest in digests]
@@ -74,6 +74,7 @@ def _row(
         "in_force": digest == present,
         "built_in": digest == BUILT_IN,
         "on_disk": bundle is not None,
+        "damaged": bundle is None and path_of(state_dir, digest).exists(),
         "since": stamp(came.at) if came else None,
         "came_by": str(came.body.get("why")) if came else None,
         "declined": str(refused[digest].body.get("why")) if digest in refused else None,
@@ -86,7 +87,8 @@ def show(state_dir: Path, which: str | None) -> dict[str, Any]:
 
     Args:
         state_dir: of this machine.
-        which: its name, ``NAME VERSION``, the beginning of its digest, or ``built-in``.
+        which: its name, ``NAME VERSION``, ``NAME@VERSION``, the beginning of its digest, or
+            ``built-in``.
 
     Raises:
         BundleError, InputError: it is not here, or several answer to that name.
@@ -95,17 +97,17 @@ def show(state_dir: Path, which: str | None) -> dict[str, Any]:
     from agent.model.encoder import Encoder, self_test
     from agent.model.prior import Prior
 
-    with read_state(state_dir) as state:
-        bundle = in_force(state, state_dir).bundle
-    if which is not None:
-        bundle = load_installed(state_dir, _digest_of(listing(state_dir)["bundles"], which))
+    rows = listing(state_dir)["bundles"]
+    bundle = load_installed(state_dir, _digest_of(rows, which))
     difference = self_test(bundle, Encoder(bundle))
     return describe(bundle, Prior.from_json(bundle.prior), difference)
 
 
-def _digest_of(rows: list[dict[str, Any]], which: str) -> str:
+def _digest_of(rows: list[dict[str, Any]], which: str | None) -> str:
+    if which is None:
+        return BUILT_IN if rows[0]["built_in"] else str(rows[0]["digest"])
     here = [row for row in rows if row["on_disk"]]
-    asked = which.strip()
+    asked = which.strip().replace("@", " ")
     found = [
         row
         for row in here
@@ -127,13 +129,15 @@ def rollback(config: Config, state: State) -> dict[str, Any]:
         InputError: there is none before it, or this machine is pinned.
         BundleError, StateError: nothing was changed.
     """
-    from agent.update.switch import step_back
+    from agent.update.flow import GONE
+    from agent.update.switch import ROLLED_BACK, step_back
 
     if pin_of(state) is not None:
         hint = "`agent bundle unpin` first."
         raise InputError("this machine is pinned to its bundle", hint)
     before = in_force(state, config.state_dir).bundle
-    after = step_back(config, state, (), ROLLED_BACK)
+    gone = (state.fact(GONE) or {}).get("digests", ())
+    after = step_back(config, state, gone, ROLLED_BACK)
     return {"before": facts(before), "after": facts(after)}
 
 
@@ -141,7 +145,7 @@ def pin(config: Config, state: State) -> dict[str, Any]:
     """Hold this machine to the bundle in force: updates leave it alone."""
     bundle = in_force(state, config.state_dir).bundle
     if pin_of(state) is None:
-        state.note([(PINNED, bundle.digest, facts(bundle))], time.time())
+        state.note([(PINNED, event_digest(bundle), facts(bundle))], time.time())
     return {"pinned": True, "bundle": facts(bundle)}
 
 
@@ -149,5 +153,5 @@ def unpin(config: Config, state: State) -> dict[str, Any]:
     """Let updates change the bundle again."""
     bundle = in_force(state, config.state_dir).bundle
     if pin_of(state) is not None:
-        state.note([(UNPINNED, bundle.digest, facts(bundle))], time.time())
+        state.note([(UNPINNED, event_digest(bundle), facts(bundle))], time.time())
     return {"pinned": False, "bundle": facts(bundle)}

@@ -7,16 +7,18 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from agent.calibrate import fit, refitted_body, stored_evidence
+from agent.calibrate import calibration_body, fit, stored_evidence
 from agent.errors import BundleError, InputError, MeasureError
 from agent.installed import (
     ACTIVATED,
     BUILT_IN,
     DECLINED,
     KEPT,
+    WITHDRAWN,
     event_digest,
     facts,
     in_force,
+    left,
     load_installed,
     ways_back,
 )
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
     from agent.model.bundle import Bundle
     from agent.state import Run, State
 
-WITHDRAWN = "the centre has withdrawn it"
+BY_CENTRE = "the centre has withdrawn it"
+ROLLED_BACK = "a person went back from it"
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +57,7 @@ def refit(state: State, bundle: Bundle, present: Bundle | None = None) -> Refitt
     except MeasureError:
         return None
     verdict = None if present is None else compare(fit(evidence, present, machine), new)
-    return Refitted(run, refitted_body(new, watch), verdict)
+    return Refitted(run, calibration_body(new, run, watch, refit=True), verdict)
 
 
 def put_in_force(
@@ -73,11 +76,17 @@ def put_in_force(
         bundle: installed, or the built-in one.
         why: "update", "rollback"...
         refitted: its calibration, where there are timings.
-        leaving: a bundle not to come back to, and why.
+        leaving: a bundle not to come back to, and why (``BY_CENTRE``, ``ROLLED_BACK``).
     """
-    events = [] if leaving is None else [(DECLINED, *_event(leaving[0], leaving[1], None))]
-    verdict = refitted.verdict if refitted else None
-    events.append((ACTIVATED, *_event(bundle, why, verdict)))
+    events = []
+    if leaving is not None:
+        kind = WITHDRAWN if leaving[1] == BY_CENTRE else DECLINED
+        events.append((kind, *_event(leaving[0], leaving[1], None)))
+    digest, about = _event(bundle, why, refitted.verdict if refitted else None)
+    if refitted is None:
+        last = state.latest()
+        about["outdates"] = last.id if last else 0  # calibrations up to this one
+    events.append((ACTIVATED, digest, about))
     if refitted is None:
         state.note(events, time.time())
     else:
@@ -128,5 +137,6 @@ def _event(bundle: Bundle, why: str, verdict: Verdict | None) -> tuple[str, dict
 
 
 def _sweep(config: Config, state: State) -> None:
-    """Keep what is in force and the way back."""
-    sweep(config.state_dir, set(ways_back(state)[: 1 + KEPT]))
+    """Keep what is in force, the way back, and the last one that was left, should it be wanted."""
+    wanted = [*ways_back(state)[: 1 + KEPT], *list(left(state))[:1]]
+    sweep(config.state_dir, wanted)

@@ -56,7 +56,7 @@ def compare(old: Fitted, new: Fitted) -> Verdict | None:
         new_seconds=_mean(_by_kernel(new, SECONDS)),
         difference=float(gap.mean()),
         standard_error=error,
-        worse=bool(gap.mean() > error),
+        worse=not gap.mean() <= error,  # also where one of them is no number
     )
 
 

@@ -11,6 +11,7 @@ Answer = Mapping[str, Any]
 _OUTCOMES = {
     "activated": "{after} is in force now (before: {before}).",
     "went-back": "{before} was withdrawn by the centre. {after} is in force again.",
+    "withdrawn": "{before} was withdrawn by the centre. `agent update` goes back from it.",
     "available": "{offered} is offered; {before} is in force. `agent update` takes it.",
     "up-to-date": "Nothing to do: {after} is what the centre offers.",
     "not-offered": "Nothing to do: the centre offers nothing for this machine. {after} stays.",
@@ -36,8 +37,12 @@ def update(answer: Answer) -> list[Block]:
 
 def _verdict(verdict: Answer, *, declined: bool) -> list[Block]:
     rows = (
-        ("speed-up error", factor(verdict["old"]), factor(verdict["new"])),
-        ("seconds error", factor(verdict["old_seconds"]), factor(verdict["new_seconds"])),
+        ("speed-up error, mean over kernels", factor(verdict["old"]), factor(verdict["new"])),
+        (
+            "seconds error, mean over kernels",
+            factor(verdict["old_seconds"]),
+            factor(verdict["new_seconds"]),
+        ),
     )
     gap, error = verdict["difference"], verdict["standard_error"]
     line = (
@@ -58,12 +63,12 @@ def bundles(answer: Answer) -> list[Block]:
             row["name"],
             row["version"],
             row["digest"][:_SHORT],
-            row["since"] or DASH,
+            (row["since"] or DASH)[:10],
             _story(row),
         )
         for row in answer["bundles"]
     )
-    blocks: list[Block] = [Table(("", "name", "version", "digest", "in force since", ""), rows)]
+    blocks: list[Block] = [Table(("", "name", "version", "digest", "taken", ""), rows)]
     if answer["pinned"]:
         blocks.append("Pinned: updates leave the bundle in force alone (`agent bundle unpin`).")
     return blocks + [f"Note: {note['message']}." for note in answer["notes"]]
@@ -74,8 +79,10 @@ def _story(row: Answer) -> str:
     if row["came_by"] and not (row["built_in"] and row["came_by"] == "update"):
         words.append(f"by {row['came_by']}")
     if row["declined"]:
-        words.append(f"declined: {row['declined']}")
-    if not row["on_disk"]:
+        words.append(f"left: {row['declined']}")
+    if row["damaged"]:
+        words.append("damaged")
+    elif not row["on_disk"]:
         words.append("no longer here")
     return "; ".join(words)
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from agent.loopnest.features import FEATURES_VERSION
 from agent.state import Event, open_state
-from agent.update.flow import bucket, choose, decide, roll_out_secret
+from agent.update.flow import Decision, bucket, choose, decide, roll_out_secret
+from agent.update.switch import ROLLED_BACK
 from agent.update.trust import Floors, Offer, Trusted
 
 FLOORS = Floors({}, {}, 0.0)
@@ -28,13 +29,17 @@ def event(kind: str, digest: str, **body: str) -> Event:
     return Event(1, 0.0, kind, digest, body)
 
 
-def step(trusted: Trusted, present=OLD, pin=None, refused=MappingProxyType({})) -> str:
-    return decide(trusted, choose(trusted, SECRET), present, pin, refused).step
+def decided(trusted: Trusted, present=OLD, pin=None, refused=MappingProxyType({})) -> Decision:
+    about = {"name": "default", "version": "2", "digest": present}
+    return decide(trusted, choose(trusted, SECRET, refused), about, pin, refused)
 
 
-def codes(trusted: Trusted, present=OLD, pin=None, refused=MappingProxyType({})) -> list[str]:
-    notes = decide(trusted, choose(trusted, SECRET), present, pin, refused).notes
-    return [code for code, _ in notes]
+def step(trusted: Trusted, **more) -> str:
+    return decided(trusted, **more).step
+
+
+def codes(trusted: Trusted, **more) -> list[str]:
+    return [code for code, _ in decided(trusted, **more).notes]
 
 
 def test_another_bundle_is_taken() -> None:
@@ -73,6 +78,21 @@ def test_a_declined_bundle_is_better_than_a_withdrawn_one() -> None:
     assert step(signed(offer(), withdrawn=[OLD]), refused=refused) == "take"
 
 
+def test_what_a_person_left_does_not_come_back_even_for_a_withdrawn_one() -> None:
+    refused = {NEW: event("declined", NEW, why=ROLLED_BACK)}
+    assert step(signed(offer(), withdrawn=[OLD]), refused=refused) == "leave"
+
+
+def test_a_candidate_that_is_refused_or_for_another_agent_does_not_hide_what_is_settled() -> None:
+    everybody = next(s for s in map(bytes, ([n] * 32 for n in range(99))) if bucket(s, NEW) < 99)
+    for candidate, refused in (
+        (offer(NEW, "candidate", 99), {NEW: event("declined", NEW, why="worse")}),
+        (offer(NEW, "candidate", 99, FEATURES_VERSION + 1), {}),
+    ):
+        trusted = signed(offer(OTHER), candidate)
+        assert choose(trusted, everybody, refused).digest == OTHER
+
+
 def test_a_withdrawn_bundle_is_left_where_nothing_else_is_offered() -> None:
     assert step(signed(withdrawn=[OLD])) == "leave"
     assert step(signed(offer(), withdrawn=[OLD, NEW])) == "leave"
@@ -86,8 +106,7 @@ def test_a_withdrawn_offer_is_no_offer() -> None:
 def test_a_bundle_for_another_agent_is_not_taken(version: int, word: str) -> None:
     trusted = signed(offer(features=FEATURES_VERSION + version))
     assert step(trusted) == "not-offered"
-    decision = decide(trusted, choose(trusted, SECRET), OLD, None, {})
-    assert word in dict(decision.notes)["other-agent"]
+    assert word in dict(decided(trusted).notes)["other-agent"]
 
 
 @given(st.binary(min_size=32, max_size=32), st.integers(1, 99))
