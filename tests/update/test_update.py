@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from agent.model.bundle import default_bundle, load_bundle
+from agent.state import open_state
 from tests.conftest import agent, valid
 from tests.update.published import made_bundle, new_centre, served
 
@@ -282,3 +283,92 @@ def test_three_ways_back_are_kept_and_older_bundles_leave_the_disk(fresh, centre
     assert len(list((fresh / "bundles").iterdir())) == 4
     rows = agent("bundle", "list", "--state-dir", fresh, "--json").json["bundles"]
     assert sum(not row["on_disk"] for row in rows) == 2
+
+
+def test_a_password_in_the_address_is_not_shown(fresh, centre, first) -> None:
+    centre.add(first)
+    with served(centre.public) as url:
+        secret = url.replace("http://", "http://user:geheim@")
+        ran = update(fresh, centre, "--json", place=secret)
+        again = update(fresh, centre, place=secret)
+    assert ran.code == 0, ran.err
+    assert "geheim" not in ran.out + ran.err + again.out + again.err
+
+
+def test_a_bundle_offered_again_is_taken_again(fresh, centre, first) -> None:
+    digest = centre.add(first)
+    update(fresh, centre)
+    centre.withdraw("field")
+    update(fresh, centre)
+    assert in_force(fresh) == BUILT_IN
+    centre.add(first)
+    assert update(fresh, centre).code == 0
+    assert in_force(fresh) == digest
+
+
+def test_checking_says_that_the_bundle_in_force_was_withdrawn(fresh, centre, first) -> None:
+    digest = centre.add(first)
+    update(fresh, centre)
+    centre.withdraw("field")
+    ran = update(fresh, centre, "--check", "--json")
+    valid(ran.json, "update")
+    assert (ran.code, ran.json["outcome"]) == (0, "withdrawn")
+    assert in_force(fresh) == digest
+
+
+def test_a_rollback_does_not_go_to_a_withdrawn_bundle(fresh, centre, first, second) -> None:
+    centre.add(first)
+    update(fresh, centre)
+    centre.add(second)
+    update(fresh, centre)
+    centre.withdraw("field@1")
+    update(fresh, centre)
+    assert agent("bundle", "rollback", "--state-dir", fresh).code == 0
+    assert in_force(fresh) == BUILT_IN
+    assert update(fresh, centre, "--json").json["outcome"] == "declined"
+    assert in_force(fresh) == BUILT_IN
+
+
+def test_what_was_rolled_back_stays_on_the_disk_should_it_be_wanted(
+    tmp_path, fresh, centre, first
+) -> None:
+    digest = centre.add(first)
+    update(fresh, centre)
+    agent("bundle", "rollback", "--state-dir", fresh)
+    rows = agent("bundle", "list", "--state-dir", fresh, "--json").json["bundles"]
+    assert [row["on_disk"] for row in rows if row["digest"] == digest] == [True]
+
+
+def test_a_damaged_database_stops_the_update_that_finds_it(fresh, centre, first) -> None:
+    centre.add(first)
+    agent("bundle", "pin", "--state-dir", fresh)
+    (fresh / "state.sqlite").write_bytes(b"rubbish" * 1000)
+    ran = update(fresh, centre)
+    assert ran.code == 2
+    assert "damaged" in ran.err
+    assert "pin" in ran.err
+    assert in_force(fresh) == BUILT_IN
+    assert update(fresh, centre).code == 0
+
+
+def test_a_calibration_of_another_machine_does_not_hide_the_bundle_in_force(
+    machine, centre, first, gemm
+) -> None:
+    """Its timings cannot be fitted again here."""
+    digest = centre.add(first)
+    with open_state(machine) as state:
+        state._db.execute("UPDATE timing SET machine = 'another'")
+    ran = update(machine, centre, "--json")
+    assert [n["code"] for n in ran.json["notes"]] == ["not-calibrated"]
+    assert ran.json["after"]["digest"] == digest
+    sizes = [x for n in ("ni", "nj", "nk") for x in ("--size", f"{n}=64")]
+    asked = ("predict", gemm, *sizes, "--schedule", "original", "--state-dir", machine, "--json")
+    assert agent(*asked).json["bundle"]["name"] == "field"
+    notes = agent("status", "--state-dir", machine, "--json").json["notes"]
+    assert [note["code"] for note in notes] == ["other-bundle"]
+
+
+def test_the_bundle_commands_alone_show_their_help() -> None:
+    ran = agent("bundle")
+    assert ran.code == 0
+    assert "rollback" in ran.out
