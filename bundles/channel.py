@@ -7,7 +7,6 @@ no hole. The signed form is described in docs/reference/repository.md.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,14 +14,12 @@ from typing import Any
 from tuf.api.metadata import TargetFile, Targets
 
 from agent.errors import InputError
+from agent.update.trust import CUSTOM_SCHEMA, DIGEST, MAX_WITHDRAWN, SLOTS, target_path
 from bundles.journal import RepositoryError
 
-CHANNELS = ("pilot", "stable")
-SETTLED, CANDIDATE = "settled", "candidate"
-CUSTOM_SCHEMA = 1
+SETTLED, CANDIDATE = SLOTS
 EVERY_MACHINE = 100
-MOST_HISTORY, MOST_WITHDRAWN = 20, 100
-_DIGEST = re.compile(r"[0-9a-f]{64}")
+MOST_HISTORY = 20
 
 
 @dataclass(frozen=True)
@@ -124,7 +121,7 @@ def withdraw(channel: Channel, digest: str) -> Channel:
         settled=settled,
         candidate=candidate,
         rollout=channel.rollout if candidate else 0,
-        withdrawn=(*earlier, digest)[-MOST_WITHDRAWN:],
+        withdrawn=(*earlier, digest)[-MAX_WITHDRAWN:],
         history=history,
     )
 
@@ -185,11 +182,6 @@ def read(name: str, role: Targets) -> Channel:
         raise RepositoryError(f"the metadata of {name} are not this centre's: {error}") from error
 
 
-def target_path(channel: str, slot: str) -> str:
-    """The name under which a machine asks for it."""
-    return f"{channel}/{slot}.bundle"
-
-
 def stored_path(channel: str, slot: str, sha256: str) -> str:
     """Where its bytes lie below ``public``: the digest before the name, as TUF has it."""
     return f"targets/{channel}/{sha256}.{slot}.bundle"
@@ -224,7 +216,7 @@ def _from_json(value: Mapping[str, Any]) -> Listed:
 
 
 def _digest(value: object) -> str:
-    if not isinstance(value, str) or not _DIGEST.fullmatch(value):
+    if not isinstance(value, str) or not DIGEST.fullmatch(value):
         raise ValueError(f"{str(value)[:80]!r} is not a digest")
     return value
 

@@ -368,6 +368,8 @@ def main() -> int:
     except typer.Exit as stop:
         return stop.exit_code
     except typer.TyperException as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # typer has no public name for it
+            return error.exit_code  # the help was shown
         return _fail(AgentError(error.format_message(), "See `bundles --help`."))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # no second error at exit

@@ -9,32 +9,53 @@ from agent.errors import BundleError
 from agent.model.bundle import Bundle, load_bundle
 from agent.model.prior import Prior
 from agent.model.probe import probe
-from agent.update.archive import unpack, write_bundle
+from agent.update.archive import pack, unpack, write_bundle
 from bundles.repo_answers import Note
 
+_HINT = "Correct it, or make it again with `bundles pretrain` or `bundles finetune`."
 
-def examine(content: bytes) -> Bundle:
+
+def packed(directory: Path) -> tuple[bytes, Bundle]:
+    """The archive of the bundle in ``directory``, and what is in it, examined.
+
+    Raises:
+        BundleError: what is wrong with it.
+    """
+    try:
+        content = pack(directory)
+    except BundleError as error:
+        raise BundleError(error.message, _HINT) from error
+    return content, examine(content, str(directory))
+
+
+def examine(content: bytes, named: str) -> Bundle:
     """The bundle in an archive, after every check that a machine will make, and some more.
+
+    Args:
+        content: the archive.
+        named: where it came from, in errors: nobody knows the folder it is tried in.
 
     Raises:
         BundleError: what is wrong with it.
     """
     with tempfile.TemporaryDirectory(prefix="bundles-") as folder:
-        write_bundle(unpack(content), Path(folder))
-        bundle = load_bundle(Path(folder))
+        try:
+            write_bundle(unpack(content), Path(folder))
+            bundle = load_bundle(Path(folder))
+            _try(bundle)
+        except BundleError as error:
+            raise BundleError(error.message.replace(folder, named), _HINT) from error
+    return bundle
+
+
+def _try(bundle: Bundle) -> None:
     if not bundle.golden[0]:
-        raise BundleError(
-            "the bundle has no golden rows: no machine could test it",
-            "Make it with `bundles pretrain` or `bundles finetune`, which write them.",
-        )
+        raise BundleError("the bundle has no golden rows: no machine could test it")
     if not bundle.provenance:
-        raise BundleError(
-            "the bundle does not say what it was made from (provenance in its manifest)",
-            "Make it with `bundles pretrain` or `bundles finetune`, which write it.",
-        )
+        what = "the bundle does not say what it was made from (provenance in its manifest)"
+        raise BundleError(what)
     Prior.from_json(bundle.prior)
     probe(bundle)
-    return bundle
 
 
 def doubts(bundle: Bundle) -> list[Note]:

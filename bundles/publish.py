@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -22,11 +22,11 @@ from tuf.api.metadata import DelegatedRole, Delegations, Root, Snapshot, Timesta
 from agent.errors import InputError
 from agent.loopnest.features import FEATURES_VERSION
 from agent.model.bundle import Bundle
-from agent.update.archive import pack, unpack
+from agent.update.archive import unpack
+from agent.update.trust import CHANNELS
 from bundles import channel as channels
 from bundles.channel import (
     CANDIDATE,
-    CHANNELS,
     EVERY_MACHINE,
     SETTLED,
     Channel,
@@ -35,7 +35,7 @@ from bundles.channel import (
     offer,
     stored_path,
 )
-from bundles.fitness import doubts, examine
+from bundles.fitness import doubts, packed
 from bundles.journal import RepositoryError, interrupted, sync_directory
 from bundles.keys import Keyring, Passphrases
 from bundles.repo_answers import Answer, Note, did, seen, standing
@@ -151,8 +151,8 @@ def add(
         InputError: the same name and version is known with other bytes; it was withdrawn.
     """
     require(where.directory)  # before a bundle is tried
-    content = pack(directory)
-    return put(where, content, examine(content), name, rollout, again=again)
+    content, bundle = packed(directory)
+    return put(where, content, bundle, name, rollout, again=again)
 
 
 def put(
@@ -229,6 +229,7 @@ def _offer(
     slot = SETTLED if rollout == EVERY_MACHINE else CANDIDATE
     repository.add_file(stored_path(name, slot, listed.sha256), content)
     _put(repository, name, after)
+    repository.add_online()
     repository.publish()
     return did(repository, action, listed, [name], notes + _left(before, after, listed))
 
@@ -255,33 +256,55 @@ def withdraw(where: Place, wanted: str, name: str | None = None) -> Answer:
         name: the channel; default: every channel that knows it.
 
     Raises:
-        InputError: no channel knows it, or several bundles are meant.
+        InputError: no channel ever offered it, or several bundles are meant.
     """
     with locked(where.directory):
         repository = where.draft()
         check_clock(repository)
-        looked = {
-            x: channels.read(x, repository.targets(x)) for x in ([name] if name else CHANNELS)
-        }
-        among = tuple(x for each in looked.values() for x in each.offered)
-        if not any(wanted in (x.name, x.title) for x in among):
-            among = tuple(x for each in looked.values() for x in each.known)
-        listed = find(wanted, among, name or "this repository")
-        touched = [x for x, each in looked.items() if listed in each.known]
+        names = [name] if name else CHANNELS
+        looked = {x: channels.read(x, repository.targets(x)) for x in names}
+        ever = {x: _ever_listed(repository, x) for x in names}
+        listed = _to_withdraw(wanted, list(looked.values()), ever, name or "this repository")
+        had = [x for x in names if listed.digest in ever[x]]
+        touched = [x for x in had if listed.digest not in looked[x].withdrawn]
+        if not touched:
+            return did(repository, "withdraw", listed, had, [], changed=False)
         for each in touched:
             after = channels.withdraw(looked[each], listed.digest)
             if after.settled and after.settled != looked[each].settled:
                 content = stored(repository, after.settled)
                 repository.add_file(stored_path(each, SETTLED, after.settled.sha256), content)
             _put(repository, each, after)
+        repository.add_online()  # once: what it signs is of both
         repository.publish()
         return did(repository, "withdraw", listed, touched, [])
+
+
+def _to_withdraw(
+    wanted: str, now: Sequence[Channel], ever: Mapping[str, Mapping[str, Listed]], where: str
+) -> Listed:
+    """What is offered, else what was settled before, else what was a candidate once.
+
+    A candidate that another replaced is in no channel's record any more, and machines still run it.
+    """
+    offered = tuple(x for each in now for x in each.offered)
+    known = tuple(x for each in now for x in each.known)
+    once = tuple(x for each in ever.values() for x in each.values())
+    for among in (offered, known, once):
+        if any(wanted in (x.name, x.title) for x in among):
+            return find(wanted, among, where)
+    return find(wanted, known, where)  # it is nowhere: says so
 
 
 def _put(repository: Repository, name: str, after: Channel) -> None:
     with repository.edit_targets(name) as role:
         channels.write(after, name, role)
-    repository.add_online()
+
+
+def _ever_listed(repository: Repository, name: str) -> dict[str, Listed]:
+    """By digest, every bundle that any version of a channel's role has offered."""
+    versions = every_version(repository.metadata, name)
+    return {x.digest: x for role in versions for x in channels.read(name, role).known}
 
 
 def timestamp(where: Place, *, clock_is_right: bool = False) -> Answer:
@@ -347,13 +370,12 @@ def _older(repository: Repository, before: Channel, bundle: Bundle) -> list[Note
 def _refuse_other_bytes(repository: Repository, bundle: Listed) -> None:
     """A name and version means the same bytes for ever, on both channels."""
     for name in CHANNELS:
-        for role in every_version(repository.metadata, name):
-            for known in channels.read(name, role).known:
-                if known.title == bundle.title and known.digest != bundle.digest:
-                    raise InputError(
-                        f"{bundle.title} was published before with other content",
-                        "Give the new bundle another version.",
-                    )
+        for known in _ever_listed(repository, name).values():
+            if known.title == bundle.title and known.digest != bundle.digest:
+                raise InputError(
+                    f"{bundle.title} was published before with other content",
+                    "Give the new bundle another version.",
+                )
 
 
 def stored(repository: Repository, bundle: Listed) -> bytes:

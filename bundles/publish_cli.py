@@ -47,6 +47,9 @@ Channel = Literal["pilot", "stable"]
 Rollout = Annotated[
     int, typer.Option(min=1, max=100, help="Percent of the channel's machines; 100: settled.")
 ]
+Clock_Is_Right = Annotated[
+    bool, typer.Option("--clock-is-right", help="Sign though the clock seems wrong.")
+]
 Again = Annotated[bool, typer.Option("--again", help="Though it was withdrawn before.")]
 
 
@@ -185,9 +188,7 @@ def withdraw(
 
 
 def timestamp(
-    clock_is_right: Annotated[
-        bool, typer.Option("--clock-is-right", help="Sign though the clock seems wrong.")
-    ] = False,
+    clock_is_right: Clock_Is_Right = False,
     repository: Repo = None,
     keys: Keys = None,
     as_json: As_Json = False,
@@ -209,8 +210,10 @@ def rotate_key(
         typer.Argument(help="`root`, `targets`, `pilot`, `stable`, `online`; or a key: `root-2`."),
     ],
     new_key_in: Annotated[
-        Path | None, typer.Option(help="Where the new key goes. [REPO/keys]")
+        Path | None,
+        typer.Option(help="Where the new key goes, such as a USB stick. [REPO/keys]"),
     ] = None,
+    clock_is_right: Clock_Is_Right = False,
     repository: Repo = None,
     keys: Keys = None,
     passphrase_file: Passphrase_File = None,
@@ -221,7 +224,8 @@ def rotate_key(
         from bundles import publish_words, rotation
 
         where = _place(repository, keys, passphrase_file)
-        tell(rotation.rotate_key(where, role, new_key_in), publish_words.told_rotation)
+        done = rotation.rotate_key(where, role, new_key_in, clock_is_right=clock_is_right)
+        tell(done, publish_words.told_rotation)
 
 
 def export(
@@ -278,7 +282,7 @@ _COMMANDS: Sequence[tuple[Callable[..., None], str, str]] = (
     (promote, "promote", "bundles promote default@4 --to stable --repo /srv/bundles"),
     (withdraw, "withdraw", "bundles withdraw default@4 --repo /srv/bundles"),
     (timestamp, "timestamp", "bundles timestamp --repo /srv/bundles"),
-    (rotate_key, "rotate-key", "bundles rotate-key root-2 --keys /media/a --keys /media/b"),
+    (rotate_key, "rotate-key", "bundles rotate-key pilot --keys /media/a --new-key-in /media/b"),
     (export, "export", "bundles export --air-gap --valid 400d /media/stick/bundles"),
     (serve, "serve", "bundles serve /srv/bundles"),
 )

@@ -8,7 +8,8 @@ from typing import Any
 from agent.wording import Block, Table
 
 Answer = Mapping[str, Any]
-_NEXT_CHECK = "at their next check (every hour, unless a site has set another time)"
+_NEXT = "at its next `agent update`"
+_UNLESS = "unless it is worse there, was turned down there before, or a person pinned another"
 
 
 def told_init(answer: Answer) -> list[Block]:
@@ -36,17 +37,18 @@ def told_offer(answer: Answer) -> list[Block]:
                 *_notes(answer)]  # fmt: skip
     candidate = channel["candidate"]
     if candidate and candidate["digest"] == answer["bundle"]["digest"]:
+        rollout = candidate["rollout"]
         others = _title(channel["settled"]) if channel["settled"] else "what they have"
         words = (
-            f"{title} is the candidate of {channel['channel']}. {_NEXT_CHECK.capitalize()}, about "
-            f"{candidate['rollout']} of 100 of its machines take it: those whose bucket, a number "
-            f"from 0 to 99 that each draws by a secret of its own, is below "
-            f"{candidate['rollout']}. The others stay with {others}."
+            f"{title} is the candidate of {channel['channel']}. About {rollout} of 100 of its "
+            "machines are offered it: those whose bucket, a number from 0 to 99 that each draws "
+            f"by a secret of its own, is below {rollout}. Each takes it {_NEXT}, {_UNLESS}. The "
+            f"others stay with {others}."
         )
     else:
         words = (
-            f"{title} is settled on {channel['channel']}: all of its machines take it "
-            f"{_NEXT_CHECK}."
+            f"{title} is settled on {channel['channel']}: all of its machines are offered it. Each "
+            f"takes it {_NEXT}, {_UNLESS}."
         )
     return [words, *_notes(answer)]
 
@@ -57,10 +59,15 @@ def told_withdraw(answer: Answer) -> list[Block]:
     title = _title(answer["bundle"])
     for channel in answer["channels"]:
         back = channel["settled"]
-        to = _title(back) if back else "the bundle that came with the agent"
+        to = _title(back) if back else "the bundle it had before"
+        if not answer["changed"]:
+            blocks.append(
+                f"{title} is withdrawn from {channel['channel']} already; nothing changed."
+            )
+            continue
         blocks.append(
-            f"{title} is withdrawn from {channel['channel']}: machines that run it go back to {to} "
-            f"{_NEXT_CHECK}. Machines pinned to it stay, with a warning."
+            f"{title} is withdrawn from {channel['channel']}: each machine that runs it goes back "
+            f"to {to} {_NEXT}. Machines pinned to it stay, with a warning."
         )
     return [*blocks, *_notes(answer)]
 
@@ -74,7 +81,7 @@ def told_rotation(answer: Answer) -> list[Block]:
     """Which key took whose place."""
     return [
         f"{answer['new']} is the new {answer['role']} key in place of {answer['old']}. Machines "
-        f"follow by themselves, and trust the old key no more, {_NEXT_CHECK}.",
+        "follow by themselves: each trusts the old key no more after its next `agent update`.",
         f"Upload the repository, then destroy {answer['old']} and its copies.",
         *_standing(answer),
     ]
@@ -111,7 +118,7 @@ def told_check(answer: Answer) -> list[Block]:
         verdict = f"{answer['directory']} is in order: a new machine takes what it offers."
     else:
         verdict = f"{answer['directory']} is NOT in order: machines refuse it."
-    problems = [f"Problem: {problem['words']}" for problem in answer["problems"]]
+    problems = [f"Problem: {problem['message']}" for problem in answer["problems"]]
     return [verdict, *problems, *_channels(answer), *_standing(answer)]
 
 
@@ -155,7 +162,7 @@ def _signers(role: Answer) -> str:
 
 
 def _notes(answer: Answer) -> list[Block]:
-    return [f"Note: {note['words']}" for note in answer["notes"]]
+    return [f"Note: {note['message']}" for note in answer["notes"]]
 
 
 def _title(bundle: Answer) -> str:

@@ -14,7 +14,7 @@ from bundles.repository import OFFLINE, ONLINE, ROLES, TIME, Repository
 
 SOON = timedelta(days=60)
 Answer = dict[str, Any]
-Note = tuple[str, str]  # code, words
+Note = tuple[str, str]  # code, message
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,13 @@ def standing(repository: Repository, notes: Sequence[Note] = ()) -> Answer:
     return {
         "repository": str(repository.directory),
         "roles": [state.to_json(repository.now) for state in states],
-        "notes": [{"code": code, "words": words} for code, words in told],
+        "notes": notes_to_json(told),
     }
+
+
+def notes_to_json(notes: Sequence[Note]) -> list[dict[str, str]]:
+    """For ``--json``: as notes of the agent's answers."""
+    return [{"code": code, "message": message} for code, message in notes]
 
 
 def expiry_notes(states: Sequence[RoleState], now: datetime) -> list[Note]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,14 +10,23 @@ from pathlib import Path
 from tuf.api.metadata import Root
 
 from agent.errors import AgentError, InputError
+from agent.update.source import open_source
+from agent.update.trust import CHANNELS, NO_FLOORS, refresh
 from bundles import channel as channels
-from bundles.channel import CHANNELS
 from bundles.fitness import examine
 from bundles.journal import PUBLIC, RepositoryError, interrupted
 from bundles.keys import file_of
 from bundles.publish import Place, stored
-from bundles.repo_answers import Answer, Note, RoleState, expiry_notes, role_states, seen
-from bundles.repository import KEYS, ONLINE, Repository
+from bundles.repo_answers import (
+    Answer,
+    Note,
+    RoleState,
+    expiry_notes,
+    notes_to_json,
+    role_states,
+    seen,
+)
+from bundles.repository import KEYS, OFFLINE, ONLINE, Repository
 
 
 def check(where: Place, root: Path | None = None) -> Answer:
@@ -63,8 +73,8 @@ def check(where: Place, root: Path | None = None) -> Answer:
         "action": "check",
         "directory": str(where.directory),
         "ok": not unique,
-        "problems": _told(unique),
-        "notes": _told(notes),
+        "problems": notes_to_json(unique),
+        "notes": notes_to_json(notes),
         "roles": [state.to_json(where.now) for state in states],
         "channels": views,
     }
@@ -72,16 +82,12 @@ def check(where: Place, root: Path | None = None) -> Answer:
 
 def _as_a_machine(name: str, public: Path, root: bytes, where: Place) -> Iterator[Note]:
     """What a new machine of the channel would refuse."""
-    from agent.update.source import open_source
-    from agent.update.trust import Floors, refresh
-
     with tempfile.TemporaryDirectory(prefix="bundles-") as cache:
         try:
-            source, floors = open_source(str(public)), Floors({}, {}, 0.0)
-            now = where.now.timestamp()
-            session = refresh(source, root, Path(cache), name, floors, now)
+            source, now = open_source(str(public)), where.now.timestamp()
+            session = refresh(source, root, Path(cache), name, NO_FLOORS, now)
             for slot, offer in session.trusted.offers.items():
-                bundle = examine(session.download(offer))
+                bundle = examine(session.download(offer), offer.target.path)
                 said = (offer.name, offer.version, offer.digest)
                 if said != (bundle.name, bundle.version, bundle.digest):
                     words = f"{name}: the {slot} bundle is not the one its metadata describe."
@@ -98,11 +104,20 @@ def _keys(repository: Repository, where: Place) -> Iterator[Note]:
                 where.keyring.signer(key, role)
     except AgentError as error:
         yield "online-key", f"`bundles timestamp` could not sign: {error.message}."
-    listed, keys = repository.role_of(Root.type)
-    beside = [file_of(key) for key in keys if (where.directory / KEYS / file_of(key)).exists()]
-    if len(beside) >= listed.threshold:
-        words = f"{' and '.join(beside)} lie beside the repository: move them to safer places."
-        yield "root-keys-here", words
+    here: dict[str, str] = {}  # by name of the file, its role
+    for role in OFFLINE:
+        names = map(file_of, repository.role_of(role)[1])
+        beside = (x for x in names if os.path.lexists(where.directory / KEYS / x))
+        here |= dict.fromkeys(beside, role)
+    if not here:
+        return
+    words = (
+        f"Beside the online key, where whoever gets into this computer has them: {', '.join(here)}."
+        " Move each to where only those who use it get at it."
+    )
+    if list(here.values()).count(Root.type) >= repository.role_of(Root.type)[0].threshold:
+        words += " The root keys among them are enough to replace every key."
+    yield "offline-keys-here", words
 
 
 def _history(repository: Repository) -> Iterator[Note]:
@@ -120,7 +135,3 @@ def _read_root(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise InputError(f"the root {path} cannot be read: {error.strerror}") from error
-
-
-def _told(notes: list[Note]) -> list[dict[str, str]]:
-    return [{"code": code, "words": words} for code, words in notes]

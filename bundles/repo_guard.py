@@ -64,11 +64,16 @@ def require(directory: Path) -> None:
         )
 
 
-def check_clock(repository: Repository) -> None:
+def check_clock(repository: Repository, *, new_online_key: bool = False) -> None:
     """Refuse to sign where this computer's clock is plainly wrong.
 
     Machines remember the latest time of signing and never believe an earlier one, so a signature
     from the future would make them refuse everything until that time has come.
+
+    Args:
+        repository: as it is published.
+        new_online_key: the key of such signatures is being replaced. Then machines begin to count
+            anew, so a clock behind the last of them is no hindrance: this is the repair.
 
     Raises:
         InputError: the clock is behind the last signature, or far ahead of it.
@@ -78,14 +83,16 @@ def check_clock(repository: Repository) -> None:
         return
     last, now = parse_time(said), repository.now
     told = f"this computer's clock says {now:%Y-%m-%d %H:%M} UTC"
-    if now < last - BACKWARDS:
+    if now < last - BACKWARDS and not new_online_key:
         raise InputError(
             f"{told}, but the repository was signed at {last:%Y-%m-%d %H:%M} UTC already",
-            "Set the clock.",
+            "Set the clock. If it is right, it was wrong then: run `bundles rotate-key online`.",
         )
     if now > last + FORWARDS:
         raise InputError(
             f"{told}, {(now - last).days} days after the last signature: is that right? "
             "Machines would never again believe an earlier time",
-            "If the clock is right, run `bundles timestamp --clock-is-right` first.",
+            "If the clock is right, add --clock-is-right."
+            if new_online_key
+            else "If the clock is right, run `bundles timestamp --clock-is-right` first.",
         )

@@ -34,7 +34,7 @@ from tuf.api.metadata import (
 from tuf.api.serialization import DeserializationError
 from tuf.repository import Repository as TufRepository
 
-from bundles.channel import CHANNELS
+from agent.update.trust import CHANNELS
 from bundles.journal import PUBLIC, Change, RepositoryError, commit
 from bundles.keys import Keyring, SigningKeyError, file_of, missing
 
@@ -119,6 +119,8 @@ class Repository(TufRepository):
         signed.expires = self.now + self.lives[role]
         if role == Timestamp.type:
             signed.unrecognized_fields[SIGNED_AT] = self.now.strftime(TIME)
+            # python-tuf looks at its version only, and keeps the digest of one signed again.
+            signed.snapshot_meta = self.snapshot_info
         md.signatures.clear()
         for signer in self._signers(role, signed):
             md.sign(signer, append=True)

@@ -5,39 +5,50 @@ A machine follows by itself: each new root is signed by a threshold of the keys 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from securesystemslib.signer import Key
 from tuf.api.metadata import Root, Timestamp
 
 from agent.errors import InputError
-from bundles.channel import CHANNELS
+from agent.update.trust import CHANNELS
 from bundles.keys import file_of
 from bundles.publish import Place
-from bundles.repo_answers import Answer, standing
+from bundles.repo_answers import Answer, Note, standing
 from bundles.repo_guard import check_clock, locked
 from bundles.repository import KEYS, OFFLINE, ONLINE, TARGETS, Repository
 
 ONLINE_KEY = "online"
+_BELONGS: Mapping[str, str] = {
+    Root.type: "a medium and a place of its own, apart from the other root keys",
+    TARGETS: "an offline medium, with the holder of a root key",
+    **dict.fromkeys(CHANNELS, "those who release bundles"),
+}
 
 
-def rotate_key(where: Place, wanted: str, place: Path | None = None) -> Answer:
+def rotate_key(
+    where: Place, wanted: str, place: Path | None = None, *, clock_is_right: bool = False
+) -> Answer:
     """Replace a key by a new one; what it signed is signed anew.
 
     Args:
         where: the repository.
         wanted: ``root`` (the oldest of its keys), ``targets``, ``pilot``, ``stable``, ``online``,
             or the name of a key's file such as ``root-2``.
-        place: where the new key goes; default: beside the repository.
+        place: where the new key goes; default: beside the online key, with a note that it must
+            not stay there.
+        clock_is_right: a person has looked at the clock; sign even if it seems wrong.
 
     Raises:
-        InputError: no such key.
+        InputError: no such key; the clock of this computer is plainly wrong.
         SigningKeyError: keys that must sign are missing.
     """
     with locked(where.directory):
         repository = where.draft()
-        check_clock(repository)
         role, old = _meant(repository, wanted)
+        if not clock_is_right:
+            check_clock(repository, new_online_key=role in ONLINE)
         stem = ONLINE_KEY if role in ONLINE else role
         _, present = repository.role_of(role)
         beside = where.directory / KEYS
@@ -52,8 +63,19 @@ def rotate_key(where: Place, wanted: str, place: Path | None = None) -> Answer:
             "role": stem,
             "old": file_of(old),
             "new": str(to / name),
-            **standing(repository),
+            **standing(repository, _to_be_moved(role, to / name, beside)),
         }
+
+
+def _to_be_moved(role: str, new: Path, beside: Path) -> list[Note]:
+    """An offline key must not stay with the online one: a thief of this computer had both."""
+    if role in ONLINE or new.parent.resolve() != beside.resolve():
+        return []
+    words = (
+        f"{new} lies beside the online key: move it to {_BELONGS[role]}. "
+        "With --new-key-in DIR it is written there at once."
+    )
+    return [("offline-keys-here", words)]
 
 
 def renew(where: Place, role: str) -> Answer:

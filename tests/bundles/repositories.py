@@ -16,14 +16,13 @@ from tuf.ngclient.fetcher import FetcherInterface
 
 from agent.model.bundle import load_bundle
 from agent.update.archive import pack
+from agent.update.trust import CHANNELS, SLOTS
 from bundles import publish
 from bundles.keys import Passphrases
 from bundles.publish import Place
 
 PASSPHRASE = "four words and more"
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-CHANNELS = ("pilot", "stable")
-SLOTS = ("settled", "candidate")
 
 
 def place(directory: Path, now: datetime = NOW, keys=(), said: str | None = PASSPHRASE) -> Place:

@@ -8,11 +8,18 @@ from pathlib import Path
 import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, given, settings
-from tuf.api.exceptions import BadVersionNumberError, ExpiredMetadataError, UnsignedMetadataError
+from tuf.api.exceptions import (
+    BadVersionNumberError,
+    DownloadLengthMismatchError,
+    ExpiredMetadataError,
+    UnsignedMetadataError,
+)
 
-from agent.errors import BundleError, InputError
+from agent.errors import BundleError, InputError, UntrustedError
 from agent.model.bundle import load_bundle
 from agent.update.archive import pack, unpack
+from agent.update.source import open_source
+from agent.update.trust import MAX_WITHDRAWN, NO_FLOORS, Trusted, refresh
 from bundles import channel as channels
 from bundles import keys, publish, repo_check, rotation, stick
 from bundles.channel import Channel, Listed
@@ -121,6 +128,20 @@ def test_a_bundle_that_is_not_fit_to_be_published_is_refused(
     with pytest.raises(BundleError, match=words):
         publish.add(place(repository), bad, "pilot")
     assert not (repository / "public" / "targets").exists()
+
+
+@pytest.mark.parametrize("missing", ["licence", "file"])
+def test_a_bundle_that_is_refused_is_named_as_the_publisher_named_it(
+    repository, tiny_bundle, tmp_path, missing
+) -> None:
+    bad = bundle_like(tiny_bundle, tmp_path / "mine", "1", licence="")
+    if missing == "file":
+        (bad / "prior.json").unlink()
+    with pytest.raises(BundleError) as caught:
+        publish.add(place(repository), bad, "pilot")
+    assert f"the bundle in {bad} cannot be used" in caught.value.message
+    assert "Install" not in caught.value.hint
+    assert "`bundles pretrain`" in caught.value.hint
 
 
 def test_a_bundle_that_fails_its_own_examples_is_refused(repository, tiny_bundle, tmp_path) -> None:
@@ -271,6 +292,81 @@ def test_withdrawing_is_for_every_channel_unless_one_is_named(
         publish.withdraw(where, "tiny@9")
 
 
+def test_one_command_withdraws_from_both_channels_and_every_machine_goes_on(
+    repository, public, where, client, fresh, versions
+) -> None:
+    for channel in ("pilot", "stable"):
+        put(where, versions[0], channel)
+        put(where, versions[1], channel)
+    client.offers(public)
+    then = later(where, hours=1)
+    before = signed(repository, "timestamp.json")["version"]
+    answer = publish.withdraw(then, "tiny@2")
+    assert [c["channel"] for c in answer["channels"]] == ["pilot", "stable"]
+    assert signed(repository, "timestamp.json")["version"] == before + 1
+    left = {"pilot/settled": "tiny@1", "stable/settled": "tiny@1"}
+    assert client.offers(public, then.now) == fresh().offers(public, then.now) == left
+    found = repo_check.check(then)
+    assert found["ok"], found["problems"]
+    publish.timestamp(later(then, days=1))
+    assert client.offers(public, then.now) == left
+
+
+def test_a_snapshot_signed_twice_in_one_change_is_described_as_it_is_written(
+    repository, public, where, client, versions
+) -> None:
+    draft = where.draft()
+    for name in ("pilot", "stable"):
+        with draft.edit_targets(name):
+            pass  # signing is all
+        draft.add_online()
+    draft.publish()
+    assert client.offers(public) == {}
+    assert repo_check.check(where)["ok"]
+
+
+def test_the_daily_timestamp_repairs_one_that_describes_another_snapshot(
+    repository, public, where, client
+) -> None:
+    path = public / "metadata" / "1.snapshot.json"
+    path.write_text(json.dumps(json.loads(path.read_bytes())))  # signed the same, other bytes
+    with pytest.raises(DownloadLengthMismatchError):
+        client.offers(public)
+    publish.timestamp(where)
+    assert client.offers(public) == {}
+
+
+@pytest.mark.parametrize("wanted", ["tiny@2", "tiny@4"])
+def test_a_candidate_that_another_replaced_can_still_be_withdrawn(
+    repository, public, where, client, versions, wanted
+) -> None:
+    """Most machines of the first roll-out run it, and the channel's record has forgotten it."""
+    put(where, versions[0], "pilot")
+    put(where, versions[0], "stable")
+    put(where, versions[1], "pilot", 99)
+    put(where, versions[3], "pilot", 99)
+    put(where, versions[4], "pilot", 1)
+    answer = publish.withdraw(where, wanted)
+    assert [c["channel"] for c in answer["channels"]] == ["pilot"]
+    (number,) = [n for n in (1, 3) if wanted == f"tiny@{n + 1}"]
+    assert answer["channels"][0]["withdrawn"] == [digest(versions[number])]
+    assert client.offers(public) == {
+        "pilot/settled": "tiny@1", "pilot/candidate": "tiny@5", "stable/settled": "tiny@1",
+    }  # fmt: skip
+    with pytest.raises(InputError, match="stable has no bundle called"):
+        publish.withdraw(where, wanted, "stable")
+
+
+def test_what_is_withdrawn_already_is_told_and_nothing_is_signed(
+    repository, where, versions
+) -> None:
+    put(where, versions[0], "pilot")
+    assert publish.withdraw(where, "tiny@1")["changed"]
+    before = signed(repository, "timestamp.json")
+    assert not publish.withdraw(where, "tiny@1")["changed"]
+    assert signed(repository, "timestamp.json") == before
+
+
 def test_withdrawing_everywhere_needs_the_keys_of_both_and_is_all_or_nothing(
     repository, public, where, client, versions
 ) -> None:
@@ -313,7 +409,7 @@ def test_no_sequence_of_changes_offers_what_is_withdrawn(steps) -> None:
         assert len(set(known)) == len(known)
         assert not {x.digest for x in channel.known} & set(channel.withdrawn)
         assert len(channel.history) <= channels.MOST_HISTORY
-        assert len(channel.withdrawn) <= channels.MOST_WITHDRAWN
+        assert len(channel.withdrawn) <= MAX_WITHDRAWN
         assert bool(channel.candidate) == (0 < channel.rollout < 100)
         assert channel.candidate is None or channel.candidate != channel.settled
         role = Repository(Path("nowhere"), NOW).open("pilot").signed
@@ -366,7 +462,7 @@ def test_roles_that_end_soon_are_told_and_expired_ones_too(where) -> None:
     then = later(where, days=2 * 365 + 1)
     answer = publish.timestamp(then, clock_is_right=True)
     assert codes(answer) == ["expired"] * 2
-    assert "`bundles repo renew pilot`" in answer["notes"][0]["words"]
+    assert "`bundles repo renew pilot`" in answer["notes"][0]["message"]
 
 
 @pytest.mark.parametrize(
@@ -392,6 +488,54 @@ def test_a_clock_that_is_plainly_wrong_signs_nothing(
             action(later(where, days=days))
     assert signed(repository, "timestamp.json") == before
     publish.timestamp(later(where, days=days), clock_is_right=True)
+
+
+def asked(public: Path, root: bytes, cache: Path, now: datetime, floors=NO_FLOORS) -> Trusted:
+    """What a machine of pilot trusts that knows ``floors``."""
+    source = open_source(str(public))
+    return refresh(source, root, cache, "pilot", floors, now.timestamp()).trusted
+
+
+@pytest.mark.parametrize(("days", "taken"), [(400, True), (23_400, False)], ids=["2027", "2090"])
+def test_a_signature_of_the_future_is_repaired_as_the_how_to_says(
+    repository, public, where, versions, tmp_path, days, taken
+) -> None:
+    put(where, versions[0], "pilot")
+    root, cache = first_root(repository), tmp_path / "cache"
+    floors = asked(public, root, cache, NOW).floors
+    future = later(where, days=days)
+    publish.timestamp(future, clock_is_right=True)
+    if taken:
+        floors = asked(public, root, cache, NOW, floors).floors
+        assert floors.signed_at == future.now.timestamp()
+    else:  # by then all else has expired
+        with pytest.raises(UntrustedError):
+            asked(public, root, cache, NOW, floors)
+    right = later(where, hours=1)
+    with pytest.raises(InputError, match="signed at") as caught:
+        publish.timestamp(right)
+    assert "`bundles rotate-key online`" in caught.value.hint
+    rotation.rotate_key(right, "online")
+    trusted = asked(public, root, cache, right.now, floors)
+    assert trusted.floors.signed_at == right.now.timestamp()
+    assert trusted.offers["settled"].version == "1"
+    then = later(right, days=1)
+    put(then, versions[1], "pilot")
+    for known, kept in ((trusted.floors, cache), (NO_FLOORS, tmp_path / "new")):
+        assert asked(public, root, kept, then.now, known).offers["settled"].version == "2"
+    assert repo_check.check(then)["ok"]
+
+
+def test_a_new_online_key_is_not_begun_by_a_clock_far_ahead_unless_a_person_says_so(
+    repository, where
+) -> None:
+    (repository / "keys" / "online.pem").unlink()  # `timestamp` could not sign first
+    then = later(place(repository), days=100)
+    with pytest.raises(InputError, match="100 days after") as caught:
+        rotation.rotate_key(then, "online")
+    assert "add --clock-is-right" in caught.value.hint
+    rotation.rotate_key(then, "online", clock_is_right=True)
+    assert repo_check.check(then)["ok"]
 
 
 # rotate_key, renew
@@ -481,6 +625,26 @@ def test_a_new_key_goes_where_it_is_told_but_the_online_key_stays(repository, tm
     assert made["new"] == str(repository / "keys" / "online-2.pem")
     rotation.rotate_key(place(repository, keys=[away]), "pilot", away)
     assert sorted(p.name for p in away.iterdir()) == ["pilot-2.pem", "pilot-3.pem"]
+
+
+@pytest.mark.parametrize(
+    ("role", "words"),
+    [("root", "a place of its own"), ("targets", "offline"), ("stable", "those who release")],
+)
+def test_a_new_key_that_lands_beside_the_online_one_is_to_be_moved(
+    repository, tmp_path, role, words
+) -> None:
+    answer = rotation.rotate_key(place(repository), role)
+    (note,) = answer["notes"]
+    assert note["code"] == "offline-keys-here"
+    assert answer["new"] in note["message"]
+    assert words in note["message"]
+    assert "--new-key-in" in note["message"]
+    assert codes(rotation.rotate_key(place(repository), role, tmp_path / "away")) == []
+
+
+def test_a_new_online_key_belongs_where_it_is(repository) -> None:
+    assert codes(rotation.rotate_key(place(repository), "online")) == []
 
 
 @pytest.mark.parametrize("wanted", ["nobody", "root-9", "", "../root"])
@@ -613,9 +777,35 @@ def test_a_repository_and_its_export_are_in_order(repository, where, versions, t
         found = repo_check.check(place(directory))
         assert found["ok"], found["problems"]
         assert found["channels"][0]["settled"]["version"] == "1"
-    assert codes(repo_check.check(place(repository))) == ["root-keys-here"]
-    for number in (1, 2):
-        (repository / "keys" / f"root-{number}.pem").unlink()
+
+
+OFFLINE_KEYS = {
+    f"{name}.pem" for name in ("root-1", "root-2", "root-3", "targets", "pilot", "stable")
+}
+
+
+@pytest.mark.parametrize(
+    ("left", "enough"),
+    [
+        (OFFLINE_KEYS, True),
+        ({"root-1.pem", "root-3.pem"}, True),
+        ({"root-2.pem"}, False),
+        ({"targets.pem"}, False),
+        ({"pilot.pem", "stable.pem"}, False),
+    ],
+)
+def test_any_offline_key_beside_the_online_one_is_noted(repository, left, enough) -> None:
+    for name in OFFLINE_KEYS - left:
+        (repository / "keys" / name).unlink()
+    (note,) = repo_check.check(place(repository))["notes"]
+    assert note["code"] == "offline-keys-here"
+    assert {name for name in OFFLINE_KEYS if name in note["message"]} == left
+    assert ("enough to replace every key" in note["message"]) == enough
+
+
+def test_with_the_online_key_alone_nothing_is_noted(repository) -> None:
+    for name in OFFLINE_KEYS:
+        (repository / "keys" / name).unlink()
     assert codes(repo_check.check(place(repository))) == []
 
 
@@ -656,7 +846,7 @@ def test_what_machines_refuse_is_found(repository, public, where, versions, spoi
     spoil(public)
     found = repo_check.check(place(repository))
     assert not found["ok"]
-    assert any(words in problem["words"] for problem in found["problems"]), found["problems"]
+    assert any(words in problem["message"] for problem in found["problems"]), found["problems"]
 
 
 def test_signatures_that_ended_are_problems_and_ending_ones_notes(repository, where) -> None:

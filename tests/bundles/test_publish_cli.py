@@ -86,20 +86,29 @@ def test_from_an_empty_directory_to_stable(run, tmp_path, versions, monkeypatch)
     code, out, _ = run("add", versions[0], "--channel", "pilot", "--rollout", "10")
     assert code == Exit.OK
     assert "tiny@1 is the candidate of pilot" in out
-    assert "about 10 of 100 of its machines take it" in out
-    assert "below 10. The others stay with what they have." in out
+    assert "About 10 of 100 of its machines are offered it" in out
+    assert "Each takes it at its next `agent update`, unless it is worse there" in out
+    assert "The others stay with what they have." in out
     code, out, _ = run("promote", "tiny", "--to", "pilot")
-    assert "tiny@1 is settled on pilot: all of its machines take it at their next check" in out
+    assert "tiny@1 is settled on pilot: all of its machines are offered it" in out
+    assert "unless it is worse there" in out
+    assert "every hour" not in out
     assert run("promote", "tiny", "--to", "stable", "--rollout", "50")[0] == Exit.OK
     code, out, _ = run("repo", "status")
     assert "pilot tiny@1 all machines" in out
     assert "stable tiny@1 50 of 100 machines" in out
     code, out, _ = run("withdraw", "tiny")
-    assert "go back to the bundle that came with the agent" in out
+    assert "each machine that runs it goes back to the bundle it had before at its next" in out
+    code, out, _ = run("withdraw", "tiny")
+    assert (code, "is withdrawn from stable already; nothing changed" in out) == (Exit.OK, True)
     code, out, _ = run("timestamp")
     assert (code, "Signed anew: timestamp." in out) == (Exit.OK, True)
     code, out, _ = run("rotate-key", "pilot", "--new-key-in", tmp_path / "stick")
     assert "stick/pilot-2.pem is the new pilot key in place of pilot.pem" in out
+    assert "Note: " not in out
+    code, out, _ = run("rotate-key", "pilot")
+    assert "Note: " in out
+    assert "pilot-3.pem lies beside the online key: move it to those who release bundles" in out
     code, out, _ = run("repo", "renew", "stable")
     assert "stable is signed anew" in out
     code, out, _ = run("export", "--air-gap", "--valid", "400d", tmp_path / "usb")
@@ -131,7 +140,7 @@ def test_json_has_a_stable_shape(run, ready, versions, tmp_path) -> None:
         code, out, _ = run(*(words.get(word, word) for word in command), "--json")
         answer = json.loads(out)
         assert (code, set(answer), answer["schema"]) == (Exit.OK, shape, 1), command
-        assert {frozenset(note) for note in answer["notes"]} <= {frozenset(("code", "words"))}
+        assert {frozenset(note) for note in answer["notes"]} <= {frozenset(("code", "message"))}
         for role in answer["roles"]:
             assert set(role) == {"role", "version", "expires", "days_left", "threshold", "keys"}
 
@@ -175,6 +184,25 @@ def test_mistakes_are_told_in_a_line_and_a_hint(run, command, words) -> None:
     assert (code, out) == (Exit.USAGE, "")
     assert words in err
     assert "hint: " in err
+
+
+@pytest.mark.parametrize("command", [(), ("repo",)], ids=["bundles", "bundles repo"])
+def test_without_a_subcommand_the_help_is_all_that_is_said(run, command) -> None:
+    code, out, err = run(*command)
+    assert code == Exit.USAGE
+    assert out.startswith("Usage: ")
+    assert err == ""
+
+
+def test_the_daily_unit_uploads_even_where_a_role_has_expired() -> None:
+    """`timestamp` exits with 5 then, after which systemd starts no further ExecStart."""
+    how_to = Path(__file__).parents[2] / "docs" / "how-to" / "publish-bundles.md"
+    unit = how_to.read_text().split("bundles-timestamp.service\n")[1].split("```")[0]
+    lines = dict(line.split("=", 1) for line in unit.splitlines() if "=" in line)
+    assert unit.count("ExecStart=") == 1
+    assert lines["ExecStart"].endswith("bundles timestamp")
+    assert lines["ExecStopPost"].endswith("upload-bundles")
+    assert "TimeoutStopSec" in lines
 
 
 def test_keys_without_passphrase_say_what_to_give(run, ready, versions, monkeypatch) -> None:
@@ -340,4 +368,4 @@ def test_the_agent_takes_what_is_served(served, repository, versions, tmp_path) 
     source, root = open_source(served.url), first_root(repository)
     session = refresh(source, root, tmp_path / "c", "pilot", NO_FLOORS, NOW.timestamp())
     offer = session.trusted.offers["settled"]
-    assert examine(session.download(offer)).version == "1"
+    assert examine(session.download(offer), "it").version == "1"
