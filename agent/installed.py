@@ -25,6 +25,7 @@ FOLDER = "bundles"
 BUILT_IN = ""  # in place of a digest
 ACTIVATED, PINNED, UNPINNED = "activated", "pinned", "unpinned"
 DECLINED, WITHDRAWN = "declined", "withdrawn"  # left or not taken: by this machine, by the centre
+CHECKED = "checked"  # the fact that says when a repository was last asked and believed
 KEPT = 3  # bundles on the disk besides the one in force: the way back
 
 

@@ -381,6 +381,13 @@ def make_directory(directory: Path) -> None:
             f"the state directory {directory} cannot be made: {error.strerror}",
             "Name another with --state-dir DIR or AGENT_STATE_DIR.",
         ) from error
+    owner = directory.stat().st_uid
+    if os.geteuid() == 0 and owner != 0:  # what root leaves there, its owner could not read
+        raise StateError(
+            f"the state directory {directory} belongs to the user {owner}, and you are root",
+            f"Run it as that user (`sudo -u '#{owner}' agent ...`), or name another directory "
+            "with --state-dir DIR.",
+        )
     if not os.access(directory, os.W_OK | os.X_OK):
         raise StateError(
             f"the state directory {directory} cannot be written",

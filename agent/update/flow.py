@@ -9,17 +9,19 @@ changes in one transaction of the state database, together with the calibration 
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import secrets
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from agent.errors import BundleError, InputError, StateError
 from agent.installed import (
     BUILT_IN,
+    CHECKED,
     DECLINED,
     event_digest,
     facts,
@@ -237,11 +239,14 @@ def _refresh(source: Source, config: Config, state: State, now: float) -> Sessio
     from agent.update.trust import Floors, refresh
 
     root = _root(config.trusted_root)
-    floors = Floors(**(state.fact(FLOORS) or {"versions": {}, "keys": {}, "signed_at": 0.0}))
+    # Of this root: a site that is given another centre's starts anew, on its own decision.
+    remembered = f"{FLOORS} {hashlib.sha256(root).hexdigest()[:32]}"
+    floors = Floors.from_json(state.fact(remembered))
     place = config.state_dir / CACHE
     session = refresh(source, root, place, config.channel, floors, now)
-    state.remember(FLOORS, asdict(session.trusted.floors))
+    state.remember(remembered, session.trusted.floors.to_json())
     state.remember(GONE, {"digests": sorted(session.trusted.withdrawn)})
+    state.remember(CHECKED, {"at": now})
     return session
 
 

@@ -58,7 +58,8 @@ def sweep(state_dir: Path, keep: Collection[str]) -> None:
     wanted = {path_of(state_dir, digest).name for digest in keep}
     for path in (state_dir / FOLDER).glob("*"):
         if path.name not in wanted:
-            shutil.rmtree(path, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                _remove(path)
 
 
 @contextlib.contextmanager
@@ -67,7 +68,7 @@ def _staging(state_dir: Path, size: int) -> Iterator[Path]:
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         for abandoned in folder.glob(f"{STAGING}*"):  # by an update that was killed
-            shutil.rmtree(abandoned, ignore_errors=True)
+            _remove(abandoned)
         free = shutil.disk_usage(folder).free
         if free < size + SPARE_BYTES:
             raise StateError(
@@ -87,10 +88,17 @@ def _staging(state_dir: Path, size: int) -> Iterator[Path]:
         ) from error
 
 
+def _remove(path: Path) -> None:
+    """Whatever is there; only a real directory is gone through."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+    else:
+        shutil.rmtree(path)
+
+
 def _put(place: Path, final: Path) -> None:
     """Rename durably; what is there already under this name was damaged and makes room."""
-    if final.exists():
-        shutil.rmtree(final)
+    _remove(final)
     place.rename(final)
     descriptor = os.open(final.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -9,6 +9,7 @@ from agent.errors import BundleError, InputError
 from agent.installed import (
     ACTIVATED,
     BUILT_IN,
+    CHECKED,
     DECLINED,
     PINNED,
     UNPINNED,
@@ -41,12 +42,14 @@ def listing(state_dir: Path) -> dict[str, Any]:
     with read_state(state_dir) as state:
         found, pin = in_force(state, state_dir), pin_of(state)
         events, refused = state.events(ACTIVATED, DECLINED, WITHDRAWN), left(state)
+        asked = state.fact(CHECKED)
     present = event_digest(found.bundle)
     digests = dict.fromkeys((present, *(e.digest for e in events), BUILT_IN))
     rows = [_row(state_dir, digest, events, refused, present) for digest in digests]
     return {
         "bundles": rows,
         "pinned": pin is not None,
+        "last_checked": stamp(float(asked["at"])) if asked else None,
         "notes": [{"code": code, "message": words} for code, words in found.notes],
     }
 

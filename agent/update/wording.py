@@ -71,6 +71,9 @@ def bundles(answer: Answer) -> list[Block]:
     blocks: list[Block] = [Table(("", "name", "version", "digest", "taken", ""), rows)]
     if answer["pinned"]:
         blocks.append("Pinned: updates leave the bundle in force alone (`agent bundle unpin`).")
+    if answer["last_checked"]:
+        asked = answer["last_checked"].replace("T", " ")[:16]
+        blocks.append(f"A repository was last asked and believed on {asked} UTC.")
     return blocks + [f"Note: {note['message']}." for note in answer["notes"]]
 
 

@@ -140,8 +140,13 @@ def test_what_may_not_be_written_leaves_the_bundle_in_force(world, tmp_path, whi
 def test_the_state_of_another_user_is_left_alone(world, tmp_path, mode) -> None:
     machine = placed(world, tmp_path)
     machine.state.chmod(mode)
-    for path in (machine.state, *machine.state.rglob("*")):
-        os.chown(path, SOMEONE, SOMEONE, follow_symlinks=False)
     with unharmed(machine, world):
+        given_to(machine, SOMEONE)
         refused(through(machine, world, WITHOUT_PRIVILEGES), 2, "--state-dir")
+        given_to(machine, 0)
     takes_the_third(machine, world)
+
+
+def given_to(machine: Machine, owner: int) -> None:
+    for path in (machine.state, *machine.state.rglob("*")):
+        os.chown(path, owner, owner, follow_symlinks=False)

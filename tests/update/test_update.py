@@ -1,11 +1,13 @@
 """``agent update`` and ``agent bundle`` as a person runs them, against a real repository."""
 
 import json
+import os
 import shutil
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from agent.installed import path_of
 from agent.model.bundle import default_bundle, load_bundle
 from agent.state import open_state
 from tests.conftest import agent, valid
@@ -372,3 +374,41 @@ def test_the_bundle_commands_alone_show_their_help() -> None:
     ran = agent("bundle")
     assert ran.code == 0
     assert "rollback" in ran.out
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can do this")
+def test_root_leaves_the_state_of_a_user_alone(fresh, centre, first) -> None:
+    centre.add(first)
+    agent("bundle", "pin", "--state-dir", fresh)
+    for path in (fresh, *fresh.iterdir()):
+        os.chown(path, 54321, 54321)
+    ran = update(fresh, centre)
+    assert ran.code == 2
+    assert "54321" in ran.err
+    assert {path.stat().st_uid for path in fresh.iterdir()} == {54321}
+
+
+def test_something_else_in_the_place_of_a_bundle_does_not_stop_an_update(
+    fresh, centre, first
+) -> None:
+    digest = centre.add(first)
+    (fresh / "bundles").mkdir(parents=True)
+    os.mkfifo(fresh / "bundles" / ".new-pipe")
+    os.mkfifo(path_of(fresh, digest))
+    assert update(fresh, centre).code == 0
+    assert in_force(fresh) == digest
+    assert [p.name for p in (fresh / "bundles").iterdir()] == [path_of(fresh, digest).name]
+
+
+def test_a_site_may_change_to_another_centre(tmp_path, fresh, centre, first, second) -> None:
+    centre.add(first)
+    centre.timestamp()
+    update(fresh, centre)
+    other = new_centre(tmp_path / "other")
+    digest = other.add(second)
+    assert (
+        agent("update", "--from", other.public, "--root", centre.root, "--state-dir", fresh).code
+        == 5
+    )
+    assert update(fresh, other).code == 0
+    assert in_force(fresh) == digest
