@@ -67,10 +67,13 @@ def arms(state_dir: Path) -> dict[str, dict[str, Any]]:
         run = state.finished_run()
         assert run is not None
         stored = list(experiment.newest(state.timings(run)).values())
+        last = state.latest()
+        assert last is not None
     samples, _ = experiment.judge(stored, {k.name: k for k in kernels()})
     bundle = load_bundle(default_bundle())
     observations, _ = calibrate.embed_samples(samples, bundle)
-    chosen = choose_head(prior_of(bundle), observations, seed=0)
+    prior = prior_of(bundle).on(experiment.facts_vector(last.body["facts"]))
+    chosen = choose_head(prior, observations, seed=0)
 
     names = sorted({(s.kernel.name, s.schedule) for s in samples})
     names += [(n, ORIGINAL) for n in {n for n, _ in names} if (n, ORIGINAL) not in names]
