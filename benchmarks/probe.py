@@ -25,7 +25,7 @@ from agent.model.bundle import ENCODER, MAX_BYTES, Bundle, default_bundle, load_
 from agent.model.encoder import Encoder
 from agent.model.onnx_rules import check_model
 from agent.model.prior import Prior
-from agent.model.probe import Limits, probe
+from agent.model.probe import Limits, _environment, probe
 from agent.update.archive import pack, unpack
 
 EMBEDDING = 64
@@ -103,7 +103,9 @@ def timed(action: Callable[[], object], rounds: int = 9) -> float:
 def main() -> None:
     bundle = load_bundle(default_bundle())
     archive = pack(default_bundle())
-    done = subprocess.run([sys.executable, "-c", LIBRARIES], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", LIBRARIES], capture_output=True, text=True, env=_environment()
+    )
     space, resident = done.stdout.split()
     print(f"libraries loaded: {space} MiB of address space, {resident} resident")
     steps: dict[str, Callable[[], object]] = {

@@ -19,11 +19,11 @@ from typing import Any
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import DelegatedRole, Delegations, Root, Snapshot, Timestamp
 
+from agent.config import CHANNELS
 from agent.errors import InputError
 from agent.loopnest.features import FEATURES_VERSION
 from agent.model.bundle import Bundle
 from agent.update.archive import unpack
-from agent.update.trust import CHANNELS
 from bundles import channel as channels
 from bundles.channel import (
     CANDIDATE,

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from tuf.api.metadata import Root
 
+from agent.config import CHANNELS
 from agent.errors import AgentError, InputError
 from agent.update.source import open_source
-from agent.update.trust import CHANNELS, NO_FLOORS, refresh
+from agent.update.trust import NO_FLOORS, refresh
 from bundles import channel as channels
 from bundles.fitness import examine
 from bundles.journal import PUBLIC, RepositoryError, interrupted

@@ -34,7 +34,7 @@ from tuf.api.metadata import (
 from tuf.api.serialization import DeserializationError
 from tuf.repository import Repository as TufRepository
 
-from agent.update.trust import CHANNELS
+from agent.config import CHANNELS
 from bundles.journal import PUBLIC, Change, RepositoryError, commit
 from bundles.keys import Keyring, SigningKeyError, file_of, missing
 

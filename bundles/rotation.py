@@ -11,8 +11,8 @@ from pathlib import Path
 from securesystemslib.signer import Key
 from tuf.api.metadata import Root, Timestamp
 
+from agent.config import CHANNELS
 from agent.errors import InputError
-from agent.update.trust import CHANNELS
 from bundles.keys import file_of
 from bundles.publish import Place
 from bundles.repo_answers import Answer, Note, standing

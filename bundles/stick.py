@@ -14,8 +14,8 @@ from pathlib import Path
 
 from tuf.api.metadata import Snapshot, Targets, Timestamp
 
+from agent.config import CHANNELS
 from agent.errors import InputError
-from agent.update.trust import CHANNELS
 from bundles.journal import RepositoryError, write_whole
 from bundles.publish import Place
 from bundles.repo_answers import Answer, standing

@@ -6,23 +6,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
-from onnxruntime.capi import onnxruntime_pybind11_state
 
 from agent.errors import BundleError
 from agent.loopnest.features import FEATURES
 from agent.model.bundle import TOLERANCE, Bundle
+from agent.model.runtime import ERRORS, onnxruntime
 
 INPUT, OUTPUT = "features", "embedding"
 _CHUNK = 8_192
 _HINT = "Install the bundle again, or use the one that came with the agent."
 _FATAL = 4
-# onnxruntime raises classes of its own, with no common base but Exception.
-_ERRORS: tuple[type[Exception], ...] = (
-    RuntimeError, ValueError, MemoryError,
-    *(x for x in vars(onnxruntime_pybind11_state).values()
-      if isinstance(x, type) and issubclass(x, Exception)),
-)  # fmt: skip
 
 
 class Encoder:
@@ -39,7 +32,7 @@ class Encoder:
             self._session: Any = onnxruntime.InferenceSession(
                 bundle.encoder, _options(), providers=["CPUExecutionProvider"]
             )
-        except _ERRORS as error:
+        except ERRORS as error:
             raise _refusal(error) from error
         _check(self._session.get_inputs(), INPUT, len(FEATURES))
         _check(self._session.get_outputs(), OUTPUT, bundle.embedding)
@@ -59,7 +52,7 @@ class Encoder:
     def _run(self, part: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         try:
             (found,) = self._session.run([OUTPUT], {INPUT: part})
-        except _ERRORS as error:
+        except ERRORS as error:
             raise _refusal(error) from error
         embedding = np.asarray(found)
         if embedding.shape != (len(part), self._embedding) or not np.isfinite(embedding).all():

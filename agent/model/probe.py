@@ -38,7 +38,7 @@ class Limits:
         seconds: of time, and of processor time, once its libraries are loaded.
         loading: seconds for loading those: trusted code, but perhaps from a slow disk.
         memory: bytes of address space beyond what Python, numpy and onnxruntime have taken when
-            the bundle is first looked at. Measured (``benchmarks/probe.py``): those take 157 MiB;
+            the bundle is first looked at. Measured (``benchmarks/probe.py``): those take 149 MiB;
             the default bundle needs 40 more for a whole batch, the widest network that fits in a
             bundle 154.
     """
@@ -109,11 +109,12 @@ def _child(given: bytes, limits: Limits) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _environment() -> Mapping[str, str]:
-    """What Python needs to find the agent and its libraries, and one thread each for those."""
+    """What Python needs to find the agent and its libraries; one thread each, and no reports."""
     kept = {x: os.environ[x] for x in ("LD_LIBRARY_PATH", "PYTHONHOME") if x in os.environ}
     path = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
     one = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MALLOC_ARENA_MAX"), "1")
-    return kept | one | {"PYTHONPATH": path}
+    quiet = {"ORT_DISABLE_TELEMETRY": "1"}  # as agent.model.runtime has it
+    return kept | one | quiet | {"PYTHONPATH": path}
 
 
 def _ended(child: subprocess.Popen[bytes], seconds: float) -> bool:

@@ -9,6 +9,7 @@ number on standard output and exit code 0, or with one of the other exit codes a
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -51,11 +52,17 @@ def request(bundle: Bundle) -> bytes:
 def confine(seconds: int, memory: int) -> None:
     """Give up, for the rest of this process, what an encoder does not need.
 
+    Of all that is open only the standard descriptors stay.
+
     Args:
         seconds: of time from now, and of processor time, after which the kernel ends this process.
         memory: bytes of address space beyond what is in use now (what the libraries take differs
             from machine to machine).
     """
+    for number in [int(path.name) for path in Path("/proc/self/fd").iterdir()]:
+        with contextlib.suppress(OSError):  # the one by which this list itself was read
+            if number > 2:
+                os.close(number)
     ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, *map(ctypes.c_ulong, (1, 0, 0, 0)))
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, seconds)  # the parent waits longer, if it still lives
@@ -65,7 +72,7 @@ def confine(seconds: int, memory: int) -> None:
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_FSIZE: 0,
         resource.RLIMIT_NPROC: 0,  # no children, no threads (root is exempt)
-        resource.RLIMIT_NOFILE: 3,  # the three that are open: no file, no socket from here on
+        resource.RLIMIT_NOFILE: 3,  # those three: no file, no socket from here on
     }
     processor = int(time.process_time()) + 1 + seconds
     resource.setrlimit(resource.RLIMIT_CPU, (processor, processor + 1))  # SIGXCPU, then SIGKILL

@@ -35,6 +35,7 @@ _CHUNK = 64 << 10
 _IN_A_URL = re.compile(r"[!-\[\]-~]+")  # no backslash: some parsers read it as a slash
 TELL = "Nothing was changed. Tell the people who run the repository."
 _LATER = "Nothing was changed; the bundle in force goes on working. Try again later."
+_AUTHORITIES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")  # requests: not the last
 _PORTS = {"https": 443, "http": 80}
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 
@@ -258,10 +259,8 @@ class Web(Source):
         request = self._session.prepare_request(requests.Request("GET", url, auth=auth))
         # What goes to this machine itself goes to no proxy: there it would mean another machine.
         proxies = {"no_proxy": "*"} if _to_self(url) else {}
-        bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
-        bundle = bundle or os.environ.get("SSL_CERT_FILE")  # not known to requests
         settings = self._session.merge_environment_settings(
-            request.url or url, proxies, stream=True, verify=bundle or True, cert=None
+            request.url or url, proxies, stream=True, verify=_authorities()[1] or True, cert=None
         )
         waits = (self.limits.connect_s, self.limits.read_s)
         return self._session.send(request, timeout=waits, allow_redirects=False, **settings)
@@ -338,8 +337,34 @@ def printable(words: str) -> str:
     return "".join(c if c.isprintable() else " " for c in words[:200])
 
 
+def _authorities() -> tuple[str, str]:
+    """The variable that names the authorities to accept, and the file or directory it names."""
+    for name in _AUTHORITIES:
+        if place := os.environ.get(name):
+            return name, place
+    return "", ""
+
+
+def _no_authorities() -> UnreachableError | None:
+    """What to say if the environment names authorities that cannot be read."""
+    name, place = _authorities()
+    if not name:
+        return None
+    try:
+        there = {"capath" if Path(place).is_dir() else "cafile": place}
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(**there)
+    except OSError as error:
+        return UnreachableError(
+            f"the certificates in {printable(place)} cannot be used ({_reason(error)})",
+            f"{name} in the environment names that file: correct it, or remove the variable.",
+        )
+    return None
+
+
 def _explained(error: Exception, name: str, file: str) -> UnreachableError:
     """What went wrong on the network, in people's words."""
+    if name.startswith("https") and (refusal := _no_authorities()):
+        return refusal
     if isinstance(error, requests.exceptions.ProxyError):
         return UnreachableError(
             f"the proxy on the way to {name} does not let this machine through ({_reason(error)})",

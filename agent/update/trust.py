@@ -15,15 +15,16 @@ import re
 import shutil
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard, cast
 
 from tuf.api.exceptions import ExpiredMetadataError, RepositoryError
 from tuf.api.metadata import Role, Root, Snapshot, TargetFile, Targets, Timestamp
 from tuf.ngclient import Updater, UpdaterConfig
 
+from agent.config import CHANNELS
 from agent.errors import InputError, StateError, UntrustedError
 from agent.update.archive import MAX_BYTES
 from agent.update.refusals import OlderError, date, day, in_words, plain
@@ -32,15 +33,16 @@ from agent.update.source import TELL
 if TYPE_CHECKING:
     from agent.update.source import Source
 
-CHANNELS = ("pilot", "stable")
 SLOTS = ("settled", "candidate")
 CUSTOM_SCHEMA = 1
 MAX_WITHDRAWN = 100
 MAX_VERSION = 2**53  # a centre that counts higher is broken; it must fit into the state database
 MAX_CACHED = 1 << 20  # bytes of a file in the cache, as of the largest role
 DAY_S = 86_400.0
+STALE_S = 14 * DAY_S  # a live timestamp ends after seven days; what is made for sticks does not
+_MOST_SECONDS = 253_402_300_800.0  # to the year 10,000: what calendars hold
 _TOP = (Root.type, Timestamp.type, Snapshot.type, Targets.type)
-_DIGEST = re.compile(r"[0-9a-f]{64}")
+DIGEST = re.compile(r"[0-9a-f]{64}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
 
 
@@ -57,6 +59,45 @@ class Floors:
     versions: Mapping[str, int]
     keys: Mapping[str, str]
     signed_at: float
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any] | None) -> Floors:
+        """The floors kept by ``to_json``, by this agent or a newer one; none where there are none.
+
+        Raises:
+            StateError: they make no sense. To go on without them would be to forget them.
+        """
+        if body is None:
+            return NO_FLOORS
+        versions, keys, signed_at = map(body.get, ("versions", "keys", "signed_at"))
+        if not (_is_versions(versions) and _is_texts(keys) and _is_time(signed_at)):
+            raise StateError(
+                "what this machine has kept of earlier updates makes no sense: it cannot tell what"
+                " is too old",
+                "Put a copy of the state directory in its place, or begin anew in another one with"
+                " --state-dir DIR.",
+            )
+        return cls(dict(versions), dict(keys), float(signed_at))
+
+    def to_json(self) -> dict[str, Any]:
+        """As the caller keeps them."""
+        return asdict(self)
+
+
+def _is_version(value: object) -> bool:
+    return type(value) is int and 0 <= value <= MAX_VERSION
+
+
+def _is_versions(value: object) -> TypeGuard[Mapping[str, int]]:
+    return isinstance(value, Mapping) and all(map(_is_version, value.values()))
+
+
+def _is_texts(value: object) -> TypeGuard[Mapping[str, str]]:
+    return isinstance(value, Mapping) and all(isinstance(x, str) for x in value.values())
+
+
+def _is_time(value: object) -> TypeGuard[float]:
+    return type(value) in (int, float) and abs(cast("float", value)) <= _MOST_SECONDS
 
 
 NO_FLOORS = Floors({}, {}, 0.0)
@@ -93,7 +134,7 @@ class Trusted:
         offers: by slot; a slot that is empty is absent.
         withdrawn: digests of bundles that machines must leave.
         expires: by role, when its signatures end, in seconds since 1970.
-        notes: codes and words of what a person should know.
+        notes: codes, and words without a full stop, of what a person should know.
     """
 
     floors: Floors
@@ -240,7 +281,7 @@ def _verified(
 ) -> Session:
     with in_words(source, floors.signed_at, now):
         updater = _refreshed(source, root, place, floors, now)
-        found = {slot: updater.get_targetinfo(_path(channel, slot)) for slot in SLOTS}
+        found = {slot: updater.get_targetinfo(target_path(channel, slot)) for slot in SLOTS}
         roles = _roles(updater, channel)
         try:
             raised = _raised(floors, roles)
@@ -253,7 +294,8 @@ def _verified(
         for offer in offers.values():
             withdrawn |= _withdrawn(offer.target.custom["withdrawn"])
     expires = {name: role.expires for name, role in roles.items()}
-    trusted = Trusted(raised, offers, withdrawn, expires, _clock(raised.signed_at, now))
+    odd = _times(source, raised.signed_at, _signed_at(roles[Timestamp.type].signed), now)
+    trusted = Trusted(raised, offers, withdrawn, expires, odd)
     return Session(source, updater, trusted)
 
 
@@ -298,7 +340,7 @@ def _raised(floors: Floors, roles: Mapping[str, _Loaded]) -> Floors:
     versions, keys = dict(floors.versions), dict(floors.keys)
     for name, role in roles.items():
         version, floor = role.signed.version, floors.versions.get(name, 0)
-        if type(version) is not int or version > MAX_VERSION:
+        if not _is_version(version):
             raise RepositoryError(f"the version of {name}.json is not a sensible number")
         restart = name != Root.type and _replaced(floors, name, role.keys)
         if version < floor and not restart:
@@ -349,7 +391,8 @@ def _check_ends(roles: Mapping[str, _Loaded], reference: float) -> None:
             raise ExpiredMetadataError(f"{name}.json is expired")
 
 
-def _path(channel: str, slot: str) -> str:
+def target_path(channel: str, slot: str) -> str:
+    """The name of a channel's target."""
     return f"{channel}/{slot}.bundle"
 
 
@@ -358,7 +401,7 @@ def _offers(
 ) -> dict[str, Offer]:
     """The offers of a channel, from what python-tuf found by following the delegations."""
     for slot, target in found.items():
-        path = _path(channel, slot)
+        path = target_path(channel, slot)
         if target is not role.targets.get(path):
             raise RepositoryError(f"{path} is not signed by the keys of {channel}")
     return {slot: _offer(slot, target) for slot, target in found.items() if target}
@@ -409,7 +452,7 @@ def _whole(path: str, custom: Mapping[str, Any], key: str, most: int) -> int:
 
 
 def _digest(value: object) -> str:
-    if not isinstance(value, str) or not _DIGEST.fullmatch(value):
+    if not isinstance(value, str) or not DIGEST.fullmatch(value):
         raise RepositoryError("a digest is not 64 hexadecimal digits")
     return value
 
@@ -420,8 +463,14 @@ def _withdrawn(value: object) -> frozenset[str]:
     return frozenset(map(_digest, value))
 
 
-def _clock(signed_at: float, now: float) -> tuple[tuple[str, str], ...]:
-    if now >= signed_at - DAY_S:
-        return ()
-    words = f"The clock of this machine says {day(now)}, but the repository was signed on"
-    return (("clock-behind", f"{words} {day(signed_at)}. Set the clock."),)
+def _times(
+    source: Source, newest: float, signed_at: float, now: float
+) -> tuple[tuple[str, str], ...]:
+    """What is odd about the times: the clock, or a server that offers what is on sticks."""
+    if now < newest - DAY_S:
+        words = f"the clock of this machine says {day(now)}, but the repository was signed on"
+        return (("clock-behind", f"{words} {day(newest)}: set the clock"),)
+    if not source.local and now > signed_at + STALE_S:
+        words = f"the repository was last signed on {day(signed_at)}, where a live one is signed"
+        return (("old-signature", f"{words} every week: it may be an old copy of it"),)
+    return ()

@@ -14,9 +14,10 @@ from tuf.api.exceptions import DownloadHTTPError
 from tuf.ngclient import Updater, UpdaterConfig
 from tuf.ngclient.fetcher import FetcherInterface
 
+from agent.config import CHANNELS
 from agent.model.bundle import load_bundle
 from agent.update.archive import pack
-from agent.update.trust import CHANNELS, SLOTS
+from agent.update.trust import SLOTS
 from bundles import publish
 from bundles.keys import Passphrases
 from bundles.publish import Place

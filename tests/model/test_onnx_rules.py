@@ -3,7 +3,6 @@ import math
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,6 +12,7 @@ from agent.errors import BundleError
 from agent.model.bundle import default_bundle
 from agent.model.onnx_rules import MAX_NODES, OPERATORS, check_model
 from agent.model.onnx_shapes import MAX_ROW, MAX_WIDTH, MAX_WORK
+from agent.model.runtime import onnxruntime
 from tests.model.bundles_made import (
     EMBEDDING,
     FEATURE_COUNT,

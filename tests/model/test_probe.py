@@ -270,6 +270,7 @@ def test_a_child_that_cannot_start_is_a_refusal(good, monkeypatch):
 CONFINED = """
 import errno, os, resource, socket, sys
 from agent.model.probe_child import confine
+left_open = os.open("/etc/passwd", os.O_RDONLY)
 confine(5, 64 * 2**20)
 def fails(action, number=None):
     try:
@@ -279,6 +280,7 @@ def fails(action, number=None):
     except OSError as error:
         return error.errno == number
     return False
+assert fails(lambda: os.read(left_open, 1), errno.EBADF)
 assert fails(lambda: open("/etc/passwd"), errno.EMFILE)
 assert fails(lambda: os.open("/dev/null", os.O_WRONLY), errno.EMFILE)
 assert fails(socket.socket, errno.EMFILE)

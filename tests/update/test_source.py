@@ -390,6 +390,32 @@ def test_a_bundle_of_authorities_that_is_not_there_is_said(tmp_path, monkeypatch
         timestamp(open_source(server.url))
 
 
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
+@pytest.mark.parametrize("kind", ["missing", "no certificates", "empty"])
+def test_the_variable_that_names_no_usable_authorities_is_named(
+    tmp_path, monkeypatch, repository, variable, kind
+):
+    if kind != "missing":
+        (tmp_path / "site.pem").write_text("" if kind == "empty" else "certificates\n")
+    monkeypatch.setenv(variable, str(tmp_path / "site.pem"))
+    known = authority(tmp_path, ("127.0.0.1",))
+    wanted = pytest.raises(UnreachableError, match=r"site\.pem cannot be used")
+    with serving(repository, known.server) as server, wanted as refused:
+        timestamp(open_source(server.url))
+    assert variable in refused.value.hint
+    assert "again later" not in refused.value.hint
+
+
+def test_authorities_that_cannot_be_used_are_no_reason_where_none_are_needed(
+    tmp_path, monkeypatch, repository
+):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "missing.pem"))
+    with serving(repository) as server:
+        assert timestamp(open_source(server.url)) == b"{}"
+    with pytest.raises(UnreachableError, match="cannot be reached: Connection refused"):
+        timestamp(open_source("http://127.0.0.1:1"))
+
+
 def test_an_https_repository_is_reached_through_a_proxy(tmp_path, monkeypatch, repository):
     known = authority(tmp_path, ("bundles.example.org",))
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(known.bundle))

@@ -2,20 +2,22 @@ import copy
 import json
 import random
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from securesystemslib.signer import CryptoSigner
+from tuf.api.exceptions import ExpiredMetadataError
 from tuf.api.metadata import DelegatedRole, MetaFile, TargetFile
 
 from agent.errors import InputError, StateError, UnreachableError, UntrustedError
 from agent.update.archive import MAX_BYTES
 from agent.update.source import open_source
-from agent.update.trust import MAX_VERSION, NO_FLOORS, Floors, refresh
-from tests.update.centre import DAY, NOW, Centre
+from agent.update.trust import MAX_VERSION, NO_FLOORS, Floors, open_updater, refresh
+from tests.update.centre import DAY, LIVES, NOW, Centre
 from tests.update.servers import answering, serving
 
 OTHER = "cd" * 32
@@ -41,8 +43,8 @@ class Machine:
     def refresh(self, place=None, channel="stable"):
         source = open_source(str(place or self.repository.directory))
         session = refresh(source, self.root, self.place, channel, self.floors, self.now)
-        stored = json.loads(json.dumps(asdict(session.trusted.floors)))  # as the state keeps them
-        self.floors = Floors(**stored)
+        stored = json.loads(json.dumps(session.trusted.floors.to_json()))  # as the state keeps them
+        self.floors = Floors.from_json(stored)
         return session
 
     def refused(self, words=None, place=None, channel="stable") -> UntrustedError:
@@ -233,6 +235,10 @@ def only_timestamp_emptied(place):
     (place / "timestamp.json").write_bytes(b"")
 
 
+def timestamp_emptied(place):
+    (place / "timestamp.json").write_bytes(b"")
+
+
 def timestamp_and_snapshot_emptied(place):
     for name in ("timestamp", "snapshot"):
         (place / f"{name}.json").write_bytes(b"")
@@ -313,6 +319,33 @@ def test_an_older_repository_is_refused_however_the_cache_was_damaged(repository
     machine.refused("older than what this machine has already seen|Expected stable", older)
     machine.refused("older than what this machine has already seen|Expected stable", older)
     machine.refresh()
+
+
+@pytest.mark.parametrize("damage", [None, timestamp_emptied, all_gone])
+def test_an_old_stick_is_told_in_the_same_words_whoever_notices(repository, machine, damage):
+    older = older_copy(repository)
+    renew(repository)
+    machine.refresh()
+    if damage:  # else python-tuf's own cache knows better
+        damage(machine.place)
+    refusal = machine.refused("older than what this machine has already seen", older)
+    assert "an old copy of the repository" in refusal.hint
+    assert "proxy" not in refusal.hint
+
+
+@pytest.mark.parametrize("role", ["snapshot", "targets", "stable"])
+def test_an_older_role_listed_again_is_called_older(repository, machine, role):
+    renew(repository)
+    repository.publish("targets")
+    machine.refresh()
+    if role == "snapshot":
+        repository.roles["timestamp"].snapshot_meta = MetaFile(1)
+        repository.roles["timestamp"].version += 1
+        repository.write("timestamp")
+    else:
+        repository.roles["snapshot"].meta[f"{role}.json"] = MetaFile(1)
+        repository.publish()
+    machine.refused("older than what this machine has already seen")
 
 
 def test_what_was_older_does_not_stay_in_the_cache(repository, machine):
@@ -474,7 +507,96 @@ def test_a_version_that_no_state_could_keep_is_refused(repository, machine, vers
     machine.refused("not a sensible number")
 
 
+KEPT = {"versions": {"root": 1, "stable": 7}, "keys": {"root": "2:ab,cd"}, "signed_at": NOW}
+
+
+def test_floors_come_back_as_they_were_kept():
+    floors = Floors.from_json(KEPT)
+    assert floors == Floors({"root": 1, "stable": 7}, {"root": "2:ab,cd"}, NOW)
+    assert Floors.from_json(json.loads(json.dumps(floors.to_json()))) == floors
+    assert floors.to_json() == KEPT
+
+
+def test_where_no_floors_were_kept_there_are_none():
+    assert Floors.from_json(None) == NO_FLOORS
+
+
+def test_what_a_newer_agent_keeps_beside_the_floors_is_no_harm():
+    assert Floors.from_json({**KEPT, "seen_at": 5, "more": {}}) == Floors.from_json(KEPT)
+
+
+def test_a_time_without_a_fraction_is_a_time():
+    assert Floors.from_json({**KEPT, "signed_at": 0}).signed_at == 0.0
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("versions", ...),
+        ("versions", None),
+        ("versions", []),
+        ("versions", {"root": "1"}),
+        ("versions", {"root": True}),
+        ("versions", {"root": 1.0}),
+        ("versions", {"root": -1}),
+        ("versions", {"root": MAX_VERSION + 1}),
+        ("keys", ...),
+        ("keys", "2:ab"),
+        ("keys", {"root": None}),
+        ("signed_at", ...),
+        ("signed_at", True),
+        ("signed_at", "2027-01-15T08:00:00Z"),
+        ("signed_at", float("nan")),
+        ("signed_at", float("inf")),
+        ("signed_at", 10**400),
+    ],
+)
+def test_floors_that_make_no_sense_are_not_taken_for_none(field, value):
+    kept = {**KEPT, field: value}
+    if value is ...:
+        del kept[field]
+    with pytest.raises(StateError, match="makes no sense") as refused:
+        Floors.from_json(kept)
+    assert "--state-dir" in refused.value.hint
+
+
 # Time.
+
+
+INTERNALS = (
+    "python-tuf has changed inside: look at open_updater, _roles and fetch_target in trust.py"
+)
+
+
+@pytest.mark.parametrize("year", [2001, 2100])
+def test_of_python_tufs_inside_there_is_what_is_used_and_it_does_what_is_relied_on(tmp_path, year):
+    signed = datetime(year, 1, 1, tzinfo=UTC).timestamp()  # far from now: the clock cannot decide
+    repository = Centre(tmp_path / "repository", signed)
+    source = open_source(str(repository.directory))
+
+    def updater(place, reference):
+        return open_updater(source, repository.trusted_root, tmp_path / place, reference)
+
+    try:
+        fresh = updater("fresh", signed)
+        inside = fresh._trusted_set
+        assert isinstance(inside.reference_time, datetime), INTERNALS
+        fresh.refresh()
+        assert fresh.get_targetinfo("stable/settled.bundle") is None
+        assert inside.root is inside["root"], INTERNALS
+        assert inside.targets.delegations.roles["stable"].keyids, INTERNALS
+        assert inside.contains("stable", "targets"), INTERNALS
+        assert not inside.contains("stable", "pilot"), INTERNALS
+        assert [inside[name].version for name in ("timestamp", "snapshot", "stable")], INTERNALS
+    except (AttributeError, KeyError, ExpiredMetadataError) as error:
+        pytest.fail(f"{INTERNALS} ({error!r})")
+    for lives, role in ((7, "timestamp"), (30, "snapshot"), (730, "stable"), (1095, "root")):
+        renewed = dict.fromkeys(LIVES, 5000) | {role: lives}
+        repository.publish("root", "targets", "stable", lives=renewed)
+        updater(role, signed + (lives - 1) * DAY).refresh()
+        late = updater(f"{role}-late", signed + (lives + 1) * DAY)
+        with pytest.raises(ExpiredMetadataError, match=role):
+            late.refresh() or late.get_targetinfo("stable/settled.bundle")
 
 
 def test_what_has_expired_is_refused_and_both_causes_are_named(machine):
@@ -492,7 +614,10 @@ def test_every_role_expires(repository, machine, role, lives):
     repository.publish("root", "targets", "stable", lives={role: lives})
     machine.refresh()
     machine.now = NOW + 4 * DAY
-    machine.refused(f"{role}.* is expired")
+    hint = machine.refused(f"{role}.* is expired").hint
+    command = "timestamp" if role == "snapshot" else f"repo renew {role}"
+    assert f"has not renewed it (`bundles {command}`" in hint
+    assert hint.count("`") == 2
 
 
 def test_a_clock_decades_ahead_is_named_first(machine):
@@ -514,6 +639,7 @@ def test_a_clock_that_starts_at_1970_updates_and_is_told(machine, now):
     assert code == "clock-behind"
     assert "says 1970-01-01" in words
     assert "signed on 2027-01-15" in words
+    assert not words.endswith(".")  # whoever shows it ends the sentence
 
 
 def test_a_clock_that_starts_at_1970_does_not_bring_expired_metadata_back(repository, machine):
@@ -543,7 +669,7 @@ def test_nothing_counts_that_ended_before_the_newest_signature(repository, machi
     repository.now = NOW
     repository.publish()
     machine.now = 0.0  # neither clock nor floor says that it is 2027; the timestamp does
-    machine.refused(r"stable\.json is expired")
+    assert "`bundles repo renew stable`" in machine.refused(r"stable\.json is expired").hint
 
 
 def test_a_clock_a_few_hours_behind_is_no_matter(machine):
@@ -646,7 +772,8 @@ def test_snapshot_and_role_of_different_days_do_not_mix(repository, machine):
     older = repository.path_of("stable").read_bytes()
     repository.publish("stable")
     repository.path_of("stable").write_bytes(older)
-    machine.refused("Expected stable v2, got v1|stable")
+    hint = machine.refused(r"do not belong together: Expected stable v3, got v2").hint
+    assert "while it was being published" in hint
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"not a root"])
@@ -658,7 +785,23 @@ def test_a_trusted_root_that_is_none_is_told_from_a_bad_repository(repository, m
 
 def test_the_root_of_another_centre_is_no_root_of_this_one(tmp_path, machine):
     machine.root = Centre(tmp_path / "other").trusted_root
-    machine.refused("cannot be trusted")
+    hint = machine.refused("timestamp was signed by 0/1 keys").hint
+    assert "root.json of this machine may be another centre's" in hint
+    assert "proxy" not in hint
+
+
+def test_the_root_of_another_centre_is_none_for_this_ones_newer_roots(
+    tmp_path, repository, machine
+):
+    repository.publish("root")
+    machine.root = Centre(tmp_path / "other").trusted_root
+    assert "may be another centre's" in machine.refused("root was signed by 0/2 keys").hint
+
+
+def test_a_channel_signed_by_a_stranger_is_not_the_root_of_this_machine(repository, machine):
+    repository.signers = {**repository.signers, "stable": [CryptoSigner.generate_ed25519()]}
+    repository.publish("stable")
+    assert "root.json" not in machine.refused("stable was signed by 0/1 keys").hint
 
 
 # Answers of servers.

@@ -10,6 +10,7 @@ import pytest
 from agent.installed import path_of
 from agent.model.bundle import default_bundle, load_bundle
 from agent.state import open_state
+from bundles import stick as publish_stick
 from tests.conftest import agent, valid
 from tests.update.published import made_bundle, new_centre, served
 
@@ -412,3 +413,19 @@ def test_a_site_may_change_to_another_centre(tmp_path, fresh, centre, first, sec
     )
     assert update(fresh, other).code == 0
     assert in_force(fresh) == digest
+
+
+def test_a_stick_that_is_served_in_place_of_the_live_repository_is_noted(
+    fresh, tmp_path, first
+) -> None:
+    month = datetime.now(UTC) - timedelta(days=30)
+    centre = new_centre(tmp_path / "centre", month)
+    centre.add(first, now=month)
+    stick = tmp_path / "stick"
+    publish_stick.export(centre.at(month), stick, timedelta(days=400))
+    with served(stick) as url:
+        ran = update(fresh, centre, "--json", place=url)
+    assert ran.code == 0, ran.err
+    assert "old-signature" in [note["code"] for note in ran.json["notes"]]
+    plugged = update(fresh, centre, "--json", place=stick)
+    assert "old-signature" not in [note["code"] for note in plugged.json["notes"]]
