@@ -23,7 +23,8 @@ NAME = "calibration-agent"
 SYSTEM_FILE = Path("/etc") / NAME / "config.toml"
 KEYS = ("state_dir", "bundle", "compiler", "budget", "repository", "channel", "trusted_root")
 SITE_ROOT = SYSTEM_FILE.with_name("root.json")
-CHANNELS = ("stable", "pilot")
+CHANNELS = ("pilot", "stable")  # pilots take new bundles first
+DEFAULT_CHANNEL = "stable"
 MAX_FILE_BYTES = 64 << 10
 DEFAULT_BUDGET_S = 45.0
 MIN_BUDGET_S, MAX_BUDGET_S = 2.0, 3600.0
@@ -50,7 +51,7 @@ class Config:
     compiler: str | None = None
     budget_s: float = DEFAULT_BUDGET_S
     repository: str | None = None
-    channel: str = CHANNELS[0]
+    channel: str = DEFAULT_CHANNEL
     trusted_root: Path = SITE_ROOT
 
 
@@ -70,7 +71,7 @@ def load(environment: Mapping[str, str], flags: Mapping[str, str | None]) -> Con
     values |= {key: environment[name] for key, name in names.items() if environment.get(name)}
     values |= {key: value for key, value in flags.items() if value is not None}
     budget = values.get("budget")
-    channel = values.get("channel") or CHANNELS[0]
+    channel = values.get("channel") or DEFAULT_CHANNEL
     if channel not in CHANNELS:
         known = " or ".join(CHANNELS)
         raise InputError(f"there is no channel {channel!r}", f"Set channel to {known}.")
