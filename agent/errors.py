@@ -13,6 +13,8 @@ class Exit(IntEnum):
     NOT_TRUSTED = 5
     BUSY = 6
     NOTHING_TO_DO = 7
+    NOT_NOW = 8
+    PROBLEM = 9
     BUG = 70
     INTERRUPTED = 130
 

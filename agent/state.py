@@ -5,6 +5,8 @@
     calibration  the whole result of a run; the newest is in force
     event        what happened to a bundle here (kinds: agent/installed.py)
     fact         a few things to be remembered by name: version floors, the roll-out secret
+    drift        checks whether the calibration in force still holds (agent/drift.py)
+    spool        reports that wait to be sent (agent/report/)
 
 A calibration becomes visible in the same transaction that finishes its run, so the old one stays
 in force until the new one is whole. The rollback journal with FULL synchronisation is used, not
@@ -29,7 +31,7 @@ from typing import Any, Self
 from agent.errors import StateError
 
 FILE = "state.sqlite"
-SCHEMA = 2
+SCHEMA = 3
 APPLICATION = 0x43414C41  # "CALA": tells our file from any other SQLite file
 BUSY_TIMEOUT_S = 10.0
 KEPT_RUNS = 50
@@ -60,7 +62,14 @@ CREATE TABLE event (
 );
 CREATE TABLE fact (name TEXT PRIMARY KEY, body TEXT NOT NULL);
 """
-_SINCE = (_TABLES, _TABLES_2)  # what each schema added
+_TABLES_3 = """
+CREATE TABLE drift (id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, body TEXT NOT NULL);
+CREATE TABLE spool (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, key TEXT NOT NULL UNIQUE,
+    body BLOB NOT NULL
+);
+"""
+_SINCE = (_TABLES, _TABLES_2, _TABLES_3)  # what each schema added
 
 
 @dataclass(frozen=True, slots=True)

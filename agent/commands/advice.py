@@ -1,0 +1,126 @@
+"""`agent predict`, `rank`, `measure`: advice on a C function of the user's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from agent import console
+from agent.commands.common import BundleDir, Compiler, Json, StateDir, answer, settings
+
+if TYPE_CHECKING:
+    from agent.advise import Request
+
+COMMANDS: Final = typer.Typer()
+File = Annotated[Path, typer.Argument(metavar="FILE.c", help="C file with a #pragma scop region.")]
+Function = Annotated[
+    str | None,
+    typer.Option("--function", metavar="F", help="The function, where several have a region."),
+]
+Sizes = Annotated[
+    list[str] | None,
+    typer.Option("--size", metavar="NAME=N", help="Value of a size parameter (repeat)."),
+]
+Cflags = Annotated[
+    str | None,
+    typer.Option("--cflags", help="Flags for `cc -E`, e.g. '-I include -D SMALL'."),
+]
+SCHEDULE_HELP = "E.g. 'tile i 32 j 32; parallelize i_t; vectorize j'; 'original': as written."
+
+
+@COMMANDS.command(
+    epilog="Example: agent predict gemm.c --size ni=512 --size nj=512 --size nk=512 "
+    "--schedule 'interchange j k; vectorize j'"
+)
+def predict(
+    file: File,
+    schedule: Annotated[str, typer.Option(metavar="S", help=SCHEDULE_HELP)],
+    size: Sizes = None,
+    function: Function = None,
+    cflags: Cflags = None,
+    bundle: BundleDir = None,
+    compiler: Compiler = None,
+    state_dir: StateDir = None,
+    as_json: Json = False,
+) -> None:
+    """Predict speed-up and seconds of one schedule."""
+    from agent import wording
+    from agent.advise import predict as run
+
+    config = settings(state_dir=state_dir, bundle=bundle, compiler=compiler)
+    found = run(config, _request(file, function, size, cflags), schedule)
+    answer(found, wording.prediction, as_json)
+
+
+@COMMANDS.command(
+    epilog="Example: agent rank gemm.c --size ni=512 --size nj=512 --size nk=512 --top 5"
+)
+def rank(
+    file: File,
+    size: Sizes = None,
+    candidates: Annotated[
+        int, typer.Option(min=1, max=10_000, metavar="N", help="How many schedules to look at.")
+    ] = 200,
+    top: Annotated[
+        int, typer.Option(min=0, max=10_000, metavar="K", help="How many to show (0: all).")
+    ] = 10,
+    function: Function = None,
+    cflags: Cflags = None,
+    bundle: BundleDir = None,
+    compiler: Compiler = None,
+    state_dir: StateDir = None,
+    as_json: Json = False,
+) -> None:
+    """Predict many legal schedules, best first."""
+    from agent import wording
+    from agent.advise import rank as run
+
+    config = settings(state_dir=state_dir, bundle=bundle, compiler=compiler)
+    found = run(config, _request(file, function, size, cflags), candidates, top or None)
+    answer(found, wording.ranking, as_json)
+
+
+@COMMANDS.command(
+    epilog="Example: agent measure gemm.c --size ni=512 --size nj=512 --size nk=512 "
+    "--schedule 'vectorize j' --schedule 'parallelize i'"
+)
+def measure(
+    file: File,
+    schedule: Annotated[list[str], typer.Option(metavar="S", help=SCHEDULE_HELP + " (repeat)")],
+    size: Sizes = None,
+    function: Function = None,
+    cflags: Cflags = None,
+    compiler: Compiler = None,
+    state_dir: StateDir = None,
+    as_json: Json = False,
+) -> None:
+    """Measure schedules against the program as written."""
+    from agent import wording
+    from agent.advise import measure as run
+    from agent.lock import hold
+    from agent.state import make_directory
+
+    config = settings(state_dir=state_dir, compiler=compiler)
+    request = _request(file, function, size, cflags)
+    make_directory(config.state_dir)
+    with hold(config.state_dir, "measure"):
+        found = run(config, request, schedule, console.note)
+    answer(found, wording.measurements, as_json)
+
+
+def _request(
+    file: Path, function: str | None, sizes: list[str] | None, cflags: str | None
+) -> Request:
+    import shlex
+
+    from agent.advise import Request
+    from agent.config import parse_sizes
+    from agent.errors import InputError
+
+    try:
+        flags = None if cflags is None else tuple(shlex.split(cflags))
+    except ValueError as error:
+        raise InputError(f"--cflags {cflags!r}: {error}", "Close every quote.") from error
+    return Request(file, function, parse_sizes(sizes or ()), flags)

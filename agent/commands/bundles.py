@@ -1,0 +1,129 @@
+"""`agent update` and `agent bundle`: which encoder this machine uses."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import typer
+
+from agent import console
+from agent.commands.common import Json, StateDir, answer, settings, writing
+from agent.errors import Exit
+
+COMMANDS: Final = typer.Typer()
+
+
+@COMMANDS.command(epilog="Example: agent update --from /media/usb/bundles --root root.json")
+def update(
+    check: Annotated[bool, typer.Option("--check", help="Only say what there is.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Take it even if it is worse on this machine.")
+    ] = False,
+    place: Annotated[
+        str | None,
+        typer.Option("--from", metavar="URL|DIR", help="Repository (default: as configured)."),
+    ] = None,
+    root_file: Annotated[
+        str | None,
+        typer.Option(
+            "--root",
+            metavar="FILE",
+            help="The trusted root.json (default: /etc/calibration-agent/root.json).",
+        ),
+    ] = None,
+    channel: Annotated[
+        str | None, typer.Option(metavar="C", help="stable (default) or pilot.")
+    ] = None,
+    state_dir: StateDir = None,
+    as_json: Json = False,
+) -> None:
+    """Take the bundle that the centre offers, if it is signed, whole and not worse here."""
+    from agent.update import wording
+    from agent.update.flow import CHANGED
+
+    config = settings(
+        state_dir=state_dir, repository=place, trusted_root=root_file, channel=channel
+    )
+    with writing(config, "update") as state:
+        from agent.update.flow import update as run
+
+        with console.progress() as tell:
+            found = run(config, state, tell, check=check, force=force)
+    answer(found, wording.update, as_json)
+    if found["outcome"] not in CHANGED:
+        raise typer.Exit(Exit.NOTHING_TO_DO)
+
+
+bundle_app: Final = typer.Typer(
+    help="The bundles of this machine: list, show, go back, hold on to one.",
+    rich_markup_mode=None,
+)
+COMMANDS.add_typer(bundle_app, name="bundle")
+
+
+@bundle_app.callback(invoke_without_command=True)
+def bundle_root(context: typer.Context) -> None:
+    """The bundles of this machine: list, show, go back, hold on to one."""
+    if context.invoked_subcommand is None:
+        console.answer({}, context.get_help().split("\n"))
+
+
+@bundle_app.command("list", epilog="Example: agent bundle list --json")
+def bundle_list(state_dir: StateDir = None, as_json: Json = False) -> None:
+    """List the bundles that are or were here, the one in force first."""
+    from agent.update import wording
+    from agent.update.manage import listing
+
+    answer(listing(settings(state_dir=state_dir).state_dir), wording.bundles, as_json)
+
+
+@bundle_app.command("show", epilog="Example: agent bundle show built-in")
+def bundle_show(
+    which: Annotated[
+        str | None,
+        typer.Argument(metavar="[BUNDLE]", help="Name, digest or `built-in` (default: in force)."),
+    ] = None,
+    state_dir: StateDir = None,
+    as_json: Json = False,
+) -> None:
+    """Show where a bundle came from: licence, provenance, evaluation, self-test."""
+    from agent.update import wording
+    from agent.update.manage import show
+
+    answer(show(settings(state_dir=state_dir).state_dir, which), wording.shown, as_json)
+
+
+@bundle_app.command("rollback", epilog="Example: agent bundle rollback")
+def bundle_rollback(state_dir: StateDir = None, as_json: Json = False) -> None:
+    """Go back to the bundle before the one in force; updates do not undo it."""
+    from agent.update import wording
+    from agent.update.manage import rollback
+
+    config = settings(state_dir=state_dir)
+    with writing(config, "bundle rollback") as state:
+        found = rollback(config, state)
+    answer(found, wording.went_back, as_json)
+
+
+@bundle_app.command("pin", epilog="Example: agent bundle pin")
+def bundle_pin(state_dir: StateDir = None, as_json: Json = False) -> None:
+    """Hold on to the bundle in force: updates leave it alone."""
+    from agent.update import wording
+    from agent.update.manage import pin
+
+    config = settings(state_dir=state_dir)
+    with writing(config, "bundle pin") as state:
+        found = pin(config, state)
+    answer(found, wording.pinned, as_json)
+
+
+@bundle_app.command("unpin", epilog="Example: agent bundle unpin")
+def bundle_unpin(state_dir: StateDir = None, as_json: Json = False) -> None:
+    """Let updates change the bundle again."""
+    from agent.update import wording
+    from agent.update.manage import unpin
+
+    config = settings(state_dir=state_dir)
+    with writing(config, "bundle unpin") as state:
+        found = unpin(config, state)
+    answer(found, wording.pinned, as_json)

@@ -1,0 +1,63 @@
+"""What the commands share: their common options, settings, the locked state, the answer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from agent import console
+
+if TYPE_CHECKING:
+    from agent.config import Config
+    from agent.state import State
+    from agent.wording import Block
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+StateDir = Annotated[
+    str | None,
+    typer.Option(
+        "--state-dir",
+        metavar="DIR",
+        help="Where timings and calibrations are kept (default: AGENT_STATE_DIR, "
+        "STATE_DIRECTORY, else ~/.local/state/calibration-agent).",
+    ),
+]
+BundleDir = Annotated[
+    str | None,
+    typer.Option("--bundle", metavar="DIR", help="Another encoder bundle than the default."),
+]
+Compiler = Annotated[
+    str | None,
+    typer.Option("--compiler", metavar="CC", help="The C compiler (default: CC, cc, gcc, clang)."),
+]
+
+
+def settings(**flags: str | None) -> Config:
+    """The settings of this command: files, environment, then ``flags`` (None: not given)."""
+    from agent.config import load
+
+    return load(os.environ, flags)
+
+
+@contextmanager
+def writing(config: Config, command: str) -> Iterator[State]:
+    """The state, locked and open for writing; whoever holds the lock is named."""
+    from agent.lock import hold
+    from agent.state import make_directory, open_state
+
+    make_directory(config.state_dir)
+    with hold(config.state_dir, command), open_state(config.state_dir) as state:
+        for line in state.notices:
+            console.note(f"note: {line}")
+        yield state
+
+
+def answer(
+    body: Mapping[str, Any], show: Callable[[Mapping[str, Any]], list[Block]], as_json: bool
+) -> None:
+    """Print ``body`` as JSON, or as ``show`` words it."""
+    console.answer(body, None if as_json else show(body))
