@@ -11,15 +11,18 @@
  *   array DTYPE ELEMENTS WRITTEN RESTORED TOLERANCE      the next argument, an array
  *   scalar DTYPE VALUE                                   the next argument, a number
  *   seal                                  copies the pristine state, write-protects the inputs
- *   load PATH                             the next slot
+ *   load PATH                             the next slot; in a prebuilt worker a program's name
  *   check SLOT          -> check SECONDS ERROR BAD_ARRAY CHECKSUM NOT_FINITE    one run from the
  *                          pristine state; NOT_FINITE elements of slot 0's outputs are NaN or inf
+ *   dump ARRAY PATH                       the array's bytes, as they are now, into a new file
  *   tune SLOT SECONDS   -> tune EXECUTIONS SECONDS_PER_EXECUTION      size of one sample
  *   round SLOT ...      -> round WALL CPU STEAL BUSY SWITCHES OTHERS SECONDS...  one sample of each
  */
 #define _GNU_SOURCE
 #include <dirent.h>
+#ifndef PREBUILT
 #include <dlfcn.h>
+#endif
 #include <fcntl.h>
 #include <math.h>
 #include <sched.h>
@@ -60,8 +63,10 @@ struct array {
     unsigned char *map, *data, *pristine, *reference;
 };
 
+typedef void (*entry)(void *const *); /* of a program: pointers to arrays, then to scalars */
+
 struct slot {
-    void (*run)(void *const *);
+    entry run;
     long executions;
 };
 
@@ -78,6 +83,15 @@ static void *arguments[2 * MAX_ARGUMENTS];
 static int n_arrays, n_scalars, n_slots, n_cpus, cpus[MAX_CPUS];
 static int answer_fd, marker_fd;
 static unsigned long sequence;
+
+#ifdef PREBUILT /* a static executable with its programs inside: bundles/prebuild.py makes it */
+struct program {
+    const char *name;
+    entry run;
+};
+extern const struct program prebuilt_programs[]; /* a null name ends it */
+void pool_cpus(const int *usable, int count);    /* pool.c: the threads of parallel loops */
+#endif
 
 /* ---- small things ------------------------------------------------------------------------ */
 
@@ -346,19 +360,36 @@ static int others_runnable(void) {
 
 /* ---- programs ------------------------------------------------------------------------------ */
 
-static void load(char *path) {
-    if (n_slots == MAX_SLOTS) return refuse("too many programs");
+#ifdef PREBUILT
+/* The entry of the program called `name`; where there is none, NULL and why. */
+static entry find_entry(const char *name, const char **why) {
+    for (const struct program *p = prebuilt_programs; p->name; p++)
+        if (!strcmp(p->name, name)) return p->run;
+    *why = "no program of that name was built in";
+    return NULL;
+}
+#else
+/* The entry of the shared object at `path`; where there is none, NULL and why. */
+static entry find_entry(const char *path, const char **why) {
+    entry run = NULL;
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    if (!library) return refuse(dlerror());
-    void *entry = dlsym(library, "loopnest_run");
-    if (!entry) return refuse("the program has no loopnest_run");
-    memcpy(&slots[n_slots].run, &entry, sizeof entry);
+    void *found = library ? dlsym(library, "loopnest_run") : NULL;
+    if (!found) *why = library ? "the program has no loopnest_run" : dlerror();
+    memcpy(&run, &found, sizeof run);
+    return run;
+}
+#endif
+
+static void load(char *name) {
+    const char *why = "";
+    if (n_slots == MAX_SLOTS) return refuse("too many programs");
+    if (!(slots[n_slots].run = find_entry(name, &why))) return refuse(why);
     slots[n_slots++].executions = 1;
     answer("ok");
 }
 
 static double execute(int slot, long executions) {
-    void (*run)(void *const *) = slots[slot].run;
+    entry run = slots[slot].run;
     mark(slot);
     double start = now();
     for (long i = 0; i < executions; i++) run(arguments);
@@ -389,6 +420,17 @@ static void check(char *rest) {
     }
     dprintf(answer_fd, "@%lu check %.9g %.6g %d %016llx %zu\n", sequence, seconds, worst, bad,
             (unsigned long long)sum, not_finite);
+}
+
+static void dump(char *rest) {
+    char *word = strtok(rest, " "), *path = strtok(NULL, "");
+    int i = word ? atoi(word) : -1;
+    if (i < 0 || i >= n_arrays || !path) return refuse("bad dump");
+    FILE *f = fopen(path, "wxe");
+    if (!f) return refuse("cannot make the file");
+    size_t written = fwrite(arrays[i].data, 1, arrays[i].bytes, f);
+    if (fclose(f) || written != arrays[i].bytes) return refuse("cannot write the file");
+    answer("ok");
 }
 
 static void tune(char *rest) {
@@ -450,6 +492,9 @@ static void set_cpus(char *rest) {
 #ifdef _OPENMP
     (void)omp_get_max_threads(); /* the runtime reads the allowed CPUs before we narrow them */
 #endif
+#ifdef PREBUILT
+    pool_cpus(cpus, n_cpus);
+#endif
     CPU_ZERO(&one);
     if (cpus[0] >= 0 && cpus[0] < CPU_SETSIZE) CPU_SET(cpus[0], &one);
     answer(sched_setaffinity(0, sizeof one, &one) ? "unpinned" : "ok");
@@ -479,6 +524,7 @@ static void obey(char *line) {
     else if (!strcmp(line, "seal")) seal();
     else if (!strcmp(line, "load")) load(rest);
     else if (!strcmp(line, "check")) check(rest);
+    else if (!strcmp(line, "dump")) dump(rest);
     else if (!strcmp(line, "tune")) tune(rest);
     else if (!strcmp(line, "round")) one_round(rest);
     else refuse("unknown command");

@@ -12,12 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from agent.errors import CompilerError, ScheduleError
+from agent.errors import ScheduleError
 from agent.loopnest.emit import emit
 from agent.loopnest.program import Program
 from agent.measure.cache import Cache
 from agent.measure.machine import Machine, read_machine
 from agent.measure.plan import Arguments, Job, arguments_of
+from agent.measure.prebuilt import prebuilt_programs, prebuilt_worker
 from agent.measure.sentinel import Sentinel, sentinel_jobs
 from agent.measure.session import (
     BASE,
@@ -28,8 +29,14 @@ from agent.measure.session import (
     start_worker,
 )
 from agent.measure.timing import Event, Measurement, Outcome, Timing
-from agent.measure.toolchain import Toolchain, compile_executable, compile_many, with_flags
-from agent.measure.trial import OnEvent, Trial, because_of_base
+from agent.measure.toolchain import (
+    PREBUILT_KIND,
+    Toolchain,
+    compile_executable,
+    compile_many,
+    with_flags,
+)
+from agent.measure.trial import Built, OnEvent, Trial, because_of_base
 
 HARNESS = Path(__file__).with_name("harness.c")
 MISCOMPILED = (
@@ -41,7 +48,7 @@ class Runner:
     """Times programs on this machine with one toolchain.
 
     Args:
-        toolchain: compiles the programs and the worker.
+        toolchain: compiles the programs and the worker, or holds them prebuilt.
         cache: directory of compiled code.
         settings: see ``Settings``.
         machine: facts of this machine (read where not given).
@@ -58,7 +65,7 @@ class Runner:
         self.settings = settings or Settings()
         self.machine = machine or read_machine()
         self._cache = cache if isinstance(cache, Cache) else Cache(cache.absolute())
-        self._compiled: dict[str, Path | CompilerError] = {}
+        self._compiled: dict[str, Built] = {}
         self._worker: Path | None = None
 
     def prepare(
@@ -80,11 +87,10 @@ class Runner:
     ) -> None:
         """``prepare`` for C sources."""
         if self._worker is None or not self._worker.exists():
-            self._worker = compile_executable(self.toolchain, HARNESS.read_text(), self._cache)
+            self._worker = self._make_worker()
         new = [s for s in dict.fromkeys(sources) if not self._is_compiled(s)]
         if new:
-            built = compile_many(self.toolchain, new, self._cache, progress=progress)
-            self._compiled.update(zip(new, built, strict=True))
+            self._compiled.update(zip(new, self._build(new, progress), strict=True))
 
     def measure(
         self,
@@ -134,7 +140,7 @@ class Runner:
         measured = self._try(job.arguments, compiled, self.settings, tell, budget_s)
         if any(t.outcome == Outcome.WRONG_RESULT for t in measured.timings):
             tell(Event("arbitrating", 0, 1))
-            if self._miscompiles(job):
+            if self.toolchain.kind != PREBUILT_KIND and self._miscompiles(job):
                 return _blaming_compiler(measured)
         return measured
 
@@ -161,7 +167,7 @@ class Runner:
     def _try(
         self,
         arguments: Arguments,
-        compiled: Mapping[int, Path | CompilerError],
+        compiled: Mapping[int, Built],
         settings: Settings,
         tell: OnEvent,
         budget_s: float | None,
@@ -176,9 +182,21 @@ class Runner:
         )
         return trial.measurement()
 
+    def _make_worker(self) -> Path:
+        if self.toolchain.kind == PREBUILT_KIND:
+            return prebuilt_worker(self.toolchain, self._cache)
+        return compile_executable(self.toolchain, HARNESS.read_text(), self._cache)
+
+    def _build(
+        self, sources: Sequence[str], progress: Callable[[int, int], None] | None
+    ) -> Sequence[Built]:
+        if self.toolchain.kind == PREBUILT_KIND:
+            return prebuilt_programs(self.toolchain, sources)
+        return compile_many(self.toolchain, sources, self._cache, progress=progress)
+
     def _is_compiled(self, source: str) -> bool:
         built = self._compiled.get(source)
-        return isinstance(built, CompilerError) or (built is not None and built.exists())
+        return built is not None and (not isinstance(built, Path) or built.exists())
 
 
 def _emitted(program: Program) -> str | ScheduleError:

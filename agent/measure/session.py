@@ -99,8 +99,8 @@ class Session:
         self.seconds: dict[int, float] = {}
         self.unpinned = False
 
-    def set_up(self, libraries: dict[int, Path], cpu_limit_s: float) -> None:
-        """Pin, limit, make the arguments, load ``libraries`` (program -> shared object)."""
+    def set_up(self, libraries: dict[int, Path | str], cpu_limit_s: float) -> None:
+        """Pin, limit, make the arguments, load ``libraries`` (program -> what ``load`` takes)."""
         self._tick = 1.0 / self._worker.ready()
         copying = START_S + self._arguments.bytes / BYTES_PER_S
         pinned = self._worker.ask("cpus " + " ".join(map(str, self._cpus)), START_S)

@@ -20,14 +20,16 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
-from agent.errors import CompilerError
+from agent.errors import CompilerError, StateError
 from agent.measure.cache import Cache
 
 BASE_FLAGS = ("-std=gnu11", "-O3", "-fno-math-errno")
 NATIVE_FLAGS = (("-march=native",), ("-mcpu=native",), ())
 OPENMP_FLAGS = ("-fopenmp", "-fopenmp-simd")
 CANDIDATES = ("cc", "gcc", "clang")
+PREBUILT_KIND: Literal["prebuilt"] = "prebuilt"
 COMPILE_LIMIT_S = 60.0
 PROBE_LIMIT_S = 20.0
 MAX_WORDS = 2_000  # characters of a compiler's message that are shown
@@ -47,15 +49,17 @@ HINT_INSTALL = (
 
 @dataclass(frozen=True, slots=True)
 class Toolchain:
-    """A C compiler that was tried and works.
+    """A C compiler that was tried and works, or a prebuilt set in place of one.
 
     Attributes:
-        compiler: absolute path of the driver.
-        version: first line of ``--version``.
+        compiler: absolute path of the driver, or of the prebuilt executable.
+        version: first line of ``--version``, or of what the prebuilt set was made with.
         target: its target triple, e.g. ``x86_64-linux-gnu``.
         flags: flags of every compilation (without ``-shared -fPIC``).
         openmp: whether threads are available (else ``omp parallel for`` runs serially).
         identity: digest of everything that decides the machine code besides the source.
+        kind: ``prebuilt``: compiles nothing (see ``agent.measure.prebuilt``), and parallel loops
+            run on the harness's own threads in place of the compiler's OpenMP.
     """
 
     compiler: str
@@ -64,6 +68,7 @@ class Toolchain:
     flags: tuple[str, ...]
     openmp: bool
     identity: str
+    kind: Literal["compiler", "prebuilt"] = "compiler"
 
 
 def find_toolchain(compiler: str | None = None, flags: Sequence[str] | None = None) -> Toolchain:
@@ -75,6 +80,7 @@ def find_toolchain(compiler: str | None = None, flags: Sequence[str] | None = No
 
     Raises:
         CompilerError: none is found, or the one found cannot compile a small program.
+        StateError: there is no temporary directory to try it in.
     """
     path = _locate(compiler)
     version = _ask(path, "--version").splitlines()[0]
@@ -261,6 +267,10 @@ def _kill(process: subprocess.Popen[str]) -> None:
 
 
 def _locate(compiler: str | None) -> str:
+    if compiler == PREBUILT_KIND:
+        raise CompilerError(
+            "the prebuilt set holds the fixed set only; this needs a C compiler", HINT_INSTALL
+        )
     named = compiler or os.environ.get("CC")
     names = (named,) if named else CANDIDATES
     for name in names:
@@ -296,10 +306,14 @@ def _default_flags(path: str) -> tuple[str, ...]:
 
 def _probe(path: str, flags: Sequence[str]) -> None:
     """Compile and link a small shared object, result thrown away."""
-    with tempfile.TemporaryDirectory(prefix="agent-probe-") as place:
-        Path(place, "probe.c").write_text(PROBE)
-        command = [path, *flags, "-shared", "-fPIC", "probe.c", "-o", "probe", "-lm"]
-        _call(command, Path(place), PROBE_LIMIT_S, _Running())
+    try:
+        with tempfile.TemporaryDirectory(prefix="agent-probe-") as place:
+            Path(place, "probe.c").write_text(PROBE)
+            command = [path, *flags, "-shared", "-fPIC", "probe.c", "-o", "probe", "-lm"]
+            _call(command, Path(place), PROBE_LIMIT_S, _Running())
+    except OSError as error:
+        hint = "Free some space in the temporary directory, or set TMPDIR to another."
+        raise StateError(f"the compiler cannot be tried: {error}", hint) from error
 
 
 def _identity(path: str, version: str, target: str, flags: Sequence[str]) -> str:

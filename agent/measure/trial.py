@@ -35,6 +35,7 @@ CPU_LIMIT_S = 3600.0
 MAX_DETAIL = 600
 SLOW_EXTRA = 2  # attempts at rounds of slow programs beyond the least number
 OnEvent = Callable[[Event], None]
+Built = Path | str | CompilerError  # a shared object, a prebuilt program's name, or why neither
 
 
 class Trial:
@@ -43,7 +44,7 @@ class Trial:
     Args:
         start: makes a session with a new worker.
         arguments: of all programs.
-        compiled: program -> shared object, or why there is none; base, twin, variants.
+        compiled: base, twin, variants, as the worker loads them, or why it cannot.
         machine: facts of this machine; ``settings``: how to measure.
         tell: told of progress; ``budget_s``: wall time to aim for.
     """
@@ -52,7 +53,7 @@ class Trial:
         self,
         start: Callable[[], Session],
         arguments: Arguments,
-        compiled: Mapping[int, Path | CompilerError],
+        compiled: Mapping[int, Built],
         machine: Machine,
         settings: Settings,
         *,
@@ -62,7 +63,7 @@ class Trial:
         self.start, self.arguments, self.compiled = start, arguments, compiled
         self.machine, self.settings = machine, settings
         self.tell, self.budget_s = tell, budget_s
-        self.libraries = {p: c for p, c in compiled.items() if isinstance(c, Path)}
+        self.libraries = {p: c for p, c in compiled.items() if not isinstance(c, CompilerError)}
         self.failed = {
             p: Timing(Outcome.COMPILE_FAILED, detail=c.message)
             for p, c in compiled.items()
