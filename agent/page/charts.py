@@ -1,0 +1,311 @@
+"""Drawings as inline SVG: pure functions of numbers. Colours and strokes are in ``style.css``.
+
+All are 420 units wide, so that their letters stay readable on a phone. What a drawing shows is
+also in a table of the page; a mark's ``title`` says its numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from agent.page.axes import Axis, spread
+from agent.page.markup import Markup, element, joined
+from agent.page.record import Point
+
+WIDTH: Final = 420.0
+FARTHEST: Final = 30.0  # predictions farther off than this factor lie on the edge
+MARK: Final = 3.4
+
+Words = Callable[[float], str]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One row of ``errors``: factors, 1 is exact; None where a figure is not known.
+
+    ``low`` and ``high``: ends of the 80% interval of ``calibrated``.
+    """
+
+    name: str
+    calibrated: float | None = None
+    low: float | None = None
+    high: float | None = None
+    alone: float | None = None
+    noise: float | None = None
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A mark of ``timeline``: ``kind`` is its class, ``limit`` what it should stay under."""
+
+    x: float
+    y: float
+    kind: str
+    title: str
+    limit: float | None = None
+
+
+@dataclass(frozen=True)
+class Series:
+    """One way to predict over many calibrations: its class, and (x, factor, title) of each."""
+
+    kind: str
+    points: tuple[tuple[float, float, str], ...]
+
+
+def scatter(points: Sequence[Point], words: Words, what: str) -> Markup:
+    """Predicted against measured, both logarithmic; on the diagonal a prediction is exact.
+
+    Args:
+        points: at least one.
+        words: a number of the axes in words.
+        what: the axes' quantity, e.g. "speed-up".
+    """
+    low, high = scatter_ends(points)
+    x, y = Axis(low, high, 66, WIDTH - 8), Axis(low, high, 346, 8)
+    return _svg(
+        f"Predicted against measured {what} of {len(points)} timings",
+        392,
+        _double(x, y),
+        *(_vertical(x, tick, y, words(tick)) for tick in x.ticks(6)),
+        *(_horizontal(y, tick, x, words(tick)) for tick in y.ticks(6)),
+        _line("identity", x.start, y.start, x.end, y.end),
+        *(_reach(point, x, y) for point in points),
+        *(_ring(x.at(p.measured), y.at(p.alone), "") for p in points),
+        *(_disc(x.at(p.measured), y.at(p.calibrated), _said(p, words)) for p in points),
+        _text(f"measured {what}", (x.start + x.end) / 2, 386, "axis middle"),
+        _upright(f"predicted {what}", 12, (y.start + y.end) / 2),
+    )
+
+
+def scatter_ends(points: Sequence[Point]) -> tuple[float, float]:
+    """Ends of both axes of ``scatter``: all that was measured, and predictions not absurdly off."""
+    measured = [p.measured for p in points]
+    least, most = min(measured) / FARTHEST, max(measured) * FARTHEST
+    predicted = [min(max(v, least), most) for p in points for v in (p.calibrated, p.alone)]
+    return spread([*measured, *predicted], 4.0)
+
+
+def outside(points: Sequence[Point]) -> int:
+    """How many points of ``scatter`` are drawn on its edge, because they lie farther out."""
+    low, high = scatter_ends(points)
+    return sum(not low <= v <= high for p in points for v in (p.calibrated, p.alone))
+
+
+def _said(p: Point, words: Words) -> str:
+    return (
+        f"{p.kernel}: {p.schedule}\n"
+        f"measured {words(p.measured)} ({words(p.low)} to {words(p.high)})\n"
+        f"predicted {words(p.calibrated)} ({words(p.calibrated_low)} to "
+        f"{words(p.calibrated_high)}); bundle alone {words(p.alone)}"
+    )
+
+
+def _double(x: Axis, y: Axis) -> Markup:
+    """The band in which predictions are off by less than a factor of two."""
+    low, high = x.low, x.high
+    corners = ((low, low), (low, 2 * low), (high / 2, high), (high, high), (high, high / 2))
+    places = [(x.at(a), y.at(b)) for a, b in (*corners, (2 * low, low))]
+    return element("path", class_="band", d=_path(places) + "Z")
+
+
+def _reach(p: Point, x: Axis, y: Axis) -> Markup:
+    """The 80% intervals of the prediction (upright) and of the measurement (flat)."""
+    across, up = x.at(p.measured), y.at(p.calibrated)
+    return joined(
+        _line("reach", across, y.at(p.calibrated_low), across, y.at(p.calibrated_high)),
+        _line("reach", x.at(p.low), up, x.at(p.high), up),
+    )
+
+
+def errors(bars: Sequence[Bar], words: Words) -> Markup:
+    """How far predictions are off as a factor, from 1 (exact) to the right."""
+    known = [
+        v for b in bars for v in (b.calibrated, b.low, b.high, b.alone, b.noise) if v is not None
+    ]
+    x = Axis(1.0, max(spread(known, 1.0)[1], 1.2), 8, WIDTH - 16)
+    bottom = 44.0 * len(bars) + 14
+    y = Axis(0.0, 1.0, bottom, 6, log=False)
+    rows = [_bar(bar, x, 44.0 * n + 40, words) for n, bar in enumerate(bars)]
+    return _svg(
+        "How far predictions are off, as a factor",
+        bottom + 40,
+        *(_vertical(x, tick, y, words(tick)) for tick in x.ticks(6)),
+        *rows,
+        _text("off by a factor of (1 is exact)", (x.start + x.end) / 2, bottom + 36, "axis middle"),
+    )
+
+
+def _bar(bar: Bar, x: Axis, y: float, words: Words) -> Markup:
+    parts = [_text(bar.name, x.start + 4, y - 16, "name")]
+    known = [v for v in (bar.calibrated, bar.alone) if v is not None]
+    if known:
+        parts.append(_line("stem", x.start, y, x.at(max(known)), y))
+    if bar.low is not None and bar.high is not None:
+        parts.append(_line("reach strong", x.at(bar.low), y, x.at(bar.high), y))
+    if bar.noise is not None:
+        parts.append(_line("noise", x.at(bar.noise), y - 9, x.at(bar.noise), y + 9))
+    if bar.alone is not None:
+        parts.append(_ring(x.at(bar.alone), y, f"bundle alone: {words(bar.alone)}", 5.5))
+    if bar.calibrated is not None:
+        parts.append(_disc(x.at(bar.calibrated), y, f"calibrated: {words(bar.calibrated)}", 5.5))
+    return joined(*parts)
+
+
+def strip(values: Sequence[float], lines: Sequence[tuple[float, str]], words: Words) -> Markup:
+    """Positive numbers as marks along one logarithmic axis, with named lines across."""
+    low, high = spread([*values, *(v for v, _ in lines)], 4.0)
+    x = Axis(low, high, 8, WIDTH - 8)
+    y = Axis(0.0, 1.0, 62, 22, log=False)
+    return _svg(
+        f"How exact {len(values)} timings are",
+        100,
+        *(_vertical(x, tick, y, words(tick)) for tick in x.ticks(6)),
+        *(_line("tick", x.at(v), 32, x.at(v), 52) for v in values),
+        *(
+            joined(
+                _line("noise", x.at(v), y.start, x.at(v), y.end),
+                _text(name, x.at(v), 14, "name middle" if _central(x, v) else _side(x, v)),
+            )
+            for v, name in lines
+        ),
+        _text("80% interval of a timing: plus or minus", (x.start + x.end) / 2, 97, "axis middle"),
+    )
+
+
+def _central(x: Axis, value: float) -> bool:
+    return 90 < x.at(value) < WIDTH - 90
+
+
+def _side(x: Axis, value: float) -> str:
+    return "name" if x.at(value) <= WIDTH / 2 else "name end"
+
+
+def timeline(dots: Sequence[Dot], when: Words, words: Words) -> Markup:
+    """Checks in time, oldest on the left: how far the worst one was off, and its limit.
+
+    Args:
+        dots: at least one; ``x`` in seconds, ``y`` and ``limit`` not below zero.
+        when: a moment in words.
+        words: an offset in words.
+    """
+    first, last = min(d.x for d in dots), max(d.x for d in dots)
+    top = 1.15 * max(0.01, *(d.y for d in dots), *(d.limit or 0.0 for d in dots))
+    x = Axis(first - 1, max(last, first + 1), 64, WIDTH - 14, log=False)
+    y = Axis(0.0, top, 150, 8, log=False)
+    return _svg(
+        f"{len(dots)} checks in time",
+        184,
+        *(_horizontal(y, tick, x, words(tick)) for tick in y.ticks(5)),
+        *(
+            _line("limit", x.at(d.x) - 7, y.at(d.limit), x.at(d.x) + 7, y.at(d.limit))
+            for d in dots
+            if d.limit is not None
+        ),
+        *(_check(d, x.at(d.x), y.at(d.y)) for d in dots),
+        _text(when(first), x.start, 172, "axis"),
+        _text(when(last), x.end, 172, "axis end") if last > first else "",
+    )
+
+
+def _check(dot: Dot, x: float, y: float) -> Markup:
+    """A disc holds, a square has changed, a ring is unclear: told apart without colour too."""
+    if dot.kind == "changed":
+        corner = {"x": x - 4.5, "y": y - 4.5, "width": 9.0, "height": 9.0}
+        return element(
+            "g", element("title", dot.title), element("rect", class_="changed", **corner)
+        )
+    return (_disc if dot.kind == "holds" else _ring)(x, y, dot.title, 4.5)
+
+
+def course(series: Sequence[Series], words: Words) -> Markup:
+    """Errors of calibrations by their number, oldest on the left; lower is better."""
+    places = [(x, f) for s in series for x, f, _ in s.points]
+    left, right = min(x for x, _ in places), max(x for x, _ in places)
+    x = Axis(left, max(right, left + 1), 64, WIDTH - 24, log=False)
+    y = Axis(1.0, max(spread([f for _, f in places], 1.0)[1], 1.5), 150, 8)
+    return _svg(
+        "Error of each calibration",
+        190,
+        *(_horizontal(y, tick, x, words(tick)) for tick in y.ticks(5)),
+        *(_text(f"{n:.0f}", x.at(n), 168, "axis middle") for n in x.ticks(8) if n == int(n)),
+        *(_track(s, x, y) for s in series),
+        _text("number of the calibration", (x.start + x.end) / 2, 187, "axis middle"),
+    )
+
+
+def _track(series: Series, x: Axis, y: Axis) -> Markup:
+    mark = _disc if series.kind == "calibrated" else _ring
+    path = _path([(x.at(n), y.at(f)) for n, f, _ in series.points])
+    marks = (mark(x.at(n), y.at(f), title, 4.0) for n, f, title in series.points)
+    return joined(element("path", class_=f"track {series.kind}", d=path), *marks)
+
+
+def swatch(kind: str) -> Markup:
+    """A mark for a legend."""
+    drawn = {
+        "calibrated": _disc(8, 6, "", 4.5),
+        "alone": _ring(8, 6, "", 4.5),
+        "noise": _line("noise", 8, 0, 8, 12),
+        "reach": _line("reach strong", 0, 6, 16, 6),
+        "identity": _line("identity", 0, 12, 16, 0),
+        "band": element("rect", class_="band", x=0.0, y=0.0, width=16.0, height=12.0),
+        "limit": _line("limit", 1, 6, 15, 6),
+        "changed": element("rect", class_="changed", x=3.5, y=1.5, width=9.0, height=9.0),
+        "tick": _line("tick", 8, 0, 8, 12),
+    }
+    return element("svg", drawn[kind], viewBox="0 0 16 12", class_="swatch", aria_hidden="true")
+
+
+def _svg(name: str, height: float, *children: str) -> Markup:
+    box = f"0 0 {WIDTH:.0f} {height:.0f}"
+    return element("svg", *children, viewBox=box, role="img", aria_label=name)
+
+
+def _vertical(x: Axis, at: float, y: Axis, label: str) -> Markup:
+    place = x.at(at)
+    edge = " middle" if 20 < place < WIDTH - 20 else " end" if place > WIDTH / 2 else ""
+    return joined(
+        _line("grid", place, y.start, place, y.end),
+        _text(label, place, y.start + 18, f"axis{edge}"),
+    )
+
+
+def _horizontal(y: Axis, at: float, x: Axis, label: str) -> Markup:
+    return joined(
+        _line("grid", x.start, y.at(at), x.end, y.at(at)),
+        _text(label, x.start - 6, y.at(at) + 4, "axis end"),
+    )
+
+
+def _disc(x: float, y: float, title: str, radius: float = MARK) -> Markup:
+    return _circle("calibrated", x, y, title, radius)
+
+
+def _ring(x: float, y: float, title: str, radius: float = MARK) -> Markup:
+    return _circle("alone", x, y, title, radius)
+
+
+def _circle(kind: str, x: float, y: float, title: str, radius: float) -> Markup:
+    mark = element("circle", class_=kind, cx=float(x), cy=float(y), r=radius)
+    return element("g", element("title", title), mark) if title else mark
+
+
+def _line(kind: str, x1: float, y1: float, x2: float, y2: float) -> Markup:
+    ends = {"x1": float(x1), "y1": float(y1), "x2": float(x2), "y2": float(y2)}
+    return element("line", class_=kind, **ends)
+
+
+def _text(text: str, x: float, y: float, kind: str) -> Markup:
+    return element("text", text, class_=kind, x=float(x), y=float(y))
+
+
+def _upright(text: str, x: float, y: float) -> Markup:
+    turned = f"rotate(-90 {x:.0f} {y:.0f})"
+    return element("text", text, class_="axis middle", x=float(x), y=float(y), transform=turned)
+
+
+def _path(places: Sequence[tuple[float, float]]) -> str:
+    return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places)

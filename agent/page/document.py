@@ -1,0 +1,73 @@
+"""The page: one file that needs nothing else and can do nothing.
+
+No script, no network: a Content-Security-Policy in the file itself forbids both, and allows the
+one style sheet by its digest. Written for a file that is mailed, printed and kept.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import cache
+from pathlib import Path
+
+from agent.page import past, sections
+from agent.page.markup import Markup, element, joined
+from agent.page.record import Record
+
+
+def render(record: Record) -> str:
+    """The page as HTML; the same record gives the same text."""
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", http_equiv="Content-Security-Policy", content=_policy()),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="color-scheme", content="light dark"),
+        element("meta", name="referrer", content="no-referrer"),
+        element("link", rel="icon", href="data:,"),
+        element("title", f"Calibration of {record.machine}"),
+        element("style", Markup(_style())),
+    )
+    body = element(
+        "body", sections.heading(record), element("main", *_sections(record)), _foot(record)
+    )
+    return "<!DOCTYPE html>\n" + element("html", head, body, lang="en") + "\n"
+
+
+def _sections(record: Record) -> list[Markup]:
+    first = [sections.to_do(record)]
+    if not record.calibrations:
+        return first
+    body = record.calibrations[0].body
+    return [
+        sections.headlines(body),
+        *first,
+        sections.accuracy(body),
+        sections.predictions(body),
+        sections.noise(body),
+        past.drift(record),
+        past.history(record),
+        sections.machine(body),
+        sections.timings(body),
+        sections.meanings(),
+    ]
+
+
+def _foot(record: Record) -> Markup:
+    text = (
+        f"Written by calibration-agent {record.agent} on this machine. The page loads nothing and "
+        "sends nothing. Times of day are UTC."
+    )
+    return element("footer", joined(text))
+
+
+def _policy() -> str:
+    digest = base64.b64encode(hashlib.sha256(_style().encode()).digest()).decode()
+    allowed = f"style-src 'sha256-{digest}'; img-src data:"
+    return f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'"
+
+
+@cache
+def _style() -> str:
+    return (Path(__file__).parent / "style.css").read_text()

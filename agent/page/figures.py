@@ -1,0 +1,67 @@
+"""Numbers and moments as the page writes them."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from agent import wording
+from agent.page.record import Body, number
+from agent.records import stamp
+
+TIMES: Final = "\N{MULTIPLICATION SIGN}"
+
+
+def moment(seconds: float) -> str:
+    """Seconds since 1970 as ``2026-11-24 05:30 UTC``."""
+    return stamp(seconds)[:16].replace("T", " ") + " UTC"
+
+
+def day(seconds: float) -> str:
+    """Seconds since 1970 as ``2026-11-24``."""
+    return stamp(seconds)[:10]
+
+
+def plain(value: float) -> str:
+    """Three digits, as many as matter."""
+    return f"{value:.3g}" if 1e-3 <= value < 1e5 else f"{value:.1e}"
+
+
+def duration(value: float) -> str:
+    """A time of execution with a fitting unit."""
+    return wording.small_time(value).replace(" us", " µs")
+
+
+def factor(log_error: float | None) -> float | None:
+    """A log error as a factor, for drawing."""
+    return None if log_error is None else math.exp(min(abs(log_error), 45.0))
+
+
+def times(body: Body, key: str) -> str:
+    """A log error as a factor, for reading."""
+    known = number(body, key)
+    return wording.DASH if known is None else f"{TIMES}\u00a0{wording.factor(known)}"
+
+
+def percent(log_ratio: float | None) -> str:
+    """A log ratio as a share: 0.005 -> 0.5%."""
+    if log_ratio is None:
+        return wording.DASH
+    return share(ratio(log_ratio))
+
+
+def share(part: float) -> str:
+    """A share in per cent: 0.005 -> 0.5%."""
+    return f"{100 * part:.2g}%" if part < 0.995 else f"{100 * part:.3g}%"
+
+
+def ratio(log_ratio: float) -> float:
+    """How far a ratio is from 1: 0.005 -> 0.00501."""
+    return math.expm1(min(abs(log_ratio), 45.0))
+
+
+def signed(log_ratio: float | None) -> str:
+    """A log speed-up as a change."""
+    if log_ratio is None:
+        return wording.DASH
+    return f"{percent(log_ratio)} {'slower' if log_ratio < 0 else 'faster'}"
