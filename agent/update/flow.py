@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from agent.errors import BundleError, InputError, StateError
+from agent.errors import BundleError, InputError, NothingToDoError, StateError
 from agent.installed import (
     BUILT_IN,
     CHECKED,
@@ -85,7 +85,8 @@ def update(
     Raises:
         UnreachableError, UntrustedError: nothing was changed.
         BundleError, StateError: it cannot be used or kept; the bundle in force stays.
-        InputError: no repository or no trusted root is configured.
+        NothingToDoError: no repository is configured.
+        InputError: no trusted root is configured.
     """
     from agent.update.source import open_source
 
@@ -95,7 +96,7 @@ def update(
             "Pin the machine again if it was pinned, run `agent calibrate`, then `agent update`.",
         )
     if config.repository is None:
-        raise InputError(
+        raise NothingToDoError(
             "no bundle repository is configured",
             "Name one with --from URL-or-DIRECTORY, or set `repository` in the configuration.",
         )

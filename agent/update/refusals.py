@@ -19,7 +19,8 @@ from tuf.api.exceptions import (
 from tuf.api.metadata import Root, Snapshot, Timestamp
 
 from agent.errors import UnreachableError, UntrustedError
-from agent.update.source import TELL, Source, StatusError, printable
+from agent.update.source import TELL, Source, StatusError
+from agent.web import printable
 
 # A clock so far after the newest signature ever seen is more likely wrong than right.
 LONG_S = 3_650 * 86_400.0

@@ -113,8 +113,11 @@ def proxy(to_port: int, refuse: str | None = None) -> Iterator[Server]:
         def handle(self):
             line = self.rfile.readline().decode()
             server.asked.append(" ".join(line.split()[:2]))
-            while self.rfile.readline() not in (b"\r\n", b"\n", b""):
-                pass
+            told = {}
+            while (line := self.rfile.readline()) not in (b"\r\n", b"\n", b""):
+                name, _, value = line.decode("latin-1").partition(":")
+                told[name] = value.strip()
+            server.headers.append(told)
             if refuse:
                 self.wfile.write(f"HTTP/1.1 {refuse}\r\nContent-Length: 0\r\n\r\n".encode())
                 return
@@ -145,19 +148,26 @@ def proxy(to_port: int, refuse: str | None = None) -> Iterator[Server]:
 
 @dataclass(frozen=True)
 class Authority:
-    """A certificate authority: what clients are given, and what a server shows."""
+    """A certificate authority: what clients are given, what a server shows, and what a client."""
 
     bundle: Path
     server: ssl.SSLContext
+    client: Path
+
+    def ask_clients(self) -> ssl.SSLContext:
+        """The server wants to see a certificate of this authority."""
+        self.server.load_verify_locations(self.bundle)
+        self.server.verify_mode = ssl.CERT_REQUIRED
+        return self.server
 
 
 def authority(
     folder: Path, names: tuple[str, ...], *, began_days: int = -1, ends_days: int = 30
 ) -> Authority:
-    """An authority of its own, and a server certificate for ``names`` from it."""
+    """An authority of its own, a server certificate for ``names`` from it, and a client's."""
     now = datetime.datetime.now(datetime.UTC)
     span = [now + datetime.timedelta(days=n) for n in (began_days, ends_days)]
-    ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    ca_key = ec.generate_private_key(ec.SECP256R1())
     ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Plant authority")])
     always = [now + datetime.timedelta(days=n) for n in (-100, 100)]
     ca = (
@@ -165,26 +175,28 @@ def authority(
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(ca_key, hashes.SHA256())
     )
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
-    certificate = (
-        _certificate(subject, ca_name, key, span)
-        .add_extension(x509.SubjectAlternativeName([_general(n) for n in names]), critical=False)
-        .sign(ca_key, hashes.SHA256())
-    )
     folder.mkdir(parents=True, exist_ok=True)
-    bundle, shown = folder / "ca.pem", folder / "server.pem"
+    bundle, shown, client = (folder / f"{name}.pem" for name in ("ca", "server", "client"))
     bundle.write_bytes(ca.public_bytes(serialization.Encoding.PEM))
-    shown.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        + certificate.public_bytes(serialization.Encoding.PEM)
-    )
+    for path, holders in ((shown, names), (client, ("machine",))):
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, holders[0])])
+        alternatives = x509.SubjectAlternativeName([_general(n) for n in holders])
+        leaf = _certificate(subject, ca_name, key, span).add_extension(alternatives, critical=False)
+        path.write_bytes(_pem(key, leaf.sign(ca_key, hashes.SHA256())))
+        path.chmod(0o600)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(shown)
-    return Authority(bundle, context)
+    return Authority(bundle, context, client)
+
+
+def _pem(key, certificate) -> bytes:
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    return private + certificate.public_bytes(serialization.Encoding.PEM)
 
 
 def _certificate(subject, issuer, key, span):

@@ -249,7 +249,7 @@ def test_expired_signatures_are_refused_and_the_clock_is_named(fresh, tmp_path, 
 def test_without_a_repository_or_a_root_it_is_said_what_to_configure(fresh, centre, first) -> None:
     centre.add(first)
     ran = agent("update", "--state-dir", fresh)
-    assert ran.code == 2
+    assert ran.code == 7  # every hour on machines that have none: not a failure
     assert "repository" in ran.err
     ran = agent("update", "--from", centre.public, "--root", "/nowhere", "--state-dir", fresh)
     assert ran.code == 2

@@ -1,0 +1,132 @@
+"""`agent report`: what leaves this machine, if its site or its people want that."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from agent import console
+from agent.commands.common import Json, StateDir, answer, settings, writing
+from agent.errors import Exit, InputError
+
+COMMANDS: Final = typer.Typer()
+_UNDELIVERED: Final = frozenset(("unreachable", "denied", "later"))
+_NOTHING: Final = frozenset(("off", "nothing", "nowhere", "waiting", "unchanged"))
+_HELP = "Tell the centre how good its bundle is here: aggregates only, and only if switched on."
+
+report_app: Final = typer.Typer(help=_HELP, rich_markup_mode=None)
+COMMANDS.add_typer(report_app, name="report", epilog="Example: agent report --show")
+
+
+@report_app.callback(invoke_without_command=True)
+def report(
+    context: typer.Context,
+    show: Annotated[
+        bool, typer.Option("--show", help="Print the exact bytes; send nothing.")
+    ] = False,
+    export: Annotated[
+        Path | None,
+        typer.Option(
+            "--export", metavar="FILE", help="Write what waits to FILE, to be carried there."
+        ),
+    ] = None,
+    now: Annotated[bool, typer.Option("--now", help="Try at once, also after a failure.")] = False,
+    state_dir: StateDir = None,
+    as_json: Json = False,
+) -> None:
+    """Tell the centre how good its bundle is here: aggregates only, and only if switched on."""
+    from agent.report import flow
+
+    if show + now + (export is not None) + (context.invoked_subcommand is not None) > 1:
+        raise InputError("--show, --export, --now and a command exclude each other", "Choose one.")
+    if context.invoked_subcommand is not None:
+        return
+    config = settings(state_dir=state_dir)
+    if show:
+        with writing(config, "report --show") as state:
+            found = flow.show(config, state)
+        _show(found, as_json=as_json)
+        return
+    if (off := flow.off(config)) is not None:
+        _end(off, as_json=as_json)
+        return
+    if export is not None:
+        from agent.report.carried import opened
+
+        # Opened first: root may give itself up for the owner of the state, who may not write there.
+        with opened(export) as file, writing(config, "report") as state:
+            found = flow.export(config, state, file)
+    else:
+        with writing(config, "report") as state, console.progress() as tell:
+            found = flow.report(config, state, tell, at_once=now)
+    _end(found, as_json=as_json)
+
+
+@report_app.command(epilog="Example: agent report enable")
+def enable(
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    state_dir: StateDir = None,
+    as_json: Json = False,
+) -> None:
+    """Switch reporting on, after showing what would be sent."""
+    from agent.report import consent, flow, wording
+
+    config = settings(state_dir=state_dir)
+    with writing(config, "report enable") as state:
+        consent.check(config)
+        found = flow.show(config, state)
+    for line in (*wording.ASKED, *wording.shown(found), *_bytes(found)):
+        console.note(line)
+    if not (yes or _agreed()):
+        _end({**found, "outcome": "unchanged", "reports": []}, as_json=as_json)
+        return
+    with writing(config, "report enable") as state:
+        consent.enable(config, state)
+        found = flow.answer(config, state, "enabled")
+    _end(found, as_json=as_json)
+
+
+@report_app.command(epilog="Example: agent report disable")
+def disable(state_dir: StateDir = None, as_json: Json = False) -> None:
+    """Switch reporting off, and drop what waits to be sent."""
+    from agent.report import consent, flow
+
+    config = settings(state_dir=state_dir)
+    with writing(config, "report disable") as state:
+        dropped = consent.disable(state)
+        found = flow.answer(config, state, "disabled", dropped=dropped)
+    _end(found, as_json=as_json)
+
+
+def _agreed() -> bool:
+    if not sys.stdin.isatty():
+        raise InputError("there is nobody to ask", "`agent report enable --yes` does not ask.")
+    return console.ask("Send reports like this from now on?")
+
+
+def _bytes(found: dict[str, Any]) -> list[str]:
+    last = [found["last"]["report"]] if found["last"] else []
+    return list(found["reports"]) or last
+
+
+def _show(found: dict[str, Any], *, as_json: bool) -> None:
+    """The bytes on stdout, what they are on stderr."""
+    from agent.report import wording
+
+    if not as_json:
+        for line in wording.shown(found):
+            console.note(line)
+    answer(found, lambda _: list(_bytes(found)), as_json)
+
+
+def _end(found: dict[str, Any], *, as_json: bool) -> None:
+    from agent.report import wording
+
+    answer(found, wording.report, as_json)
+    if found["outcome"] in _NOTHING:
+        raise typer.Exit(Exit.NOTHING_TO_DO)
+    if found["outcome"] in _UNDELIVERED:
+        raise typer.Exit(Exit.UNREACHABLE)

@@ -1,0 +1,220 @@
+"""``agent report`` from top to bottom: allowed? something to tell? due? then send, oldest first.
+
+    consent -> outcomes not told yet -> the spool -> not before the next try -> the centre
+
+A report leaves the spool when the centre has accepted it or will never take it. If an answer is
+lost it is sent again; the centre counts it once by its ``dedupe``.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from agent.errors import UnreachableError
+from agent.progress import Progress, Tell
+from agent.records import stamp
+from agent.report.consent import standing
+from agent.report.outbox import Waiting, drafts, queue
+from agent.state import read_state
+
+if TYPE_CHECKING:
+    from agent.config import Config
+    from agent.report.carried import Carried
+    from agent.report.sender import Answer, Centre
+    from agent.state import State
+
+RETRY, LAST = "report-retry", "report-last"  # facts: when to try again, what was handed over last
+_PASSWORD = re.compile(r"(?<=://)[^/]*@")  # it does not belong there, and is not shown
+FIRST_WAIT_S, LONGEST_WAIT_S = 3_600.0, 86_400.0
+KEPT = frozenset(("unreachable", "denied", "later"))  # outcomes after which it is tried again
+Send = Callable[["Centre", bytes], "Answer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How often sending failed since it last worked, and when to try again (since 1970)."""
+
+    failures: int = 0
+    not_before: float = 0.0
+
+    def holds(self, now: float) -> bool:
+        """Is it too early? Not by more than ever was agreed: then a clock has jumped."""
+        return now < self.not_before <= now + 2 * LONGEST_WAIT_S
+
+    def after_failure(self, now: float, asked_s: float, draw: float) -> Retry:
+        """Wait what the centre asks, and at random up to twice as long each time (full jitter).
+
+        Args:
+            now: seconds since 1970.
+            asked_s: by the centre's Retry-After.
+            draw: from [0, 1).
+        """
+        longest = min(FIRST_WAIT_S * 2.0 ** min(self.failures, 16), LONGEST_WAIT_S)
+        return Retry(self.failures + 1, now + min(asked_s, LONGEST_WAIT_S) + draw * longest)
+
+
+def report(
+    config: Config,
+    state: State,
+    tell: Tell,
+    *,
+    at_once: bool = False,
+    send: Send | None = None,
+    now: float | None = None,
+) -> dict[str, Any]:
+    """Make the reports that are due and send what waits.
+
+    Args:
+        config: where to, and how the centre knows this machine.
+        state: opened for writing, with the lock held.
+        tell: shown the progress.
+        at_once: do not wait for the next try.
+        send: how (tests); None: over the network.
+        now: seconds since 1970; None: the clock's.
+
+    Returns:
+        The answer (docs/reference/schemas/report.json). Its ``outcome``: ``off``, ``nothing`` to
+        send, ``nowhere`` to send it, ``waiting`` for the next try, ``sent``, ``refused`` by the
+        centre for good; ``unreachable``, ``denied`` or ``later``: kept.
+
+    Raises:
+        InputError: the configuration cannot be used; nothing was sent.
+    """
+    now = time.time() if now is None else now
+    if not standing(config, state).on:
+        return answer(config, state, "off")
+    waiting = queue(config, state, now)
+    if not waiting:
+        return answer(config, state, "nothing")
+    if config.report_to is None:
+        return answer(config, state, "nowhere")
+    retry = retry_of(state)
+    if retry.holds(now) and not at_once:
+        return answer(config, state, "waiting")
+    from agent.report import sender
+
+    handed = _hand_over(state, sender.centre_of(config), waiting, tell, send or sender.send, now)
+    before = Retry() if handed.accepted else retry
+    failed = handed.outcome in KEPT
+    after = before.after_failure(now, handed.asked_s, random.random()) if failed else Retry()
+    if after != retry:
+        state.remember(RETRY, asdict(after))
+    return answer(config, state, handed.outcome, handed=handed)
+
+
+@dataclass(frozen=True)
+class Handed:
+    """What became of the reports that waited; counts, and the centre's wish to wait (seconds)."""
+
+    outcome: str
+    accepted: int = 0
+    refused: int = 0
+    asked_s: float = 0.0
+    notes: tuple[tuple[str, str], ...] = ()
+
+
+def _hand_over(
+    state: State, centre: Centre, waiting: Waiting, tell: Tell, send: Send, now: float
+) -> Handed:
+    """Send one after the other, up to the first that the centre does not take now."""
+    accepted = refused = 0
+    notes: list[tuple[str, str]] = []
+    for done, (key, body) in enumerate(waiting):
+        tell(Progress("sending", done, len(waiting), f"sending a report to {centre.name}"))
+        got = _sent(send, centre, body)
+        if got.words:
+            notes.append((got.verdict, got.words))
+        if got.verdict in KEPT:
+            return Handed(got.verdict, accepted, refused, got.wait_s, tuple(notes))
+        state.unspool([key])
+        if got.verdict == "accepted":
+            accepted += 1
+            _remember_last(state, body, now, centre.name)
+        else:
+            refused += 1
+    return Handed("sent" if accepted else "refused", accepted, refused, 0.0, tuple(notes))
+
+
+def _sent(send: Send, centre: Centre, body: bytes) -> Answer:
+    """The centre's answer; that there is none is one too."""
+    from agent.report.sender import Answer
+
+    try:
+        return send(centre, body)
+    except UnreachableError as error:
+        return Answer("unreachable", f"{error.message}. {error.hint}".strip())
+
+
+def off(config: Config) -> dict[str, Any] | None:
+    """The answer while reporting is off, None while it is on; nothing is written to find out."""
+    with read_state(config.state_dir) as state:
+        return None if standing(config, state).on else answer(config, state, "off")
+
+
+def show(config: Config, state: State, now: float | None = None) -> dict[str, Any]:
+    """The bytes that wait or would be sent now, also while reporting is off; nothing is sent."""
+    fresh = drafts(config, state, time.time() if now is None else now)
+    reports = dict(state.spooled()) | dict(fresh)
+    texts = [body.decode("ascii") for body in reports.values()]
+    return answer(config, state, "shown", reports=texts)
+
+
+def export(config: Config, state: State, file: Carried, now: float | None = None) -> dict[str, Any]:
+    """Hand over what waits in a file, one report a line, to be carried to the centre.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    now = time.time() if now is None else now
+    if not standing(config, state).on:
+        return answer(config, state, "off")
+    waiting = queue(config, state, now)
+    if not waiting:
+        return answer(config, state, "nothing")
+    file.add([body for _, body in waiting])
+    state.unspool([key for key, _ in waiting])
+    _remember_last(state, waiting[-1][1], now, str(file.path))
+    return answer(config, state, "exported", handed=Handed("exported", len(waiting)))
+
+
+def answer(
+    config: Config,
+    state: State,
+    outcome: str,
+    *,
+    handed: Handed | None = None,
+    reports: list[str] | None = None,
+    dropped: int = 0,
+) -> dict[str, Any]:
+    """What every form of the command answers."""
+    found, handed, waiting = standing(config, state), handed or Handed(outcome), state.spooled()
+    retry = retry_of(state)
+    return {
+        "outcome": outcome,
+        "reporting": found.on,
+        "decided_by": found.by,
+        "to": _PASSWORD.sub("", config.report_to) if config.report_to else None,
+        "handed_over": handed.accepted,
+        "refused": handed.refused,
+        "dropped": dropped,
+        "waiting": len(waiting),
+        "not_before": stamp(retry.not_before) if retry.failures and waiting else None,
+        "reports": reports or [],
+        "last": state.fact(LAST),
+        "notes": [{"code": code, "message": words} for code, words in handed.notes],
+    }
+
+
+def retry_of(state: State) -> Retry:
+    """What is remembered of failures."""
+    body = state.fact(RETRY) or {}
+    return Retry(int(body.get("failures", 0)), float(body.get("not_before", 0.0)))
+
+
+def _remember_last(state: State, body: bytes, now: float, to: str) -> None:
+    state.remember(LAST, {"at": stamp(now), "to": to, "report": body.decode("ascii")})

@@ -1,0 +1,131 @@
+"""Which outcomes are to be told: new calibrations and refusals, one a bundle and week."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agent.installed import DECLINED, path_of
+from agent.report.payload import Occasion, Report, iso_week, of_calibration, of_refusal
+from agent.wording import CLOCK_SET
+
+if TYPE_CHECKING:
+    from agent.config import Config
+    from agent.state import State
+
+MEMORY = "report-memory"  # the fact
+WEEK_S = 7 * 86_400.0
+CLOCK_WRONG = 4_070_908_800.0  # 2099: no clock of ours is right there
+Waiting = tuple[tuple[str, bytes], ...]  # key and bytes of reports, oldest first
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What was told, so that nothing is told twice. It never leaves the machine.
+
+    Attributes:
+        week: ISO week that ``secret`` and ``told`` are of.
+        secret: drawn anew each week: who takes the machine later cannot tell which reports of
+            earlier weeks were its own.
+        told: keys (``dedupe``) of the reports made in this week.
+        calibration: number of the newest calibration that was looked at; ``event``: of the newest
+            event.
+    """
+
+    week: str
+    secret: bytes
+    told: tuple[str, ...] = ()
+    calibration: int = 0
+    event: int = 0
+
+    @classmethod
+    def of(cls, fact: Mapping[str, Any] | None, week: str) -> Memory:
+        """What is remembered, with a new secret where the week is another."""
+        body = fact or {}
+        seen = int(body.get("calibration", 0)), int(body.get("event", 0))
+        if body.get("week") != week:
+            return cls(week, secrets.token_bytes(32), (), *seen)
+        return cls(week, bytes.fromhex(str(body["secret"])), tuple(body["told"]), *seen)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "week": self.week,
+            "secret": self.secret.hex(),
+            "told": list(self.told),
+            "calibration": self.calibration,
+            "event": self.event,
+        }
+
+
+def drafts(config: Config, state: State, now: float) -> Waiting:
+    """The reports that are to be made now; what is not queued is drafted again, byte for byte.
+
+    Nothing while the clock is plainly wrong.
+    """
+    return _drafts(config, state, now)[0]
+
+
+def queue(config: Config, state: State, now: float) -> Waiting:
+    """Queue what is to be told now; all that waits to be sent."""
+    fresh, memory = _drafts(config, state, now)
+    if memory is not None:
+        if fresh:
+            state.spool(fresh, now)
+        # After the spool: killed between the two, the same reports are drafted again.
+        if memory.to_json() != state.fact(MEMORY):
+            state.remember(MEMORY, memory.to_json())
+    return state.spooled()
+
+
+def _drafts(config: Config, state: State, now: float) -> tuple[Waiting, Memory | None]:
+    """Reports, and what is to be remembered once they are queued."""
+    if not CLOCK_SET <= now < CLOCK_WRONG:
+        return (), None
+    fact = state.fact(MEMORY)
+    memory = Memory.of(fact, iso_week(now))
+    if fact is None or fact.get("week") != memory.week:  # the bytes shown are those sent later
+        state.remember(MEMORY, memory.to_json())
+    channel = config.channel if config.repository else "none"
+    when = Occasion(channel, memory.week, memory.secret)
+    made: dict[str, bytes] = {}
+    for report in _reports(config.state_dir, state, memory, when, now):
+        if report.dedupe not in memory.told:
+            made.setdefault(report.dedupe, report.to_bytes())
+    newest, event = state.latest(), next(iter(state.events()), None)
+    after = replace(
+        memory,
+        told=(*memory.told, *made),
+        calibration=newest.id if newest else 0,
+        event=event.id if event else 0,
+    )
+    return tuple(made.items()), after
+
+
+def _reports(
+    state_dir: Path, state: State, memory: Memory, when: Occasion, now: float
+) -> Iterator[Report]:
+    newest = state.latest()
+    if newest is None:
+        return
+    if newest.id > memory.calibration and _given_out(newest.body["bundle"], state_dir):
+        yield of_calibration(newest.body, when)
+    for event in state.events(DECLINED):
+        verdict = event.body.get("verdict")  # a person's going back has none
+        if event.id > memory.event and verdict and abs(now - event.at) <= WEEK_S:
+            yield of_refusal(event.body, verdict, newest.body, when)
+
+
+def _given_out(bundle: Mapping[str, Any], state_dir: Path) -> bool:
+    """Did the bundle come with the agent or by `agent update`?
+
+    One of a person's own (``--bundle DIR``) is theirs, and so is its name.
+    """
+    from agent.model.bundle import default_bundle
+
+    path = Path(str(bundle["path"])).resolve()
+    installed = path_of(state_dir, str(bundle["digest"])).resolve()
+    return path in (installed, default_bundle().resolve())

@@ -1,0 +1,225 @@
+"""The report: a few rounded figures and codes from closed lists, as bytes. Pure functions.
+
+docs/reference/schemas/report-payload.json says the same as a schema, docs/reference/report.md why
+each field is there. Nothing comes in here but by name: what the agent comes to know of a machine
+later is not in the report unless somebody writes it down below.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import math
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, TypeGuard
+
+from agent import __version__
+
+SCHEMA = 1
+MAX_BYTES = 2_048  # what the centre takes; the longest that can be made here is far shorter
+CHANNELS = ("pilot", "stable", "none")
+ARCHITECTURES = ("x86-64-v1", "x86-64-v2", "x86-64-v3", "x86-64-v4", "aarch64", "other")
+TOOLCHAINS = ("gcc", "clang", "prebuilt", "other")
+TIMINGS = ("0", "1-15", "16-31", "32-47", "48+")
+NOISE = ("under-1%", "1-3%", "3-10%", "over-10%", "unknown")
+OUTCOMES = ("kept", "fell-back", "refused", "too-noisy")
+ERROR_STEP, SHARE_STEP = 0.02, 0.05
+WORST_ERROR = 5.0  # log error: a factor of 148
+_TIMINGS_FROM = (1, 16, 32, 48)
+_NOISE_FROM = (0.01, 0.03, 0.10)
+_GCC = re.compile(r"(\S*-)?g?cc(-[\d.]+)? \(")  # how GCC's drivers begin their --version
+_NAME, _VERSION = 64, 32  # characters of a bundle's name and version
+_NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._+-]")
+
+
+Body = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Occasion:
+    """When and where from a report is made.
+
+    Attributes:
+        channel: one of ``CHANNELS``.
+        week: ISO week, ``2026-W48``.
+        secret: of this machine and week; never leaves it.
+    """
+
+    channel: str
+    week: str
+    secret: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """How good one way to predict is here, rounded.
+
+    Attributes:
+        speedup_error: mean absolute log error of speed-ups, to 0.02.
+        seconds_error: of times in seconds; None: nothing to judge by, as for the next ones.
+        rank: Spearman's correlation within a program, to 0.05.
+        top_pick: speed of the version predicted fastest / speed of the fastest, to 0.05.
+    """
+
+    speedup_error: float
+    seconds_error: float | None
+    rank: float | None
+    top_pick: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All that is told of one outcome; the fields are those of the schema."""
+
+    agent: str
+    bundle: str
+    bundle_version: str
+    channel: str
+    week: str
+    architecture: str
+    toolchain: str
+    timings: str
+    noise: str
+    calibrated: Accuracy | None
+    bundle_alone: Accuracy | None
+    outcome: str
+    dedupe: str
+
+    def to_bytes(self) -> bytes:
+        """The one way to write it: sorted keys, no spaces, ASCII."""
+        body = {"schema": SCHEMA, **asdict(self)}
+        text = json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return text.encode("ascii")
+
+
+def of_calibration(body: Body, when: Occasion) -> Report:
+    """What is told of a calibration (``body``: as the state keeps it)."""
+    accuracy = body["accuracy"]
+    judged = _accuracy(accuracy["calibrated"]), _accuracy(accuracy["bundle_alone"])
+    return _report(body, body["bundle"], when, judged, outcome_of(body))
+
+
+def of_refusal(bundle: Body, verdict: Body, body: Body, when: Occasion) -> Report:
+    """What is told of a bundle that was offered and is worse here than the one in force.
+
+    Args:
+        bundle: name, version and digest of the one that was turned down.
+        verdict: of the comparison (``agent.update.verdict.Verdict``).
+        body: the calibration whose timings judged it.
+        when: the occasion.
+    """
+    found = {"log_error": verdict.get("new"), "seconds_log_error": verdict.get("new_seconds")}
+    return _report(body, bundle, when, (_accuracy(found), None), "refused")
+
+
+def _report(
+    body: Body,
+    bundle: Body,
+    when: Occasion,
+    judged: tuple[Accuracy | None, Accuracy | None],
+    outcome: str,
+) -> Report:
+    return Report(
+        agent=__version__,
+        bundle=plain(bundle["name"], _NAME),
+        bundle_version=plain(bundle["version"], _VERSION),
+        channel=when.channel,
+        week=when.week,
+        architecture=architecture(str(body["machine"].get("level"))),
+        toolchain=toolchain(body["toolchain"]),
+        timings=_bucket(int(body["timings"]["usable"]), _TIMINGS_FROM, TIMINGS),
+        noise=noise(body),
+        calibrated=judged[0],
+        bundle_alone=judged[1],
+        outcome=outcome,
+        dedupe=dedupe(when.secret, str(bundle["digest"]), when.week),
+    )
+
+
+def outcome_of(body: Body) -> str:
+    """What came of a calibration; a machine too noisy to judge by is not called anything else."""
+    if not body["timings"]["usable"] or noise(body) == NOISE[3]:
+        return "too-noisy"
+    return "fell-back" if body["head"]["kinds"]["speedup"] == "bundle" else "kept"
+
+
+def noise(body: Body) -> str:
+    """By how much a program differs from itself here, in the median: a bucket."""
+    floor = (body["noise_floor"] or {}).get("label_median")
+    if not _is_number(floor):
+        return NOISE[4]
+    return _bucket(math.expm1(min(floor, WORST_ERROR)), _NOISE_FROM, NOISE)
+
+
+def architecture(level: str) -> str:
+    """Coarse instruction set, from the closed list."""
+    level = "aarch64" if level == "arm64" else level
+    return level if level in ARCHITECTURES else "other"
+
+
+def toolchain(used: Body) -> str:
+    """The family of the compiler, from the closed list."""
+    if used.get("kind") == "prebuilt":
+        return "prebuilt"
+    version = str(used.get("version") or "")
+    if "clang" in version.lower():
+        return "clang"
+    return "gcc" if _GCC.match(version) else "other"
+
+
+def plain(text: object, longest: int) -> str:
+    """A bundle's name or version in the letters that reports use: others become ``-``.
+
+    >>> plain("tuned (März)", 64)
+    'tuned--M-rz-'
+    """
+    return _NOT_IN_A_NAME.sub("-", str(text))[:longest] or "-"
+
+
+def iso_week(seconds: float) -> str:
+    """The ISO 8601 week of a time (seconds since 1970), in UTC.
+
+    >>> iso_week(1_795_500_000)
+    '2026-W48'
+    """
+    return time.strftime("%G-W%V", time.gmtime(seconds))
+
+
+def dedupe(secret: bytes, digest: str, week: str) -> str:
+    """Under which the centre counts this machine once; 64 hex.
+
+    Others cannot compute it, and those of two weeks or two bundles cannot be told to be of one
+    machine.
+    """
+    return hmac.new(secret, f"{digest} {week}".encode(), hashlib.sha256).hexdigest()
+
+
+def _accuracy(found: Body) -> Accuracy | None:
+    error = _rounded(found.get("log_error"), ERROR_STEP, 0.0, WORST_ERROR)
+    if error is None:
+        return None
+    return Accuracy(
+        speedup_error=error,
+        seconds_error=_rounded(found.get("seconds_log_error"), ERROR_STEP, 0.0, WORST_ERROR),
+        rank=_rounded(found.get("spearman"), SHARE_STEP, -1.0, 1.0),
+        top_pick=_rounded(found.get("top_share"), SHARE_STEP, 0.0, 1.0),
+    )
+
+
+def _rounded(value: object, step: float, low: float, high: float) -> float | None:
+    """To the nearest multiple of ``step`` within the bounds; None where it is no number."""
+    if not _is_number(value):
+        return None
+    return round(round(min(max(value, low), high) / step) * step, 2) + 0.0  # never -0.0
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _bucket(value: float, begins: tuple[float, ...], names: tuple[str, ...]) -> str:
+    return names[sum(value >= begin for begin in begins)]
