@@ -12,6 +12,7 @@ import typer
 
 from agent.errors import AgentError, Exit
 from bundles import publish_cli
+from bundles.fleet.cli import fleet
 
 app = typer.Typer(
     name="bundles",
@@ -331,6 +332,7 @@ def tiramisu(
 
 
 publish_cli.attach(app)
+app.add_typer(fleet)
 
 
 def _needs(*modules: str, extras: str = "pretrain") -> None:

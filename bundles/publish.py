@@ -203,6 +203,16 @@ def promote(
         return _offer(repository, name, listed, content, rollout, notes, "promote", again)
 
 
+def to_promote(where: Place, wanted: str, name: str) -> Listed:
+    """The bundle that ``promote`` would offer; changes nothing.
+
+    Raises:
+        InputError: pilot has no such bundle, or several.
+    """
+    require(where.directory)
+    return _to_promote(channels.read("pilot", where.draft().targets("pilot")), wanted, name)
+
+
 def _to_promote(pilot: Channel, wanted: str, name: str) -> Listed:
     candidate = pilot.candidate
     if name == "pilot" and candidate and wanted in (candidate.name, candidate.title):

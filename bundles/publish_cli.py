@@ -50,6 +50,16 @@ Rollout = Annotated[
 Clock_Is_Right = Annotated[
     bool, typer.Option("--clock-is-right", help="Sign though the clock seems wrong.")
 ]
+Fleet = Annotated[
+    str | None,
+    typer.Option(
+        "--fleet", envvar="BUNDLES_FLEET", help="Ask this centre's fleet first (to stable only)."
+    ),
+]
+Fleet_Token = Annotated[
+    Path | None,
+    typer.Option(envvar="BUNDLES_FLEET_TOKEN_FILE", help="A file with a staff token of the fleet."),
+]
 Again = Annotated[bool, typer.Option("--again", help="Though it was withdrawn before.")]
 
 
@@ -73,7 +83,7 @@ def init(
     as_json: As_Json = False,
 ) -> None:
     """Make a repository with new keys: 3 root keys of which 2 must sign, and one for each role."""
-    with _telling(as_json) as tell:
+    with telling(as_json) as tell:
         from bundles import publish, publish_words
 
         where = _place(directory, [keys] if keys else [], passphrase_file)
@@ -92,7 +102,7 @@ def check(
     as_json: As_Json = False,
 ) -> None:
     """Do all that a machine would do, and say how long signatures hold. Changes nothing."""
-    with _telling(as_json) as tell:
+    with telling(as_json) as tell:
         from bundles import publish_words, repo_check
 
         found = repo_check.check(_place(directory, [], None), root)
@@ -109,7 +119,7 @@ def status(
     as_json: As_Json = False,
 ) -> None:
     """Show what each channel offers, and how long signatures hold. Changes nothing."""
-    with _telling(as_json) as tell:
+    with telling(as_json) as tell:
         from bundles import publish, publish_words
 
         tell(publish.status(_place(directory, [], None)), publish_words.told_status)
@@ -124,7 +134,7 @@ def renew(
     as_json: As_Json = False,
 ) -> None:
     """Sign a role again as it is, before its signature ends."""
-    with _telling(as_json) as tell:
+    with telling(as_json) as tell:
         from bundles import publish_words, rotation
 
         where = _place(repository, keys, passphrase_file)
@@ -142,7 +152,7 @@ def add(
     as_json: As_Json = False,
 ) -> None:
     """Check a bundle as machines will, sign it, and offer it to machines of a channel."""
-    with _telling(as_json) as tell:
+    with telling(as_json) as tell:
         from bundles import publish, publish_words
 
         where = _place(repository, keys, passphrase_file)
@@ -155,16 +165,24 @@ def promote(
     to: Annotated[Channel, typer.Option(help="Whose machines get it.")],
     rollout: Rollout = 100,
     again: Again = False,
+    fleet: Fleet = None,
+    fleet_token_file: Fleet_Token = None,
+    force: Annotated[bool, typer.Option("--force", help="Though the fleet is against it.")] = False,
     repository: Repo = None,
     keys: Keys = None,
     passphrase_file: Passphrase_File = None,
     as_json: As_Json = False,
 ) -> None:
     """Offer the same bytes to another channel, or to more machines of pilot."""
-    with _telling(as_json) as tell:
+    with telling(as_json) as tell:
         from bundles import publish, publish_words
 
         where = _place(repository, keys, passphrase_file)
+        if fleet and to != "pilot" and not force:
+            from bundles import ask_fleet
+
+            wanted = publish.to_promote(where, name, to)
+            ask_fleet.require_promote(ask_fleet.ask(fleet, fleet_token_file, wanted), wanted)
         done = publish.promote(where, name, to, rollout, again=again)
         tell(done, publish_words.told_offer)
 
@@ -180,7 +198,7 @@ def withdraw(
     as_json: As_Json = False,
 ) -> None:
     """Send machines back to the bundle before, by a newer signature."""
-    with _telling(as_json) as tell:
+    with telling(as_json) as tell:
         from bundles import publish, publish_words
 
         where = _place(repository, keys, passphrase_file)
@@ -194,7 +212,7 @@ def timestamp(
     as_json: As_Json = False,
 ) -> None:
     """Renew the short-lived signatures; say how long each holds. For a timer, every day."""
-    with _telling(as_json) as tell:
+    with telling(as_json) as tell:
         from bundles import publish, publish_words
 
         where = _place(repository, keys, None)
@@ -220,7 +238,7 @@ def rotate_key(
     as_json: As_Json = False,
 ) -> None:
     """Replace a key: lost, stolen, or as a drill. Machines follow by themselves."""
-    with _telling(as_json) as tell:
+    with telling(as_json) as tell:
         from bundles import publish_words, rotation
 
         where = _place(repository, keys, passphrase_file)
@@ -241,7 +259,7 @@ def export(
     as_json: As_Json = False,
 ) -> None:
     """Copy what machines need to a USB stick (--air-gap) or a web server's directory."""
-    with _telling(as_json) as tell:
+    with telling(as_json) as tell:
         from bundles import publish_words, stick
 
         if valid and not air_gap:
@@ -262,7 +280,7 @@ def serve(
     as_json: As_Json = False,
 ) -> None:
     """Serve a repository on this machine, for trying it out; stop with Ctrl-C."""
-    with _telling(as_json) as tell:
+    with telling(as_json) as tell:
         from agent.console import note
         from bundles import publish_words
         from bundles import serve as server
@@ -307,7 +325,7 @@ def _place(directory: Path | None, keys: Sequence[Path] | None, passphrases: Pat
 
 
 @contextmanager
-def _telling(as_json: bool) -> Iterator[Callable[[Any, Callable[[Any], list[Block]]], None]]:
+def telling(as_json: bool) -> Iterator[Callable[[Any, Callable[[Any], list[Block]]], None]]:
     """Shows the answer; an expected failure is an object too, with ``--json``."""
     from agent import console
 

@@ -1,0 +1,108 @@
+"""The ASGI application: routes, headers that browsers obey, releases that come by themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from bundles.fleet import api, centre, pages, released
+from bundles.fleet.database import Database, reason
+from bundles.fleet.ingest import Unavailable
+from bundles.fleet.release import release
+from bundles.fleet.settings import Settings
+
+LOG = logging.getLogger("bundles.fleet")
+LOOK_EVERY_S = 60
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Cache-Control": "no-store",
+}
+ONLY_HTTPS = {"Strict-Transport-Security": "max-age=31536000"}
+
+
+def application(database: Database, settings: Settings) -> ASGIApp:
+    """A centre on a database that is open; whoever opened it closes it."""
+    made = centre.made(database, settings)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with made.writer.running():
+            releasing = asyncio.create_task(_release_by_itself(database, settings))
+            try:
+                yield
+            finally:
+                releasing.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await releasing
+
+    app = Starlette(
+        routes=[*api.ROUTES, *pages.ROUTES],
+        lifespan=lifespan,
+        exception_handlers={
+            HTTPException: pages.failed,
+            centre.Denied: pages.failed,
+            Unavailable: pages.failed,
+            Exception: pages.failed,
+        },
+    )
+    app.state.centre = made
+    return _Headers(app, HEADERS | (ONLY_HTTPS if settings.secure else {}))
+
+
+class _Headers:
+    """Adds headers to every answer that does not have them."""
+
+    def __init__(self, app: ASGIApp, headers: dict[str, str]) -> None:
+        self._app = app
+        self._headers = [(k.lower().encode(), v.encode()) for k, v in headers.items()]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        cached = scope["path"].startswith("/static/")
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                has = {name for name, _ in message["headers"]}
+                more = [pair for pair in self._headers if pair[0] not in has]
+                if cached:
+                    more = [p for p in more if p[0] != b"cache-control"]
+                message["headers"] = [*message["headers"], *more]
+            await send(message)
+
+        await self._app(scope, receive, sending)
+
+
+async def _release_by_itself(database: Database, settings: Settings) -> None:
+    """Release at fixed moments (midnight UTC, by default), not when a count is reached."""
+    while True:
+        try:
+            await asyncio.to_thread(release_if_due, database, settings)
+        except (SQLAlchemyError, OSError) as error:
+            LOG.warning("not released: %s", reason(error))
+        await asyncio.sleep(LOOK_EVERY_S)
+
+
+def release_if_due(database: Database, settings: Settings) -> int:
+    """Release if one of the fixed moments has passed since the last time; how many machines."""
+    now = settings.clock()
+    with database.reading() as connection:
+        before: Any = released.released_at(connection) or 0
+    if int(now.timestamp()) // settings.release_every_s == before // settings.release_every_s:
+        return 0
+    return release(database, now, settings.threshold, settings.late_weeks)

@@ -1,0 +1,69 @@
+"""Reports that came in a file (``agent report --export``): one a line, each counted once."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from agent.errors import InputError
+from bundles.fleet.database import Database
+from bundles.fleet.ingest import MOST_TOGETHER, check_week, store
+from bundles.fleet.report import MAX_BYTES, Refusal, Report, parse
+
+MOST_TOLD = 20  # lines that are told why they were not taken
+
+
+def take_file(database: Database, file: Path, now: datetime, late_weeks: int) -> dict[str, Any]:
+    """Count the reports of a file.
+
+    Returns:
+        How many were new, were known, were refused; and why, of the first lines refused.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    done = {"lines": 0, "new": 0, "known": 0, "refused": 0}
+    reasons: list[dict[str, Any]] = []
+    good: list[Report] = []
+
+    def flush() -> None:
+        new = store(database, good)
+        done["new"] += new
+        done["known"] += len(good) - new
+        good.clear()
+
+    try:
+        for number, line in _lines(file):
+            done["lines"] += 1
+            try:
+                report = parse(line)
+                check_week(report, now, late_weeks)
+                good.append(report)
+            except Refusal as refusal:
+                done["refused"] += 1
+                reasons.append({"line": number, "code": refusal.code, "why": str(refusal)})
+                del reasons[MOST_TOLD:]
+            if len(good) == MOST_TOGETHER:
+                flush()
+        flush()
+    except OSError as error:
+        raise InputError(f"{file}: {error.strerror}", "Give a file of reports.") from error
+    return {"action": "import", "file": str(file), **done, "reasons": reasons}
+
+
+def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
+    """Lines without their ends; of one too long for a report only its beginning is kept."""
+    with file.open("rb") as stream:
+        for number in itertools.count(1):
+            line = stream.readline(MAX_BYTES + 2)
+            if not line:
+                return
+            whole = line.endswith(b"\n")
+            while not whole and (rest := stream.readline(MAX_BYTES)):
+                whole = rest.endswith(b"\n")
+                line = line[: MAX_BYTES + 1]
+            if line.strip():
+                yield number, line.rstrip(b"\r\n")

@@ -1,0 +1,138 @@
+"""What the handlers of one running centre share, and who is asking them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.requests import Request
+
+from bundles.fleet import credentials, settings
+from bundles.fleet.database import Database
+from bundles.fleet.ingest import Unavailable, Writer
+from bundles.fleet.limits import Buckets
+
+TOKENS_LOOKED_UP_S = 5.0
+TRIES_PER_MINUTE = 6
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Denied(Exception):  # noqa: N818  an answer, not an error of ours
+    """The caller is not known; ``wait_s`` above 0: known, and too fast."""
+
+    def __init__(self, message: str, wait_s: float = 0) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s
+
+
+class Tokens:
+    """The tokens in use, looked up again every few seconds."""
+
+    def __init__(self, database: Database, per_minute: int) -> None:
+        self._database, self._rates = database, Buckets(per_minute)
+        self._known: dict[bytes, tuple[str, str]] = {}
+        self._until = 0.0
+        self._looking = asyncio.Lock()
+
+    async def check(self, authorization: str, kind: credentials.Kind) -> None:
+        """Let a bearer of a token pass.
+
+        Raises:
+            Denied: no such token, or too often.
+            Unavailable: the database does not answer.
+        """
+        scheme, _, secret = authorization.partition(" ")
+        await self._look()
+        name, is_kind = self._known.get(credentials.digest(secret), ("", ""))
+        if scheme.lower() != "bearer" or is_kind != kind:
+            raise Denied(f"a {kind} token is needed")
+        if wait_s := self._rates.wait_s(name, time.monotonic()):
+            raise Denied("too many requests with this token", wait_s)
+
+    async def _look(self) -> None:
+        async with self._looking:
+            if time.monotonic() >= self._until:
+                self._known = await read(self._database, credentials.tokens_in_use)
+                self._until = time.monotonic() + TOKENS_LOOKED_UP_S
+
+
+@dataclass
+class Counts:
+    """How many reports were answered how, since this process began."""
+
+    answered: dict[int, int]
+
+    def add(self, status: int) -> None:
+        """One more."""
+        self.answered[status] = self.answered.get(status, 0) + 1
+
+
+@dataclass(frozen=True)
+class Centre:
+    """A running centre: what ``request.app.state.centre`` is."""
+
+    settings: settings.Settings
+    database: Database
+    writer: Writer
+    tokens: Tokens
+    counts: Counts
+    tries: Buckets
+
+    def now_s(self) -> int:
+        """Seconds since 1970, by the centre's clock."""
+        return int(self.settings.clock().timestamp())
+
+
+def made(database: Database, chosen: settings.Settings) -> Centre:
+    """A centre that is not at work yet."""
+    return Centre(
+        chosen,
+        database,
+        Writer(database, chosen.clock, chosen.late_weeks),
+        Tokens(database, chosen.per_minute),
+        Counts({}),
+        Buckets(TRIES_PER_MINUTE),
+    )
+
+
+def of(request: Request) -> Centre:
+    """The centre that a request is for."""
+    centre: Centre = request.app.state.centre
+    return centre
+
+
+async def read(
+    database: Database,
+    function: Callable[Concatenate[Connection, P], T],
+    *arguments: P.args,
+    **named: P.kwargs,
+) -> T:
+    """Call ``function`` with a snapshot, in a thread.
+
+    Raises:
+        Unavailable: the database does not answer.
+    """
+
+    def call() -> T:
+        with database.reading() as connection:
+            return function(connection, *arguments, **named)
+
+    return await outside(call)
+
+
+async def outside(function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    """Call what talks to the database in a thread.
+
+    Raises:
+        Unavailable: the database does not answer.
+    """
+    try:
+        return await asyncio.to_thread(function, *arguments, **named)
+    except SQLAlchemyError as error:
+        raise Unavailable("the database does not answer") from error

@@ -1,0 +1,166 @@
+"""SQLite or PostgreSQL behind one door: transactions that write, snapshots that are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from agent.errors import AgentError, Exit
+
+MIGRATIONS = Path(__file__).with_name("migrations")
+WAIT_S = 30  # for a lock, for one statement
+CONNECT_S = 5
+
+
+class DatabaseError(AgentError):
+    """The database is not there, or not as it should be."""
+
+    exit_code = Exit.UNREACHABLE
+
+
+@dataclass(frozen=True)
+class Database:
+    """An engine, and how its transactions begin."""
+
+    engine: Engine
+
+    @contextmanager
+    def writing(self, *, alone: bool = False) -> Iterator[Connection]:
+        """A transaction; committed at the end.
+
+        Args:
+            alone: sees one moment only (PostgreSQL; a SQLite transaction always does), for what
+                reads and then deletes what it read.
+        """
+        options: dict[str, Any] = {"writes": True}
+        if alone and self.engine.dialect.name == "postgresql":
+            options["isolation_level"] = "REPEATABLE READ"
+        with self.engine.connect().execution_options(**options) as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A snapshot: whatever is read in it is of one moment."""
+        options: dict[str, Any] = {}
+        if self.engine.dialect.name == "postgresql":
+            options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        with self.engine.connect().execution_options(**options) as connection, connection.begin():
+            yield connection
+
+    def insert(self, table: sqlalchemy.Table) -> Any:
+        """An INSERT that knows ``on_conflict_do_nothing`` and ``on_conflict_do_update``."""
+        if self.engine.dialect.name == "postgresql":
+            from sqlalchemy.dialects.postgresql import insert
+        else:
+            from sqlalchemy.dialects.sqlite import insert  # type: ignore[assignment]
+        return insert(table)
+
+    def close(self) -> None:
+        """Give back every connection."""
+        self.engine.dispose()
+
+
+def opened(address: str) -> Database:
+    """The database at ``sqlite:///FILE`` or ``postgresql://USER@HOST/NAME``, its tables up to date.
+
+    Raises:
+        DatabaseError: no such database, or a newer version of this program has been at it.
+    """
+    database = Database(_engine(_url(address)))
+    try:
+        migrate(database.engine)
+    except (SQLAlchemyError, DatabaseError, OSError) as error:
+        database.close()
+        if isinstance(error, DatabaseError):
+            raise
+        raise DatabaseError(
+            f"the database {_url(address)!r} cannot be used: {reason(error)}",
+            "Is it running, and does the user in its address own it?",
+        ) from error
+    return database
+
+
+def reason(error: BaseException) -> str:
+    """The first line of what a driver says."""
+    said = str(getattr(error, "orig", None) or error).strip() or type(error).__name__
+    return said.splitlines()[0]
+
+
+def migrate(engine: Engine) -> None:
+    """Bring the tables up to this version; one process does it, the others wait.
+
+    Raises:
+        DatabaseError: the tables are of a newer version.
+    """
+    from alembic import command
+    from alembic.config import Config
+    from alembic.util import CommandError
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    with engine.connect().execution_options(writes=True) as connection, connection.begin():
+        if engine.dialect.name == "postgresql":
+            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(20261124)")
+        config.attributes["connection"] = connection
+        try:
+            command.upgrade(config, "head")
+        except CommandError as error:
+            raise DatabaseError(
+                f"the fleet's database is not of this version: {error}",
+                "Use the version of `bundles` that made it, or a newer one.",
+            ) from error
+
+
+def _url(address: str) -> URL:
+    try:
+        url = make_url(address)
+    except ArgumentError as error:
+        hint = "Write sqlite:///FILE or postgresql://USER@HOST/NAME."
+        raise DatabaseError("the database's address cannot be read", hint) from error
+    if url.drivername in ("postgresql", "postgres"):
+        url = url.set(drivername="postgresql+psycopg")
+    if url.drivername not in ("sqlite", "postgresql+psycopg"):
+        hint = "Write sqlite:///FILE or postgresql://USER@HOST/NAME."
+        raise DatabaseError(f"{url.drivername} is not a database this knows", hint)
+    return url
+
+
+def _engine(url: URL) -> Engine:
+    if url.get_backend_name() == "sqlite":
+        return _sqlite(url)
+    return sqlalchemy.create_engine(
+        url,
+        pool_size=4,
+        max_overflow=4,
+        pool_timeout=CONNECT_S,
+        pool_pre_ping=True,
+        connect_args={
+            "connect_timeout": CONNECT_S,
+            "options": f"-c lock_timeout={WAIT_S}s -c timezone=UTC",
+        },
+    )
+
+
+def _sqlite(url: URL) -> Engine:
+    engine = sqlalchemy.create_engine(url, connect_args={"timeout": WAIT_S})
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # transactions begin where we say, below
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")  # what was acknowledged survives the power
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get("writes")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine

@@ -1,0 +1,107 @@
+"""A fleet to look at, made by real agents that calibrate on this machine. Nothing is invented.
+
+Each "machine" is a state directory with a secret of its own. Half of them are pilots: they update
+from a real repository, which offers the built-in bundle under another version, so that there is
+something to compare. It is the same model, so "no difference" is the right answer.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from agent.config import CHANNELS
+from agent.errors import AgentError, Exit, InputError
+from agent.model.bundle import MANIFEST, default_bundle
+from bundles import publish
+from bundles.fleet import credentials
+from bundles.fleet.carried import take_file
+from bundles.fleet.database import opened
+from bundles.fleet.release import release
+from bundles.fleet.settings import Settings, utc_now
+from bundles.keys import Passphrases
+
+THRESHOLD = 3  # a demo's machines are few; a real centre keeps to ten
+BUDGET = "8s"
+NAME = "demo"
+LONGEST_S = 300
+
+
+def settings_of(directory: Path, port: int) -> Settings:
+    """How the demo's centre is run."""
+    url = f"http://127.0.0.1:{port}"
+    return Settings(f"sqlite:///{directory / 'fleet.db'}", url, threshold=THRESHOLD)
+
+
+def make(directory: Path, machines: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """Calibrate ``machines`` for either channel, and count what they report.
+
+    Raises:
+        InputError: the directory is there already.
+        AgentError: an agent failed.
+    """
+    try:
+        directory.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(f"{directory}: {error.strerror}", "Name a new directory.") from error
+    file, repository = directory / "reports.jsonl", _repository(directory)
+    for number in range(machines):
+        for channel in CHANNELS:
+            say(f"[{number + 1}/{machines}] an agent of {channel} calibrates ({BUDGET})")
+            with file.open("ab") as out:
+                out.write(_report(directory / f"{channel}-{number}", channel, repository))
+    database = opened(settings_of(directory, 0).database)
+    taken = take_file(database, file, utc_now(), late_weeks=1)
+    release(database, utc_now(), THRESHOLD, late_weeks=1)
+    password = secrets.token_urlsafe(12)
+    credentials.set_password(database, NAME, password)
+    database.close()
+    say(f"{taken['new']} reports counted. Sign in as {NAME}, password {password}")
+    return taken
+
+
+def _repository(directory: Path) -> Path:
+    """A signed repository with the built-in bundle, as the next version of itself, for pilots."""
+    bundle = directory / "bundle"
+    shutil.copytree(default_bundle(), bundle)
+    manifest = json.loads((bundle / MANIFEST).read_text())
+    manifest["version"] += "-again"
+    (bundle / MANIFEST).write_text(json.dumps(manifest))
+    environment = {"BUNDLES_PASSPHRASE": secrets.token_urlsafe(16)}
+    where = publish.place(directory / "repository", utc_now(), Passphrases(None, environment, None))
+    publish.init(where, root_keys=1, threshold=1)
+    publish.add(where, bundle, "pilot")
+    return where.directory / "public"
+
+
+def _report(state: Path, channel: str, repository: Path) -> bytes:
+    """What a new machine says after calibration and update: the very bytes it would send."""
+    environment = os.environ | {
+        "AGENT_CONFIG": "",
+        "AGENT_STATE_DIR": str(state),
+        "AGENT_CHANNEL": channel,
+        "AGENT_REPOSITORY": str(repository),
+        "AGENT_TRUSTED_ROOT": str(repository / "metadata" / "1.root.json"),
+    }
+    _agent(environment, "calibrate", "--budget", BUDGET)
+    if channel == "pilot":
+        _agent(environment, "update")
+    return _agent(environment, "report", "--show").strip() + b"\n"
+
+
+def _agent(environment: dict[str, str], *arguments: str) -> bytes:
+    script = str(Path(sys.executable).with_name("agent"))
+    done = subprocess.run(
+        [script, *arguments], env=environment, capture_output=True, timeout=LONGEST_S, check=False
+    )
+    if done.returncode not in (Exit.OK, Exit.NOTHING_TO_DO):  # an update that was refused is one
+        said = done.stderr.decode(errors="replace").strip().splitlines()[-2:]
+        raise AgentError(f"agent {arguments[0]} failed: {' '.join(said)}", "Try it by hand.")
+    return done.stdout

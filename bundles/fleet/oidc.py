@@ -1,0 +1,150 @@
+"""Signing in with OpenID Connect: authorization code, PKCE, state and nonce (RFC 6749, 7636, 9700).
+
+What a browser set out with is kept in a row of ``sessions`` under a cookie of its own, so that any
+process can take it back, once. joserfc checks what the provider signed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import json
+import secrets
+from typing import Any
+from urllib.parse import urlencode
+
+import requests
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet
+from starlette.requests import Request
+
+from bundles.fleet import credentials
+from bundles.fleet.centre import Denied, of, outside, read
+from bundles.fleet.people import ON_THE_WAY, cookie
+from bundles.fleet.settings import Oidc
+
+ALGORITHMS = ["RS256", "ES256", "EdDSA"]  # never `none`, never a shared secret
+TRIP_S = 600
+WITHIN_S = (5, 10)
+CLOCKS_DIFFER_S = 60
+MOST_BYTES = 1 << 18
+BACK = "/login/back"
+_EXPECTED = (requests.RequestException, JoseError, KeyError, TypeError, ValueError, AttributeError)
+Json = dict[str, Any]
+
+
+async def set_out(request: Request) -> tuple[str, str]:
+    """Where to send a browser, and the secret for its cookie.
+
+    Raises:
+        Denied: the provider does not answer as it should.
+    """
+    centre, provider = of(request), _provider(request)
+    trip = {name: secrets.token_urlsafe(32) for name in ("state", "nonce", "verifier")}
+    challenge = hashlib.sha256(trip["verifier"].encode()).digest()
+    known = await _asking(_discovered, provider)
+    query = {
+        "response_type": "code",
+        "scope": "openid email",
+        "client_id": provider.client_id,
+        "redirect_uri": _back(request),
+        "state": trip["state"],
+        "nonce": trip["nonce"],
+        "code_challenge": base64.urlsafe_b64encode(challenge).rstrip(b"=").decode(),
+        "code_challenge_method": "S256",
+    }
+    kept = ON_THE_WAY + json.dumps(trip)
+    secret = await outside(credentials.start_session, centre.database, kept, centre.now_s(), TRIP_S)
+    address = known["authorization_endpoint"]
+    return f"{address}{'&' if '?' in address else '?'}{urlencode(query)}", secret
+
+
+async def come_back(request: Request) -> str:
+    """The secret of the new session of whoever the provider vouches for.
+
+    Raises:
+        Denied: it does not, or the browser did not set out from here.
+    """
+    centre, provider, secret = of(request), _provider(request), cookie(request, "trip")
+    kept = await read(centre.database, credentials.session_of, secret, centre.now_s())
+    await outside(credentials.end_session, centre.database, secret)
+    if not kept or not kept.startswith(ON_THE_WAY):
+        raise Denied("This browser did not set out from here, or too long ago.")
+    trip, answer = json.loads(kept), request.query_params
+    if not secrets.compare_digest(trip["state"].encode(), answer.get("state", "").encode()):
+        raise Denied("The answer is to another question.")
+    if "code" not in answer:
+        raise Denied("The identity provider did not let you in.")
+    name = await _asking(_vouched_for, provider, answer["code"], trip, _back(request))
+    return await outside(credentials.start_session, centre.database, name, centre.now_s())
+
+
+async def _asking(function: Any, *arguments: Any) -> Any:
+    """Ask the provider in a thread; whatever is wrong with its answer, nobody comes in."""
+    try:
+        return await asyncio.to_thread(function, *arguments)
+    except _EXPECTED as error:
+        words = "The identity provider does not answer as it should"
+        raise Denied(f"{words} ({type(error).__name__}).") from error
+
+
+def _discovered(provider: Oidc) -> Json:
+    """The provider's own description of itself."""
+    known = _json(f"{provider.issuer.rstrip('/')}/.well-known/openid-configuration")
+    if known["issuer"] != provider.issuer:
+        raise ValueError("another issuer")
+    return known
+
+
+def _vouched_for(provider: Oidc, code: str, trip: Json, back: str) -> str:
+    """The name in an ID token that is signed, for us, of now, and an answer to our question."""
+    known = _discovered(provider)
+    form = {
+        "grant_type": "authorization_code",
+        "code": code,
+        "redirect_uri": back,
+        "code_verifier": trip["verifier"],
+    }
+    secret = (provider.client_id, provider.client_secret)
+    token = _json(known["token_endpoint"], data=form, auth=secret)["id_token"]
+    keys = KeySet.import_key_set(_json(known["jwks_uri"]))  # type: ignore[arg-type]
+    claims = jwt.decode(token, keys, algorithms=ALGORITHMS).claims
+    jwt.JWTClaimsRegistry(
+        leeway=CLOCKS_DIFFER_S,
+        iss={"essential": True, "value": provider.issuer},
+        aud={"essential": True, "value": provider.client_id},
+        nonce={"essential": True, "value": trip["nonce"]},
+        exp={"essential": True},
+        sub={"essential": True},
+    ).validate(claims)
+    name = str(claims.get("email") or claims["sub"]).strip()[:256]
+    if not name:
+        raise ValueError("nobody")
+    return name
+
+
+def _json(url: str, **form: Any) -> Json:
+    """What a URL of the provider answers; no more than can be right."""
+    method = "POST" if form else "GET"
+    with requests.request(
+        method, url, timeout=WITHIN_S, stream=True, allow_redirects=False, **form
+    ) as answer:
+        answer.raise_for_status()
+        content = answer.raw.read(MOST_BYTES, decode_content=True)
+    found = json.loads(content)
+    if not isinstance(found, dict):
+        raise ValueError("no object")
+    return found
+
+
+def _provider(request: Request) -> Oidc:
+    provider = of(request).settings.oidc
+    if provider is None:
+        raise Denied("This centre does not sign in that way.")
+    return provider
+
+
+def _back(request: Request) -> str:
+    return of(request).settings.public_url.rstrip("/") + BACK

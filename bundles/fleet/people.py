@@ -1,0 +1,125 @@
+"""Who a browser is: a password here, a header of the proxy in front, or OpenID Connect.
+
+Sessions are in the database (their SHA-256), so that signing out, a new password and another
+process all mean the same. Forms carry a secret that only a page of ours can know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import secrets
+import time
+from urllib.parse import urlsplit
+
+from starlette.datastructures import FormData
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from bundles.fleet import credentials
+from bundles.fleet.centre import Centre, Denied, of, outside, read
+
+MOST_FORM_BYTES = 8192
+ON_THE_WAY = "\n"  # no person's name begins with it: a browser at its identity provider
+HASHES_AT_ONCE = asyncio.Semaphore(2)  # argon2 takes 64 MiB each
+
+
+def cookie_name(centre: Centre, what: str) -> str:
+    """With https a name that no other host below this one can set."""
+    return f"__Host-fleet-{what}" if centre.settings.secure else f"fleet-{what}"
+
+
+def set_cookie(centre: Centre, response: Response, what: str, value: str, lasts_s: int) -> None:
+    """A cookie that scripts never see, and other sites' forms never bring."""
+    response.set_cookie(
+        cookie_name(centre, what), value, lasts_s, path="/", httponly=True,
+        secure=centre.settings.secure, samesite="lax",
+    )  # fmt: skip
+
+
+def cookie(request: Request, what: str) -> str:
+    """Its value; empty where there is none."""
+    return request.cookies.get(cookie_name(of(request), what), "")
+
+
+async def person(request: Request) -> str | None:
+    """Who is asking; None where nobody is signed in."""
+    centre = of(request)
+    if centre.settings.sign_in == "header":
+        host = request.client.host if request.client else ""
+        name = request.headers.get(centre.settings.proxy_header, "")
+        return name[:256] if name and host in centre.settings.proxies else None
+    if not (secret := cookie(request, "session")):
+        return None
+    known: str | None = await read(centre.database, credentials.session_of, secret, centre.now_s())
+    return known if known and not known.startswith(ON_THE_WAY) else None
+
+
+async def sign_in(request: Request, form: FormData) -> str:
+    """The secret of a new session.
+
+    Raises:
+        Denied: wrong name or password, or too many tries.
+    """
+    centre = of(request)
+    name, password = str(form.get("name", ""))[:64], str(form.get("password", ""))[:1024]
+    if wait_s := centre.tries.wait_s(name, time.monotonic()):
+        raise Denied("Too many tries for this name.", wait_s)
+    async with HASHES_AT_ONCE:
+        right = await read(centre.database, credentials.password_is, name, password)
+    if not right:
+        raise Denied("No such name and password.")
+    return await outside(credentials.start_session, centre.database, name, centre.now_s())
+
+
+async def sign_out(request: Request) -> None:
+    """End the session of a browser."""
+    await outside(credentials.end_session, of(request).database, cookie(request, "session"))
+
+
+def new_visitor() -> str:
+    """A secret for a browser that has none yet: what its forms are bound to."""
+    return secrets.token_urlsafe(32)
+
+
+def form_secret(visitor: str) -> str:
+    """What a form of this browser must carry."""
+    return hashlib.sha256(b"form\n" + visitor.encode()).hexdigest()
+
+
+async def checked_form(request: Request) -> FormData:
+    """A form that one of our own pages sent.
+
+    Raises:
+        HTTPException: 400, 403 or 413.
+    """
+    length = request.headers.get("content-length", "")
+    if not length.isdigit() or int(length) > MOST_FORM_BYTES:
+        raise HTTPException(413, "That form is too large.")
+    if not request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+        raise HTTPException(400, "That is no form of this page.")
+    form = await request.form(max_files=0, max_fields=10)
+    visitor, given = cookie(request, "visitor"), str(form.get("form", ""))
+    same = visitor and hmac.compare_digest(form_secret(visitor).encode(), given.encode())
+    if not same or not _from_here(request):
+        raise HTTPException(403, "That form is not from this page, or too old. Open it again.")
+    return form
+
+
+def _from_here(request: Request) -> bool:
+    """Where a browser says which site sent a form, it must be this one."""
+    origin = request.headers.get("origin", "")
+    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        return False
+    here = {request.headers.get("host", ""), urlsplit(of(request).settings.public_url).netloc}
+    return not origin or urlsplit(origin).netloc in here
+
+
+async def check_staff(request: Request) -> None:
+    """Let a person who is signed in, or a staff token, pass; Denied otherwise."""
+    if authorization := request.headers.get("authorization"):
+        await of(request).tokens.check(authorization, "staff")
+    elif await person(request) is None:
+        raise Denied("a staff token is needed, or sign in")

@@ -1,0 +1,75 @@
+"""Reads what was released. Nothing that is shown comes from anywhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, func, select
+
+from bundles.fleet.release import Part
+from bundles.fleet.schema import cells, parts, progress
+
+
+class Cell(NamedTuple):
+    """How many machines said the same of all this."""
+
+    week: int
+    bundle: str
+    version: str
+    channel: str
+    architecture: str
+    outcome: str
+    machines: int
+
+
+Spread = tuple[Part, ...]
+Where = Mapping[str, str]
+
+
+def newest_weeks(connection: Connection, count: int) -> list[int]:
+    """The last weeks of which something was released, newest first."""
+    found = select(cells.c.week).distinct().order_by(cells.c.week.desc()).limit(count)
+    return list(connection.execute(found).scalars())
+
+
+def released_at(connection: Connection) -> int | None:
+    """When the last release was, in seconds since 1970."""
+    moment: int | None = connection.execute(select(progress.c.released_at)).scalar_one()
+    return moment
+
+
+def read_cells(
+    connection: Connection, weeks: Iterable[int], where: Where | None = None
+) -> list[Cell]:
+    """The cells of some weeks, in the order of their columns."""
+    wanted = [cells.c.week.in_(list(weeks)), *_equal(cells, where)]
+    columns = [cells.c[name] for name in Cell._fields]
+    found = select(*columns).where(*wanted).order_by(*columns)
+    return [Cell._make(row) for row in connection.execute(found)]
+
+
+def read_spreads(
+    connection: Connection,
+    attribute: str,
+    weeks: Iterable[int],
+    by: Sequence[str],
+    where: Where | None = None,
+) -> dict[tuple[Any, ...], Spread]:
+    """How an attribute is spread over machines, for each combination of the columns ``by``."""
+    columns = [parts.c[name] for name in by]
+    wanted = [parts.c.attribute == attribute, parts.c.week.in_(list(weeks)), *_equal(parts, where)]
+    found = (
+        select(*columns, parts.c.value, func.sum(parts.c.machines))
+        .where(*wanted)
+        .group_by(*columns, parts.c.value)
+        .order_by(*columns, parts.c.value)
+    )
+    gathered: dict[tuple[Any, ...], list[Part]] = {}
+    for *key, value, machines in connection.execute(found):
+        gathered.setdefault(tuple(key), []).append(Part(value, int(machines)))
+    return {key: tuple(spread) for key, spread in gathered.items()}
+
+
+def _equal(table: Any, where: Where | None) -> list[Any]:
+    return [table.c[name] == value for name, value in (where or {}).items()]

@@ -1,0 +1,55 @@
+"""Runs a centre with uvicorn. No access log: nobody's address is written anywhere."""
+
+from __future__ import annotations
+
+import socket
+
+import uvicorn
+
+from agent.console import note
+from agent.errors import InputError
+from bundles.fleet.app import application
+from bundles.fleet.database import opened
+from bundles.fleet.settings import Settings
+
+MOST_CONNECTIONS = 10_000
+IDLE_S = 75
+ENDS_WITHIN_S = 20
+
+
+def run(settings: Settings, host: str, port: int) -> None:
+    """Serve until Ctrl-C or SIGTERM; reports that wait are written first.
+
+    Raises:
+        DatabaseError: the database cannot be used.
+        InputError: the address cannot be listened on.
+    """
+    database = opened(settings.database)
+    try:
+        with _listening(host, port) as listening:
+            note(f"Fleet at http://{host}:{listening.getsockname()[1]} (stop with Ctrl-C)")
+            config = uvicorn.Config(
+                application(database, settings),
+                access_log=False,
+                log_level="warning",
+                lifespan="on",
+                server_header=False,
+                proxy_headers=False,
+                limit_concurrency=MOST_CONNECTIONS,
+                timeout_keep_alive=IDLE_S,
+                timeout_graceful_shutdown=ENDS_WITHIN_S,
+            )
+            uvicorn.Server(config).run(sockets=[listening])
+    finally:
+        database.close()
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise InputError(
+            f"{host}:{port} cannot be listened on: {error.strerror or error}",
+            "Give another --port (0: any that is free).",
+        ) from error

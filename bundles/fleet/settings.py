@@ -1,0 +1,63 @@
+"""How a centre is run; the command line makes one of these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Literal
+
+THRESHOLD = 10
+SignIn = Literal["password", "header", "oidc"]
+
+
+def utc_now() -> datetime:
+    """The clock, unless a test brings its own."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Oidc:
+    """An identity provider, by its discovery document; every name it vouches for may read."""
+
+    issuer: str
+    client_id: str
+    client_secret: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of one centre.
+
+    Attributes:
+        database: its address, ``sqlite:///FILE`` or ``postgresql://USER@HOST/NAME``.
+        public_url: as browsers know it; with https, cookies travel on https only.
+        threshold: fewer machines than this are never shown.
+        late_weeks: for how many weeks after its end reports of a week are still taken.
+        release_every_s: seconds between releases of what was reported.
+        tokens_needed: whether machines must present a token.
+        per_minute: reports that one token may send in a minute.
+        sign_in: how staff are known.
+        proxy_header: with ``header``: which one names the person.
+        proxies: with ``header``: addresses whose word is taken.
+        oidc: with ``oidc``.
+        clock: injected in tests.
+    """
+
+    database: str
+    public_url: str = "http://127.0.0.1:8001"
+    threshold: int = THRESHOLD
+    late_weeks: int = 1
+    release_every_s: int = 86_400
+    tokens_needed: bool = True
+    per_minute: int = 6_000
+    sign_in: SignIn = "password"
+    proxy_header: str = "X-Forwarded-User"
+    proxies: tuple[str, ...] = ("127.0.0.1", "::1")
+    oidc: Oidc | None = None
+    clock: Callable[[], datetime] = utc_now
+
+    @property
+    def secure(self) -> bool:
+        """Whether browsers come by https."""
+        return self.public_url.startswith("https://")

@@ -1,0 +1,118 @@
+"""Pilot against stable: promote a bundle, wait, or withdraw it? Pure; reads released counts only.
+
+Two questions, each with a 95 % interval. Is the accuracy that machines get from it no worse than
+what stable machines get from theirs (architectures compared one by one)? And do machines take it?
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from bundles.fleet.figures import difference, machines_of, wilson
+from bundles.fleet.release import MIXED
+from bundles.fleet.released import Spread
+from bundles.fleet.report import ERROR_STEP
+
+Code = Literal["promote", "too-few", "unclear", "withdraw"]
+FEWEST = 50  # machines on either side
+WORSE_BY = 0.02  # log error: 2 % off more than before is no reason to hold a bundle back
+MOST_REFUSED = 0.10  # of the machines that were offered it
+
+
+@dataclass(frozen=True)
+class Side:
+    """What a channel's machines say of one bundle in one week.
+
+    Attributes:
+        bundle, version: whose.
+        spreads: log error of the predictions in use, by architecture.
+        reported: machines, whatever they say.
+        refused: of these, how many declined it.
+    """
+
+    bundle: str
+    version: str
+    spreads: Mapping[str, Spread]
+    reported: int = 0
+    refused: int = 0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What to do with a bundle of pilot, and why; intervals are 95 %.
+
+    Attributes:
+        code: what to do.
+        why: one sentence a reason.
+        machines: of pilot, and of stable, on architectures that both have.
+        worse_by: how much larger the log error is in pilot: estimate, low, high; None: unknown.
+        refused: share of pilot machines that declined it: low and high; None: unknown.
+    """
+
+    code: Code
+    why: tuple[str, ...]
+    machines: tuple[int, int] = (0, 0)
+    worse_by: tuple[float, float, float] | None = None
+    refused: tuple[float, float] | None = None
+
+
+def judge(pilot: Side, stable: Side | None, threshold: int) -> Verdict:
+    """The verdict on a bundle of pilot.
+
+    Args:
+        pilot: the bundle in question.
+        stable: what most stable machines run; None: there is nothing yet.
+        threshold: fewer machines than this may have refused it unseen: they count as if they had.
+    """
+    hidden = threshold - 1
+    low, _ = wilson(pilot.refused, pilot.reported)
+    _, high = wilson(pilot.refused + hidden, pilot.reported + hidden)
+    refused = (low, high)
+    if pilot.reported >= FEWEST and low > MOST_REFUSED:
+        why = f"At least {low:.0%} of the machines that were offered it refused it."
+        return Verdict("withdraw", (why,), (pilot.reported, 0), refused=refused)
+    if stable is None:
+        return Verdict("too-few", ("No bundle is in force on stable to compare with.",))
+    shared = (pilot.spreads.keys() & stable.spreads.keys()) - {MIXED}
+    machines = (
+        sum(machines_of(pilot.spreads[x]) for x in shared),
+        sum(machines_of(stable.spreads[x]) for x in shared),
+    )
+    if min(machines) < FEWEST:
+        return Verdict("too-few", (_too_few(machines),), machines, refused=refused)
+    ours, theirs = ({x: side.spreads[x] for x in shared} for side in (pilot, stable))
+    worse = difference(ours, theirs, ERROR_STEP)
+    code, why_all = _decide(worse, refused)
+    return Verdict(code, why_all, machines, worse, refused)
+
+
+def _decide(
+    worse: tuple[float, float, float], refused: tuple[float, float]
+) -> tuple[Code, tuple[str, ...]]:
+    _, low, high = worse
+    off, least, most = (f"{math.expm1(x):+.1%}" for x in worse)
+    said = f"The factor by which it is off is {off} against stable's (95 %: {least} to {most})"
+    if low > WORSE_BY:
+        return "withdraw", (f"{said}: worse by more than {WORSE_BY:.0%}.",)
+    if high > WORSE_BY:
+        return "unclear", (f"{said}: it may still be worse by more than {WORSE_BY:.0%}.",)
+    if refused[1] > MOST_REFUSED:
+        return "unclear", (
+            f"{said}: not worse.",
+            f"But up to {refused[1]:.0%} of the machines may have refused it; "
+            f"below {MOST_REFUSED:.0%} is asked for.",
+        )
+    return "promote", (
+        f"{said}: not worse.", f"At most {refused[1]:.0%} of the machines refused it."
+    )  # fmt: skip
+
+
+def _too_few(machines: tuple[int, int]) -> str:
+    pilot, stable = machines
+    return (
+        f"On architectures that both channels have, {pilot} pilot and {stable} stable machines "
+        f"are known in a week; {FEWEST} of each are needed."
+    )

@@ -1,0 +1,64 @@
+"""What the fleet's commands say to people: pure functions from answers to blocks."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from agent.wording import Answer, Block, Table
+
+
+def told_import(answer: Answer) -> list[Block]:
+    """What became of a file's reports."""
+    blocks: list[Block] = [
+        f"{answer['file']}: {answer['new']} new report(s), {answer['known']} counted before, "
+        f"{answer['refused']} refused."
+    ]
+    if answer["reasons"]:
+        rows = tuple((str(r["line"]), r["code"], r["why"]) for r in answer["reasons"])
+        blocks.append(Table(("line", "refused", "why"), rows))
+    return blocks
+
+
+def told_release(answer: Answer) -> list[Block]:
+    """How much is newly shown."""
+    return [f"{answer['machines']} report(s) released."]
+
+
+def told_token(answer: Answer) -> list[Block]:
+    """The token, for the only time."""
+    if answer["kind"] == "staff":
+        use = "Give it to `bundles promote --fleet-token-file FILE`, or send it as a bearer token."
+    else:
+        use = "On its machines: put it in a file (mode 0600), and name that in report_token_file."
+    return [answer["token"], f"It is not shown again. {use}"]
+
+
+def told_tokens(answer: Answer) -> list[Block]:
+    """All tokens."""
+    if not answer["tokens"]:
+        return ["No tokens yet: bundles fleet token add NAME"]
+    rows = tuple(
+        (t["name"], t["kind"], _day(t["created_at"]), f"revoked {_day(t['revoked_at'])}"
+         if t["revoked_at"] else "in use")
+        for t in answer["tokens"]
+    )  # fmt: skip
+    return [Table(("name", "kind", "made", "state"), rows)]
+
+
+def told_revoked(answer: Answer) -> list[Block]:
+    """What a revocation does."""
+    return [f"The token {answer['name']} is refused from now on. Its machines keep their reports."]
+
+
+def told_user(answer: Answer) -> list[Block]:
+    """Who may sign in."""
+    return [f"{answer['name']} can sign in."]
+
+
+def told_no_user(answer: Answer) -> list[Block]:
+    """Who may not any more."""
+    return [f"{answer['name']} cannot sign in any more."]
+
+
+def _day(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d}"

@@ -1,0 +1,222 @@
+"""Reports as agents make them, and centres as they are run: real processes, a real PostgreSQL."""
+
+import contextlib
+import http.client
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+SCRIPT = Path(sys.executable).with_name("bundles")
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)  # a Tuesday, week 2026-W48
+WEEK = "2026-W48"
+
+
+def accuracy(error=0.4, rank=0.8):
+    return {"speedup_error": error, "seconds_error": 0.5, "rank": rank, "top_pick": 0.95}
+
+
+def report(number, **other):
+    """A report as an agent makes it; ``number`` is the machine's."""
+    made = {
+        "schema": 1,
+        "agent": "0.1.0",
+        "bundle": "default",
+        "bundle_version": "4",
+        "channel": "stable",
+        "week": WEEK,
+        "architecture": "x86-64-v3",
+        "toolchain": "gcc",
+        "timings": "48+",
+        "noise": "under-1%",
+        "calibrated": accuracy(),
+        "bundle_alone": accuracy(0.5),
+        "outcome": "kept",
+        "dedupe": f"{number:064x}",
+    } | other
+    return json.dumps(made, sort_keys=True, separators=(",", ":")).encode()
+
+
+def varied(number, **other):
+    """A report of one machine of a mixed fleet; the same number, the same report."""
+    draw = random.Random(number)
+    error = min(5.0, max(0.0, draw.gauss(0.45, 0.12)))
+    better = min(5.0, max(0.0, error - draw.gauss(0.08, 0.05)))
+    outcome = draw.choices(("kept", "fell-back", "refused", "too-noisy"), (90, 5, 2, 3))[0]
+    return report(
+        number,
+        **{
+            "architecture": draw.choices(
+                ("x86-64-v2", "x86-64-v3", "x86-64-v4", "aarch64"), (10, 50, 25, 15)
+            )[0],
+            "toolchain": draw.choices(("gcc", "clang", "prebuilt"), (70, 10, 20))[0],
+            "noise": draw.choices(("under-1%", "1-3%", "3-10%"), (60, 30, 10))[0],
+            "channel": "pilot" if draw.random() < 0.15 else "stable",
+            "outcome": outcome,
+            "calibrated": accuracy(round(round(better / 0.02) * 0.02, 2)),
+            "bundle_alone": accuracy(round(round(error / 0.02) * 0.02, 2)),
+        }
+        | other,
+    )
+
+
+# --- a PostgreSQL of the tests' own ---
+
+
+def postgres_is_there():
+    return bool(_postgres_programs()) and (os.geteuid() != 0 or shutil.which("runuser"))
+
+
+def _postgres_programs():
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    return found[-1].parent if found else None
+
+
+@dataclass
+class Postgres:
+    """A cluster in a directory; databases are made on it by name."""
+
+    home: Path
+    port: int
+    options: str = ""
+
+    def address(self, name):
+        return f"postgresql://postgres@/{name}?host={self.home}&port={self.port}"
+
+    def run(self, program, *arguments, check=True):
+        user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+        command = [*user, str(_postgres_programs() / program), *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, check=check, cwd="/", timeout=60)
+
+    def start(self):
+        options = f"-k {self.home} -p {self.port} -c listen_addresses='' {self.options}"
+        log = self.home / "log"
+        self.run("pg_ctl", "-D", self.home / "data", "-l", log, "-w", "-o", options, "start")
+
+    def stop(self, how="fast"):
+        self.run("pg_ctl", "-D", self.home / "data", "-m", how, "-w", "stop", check=False)
+
+    def make(self, name):
+        self.run("createdb", "-h", self.home, "-p", self.port, "-U", "postgres", name)
+        return self.address(name)
+
+
+@contextlib.contextmanager
+def postgres(options=""):
+    """A new cluster, as a site would have it: fsync on, nothing tuned but ``options``.
+
+    Not below pytest's directories: those are for their maker only, and PostgreSQL refuses root.
+    """
+    home = Path(tempfile.mkdtemp(prefix="fleet-postgres-"))
+    if os.geteuid() == 0:
+        shutil.chown(home, "postgres")
+    cluster = Postgres(home, 54_321, options)
+    cluster.run("initdb", "-D", home / "data", "-U", "postgres", "-A", "trust", "-E", "UTF8")
+    cluster.start()
+    try:
+        yield cluster
+    finally:
+        cluster.stop()
+        shutil.rmtree(home)
+
+
+# --- a centre in a process of its own ---
+
+
+@dataclass
+class Centre:
+    process: subprocess.Popen
+    port: int
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.port}"
+
+    def ask(self, method, path, body=None, headers=None):
+        """Status, headers and body of one request."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.request(method, path, body, headers or {})
+            answer = connection.getresponse()
+            return answer.status, dict(answer.getheaders()), answer.read()
+        finally:
+            connection.close()
+
+    def send(self, body, token=None, **headers):
+        """The answer's status and object to a report."""
+        given = {"Content-Type": "application/json"} | headers
+        if token:
+            given["Authorization"] = f"Bearer {token}"
+        status, _, answer = self.ask("POST", "/v1/reports", body, given)
+        return status, json.loads(answer)
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30)
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return taken.getsockname()[1]
+
+
+@contextlib.contextmanager
+def centre(database, *options, port=None, at=NOW):
+    """``bundles fleet serve`` as a person starts it, with its clock at ``at``."""
+    port = port or free_port()
+    command = [sys.executable, "-c", _AT.format(at.timestamp()), "fleet", "serve",
+               "--database", database, "--port", str(port), *options]  # fmt: skip
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    made = Centre(process, port)
+    try:
+        _wait(made)
+        yield made
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        process.stderr.close()
+
+
+# The real command, with the one thing injected that tests may not leave to chance: what day it is.
+_AT = """
+import sys, time
+from datetime import UTC, datetime, timedelta
+from bundles.fleet import settings
+begin, zero = datetime.fromtimestamp({}, UTC), time.monotonic()
+now = lambda: begin + timedelta(seconds=time.monotonic() - zero)
+made = settings.Settings.__init__
+settings.utc_now = now
+settings.Settings.__init__ = lambda self, *a, **k: made(self, *a, **{{"clock": now, **k}})
+from bundles.cli import main
+sys.exit(main())
+"""
+
+
+def _wait(made, seconds=30):
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if made.process.poll() is not None:
+            raise AssertionError(made.process.stderr.read())
+        with contextlib.suppress(OSError):
+            if made.ask("GET", "/health")[0] == 200:
+                return
+        time.sleep(0.05)
+    raise AssertionError("the centre does not answer")

@@ -1,0 +1,285 @@
+"""An attacker who sees everything that is shown, at every moment, and looks for one machine."""
+
+import csv
+import io
+import json
+import random
+import re
+from datetime import timedelta
+from itertools import product
+
+import numpy as np
+import pytest
+from fleets import NOW, accuracy, report
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from scipy.optimize import linprog
+from starlette.testclient import TestClient
+
+from bundles.fleet import answers, credentials
+from bundles.fleet.app import application
+from bundles.fleet.database import opened
+from bundles.fleet.ingest import store
+from bundles.fleet.release import Group, labels, lots, release, tens
+from bundles.fleet.report import parse
+from bundles.fleet.settings import Settings
+
+K = 10
+VICTIM = {"architecture": "aarch64", "channel": "pilot", "outcome": "fell-back",
+          "bundle_alone": accuracy(4.2), "toolchain": "other", "noise": "3-10%"}  # fmt: skip
+HOW_MANY = st.integers(0, 40)
+
+
+class Attacker:
+    """Staff: signs in, and may also report as machines of its own."""
+
+    def __init__(self, database, now=NOW):
+        settings = Settings(str(database.engine.url), clock=lambda: now)
+        self.client = TestClient(application(database, settings), base_url="http://127.0.0.1:8001")
+        token = credentials.add_token(database, f"t{random.random()}", "staff", 0)
+        self.client.headers["Authorization"] = f"Bearer {token}"
+        name = f"u{random.random()}"
+        secret = credentials.start_session(database, name, int(now.timestamp()))
+        self.client.cookies.set("fleet-session", secret)
+
+    def look(self):
+        """Everything there is to see."""
+        get = self.client.get
+        seen = {path: get(path).text for path in ("/", "/v1/overview", "/v1/cells", "/v1/cells.csv",
+                                                  "/metrics", "/health")}  # fmt: skip
+        for version, attribute in product(("3", "4"), answers.STEPS):
+            query = f"bundle=default&version={version}"
+            seen[attribute + version] = get(f"/v1/accuracy?{query}&attribute={attribute}").text
+        for version, channel in product(("3", "4"), ("", "&channel=pilot", "&channel=stable")):
+            seen[version + channel] = get(f"/bundle?bundle=default&version={version}{channel}").text
+        seen["verdict"] = get("/v1/verdict?bundle=default&version=4").text
+        # What changes from one browser or one moment to the next, and not with machines:
+        return {
+            path: re.sub(r'value="[0-9a-f]{64}"|u0\.\d+|last release \S+|"released_at":"[^"]*"'
+                         r"|fleet_released_timestamp_seconds \d+", "", text)
+            for path, text in seen.items()
+        }  # fmt: skip
+
+    def machines(self):
+        """Every cell, from the table that people download."""
+        rows = csv.DictReader(io.StringIO(self.client.get("/v1/cells.csv?weeks=520").text))
+        return [row | {"machines": int(row["machines"])} for row in rows]
+
+
+@pytest.fixture
+def worlds(tmp_path):
+    """The same fleet twice: only in the second one the victim is there."""
+    made = [opened(f"sqlite:///{tmp_path / name}.db") for name in ("without", "with")]
+    yield made
+    for database in made:
+        database.close()
+
+
+def crowd(count, seed, **other):
+    draw = random.Random(seed)
+    for _ in range(count):
+        yield parse(report(
+            draw.getrandbits(200), channel=draw.choice(("pilot", "stable")),
+            architecture=draw.choice(("x86-64-v3", "x86-64-v4")),
+            calibrated=accuracy(round(draw.randint(10, 40) * 0.02, 2)),
+            toolchain=draw.choice(("gcc", "clang")), **other,
+        ))  # fmt: skip
+
+
+@pytest.mark.parametrize("companions", [0, 1, 8])
+def test_with_or_without_the_victim_everything_looks_the_same(worlds, companions):
+    attackers = [Attacker(database) for database in worlds]
+    for step in range(4):
+        for number, database in enumerate(worlds):
+            store(database, list(crowd(60, step)))
+            if step == 1:
+                alike = [parse(report(900 + n, **VICTIM)) for n in range(companions)]
+                store(database, alike + ([parse(report(999, **VICTIM))] if number else []))
+        assert attackers[0].look() == attackers[1].look()  # before the release
+        for database in worlds:
+            release(database, NOW, K, 1)
+        assert attackers[0].look() == attackers[1].look()
+    for database in worlds:
+        release(database, NOW + timedelta(weeks=2), K, 1)
+    assert attackers[0].look() == attackers[1].look()  # and after the week has closed
+
+
+def test_the_victim_is_counted_once_enough_are_like_it(worlds):
+    """Or else the test above would pass by showing nothing."""
+    attackers = [Attacker(database) for database in worlds]
+    for number, database in enumerate(worlds):
+        store(database, [parse(report(n, **VICTIM)) for n in range(9 + number)])
+        release(database, NOW, K, 1)
+    assert attackers[0].look() != attackers[1].look()
+    assert [row["machines"] for row in attackers[1].machines()] == [10]
+
+
+def test_differences_over_time_count_ten_machines_or_none(database):
+    """After each report of one machine: what changed, in any table that can be asked for?"""
+    attacker = Attacker(database)
+    draw = random.Random(3)
+    reports = [*crowd(300, 7), *(parse(report(500 + n, **VICTIM)) for n in range(12))]
+    draw.shuffle(reports)
+    columns = ("bundle", "channel", "architecture", "outcome")
+
+    def sums():
+        """Machines for every way to ask: each column given, or summed over."""
+        found = {}
+        for row in attacker.machines():
+            for keep in product((True, False), repeat=len(columns)):
+                key = tuple(row[c] if k else None for c, k in zip(columns, keep, strict=True))
+                found[key] = found.get(key, 0) + row["machines"]
+        return found
+
+    before, changes = sums(), 0
+    for number, one in enumerate(reports):
+        store(database, [one])
+        if number % 7 == 0:  # releases come when they come
+            release(database, NOW, K, 1)
+        now = sums()
+        for key in before.keys() | now.keys():
+            change = now.get(key, 0) - before.get(key, 0)
+            assert change == 0 or change >= K
+            changes += change > 0
+        before = now
+    assert changes
+
+
+def test_a_group_less_its_parts_is_ten_machines_or_none(database):
+    """Subtracting every part that is told from its whole never leaves one to nine."""
+    store(database, [*crowd(230, 1), *(parse(report(n, **VICTIM)) for n in range(13))])
+    release(database, NOW, K, 1)
+    attacker = Attacker(database)
+    totals = {}
+    for row in attacker.machines():
+        key = row["channel"], row["architecture"]
+        totals[key] = totals.get(key, 0) + row["machines"]
+    compared = 0
+    for attribute in answers.STEPS:
+        told = json.loads(
+            attacker.client.get(f"/v1/accuracy?bundle=default&version=4&attribute={attribute}").text
+        )
+        for spread in told["spreads"]:
+            rest = totals[spread["channel"], spread["architecture"]] - spread["machines"]
+            assert rest == 0 or rest >= K
+            assert all(machines >= K for _, machines in spread["groups"])
+            compared += 1
+    assert compared
+
+
+def test_metrics_do_not_count_reports_one_by_one(tmp_path):
+    database = opened(f"sqlite:///{tmp_path / 'fleet.db'}")
+    attacker = Attacker(database)
+    token = credentials.add_token(database, "m", "machine", 0)
+    seen = set()
+    with attacker.client as client:
+        for n in range(105):
+            sent = client.post(
+                "/v1/reports", content=report(n),
+                headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+            )  # fmt: skip
+            assert sent.status_code == 202
+            found = re.search(r'status="202"} (\d+)', client.get("/metrics").text)
+            seen.add(int(found[1]))
+    database.close()
+    assert seen == {0, 100}
+
+
+def test_an_answer_does_not_tell_whether_a_machine_reported_before(tmp_path):
+    database = opened(f"sqlite:///{tmp_path / 'fleet.db'}")
+    with TestClient(
+        application(database, Settings("", tokens_needed=False, clock=lambda: NOW))
+    ) as c:
+        headers = {"Content-Type": "application/json"}
+        first, again = (c.post("/v1/reports", content=report(1), headers=headers) for _ in "ab")
+    database.close()
+    assert (first.status_code, first.content) == (again.status_code, again.content)
+
+
+groups = st.builds(
+    Group, st.sampled_from([202646, 202648]), st.just("default"), st.sampled_from("34"),
+    st.sampled_from(["pilot", "stable"]), st.sampled_from(["aarch64", "x86-64-v2", "other"]),
+    st.sampled_from(["kept", "refused"]),
+)  # fmt: skip
+
+
+@given(st.dictionaries(groups, st.integers(1, 30), max_size=20), st.integers(2, 12))
+def test_every_lot_has_enough_and_no_report_is_in_two(pending, threshold):
+    found = lots(pending, 202646, threshold)
+    taken = [group for lot in found for group in lot.groups]
+    assert len(taken) == len(set(taken))
+    assert all(sum(pending[g] for g in lot.groups) >= threshold for lot in found)
+    left = {g: n for g, n in pending.items() if g not in taken}
+    assert all(n < threshold for n in left.values())
+    rare = {}
+    for g, n in left.items():
+        if g.outcome != "kept":
+            key = g._replace(architecture="")
+            rare[key] = rare.get(key, 0) + n
+    assert all(n < threshold for n in rare.values())  # `verdict` counts on it
+
+
+@given(st.dictionaries(st.none() | st.integers(-20, 250), st.integers(1, 40), max_size=30),
+       st.integers(2, 12))  # fmt: skip
+def test_means_are_of_enough_machines_and_of_all_or_none(bins, threshold):
+    found = tens(bins, threshold)
+    assert all(part.machines >= threshold for part in found)
+    told, all_ = sum(p.machines for p in found), sum(bins.values())
+    assert told in (0, all_ - bins.get(None, 0))
+    assert all_ - told == 0 or all_ - told >= threshold or not found
+    if found:
+        true = sum(v * n for v, n in bins.items() if v is not None) / told
+        assert abs(sum(p.value * p.machines for p in found) / told - true) <= 0.5
+
+
+@given(
+    st.dictionaries(st.integers(0, 4), st.integers(1, 40)).filter(lambda b: sum(b.values()) >= K)
+)
+def test_labels_cannot_be_told_by_subtraction(bins):
+    found = labels(bins, K)
+    rest = sum(bins.values()) - sum(p.machines for p in found)
+    assert all(p.machines >= K and p.machines == bins[p.value] for p in found)
+    assert rest == 0 or rest >= K
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=20, max_size=120))
+def test_linear_programming_does_not_pin_a_small_crossing_of_two_labels(machines):
+    """Two tables of one lot are published; can what both say together find a few machines?
+
+    The attacker solves for the smallest and largest count of every crossing that agrees with all
+    that is published. A crossing of one to nine machines must never come out exact.
+    """
+    cross = np.zeros((3, 3), int)
+    for a, b in machines:
+        cross[a, b] += 1
+    rows, sums = [], []
+    rows.append(np.ones(9))
+    sums.append(cross.sum())
+    for axis, told in enumerate(
+        labels({v: int(n) for v, n in enumerate(cross.sum(axis=1 - x)) if n}, K) for x in (0, 1)
+    ):
+        for part in told:
+            mask = np.zeros((3, 3))
+            mask[(slice(None),) * axis + (part.value,)] = 1
+            rows.append(mask.ravel())
+            sums.append(part.machines)
+    for index in np.flatnonzero((cross.ravel() > 0) & (cross.ravel() < K)):
+        cost = np.zeros(9)
+        cost[index] = 1
+        low, high = (
+            linprog(sign * cost, A_eq=np.array(rows), b_eq=sums, bounds=(0, None)).fun * sign
+            for sign in (1, -1)
+        )
+        assert high - low > 1 - 1e-6
+
+
+def test_the_attacker_has_every_page_of_the_centre_in_view():
+    """A new address must be looked at here too."""
+    from bundles.fleet import api, pages
+
+    paths = {route.path for route in (*api.ROUTES, *pages.ROUTES)}
+    looked = {"/", "/bundle", "/v1/overview", "/v1/cells", "/v1/cells.csv", "/v1/accuracy",
+              "/v1/verdict", "/metrics", "/health"}  # fmt: skip
+    silent = {"/v1/reports", "/v1/openapi.json", "/login", "/login/back", "/logout", "/static"}
+    assert paths == looked | silent

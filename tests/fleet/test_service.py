@@ -1,0 +1,313 @@
+"""The centre as it is run: a process of its own, over real sockets, on both databases."""
+
+import contextlib
+import gzip
+import http.client
+import json
+import random
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from fleets import NOW, accuracy, centre, free_port, report, varied
+from sqlalchemy import func, select
+
+from bundles.fleet import credentials
+from bundles.fleet.ingest import store
+from bundles.fleet.release import release
+from bundles.fleet.report import parse
+from bundles.fleet.schema import reports, seen
+
+NOW_S = int(NOW.timestamp())
+
+
+def counted(database):
+    with database.reading() as connection:
+        return [
+            connection.execute(select(func.count()).select_from(table)).scalar_one()
+            for table in (seen, reports)
+        ]
+
+
+@pytest.fixture
+def served(address, database):
+    """A centre, and tokens of a machine and of staff."""
+    machine = credentials.add_token(database, "plant", "machine", NOW_S)
+    staff = credentials.add_token(database, "reader", "staff", NOW_S)
+    with centre(address) as made:
+        yield made, machine, staff
+
+
+def read(made, path, token=None):
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    status, _, body = made.ask("GET", path, headers=headers)
+    return status, body
+
+
+def test_hostile_reports_get_a_clear_answer_and_count_nothing(served, database):
+    made, token, _ = served
+    bomb = gzip.compress(b"[" * 50_000_000)
+    tries = [
+        (b"{", {}, 400),
+        (report(1) + b" " * 5000, {}, 413),
+        (b"[" * 1500, {}, 422),
+        (report(1, schema=2), {}, 422),
+        (report(1, week="2099-W01"), {}, 422),
+        (report(1, week="2026-W01"), {}, 422),
+        (report(1, bundle="'; DROP TABLE seen; --"), {}, 422),
+        (report(1, bundle="<script>"), {}, 422),
+        (gzip.compress(report(1)), {"Content-Encoding": "gzip"}, 415),
+        (bomb[:2000], {}, 400),
+        (bomb, {"Content-Encoding": "gzip"}, 415),
+        (report(1), {"Content-Type": "text/plain"}, 415),
+        (report(1), {"Content-Type": "application/x-www-form-urlencoded"}, 415),
+    ]
+    for body, headers, status in tries:
+        answered, said = made.send(body, token, **headers)
+        assert (answered, set(said["error"])) == (status, {"code", "message"})
+    assert counted(database) == [0, 0]
+
+
+@pytest.mark.parametrize("forged", ["", "Bearer", "Bearer ", "Bearer x", "Basic eDp5",
+                                    "Bearer fleet-machine-' OR 1=1 --", "Bearer \xff"])  # fmt: skip
+def test_a_forged_token_sends_nothing(served, database, forged):
+    made, _, staff = served
+    for given in (forged, f"Bearer {staff}"):
+        headers = {"Content-Type": "application/json", "Authorization": given}
+        status, answered, _ = made.ask("POST", "/v1/reports", report(1), headers)
+        assert (status, answered["www-authenticate"]) == (401, "Bearer")
+    assert counted(database) == [0, 0]
+
+
+def test_a_machines_token_reads_nothing(served):
+    made, token, staff = served
+    for path in ("/v1/overview", "/v1/cells", "/v1/cells.csv", "/metrics"):
+        assert read(made, path)[0] == read(made, path, token)[0] == 401
+        assert read(made, path, staff)[0] == 200
+
+
+def test_a_revoked_token_is_refused_within_seconds(served, database):
+    made, token, _ = served
+    assert made.send(report(1), token)[0] == 202
+    credentials.revoke_token(database, "plant", NOW_S)
+    until = time.monotonic() + 15
+    while made.send(report(2), token)[0] != 401:
+        assert time.monotonic() < until
+        time.sleep(0.2)
+
+
+def test_a_token_that_sends_too_fast_is_told_when_to_come_again(address, database):
+    token = credentials.add_token(database, "plant", "machine", NOW_S)
+    with centre(address, "--per-minute", "5") as made:
+        answers = [made.ask("POST", "/v1/reports", report(n),
+                            {"Authorization": f"Bearer {token}",
+                             "Content-Type": "application/json"}) for n in range(7)]  # fmt: skip
+    assert [status for status, *_ in answers] == [202] * 5 + [429] * 2
+    assert 1 <= int(answers[-1][1]["retry-after"]) <= 60
+    assert counted(database) == [5, 5]
+
+
+def test_a_body_without_an_end_does_not_hold_the_others_up(served):
+    made, token, _ = served
+    head = (
+        f"POST /v1/reports HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n"
+        "Content-Type: application/json\r\nContent-Length: 500\r\n\r\n{"
+    ).encode()
+    slow = [socket.create_connection(("127.0.0.1", made.port)) for _ in range(100)]
+    for each in slow:
+        each.sendall(head)
+    assert made.send(report(1), token)[0] == 202
+    slow[0].settimeout(30)
+    assert slow[0].recv(100).startswith(b"HTTP/1.1 408")
+    for each in slow:
+        each.close()
+
+
+def test_nobodys_address_is_written_anywhere(address, database, tmp_path):
+    token = credentials.add_token(database, "plant", "machine", NOW_S)
+    with centre(address) as made:
+        made.send(report(1), token)
+        made.send(b"{", token)
+        made.stop()
+        said = made.process.stderr.read()
+    assert "127.0.0.1" not in said.replace(made.url, "")
+    with database.reading() as connection:
+        for table in reversed(reports.metadata.sorted_tables):
+            rows = connection.execute(select(table)).all()
+            assert "127.0.0.1" not in repr(rows)
+
+
+def test_answers_are_of_released_counts(served, database):
+    made, _, staff = served
+    store(database, [parse(varied(n)) for n in range(800)])
+    assert json.loads(read(made, "/v1/overview", staff)[1])["in_force"] == []
+    release(database, NOW, 10, 1)
+    overview = json.loads(read(made, "/v1/overview", staff)[1])
+    cells = json.loads(read(made, "/v1/cells", staff)[1])["cells"]
+    table = read(made, "/v1/cells.csv", staff)[1].decode().splitlines()
+    assert overview["machines"] == sum(cell["machines"] for cell in cells) > 750
+    assert len(table) == len(cells) + 1
+    metrics = read(made, "/metrics", staff)[1].decode()
+    assert metrics.count("fleet_machines{") == len(cells)
+
+
+def test_a_promotion_is_advised_only_on_evidence(served, database):
+    made, _, staff = served
+
+    def verdict():
+        found = json.loads(read(made, "/v1/verdict?bundle=default&version=5", staff)[1])
+        return found["verdict"]
+
+    def fleet(first, count, error, **other):
+        draw = random.Random(first)
+        store(database, [
+            parse(report(first + n, calibrated=accuracy(
+                round(round(max(0, draw.gauss(error, 0.1)) / 0.02) * 0.02, 2)), **other))
+            for n in range(count)
+        ])  # fmt: skip
+        release(database, NOW, 10, 1)
+
+    assert verdict() == "too-few"
+    fleet(0, 400, 0.4)
+    fleet(1000, 20, 0.3, channel="pilot", bundle_version="5")
+    assert verdict() == "too-few"
+    fleet(2000, 40, 0.38, channel="pilot", bundle_version="5")
+    assert verdict() == "unclear"  # nine may have refused it unseen
+    fleet(3000, 300, 0.38, channel="pilot", bundle_version="5")
+    assert verdict() == "promote"
+    fleet(4000, 200, 0.4, channel="pilot", bundle_version="5", outcome="refused")
+    assert verdict() == "withdraw"
+
+
+def test_a_bundle_that_is_worse_in_pilot_is_to_be_withdrawn(served, database):
+    made, _, staff = served
+    store(database, [parse(report(n)) for n in range(200)])
+    worse = {"channel": "pilot", "bundle_version": "5", "calibrated": accuracy(0.6)}
+    store(database, [parse(report(1000 + n, **worse)) for n in range(200)])
+    release(database, NOW, 10, 1)
+    found = json.loads(read(made, "/v1/verdict?bundle=default&version=5", staff)[1])
+    assert found["verdict"] == "withdraw"
+    assert found["worse_by"][1] > 0.15
+
+
+def test_a_mix_of_architectures_is_no_difference(served, database):
+    """Pilots with other machines are compared with machines like theirs."""
+    made, _, staff = served
+
+    def send(first, count, architecture, error, **other):
+        made_ = {"architecture": architecture, "calibrated": accuracy(error)} | other
+        store(database, [parse(report(first + n, **made_)) for n in range(count)])
+
+    pilot = {"channel": "pilot", "bundle_version": "5"}
+    send(0, 300, "x86-64-v3", 0.3)
+    send(1000, 60, "aarch64", 0.9)
+    send(2000, 60, "x86-64-v3", 0.3, **pilot)
+    send(3000, 300, "aarch64", 0.9, **pilot)
+    release(database, NOW, 10, 1)
+    found = json.loads(read(made, "/v1/verdict?bundle=default&version=5", staff)[1])
+    assert found["worse_by"][0] == pytest.approx(0, abs=1e-9)
+    assert found["verdict"] == "promote"
+
+
+def test_2000_agents_with_losses_repeats_delays_and_a_killed_centre_are_counted_once(
+    address, database
+):
+    """Each agent goes on until its report is accepted, as the real sender does; many never hear
+    the answer and send again; the centre is killed (SIGKILL) and started again, three times."""
+    token = credentials.add_token(database, "plants", "machine", NOW_S)
+    port, draw = free_port(), random.Random(5)
+    waiting = list(range(2000))
+    accepted, sends, lock = set(), [0], threading.Lock()
+    alive = threading.Event()
+
+    def agent(number):
+        me = random.Random(number)
+        while True:
+            alive.wait()
+            time.sleep(me.random() * 0.01)
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+            try:
+                connection.request(
+                    "POST", "/v1/reports", varied(number),
+                    {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+                )  # fmt: skip
+                with lock:
+                    sends[0] += 1
+                if me.random() < 0.2:
+                    continue  # hangs up before the answer: lost on its way, or counted unheard
+                answer = connection.getresponse()
+                if answer.status == 202 and json.loads(answer.read())["accepted"]:
+                    with lock:
+                        accepted.add(number)
+                    if me.random() < 0.9:
+                        return  # one of ten forgets that it was told, and sends once more
+            except (OSError, http.client.HTTPException):
+                pass
+            finally:
+                connection.close()
+
+    draw.shuffle(waiting)
+    with ThreadPoolExecutor(48) as agents:
+        jobs = [agents.submit(agent, number) for number in waiting]
+        for kills in (400, 900, 1400):
+            with centre(address, port=port) as made:
+                alive.set()
+                while len(accepted) < kills:
+                    time.sleep(0.005)
+                made.kill()
+                alive.clear()
+            heard = set(accepted)
+            assert counted(database)[0] >= len(heard)  # what was acknowledged is there
+        with centre(address, port=port):
+            alive.set()
+            for job in jobs:
+                job.result(120)
+    assert accepted == set(range(2000))
+    assert sends[0] > 2200
+    assert counted(database) == [2000, 2000]
+    release(database, NOW, 2, 1)
+    assert counted(database)[1] < 20  # released, but for lots of one machine
+
+
+def test_a_database_that_goes_away_is_survived(cluster, tmp_path):
+    """The centre says 503 and when to come again, goes on by itself, and lost nothing."""
+    address = cluster.make(f"away{free_port()}")
+    from bundles.fleet.database import opened
+
+    database = opened(address)
+    token = credentials.add_token(database, "plant", "machine", NOW_S)
+    with centre(address) as made:
+        for number in range(20):
+            assert made.send(report(number), token)[0] == 202
+        cluster.stop("immediate")
+        try:
+            status, headers, _ = made.ask(
+                "POST", "/v1/reports", report(20),
+                {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+            )  # fmt: skip
+            assert (status, headers["retry-after"]) == (503, "30")
+            assert made.ask("GET", "/health")[0] == 503
+            assert made.ask("GET", "/login")[0] == 200
+        finally:
+            cluster.start()
+        for number in range(10, 30):
+            assert made.send(report(number), token)[0] == 202
+    database.close()
+    database = opened(address)
+    assert counted(database) == [30, 30]
+    database.close()
+
+
+def test_a_centre_that_is_told_to_stop_answers_those_who_wait(served, database):
+    made, token, _ = served
+    with ThreadPoolExecutor(16) as senders:
+        jobs = [senders.submit(made.send, report(n), token) for n in range(64)]
+        time.sleep(0.05)
+        made.stop()
+        answered = 0
+        for job in jobs:
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                answered += job.result()[0] == 202
+    assert counted(database)[0] >= answered
