@@ -28,9 +28,10 @@ from agent.loopnest.nest import lower
 from agent.loopnest.program import Program
 from agent.loopnest.schedule import ORIGINAL, parse_schedule
 from agent.measure.machine import Machine, read_machine
+from agent.measure.prebuilt import prebuilt_vector_bytes, toolchain_for_set
 from agent.measure.runner import Runner
 from agent.measure.stats import noise_floor
-from agent.measure.toolchain import Toolchain, find_toolchain, vector_bytes
+from agent.measure.toolchain import PREBUILT_KIND, Toolchain, vector_bytes
 from agent.measure.worker import PROTOCOL
 from agent.progress import Progress, Stopwatch, Tell
 from agent.records import stamp
@@ -110,7 +111,7 @@ def _measured(
 ) -> tuple[Run, Evidence]:
     """Time the prefix of the fixed set that the budget allows; journal each kernel at once."""
     tell(Progress("planning", 0, 1, "looking for the compiler, choosing what to time"))
-    toolchain = find_toolchain(config.compiler)
+    toolchain = toolchain_for_set(config.compiler, machine)
     mark = experiment.fingerprint(machine)
     plan = experiment.prefix_for(fixed_variants(), config.budget_s, len(machine.cpus))
     run, known = _run_to_use(state, mark, toolchain, len(plan))
@@ -130,7 +131,7 @@ def _measured(
         warnings.append({"code": "resumed", "variants": reused})
     keys = {journal.key(g, s) for g in groups for s in (ORIGINAL, *map(str, g.schedules))}
     stored = tuple(t for k, t in experiment.newest(state.timings(run)).items() if k in keys)
-    told = {n: getattr(toolchain, n) for n in ("compiler", "version", "flags", "openmp")}
+    told = {n: getattr(toolchain, n) for n in ("kind", "compiler", "version", "flags", "openmp")}
     facts = experiment.facts_known(
         machine, _vector_bytes(toolchain), toolchain.version, toolchain.flags
     )
@@ -139,6 +140,8 @@ def _measured(
 
 def _vector_bytes(toolchain: Toolchain) -> int:
     """Widest vectors of its code; 0 where this compiler does not tell what it predefines."""
+    if toolchain.kind == PREBUILT_KIND:
+        return prebuilt_vector_bytes(toolchain)
     try:
         return vector_bytes(toolchain)
     except CompilerError:
@@ -187,7 +190,8 @@ def source_digest(kernel: Kernel) -> str:
 
 def _compile(runner: Runner, groups: Sequence[Group], tell: Tell) -> None:
     programs = [p for g in groups for p in (g.base, *g.variants)]
-    what = f"compiling with {runner.toolchain.compiler}"
+    prebuilt = runner.toolchain.kind == PREBUILT_KIND
+    what = "taking the prebuilt set" if prebuilt else f"compiling with {runner.toolchain.compiler}"
     runner.prepare(programs, progress=lambda d, t: tell(Progress("compiling", d, t, what)))
 
 
@@ -283,6 +287,7 @@ def fit(evidence: Evidence, bundle: Bundle, machine: Machine) -> Fitted:
         "warnings": [*evidence.warnings, *experiment.notices_of(evidence.stored)],
         "model": selection.head.to_json(),
         "reach": experiment.reach_of(vectors),
+        "points": experiment.points_of(samples, observations, selection),
     }
     return Fitted(body, observations, selection.calibrated)
 

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 import typer
 
 from agent import __version__, console
-from agent.commands import advice, bundles, calibration
+from agent.commands import advice, bundles, calibration, configuration, machine, reporting
 from agent.errors import AgentError, Exit, StoppedError
 
 app: Final = typer.Typer(
@@ -37,13 +37,14 @@ def root(
         console.answer({}, context.get_help().split("\n"))
 
 
-for group in (calibration, advice, bundles):
+for group in (calibration, advice, bundles, reporting, configuration, machine):
     app.add_typer(group.COMMANDS)
 
 
 def main() -> int:
     """Run the command line; the exit code. The one place where errors end."""
     as_json = "--json" in sys.argv[1:]
+    console.write_any_name()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stop is a stop
     try:
         code = app(standalone_mode=False)

@@ -13,9 +13,10 @@ import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from io import TextIOWrapper
+from typing import TYPE_CHECKING, Any, TextIO
 
-from agent.errors import AgentError
+from agent.errors import AgentError, Exit
 from agent.wording import Block, Table, duration
 
 if TYPE_CHECKING:
@@ -25,6 +26,17 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 NARROWEST = 40
+_COLOURS = {"ok": "green", "warning": "yellow", "problem": "bold red"}  # of a finding's level
+ERROR, WARNING, INFO = 3, 4, 6  # the journal's levels
+_EXPECTED = frozenset(  # on machines that are offline or at work: no error of theirs
+    (Exit.UNREACHABLE, Exit.BUSY, Exit.NOT_NOW, Exit.INTERRUPTED)
+)
+
+
+def write_any_name() -> None:
+    """File names need not be text in the terminal's encoding; what is not is shown escaped."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def answer(body: Mapping[str, Any], blocks: Sequence[Block] | None) -> None:
@@ -62,9 +74,11 @@ def _discard_stdout() -> None:
 
 def failure(error: AgentError, *, as_json: bool) -> None:
     """What happened, then what to do: on stderr; with ``--json`` on stdout as an object too."""
-    sys.stderr.write(f"error: {error.message}\n")
+    idle = error.exit_code == Exit.NOTHING_TO_DO
+    level = INFO if idle else WARNING if error.exit_code in _EXPECTED else ERROR
+    _say(f"{'note' if idle else 'error'}: {error.message}", level)
     if error.hint:
-        sys.stderr.write(f"hint: {error.hint}\n")
+        _say(f"hint: {error.hint}", level)
     if as_json:
         words = {"message": error.message, "hint": error.hint, "exit_code": int(error.exit_code)}
         answer({"error": words}, None)
@@ -72,8 +86,39 @@ def failure(error: AgentError, *, as_json: bool) -> None:
 
 def note(text: str) -> None:
     """A line on stderr."""
+    _say(text, INFO)
+
+
+def warn(text: str) -> None:
+    """A note that somebody should read; in the journal it is a warning."""
+    _say(f"note: {text}", WARNING)
+
+
+def _say(text: str, level: int) -> None:
+    """Lines on stderr; in the journal each with its level, as sd-daemon(3) has it."""
+    if _is_journal(sys.stderr, os.environ.get("JOURNAL_STREAM", "")):
+        text = "\n".join(f"<{level}>{line}" for line in text.split("\n"))
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
+
+
+def _is_journal(stream: TextIO, told: str) -> bool:
+    """Is ``stream`` the connection to the journal that systemd told us of, as DEVICE:INODE?
+
+    What is started from a service inherits the variable, but may have been given another stderr.
+    """
+    try:
+        found = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return told == f"{found.st_dev}:{found.st_ino}"
+
+
+def ask(question: str) -> bool:
+    """Ask on stderr and read the answer; no answer is a no."""
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 @contextmanager
@@ -134,5 +179,5 @@ def _show_table(table: Table) -> None:
     for header in table.headers:
         drawn.add_column(header, overflow="fold")
     for row in table.rows:
-        drawn.add_row(*map(Text, row))
+        drawn.add_row(*(Text(cell, style=_COLOURS.get(cell, "")) for cell in row))
     Console().print(drawn)

@@ -7,11 +7,12 @@ import platform
 import tempfile
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from agent import __version__
 from agent.errors import AgentError, Exit
+from agent.owner import act_as_owner
 
 KEPT = 10
 
@@ -31,10 +32,16 @@ def write_log(error: Exception, environment: Mapping[str, str], arguments: Seque
             *traceback.format_exception(error),
         )
     )
-    for folder in (_state_dir(environment, arguments), Path(tempfile.gettempdir())):
+    finders: tuple[Callable[[], Path], ...] = (
+        lambda: _state_dir(environment, arguments),
+        lambda: Path(tempfile.gettempdir()),
+    )
+    for find in finders:
         try:
+            folder = find()
+            act_as_owner(folder)
             return f"Please report it with the file {_write(folder, text)}."
-        except OSError:
+        except (OSError, AgentError):
             continue
     return "Please report it with the output of `AGENT_STATE_DIR=/writable/dir` set."
 
@@ -61,7 +68,4 @@ def _state_dir(environment: Mapping[str, str], arguments: Sequence[str]) -> Path
             given = following
         elif word.startswith("--state-dir="):
             given = word.partition("=")[2]
-    try:
-        return load(environment, {"state_dir": given}).state_dir
-    except AgentError:
-        return Path(tempfile.gettempdir())
+    return load(environment, {"state_dir": given}).state_dir

@@ -80,6 +80,12 @@ class BusyError(AgentError):
     exit_code = Exit.BUSY
 
 
+class NothingToDoError(AgentError):
+    """There is nothing that the command could do here: nothing is wrong either."""
+
+    exit_code = Exit.NOTHING_TO_DO
+
+
 class InputError(AgentError):
     """An option or argument of a command has a value that cannot be used."""
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from agent.measure.timing import Measurement
     from agent.model.observations import Observations
     from agent.model.plain import Floats
+    from agent.model.select import Selection
 
 # What things cost before the machine is known; only the prefix's length hangs on it.
 START_S = 3.0  # looking for the compiler, parsing, fitting
@@ -31,6 +32,7 @@ RESUME_S = 24 * 3600.0
 SMALLEST_SD = 0.005  # of a label, log units: below, rounds agree by luck
 WORST_SD = 1.0
 Z80 = 1.2815515655446004
+MOST_LOG = 45.0  # exp of it still is a number that people can read
 FAR = 1.5  # a program this many times farther out than any of the fixed set is "far"
 
 
@@ -277,6 +279,50 @@ def observe(samples: Sequence[Sample], embedded: Mapping[tuple[str, str], Any]) 
         group=np.asarray([files[s.kernel.path.name] for s in samples], dtype=np.int64),
         program=np.asarray([kernels[s.kernel.name] for s in samples], dtype=np.int64),
     )
+
+
+def points_of(
+    samples: Sequence[Sample], observations: Observations, selection: Selection
+) -> list[dict[str, Any]]:
+    """Every label beside what was predicted of it by models that had not seen its kernel.
+
+    Args:
+        samples: n usable timings.
+        observations: the same, in the same order.
+        selection: the choice made with them.
+
+    Returns:
+        n records in speed-ups or seconds, each with the ends of its 80 % intervals.
+    """
+    columns = zip(
+        samples,
+        observations.target,
+        selection.calibrated,
+        selection.calibrated_sd,
+        selection.bundle_alone,
+        strict=True,
+    )
+    points = []
+    for s, target, ours, sd, alone in columns:
+        work = s.label - target  # heads predict seconds less the program's work
+        numbers = {
+            "measured": s.label,
+            "low": s.low,
+            "high": s.high,
+            "calibrated": work + ours,
+            "calibrated_low": work + ours - Z80 * sd,
+            "calibrated_high": work + ours + Z80 * sd,
+            "alone": work + alone,
+        }
+        kind = "seconds" if s.base else "speedup"
+        name = {"kernel": s.kernel.name, "schedule": s.schedule, "kind": kind}
+        points.append(name | {key: _unlogged(x) for key, x in numbers.items()})
+    return points
+
+
+def _unlogged(log: float) -> float:
+    """Back from logarithms; six digits are more than any timing has."""
+    return float(f"{math.exp(min(max(log, -MOST_LOG), MOST_LOG)):.6g}")
 
 
 def reach_of(vectors: Any) -> dict[str, Any]:

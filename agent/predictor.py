@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agent.errors import BundleError
-from agent.experiment import facts_known, facts_vector, fingerprint, is_far
+from agent.experiment import MOST_LOG, facts_known, facts_vector, fingerprint, is_far
 from agent.loopnest.features import features, work
 from agent.loopnest.nest import NestTable, lower
 from agent.loopnest.program import Program
@@ -24,8 +24,6 @@ from agent.model.plain import Floats
 from agent.model.posterior import Z80
 from agent.model.prior import Prior
 from agent.state import Stored
-
-MOST_LOG = 45.0  # exp of it still is a number that people can read
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from agent.errors import StateError
+from agent.owner import name_of
 
 FILE = "state.sqlite"
 SCHEMA = 3
@@ -37,6 +38,7 @@ BUSY_TIMEOUT_S = 10.0
 KEPT_RUNS = 50
 KEPT_CALIBRATIONS = 100
 KEPT_EVENTS = 500
+KEPT_REPORTS = 20  # that wait to be sent
 MAX_BODY = 4 << 20
 
 _TABLES = """
@@ -266,6 +268,31 @@ class State:
                 (name, _dump(body)),
             )
 
+    def spool(self, reports: Sequence[tuple[str, bytes]], at: float) -> None:
+        """Keep reports (key, bytes) until they are sent; the oldest go where there are too many."""
+        with self._transaction():
+            self._db.executemany(
+                "INSERT OR IGNORE INTO spool (at, key, body) VALUES (?, ?, ?)",
+                [(at, key, body) for key, body in reports],
+            )
+            self._db.execute(
+                "DELETE FROM spool WHERE id NOT IN (SELECT id FROM spool ORDER BY id DESC LIMIT ?)",
+                (KEPT_REPORTS,),
+            )
+
+    def spooled(self) -> tuple[tuple[str, bytes], ...]:
+        """Reports (key, bytes) that wait to be sent, oldest first."""
+        with _explained():
+            if self._db.execute("PRAGMA user_version").fetchone()[0] < 3:
+                return ()
+            rows = self._db.execute("SELECT key, body FROM spool ORDER BY id").fetchall()
+        return tuple((str(key), bytes(body)) for key, body in rows)
+
+    def unspool(self, keys: Sequence[str]) -> None:
+        """Reports under these keys need not be sent any more."""
+        with self._transaction():
+            self._db.executemany("DELETE FROM spool WHERE key = ?", [(key,) for key in keys])
+
     def _knows_bundles(self) -> bool:
         """False for a file of an older agent that is only being read."""
         with _explained():
@@ -291,6 +318,14 @@ class State:
             rows = self._db.execute(
                 "SELECT id, created_at, body FROM calibration ORDER BY id DESC LIMIT ?", (most,)
             ).fetchall()
+        return tuple(Stored(r[0], r[1], _load(r[2])) for r in rows)
+
+    def drifts(self) -> tuple[Stored, ...]:
+        """Checks whether the calibration in force still holds, newest first."""
+        with _explained():
+            if self._db.execute("PRAGMA user_version").fetchone()[0] < 3:
+                return ()
+            rows = self._db.execute("SELECT id, at, body FROM drift ORDER BY id DESC").fetchall()
         return tuple(Stored(r[0], r[1], _load(r[2])) for r in rows)
 
     def _forget_old(self) -> None:
@@ -339,6 +374,7 @@ def open_state(directory: Path) -> State:
             db.execute("PRAGMA journal_mode=TRUNCATE")
             db.execute("PRAGMA synchronous=FULL")
             db.execute("PRAGMA foreign_keys=ON")
+            db.execute("PRAGMA secure_delete=ON")  # secrets and reports that are dropped are gone
             _create(db)
     return State(db, notices)
 
@@ -355,7 +391,8 @@ def read_state(directory: Path) -> State:
     try:
         present = path.exists()
     except OSError as error:
-        raise StateError(f"{directory} cannot be read: {error.strerror}") from error
+        hint = "Run it with sudo: it then acts as the owner of that directory."
+        raise StateError(f"{directory} cannot be read: {error.strerror}", hint) from error
     if not present:
         return _nothing()
     if damage := _damage(path):
@@ -399,8 +436,8 @@ def make_directory(directory: Path) -> None:
         )
     if not os.access(directory, os.W_OK | os.X_OK):
         raise StateError(
-            f"the state directory {directory} cannot be written",
-            "Name another with --state-dir DIR or AGENT_STATE_DIR.",
+            f"the state directory {directory} of the user {name_of(owner)} cannot be written",
+            "Run it with sudo, or name another with --state-dir DIR or AGENT_STATE_DIR.",
         )
 
 

@@ -360,3 +360,49 @@ def _number(value: float | None) -> str:
 
 def _percent(share: float | None) -> str:
     return DASH if share is None else f"{share:.0%}" if share < 100 else f"{share:.2g}x"
+
+
+def settings(answer: Answer) -> list[Block]:
+    """Every setting, where it comes from, and its default where it is another."""
+    rows = tuple(
+        (s["name"], s["value"] or DASH, _origin(s["origin"]), _default_of(s))
+        for s in answer["settings"]
+    )
+    table = Table(("setting", "value", "set by", "default"), rows)
+    return [table, *_files(answer["files"]), *_mistakes(answer["problems"])]
+
+
+def _origin(origin: Answer) -> str:
+    line = "" if origin["line"] is None else f":{origin['line']}"
+    return f"{origin['name']}{line}" if origin["name"] else "default"
+
+
+def _default_of(setting: Answer) -> str:
+    return "" if setting["value"] == setting["default"] else setting["default"] or DASH
+
+
+def settings_checked(answer: Answer) -> list[Block]:
+    """The mistakes in the configuration, or that there are none."""
+    found = _mistakes(answer["problems"]) or ["No mistakes."]
+    notes = [f"Note: {words}" for words in answer["notes"]]
+    return [*_files(answer["files"]), *found, *notes]
+
+
+def _files(files: Sequence[str]) -> list[Block]:
+    return ["Files: " + ", ".join(files) if files else "No configuration file."]
+
+
+def _mistakes(problems: Sequence[Answer]) -> list[Block]:
+    lines = ((f"problem: {p['message']}", f"hint: {p['hint']}" * bool(p["hint"])) for p in problems)
+    return [line for pair in lines for line in pair if line]
+
+
+def findings(answer: Answer) -> list[Block]:
+    """One line a check, and what to do where something is to be done."""
+    rows = tuple(
+        (c["level"], c["check"], "\n".join(filter(None, (c["message"], c["advice"]))))
+        for c in answer["checks"]
+    )
+    counts = ((answer["problems"], "problem"), (answer["warnings"], "warning"))
+    said = [f"{n} {word}{'s' if n > 1 else ''}" for n, word in counts if n]
+    return [Table(("", "check", "what was found"), rows), (", ".join(said) or "All is well") + "."]

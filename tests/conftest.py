@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -118,3 +119,32 @@ def valid(body, name):
 
 
 SIZES = ("--size", "ni=64", "--size", "nj=64", "--size", "nk=64")
+
+
+@pytest.fixture
+def open_place():
+    """A folder that other users can go to: pytest closes its own to everybody but its user."""
+    with tempfile.TemporaryDirectory(prefix="agent-test-") as name:
+        place = Path(name)
+        place.chmod(0o755)
+        yield place
+
+
+@pytest.fixture
+def nobody(open_place):
+    """The console script run by another user; for tests as root."""
+    from tests import other_user
+
+    prefix = [*other_user.readable(open_place), *other_user.become()]
+    return lambda *arguments, **env: other_user.run(
+        prefix, *arguments, **{"HOME": str(open_place / "nobodys"), **env}
+    )
+
+
+@pytest.fixture
+def as_root(open_place):
+    """The console script run by root on an interpreter that everybody can read."""
+    from tests import other_user
+
+    prefix = other_user.readable(open_place)
+    return lambda *arguments, **env: other_user.run(prefix, *arguments, **env)

@@ -143,6 +143,38 @@ def test_a_program_far_from_all_that_was_timed_is_told():
     assert experiment.is_far(reach, vectors[:1] + 100.0).all()
 
 
+def test_points_are_in_seconds_and_speedups_with_80_percent_intervals():
+    from types import SimpleNamespace
+
+    samples = [
+        Sample(GEMM, "original", True, math.log(1e-3), math.log(0.9e-3), math.log(1.1e-3)),
+        Sample(GEMM, "vectorize k", False, math.log(2.0), math.log(1.9), math.log(2.1)),
+    ]
+    work = 12.0  # what heads do not predict of seconds
+    seen = SimpleNamespace(target=np.array([math.log(1e-3) - work, math.log(2.0)]))
+    chosen = SimpleNamespace(
+        calibrated=np.array([math.log(2e-3) - work, math.log(3.0)]),
+        calibrated_sd=np.array([0.0, 1.0]),
+        bundle_alone=np.array([math.log(4e-3) - work, 1e6]),
+    )
+    base, fast = experiment.points_of(samples, seen, chosen)
+    assert base == {
+        "kernel": "gemm",
+        "schedule": "original",
+        "kind": "seconds",
+        "measured": 1e-3,
+        "low": 0.9e-3,
+        "high": 1.1e-3,
+        "calibrated": 2e-3,
+        "calibrated_low": 2e-3,
+        "calibrated_high": 2e-3,
+        "alone": 4e-3,
+    }
+    assert (fast["kind"], fast["calibrated"]) == ("speedup", 3.0)
+    assert fast["calibrated_high"] == pytest.approx(3.0 * math.exp(1.28155), rel=1e-4)
+    assert math.isfinite(fast["alone"])
+
+
 def test_the_stopwatch_parts_add_up():
     watch = Stopwatch()
     with watch.phase("compiling"):

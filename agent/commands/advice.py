@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from agent import console
-from agent.commands.common import BundleDir, Compiler, Json, StateDir, answer, settings
+from agent.commands.common import (
+    BundleDir,
+    Compiler,
+    Json,
+    StateDir,
+    answer,
+    own_directory,
+    settings,
+)
 
 if TYPE_CHECKING:
     from agent.advise import Request
@@ -100,11 +108,10 @@ def measure(
     from agent import wording
     from agent.advise import measure as run
     from agent.lock import hold
-    from agent.state import make_directory
 
     config = settings(state_dir=state_dir, compiler=compiler)
     request = _request(file, function, size, cflags)
-    make_directory(config.state_dir)
+    own_directory(config)
     with hold(config.state_dir, "measure"):
         found = run(config, request, schedule, console.note)
     answer(found, wording.measurements, as_json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
@@ -10,7 +11,11 @@ from agent import console
 from agent.commands.common import BundleDir, Compiler, Json, StateDir, answer, settings, writing
 
 COMMANDS: Final = typer.Typer()
-_INTERNAL = frozenset(("model", "reach", "facts"))  # for predict; nobody reads hundreds of weights
+_INTERNAL = frozenset(("model", "reach", "facts", "points"))  # for predict and the page; long
+Report = Annotated[
+    str | None,
+    typer.Option("--report", metavar="FILE", help="Also write a page for a browser (HTML)."),
+]
 
 
 @COMMANDS.command(epilog="Example: agent calibrate --budget 20s")
@@ -21,6 +26,7 @@ def calibrate(
     refit: Annotated[bool, typer.Option("--refit", help="Measure nothing; use stored timings.")] = (
         False
     ),
+    report: Report = None,
     bundle: BundleDir = None,
     compiler: Compiler = None,
     state_dir: StateDir = None,
@@ -32,19 +38,36 @@ def calibrate(
     config = settings(state_dir=state_dir, bundle=bundle, compiler=compiler, budget=budget)
     with writing(config, "calibrate") as state:
         from agent.calibrate import calibrate as run
+        from agent.page.file import check_place
+
+        if report is not None:
+            check_place(Path(report))  # before anything is measured
 
         with console.progress() as tell:
             found = run(config, state, tell, refit=refit)
     answer({k: v for k, v in found.items() if k not in _INTERNAL}, wording.calibration, as_json)
+    if report is not None:
+        _write_page(report, config.state_dir)
 
 
 @COMMANDS.command(epilog="Example: agent status --json")
-def status(state_dir: StateDir = None, as_json: Json = False) -> None:
+def status(report: Report = None, state_dir: StateDir = None, as_json: Json = False) -> None:
     """Show the calibration in force and how good it is."""
     from agent import wording
     from agent.records import status as read
 
-    answer(read(settings(state_dir=state_dir).state_dir), wording.status, as_json)
+    config = settings(state_dir=state_dir)
+    answer(read(config.state_dir), wording.status, as_json)
+    if report is not None:
+        _write_page(report, config.state_dir)
+
+
+def _write_page(report: str, state_dir: Path) -> None:
+    from agent.page.file import write_page
+    from agent.page.gather import page_of
+
+    write_page(Path(report), page_of(state_dir))
+    console.note(f"page written: {report}")
 
 
 @COMMANDS.command(epilog="Example: agent history --limit 5")

@@ -45,15 +45,30 @@ def settings(**flags: str | None) -> Config:
 
 @contextmanager
 def writing(config: Config, command: str) -> Iterator[State]:
-    """The state, locked and open for writing; whoever holds the lock is named."""
-    from agent.lock import hold
-    from agent.state import make_directory, open_state
+    """The state, locked and open for writing; whoever holds the lock is named.
 
-    make_directory(config.state_dir)
+    How the work ends is remembered (``agent.last_error``).
+    """
+    from agent.last_error import remembering
+    from agent.lock import hold
+    from agent.state import open_state
+
+    own_directory(config)
     with hold(config.state_dir, command), open_state(config.state_dir) as state:
         for line in state.notices:
-            console.note(f"note: {line}")
-        yield state
+            console.warn(line)
+        with remembering(state, command):
+            yield state
+
+
+def own_directory(config: Config) -> None:
+    """The state directory, there and writable; root becomes its owner for good."""
+    from agent.owner import act_as_owner
+    from agent.state import make_directory
+
+    if name := act_as_owner(config.state_dir):
+        console.note(f"note: acting as the user {name}, whose state {config.state_dir} is")
+    make_directory(config.state_dir)
 
 
 def answer(

@@ -1,0 +1,58 @@
+"""`agent config`: what is set, where it was set, and whether it is right."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from agent import console
+from agent.commands.common import Json, StateDir, answer
+from agent.errors import Exit
+
+COMMANDS: Final = typer.Typer()
+config_app: Final = typer.Typer(
+    help="The configuration: show it with where each value comes from, or check it.",
+    rich_markup_mode=None,
+)
+COMMANDS.add_typer(config_app, name="config")
+
+
+@config_app.callback(invoke_without_command=True)
+def config_root(context: typer.Context) -> None:
+    """The configuration: show it with where each value comes from, or check it."""
+    if context.invoked_subcommand is None:
+        console.answer({}, context.get_help().split("\n"))
+
+
+@config_app.command("show", epilog="Example: agent config show --json")
+def config_show(state_dir: StateDir = None, as_json: Json = False) -> None:
+    """Show every setting: its value, where it comes from, its default."""
+    from agent import wording
+    from agent.config import resolve
+    from agent.config_answers import show
+
+    answer(show(resolve(os.environ, {"state_dir": state_dir})), wording.settings, as_json)
+
+
+@config_app.command("check", epilog="Example: agent config check new-config.toml")
+def config_check(
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="[FILE]", help="Check this file alone (default: those in force)."),
+    ] = None,
+    state_dir: StateDir = None,
+    as_json: Json = False,
+) -> None:
+    """Look for mistakes in the configuration files and variables; exit 9 if there are any."""
+    from agent import wording
+    from agent.config import resolve
+    from agent.config_answers import check
+
+    environment = {**os.environ, **({} if file is None else {"AGENT_CONFIG": str(file)})}
+    found = check(resolve(environment, {"state_dir": state_dir}), environment)
+    answer(found, wording.settings_checked, as_json)
+    if found["problems"]:
+        raise typer.Exit(Exit.PROBLEM)

@@ -1,0 +1,1 @@
+"""`agent doctor`: everything this agent depends on, looked at without changing anything."""

@@ -1,0 +1,104 @@
+"""What predictions rest on: the bundle in force and the calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from agent.doctor.scene import Scene
+from agent.findings import Finding, ok, problem, warning
+from agent.installed import BUILT_IN, CHECKED, event_digest, in_force, outdated
+from agent.records import stamp
+from agent.wording import CLOCK_SET, age, difference, duration, factor
+
+if TYPE_CHECKING:
+    from agent.state import State, Stored
+
+SILENT_S = 14 * 86_400.0  # without a word from the centre
+NOISY = 0.10  # log ratio of two timings of the same thing
+AGAIN = "Run `agent calibrate`."
+
+
+def bundle(scene: Scene) -> Iterator[Finding]:
+    """The bundle in force: every byte as its manifest says, and who vouches for it."""
+    if scene.state is None:
+        return
+    found = in_force(scene.state, scene.directory)
+    name = f"{found.bundle.name} {found.bundle.version}"
+    built_in = event_digest(found.bundle) == BUILT_IN
+    vouched = "came with the agent" if built_in else "signed by the centre"
+    yield ok("bundle", f"{name} is whole, {vouched}, made {found.bundle.created[:10]}")
+    for _, words in found.notes:
+        advice = "Run `agent update`; check the disk if this happens again."
+        yield warning("bundle", f"a newer one cannot be used: {words}", advice)
+    if scene.config.repository is not None:
+        yield from _word_of_the_centre(scene.state.fact(CHECKED), scene.now)
+
+
+def _word_of_the_centre(asked: Any, now: float) -> Iterator[Finding]:
+    at = (asked or {}).get("at")
+    if not isinstance(at, float):
+        yield warning("bundle", "the centre was never asked for a newer one", "Run `agent update`.")
+    elif now - at > SILENT_S:
+        words = f"the centre was last asked and believed {duration(now - at)} ago"
+        yield warning("bundle", words, "Run `agent update` and follow what it says.")
+    else:
+        yield ok("bundle", f"the centre was last asked and believed at {stamp(at)}")
+
+
+def calibration(scene: Scene) -> Iterator[Finding]:
+    """The calibration in force: of this machine and bundle, young enough, exact enough."""
+    if scene.state is None:
+        return
+    stored = scene.state.latest()
+    if stored is None:
+        words = "none yet: predictions are the bundle's alone"
+        yield warning("calibration", words, f"{AGAIN} It takes about a minute.")
+        return
+    reasons = list(_reasons(scene, stored))
+    yield from (warning("calibration", words, AGAIN) for words in reasons)
+    if not reasons:
+        words = f"number {stored.id}, {age(stored.created_at, scene.now)}, off by a factor of "
+        error = stored.body["accuracy"]["calibrated"]["log_error"]
+        yield ok("calibration", words + factor(error))
+    yield from _noise(stored)
+
+
+def _reasons(scene: Scene, stored: Stored) -> Iterator[str]:
+    """Why it should be made again."""
+    from agent.experiment import fingerprint
+    from agent.measure.machine import read_machine
+
+    if scene.state is not None and outdated(stored, scene.state):
+        yield "it was made with a bundle that is no longer in force"
+    if stored.body["machine"]["fingerprint"] != fingerprint(read_machine()):
+        yield "it was made on another machine, or this one was changed"
+    if scene.state is not None and _has_changed(scene.state, stored):
+        yield "the last check found that this machine is no longer as it was then"
+    since = scene.now - stored.created_at
+    if stored.created_at >= CLOCK_SET and since > scene.config.max_age_s:
+        yield f"it is {age(stored.created_at, scene.now)}"
+
+
+def _has_changed(state: State, stored: Stored) -> bool:
+    """Did the newest check since that calibration find drift?"""
+    newest = next(iter(state.drifts()), None)
+    since = newest is not None and newest.created_at >= stored.created_at
+    return since and newest is not None and newest.body.get("verdict") == "changed"
+
+
+def _noise(stored: Stored) -> Iterator[Finding]:
+    floor = stored.body.get("noise_floor")
+    if not floor or not isinstance(floor.get("label_median"), float):
+        return
+    if floor["label_median"] > NOISY:
+        words = f"two timings of the same thing differed by {difference(floor['label_median'])}"
+        advice = "Close what else runs and calibrate again: `agent calibrate --when-quiet`."
+        yield warning("calibration", words, advice)
+
+
+def nothing_left(scene: Scene) -> Iterator[Finding]:
+    """Said where the state cannot be read: nothing is known of bundle and calibration."""
+    if scene.state is None:
+        words = "bundle and calibration could not be looked at: the state cannot be read"
+        yield problem("calibration", words, "Do what the line `state` says.")

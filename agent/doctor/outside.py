@@ -1,0 +1,126 @@
+"""What the agent talks to: systemd's timers, the repository of bundles, the centre's reports."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from agent.doctor.scene import Scene
+from agent.errors import AgentError, UnreachableError
+from agent.findings import Finding, ok, problem, warning
+
+JOBS = ("update", "calibrate", "report")
+LIMIT_S = 1.0
+LARGEST = 64 << 10  # of the one small file that is asked for
+_SHOWN = "Id,LoadState,ActiveState,UnitFileState,Result,NextElapseUSecRealtime,LastTriggerUSec"
+
+
+def timers(_: Scene) -> Iterator[Finding]:
+    """Whether systemd starts the jobs, and how each ended the last time."""
+    by_hand = "no timers: run `agent calibrate` by hand or from cron"
+    if not Path("/run/systemd/system").is_dir():
+        yield ok("timers", f"systemd is not running here; {by_hand}")
+        return
+    units = _units()
+    installed = [j for j in JOBS if units.get(_unit(j, "timer"), {}).get("LoadState") == "loaded"]
+    if not installed:
+        yield ok("timers", by_hand)
+    for job in installed:
+        yield from _timer(job, units[_unit(job, "timer")], units.get(_unit(job, "service"), {}))
+
+
+def _unit(job: str, kind: str) -> str:
+    return f"calibration-agent-{job}.{kind}"
+
+
+def _units() -> dict[str, dict[str, str]]:
+    """What systemd says of our units, by name; AgentError where it does not answer."""
+    names = [_unit(job, kind) for job in JOBS for kind in ("timer", "service")]
+    command = ["systemctl", "show", "--no-pager", f"--property={_SHOWN}", *names]
+    environment = {**os.environ, "LC_ALL": "C"}
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=LIMIT_S, check=False, env=environment
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise AgentError("systemctl does not answer", "Run `systemctl list-timers`.") from error
+    return parse_units(done.stdout)
+
+
+def parse_units(text: str) -> dict[str, dict[str, str]]:
+    """The answer of ``systemctl show``: a block of KEY=VALUE lines a unit, by ``Id``."""
+    blocks = [dict(line.split("=", 1) for line in b.splitlines() if "=" in line)
+              for b in text.split("\n\n")]  # fmt: skip
+    return {block["Id"]: block for block in blocks if "Id" in block}
+
+
+def _timer(job: str, timer: dict[str, str], service: dict[str, str]) -> Iterator[Finding]:
+    name = _unit(job, "timer")
+    if service.get("ActiveState") == "failed":
+        words = f"{_unit(job, 'service')} failed the last time ({service.get('Result')})"
+        yield problem("timers", words, f"See `journalctl -u {_unit(job, 'service')} -n 30`.")
+    if timer.get("ActiveState") != "active":
+        words = f"{name} is not started"
+        yield warning("timers", words, f"Run `sudo systemctl enable --now {name}`.")
+    else:
+        coming = timer.get("NextElapseUSecRealtime") or "when its job has ended"
+        yield ok("timers", f"{name}: next {coming}")
+
+
+def repository(scene: Scene) -> Iterator[Finding]:
+    """Whether the centre answers within a second, and whether its root was placed here."""
+    from dataclasses import replace
+
+    from agent.update.source import LIMITS, open_source
+
+    if scene.config.repository is None:
+        yield ok("repository", "none is configured; bundles come with the agent")
+        return
+    yield from _root(scene.config.trusted_root)
+    limits = replace(LIMITS, connect_s=LIMIT_S, read_s=LIMIT_S, whole_s=LIMIT_S)
+    try:
+        source = open_source(scene.config.repository, limits)
+        source.download_bytes(f"{source.metadata_url}/timestamp.json", LARGEST)
+    except UnreachableError as error:
+        stick = "An offline machine can take bundles from a USB stick (`agent update --from DIR`)."
+        yield warning("repository", error.message, f"{error.hint} {stick}".strip())
+    except AgentError as error:
+        yield problem("repository", error.message, error.hint)
+    else:
+        yield ok("repository", f"{source.name} answers")
+
+
+def _root(path: Path) -> Iterator[Finding]:
+    advice = "Put the root.json that the centre gives out there, or set trusted_root."
+    try:
+        with path.open("rb") as file:
+            file.read(1)
+    except OSError as error:
+        yield problem("repository", f"the trusted root {path}: {error.strerror}", advice)
+
+
+def reporting(scene: Scene) -> Iterator[Finding]:
+    """Whether anything is sent, whether it can be, and whether it waits for long."""
+    from agent.report.consent import standing
+    from agent.report.flow import retry_of
+    from agent.report.sender import centre_of
+
+    config, state = scene.config, scene.state
+    if state is None or not standing(config, state).on:
+        yield ok("reporting", "off: nothing is sent")
+        return
+    if config.report_to is None:
+        words = "on, but no centre is configured"
+        yield warning("reporting", words, "Set report_to, or use `agent report --export FILE`.")
+        return
+    try:
+        name = centre_of(config).name
+    except AgentError as error:
+        yield problem("reporting", error.message, error.hint)
+        return
+    yield ok("reporting", f"on, to {name}")
+    if (failures := retry_of(state).failures) > 1:
+        words = f"{len(state.spooled())} report(s) wait: sending failed {failures} times in a row"
+        yield warning("reporting", words, "Run `agent report --now`: it says why.")

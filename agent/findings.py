@@ -1,0 +1,67 @@
+"""What a check found: one line a person can act on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from agent.errors import AgentError
+
+Level = Literal["ok", "warning", "problem"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of ``agent doctor`` or ``agent self-test``.
+
+    Attributes:
+        check: what was looked at, in a word or two.
+        level: ``problem``: the agent cannot do its work; ``warning``: it can, but not as it should.
+        message: what was found.
+        advice: what to do; empty where nothing is to be done.
+    """
+
+    check: str
+    level: Level
+    message: str
+    advice: str = ""
+
+
+def ok(check: str, message: str) -> Finding:
+    """All is well."""
+    return Finding(check, "ok", message)
+
+
+def warning(check: str, message: str, advice: str) -> Finding:
+    """It works, but not as it should."""
+    return Finding(check, "warning", message, advice)
+
+
+def problem(check: str, message: str, advice: str) -> Finding:
+    """It does not work."""
+    return Finding(check, "problem", message, advice)
+
+
+Check = Callable[[], Iterable[Finding]]
+
+
+def look(name: str, check: Check) -> Iterator[Finding]:
+    """What a check finds; one that cannot be made is a finding too, and never the end."""
+    try:
+        yield from check()
+    except AgentError as error:
+        yield problem(name, error.message, error.hint)
+    except Exception as error:  # noqa: BLE001  odd machines are what this is for
+        words = f"could not be looked at: {type(error).__name__}: {error}"
+        yield warning(name, words, "Report this with the output of `agent doctor --json`.")
+
+
+def answer_of(findings: Sequence[Finding]) -> dict[str, Any]:
+    """The findings as the commands print them with ``--json``."""
+    count = {level: sum(f.level == level for f in findings) for level in ("problem", "warning")}
+    return {
+        "checks": [asdict(f) for f in findings],
+        "problems": count["problem"],
+        "warnings": count["warning"],
+    }

@@ -1,0 +1,84 @@
+"""What went wrong last, command by command, for ``agent doctor``; success forgets it.
+
+Waiting, busy, stopped and nothing to do are no errors. The same error again is not written again:
+an offline machine asks every hour, and its disk should not pay for that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from agent.errors import AgentError, Exit
+
+if TYPE_CHECKING:
+    from agent.state import State
+
+FACT = "last-error"
+NO_ERRORS = frozenset((Exit.BUSY, Exit.NOTHING_TO_DO, Exit.NOT_NOW, Exit.INTERRUPTED))
+MAX_WORDS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class LastError:
+    """An error of a command that has not succeeded since.
+
+    Attributes:
+        command: without ``agent``.
+        since: when it was first met, in seconds since 1970.
+        message: what happened; ``hint``: what to do.
+        exit_code: of the process.
+    """
+
+    command: str
+    since: float
+    message: str
+    hint: str
+    exit_code: int
+
+
+@contextlib.contextmanager
+def remembering(state: State, command: str) -> Iterator[None]:
+    """Remember how the work in this context ends."""
+    try:
+        yield
+    except AgentError as error:
+        if error.exit_code not in NO_ERRORS:
+            _remember(state, command, error.message, error.hint, error.exit_code)
+        raise
+    forget(state, command)
+
+
+def last_errors(state: State) -> tuple[LastError, ...]:
+    """Errors of commands that have not succeeded since, oldest first."""
+    found = (_from_json(name, body) for name, body in (state.fact(FACT) or {}).items())
+    return tuple(sorted((e for e in found if e), key=lambda e: e.since))
+
+
+def forget(state: State, command: str) -> None:
+    """This command has succeeded."""
+    known = dict(state.fact(FACT) or {})
+    if known.pop(command, None) is not None:
+        state.remember(FACT, known)
+
+
+def _remember(state: State, command: str, message: str, hint: str, exit_code: int) -> None:
+    body = {"message": message[:MAX_WORDS], "hint": hint[:MAX_WORDS], "exit_code": exit_code}
+    with contextlib.suppress(AgentError):  # a full disk: the error itself matters more
+        known = dict(state.fact(FACT) or {})
+        before = known.get(command)
+        if isinstance(before, Mapping) and body.items() <= before.items():
+            return
+        state.remember(FACT, {**known, command: {**body, "since": time.time()}})
+
+
+def _from_json(command: str, body: Any) -> LastError | None:
+    """None for what another agent wrote in another form."""
+    try:
+        words = (str(body["message"]), str(body["hint"]))
+        return LastError(command, float(body["since"]), *words, int(body["exit_code"]))
+    except (TypeError, KeyError, ValueError, OverflowError):
+        return None

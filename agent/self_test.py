@@ -1,0 +1,139 @@
+"""`agent self-test`: every part tried once, for real, after an installation.
+
+Nothing that it makes stays: programs are compiled into a folder of their own that is removed.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agent.config import Config
+from agent.findings import Finding, answer_of, look, ok, problem
+from agent.owner import act_as_owner
+from agent.progress import Progress, Tell
+from agent.state import make_directory, read_state
+
+if TYPE_CHECKING:
+    from agent.loopnest.program import Program
+    from agent.model.bundle import Bundle
+
+KERNEL = "transpose"
+BUDGET_S = 0.5  # of timing: whether it works, not how exactly
+Part = Callable[[Config], Iterator[Finding]]
+
+
+def self_test(config: Config, tell: Tell) -> dict[str, Any]:
+    """Try every part; the answer (docs/reference/schemas/self-test.json)."""
+    parts: tuple[tuple[str, Part], ...] = (
+        ("state directory", writing),
+        ("bundle", bundle),
+        ("measuring", measuring),
+        ("prediction", prediction),
+    )
+    findings: list[Finding] = []
+    for number, (name, part) in enumerate(parts):
+        tell(Progress("testing", number, len(parts), name))
+        findings += look(name, lambda part=part: part(config))  # type: ignore[misc]
+    return {**answer_of(findings), "state_dir": str(config.state_dir)}
+
+
+def bundle(config: Config) -> Iterator[Finding]:
+    """The bundle in force is whole, and computes in its child what it computed at the centre."""
+    from agent.model.probe import probe
+
+    found = _bundle(config)
+    difference = probe(found)
+    words = f"{found.name} {found.version} gives its own embeddings again (off by {difference:.1g})"
+    yield ok("bundle", words)
+
+
+def measuring(config: Config) -> Iterator[Finding]:
+    """A kernel of the fixed set and a version of it run, are timed, and give the same results."""
+    from agent.measure.machine import read_machine
+    from agent.measure.prebuilt import toolchain_for_set
+    from agent.measure.runner import Runner
+
+    machine = read_machine()
+    toolchain = toolchain_for_set(config.compiler, machine)
+    base, version = _programs()
+    usable = config.state_dir if os.access(config.state_dir, os.W_OK | os.X_OK) else None
+    with tempfile.TemporaryDirectory(prefix="self-test-", dir=usable) as place:
+        runner = Runner(toolchain, Path(place), machine=machine)
+        timed = runner.measure(base, [version], budget_s=BUDGET_S)
+    for timing in (timed.base, *timed.timings):
+        if timing.outcome != "ok":
+            words = f"{KERNEL} with {toolchain.version}: {timing.outcome} {timing.detail or ''}"
+            yield problem("measuring", words.rstrip(), "Try another compiler with --compiler.")
+            return
+    of = "the prebuilt set, made with " if toolchain.kind == "prebuilt" else ""
+    yield ok("measuring", f"{of}{toolchain.version}, gives right results")
+
+
+def prediction(config: Config) -> Iterator[Finding]:
+    """A prediction is made, of finite numbers."""
+    from agent.installed import bundle_for
+    from agent.measure.machine import read_machine
+    from agent.predictor import load_predictor
+
+    base, version = _programs()
+    with read_state(config.state_dir) as state:
+        found = bundle_for(config.bundle, state, config.state_dir).bundle
+        predictor = load_predictor(state.latest(), found, read_machine())
+    told = predictor.predict(base, [version])[0]
+    if all(map(math.isfinite, (told.speedup, told.seconds))) and told.seconds > 0:
+        by = "by this machine's calibration" if predictor.calibration_id else "by the bundle alone"
+        yield ok("prediction", f"{KERNEL} is predicted {by}")
+    else:
+        advice = "Run `agent calibrate`; report it if it happens again."
+        yield problem("prediction", "a prediction is no finite number", advice)
+
+
+def writing(config: Config) -> Iterator[Finding]:
+    """What is written to the state directory is on the disk, and is read back; root is its owner.
+
+    Raises:
+        StateError: the directory cannot be made or written.
+    """
+    act_as_owner(config.state_dir)
+    make_directory(config.state_dir)
+    content = os.urandom(64 << 10)
+    try:
+        with tempfile.NamedTemporaryFile(prefix="self-test-", dir=config.state_dir) as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+            same = Path(file.name).read_bytes() == content
+    except OSError as error:
+        words = f"{config.state_dir} cannot be written: {error.strerror}"
+        yield problem("state directory", words, "See what `agent doctor` says of disk and owner.")
+        return
+    if same:
+        yield ok("state directory", f"{config.state_dir} keeps what is written")
+    else:
+        words = f"{config.state_dir} gives back something else than was written"
+        yield problem("state directory", words, "The disk or its file system is failing.")
+
+
+def _programs() -> tuple[Program, Program]:
+    """A kernel of the fixed set and the version of it that is in the set too."""
+    from agent.kernels.fixed_set import fixed_variants, load_kernel
+    from agent.loopnest.legality import transform
+
+    planned = next(v for v in fixed_variants() if v.kernel.name == KERNEL)
+    base = load_kernel(planned.kernel)
+    return base, transform(base, planned.schedule)
+
+
+def _bundle(config: Config) -> Bundle:
+    from agent.installed import in_force
+    from agent.model.bundle import load_bundle
+
+    if config.bundle is not None:
+        return load_bundle(config.bundle)
+    with read_state(config.state_dir) as state:
+        return in_force(state, config.state_dir).bundle

@@ -1,0 +1,130 @@
+"""The package, built once, and a machine on which it is installed."""
+
+import os
+import re
+import sqlite3
+import subprocess
+import tempfile
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.system.box import Box, why_not, within
+
+REPOSITORY = Path(__file__).parents[2]
+PATIENCE_S = 900  # of a test: the first one builds the package
+STATE = "var/lib/calibration-agent"
+JOBS = ("update", "calibrate", "report")
+SITE = """
+budget = "6s"
+max_busy = 1.0
+max_temperature = 150
+on_battery = true
+"""
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(PATIENCE_S))
+
+
+def unit(job: str, kind: str = "service") -> str:
+    return f"calibration-agent-{job}.{kind}"
+
+
+def asked(box: Box, question: str) -> int:
+    """A number from the state of a machine, seen from outside; 0 where there is none yet."""
+    path = box.root / STATE / "state.sqlite"
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
+            return database.execute(question).fetchone()[0]
+    except sqlite3.OperationalError:
+        return 0
+
+
+def timings(box: Box) -> int:
+    """How many timings the machine's state holds."""
+    return asked(box, "SELECT count(*) FROM timing")
+
+
+def calibrations(box: Box) -> int:
+    return asked(box, "SELECT count(*) FROM calibration")
+
+
+def forget(box: Box) -> None:
+    """Nothing was ever measured on this machine."""
+    box.run("sh", "-c", f"rm -rf /{STATE}/* && systemctl reset-failed")
+
+
+def begin_measuring(box: Box, at_least: int = 2) -> None:
+    """Start the calibrating job, and wait until some timings are on the disk."""
+    before = timings(box)
+    box.run("systemctl", "start", "--no-block", unit("calibrate"))
+    within(90, lambda: timings(box) >= before + at_least, "nothing was measured")
+
+
+def other_version(package: Path, version: str, schema: int, folder: Path) -> Path:
+    """The same package under another version, which reads states up to another schema."""
+    tree = folder / "tree"
+    subprocess.run(["dpkg-deb", "--raw-extract", package, tree], check=True)
+    for name, old, new in (
+        ("control", r"(?m)^Version: .*$", f"Version: {version}"),
+        ("preinst", r"(?m)^READS=.*$", f"READS={schema}"),
+    ):
+        path = tree / "DEBIAN" / name
+        text, changes = re.subn(old, new, path.read_text())
+        assert changes == 1, name
+        path.write_text(text)
+    made = package.parent / f"test-{version}.deb"
+    subprocess.run(["dpkg-deb", "--build", "-Znone", tree, made], check=True, capture_output=True)
+    return made
+
+
+@pytest.fixture(scope="session")
+def bootable():
+    if reason := why_not():
+        pytest.skip(f"no system can be booted here: {reason}")
+
+
+@pytest.fixture(scope="session")
+def package(bootable) -> Path:
+    """The .deb, made by the one command that the documents name; or the one in $DEB."""
+    if given := os.environ.get("DEB"):
+        return Path(given).resolve()
+    done = subprocess.run(
+        [REPOSITORY / "debian" / "build-deb"],
+        env={**os.environ, "COMPRESSION": "-Zgzip -z1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return REPOSITORY / done.stdout.strip()
+
+
+@pytest.fixture(scope="session")
+def new_box(package):
+    """A function that gives a machine that is off and has nothing installed, as a context."""
+
+    @contextmanager
+    def make():
+        # Outside pytest's folders, which it keeps: this is a mount point, and goes at the end.
+        folder = Path(tempfile.mkdtemp(prefix="box-"))
+        with Box(folder, package.parent) as box:
+            yield box
+        folder.rmdir()
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def box(new_box, package):
+    """A machine that is on, with the package installed; quiet enough whatever else runs here."""
+    with new_box() as made:
+        made.boot()
+        made.run("dpkg", "--install", package)
+        made.run("systemctl", "stop", *(unit(job, "timer") for job in JOBS))  # tests start jobs
+        made.write("/etc/calibration-agent/conf.d/50-test.toml", SITE)
+        yield made

@@ -1,0 +1,168 @@
+"""From a file to a machine that looks after itself, and away again."""
+
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from agent import state
+from agent.state import SCHEMA
+from tests.system.conftest import (
+    JOBS,
+    SITE,
+    STATE,
+    asked,
+    begin_measuring,
+    forget,
+    other_version,
+    timings,
+    unit,
+)
+
+
+@pytest.fixture(scope="module")
+def installed(new_box, package):
+    with new_box() as box:
+        box.boot()
+        said = box.run("dpkg", "--install", package)
+        yield box, said
+
+
+def assert_timers_wait(box):
+    for job in JOBS:
+        assert box.run("systemctl", "is-enabled", unit(job, "timer")).out == "enabled\n"
+        assert box.run("systemctl", "is-active", unit(job, "timer")).out == "active\n"
+        assert box.show(unit(job, "timer"), "NextElapseUSecRealtime")
+
+
+def test_it_is_installed_without_a_network(installed):
+    box, said = installed
+    assert "Setting up calibration-agent" in said.out
+    assert len(box.run("cat", "/proc/net/route").out.splitlines()) == 1  # the heading: no route
+    assert box.run("agent", "--version").out.startswith("agent ")
+
+
+def test_every_timer_waits_and_nothing_has_failed(installed):
+    box, _ = installed
+    assert_timers_wait(box)
+    assert box.run("systemctl", "is-system-running").out == "running\n"
+
+
+def test_systemd_finds_nothing_to_complain_about_in_the_units(installed):
+    box, _ = installed
+    units = [unit(job, kind) for job in JOBS for kind in ("service", "timer")]
+    assert box.run("systemd-analyze", "verify", "--man=no", *units).err == ""
+
+
+def test_the_state_is_its_own_users_and_there_before_the_first_job(installed):
+    box, _ = installed
+    found = box.run("stat", "-c", "%U %G %a", f"/{STATE}").out
+    assert found == "calibration-agent calibration-agent 700\n"
+
+
+def test_the_self_test_passes(installed):
+    box, _ = installed
+    assert box.run("agent", "self-test", "--json").json["schema"] == 1
+
+
+def test_without_a_compiler_the_self_test_passes_too(new_box, package):
+    with new_box() as box:
+        box.boot()
+        box.run("dpkg", "--install", package)
+        box.hide_compilers()
+        assert box.run("agent", "self-test", "--json").json["schema"] == 1
+
+
+def test_nothing_in_the_package_is_compiled_again_at_a_start(installed):
+    box, _ = installed
+    box.run("agent", "--version")
+    newer = (
+        "find",
+        "/usr/lib/calibration-agent",
+        "-newer",
+        "/var/lib/dpkg/status",
+        "-name",
+        "*.py*",
+    )
+    assert box.run(*newer).out == ""
+
+
+def test_an_upgrade_stops_the_job_at_work_and_keeps_what_it_has_measured(
+    installed, package, tmp_path
+):
+    box, _ = installed
+    box.write("/etc/calibration-agent/conf.d/50-test.toml", SITE)
+    begin_measuring(box)
+    before = timings(box)
+    newer = other_version(package, "0.1.0+later", SCHEMA, tmp_path)
+    try:
+        box.run("dpkg", "--install", newer)
+    finally:
+        newer.unlink()
+    assert box.show(unit("calibrate"), "ActiveState") == "inactive"
+    assert box.show(unit("calibrate"), "Result") == "success"
+    assert timings(box) >= before
+    assert_timers_wait(box)
+
+
+def test_a_state_of_the_first_schema_is_taken_over(installed):
+    box, _ = installed
+    forget(box)
+    with closing(sqlite3.connect(box.root / STATE / "state.sqlite")) as old:
+        old.executescript(state._TABLES)
+        old.execute("INSERT INTO run VALUES (7, 1.0, NULL, 'of long ago', 4)")
+        old.execute(f"PRAGMA application_id={state.APPLICATION}")
+        old.execute("PRAGMA user_version=1")
+        old.commit()
+    box.run("chown", "calibration-agent:calibration-agent", f"/{STATE}/state.sqlite")
+    box.run("agent", "bundle", "pin")
+    assert asked(box, "PRAGMA user_version") == SCHEMA
+    assert asked(box, "SELECT id FROM run") == 7
+
+
+def test_an_older_package_refuses_a_state_that_it_cannot_read(installed, package, tmp_path):
+    box, _ = installed
+    box.run("agent", "bundle", "pin")
+    older = other_version(package, "0.0.9", SCHEMA - 1, tmp_path)
+    try:
+        said = box.run("dpkg", "--install", older, check=False)
+    finally:
+        older.unlink()
+    assert said.code != 0
+    assert f"/{STATE}/state.sqlite was written by a newer agent" in said.err
+    assert f"rm /{STATE}/state.sqlite" in said.err
+    version = box.run("dpkg-query", "-W", "-f", "${Version} ${Status}", "calibration-agent").out
+    assert version == "0.1.0+later install ok installed"
+    assert box.run("agent", "bundle", "unpin").code == 0
+    assert_timers_wait(box)
+
+
+def test_an_agent_leaves_the_state_of_a_newer_one_alone_and_says_so(installed):
+    box, _ = installed
+    with closing(sqlite3.connect(box.root / STATE / "state.sqlite")) as newer:
+        newer.execute("PRAGMA user_version=99")
+    box.run("systemctl", "start", unit("calibrate"), check=False)
+    assert box.show(unit("calibrate"), "ExecMainStatus") == "2"
+    said = box.journal(unit("calibrate"))
+    assert "newer" in said
+    assert "Traceback" not in said
+    assert asked(box, "PRAGMA user_version") == 99
+    forget(box)
+
+
+def test_removing_keeps_the_state_and_purging_forgets_it(installed):
+    box, _ = installed
+    box.write("/etc/calibration-agent/conf.d/50-site.toml", 'budget = "20s"')
+    box.run("agent", "bundle", "pin")
+    box.run("dpkg", "--remove", "calibration-agent")
+    assert (box.root / STATE / "state.sqlite").exists()
+    assert (box.root / "etc/calibration-agent/config.toml").exists()
+    box.run("dpkg", "--purge", "calibration-agent")
+    left = box.run(
+        "sh",
+        "-c",
+        "find / -xdev -path '*calibration-agent*' ! -path '/work/*'"
+        " ! -path '/tmp/*' ! -path '/root/*' ! -path '/proc/*' ! -path '/var/log/*'",
+    )
+    assert left.out == ""
+    assert box.run("systemctl", "is-system-running").out == "running\n"

@@ -1,0 +1,310 @@
+"""The three jobs as systemd runs them: in their sandbox, on time, through all that happens."""
+
+import json
+import os
+import shutil
+import time
+
+import pytest
+
+from tests.system.box import within
+from tests.system.conftest import (
+    JOBS,
+    STATE,
+    asked,
+    begin_measuring,
+    calibrations,
+    forget,
+    timings,
+    unit,
+)
+from tests.update.published import made_bundle, new_centre
+
+LISTEN = """
+import socket
+here = socket.create_server(("127.0.0.1", 7))
+while True:
+    here.accept()[0].close()
+"""
+PYTHON = ("/usr/bin/python3", "-c")
+CALL = (*PYTHON, "import socket; socket.create_connection(('127.0.0.1', 7), 5)")
+WRITE = (*PYTHON, "import sys; open(sys.argv[1], 'w')")
+
+
+@pytest.fixture(scope="module")
+def centre(box, tmp_path_factory):
+    """A real repository at /srv/centre, its root in place; gives the settings for an address."""
+    made = new_centre(tmp_path_factory.mktemp("centre") / "centre")
+    made.add(made_bundle(tmp_path_factory.mktemp("bundle") / "field", "2"))
+    shutil.copytree(made.public, box.root / "srv/centre")
+    shutil.copy(made.root, box.root / "etc/calibration-agent/root.json")
+    return 'repository = "{}"'.format
+
+
+def start(box, job):
+    """Run a job to its end; its result and exit code, and what it said."""
+    mark = box.run("date", "+%s.%6N").out.strip()
+    box.run("systemctl", "start", unit(job), check=False)
+    words = box.run("journalctl", "-o", "cat", "--no-pager", "-S", f"@{mark}", "-u", unit(job)).out
+    return box.show(unit(job), "Result"), int(box.show(unit(job), "ExecMainStatus")), words
+
+
+def in_sandbox(box, job, *command):
+    """Run a command under everything that a job's unit says; its exit code."""
+    text = (box.root / "lib/systemd/system" / unit(job)).read_text()
+    kept = [x for x in text.splitlines() if not x.startswith(("ExecStart=", "SuccessExitStatus="))]
+    words = " ".join(json.dumps(word) for word in command)
+    box.write("/run/systemd/system/probe.service", "\n".join([*kept, f"ExecStart={words}"]))
+    box.run("systemctl", "daemon-reload")
+    box.run("systemctl", "start", "probe.service", check=False)
+    return int(box.show("probe.service", "ExecMainStatus"))
+
+
+def processes(box):
+    """The processes of the calibrating job that are left, its workers and compilers too."""
+    return box.run("pgrep", "-u", "calibration-agent", "-l", check=False).out.split("\n")[:-1]
+
+
+def compiling(box):
+    within(60, lambda: "cc1" in box.run("ps", "-e", "-o", "comm").out, "nothing was compiled")
+
+
+def measuring(box):
+    before = timings(box)
+    within(90, lambda: timings(box) > before, "nothing was measured")
+
+
+def test_a_calibration_completes_in_the_sandbox(box):
+    forget(box)
+    result, code, words = start(box, "calibrate")
+    assert (result, code) == ("success", 0), words
+    assert calibrations(box) == 1
+    assert box.run("agent", "status", "--json").json["calibration"] is not None
+    strangers = box.run("find", f"/{STATE}", "!", "-user", "calibration-agent").out
+    assert strangers == ""
+
+
+def test_a_calibration_that_is_not_due_is_no_failure(box):
+    result, code, words = start(box, "calibrate")
+    assert (result, code) == ("success", 7), words
+    assert calibrations(box) == 1
+
+
+def test_jobs_that_have_nothing_to_do_are_no_failures(box):
+    for job in ("update", "report"):
+        result, code, words = start(box, job)
+        assert (result, code) == ("success", 7), words
+
+
+def test_an_offline_machine_is_no_failed_machine(box, centre):
+    box.write("/etc/calibration-agent/conf.d/60-centre.toml", centre("https://192.0.2.1/bundles"))
+    result, code, words = start(box, "update")
+    assert (result, code) == ("success", 4), words
+    assert "Traceback" not in words
+    assert box.run("systemctl", "is-system-running").out == "running\n"
+
+
+def test_a_bundle_from_the_centre_is_tried_and_taken_in_the_sandbox(box, centre):
+    forget(box)  # with timings to judge it by, random projections are turned down
+    box.write("/etc/calibration-agent/conf.d/60-centre.toml", centre("/srv/centre"))
+    result, code, words = start(box, "update")
+    assert (result, code) == ("success", 0), words
+    assert box.run("agent", "bundle", "show", "--json").json["name"] == "field"
+    box.run("rm", "/etc/calibration-agent/conf.d/60-centre.toml")
+
+
+def test_measuring_cannot_talk_and_the_others_can(box):
+    box.background("/usr/bin/python3", "-c", LISTEN)
+    within(10, lambda: not box.run(*CALL, check=False).code, "nobody listens")
+    assert in_sandbox(box, "calibrate", *CALL) != 0
+    assert in_sandbox(box, "update", *CALL) == 0
+    assert in_sandbox(box, "report", *CALL) == 0
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_a_job_writes_in_its_state_only(box, job):
+    for path in ("/etc/calibration-agent/x", "/usr/x", "/root/x", "/var/lib/x"):
+        assert in_sandbox(box, job, *WRITE, path) != 0, path
+    assert in_sandbox(box, job, *WRITE, f"/{STATE}/x") == 0
+    box.run("rm", f"/{STATE}/x")
+
+
+@pytest.mark.parametrize(("job", "allowed"), [("calibrate", 0), ("update", 1), ("report", 1)])
+def test_only_measuring_runs_what_lies_in_the_state(box, job, allowed):
+    box.run("install", "-o", "calibration-agent", "-m", "700", "/usr/bin/true", f"/{STATE}/true")
+    code = in_sandbox(box, job, "/usr/bin/env", f"/{STATE}/true")
+    box.run("rm", f"/{STATE}/true")
+    assert (code != 0) == bool(allowed)
+
+
+def test_a_stop_takes_less_than_a_second_and_is_no_failure(box):
+    forget(box)
+    for wait_until in (compiling, measuring):
+        box.run("systemctl", "start", "--no-block", unit("calibrate"))
+        wait_until(box)
+        began = time.monotonic()
+        box.run("systemctl", "stop", unit("calibrate"))
+        took = time.monotonic() - began
+        assert box.show(unit("calibrate"), "Result") == "success"
+        assert processes(box) == []
+        assert took < 1
+
+
+def test_a_machine_that_is_never_quiet_is_left_alone_and_the_wait_ends_at_once(box):
+    forget(box)
+    box.write("/etc/calibration-agent/conf.d/60-never.toml", "max_temperature = 20\nmax_busy = 0.0")
+    box.background("sh", "-c", "timeout 20 sh -c 'while :; do :; done'")
+    box.run("systemctl", "start", "--no-block", unit("calibrate"))
+    time.sleep(8)  # long enough for timings, were it not waiting
+    assert box.show(unit("calibrate"), "ActiveState") == "activating"
+    began = time.monotonic()
+    box.run("systemctl", "stop", unit("calibrate"))
+    took = time.monotonic() - began
+    assert took < 1
+    assert timings(box) == 0
+    assert box.show(unit("calibrate"), "Result") == "success"
+    box.run("rm", "/etc/calibration-agent/conf.d/60-never.toml")
+
+
+def test_a_hang_is_ended_and_the_next_run_finds_no_trace_of_it(box):
+    forget(box)
+    box.run("systemctl", "start", "--no-block", unit("calibrate"))
+    measuring(box)
+    stuck = box.show(unit("calibrate"), "MainPID")
+    # Stopped for good: systemd's SIGCONT, which comes with SIGTERM, does not help either.
+    box.background("sh", "-c", f"while kill -STOP {stuck}; do :; done")
+    box.drop_in(unit("calibrate"), "[Service]\nTimeoutStartSec=1s")  # in place of the hour
+    within(20, lambda: box.show(unit("calibrate"), "ActiveState") == "failed", "it hangs on")
+    assert box.show(unit("calibrate"), "Result") == "timeout"
+    assert processes(box) == []
+    box.without_drop_in(unit("calibrate"))
+    result, code, words = start(box, "calibrate")
+    assert (result, code) == ("success", 0), words
+
+
+def test_a_second_agent_is_told_who_is_at_work(box):
+    forget(box)
+    box.background("/usr/bin/agent", "calibrate", "--budget", "60s")
+    measuring(box)
+    result, code, words = start(box, "calibrate")
+    assert (result, code) == ("success", 6), words
+    assert "another agent is at work" in words
+    box.run("pkill", "-f", "--", "agent calibrate --budget 60s")
+    within(5, lambda: not box.run("pgrep", "-f", "budget 60s", check=False).out, "it does not end")
+
+
+def test_root_by_hand_works_for_the_service_and_leaves_nothing_of_roots(box):
+    forget(box)
+    box.run("agent", "calibrate", "--budget", "4s")
+    assert calibrations(box) == 1
+    assert box.run("find", f"/{STATE}", "!", "-user", "calibration-agent").out == ""
+
+
+def test_another_user_by_hand_is_refused_in_plain_words(box):
+    command = ("agent", "calibrate", "--state-dir", f"/{STATE}")
+    said = box.run("setpriv", "--reuid=daemon", "--clear-groups", *command, check=False, HOME="/")
+    assert said.code == 2
+    assert f"/{STATE}" in said.err
+    assert "hint: " in said.err
+    assert "Traceback" not in said.err
+
+
+def test_a_unit_that_ran_as_another_user_runs_as_its_own_again(box):
+    box.drop_in(unit("report"), "[Service]\nUser=daemon")
+    start(box, "report")
+    box.without_drop_in(unit("report"))
+    result, code, words = start(box, "report")
+    assert (result, code) == ("success", 7), words
+    box.run("agent", "status")
+
+
+@pytest.mark.parametrize("text", ["budgte = '6s'", "budget = [", "budget = '6 parsecs'"])
+def test_a_broken_configuration_fails_with_its_file_and_changes_nothing(box, text):
+    path = "/etc/calibration-agent/conf.d/70-broken.toml"
+    before = calibrations(box)
+    box.write(path, text)
+    result, code, words = start(box, "calibrate")
+    box.run("rm", path)
+    assert (result, code) == ("exit-code", 2), words
+    assert path in words
+    assert "Traceback" not in words
+    assert calibrations(box) == before
+    box.run("systemctl", "reset-failed")
+
+
+def test_a_full_disk_is_told_and_survived(box):
+    forget(box)
+    box.run("mount", "-t", "tmpfs", "-o", "size=256k,mode=700", "small", f"/{STATE}")
+    result, code, words = start(box, "calibrate")
+    box.run("umount", f"/{STATE}")
+    assert (result, code) == ("exit-code", 2), words
+    assert "full" in words or "space" in words
+    assert "Traceback" not in words
+    box.run("systemctl", "reset-failed")
+    assert start(box, "calibrate")[:2] == ("success", 0)
+
+
+def test_a_missing_state_directory_is_made_again(box):
+    box.run("rm", "-rf", f"/{STATE}")
+    assert start(box, "report")[:2] == ("success", 7)
+    assert box.run("stat", "-c", "%U %a", f"/{STATE}").out == "calibration-agent 700\n"
+
+
+def test_a_power_cut_in_the_middle_of_measuring_loses_nothing(box):
+    forget(box)
+    box.write("/etc/calibration-agent/conf.d/60-longer.toml", 'budget = "20s"')
+    begin_measuring(box, 4)
+    took = box.power_off()
+    kept = timings(box)
+    assert kept >= 4
+    assert took < 5
+    box.boot()
+    box.run("systemctl", "stop", *(unit(job, "timer") for job in JOBS))
+    result, code, words = start(box, "calibrate")
+    assert (result, code) == ("success", 0), words
+    run = asked(box, "SELECT run FROM calibration ORDER BY id DESC LIMIT 1")
+    assert asked(box, "SELECT min(run) FROM timing") == run  # it went on with the same attempt
+    assert timings(box) > kept
+    box.run("rm", "/etc/calibration-agent/conf.d/60-longer.toml")
+
+
+def test_timers_fire(box):
+    for job in JOBS:
+        box.drop_in(
+            unit(job, "timer"),
+            "[Timer]\nOnCalendar=\nOnCalendar=*:*:*\nRandomizedDelaySec=0\nAccuracySec=100ms",
+        )
+        box.run("systemctl", "start", unit(job, "timer"))
+    for job in JOBS:
+        within(30, lambda job=job: box.show(unit(job), "InactiveEnterTimestamp"), f"{job}: never")
+        assert box.show(unit(job), "Result") == "success"
+    for job in JOBS:
+        box.without_drop_in(unit(job, "timer"))
+        box.run("systemctl", "stop", unit(job, "timer"), unit(job))
+
+
+def test_what_was_missed_while_the_machine_was_off_is_made_up_for(box):
+    box.power_off()
+    for job in JOBS:
+        stamp = box.root / "var/lib/systemd/timers" / f"stamp-{unit(job, 'timer')}"
+        long_ago = time.time() - 7200
+        os.utime(stamp, (long_ago, long_ago))  # as if it had been off for two hours
+        dropped = box.root / "etc/systemd/system" / f"{unit(job, 'timer')}.d"
+        dropped.mkdir(exist_ok=True)
+        (dropped / "now.conf").write_text("[Timer]\nRandomizedDelaySec=0\n")
+    box.boot()
+    for job in JOBS:
+        within(30, lambda job=job: box.show(unit(job), "InactiveEnterTimestamp"), f"{job}: never")
+        assert box.show(unit(job), "Result") == "success"
+    assert box.run("systemctl", "is-system-running").out == "running\n"
+
+
+def test_without_a_compiler_the_prebuilt_set_is_measured(box):
+    box.run("systemctl", "stop", *(unit(job, "timer") for job in JOBS))
+    forget(box)
+    box.hide_compilers()
+    result, code, words = start(box, "calibrate")
+    assert (result, code) == ("success", 0), words
+    assert calibrations(box) == 1
+    known = box.run("agent", "status", "--json").json["calibration"]
+    assert known["toolchain"]["kind"] == "prebuilt"

@@ -1,0 +1,49 @@
+"""Lines on stderr: plain to people, with a level to the journal."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+SAYS = (
+    "from agent import console, errors;"
+    "console.note('working'); console.warn('look\\nhere');"
+    "console.failure(errors.StateError('broken', 'mend it'), as_json=False);"
+    "console.failure(errors.UnreachableError('offline'), as_json=False)"
+)
+PLAIN = "working\nnote: look\nhere\nerror: broken\nhint: mend it\nerror: offline\n"
+LEVELS = (
+    "<6>working\n<4>note: look\n<4>here\n<3>error: broken\n<3>hint: mend it\n<4>error: offline\n"
+)
+
+
+def said(tmp_path, told):
+    """What is written to a stderr that systemd named as ``told`` says."""
+    path = tmp_path / "stderr"
+    with path.open("w") as stderr:
+        found = os.fstat(stderr.fileno())
+        stream = told.format(device=found.st_dev, inode=found.st_ino)
+        environment = {**os.environ, "JOURNAL_STREAM": stream}
+        subprocess.run([sys.executable, "-c", SAYS], stderr=stderr, check=True, env=environment)
+    return path.read_text()
+
+
+def test_the_journal_is_told_how_bad_every_line_is(tmp_path):
+    assert said(tmp_path, "{device}:{inode}") == LEVELS
+
+
+@pytest.mark.parametrize("told", ["", "{device}:1", "1:{inode}", "x"])
+def test_any_other_stderr_gets_plain_lines(tmp_path, told):
+    assert said(tmp_path, told) == PLAIN
+
+
+@pytest.mark.parametrize("command", ["status", "doctor"])
+def test_a_name_that_is_no_text_is_shown_escaped(tmp_path, command):
+    from tests.conftest import SCRIPT, environment
+
+    strict = environment(PYTHONIOENCODING="utf-8:strict")
+    arguments = [os.fsencode(SCRIPT), command, "--state-dir", os.fsencode(tmp_path) + b"/\xff"]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False, env=strict)
+    assert done.returncode == 0, done.stderr
+    assert "\\udcff" in "".join(done.stdout.split())

@@ -1,0 +1,396 @@
+"""`agent doctor` on real trouble: broken settings, damaged, full, read-only and foreign state."""
+
+import os
+import shutil
+import socket
+import sqlite3
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from agent.config import Config, resolve
+from agent.doctor import machine, model, outside, place
+from agent.doctor.examine import CHECKS, examine
+from agent.doctor.scene import Scene, opened
+from agent.findings import look
+from agent.installed import CHECKED
+from agent.state import SCHEMA, open_state
+from tests import other_user
+from tests.conftest import SCRIPT, agent, environment, valid
+from tests.other_user import NOBODY, needs_root
+
+IN_TMPFS = """
+mount -t tmpfs -o size=60m tmpfs "$1"
+mkdir "$1/s"
+{then}
+shift
+exec "$@"
+"""
+NO_TEMPORARY = """
+cd /proc
+for place in /tmp /var/tmp /usr/tmp; do
+    if [ -d $place ]; then
+        mount -t tmpfs -o size=64k tmpfs $place
+        head -c 1m /dev/zero > $place/ballast 2> /dev/null || true
+    fi
+done
+exec "$@"
+"""
+
+
+def doctor(*arguments, **env):
+    ran = agent("doctor", "--json", *arguments, **env)
+    body = valid(ran.json, "doctor")
+    assert ran.code == (9 if body["problems"] else 0), ran.err
+    assert "Traceback" not in ran.err
+    return body
+
+
+def lines(body, check):
+    return [c for c in body["checks"] if c["check"] == check]
+
+
+def worst(body, check):
+    return max((c["level"] for c in lines(body, check)), key="ok warning problem".split().index)
+
+
+def tree(path):
+    """Everything below ``path`` with what a write would change."""
+    found = sorted(p for p in (path, *path.rglob("*")))
+    return [(str(p), p.stat().st_mtime_ns, p.stat().st_size, p.stat().st_uid) for p in found]
+
+
+@pytest.fixture
+def state(calibrated, tmp_path):
+    """A calibrated state directory of the test's own."""
+    return Path(shutil.copytree(calibrated[0], tmp_path / "state"))
+
+
+def scene(directory, state=None, now=None, trouble=None, **settings):
+    """What checks look at, with settings of the test's own."""
+    resolved = resolve({"AGENT_CONFIG": "", "HOME": "/h"}, {})
+    config = Config(directory, **settings)
+    return Scene({}, resolved, config, state, trouble, time.time() if now is None else now)
+
+
+def test_a_calibrated_machine_has_no_problem_and_every_check_says_something(state):
+    body = doctor("--state-dir", state)
+    assert body["problems"] == 0, body
+    assert {c["check"] for c in body["checks"]} == {name for name, _ in CHECKS}
+    assert worst(body, "state") == worst(body, "bundle") == worst(body, "compiler") == "ok"
+    assert all(c["advice"] for c in body["checks"] if c["level"] != "ok")
+
+
+def test_nothing_is_changed_by_looking(state):
+    before = tree(state)
+    doctor("--state-dir", state)
+    assert tree(state) == before
+
+
+def test_a_state_that_is_not_there_yet_is_no_problem_and_is_not_made(tmp_path):
+    body = doctor("--state-dir", tmp_path / "none")
+    assert body["problems"] == 0
+    assert "Run `agent calibrate`" in lines(body, "calibration")[0]["advice"]
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_broken_configuration_is_a_line_and_everything_else_is_looked_at(state, tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text("budgte = 1\nchannel = 'pilto'\n")
+    body = doctor("--state-dir", state, AGENT_CONFIG=str(path))
+    found = lines(body, "configuration")
+    assert [f["level"] for f in found] == ["problem", "problem"]
+    assert "budget" in found[0]["advice"]
+    assert worst(body, "calibration") != "problem"
+    assert worst(body, "state") == "ok"
+
+
+def test_a_configuration_that_is_no_toml_is_a_line_too(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_bytes(b"\xff\xfe")
+    body = doctor("--state-dir", tmp_path / "s", AGENT_CONFIG=str(path))
+    assert "UTF-8" in lines(body, "configuration")[0]["message"]
+
+
+def test_a_damaged_state_is_a_problem_and_what_hangs_on_it_is_said(state):
+    content = (state / "state.sqlite").read_bytes()
+    (state / "state.sqlite").write_bytes(content[:5000] + b"\xaa" * 9000 + content[14_000:])
+    body = doctor("--state-dir", state)
+    assert worst(body, "state") == "problem"
+    assert "damaged" in lines(body, "state")[0]["message"]
+    assert worst(body, "calibration") == "problem"
+    assert not list(state.glob("state.corrupt-*"))
+
+
+def test_a_state_of_a_newer_agent_is_a_problem_and_is_left_alone(state):
+    with sqlite3.connect(state / "state.sqlite") as db:
+        db.execute(f"PRAGMA user_version={SCHEMA + 1}")
+    db.close()
+    body = doctor("--state-dir", state)
+    assert "newer agent" in lines(body, "state")[0]["message"]
+    assert lines(body, "state")[0]["advice"].startswith("Update this agent")
+
+
+def test_a_database_that_was_set_aside_is_told(state):
+    (state / "state.corrupt-1").write_bytes(b"x")
+    body = doctor("--state-dir", state)
+    assert "state.corrupt-1" in lines(body, "state")[-1]["message"]
+
+
+def test_a_file_in_place_of_the_state_directory(tmp_path):
+    (tmp_path / "s").write_text("")
+    body = doctor("--state-dir", tmp_path / "s")
+    assert "is not a directory" in lines(body, "permissions")[0]["message"]
+
+
+@needs_root
+def test_a_state_of_another_owner_is_said_plainly(calibrated, open_place, nobody):
+    state = Path(shutil.copytree(calibrated[0], open_place / "state"))
+    state.chmod(0o700)
+    ran = nobody("doctor", "--json", "--state-dir", state)
+    body = valid(ran.json, "doctor")
+    assert ran.code == 9
+    assert "belongs to root" in lines(body, "permissions")[0]["message"]
+    assert "sudo agent doctor" in lines(body, "permissions")[0]["advice"]
+    assert worst(body, "state") == "problem"
+
+
+@needs_root
+def test_root_looks_with_the_eyes_of_the_owner(calibrated, open_place, as_root):
+    state = Path(shutil.copytree(calibrated[0], open_place / "state"))
+    for path in (state, *state.rglob("*")):
+        os.chown(path, NOBODY.pw_uid, NOBODY.pw_gid)
+    os.chown(state / "lock", 0, 0)
+    body = valid(as_root("doctor", "--json", "--state-dir", state).json, "doctor")
+    assert body["user"] == "nobody"
+    (found,) = lines(body, "permissions")
+    assert found["level"] == "problem"
+    assert f"1 file(s) in {state} are not nobody's" in found["message"]
+    assert "chown" in found["advice"]
+
+
+def test_a_state_that_everybody_may_write_is_a_warning(state):
+    state.chmod(0o777)
+    body = doctor("--state-dir", state)
+    assert "other users may write" in lines(body, "permissions")[0]["message"]
+
+
+def in_tmpfs(tmp_path, then):
+    """The answer of doctor for a state in a small file system of its own."""
+    spot = tmp_path / "mounted"
+    spot.mkdir()
+    start = ["unshare", "--mount", "sh", "-c", IN_TMPFS.format(then=then), "sh", spot]
+    tried = subprocess.run([*start, "true"], capture_output=True, text=True, check=False)
+    if tried.returncode:
+        pytest.skip(f"no file system can be mounted here: {tried.stderr}")
+    command = [*start, SCRIPT, "doctor", "--json", "--state-dir", spot / "s"]
+    ran = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=environment(), timeout=60
+    )
+    assert ran.returncode == 9, ran.stderr
+    import json
+
+    return valid(json.loads(ran.stdout), "doctor")
+
+
+@needs_root
+def test_a_full_disk_is_a_problem(tmp_path):
+    body = in_tmpfs(tmp_path, 'head -c 55m /dev/zero > "$1/ballast"')
+    assert worst(body, "disk") == "problem"
+    assert "Free some space" in lines(body, "disk")[0]["advice"]
+
+
+@needs_root
+def test_a_read_only_disk_is_a_problem(tmp_path):
+    body = in_tmpfs(tmp_path, 'mount -o remount,ro "$1"')
+    assert "read-only" in lines(body, "disk")[0]["message"]
+
+
+@needs_root
+def test_a_temporary_directory_that_is_full_is_a_problem_and_no_crash(tmp_path):
+    state = Path("/var/lib") / f"agent-test-{os.getpid()}"  # pytest's own folders are in /tmp
+    start = ["unshare", "--mount", "sh", "-c", NO_TEMPORARY, "sh"]
+    tried = subprocess.run([*start, "true"], capture_output=True, text=True, check=False)
+    if tried.returncode:
+        pytest.skip(f"no file system can be mounted here: {tried.stderr}")
+    try:
+        found = other_user.run(start, "doctor", "--json", "--state-dir", state)
+        body = valid(found.json, "doctor")
+        assert "no temporary directory can be written" in [c["message"] for c in body["checks"]]
+        ran = other_user.run(start, "calibrate", "--state-dir", state)
+        assert ran.code == 2
+        assert "hint: Free some space" in ran.err
+    finally:
+        shutil.rmtree(state, ignore_errors=True)
+
+
+def test_without_a_compiler_it_says_what_to_install(tmp_path):
+    body = doctor("--state-dir", tmp_path / "s", AGENT_COMPILER="no-such-compiler")
+    assert worst(body, "compiler") == "problem"
+    assert "apt install gcc" in lines(body, "compiler")[0]["advice"]
+
+
+def test_an_error_of_a_command_is_shown_until_it_succeeds(state, tmp_path):
+    failing = ("update", "--from", tmp_path / "no-stick", "--state-dir", state)
+    assert agent(*failing).code == 4
+    (found,) = lines(doctor("--state-dir", state), "last error")
+    assert found["level"] == "warning"  # offline is no fault of the machine
+    assert "`agent update` has failed since" in found["message"]
+    assert agent("calibrate", "--refit", "--compiler", "x", "--state-dir", state).code == 0
+    assert worst(doctor("--state-dir", state), "last error") == "warning"
+
+
+def test_the_trace_of_a_bug_is_shown(state):
+    (state / "crash-20260101-000000-1.log").write_text("x")
+    (found,) = lines(doctor("--state-dir", state), "last error")
+    assert "crash-20260101-000000-1.log" in found["message"]
+
+
+@pytest.mark.parametrize("place_of_it", ["missing", "http://127.0.0.1:9", "ftp://example.org"])
+def test_a_repository_that_cannot_be_reached(tmp_path, place_of_it):
+    where = str(tmp_path / "none") if place_of_it == "missing" else place_of_it
+    body = doctor("--state-dir", tmp_path / "s", AGENT_REPOSITORY=where)
+    wrong = where.startswith("ftp")
+    assert lines(body, "repository")[-1]["level"] == ("problem" if wrong else "warning")
+    assert "trusted root" in lines(body, "repository")[0]["message"]
+
+
+def test_a_server_that_never_answers_is_not_waited_for(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        begun = time.monotonic()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        body = doctor("--state-dir", tmp_path / "s", AGENT_REPOSITORY=url)
+        assert (
+            time.monotonic() - begun < 15
+        )  # it asks for one second; the rest is for slow machines
+    assert lines(body, "repository")[-1]["level"] == "warning"
+
+
+def test_a_repository_that_answers(tmp_path):
+    metadata = tmp_path / "repository" / "metadata"
+    metadata.mkdir(parents=True)
+    (metadata / "timestamp.json").write_text("{}")
+    root = tmp_path / "root.json"
+    root.write_text("{}")
+    (found,) = outside.repository(
+        scene(tmp_path, repository=str(metadata.parent), trusted_root=root)
+    )
+    assert (found.level, found.message) == ("ok", f"{metadata.parent} answers")
+
+
+def test_a_clock_that_was_never_set(tmp_path):
+    (found,) = place.clock(scene(tmp_path, now=86_400.0))
+    assert found.level == "problem"
+    assert "never set" in found.message
+
+
+def test_a_clock_that_is_behind_what_was_recorded(state):
+    with opened(state) as (known, _):
+        (found,) = place.clock(scene(state, known, now=time.time() - 90 * 86_400))
+    assert found.level == "problem"
+    assert "something was recorded here at" in found.message
+
+
+@pytest.mark.parametrize(("days", "level"), [(1, "ok"), (29, "ok"), (31, "warning")])
+def test_a_calibration_grows_old(state, days, level):
+    with opened(state) as (known, _):
+        found = list(model.calibration(scene(state, known, now=time.time() + days * 86_400)))
+    assert found[0].level == level
+
+
+def test_a_calibration_of_another_machine_is_a_warning(state):
+    with sqlite3.connect(state / "state.sqlite") as db:
+        db.execute(
+            "UPDATE calibration SET body = json_set(body, '$.machine.fingerprint', 'another')"
+        )
+    db.close()
+    with opened(state) as (known, _):
+        found = list(model.calibration(scene(state, known)))
+    assert "another machine" in found[0].message
+
+
+@pytest.mark.parametrize(("days", "level"), [(None, "warning"), (1, "ok"), (15, "warning")])
+def test_a_centre_that_was_not_asked_for_long_is_a_warning(state, days, level):
+    if days is not None:
+        with open_state(state) as known:
+            known.remember(CHECKED, {"at": time.time() - days * 86_400})
+    with opened(state) as (known, _):
+        found = list(model.bundle(scene(state, known, repository="/stick")))
+    assert [f.level for f in found] == ["ok", level]
+
+
+def test_units_of_systemd_are_read():
+    text = (
+        "Id=calibration-agent-update.timer\nLoadState=loaded\nActiveState=active\n"
+        "NextElapseUSecRealtime=Tue 2026-11-24 06:00:00 UTC\n\n"
+        "Id=calibration-agent-update.service\nActiveState=failed\nResult=exit-code\n"
+    )
+    units = outside.parse_units(text)
+    assert units["calibration-agent-update.timer"]["LoadState"] == "loaded"
+    found = list(outside._timer("update", *units.values()))
+    assert [f.level for f in found] == ["problem", "ok"]
+    assert "journalctl -u calibration-agent-update.service" in found[0].advice
+    assert found[1].message.endswith("next Tue 2026-11-24 06:00:00 UTC")
+
+
+def test_a_timer_that_is_not_started_says_how_to_start_it():
+    (found,) = outside._timer("report", {"ActiveState": "inactive"}, {})
+    assert found.level == "warning"
+    assert "systemctl enable --now calibration-agent-report.timer" in found.advice
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "nonsense", "Id=\n", "=\n\n=="])
+def test_any_answer_of_systemd_is_put_up_with(text):
+    assert all(isinstance(unit, dict) for unit in outside.parse_units(text).values())
+
+
+def test_reporting_that_cannot_work_is_a_problem(state, tmp_path):
+    config = {"report": True, "report_to": "https://x", "report_token_file": tmp_path / "none"}
+    with opened(state) as (known, _):
+        found = list(outside.reporting(scene(state, known, **config)))
+    assert found[0].level == "problem"
+    assert str(tmp_path / "none") in found[0].message
+
+
+def test_reporting_is_off_until_somebody_turns_it_on(state):
+    with opened(state) as (known, _):
+        (found,) = outside.reporting(scene(state, known, report_to="https://x"))
+    assert (found.level, found.message) == ("ok", "off: nothing is sent")
+
+
+@pytest.mark.parametrize(("verdict", "level"), [("holds", "ok"), ("changed", "warning")])
+def test_drift_that_the_newest_check_found_is_a_warning(state, verdict, level):
+    with sqlite3.connect(state / "state.sqlite") as db:
+        body = f'{{"verdict": "{verdict}"}}'
+        db.execute("INSERT INTO drift (at, body) VALUES (?, ?)", (time.time(), body))
+    db.close()
+    with opened(state) as (known, _):
+        found = list(model.calibration(scene(state, known)))
+    assert found[0].level == level
+
+
+def test_a_machine_that_is_busier_than_allowed_is_a_warning(tmp_path):
+    busy = subprocess.Popen(["sh", "-c", "while :; do :; done"])
+    try:
+        found = list(machine.quiet(scene(tmp_path, max_busy=0.0)))
+    finally:
+        busy.kill()
+        busy.wait()
+    assert found[0].level == "warning"
+
+
+def test_a_check_that_fails_unexpectedly_is_a_line_and_not_the_end():
+    def broken():
+        raise ZeroDivisionError("odd machine")
+
+    (found,) = look("CPU", broken)
+    assert found.level == "warning"
+    assert "ZeroDivisionError" in found.message
+
+
+def test_examine_takes_the_configuration_from_the_environment_it_is_given(tmp_path):
+    body = examine({"AGENT_CONFIG": "", "HOME": "/h", "AGENT_STATE_DIR": str(tmp_path / "s")}, {})
+    assert body["state_dir"] == str(tmp_path / "s")
+    assert other_user.NOBODY.pw_name != body["user"]

@@ -1,0 +1,68 @@
+"""`agent self-test` through the real console script: real compiler, bundle and disk."""
+
+import pytest
+
+from tests.conftest import agent, valid
+from tests.other_user import needs_root
+
+PARTS = ["state directory", "bundle", "measuring", "prediction"]
+
+
+def levels(body):
+    return {c["check"]: c["level"] for c in body["checks"]}
+
+
+def test_every_part_works_here_and_nothing_of_it_stays(tmp_path):
+    ran = agent("self-test", "--json", "--state-dir", tmp_path / "s")
+    body = valid(ran.json, "self-test")
+    assert ran.code == 0, body
+    assert levels(body) == dict.fromkeys(PARTS, "ok")
+    assert list((tmp_path / "s").iterdir()) == []
+
+
+def test_in_words_it_ends_with_all_is_well(tmp_path):
+    ran = agent("self-test", "--state-dir", tmp_path / "s")
+    assert ran.out.rstrip().endswith("All is well.")
+    assert "testing: measuring" in ran.err
+
+
+def test_a_compiler_that_makes_wrong_code_is_found(tmp_path):
+    compiler = tmp_path / "cc"
+    compiler.write_text(  # the version's loop ends too early, the program as written is right
+        "#!/bin/sh\n[ ! -f kernel.c ] || sed -i 's/j_t < 900/j_t < 864/' kernel.c\n"
+        'exec gcc "$@"\n'
+    )
+    compiler.chmod(0o755)
+    ran = agent("self-test", "--json", "--state-dir", tmp_path / "s", "--compiler", compiler)
+    assert ran.code == 9
+    (found,) = (c for c in ran.json["checks"] if c["check"] == "measuring")
+    assert found["level"] == "problem"
+    assert "wrong-result" in found["message"]
+    assert levels(ran.json)["prediction"] == "ok"
+
+
+def test_a_damaged_bundle_is_found(tmp_path, tiny_bundle):
+    import shutil
+
+    bundle = tmp_path / "bundle"
+    shutil.copytree(tiny_bundle, bundle)
+    (bundle / "encoder.onnx").write_bytes(b"nonsense")
+    ran = agent("self-test", "--json", "--state-dir", tmp_path / "s", AGENT_BUNDLE=str(bundle))
+    assert ran.code == 9
+    assert levels(ran.json)["bundle"] == "problem"
+
+
+@needs_root
+def test_a_state_directory_that_cannot_be_written_is_found(open_place, nobody):
+    place = open_place / "s"
+    place.mkdir()
+    ran = nobody("self-test", "--json", "--state-dir", place)
+    assert ran.code == 9
+    found = levels(ran.json)
+    assert found["state directory"] == "problem"
+    assert found["measuring"] == found["prediction"] == "ok"
+
+
+@pytest.mark.parametrize("command", ["self-test", "doctor"])
+def test_help_has_an_example(command):
+    assert f"Example: agent {command}" in " ".join(agent(command, "--help").out.split())
