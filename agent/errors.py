@@ -74,6 +74,10 @@ class StateError(AgentError):
     """The state directory or its database cannot be used."""
 
 
+class DamagedError(StateError):
+    """The state database is damaged; whatever opens it for writing sets it aside."""
+
+
 class BusyError(AgentError):
     """Another agent process holds the lock."""
 
@@ -84,6 +88,12 @@ class NothingToDoError(AgentError):
     """There is nothing that the command could do here: nothing is wrong either."""
 
     exit_code = Exit.NOTHING_TO_DO
+
+
+class NotNowError(AgentError):
+    """The machine is not quiet enough to be measured; what was measured before is kept."""
+
+    exit_code = Exit.NOT_NOW
 
 
 class InputError(AgentError):

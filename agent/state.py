@@ -20,6 +20,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +29,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from agent.errors import StateError
+from agent.errors import DamagedError, StateError
 from agent.owner import name_of
 
 FILE = "state.sqlite"
@@ -38,8 +39,10 @@ BUSY_TIMEOUT_S = 10.0
 KEPT_RUNS = 50
 KEPT_CALIBRATIONS = 100
 KEPT_EVENTS = 500
+KEPT_DRIFTS = 400
 KEPT_REPORTS = 20  # that wait to be sent
 MAX_BODY = 4 << 20
+_AFRESH = "Run `agent calibrate`: it keeps the damaged file aside and starts afresh."
 
 _TABLES = """
 CREATE TABLE run (
@@ -72,6 +75,12 @@ CREATE TABLE spool (
 );
 """
 _SINCE = (_TABLES, _TABLES_2, _TABLES_3)  # what each schema added
+_ADDED = tuple(frozenset(re.findall(r"CREATE TABLE (\w+)", made)) for made in _SINCE)
+# What SQLite says of the disk, the rights or other processes: the file may be whole.
+_NOT_THE_FILES_FAULT = frozenset((
+    sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN,
+))  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,6 +329,15 @@ class State:
             ).fetchall()
         return tuple(Stored(r[0], r[1], _load(r[2])) for r in rows)
 
+    def note_drift(self, body: Mapping[str, Any], at: float) -> None:
+        """Keep what a check found."""
+        with self._transaction():
+            self._db.execute("INSERT INTO drift (at, body) VALUES (?, ?)", (at, _dump(body)))
+            self._db.execute(
+                "DELETE FROM drift WHERE id NOT IN (SELECT id FROM drift ORDER BY id DESC LIMIT ?)",
+                (KEPT_DRIFTS,),
+            )
+
     def drifts(self) -> tuple[Stored, ...]:
         """Checks whether the calibration in force still holds, newest first."""
         with _explained():
@@ -355,8 +373,9 @@ class State:
 def open_state(directory: Path) -> State:
     """The state in ``directory`` for writing; made (mode 0700) where there is none.
 
-    Call with the lock held (``agent.lock``). A damaged database is renamed to ``state.corrupt-<n>``
-    beside it and an empty one takes its place; ``State.notices`` says so.
+    Call with the lock held (``agent.lock``). A database that is damaged, or holds a record that
+    cannot be read, is renamed to ``state.corrupt-<n>`` beside it and an empty one takes its place;
+    ``State.notices`` says so.
 
     Raises:
         StateError: the directory cannot be written, or a newer agent wrote the database.
@@ -364,7 +383,7 @@ def open_state(directory: Path) -> State:
     make_directory(directory)
     path = directory / FILE
     notices: tuple[str, ...] = ()
-    if path.exists() and (damage := _damage(path)):
+    if path.exists() and (damage := _damage(path, every_record=True)):
         aside = _move_aside(path)
         notices = (f"the state database was damaged ({damage}); kept as {aside}, started afresh",)
     with _explained(path):
@@ -385,7 +404,8 @@ def read_state(directory: Path) -> State:
     Empty where there is none yet, or none but its file when the power went.
 
     Raises:
-        StateError: it cannot be read, is damaged, or a newer agent wrote it.
+        DamagedError: it is damaged.
+        StateError: it cannot be read, or a newer agent wrote it.
     """
     path = directory / FILE
     try:
@@ -396,10 +416,7 @@ def read_state(directory: Path) -> State:
     if not present:
         return _nothing()
     if damage := _damage(path):
-        raise StateError(
-            f"the state database {path} is damaged ({damage})",
-            "Run `agent calibrate`: it keeps the damaged file aside and starts afresh.",
-        )
+        raise DamagedError(f"the state database {path} is damaged ({damage})", _AFRESH)
     with _explained(path):
         uri = f"{path.resolve().as_uri()}?mode=ro"
         db = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
@@ -453,7 +470,7 @@ def _create(db: sqlite3.Connection) -> None:
     db.execute("COMMIT")
 
 
-def _damage(path: Path) -> str:
+def _damage(path: Path, *, every_record: bool = False) -> str:
     """What is wrong with the file, empty if nothing; StateError if a newer agent wrote it."""
     if path.is_symlink() or not path.is_file():
         raise StateError(f"{path} is not a plain file", "Move it away, or use --state-dir DIR.")
@@ -461,11 +478,14 @@ def _damage(path: Path) -> str:
         uri = f"{path.resolve().as_uri()}?mode={'rw' if os.access(path.parent, os.W_OK) else 'ro'}"
         db = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
         with contextlib.closing(db):
-            return _inspect(db, path)
-    except sqlite3.OperationalError as error:
-        raise StateError(f"{path} cannot be opened: {error}", _hint(error)) from error
+            return _inspect(db, path) or (_unreadable(db) if every_record else "")
     except sqlite3.DatabaseError as error:
+        # Errors that Python's own module makes have no code.
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _NOT_THE_FILES_FAULT:
+            raise StateError(f"{path} cannot be opened: {error}", _hint(error)) from error
         return str(error)
+    except UnicodeDecodeError:  # from the file into the words of an error
+        return "its text is not UTF-8"
 
 
 def _inspect(db: sqlite3.Connection, path: Path) -> str:
@@ -480,8 +500,30 @@ def _inspect(db: sqlite3.Connection, path: Path) -> str:
             f"{path} was written by a newer agent (schema {version}, this agent knows {SCHEMA})",
             "Update this agent, or name another directory with --state-dir.",
         )
+    if _tables(db) != frozenset().union(*_ADDED[: max(version, 0)]):
+        return f"its tables are not those of schema {version}"
     verdict = str(db.execute("PRAGMA quick_check(1)").fetchone()[0])
     return "" if verdict == "ok" else verdict.splitlines()[0]
+
+
+def _tables(db: sqlite3.Connection) -> frozenset[str]:
+    """Which of our tables there are."""
+    names = db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
+    return frozenset(str(name) for (name,) in names) & frozenset().union(*_ADDED)
+
+
+def _unreadable(db: sqlite3.Connection) -> str:
+    """Where a record lies that cannot be read, empty if nowhere; found, it would stop everything.
+
+    SQLite finds damage to its own structures only.
+    """
+    for table in sorted(_tables(db) - {"run", "spool"}):  # they have no JSON
+        try:
+            for (body,) in db.execute(f"SELECT body FROM {table}"):  # noqa: S608  a name of ours
+                _load(body)
+        except DamagedError:
+            return f"a record of {table} cannot be read"
+    return ""
 
 
 def _move_aside(path: Path) -> Path:
@@ -503,14 +545,14 @@ def _explained(path: Path | None = None) -> Iterator[None]:
     """SQLite's and the system's errors in people's words."""
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         where = f" ({path})" if path else ""
         raise StateError(f"the state database{where}: {error}", _hint(error)) from error
     except OSError as error:
         raise StateError(f"{path or 'the state directory'}: {error.strerror}") from error
 
 
-def _hint(error: sqlite3.Error) -> str:
+def _hint(error: Exception) -> str:
     words = str(error)
     if "full" in words or "disk I/O" in words:
         return "Free some space and run the command again: timings written so far are kept."
@@ -534,14 +576,13 @@ def _dump(body: Mapping[str, Any]) -> str:
     return json.dumps(finite(body), allow_nan=False, separators=(",", ":"))
 
 
-def _load(text: str) -> Mapping[str, Any]:
+def _load(text: object) -> Mapping[str, Any]:
     try:
-        body = json.loads(text) if len(text) <= MAX_BODY else None
+        body = json.loads(text) if isinstance(text, str) and len(text) <= MAX_BODY else None
     except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):
-        hint = "Move state.sqlite away and run `agent calibrate`."
-        raise StateError("the state database holds a record that cannot be read", hint)
+        raise DamagedError("the state database holds a record that cannot be read", _AFRESH)
     return body
 
 

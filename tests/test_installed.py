@@ -22,6 +22,7 @@ from agent.installed import (
 from agent.model.bundle import default_bundle, load_bundle
 from agent.state import open_state, read_state
 from agent.update.install import sweep
+from tests.states import left_by_schema
 
 
 @pytest.fixture
@@ -182,13 +183,11 @@ def test_sweeping_keeps_what_is_named_and_removes_the_rest(tmp_path, make) -> No
 
 
 def test_events_of_a_state_of_an_older_agent_are_none(tmp_path) -> None:
-    with open_state(tmp_path / "old") as old:
-        for table in ("event", "fact"):
-            old._db.execute(f"DROP TABLE {table}")
-        old._db.execute("PRAGMA user_version=1")
+    left_by_schema(1, tmp_path / "old")
     with read_state(tmp_path / "old") as old:
         assert old.events() == ()
         assert old.fact("x") is None
+        assert in_force(old, tmp_path / "old").bundle.path == default_bundle()
     with open_state(tmp_path / "old") as old:
         old.remember("x", {"y": 1})
         assert old.fact("x") == {"y": 1}

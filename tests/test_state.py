@@ -4,10 +4,10 @@ import multiprocessing
 import sqlite3
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from agent.errors import BusyError, StateError
+from agent.errors import BusyError, DamagedError, StateError
 from agent.lock import hold
 from agent.state import FILE, KEPT_CALIBRATIONS, TimingKey, finite, open_state, read_state
 
@@ -79,8 +79,14 @@ def test_the_directory_and_the_file_are_private(tmp_path):
     assert (tmp_path / "state" / FILE).stat().st_mode & 0o777 == 0o600
 
 
+# Bytes that SQLite puts into the words of an error, and that are no text.
+NO_TEXT = b"\xe0\xb3,g\xbaZ\xe9\xb6.N\x0f\t\xb3\xfcR\x10C\xb1\xb3C\xd7\\s\xbe\x04:\x94"
+
+
 @settings(max_examples=25, deadline=None)
 @given(data=st.binary(min_size=1, max_size=300), at=st.integers(0, 30_000))
+@example(data=NO_TEXT, at=2734)
+@example(data=b"\xff", at=43)  # of an earlier schema, by its header
 def test_a_damaged_file_is_moved_aside_or_still_whole(tmp_path_factory, data, at):
     folder = tmp_path_factory.mktemp("damaged")
     with_a_calibration(folder)
@@ -93,13 +99,54 @@ def test_a_damaged_file_is_moved_aside_or_still_whole(tmp_path_factory, data, at
             if state.notices:
                 assert (folder / "state.corrupt-1").read_bytes() == bytes(content)
                 assert state.latest() is None
+            else:
+                assert read_in_full(state)
             state.finish(state.begin_run("after", 1), {"b": 2}, 1.0)
             assert state.latest().body == {"b": 2}
-    except StateError as error:  # it looks like a newer agent's, or a record cannot be read
-        told = error.hint
+    except StateError as error:  # what it looks like where its number of the schema was damaged
+        told = error.message
     else:
-        told = "nothing to tell"
-    assert told
+        told = "a newer agent wrote nothing"
+    assert "newer agent" in told
+
+
+def read_in_full(state):
+    """Everything that is in the state."""
+    runs = filter(None, (state.open_run(), state.finished_run()))
+    timings = [state.timings(run) for run in runs]
+    return [state.calibrations(), state.events(), state.drifts(), state.spooled(), timings]
+
+
+@pytest.mark.parametrize(
+    ("table", "body"),
+    [
+        ("calibration", "'[]'"),
+        ("calibration", "'{\"a\": '"),
+        ("calibration", "X'e0b32c67'"),
+        ("calibration", "CAST(X'7b22e0b32c67227d' AS TEXT)"),
+        ("timing", "''"),
+        ("timing", "17"),
+    ],
+)
+def test_a_record_that_cannot_be_read_is_damage_too(tmp_path, table, body):
+    with_a_calibration(tmp_path)
+    with contextlib.closing(sqlite3.connect(tmp_path / FILE)) as db:
+        db.execute(f"UPDATE {table} SET body = {body}")
+        db.commit()
+    with open_state(tmp_path) as state:
+        assert "was damaged" in state.notices[0]
+        assert state.latest() is None
+    assert (tmp_path / "state.corrupt-1").exists()
+
+
+def test_reading_a_record_that_cannot_be_read_says_what_to_do(tmp_path):
+    with_a_calibration(tmp_path)
+    with contextlib.closing(sqlite3.connect(tmp_path / FILE)) as db:
+        db.execute("UPDATE calibration SET body = '{'")
+        db.commit()
+    with read_state(tmp_path) as state, pytest.raises(DamagedError) as found:
+        state.latest()
+    assert found.value.hint.startswith("Run `agent calibrate`")
 
 
 @pytest.mark.parametrize("content", [b"rubbish", b"SQLite format 3\0" + b"\xff" * 4000])
