@@ -27,13 +27,14 @@ from agent.loopnest.legality import Dependences, transform
 from agent.loopnest.nest import lower
 from agent.loopnest.program import Program
 from agent.loopnest.schedule import ORIGINAL, parse_schedule
-from agent.measure.machine import Machine, read_machine
-from agent.measure.prebuilt import prebuilt_vector_bytes, toolchain_for_set
+from agent.measure.machine import Machine, fingerprint, read_machine
+from agent.measure.prebuilt import mark_for_set, prebuilt_vector_bytes, toolchain_for_set
 from agent.measure.runner import Runner
 from agent.measure.stats import noise_floor
 from agent.measure.toolchain import PREBUILT_KIND, Toolchain, vector_bytes
 from agent.measure.worker import PROTOCOL
 from agent.progress import Progress, Stopwatch, Tell
+from agent.quiet import gives_way, never
 from agent.records import stamp
 from agent.state import Run, State, StoredTiming, TimingKey
 
@@ -61,7 +62,9 @@ class Evidence:
     warnings: tuple[dict[str, Any], ...]
 
 
-def calibrate(config: Config, state: State, tell: Tell, *, refit: bool = False) -> dict[str, Any]:
+def calibrate(
+    config: Config, state: State, tell: Tell, *, refit: bool = False, polite: bool = False
+) -> dict[str, Any]:
     """Calibrate this machine and put the result in force.
 
     Args:
@@ -69,6 +72,7 @@ def calibrate(config: Config, state: State, tell: Tell, *, refit: bool = False) 
         state: opened for writing, with the lock held.
         tell: shown the progress.
         refit: use the stored timings of the newest calibration; measure nothing.
+        polite: give way if other work begins on this machine meanwhile.
 
     Returns:
         The calibration as plain data (docs/reference/schemas/calibrate.json), with its id.
@@ -77,6 +81,7 @@ def calibrate(config: Config, state: State, tell: Tell, *, refit: bool = False) 
         BundleError, CompilerError, StateError: a part cannot be used.
         MeasureError: nothing usable was measured.
         StoppedError: interrupted; timings made so far are kept.
+        NotNowError: gave way; timings made so far are kept.
     """
     from agent.installed import in_force
     from agent.model.bundle import load_bundle
@@ -89,7 +94,7 @@ def calibrate(config: Config, state: State, tell: Tell, *, refit: bool = False) 
     if refit:
         run, evidence = stored_evidence(state, machine)
     else:
-        run, evidence = _measured(config, state, machine, watch, tell)
+        run, evidence = _measured(config, state, machine, watch, tell, polite=polite)
     tell(Progress("fitting", 0, 1, "fitting the model to this machine"))
     body = calibration_body(fit(evidence, bundle, machine), run, watch, refit=refit)
     if not config.bundle:
@@ -107,12 +112,12 @@ def calibration_body(fitted: Fitted, run: Run, watch: Stopwatch, *, refit: bool)
 
 
 def _measured(
-    config: Config, state: State, machine: Machine, watch: Stopwatch, tell: Tell
+    config: Config, state: State, machine: Machine, watch: Stopwatch, tell: Tell, *, polite: bool
 ) -> tuple[Run, Evidence]:
     """Time the prefix of the fixed set that the budget allows; journal each kernel at once."""
     tell(Progress("planning", 0, 1, "looking for the compiler, choosing what to time"))
     toolchain = toolchain_for_set(config.compiler, machine)
-    mark = experiment.fingerprint(machine)
+    mark = fingerprint(machine)
     plan = experiment.prefix_for(fixed_variants(), config.budget_s, len(machine.cpus))
     run, known = _run_to_use(state, mark, toolchain, len(plan))
     groups, warnings = _groups(plan)
@@ -123,7 +128,8 @@ def _measured(
     with _keeping_timings(state, run), watch.phase("compiling"):
         _compile(runner, missing, tell)
     with _keeping_timings(state, run), watch.phase("measuring"):
-        collected = collect(runner, missing, journal, config.budget_s, watch, tell)
+        asked = gives_way(config, len(machine.cpus)) if polite else never
+        collected = collect(runner, missing, journal, config.budget_s, watch, tell, asked)
     warnings += [{"code": n.kind, "worst": n.value} for n in collected.drifts]
     if collected.skipped:
         warnings.append({"code": "out-of-time", "variants": collected.skipped})
@@ -132,6 +138,7 @@ def _measured(
     keys = {journal.key(g, s) for g in groups for s in (ORIGINAL, *map(str, g.schedules))}
     stored = tuple(t for k, t in experiment.newest(state.timings(run)).items() if k in keys)
     told = {n: getattr(toolchain, n) for n in ("kind", "compiler", "version", "flags", "openmp")}
+    told["mark"] = mark_for_set(config.compiler, machine)
     facts = experiment.facts_known(
         machine, _vector_bytes(toolchain), toolchain.version, toolchain.flags
     )
@@ -171,13 +178,14 @@ def _groups(plan: Sequence[PlannedVariant]) -> tuple[list[Group], list[dict[str,
     for variants in wanted.values():
         kernel = variants[0].kernel
         try:
-            groups.append(_group(kernel, tuple(variants)))
+            groups.append(group_of(kernel, tuple(variants)))
         except AgentError as error:  # e.g. its arrays do not fit in this machine's memory
             warnings.append({"code": "kernel-skipped", "kernel": kernel.name, "why": error.message})
     return groups, warnings
 
 
-def _group(kernel: Kernel, variants: tuple[PlannedVariant, ...]) -> Group:
+def group_of(kernel: Kernel, variants: tuple[PlannedVariant, ...]) -> Group:
+    """A kernel with these versions of it, transformed."""
     schedules = tuple(v.schedule for v in variants)
     programs = tuple(variant_program(kernel, str(s)) for s in schedules)
     return Group(kernel, load_kernel(kernel), schedules, programs, source_digest(kernel))
@@ -216,7 +224,7 @@ def stored_evidence(state: State, machine: Machine) -> tuple[Run, Evidence]:
         hint = "Run `agent calibrate` without --refit first."
         raise MeasureError("there are no stored timings to refit from", hint)
     digests = {source_digest(k) for k in kernels()}
-    mark = experiment.fingerprint(machine)
+    mark = fingerprint(machine)
     timings = experiment.newest(state.timings(run)).values()
     fitting = tuple(t for t in timings if t.key.source in digests and t.key.machine == mark)
     if not fitting:
@@ -265,7 +273,7 @@ def fit(evidence: Evidence, bundle: Bundle, machine: Machine) -> Fitted:
     floor = noise_floor(experiment.noise_of(evidence.stored))
     body: dict[str, Any] = {
         "agent": __version__,
-        "machine": {"fingerprint": experiment.fingerprint(machine), **machine.to_json()},
+        "machine": {"fingerprint": fingerprint(machine), **machine.to_json()},
         "toolchain": evidence.toolchain,
         "facts": evidence.facts,
         "bundle": _bundle_facts(bundle),

@@ -11,6 +11,7 @@ from agent.experiment import Group
 from agent.measure.sentinel import drift
 from agent.measure.worker import PROTOCOL
 from agent.progress import Progress, Stopwatch, Tell
+from agent.quiet import Between, never
 from agent.state import Run, State, StoredTiming, TimingKey
 
 if TYPE_CHECKING:
@@ -69,11 +70,12 @@ def collect(
     budget_s: float,
     watch: Stopwatch,
     tell: Tell,
+    between: Between = never,
 ) -> Collected:
     """Time group by group, each with its share of the time left.
 
     Sentinels are timed at the start, in the middle and at the end: they tell whether the machine
-    itself changed meanwhile.
+    itself changed meanwhile. ``between`` is asked after every kernel, and may raise to end it.
     """
     if not groups:
         return Collected(0, ())
@@ -94,6 +96,7 @@ def collect(
         share = experiment.weight(group) / ahead
         found = runner.measure(group.base, group.variants, budget_s=max(left, 0.0) * share)
         journal.write(group, found)
+        between(found)
         done += len(group.variants)
         behind += experiment.weight(group)
     sentinels.append(runner.sentinel())

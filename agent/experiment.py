@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -106,21 +105,6 @@ def time_left(spent_s: float, behind: float, ahead: float) -> float:
     return ahead * (spent_s / behind if behind else 1.0)
 
 
-def fingerprint(machine: Machine) -> str:
-    """Digest of what decides timings and does not change by itself."""
-    facts = (
-        machine.architecture,
-        machine.level,
-        machine.simd_bytes,
-        machine.model,
-        machine.cpus_online,
-        machine.threads,
-        sorted(machine.caches.items()),
-        machine.virtual,
-    )
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
-
-
 def facts_known(
     machine: Machine, vector_bytes: int = 0, version: str = "", flags: Sequence[str] = ()
 ) -> dict[str, float | None]:
@@ -203,7 +187,7 @@ def judge(
         timing = row.body.get("timing")
         if kernel is None or not isinstance(timing, Mapping):
             continue
-        sample = _sample(kernel, row.key.schedule, timing)
+        sample = sample_of(kernel, row.key.schedule, timing)
         if sample is not None:
             samples.append(sample)
         elif row.key.schedule != ORIGINAL:
@@ -212,7 +196,8 @@ def judge(
     return samples, failures
 
 
-def _sample(kernel: Kernel, schedule: str, timing: Mapping[str, Any]) -> Sample | None:
+def sample_of(kernel: Kernel, schedule: str, timing: Mapping[str, Any]) -> Sample | None:
+    """A timing (``Timing.to_json``) as a label; None where it gives none."""
     if timing.get("outcome") != "ok":
         return None
     base = schedule == ORIGINAL

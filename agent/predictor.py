@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from agent.errors import BundleError
-from agent.experiment import MOST_LOG, facts_known, facts_vector, fingerprint, is_far
+from agent.experiment import MOST_LOG, facts_known, facts_vector, is_far
 from agent.loopnest.features import features, work
 from agent.loopnest.nest import NestTable, lower
 from agent.loopnest.program import Program
-from agent.measure.machine import Machine
+from agent.measure.machine import Machine, fingerprint
 from agent.model.bundle import Bundle
 from agent.model.encoder import Encoder
 from agent.model.heads import BundleHead, Head, head_from_json

@@ -93,8 +93,7 @@ def _unfinished(state: State) -> dict[str, Any] | None:
 
 
 def _notes(stored: Stored, *, stale: bool) -> list[dict[str, str]]:
-    from agent.experiment import fingerprint
-    from agent.measure.machine import read_machine
+    from agent.measure.machine import fingerprint, read_machine
 
     notes = []
     if stored.body["machine"]["fingerprint"] != fingerprint(read_machine()):

@@ -20,7 +20,6 @@ import contextlib
 import json
 import math
 import os
-import re
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -75,7 +74,6 @@ CREATE TABLE spool (
 );
 """
 _SINCE = (_TABLES, _TABLES_2, _TABLES_3)  # what each schema added
-_ADDED = tuple(frozenset(re.findall(r"CREATE TABLE (\w+)", made)) for made in _SINCE)
 # What SQLite says of the disk, the rights or other processes: the file may be whole.
 _NOT_THE_FILES_FAULT = frozenset((
     sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM,
@@ -500,16 +498,28 @@ def _inspect(db: sqlite3.Connection, path: Path) -> str:
             f"{path} was written by a newer agent (schema {version}, this agent knows {SCHEMA})",
             "Update this agent, or name another directory with --state-dir.",
         )
-    if _tables(db) != frozenset().union(*_ADDED[: max(version, 0)]):
+    if _columns(db) != _columns_of(version):
         return f"its tables are not those of schema {version}"
+    with path.open("rb") as file:
+        if max(file.read(20)[18:]) > 2:  # SQLite would read the file, and say it is read-only
+            return "its header names a format that does not exist"
     verdict = str(db.execute("PRAGMA quick_check(1)").fetchone()[0])
     return "" if verdict == "ok" else verdict.splitlines()[0]
 
 
-def _tables(db: sqlite3.Connection) -> frozenset[str]:
-    """Which of our tables there are."""
-    names = db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
-    return frozenset(str(name) for (name,) in names) & frozenset().union(*_ADDED)
+def _columns(db: sqlite3.Connection) -> frozenset[tuple[str, str]]:
+    """Every column: the table's name and its own."""
+    found = db.execute(
+        "SELECT made.name, part.name FROM sqlite_schema AS made, pragma_table_info(made.name)"
+        " AS part WHERE made.type = 'table' AND made.name NOT LIKE 'sqlite%'"
+    )
+    return frozenset((str(table), str(column)) for table, column in found)
+
+
+def _columns_of(version: int) -> frozenset[tuple[str, str]]:
+    with contextlib.closing(sqlite3.connect(":memory:")) as db:
+        db.executescript("".join(_SINCE[: max(version, 0)]))
+        return _columns(db)
 
 
 def _unreadable(db: sqlite3.Connection) -> str:
@@ -517,9 +527,9 @@ def _unreadable(db: sqlite3.Connection) -> str:
 
     SQLite finds damage to its own structures only.
     """
-    for table in sorted(_tables(db) - {"run", "spool"}):  # they have no JSON
+    for table in sorted(t for t, column in _columns(db) if column == "body" and t != "spool"):
         try:
-            for (body,) in db.execute(f"SELECT body FROM {table}"):  # noqa: S608  a name of ours
+            for (body,) in db.execute(f"SELECT body FROM {table}"):  # noqa: S608  one of ours
                 _load(body)
         except DamagedError:
             return f"a record of {table} cannot be read"

@@ -362,6 +362,37 @@ def _percent(share: float | None) -> str:
     return DASH if share is None else f"{share:.0%}" if share < 100 else f"{share:.2g}x"
 
 
+_VERDICTS = {
+    "holds": "Calibration {calibration} still holds.",
+    "changed": "Calibration {calibration} no longer holds: run `agent calibrate`.",
+    "unclear": "It cannot be told now whether calibration {calibration} still holds: other work "
+    "disturbed the timing. Try again when the machine is quiet.",
+}
+
+
+def check(answer: Answer) -> list[Block]:
+    """Whether the calibration holds, why not, and what the sentinels took then and now."""
+    from agent.loopnest.schedule import ORIGINAL
+
+    rows = tuple(
+        (
+            s["kernel"],
+            "time as written" if s["schedule"] == ORIGINAL else f"speed-up: {s['schedule']}",
+            signed(s["log_ratio"]),
+            f"+-{difference(s['limit'])}",
+        )
+        for s in answer["sentinels"]
+    )
+    table = [Table(("kernel", "of", "change", "limit"), rows)] if rows else []
+    reasons = [f"Changed: {r['message']}." for r in answer["reasons"]]
+    return [_VERDICTS[answer["verdict"]].format(**answer), *reasons, *table]
+
+
+def signed(log_ratio: float) -> str:
+    """A small log ratio as a share with its sign: 0.05 -> +5.1%."""
+    return f"{math.expm1(min(log_ratio, 45.0)):+.1%}"
+
+
 def settings(answer: Answer) -> list[Block]:
     """Every setting, where it comes from, and its default where it is another."""
     rows = tuple(

@@ -14,7 +14,7 @@ from agent.config import Config
 from agent.errors import BundleError
 from agent.experiment import FEWEST_VARIANTS, SMALLEST_SD, Sample, judge, observe, prefix_for
 from agent.kernels.fixed_set import fixed_variants, kernels
-from agent.measure.machine import read_machine
+from agent.measure.machine import fingerprint, read_machine
 from agent.measure.timing import Measurement, Timing
 from agent.progress import Stopwatch
 from agent.state import StoredTiming, open_state
@@ -55,9 +55,9 @@ def test_the_time_left_follows_what_the_groups_behind_took():
 def test_the_fingerprint_does_not_hang_on_what_changes_by_itself():
     machine = read_machine()
     busy = replace(machine, load=9.0, available_bytes=1, kernel="other")
-    assert experiment.fingerprint(busy) == experiment.fingerprint(machine)
+    assert fingerprint(busy) == fingerprint(machine)
     other = replace(machine, caches={1: 1})
-    assert experiment.fingerprint(other) != experiment.fingerprint(machine)
+    assert fingerprint(other) != fingerprint(machine)
 
 
 def test_a_good_timing_is_a_label_with_its_error():

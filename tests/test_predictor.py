@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from agent.experiment import facts_known, facts_vector, fingerprint
+from agent.experiment import facts_known, facts_vector
+from agent.measure.machine import fingerprint
 from agent.measure.machine import read_machine
 from agent.model.bundle import load_bundle
 from agent.model.facts import FACTS

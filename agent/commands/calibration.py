@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from agent import console
 from agent.commands.common import BundleDir, Compiler, Json, StateDir, answer, settings, writing
+from agent.errors import Exit, InputError
+
+if TYPE_CHECKING:
+    from agent.config import Config
+    from agent.progress import Tell
+    from agent.state import State
 
 COMMANDS: Final = typer.Typer()
+_CODES: Final = {"holds": Exit.OK, "changed": Exit.PROBLEM, "unclear": Exit.NOT_NOW}
 _INTERNAL = frozenset(("model", "reach", "facts", "points"))  # for predict and the page; long
 Report = Annotated[
     str | None,
@@ -18,7 +25,17 @@ Report = Annotated[
 ]
 
 
-@COMMANDS.command(epilog="Example: agent calibrate --budget 20s")
+IfDue = Annotated[
+    bool, typer.Option("--if-due", help="Only if it is old, or something has changed.")
+]
+WhenQuiet = Annotated[
+    bool, typer.Option("--when-quiet", help="Wait for a quiet machine, give up after quiet_wait.")
+]
+
+
+@COMMANDS.command(
+    epilog="Examples: agent calibrate --budget 20s; agent calibrate --if-due --when-quiet"
+)
 def calibrate(
     budget: Annotated[
         str | None, typer.Option(metavar="T", help="Time to spend: 20s, 2m (default 45s).")
@@ -26,6 +43,8 @@ def calibrate(
     refit: Annotated[bool, typer.Option("--refit", help="Measure nothing; use stored timings.")] = (
         False
     ),
+    if_due: IfDue = False,
+    when_quiet: WhenQuiet = False,
     report: Report = None,
     bundle: BundleDir = None,
     compiler: Compiler = None,
@@ -33,21 +52,61 @@ def calibrate(
     as_json: Json = False,
 ) -> None:
     """Time the fixed set, fit the model to this machine."""
-    from agent import wording
-
+    if refit and (if_due or when_quiet):
+        words = "--refit measures nothing, so --if-due and --when-quiet do not go with it"
+        raise InputError(words, "Leave one of them out.")
     config = settings(state_dir=state_dir, bundle=bundle, compiler=compiler, budget=budget)
-    with writing(config, "calibrate") as state:
+    if if_due:
+        _ask(config)
+    if when_quiet:
+        _wait(config)
+    with writing(config, "calibrate") as state, console.progress() as tell:
+        if if_due:
+            _confirm(config, state, tell)
+        from agent import wording
         from agent.calibrate import calibrate as run
         from agent.page.file import check_place
 
         if report is not None:
             check_place(Path(report))  # before anything is measured
-
-        with console.progress() as tell:
-            found = run(config, state, tell, refit=refit)
+        found = run(config, state, tell, refit=refit, polite=when_quiet)
     answer({k: v for k, v in found.items() if k not in _INTERNAL}, wording.calibration, as_json)
     if report is not None:
         _write_page(report, config.state_dir)
+
+
+def _ask(config: Config) -> None:
+    from agent.upkeep import ask
+
+    ask(config)
+
+
+def _wait(config: Config) -> None:
+    from agent.quiet import wait
+
+    with console.progress() as tell:
+        wait(config, tell)
+
+
+def _confirm(config: Config, state: State, tell: Tell) -> None:
+    from agent.upkeep import confirm
+
+    for reason in confirm(config, state, tell):
+        console.note(f"due: {reason.message}")
+
+
+@COMMANDS.command(epilog="Example: agent check --json")
+def check(compiler: Compiler = None, state_dir: StateDir = None, as_json: Json = False) -> None:
+    """See in seconds whether the calibration still holds; exit 9 if the machine has changed."""
+    from agent import wording
+    from agent.drift import check as run
+
+    config = settings(state_dir=state_dir, compiler=compiler)
+    with writing(config, "check") as state, console.progress() as tell:
+        found = run(config, state, tell)
+    answer(found, wording.check, as_json)
+    if (code := _CODES[found["verdict"]]) != Exit.OK:
+        raise typer.Exit(code)
 
 
 @COMMANDS.command(epilog="Example: agent status --json")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from agent.doctor.scene import Scene
 from agent.findings import Finding, ok, warning
 
 LOOK_S = 0.4  # at the CPUs, to see how busy they are
-MUCH_STEAL = 0.02  # share of the time that a host takes away
+_ADVICE = {
+    "battery": "Plug it in to have it measured.",
+    "heat": "Let it cool; look at fans and filters. Hot CPUs slow down.",
+    "steal": "Timings are noisy while the host is busy; ask its keeper.",
+    "busy": "Measure when it is quieter: `agent calibrate --when-quiet`.",
+}
 _STEADY = frozenset(("performance", "schedutil", "ondemand", "userspace"))
 
 
@@ -49,38 +52,13 @@ def cpu(_: Scene) -> Iterator[Finding]:
 
 def quiet(scene: Scene) -> Iterator[Finding]:
     """Whether the machine is quiet at this moment, by the limits of ``--when-quiet``."""
-    import psutil
+    from agent.quiet import disturbance, look
 
-    before = psutil.cpu_times()
-    time.sleep(LOOK_S)
-    busy, steal = _shares(before, psutil.cpu_times())
-    words = f"{busy:.0%} of the CPUs are in use now, {steal:.0%} taken by the host"
-    if steal > MUCH_STEAL:
-        yield warning("noise", words, "Timings are noisy while the host is busy; ask its keeper.")
-    elif busy > scene.config.max_busy:
-        yield warning("noise", words, "Measure when it is quieter: `agent calibrate --when-quiet`.")
+    found = look(LOOK_S)
+    words = f"{found.busy:.0%} of the CPUs are in use now, {found.steal:.0%} taken by the host"
+    if found.temperature is not None:
+        words += f", {found.temperature:.0f} degrees Celsius"
+    if why := disturbance(found, scene.config):
+        yield warning("noise", f"{words}: {why.words}", _ADVICE[why.code])
     else:
         yield ok("noise", words)
-    yield from _heat_and_power(scene)
-
-
-def _shares(before: object, after: object) -> tuple[float, float]:
-    """Shares of all CPUs' time between two looks: at work, taken away."""
-    fields = ("user", "nice", "system", "irq", "softirq", "steal", "idle", "iowait")
-    spent = {f: getattr(after, f, 0.0) - getattr(before, f, 0.0) for f in fields}
-    total = sum(spent.values()) or 1.0
-    steal = spent["steal"] / total
-    return max(0.0, 1 - (spent["idle"] + spent["iowait"]) / total - steal), max(0.0, steal)
-
-
-def _heat_and_power(scene: Scene) -> Iterator[Finding]:
-    import psutil
-
-    sensors: Mapping[str, Any] = getattr(psutil, "sensors_temperatures", dict)()
-    hottest = max((s.current for group in sensors.values() for s in group), default=0.0)
-    if hottest > scene.config.max_temperature:
-        advice = "Let it cool; look at fans and filters. Hot CPUs slow down."
-        yield warning("noise", f"a sensor says {hottest:.0f} degrees Celsius", advice)
-    battery = getattr(psutil, "sensors_battery", lambda: None)()
-    if battery is not None and battery.power_plugged is False and not scene.config.on_battery:
-        yield warning("noise", "it runs on its battery", "Plug it in to have it measured.")

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from agent import due
 from agent.doctor.scene import Scene
 from agent.findings import Finding, ok, problem, warning
-from agent.installed import BUILT_IN, CHECKED, event_digest, in_force, outdated
+from agent.installed import BUILT_IN, CHECKED, event_digest, in_force
 from agent.records import stamp
-from agent.wording import CLOCK_SET, age, difference, duration, factor
+from agent.wording import age, difference, duration, factor
 
 if TYPE_CHECKING:
-    from agent.state import State, Stored
+    from agent.state import Stored
 
 SILENT_S = 14 * 86_400.0  # without a word from the centre
 NOISY = 0.10  # log ratio of two timings of the same thing
@@ -55,36 +56,14 @@ def calibration(scene: Scene) -> Iterator[Finding]:
         words = "none yet: predictions are the bundle's alone"
         yield warning("calibration", words, f"{AGAIN} It takes about a minute.")
         return
-    reasons = list(_reasons(scene, stored))
-    yield from (warning("calibration", words, AGAIN) for words in reasons)
+    present = due.look_around(scene.config, scene.now)
+    reasons = due.what_is_due(scene.state, scene.config, present).reasons
+    yield from (warning("calibration", r.message, AGAIN) for r in reasons)
     if not reasons:
         words = f"number {stored.id}, {age(stored.created_at, scene.now)}, off by a factor of "
         error = stored.body["accuracy"]["calibrated"]["log_error"]
         yield ok("calibration", words + factor(error))
     yield from _noise(stored)
-
-
-def _reasons(scene: Scene, stored: Stored) -> Iterator[str]:
-    """Why it should be made again."""
-    from agent.experiment import fingerprint
-    from agent.measure.machine import read_machine
-
-    if scene.state is not None and outdated(stored, scene.state):
-        yield "it was made with a bundle that is no longer in force"
-    if stored.body["machine"]["fingerprint"] != fingerprint(read_machine()):
-        yield "it was made on another machine, or this one was changed"
-    if scene.state is not None and _has_changed(scene.state, stored):
-        yield "the last check found that this machine is no longer as it was then"
-    since = scene.now - stored.created_at
-    if stored.created_at >= CLOCK_SET and since > scene.config.max_age_s:
-        yield f"it is {age(stored.created_at, scene.now)}"
-
-
-def _has_changed(state: State, stored: Stored) -> bool:
-    """Did the newest check since that calibration find drift?"""
-    newest = next(iter(state.drifts()), None)
-    since = newest is not None and newest.created_at >= stored.created_at
-    return since and newest is not None and newest.body.get("verdict") == "changed"
 
 
 def _noise(stored: Stored) -> Iterator[Finding]:

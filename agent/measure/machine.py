@@ -7,6 +7,8 @@ other architectures) leaves its fact out and nothing fails.
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
 import platform
 import re
@@ -36,7 +38,8 @@ class Machine:
         memory_bytes: of the machine or its cgroup; ``available_bytes``: of it, free now.
         model: the CPU's name (stays on this machine); ``virtual``: a hypervisor is seen.
         governor: frequency governor where exposed; ``load``: 1-minute load average.
-        kernel: release of the operating system's kernel.
+        kernel: release of the operating system's kernel; ``microcode``: revision of the CPU's,
+            empty where it is not told.
     """
 
     architecture: str
@@ -56,6 +59,7 @@ class Machine:
     governor: str | None
     load: float
     kernel: str
+    microcode: str = ""
 
     def to_json(self) -> dict[str, object]:
         """Plain values: cache levels become ``"L1"``..., tuples become lists."""
@@ -100,7 +104,23 @@ def read_machine(root: Path = Path("/")) -> Machine:
         or None,
         load=_number(_read(root, "proc/loadavg").split(" ")[0]) or 0.0,
         kernel=platform.release(),
+        microcode=_field(cpuinfo, "microcode"),
     )
+
+
+def fingerprint(machine: Machine) -> str:
+    """Digest of what decides timings and does not change by itself."""
+    facts = (
+        machine.architecture,
+        machine.level,
+        machine.simd_bytes,
+        machine.model,
+        machine.cpus_online,
+        machine.threads,
+        sorted(machine.caches.items()),
+        machine.virtual,
+    )
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 
 def _read(root: Path, name: str) -> str:
@@ -125,7 +145,11 @@ def _cpu_flags(cpuinfo: str) -> frozenset[str]:
 
 
 def _model(cpuinfo: str) -> str:
-    match = re.search(r"^(?:model name|Model|Hardware|CPU part)\s*:(.*)$", cpuinfo, re.MULTILINE)
+    return _field(cpuinfo, "(?:model name|Model|Hardware|CPU part)")
+
+
+def _field(cpuinfo: str, name: str) -> str:
+    match = re.search(rf"^{name}\s*:(.*)$", cpuinfo, re.MULTILINE)
     return match[1].strip() if match else ""
 
 

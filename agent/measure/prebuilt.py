@@ -7,11 +7,12 @@ for the compiler it was built with, and for parallel loops on the harness's own 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,7 +21,13 @@ from typing import Any
 from agent.errors import CompilerError
 from agent.measure.cache import Cache
 from agent.measure.machine import Machine
-from agent.measure.toolchain import HINT_INSTALL, PREBUILT_KIND, Toolchain, find_toolchain
+from agent.measure.toolchain import (
+    HINT_INSTALL,
+    PREBUILT_KIND,
+    Toolchain,
+    compiler_mark,
+    find_toolchain,
+)
 
 PREBUILT = Path(__file__).parent.parent / "kernels" / "prebuilt"
 INDEX = "index.json"
@@ -92,6 +99,20 @@ def toolchain_for_set(compiler: str | None, machine: Machine) -> Toolchain:
         if compiler or os.environ.get("CC") or not (PREBUILT / INDEX).exists():
             raise
     return find_prebuilt(machine)
+
+
+def mark_for_set(compiler: str | None, machine: Machine) -> str:
+    """What changes when another toolchain is there to time the fixed set with; empty: none is.
+
+    Found in milliseconds; the compiler is not tried, so it may still be one that does not work.
+    """
+    looks: list[Callable[[], str]] = [lambda: find_prebuilt(machine).identity]
+    if compiler != PREBUILT_KIND:
+        looks.insert(0, lambda: compiler_mark(compiler))
+    for look in looks:
+        with contextlib.suppress(CompilerError):
+            return look()
+    return ""
 
 
 def find_prebuilt(machine: Machine, folder: Path = PREBUILT) -> Toolchain:

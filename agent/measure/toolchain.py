@@ -92,6 +92,25 @@ def find_toolchain(compiler: str | None = None, flags: Sequence[str] | None = No
     return Toolchain(path, version, target, chosen, "-fopenmp" in chosen, identity)
 
 
+def compiler_mark(compiler: str | None = None) -> str:
+    """What changes when the compiler does: found in milliseconds, nothing is compiled or written.
+
+    Args:
+        compiler: as for ``find_toolchain``.
+
+    Raises:
+        CompilerError: there is none, or it says nothing of itself.
+    """
+    path = _locate(compiler)
+    version = _ask(path, "--version").splitlines()[0]
+    try:
+        file = Path(path).resolve()
+        found = file.stat()
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
+        raise CompilerError(f"{path} cannot be looked at: {error}", HINT_INSTALL) from error
+    return _digest(path, str(file), version, str(found.st_size), str(found.st_mtime_ns))
+
+
 def vector_bytes(toolchain: Toolchain) -> int:
     """Width of the widest vectors that its compiled code may use, in bytes.
 
@@ -104,8 +123,12 @@ def vector_bytes(toolchain: Toolchain) -> int:
 
 def with_flags(toolchain: Toolchain, *more: str) -> Toolchain:
     """The same compiler with ``more`` flags after its own (a later one wins)."""
-    identity = hashlib.sha256("\0".join((toolchain.identity, *more)).encode()).hexdigest()
+    identity = _digest(toolchain.identity, *more)
     return replace(toolchain, flags=(*toolchain.flags, *more), identity=identity)
+
+
+def _digest(*words: str) -> str:
+    return hashlib.sha256("\0".join(words).encode()).hexdigest()
 
 
 def compile_shared(toolchain: Toolchain, source: str, cache: Path | Cache) -> Path:

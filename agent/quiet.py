@@ -1,0 +1,156 @@
+"""Is this machine quiet enough to be measured, and may it be: load, steal, heat, power.
+
+Measuring must not disturb production, so it waits for a quiet machine, gives up after a limit, and
+gives way when production comes back. Looking costs nothing: two readings of the kernel's counters.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from agent.errors import NotNowError
+from agent.progress import Progress, Tell
+
+if TYPE_CHECKING:
+    from agent.config import Config
+    from agent.measure.timing import Measurement
+
+LOOK_S = 1.0  # between the two readings of a look
+LOOKS = 3  # quiet ones in a row are quiet
+REST_S = 10.0  # after a look that was not
+MAX_STEAL = 0.03  # share of the CPUs' time that a host may take away
+NO_SENSOR = 127.0  # degrees: what sensors say that are not there, and no CPU survives
+_SPENT = ("user", "nice", "system", "irq", "softirq", "steal", "idle", "iowait")
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What a look found.
+
+    Attributes:
+        busy: share of the CPUs' time (0 to 1) in which they worked for anybody.
+        steal: share that the hypervisor took away.
+        temperature: of the hottest sensor in degrees Celsius; None where there is none.
+        on_battery: whether the machine runs on its battery.
+    """
+
+    busy: float
+    steal: float
+    temperature: float | None = None
+    on_battery: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Disturbance:
+    """Why a machine is not quiet: ``words`` without figures, so that they stay the same."""
+
+    code: str
+    words: str
+
+
+Look = Callable[[], Conditions]
+Between = Callable[["Measurement"], None]
+
+
+def look(seconds: float = LOOK_S) -> Conditions:
+    """The conditions at this moment; takes ``seconds``."""
+    import psutil
+
+    before = psutil.cpu_times()
+    time.sleep(seconds)
+    busy, steal = shares(before, psutil.cpu_times())
+    sensors: Mapping[str, Any] = getattr(psutil, "sensors_temperatures", dict)()
+    known = [s.current for group in sensors.values() for s in group if s.current < NO_SENSOR]
+    battery = getattr(psutil, "sensors_battery", lambda: None)()
+    on_battery = battery is not None and battery.power_plugged is False
+    return Conditions(busy, steal, max(known, default=None), on_battery)
+
+
+def shares(before: object, after: object) -> tuple[float, float]:
+    """Shares of all CPUs' time between two readings of ``psutil.cpu_times``: at work, stolen."""
+    spent = {f: getattr(after, f, 0.0) - getattr(before, f, 0.0) for f in _SPENT}
+    total = sum(spent.values()) or 1.0
+    steal = spent["steal"] / total
+    return max(0.0, 1 - (spent["idle"] + spent["iowait"]) / total - steal), max(0.0, steal)
+
+
+def disturbance(found: Conditions, config: Config) -> Disturbance | None:
+    """Why the machine should not be measured now; None where it may."""
+    if found.on_battery and not config.on_battery:
+        return Disturbance("battery", "it runs on its battery")
+    if found.temperature is not None and found.temperature > config.max_temperature:
+        return Disturbance("heat", f"it is hotter than {config.max_temperature:g} degrees Celsius")
+    if found.steal > MAX_STEAL:
+        return Disturbance("steal", "its host gives the CPUs to others")
+    if found.busy > config.max_busy:
+        words = f"other programs use more than {config.max_busy:.0%} of its CPUs"
+        return Disturbance("busy", words)
+    return None
+
+
+def wait(
+    config: Config,
+    tell: Tell,
+    look: Look = look,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Return when the machine is quiet.
+
+    Args:
+        config: what counts as quiet, and how long to wait.
+        tell: shown why it waits.
+        look: finds the conditions, and takes a moment for it.
+        clock: seconds.
+        sleep: waits for some.
+
+    Raises:
+        NotNowError: it did not become quiet within ``quiet_wait``.
+    """
+    end, quiet = clock() + config.quiet_wait_s, 0
+    while quiet < LOOKS:
+        why = disturbance(look(), config)
+        quiet = 0 if why else quiet + 1
+        if why is None:
+            continue
+        left = end - clock()
+        if left <= 0:
+            raise NotNowError(
+                f"this machine was not quiet within {config.quiet_wait_s / 60:g} min: {why.words}",
+                "Nothing was changed; the timer tries again within the hour. What counts as quiet"
+                " can be set: max_busy, max_temperature, on_battery, quiet_wait.",
+            )
+        tell(Progress("waiting", 0, 1, f"for a quiet machine: {why.words}", left))
+        sleep(min(REST_S, left))
+
+
+def never(_: Measurement) -> None:
+    """Goes on, whatever else runs."""
+
+
+def gives_way(config: Config, cpus: int) -> Between:
+    """What to ask after every kernel: has production come back meanwhile?
+
+    The rounds of a measurement tell what others did while it ran (steal and foreign load), so
+    nothing has to be waited for.
+
+    Returns:
+        A function that raises NotNowError where it has.
+    """
+
+    def ask(found: Measurement) -> None:
+        wall = sum(r.wall_s for r in found.rounds)
+        if not wall:
+            return
+        foreign = sum(r.foreign_s for r in found.rounds) / (wall * cpus)
+        steal = sum(r.steal_s for r in found.rounds) / (wall * cpus)
+        if why := disturbance(Conditions(foreign, steal), config):
+            raise NotNowError(
+                f"gave way while measuring: {why.words}",
+                "Timings made so far are kept; the next run goes on from there within a day.",
+            )
+
+    return ask
