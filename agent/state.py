@@ -527,10 +527,12 @@ def _unreadable(db: sqlite3.Connection) -> str:
 
     SQLite finds damage to its own structures only.
     """
-    for table in sorted(t for t, column in _columns(db) if column == "body" and t != "spool"):
+    columns = _columns(db)
+    for table in sorted({table for table, _ in columns}):
+        body = "body" if (table, "body") in columns and table != "spool" else "'{}'"
         try:
-            for (body,) in db.execute(f"SELECT body FROM {table}"):  # noqa: S608  one of ours
-                _load(body)
+            for row in db.execute(f"SELECT *, {body} FROM {table}"):  # noqa: S608  names of ours
+                _load(row[-1])
         except DamagedError:
             return f"a record of {table} cannot be read"
     return ""
