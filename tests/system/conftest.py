@@ -4,6 +4,7 @@ import os
 import re
 import sqlite3
 import subprocess
+import sys
 import tempfile
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -88,14 +89,43 @@ def bootable():
         pytest.skip(f"no system can be booted here: {reason}")
 
 
+def isolated_environment(**more: str) -> dict[str, str]:
+    """This environment, less what would make a build or another Python use this one's files."""
+    ours = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV"))}
+    return {**ours, **more}
+
+
 @pytest.fixture(scope="session")
-def package(bootable) -> Path:
+def wheel(tmp_path_factory):
+    """A function that gives an architecture's wheel, made by the documents' own command."""
+    made = {}
+
+    def make(architecture: str) -> Path:
+        if architecture not in made:
+            folder = tmp_path_factory.mktemp(f"wheel-{architecture}")
+            command = (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps")
+            done = subprocess.run(
+                [*command, "--wheel-dir", folder, REPOSITORY],
+                env=isolated_environment(CALIBRATION_AGENT_PREBUILT=architecture),
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-3000:]
+            [made[architecture]] = folder.iterdir()
+        return made[architecture]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def package(bootable, wheel) -> Path:
     """The .deb, made by the one command that the documents name; or the one in $DEB."""
     if given := os.environ.get("DEB"):
         return Path(given).resolve()
     done = subprocess.run(
         [REPOSITORY / "debian" / "build-deb"],
-        env={**os.environ, "COMPRESSION": "-Zgzip -z1"},
+        env=isolated_environment(COMPRESSION="-Zgzip -z1", WHEEL=str(wheel(os.uname().machine))),
         capture_output=True,
         text=True,
         check=False,
