@@ -1,0 +1,120 @@
+"""Does a calibration still hold: what counts as changed, and the check on the real machine."""
+
+import shutil
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from agent.drift import Change, twice, verdict_of
+from agent.state import read_state
+from tests.conftest import agent, valid
+
+EXIT = {"holds": 0, "changed": 9, "unclear": 8}
+STEADY = Change("gemm", "original", 0.02, 0.15)
+SLOWER = Change("gemm", "original", 0.40, 0.15)
+FASTER = Change("gemm", "original", -0.40, 0.15)
+
+
+def looks(*found):
+    """A function that finds one after the other, and the list of how often it was asked."""
+    asked = []
+
+    def look():
+        asked.append(1)
+        return (found[len(asked) - 1],), False
+
+    return look, asked
+
+
+def test_what_is_within_its_limit_is_looked_at_once():
+    look, asked = looks(STEADY)
+    assert twice(look) == ((STEADY,), False)
+    assert len(asked) == 1
+
+
+def test_what_is_beyond_its_limit_twice_has_changed():
+    look, _ = looks(SLOWER, SLOWER)
+    assert twice(look)[0][0].beyond
+
+
+@pytest.mark.parametrize("second", [STEADY, FASTER])
+def test_what_the_second_look_does_not_confirm_has_not_changed(second):
+    look, asked = looks(SLOWER, second)
+    assert not twice(look)[0][0].beyond
+    assert len(asked) == 2
+
+
+def test_what_the_second_look_could_not_time_counts_as_first_seen():
+    found = iter([((SLOWER,), False), ((), False)])
+    assert twice(lambda: next(found))[0][0].beyond
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentinels", "disturbed", "verdict"),
+    [
+        (False, (STEADY,), False, "holds"),
+        (False, (STEADY,), True, "holds"),
+        (False, (STEADY, SLOWER), False, "changed"),
+        (False, (STEADY, FASTER), True, "unclear"),
+        (False, (), False, "unclear"),
+        (True, (), False, "changed"),
+    ],
+)
+def test_the_verdict_of_facts_and_sentinels(changed, sentinels, disturbed, verdict):
+    assert verdict_of(changed, sentinels, disturbed=disturbed) == verdict
+
+
+@pytest.fixture
+def state(calibrated, tmp_path):
+    """A calibrated state of this machine, to be written."""
+    return shutil.copytree(calibrated[0], tmp_path / "state")
+
+
+def write(state, statement):
+    with closing(sqlite3.connect(state / "state.sqlite")) as db:
+        db.execute(statement)
+        db.commit()
+
+
+def check(state, bundle):
+    """The answer of the command; the calibration is of the tests' own bundle."""
+    said = agent("check", "--json", "--state-dir", state, AGENT_BUNDLE=bundle)
+    return said, valid(said.json, "check")
+
+
+def test_a_check_times_a_handful_of_programs_and_keeps_what_it_found(state, tiny_bundle):
+    said, found = check(state, tiny_bundle)
+    assert said.code == EXIT[found["verdict"]]
+    assert found["reasons"] == []
+    assert len({s["kernel"] for s in found["sentinels"]}) >= 3
+    with read_state(state) as read:
+        kept = read.drifts()[0].body
+    assert kept["verdict"] == found["verdict"]
+    assert kept["calibration"] == found["calibration"]
+
+
+def test_a_machine_that_has_become_ten_times_slower_is_not_said_to_hold(state, tiny_bundle):
+    for name in ("seconds", "seconds_low", "seconds_high"):
+        at = f"'$.timing.{name}'"
+        write(state, f"UPDATE timing SET body = json_set(body, {at}, body ->> {at} / 10)")
+    said, found = check(state, tiny_bundle)
+    assert said.code == EXIT[found["verdict"]] != 0
+    slower = [s["log_ratio"] for s in found["sentinels"] if s["schedule"] == "original"]
+    assert min(slower) > 1
+
+
+def test_another_kernel_is_a_change_that_needs_no_timing(state, tiny_bundle):
+    write(state, "UPDATE calibration SET body = json_set(body, '$.machine.kernel', '2.6.32')")
+    said, found = check(state, tiny_bundle)
+    assert said.code == 9
+    assert found["sentinels"] == []
+    assert [r["code"] for r in found["reasons"]] == ["kernel"]
+    again = agent("check", "--state-dir", state, AGENT_BUNDLE=tiny_bundle)
+    assert "Calibration 1 no longer holds: run `agent calibrate`." in again.out
+
+
+def test_without_a_calibration_there_is_nothing_to_check(tmp_path):
+    said = agent("check", "--state-dir", tmp_path)
+    assert said.code == 7
+    assert "note: there is no calibration to check\nhint: Run `agent calibrate` first." in said.err

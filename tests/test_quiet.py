@@ -1,0 +1,111 @@
+"""When a machine is quiet, how long it is waited for, and when measuring gives way."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from agent.config import Config
+from agent.errors import NotNowError
+from agent.measure.evidence import Round
+from agent.measure.timing import Measurement, Timing
+from agent.quiet import LOOKS, Conditions, disturbance, gives_way, look, never, wait
+
+CONFIG = Config(state_dir=Path("/nowhere"), quiet_wait_s=600.0)
+QUIET = Conditions(busy=0.02, steal=0.0, temperature=50.0)
+BUSY = replace(QUIET, busy=0.5)
+
+
+class Clock:
+    """A clock that only sleeping and looking move; ``script`` says what each look finds."""
+
+    def __init__(self, *script, after=QUIET):
+        self.now, self.looks, self._script, self._after = 0.0, 0, list(script), after
+
+    def look(self):
+        self.now += 1.0
+        self.looks += 1
+        return self._script.pop(0) if self._script else self._after
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+    def wait(self, config=CONFIG):
+        told = []
+        wait(config, told.append, self.look, lambda: self.now, self.sleep)
+        return told
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({}, None),
+        ({"busy": 0.16}, "busy"),
+        ({"steal": 0.04}, "steal"),
+        ({"temperature": 86.0}, "heat"),
+        ({"temperature": None}, None),
+        ({"on_battery": True}, "battery"),
+    ],
+)
+def test_each_limit_by_itself_makes_a_machine_unquiet(change, code):
+    found = disturbance(replace(QUIET, **change), CONFIG)
+    assert (found.code if found else None) == code
+
+
+def test_a_site_may_measure_on_battery():
+    assert disturbance(replace(QUIET, on_battery=True), replace(CONFIG, on_battery=True)) is None
+
+
+def test_a_quiet_machine_is_looked_at_a_few_times_and_nothing_is_said():
+    clock = Clock()
+    assert clock.wait() == []
+    assert clock.looks == LOOKS
+
+
+def test_one_quiet_look_between_busy_ones_is_not_quiet():
+    clock = Clock(BUSY, QUIET, BUSY, QUIET, QUIET, BUSY)
+    clock.wait()
+    assert clock.looks == 6 + LOOKS
+
+
+def test_a_machine_that_is_never_quiet_is_given_up_in_time():
+    clock = Clock(after=BUSY)
+    with pytest.raises(NotNowError, match="not quiet within 10 min: other programs use more"):
+        clock.wait()
+    assert 600 <= clock.now < 615
+
+
+def test_while_waiting_it_says_why_in_words_that_stay_the_same():
+    told = Clock(BUSY, replace(BUSY, busy=0.7)).wait()
+    assert len({p.what for p in told}) == 1
+    assert "other programs use more than 15% of its CPUs" in told[0].what
+
+
+def measured(foreign=0.0, steal=0.0):
+    one = Round(((0, 1.0),), wall_s=1.0, cpu_s=1.0, steal_s=steal, busy_s=1.0 + foreign,
+                switches=0, others=0)  # fmt: skip
+    return Measurement(Timing("ok"), (), rounds=(one, one))
+
+
+def test_measuring_gives_way_to_work_that_begins_meanwhile():
+    with pytest.raises(NotNowError, match="gave way while measuring"):
+        gives_way(CONFIG, cpus=2)(measured(foreign=0.5))
+
+
+def test_measuring_gives_way_to_other_guests_of_its_host():
+    with pytest.raises(NotNowError, match="host"):
+        gives_way(CONFIG, cpus=2)(measured(steal=0.2))
+
+
+@pytest.mark.parametrize(
+    "found", [measured(), measured(foreign=0.25), Measurement(Timing("ok"), ())]
+)
+def test_measuring_goes_on_where_little_else_runs(found):
+    gives_way(CONFIG, cpus=2)(found)
+    never(found)
+
+
+def test_a_look_at_this_machine_finds_shares():
+    found = look(0.2)
+    assert 0 <= found.busy <= 1
+    assert 0 <= found.steal <= 1
