@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from agent.experiment import facts_known, facts_vector
-from agent.measure.machine import fingerprint
-from agent.measure.machine import read_machine
+from agent.measure.machine import fingerprint, read_machine
 from agent.model.bundle import load_bundle
 from agent.model.facts import FACTS
 from agent.predictor import load_predictor
