@@ -1,0 +1,31 @@
+"""Documents hang together: every link leads somewhere, every decision is listed."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parent.parent
+DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
+LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(#[^)\s]+)?\)")
+
+
+def headings(path):
+    """Anchors as they are made of headings: small letters, no punctuation, dashes for spaces."""
+    found = re.findall(r"(?m)^#+ (.+)$", path.read_text())
+    return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in found}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: str(p.relative_to(REPOSITORY)))
+def test_every_link_leads_somewhere(document):
+    for name, anchor in LINK.findall(re.sub(r"(?s)```.*?```", "", document.read_text())):
+        target = (document.parent / name).resolve() if name else document
+        assert target.exists(), name
+        if anchor and target.suffix == ".md":
+            assert anchor[1:] in headings(target), f"{name}{anchor}"
+
+
+def test_every_decision_is_listed():
+    folder = REPOSITORY / "docs" / "adr"
+    listed = set(re.findall(r"\((\d{4}-[\w-]+\.md)\)", (folder / "README.md").read_text()))
+    assert listed == {p.name for p in folder.glob("[0-9]*.md")}
