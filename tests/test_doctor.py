@@ -294,9 +294,10 @@ def test_a_clock_that_is_behind_what_was_recorded(state):
 
 
 @pytest.mark.parametrize(("days", "level"), [(1, "ok"), (29, "ok"), (31, "warning")])
-def test_a_calibration_grows_old(state, days, level):
+def test_a_calibration_grows_old(state, tiny_bundle, days, level):
+    now = time.time() + days * 86_400
     with opened(state) as (known, _):
-        found = list(model.calibration(scene(state, known, now=time.time() + days * 86_400)))
+        found = list(model.calibration(scene(state, known, now=now, bundle=tiny_bundle)))
     assert found[0].level == level
 
 
@@ -361,13 +362,11 @@ def test_reporting_is_off_until_somebody_turns_it_on(state):
 
 
 @pytest.mark.parametrize(("verdict", "level"), [("holds", "ok"), ("changed", "warning")])
-def test_drift_that_the_newest_check_found_is_a_warning(state, verdict, level):
-    with sqlite3.connect(state / "state.sqlite") as db:
-        body = f'{{"verdict": "{verdict}"}}'
-        db.execute("INSERT INTO drift (at, body) VALUES (?, ?)", (time.time(), body))
-    db.close()
+def test_drift_that_the_newest_check_found_is_a_warning(state, tiny_bundle, verdict, level):
+    with open_state(state) as known:
+        known.note_drift({"verdict": verdict, "calibration": known.latest().id}, time.time())
     with opened(state) as (known, _):
-        found = list(model.calibration(scene(state, known)))
+        found = list(model.calibration(scene(state, known, bundle=tiny_bundle)))
     assert found[0].level == level
 
 
