@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 from sqlalchemy import Connection, text
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -134,6 +134,8 @@ async def _body(request: Request) -> bytes:
                     break
     except TimeoutError as error:
         raise Refusal(408, "too-slow", "the report did not arrive in time") from error
+    except ClientDisconnect as error:  # nobody is there to hear it; no fault of ours to log
+        raise Refusal(400, "cut-off", "the report ended before it was whole") from error
     return bytes(body)
 
 

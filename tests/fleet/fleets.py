@@ -136,6 +136,12 @@ def postgres(options=""):
 class Centre:
     process: subprocess.Popen
     port: int
+    log: Path
+
+    @property
+    def said(self):
+        """What it wrote to stderr, until now."""
+        return self.log.read_text()
 
     @property
     def url(self):
@@ -179,20 +185,24 @@ def centre(database, *options, port=None, at=NOW):
     port = port or free_port()
     command = [sys.executable, "-c", _AT.format(at.timestamp()), "fleet", "serve",
                "--database", database, "--port", str(port), *options]  # fmt: skip
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    made = Centre(process, port)
-    try:
-        _wait(made)
-        yield made
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        process.stderr.close()
+    with tempfile.NamedTemporaryFile(prefix="fleet-log-") as log:  # a pipe could fill up
+        process = subprocess.Popen(command, stderr=log)
+        made = Centre(process, port, Path(log.name))
+        try:
+            _wait(made)
+            yield made
+        finally:
+            _end(process)
+
+
+def _end(process):
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 # The real command, with the one thing injected that tests may not leave to chance: what day it is.
@@ -214,7 +224,7 @@ def _wait(made, seconds=30):
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         if made.process.poll() is not None:
-            raise AssertionError(made.process.stderr.read())
+            raise AssertionError(made.said)
         with contextlib.suppress(OSError):
             if made.ask("GET", "/health")[0] == 200:
                 return
