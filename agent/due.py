@@ -86,7 +86,7 @@ def what_is_due(state: State, config: Config, present: Present) -> Due:
         return Due((Reason("never", "this machine was never calibrated"),), check=False)
     reasons = (
         *changes(stored, state, config, present),
-        *_drift(stored, state),
+        *drift(stored, state),
         *_age(state, config, present.now),
     )
     return Due(reasons, not reasons and _check_is_due(state, config, present.now), stored.id)
@@ -143,7 +143,8 @@ def _digest_of(bundle: Path) -> str | None:
         return None
 
 
-def _drift(stored: Stored, state: State) -> Iterator[Reason]:
+def drift(stored: Stored, state: State) -> Iterator[Reason]:
+    """What the newest check of this calibration found, if that it no longer holds."""
     newest = next((c for c in state.drifts() if c.body.get("calibration") == stored.id), None)
     if newest is not None and newest.body.get("verdict") == CHANGED:
         yield Reason("drift", "the last check found that this machine is no longer as it was then")

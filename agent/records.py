@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from agent.due import Reason, drift
 from agent.installed import outdated
 from agent.loopnest.schedule import ORIGINAL
 from agent.state import State, Stored, read_state
@@ -35,10 +36,11 @@ def status(directory: Path) -> dict[str, Any]:
         found = state.latest()
         unfinished = _unfinished(state)
         stale = found is not None and outdated(found, state)
+        drifts = [*drift(found, state)] if found else []
     return {
         "calibration": _summary(found, machine=True) if found else None,
         "unfinished": unfinished,
-        "notes": _notes(found, stale=stale) if found else [],
+        "notes": [*_notes(found, stale=stale), *(_drifted(d) for d in drifts)] if found else [],
         "state_dir": str(directory),
     }
 
@@ -90,6 +92,10 @@ def _unfinished(state: State) -> dict[str, Any] | None:
         return None
     timed = sum(t.key.schedule != ORIGINAL for t in state.timings(run))
     return {"started_at": stamp(run.started_at), "timed": timed, "planned": run.planned}
+
+
+def _drifted(reason: Reason) -> dict[str, str]:
+    return {"code": reason.code, "message": f"{reason.message}: run `agent calibrate`"}
 
 
 def _notes(stored: Stored, *, stale: bool) -> list[dict[str, str]]:

@@ -110,6 +110,8 @@ def test_another_kernel_is_a_change_that_needs_no_timing(state, tiny_bundle):
     assert said.code == 9
     assert found["sentinels"] == []
     assert [r["code"] for r in found["reasons"]] == ["kernel"]
+    status = agent("status", "--json", "--state-dir", state).json
+    assert [n["code"] for n in valid(status, "status")["notes"]] == ["drift"]
     again = agent("check", "--state-dir", state, AGENT_BUNDLE=tiny_bundle)
     assert "Calibration 1 no longer holds: run `agent calibrate`." in again.out
 

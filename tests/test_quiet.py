@@ -1,15 +1,20 @@
 """When a machine is quiet, how long it is waited for, and when measuring gives way."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from agent.calibrate import calibrate
 from agent.config import Config
 from agent.errors import NotNowError
 from agent.measure.evidence import Round
 from agent.measure.timing import Measurement, Timing
 from agent.quiet import LOOKS, Conditions, disturbance, gives_way, look, never, wait
+from agent.state import open_state
 
 CONFIG = Config(state_dir=Path("/nowhere"), quiet_wait_s=600.0)
 QUIET = Conditions(busy=0.02, steal=0.0, temperature=50.0)
@@ -109,3 +114,24 @@ def test_a_look_at_this_machine_finds_shares():
     found = look(0.2)
     assert 0 <= found.busy <= 1
     assert 0 <= found.steal <= 1
+
+
+@pytest.fixture
+def production():
+    """Other work on every CPU of this machine."""
+    command = [sys.executable, "-c", "while True: pass"]
+    busy = [subprocess.Popen(command) for _ in os.sched_getaffinity(0)]
+    yield
+    for process in busy:
+        process.kill()
+        process.wait()
+
+
+def test_a_polite_calibration_gives_way_and_keeps_what_it_has(tmp_path, tiny_bundle, production):
+    config = Config(state_dir=tmp_path, bundle=tiny_bundle, budget_s=10.0, max_busy=0.0)
+    with open_state(tmp_path) as state:
+        with pytest.raises(NotNowError, match="gave way"):
+            calibrate(config, state, lambda _: None, polite=True)
+        run = state.open_run()
+        assert state.latest() is None
+        assert 0 < len(state.timings(run)) < run.planned
