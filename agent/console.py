@@ -148,16 +148,16 @@ class _PlainProgress:
     """A line when what is being done changes; compiling reports its ends only."""
 
     def __init__(self) -> None:
-        self._last = ""
+        self._last = ("", 0, "")
 
     def tell(self, now: Progress) -> None:
         inside = now.phase == "compiling" and 0 < now.done < now.total
-        line = _describe(now)
-        if inside or line == self._last or not now.what:
+        step = (now.phase, now.done, now.what)  # the time left alone is no news
+        if inside or step == self._last or not now.what:
             return
-        self._last = line
+        self._last = step
         count = f"[{now.done}/{now.total}] " if now.total > 1 else ""
-        note(f"{count}{line}")
+        note(f"{count}{_describe(now)}")
 
 
 def _show(block: Block) -> None:

@@ -6,6 +6,9 @@ import sys
 
 import pytest
 
+from agent import console
+from agent.progress import Progress
+
 SAYS = (
     "from agent import console, errors;"
     "console.note('working'); console.warn('look\\nhere');"
@@ -47,3 +50,13 @@ def test_a_name_that_is_no_text_is_shown_escaped(tmp_path, command):
     done = subprocess.run(arguments, capture_output=True, text=True, check=False, env=strict)
     assert done.returncode == 0, done.stderr
     assert "\\udcff" in "".join(done.stdout.split())
+
+
+def test_waiting_on_and_on_is_one_line_in_the_journal(capsys):
+    with console.progress() as tell:
+        for left_s in (1200.0, 1190.0, 1180.0):
+            tell(Progress("waiting", 0, 1, "for a quiet machine", left_s))
+        tell(Progress("waiting", 0, 1, "for a cool machine", 1170.0))
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("waiting: for a quiet machine, 20")
+    assert second.startswith("waiting: for a cool machine, ")
