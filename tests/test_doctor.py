@@ -268,6 +268,21 @@ def test_a_server_that_never_answers_is_not_waited_for(tmp_path):
     assert lines(body, "repository")[-1]["level"] == "warning"
 
 
+def test_a_compiler_that_hangs_is_not_waited_for(tmp_path):
+    compiler = tmp_path / "cc"
+    compiler.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nsleep 60\n")
+    compiler.chmod(0o755)
+    begun = time.monotonic()
+    (tmp_path / "tmp").mkdir()
+    on = {"AGENT_COMPILER": str(compiler), "TMPDIR": str(tmp_path / "tmp")}
+    body = doctor("--state-dir", tmp_path / "s", **on)
+    assert time.monotonic() - begun < 19  # its own limit is at 20 s
+    (found,) = lines(body, "compiler")
+    assert (found["level"], found["message"]) == ("warning", "it has not answered within 5 s")
+    assert not Path("/proc", (tmp_path / "pid").read_text().strip()).exists()
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
 def test_a_repository_that_answers(tmp_path):
     metadata = tmp_path / "repository" / "metadata"
     metadata.mkdir(parents=True)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, wait
 from typing import Any
 
 from agent.config import resolve
 from agent.doctor import machine, model, outside, place
 from agent.doctor.scene import Scene, opened
 from agent.errors import AgentError
-from agent.findings import Finding, answer_of, look, problem
+from agent.findings import Finding, answer_of, look, problem, warning
 from agent.owner import act_as_owner
 
 Looking = Callable[[Scene], Iterable[Finding]]
@@ -33,6 +35,7 @@ CHECKS: tuple[tuple[str, Looking], ...] = (
     ("reporting", outside.reporting),
     ("last error", place.errors),
 )
+PATIENCE_S = 5.0  # with those that wait for others; each gives up earlier, as a rule
 _SLOW = frozenset((machine.toolchain, outside.timers, outside.repository))  # that wait for others
 
 
@@ -63,10 +66,39 @@ def examine(environment: Mapping[str, str], flags: Mapping[str, str | None]) -> 
 
 def _all(scene: Scene) -> Iterator[Finding]:
     """What every check finds, in order; those that wait for others wait at the same time."""
-    with ThreadPoolExecutor(len(_SLOW)) as pool:
-        begun = {run: pool.submit(_run, name, run, scene) for name, run in CHECKS if run in _SLOW}
-        for name, run in CHECKS:
-            yield from begun[run].result() if run in begun else _run(name, run, scene)
+    until = time.monotonic() + PATIENCE_S
+    begun = {run: _begin(name, run, scene) for name, run in CHECKS if run in _SLOW}
+    for name, run in CHECKS:
+        yield from _waited(begun[run], name, until) if run in begun else _run(name, run, scene)
+
+
+def _begin(name: str, run: Looking, scene: Scene) -> Future[list[Finding]]:
+    """A check in a thread that nobody has to wait for, not even the end of the process."""
+    found: Future[list[Finding]] = Future()
+    work = threading.Thread(
+        target=lambda: found.set_result(_run(name, run, scene)), name=name, daemon=True
+    )
+    work.start()
+    return found
+
+
+def _waited(found: Future[list[Finding]], name: str, until: float) -> list[Finding]:
+    try:
+        return found.result(max(0.0, until - time.monotonic()))
+    except TimeoutError:
+        _end_children()
+        wait([found], timeout=1.0)  # it removes what it has made
+        words = f"it has not answered within {PATIENCE_S:g} s"
+        return [warning(name, words, "Try it by hand; is its disk or network hanging?")]
+
+
+def _end_children() -> None:
+    """End a compiler that hangs, and what it started: nobody would do so after this process."""
+    import psutil
+
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            child.kill()
 
 
 def _run(name: str, run: Looking, scene: Scene) -> list[Finding]:
