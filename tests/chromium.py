@@ -88,8 +88,7 @@ class Chromium:
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         self.ask("Emulation.setEmulatedMedia", features=features)
         self.ask("Page.navigate", url=url)
-        while not any(e.get("method") == "Page.loadEventFired" for e in self.events):
-            self.events.append(self._next())
+        self.await_page()
 
     def picture(self) -> bytes:
         """What the window shows, as PNG."""
@@ -102,7 +101,24 @@ class Chromium:
     def value(self, expression):
         """The value of a JavaScript expression (developer tools pass the page's own policy)."""
         answer = self.ask("Runtime.evaluate", expression=expression, returnByValue=True)
-        return answer["result"]["value"]
+        return answer["result"].get("value")
+
+    def type(self, text):
+        """Type into whatever has the focus."""
+        self.ask("Input.insertText", text=text)
+
+    def press(self, key, code):
+        """Press and let go a key, such as Tab (9) and Enter (13)."""
+        what = {"key": key, "code": key, "windowsVirtualKeyCode": code}
+        if key == "Enter":
+            what["text"] = "\r"
+        self.ask("Input.dispatchKeyEvent", type="keyDown", **what)
+        self.ask("Input.dispatchKeyEvent", type="keyUp", **what)
+
+    def await_page(self):
+        """Until a page that is on its way (a form was sent, a link followed) has been loaded."""
+        while not any(e.get("method") == "Page.loadEventFired" for e in self.events):
+            self.events.append(self._next())
 
     def requested(self):
         """Addresses that the page asked for."""

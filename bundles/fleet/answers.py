@@ -17,6 +17,7 @@ from bundles.fleet.verdict import Code, Side, judge
 
 SHOWN_WEEKS = 12
 JUDGED_WEEKS = 4
+MOST_JUDGED = 8  # bundles on the overview; any other has its verdict on request
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 STEPS: Mapping[str, float] = {
     "used": ERROR_STEP, "gain": ERROR_STEP,
@@ -282,9 +283,10 @@ def _side(
 
 
 def candidates(connection: Connection, threshold: int) -> list[VerdictAnswer]:
-    """A verdict on each bundle of pilot in the newest week but the one that stable runs."""
+    """A verdict on the bundles that most pilots report on, but for the one that stable runs."""
     found = released.read_cells(connection, released.newest_weeks(connection, 1))
     now = in_force(found)
     stable = next(((x.bundle, x.version) for x in now if x.channel == "stable" and x.running), None)
-    pilots = dict.fromkeys((x.bundle, x.version) for x in now if x.channel == "pilot")
-    return [verdict(connection, threshold, *pilot) for pilot in pilots if pilot != stable]
+    here = sorted((x for x in now if x.channel == "pilot"), key=lambda x: -(x.running + x.refused))
+    pilots = [(x.bundle, x.version) for x in here if (x.bundle, x.version) != stable]
+    return [verdict(connection, threshold, *pilot) for pilot in pilots[:MOST_JUDGED]]

@@ -18,6 +18,7 @@ from bundles.fleet.ingest import Unavailable, Writer
 from bundles.fleet.limits import Buckets
 
 TOKENS_LOOKED_UP_S = 5.0
+ASKED_AGAIN_S = 1.0  # of a database that does not answer: thousands of callers ask it once
 TRIES_PER_MINUTE = 6
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -36,7 +37,7 @@ class Tokens:
 
     def __init__(self, database: Database, per_minute: int) -> None:
         self._database, self._rates = database, Buckets(per_minute)
-        self._known: dict[bytes, tuple[str, str]] = {}
+        self._known: dict[bytes, tuple[str, str]] | None = {}
         self._until = 0.0
         self._looking = asyncio.Lock()
 
@@ -48,18 +49,29 @@ class Tokens:
             Unavailable: the database does not answer.
         """
         scheme, _, secret = authorization.partition(" ")
-        await self._look()
-        name, is_kind = self._known.get(credentials.digest(secret), ("", ""))
+        known = await self._look()
+        name, is_kind = known.get(credentials.digest(secret), ("", ""))
         if scheme.lower() != "bearer" or is_kind != kind:
             raise Denied(f"a {kind} token is needed")
         if wait_s := self._rates.wait_s(name, time.monotonic()):
             raise Denied("too many requests with this token", wait_s)
 
-    async def _look(self) -> None:
+    async def _look(self) -> dict[bytes, tuple[str, str]]:
         async with self._looking:
             if time.monotonic() >= self._until:
-                self._known = await read(self._database, credentials.tokens_in_use)
-                self._until = time.monotonic() + TOKENS_LOOKED_UP_S
+                await self._look_again()
+        if self._known is None:
+            raise Unavailable("the database does not answer")
+        return self._known
+
+    async def _look_again(self) -> None:
+        self._known, lasts_s = None, ASKED_AGAIN_S
+        try:
+            self._known = await read(self._database, credentials.tokens_in_use)
+            lasts_s = TOKENS_LOOKED_UP_S
+        except Unavailable:
+            pass
+        self._until = time.monotonic() + lasts_s
 
 
 @dataclass

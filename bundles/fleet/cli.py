@@ -70,6 +70,12 @@ def serve(
         list[str] | None,
         typer.Option(help="With `header`: an address whose word is taken; repeat it. [loopback]"),
     ] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="With `header` and `oidc`: a name, or @DOMAIN, that may read; repeat it. [all]"
+        ),
+    ] = None,
     oidc_issuer: Annotated[str, typer.Option(help="With `oidc`: the provider's URL.")] = "",
     oidc_client: Annotated[str, typer.Option(help="With `oidc`: who this is to it.")] = "",
     oidc_secret_file: Annotated[
@@ -82,10 +88,11 @@ def serve(
     from bundles.fleet.settings import Settings
 
     more: dict[str, Any] = {"proxies": tuple(proxy)} if proxy else {}
+    here = f"[{host}]" if ":" in host else host
     run(
         Settings(
             database,
-            public_url or f"http://{host}:{port}",
+            public_url or f"http://{here}:{port}",
             threshold=threshold,
             late_weeks=late_weeks,
             release_every_s=release_every * 3600,
@@ -94,6 +101,7 @@ def serve(
             sign_in=sign_in,
             proxy_header=proxy_header,
             oidc=_oidc(oidc_issuer, oidc_client, oidc_secret_file) if sign_in == "oidc" else None,
+            allowed=tuple(allow or ()),
             **more,
         ),
         host,

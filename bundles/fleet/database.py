@@ -63,6 +63,15 @@ class Database:
             from sqlalchemy.dialects.sqlite import insert  # type: ignore[assignment]
         return insert(table)
 
+    def forget(self) -> None:
+        """Take what was deleted out of SQLite's journal too; PostgreSQL's vacuum does it there."""
+        if self.engine.dialect.name == "sqlite":
+            connection = self.engine.raw_connection()
+            try:
+                connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                connection.close()
+
     def close(self) -> None:
         """Give back every connection."""
         self.engine.dispose()
@@ -144,6 +153,8 @@ def _engine(url: URL) -> Engine:
         pool_pre_ping=True,
         connect_args={
             "connect_timeout": CONNECT_S,
+            "tcp_user_timeout": WAIT_S * 1000,  # a server that vanished is not waited for longer
+            "keepalives_idle": CONNECT_S,
             "options": f"-c lock_timeout={WAIT_S}s -c timezone=UTC",
         },
     )
@@ -157,6 +168,7 @@ def _sqlite(url: URL) -> Engine:
         connection.isolation_level = None  # transactions begin where we say, below
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")  # what was acknowledged survives the power
+        connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-WIDTH, HEIGHT = 640, 240
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 30
+WIDTH, HEIGHT = 520, 220
+LEFT, RIGHT, TOP, BOTTOM = 6, 46, 12, 30  # the axis stands at the right, beside the newest week
 TIMES = "\N{MULTIPLICATION SIGN}"
 Scale = Callable[[float], float]
 FACTORS = (1, 1.1, 1.2, 1.4, 1.7, 2, 2.5, 3, 4, 6, 10, 20, 50, 148)
@@ -72,7 +72,7 @@ def _grid(low: float, high: float, zero: float | None, y: Scale) -> Markup:
         at, factor = y(mark), math.exp(abs(mark))
         drawn.append(_line(LEFT, at, WIDTH - RIGHT, at, "zero" if zero and mark == 0 else "grid"))
         sign = "÷" if mark < 0 else TIMES
-        drawn.append(_text(LEFT - 6, at + 4, f"{sign}{factor:.3g}", "end"))
+        drawn.append(_text(WIDTH - RIGHT + 6, at + 4, f"{sign}{factor:.3g}", "start"))
     return Markup("").join(drawn)
 
 

@@ -22,7 +22,7 @@ from starlette.requests import Request
 
 from bundles.fleet import credentials
 from bundles.fleet.centre import Denied, of, outside, read
-from bundles.fleet.people import ON_THE_WAY, cookie
+from bundles.fleet.people import ON_THE_WAY, cookie, may_read
 from bundles.fleet.settings import Oidc
 
 ALGORITHMS = ["RS256", "ES256", "EdDSA"]  # never `none`, never a shared secret
@@ -78,6 +78,8 @@ async def come_back(request: Request) -> str:
     if "code" not in answer:
         raise Denied("The identity provider did not let you in.")
     name = await _asking(_vouched_for, provider, answer["code"], trip, _back(request))
+    if not may_read(centre, name):
+        raise Denied(f"{name} is not among those who may read here.")
     return await outside(credentials.start_session, centre.database, name, centre.now_s())
 
 
@@ -119,7 +121,9 @@ def _vouched_for(provider: Oidc, code: str, trip: Json, back: str) -> str:
         exp={"essential": True},
         sub={"essential": True},
     ).validate(claims)
-    name = str(claims.get("email") or claims["sub"]).strip()[:256]
+    # An address that nobody checked is a word of the person's own: it lets nobody in.
+    verified = claims.get("email") if claims.get("email_verified") is True else None
+    name = str(verified or claims["sub"]).strip()[:256]
     if not name:
         raise ValueError("nobody")
     return name

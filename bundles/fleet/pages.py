@@ -21,7 +21,8 @@ from bundles.fleet import answers, api, drawing, figures, oidc, people, released
 from bundles.fleet.centre import Denied, of, read
 from bundles.fleet.credentials import SESSION_S
 from bundles.fleet.ingest import Unavailable
-from bundles.fleet.report import CHANNELS, ERROR_STEP, OUTCOMES
+from bundles.fleet.release import MIXED
+from bundles.fleet.report import ARCHITECTURES, CHANNELS, ERROR_STEP, OUTCOMES
 from bundles.fleet.verdict import MOST_REFUSED, WORSE_BY
 
 HERE = Path(__file__).parent
@@ -103,7 +104,7 @@ def accuracy_charts(
             kind: released.read_spreads(connection, attribute, known, ("week", *by), where)
             for _, attribute, kind in named
         }
-        groups = sorted({key[1:] for of_kind in found.values() for key in of_kind})
+        groups = sorted({key[1:] for of_kind in found.values() for key in of_kind}, key=_place)
         for group in groups:
             lines = [
                 drawing.Line(
@@ -111,8 +112,19 @@ def accuracy_charts(
                 )
                 for name, _, kind in named
             ]
-            charts.append(_chart(group[0] if group else "all architectures", known, lines))
+            charts.append(_chart(_named(group), known, lines))
     return charts
+
+
+def _place(group: tuple[str, ...]) -> int:
+    """Where a chart comes: architectures in the order of their list, then the mixed ones."""
+    return [*ARCHITECTURES, MIXED].index(group[0]) if group else 0
+
+
+def _named(group: tuple[str, ...]) -> str:
+    if not group:
+        return "All architectures"
+    return "Architectures too few by themselves" if group[0] == MIXED else group[0]
 
 
 def gain_chart(connection: Connection, known: list[int], where: Mapping[str, str]) -> Chart | None:
@@ -199,7 +211,10 @@ async def take_logout(request: Request) -> Response:
     """End the session."""
     await people.checked_form(request)
     await people.sign_out(request)
-    response = RedirectResponse("/login", 303)
+    if of(request).settings.sign_in == "password":
+        response: Response = RedirectResponse("/login", 303)
+    else:  # on to the provider would be to sign in again, and forms may lead to this site only
+        response = HTMLResponse(templates().get_template("signed-out.html").render())
     response.delete_cookie(
         people.cookie_name(of(request), "session"), secure=of(request).settings.secure
     )

@@ -49,12 +49,23 @@ async def person(request: Request) -> str | None:
     centre = of(request)
     if centre.settings.sign_in == "header":
         host = request.client.host if request.client else ""
-        name = request.headers.get(centre.settings.proxy_header, "")
-        return name[:256] if name and host in centre.settings.proxies else None
+        names = request.headers.getlist(centre.settings.proxy_header)
+        # Two: the proxy added its own to one that came from outside.
+        name = names[0] if len(names) == 1 and host in centre.settings.proxies else ""
+        return name[:256] if name and may_read(centre, name) else None
     if not (secret := cookie(request, "session")):
         return None
     known: str | None = await read(centre.database, credentials.session_of, secret, centre.now_s())
     return known if known and not known.startswith(ON_THE_WAY) else None
+
+
+def may_read(centre: Centre, name: str) -> bool:
+    """Whether a person that a proxy or provider vouches for is one of those meant."""
+    allowed = centre.settings.allowed
+    return not allowed or any(
+        name.lower() == one.lower() or (one[:1] == "@" and name.lower().endswith(one.lower()))
+        for one in allowed
+    )
 
 
 async def sign_in(request: Request, form: FormData) -> str:

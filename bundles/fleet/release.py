@@ -124,7 +124,8 @@ def release(database: Database, now: datetime, threshold: int, late_weeks: int) 
             closed = max(before, weeks.last_closed(now, late_weeks))
             done = _release_lots(database, connection, closed, threshold)
             _close(connection, closed, now)
-            return done
+        database.forget()
+        return done
     except OperationalError as error:
         if getattr(error.orig, "sqlstate", None) == "40001":  # another process is just doing it
             return 0

@@ -27,7 +27,8 @@ def run(settings: Settings, host: str, port: int) -> None:
     database = opened(settings.database)
     try:
         with _listening(host, port) as listening:
-            note(f"Fleet at http://{host}:{listening.getsockname()[1]} (stop with Ctrl-C)")
+            here = f"[{host}]" if ":" in host else host
+            note(f"Fleet at http://{here}:{listening.getsockname()[1]} (stop with Ctrl-C)")
             config = uvicorn.Config(
                 application(database, settings),
                 access_log=False,

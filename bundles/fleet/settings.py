@@ -18,7 +18,7 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True)
 class Oidc:
-    """An identity provider, by its discovery document; every name it vouches for may read."""
+    """An identity provider, by its discovery document."""
 
     issuer: str
     client_id: str
@@ -41,6 +41,8 @@ class Settings:
         proxy_header: with ``header``: which one names the person.
         proxies: with ``header``: addresses whose word is taken.
         oidc: with ``oidc``.
+        allowed: with ``header`` and ``oidc``: names, or ``@DOMAIN`` of names, that may read; empty:
+            whoever is vouched for.
         clock: injected in tests.
     """
 
@@ -55,6 +57,7 @@ class Settings:
     proxy_header: str = "X-Forwarded-User"
     proxies: tuple[str, ...] = ("127.0.0.1", "::1")
     oidc: Oidc | None = None
+    allowed: tuple[str, ...] = ()
     clock: Callable[[], datetime] = utc_now
 
     @property

@@ -93,8 +93,8 @@ def _decide(
     worse: tuple[float, float, float], refused: tuple[float, float]
 ) -> tuple[Code, tuple[str, ...]]:
     _, low, high = worse
-    off, least, most = (f"{math.expm1(x):+.1%}" for x in worse)
-    said = f"The factor by which it is off is {off} against stable's (95 %: {least} to {most})"
+    off, least, most = map(_more, worse)
+    said = f"Its predictions are off by {off} than those on stable (95 %: {least} to {most})"
     if low > WORSE_BY:
         return "withdraw", (f"{said}: worse by more than {WORSE_BY:.0%}.",)
     if high > WORSE_BY:
@@ -108,6 +108,11 @@ def _decide(
     return "promote", (
         f"{said}: not worse.", f"At most {refused[1]:.0%} of the machines refused it."
     )  # fmt: skip
+
+
+def _more(worse: float) -> str:
+    """A difference of log errors in words: 0.1 as "10.5 % more"."""
+    return f"{abs(math.expm1(worse)):.1%} {'more' if worse >= 0 else 'less'}".replace("%", " %")
 
 
 def _too_few(machines: tuple[int, int]) -> str:

@@ -55,7 +55,7 @@ class Attacker:
         seen["verdict"] = get("/v1/verdict?bundle=default&version=4").text
         # What changes from one browser or one moment to the next, and not with machines:
         return {
-            path: re.sub(r'value="[0-9a-f]{64}"|u0\.\d+|last release \S+|"released_at":"[^"]*"'
+            path: re.sub(r'value="[0-9a-f]{64}"|u0\.\d+|last release \S+ \S+|"released_at":"[^"]*"'
                          r"|fleet_released_timestamp_seconds \d+", "", text)
             for path, text in seen.items()
         }  # fmt: skip

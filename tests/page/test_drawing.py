@@ -151,13 +151,39 @@ def test_errors_are_drawn_with_whatever_figures_there_are(known):
 @pytest.mark.parametrize("worst", [0.0, 0.02, 5.0, 1e19])
 def test_one_check_is_a_time_line_too(worst):
     dots = [charts.Dot(1e9, worst, "changed", "t", limit=0.06)]
-    tree = well_formed(charts.timeline(dots, figures.day, figures.share))
+    tree = well_formed(charts.timeline(dots, [], figures.day, figures.share))
     assert [e.get("class") for e in tree.iter("rect")] == ["changed"]
+
+
+def test_a_time_line_begins_with_the_calibration_before_the_first_check():
+    dots = [charts.Dot(at, 0.01, "holds", "t", limit=0.06) for at in (1e9, 1e9 + 500)]
+    made = [1e9 + 250, 1e9 - 100, 1e9 - 9_000_000]
+    tree = well_formed(charts.timeline(dots, made, figures.day, figures.share))
+    lines = [float(e.get("x1")) for e in tree.iter("line") if e.get("class") == "made"]
+    marks = [float(e.get("cx")) for e in tree.iter("circle")]
+    assert len(lines) == 2  # of what went before that one, nothing is shown
+    assert sorted([*lines, *marks]) == [lines[1], marks[0], lines[0], marks[1]]
 
 
 def test_one_calibration_is_a_course_too():
     series = [charts.Series("calibrated", ((7.0, 1.5, "seven"),))]
     well_formed(charts.course(series, figures.plain))
+
+
+@pytest.mark.parametrize(
+    ("log_ratio", "words"),
+    [
+        (None, "-"),
+        (0.0, "+0%"),
+        (0.0198, "+2%"),
+        (-0.0512, "-5%"),
+        (0.7, "+101%"),
+        (-0.7, "-50%"),
+        (1e9, "+3.49e+21%"),
+    ],
+)
+def test_changes_are_said_with_their_direction(log_ratio, words):
+    assert figures.signed(log_ratio) == words
 
 
 @pytest.mark.parametrize(
