@@ -99,7 +99,7 @@ def share(value: float, words: str) -> Markup:
 def interval(estimate: float, low: float, high: float, margin: float) -> Markup:
     """How much worse pilot is than stable: the estimate, its interval, and the margin allowed."""
     most = max(abs(low), abs(high), 3 * margin) * 1.15
-    width, height = 420, 64
+    width, height = 340, 64
 
     def x(value: float) -> float:
         return width * (value + most) / (2 * most)

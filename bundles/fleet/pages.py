@@ -23,7 +23,7 @@ from bundles.fleet.credentials import SESSION_S
 from bundles.fleet.ingest import Unavailable
 from bundles.fleet.release import MIXED
 from bundles.fleet.report import ARCHITECTURES, CHANNELS, ERROR_STEP, OUTCOMES
-from bundles.fleet.verdict import MOST_REFUSED, WORSE_BY
+from bundles.fleet.verdict import MOST_REFUSED, WORSE_BY, percent
 
 HERE = Path(__file__).parent
 VISITOR_S = 30 * 86_400
@@ -264,7 +264,7 @@ def templates() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     made.filters["factor"] = lambda value: f"{math.exp(value):.3g}"
-    made.filters["percent"] = lambda value: f"{value:.0%}" if value >= 0.01 or not value else "< 1%"
+    made.filters["percent"] = lambda x: percent(x) if x >= 0.01 or not x else f"< {percent(0.01)}"
     made.filters["count"] = lambda value: f"{value:,}".replace(",", "\u202f")
     made.globals.update(
         bar=drawing.share, interval=drawing.interval, verdict_words=VERDICTS,

@@ -72,7 +72,7 @@ def judge(pilot: Side, stable: Side | None, threshold: int) -> Verdict:
     _, high = wilson(pilot.refused + hidden, pilot.reported + hidden)
     refused = (low, high)
     if pilot.reported >= FEWEST and low > MOST_REFUSED:
-        why = f"At least {low:.0%} of the machines that were offered it refused it."
+        why = f"At least {percent(low)} of the machines that were offered it refused it."
         return Verdict("withdraw", (why,), (pilot.reported, 0), refused=refused)
     if stable is None:
         return Verdict("too-few", ("No bundle is in force on stable to compare with.",))
@@ -94,25 +94,31 @@ def _decide(
 ) -> tuple[Code, tuple[str, ...]]:
     _, low, high = worse
     off, least, most = map(_more, worse)
-    said = f"Its predictions are off by {off} than those on stable (95 %: {least} to {most})"
+    between = f"({percent(0.95)}: {least} to {most})"
+    said = f"Its predictions are off by {off} than those on stable {between}"
     if low > WORSE_BY:
-        return "withdraw", (f"{said}: worse by more than {WORSE_BY:.0%}.",)
+        return "withdraw", (f"{said}: worse by more than {percent(WORSE_BY)}.",)
     if high > WORSE_BY:
-        return "unclear", (f"{said}: it may still be worse by more than {WORSE_BY:.0%}.",)
+        return "unclear", (f"{said}: it may still be worse by more than {percent(WORSE_BY)}.",)
     if refused[1] > MOST_REFUSED:
         return "unclear", (
             f"{said}: not worse.",
-            f"But up to {refused[1]:.0%} of the machines may have refused it; "
-            f"below {MOST_REFUSED:.0%} is asked for.",
+            f"But up to {percent(refused[1])} of the machines may have refused it; "
+            f"below {percent(MOST_REFUSED)} is asked for.",
         )
     return "promote", (
-        f"{said}: not worse.", f"At most {refused[1]:.0%} of the machines refused it."
+        f"{said}: not worse.", f"At most {percent(refused[1])} of the machines refused it."
     )  # fmt: skip
 
 
 def _more(worse: float) -> str:
     """A difference of log errors in words: 0.1 as "10.5 % more"."""
-    return f"{abs(math.expm1(worse)):.1%} {'more' if worse >= 0 else 'less'}".replace("%", " %")
+    return f"{percent(abs(math.expm1(worse)), 1)} {'more' if worse >= 0 else 'less'}"
+
+
+def percent(share: float, digits: int = 0) -> str:
+    """A share as people read it."""
+    return f"{share * 100:.{digits}f}\N{NO-BREAK SPACE}%"
 
 
 def _too_few(machines: tuple[int, int]) -> str:
