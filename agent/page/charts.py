@@ -183,22 +183,26 @@ def _side(x: Axis, value: float) -> str:
     return "name" if x.at(value) <= WIDTH / 2 else "name end"
 
 
-def timeline(dots: Sequence[Dot], when: Words, words: Words) -> Markup:
+def timeline(dots: Sequence[Dot], made: Sequence[float], when: Words, words: Words) -> Markup:
     """Checks in time, oldest on the left: how far the worst one was off, and its limit.
 
     Args:
         dots: at least one; ``x`` in seconds, ``y`` and ``limit`` not below zero.
+        made: when calibrations were made; those near the checks are drawn as lines.
         when: a moment in words.
         words: an offset in words.
     """
-    first, last = min(d.x for d in dots), max(d.x for d in dots)
+    before = [at for at in made if at < min(d.x for d in dots)]
+    first, last = max(before, default=min(d.x for d in dots)), max(d.x for d in dots)
     top = 1.15 * max(0.01, *(d.y for d in dots), *(d.limit or 0.0 for d in dots))
-    x = Axis(first - 1, max(last, first + 1), 64, WIDTH - 14, log=False)
+    margin = max(0.03 * (last - first), 1.0)  # a second at least: one check has no width
+    x = Axis(first - margin, last + margin, 74, WIDTH - 8, log=False)
     y = Axis(0.0, top, 150, 8, log=False)
     return _svg(
         f"{len(dots)} checks in time",
         184,
         *(_horizontal(y, tick, x, words(tick)) for tick in y.ticks(5)),
+        *(_line("made", x.at(m), y.start, x.at(m), y.end) for m in made if first <= m <= last),
         *(
             _line("limit", x.at(d.x) - 7, y.at(d.limit), x.at(d.x) + 7, y.at(d.limit))
             for d in dots
@@ -207,6 +211,7 @@ def timeline(dots: Sequence[Dot], when: Words, words: Words) -> Markup:
         *(_check(d, x.at(d.x), y.at(d.y)) for d in dots),
         _text(when(first), x.start, 172, "axis"),
         _text(when(last), x.end, 172, "axis end") if last > first else "",
+        _upright("largest change", 14, (y.start + y.end) / 2),
     )
 
 
@@ -253,6 +258,7 @@ def swatch(kind: str) -> Markup:
         "identity": _line("identity", 0, 12, 16, 0),
         "band": element("rect", class_="band", x=0.0, y=0.0, width=16.0, height=12.0),
         "limit": _line("limit", 1, 6, 15, 6),
+        "made": _line("made", 8, 0, 8, 12),
         "changed": element("rect", class_="changed", x=3.5, y=1.5, width=9.0, height=9.0),
         "tick": _line("tick", 8, 0, 8, 12),
     }

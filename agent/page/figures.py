@@ -22,6 +22,11 @@ def day(seconds: float) -> str:
     return stamp(seconds)[:10]
 
 
+def hour(seconds: float) -> str:
+    """Seconds since 1970 as ``05:30 UTC``."""
+    return moment(seconds)[11:]
+
+
 def plain(value: float) -> str:
     """Three digits, as many as matter."""
     return f"{value:.3g}" if 1e-3 <= value < 1e5 else f"{value:.1e}"
@@ -61,7 +66,8 @@ def ratio(log_ratio: float) -> float:
 
 
 def signed(log_ratio: float | None) -> str:
-    """A log speed-up as a change."""
+    """A log ratio as a change: 0.005 -> +0.5%."""
     if log_ratio is None:
         return wording.DASH
-    return f"{percent(log_ratio)} {'slower' if log_ratio < 0 else 'faster'}"
+    share = math.expm1(max(min(log_ratio, 45.0), -45.0))
+    return f"{100 * share:+.2g}%" if abs(share) < 0.995 else f"{100 * share:+.3g}%"

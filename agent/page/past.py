@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from agent import wording
+from agent.loopnest.schedule import ORIGINAL
 from agent.page import blocks, charts, facts, figures
 from agent.page.markup import Markup
 from agent.page.record import Body, Entry, Record, number, part, records, words
@@ -43,13 +44,17 @@ def drift(record: Record) -> Markup:
         "calibrated": "holds",
         "changed": "changed",
         "alone": "unclear",
-        "limit": "limit of that check",
+        "limit": "limit of that change",
+        "made": "calibration",
     }
+    made = [c.at for c in record.calibrations]
+    one_day = figures.day(checks[-1].at) == figures.day(last.at)
+    when = figures.hour if one_day else figures.day
     return blocks.section(
         title,
         text,
         blocks.drawing(
-            charts.timeline([_dot(c) for c in checks], figures.day, figures.share), legend
+            charts.timeline([_dot(c) for c in checks], made, when, figures.share), legend
         ),
         blocks.folded("What the last check timed", blocks.table(_sentinels(last.body))),
         blocks.folded("The last checks as a table", blocks.table(_checks(checks[:SHOWN_CHECKS]))),
@@ -58,36 +63,55 @@ def drift(record: Record) -> Markup:
 
 def _dot(check: Entry) -> charts.Dot:
     kind = words(check.body, "verdict")
-    limits = [number(s, "limit") for s in records(check.body, "sentinels")]
-    known = [figures.ratio(limit) for limit in limits if limit is not None]
-    worst = number(check.body, "worst") or 0.0
+    worst, limit = _worst(check.body)
     title = (
         f"{figures.moment(check.at)}: {_verdict(check)}; largest change {figures.percent(worst)}"
     )
-    return charts.Dot(check.at, figures.ratio(worst), kind, title, min(known, default=None))
+    return charts.Dot(
+        check.at, figures.ratio(worst), kind, title, None if limit is None else figures.ratio(limit)
+    )
+
+
+def _worst(body: Body) -> tuple[float, float | None]:
+    """The change that is largest beside its limit, and that limit; log units."""
+    found = [
+        (abs(change), limit)
+        for s in records(body, "sentinels")
+        if (change := number(s, "log_ratio")) is not None and (limit := number(s, "limit"))
+    ]
+    if not found:
+        return number(body, "worst") or 0.0, None
+    return max(found, key=lambda pair: pair[0] / pair[1])
 
 
 def _verdict(check: Entry) -> str:
-    return _VERDICTS.get(words(check.body, "verdict"), UNCLEAR)
+    """What it found, and by which facts, where these were enough."""
+    text = _VERDICTS.get(words(check.body, "verdict"), UNCLEAR)
+    why = "; ".join(filter(None, (words(r, "message") for r in records(check.body, "reasons"))))
+    return f"{text} ({why})" if why else text
 
 
 def _sentinels(body: Body) -> wording.Table:
     rows = tuple(
         (
             words(s, "kernel"),
-            words(s, "schedule"),
+            _quantity(s),
             figures.signed(number(s, "log_ratio")),
             f"± {figures.percent(number(s, 'limit'))}",
         )
         for s in records(body, "sentinels")
     )
-    return wording.Table(("kernel", "schedule", "change", "limit"), rows)
+    return wording.Table(("kernel", "what was timed", "change", "limit"), rows)
+
+
+def _quantity(sentinel: Body) -> str:
+    schedule = words(sentinel, "schedule")
+    return "time as written" if schedule == ORIGINAL else f"speed-up: {schedule}"
 
 
 def _checks(checks: Sequence[Entry]) -> wording.Table:
     rows = tuple(
-        (figures.moment(c.at), _verdict(c), figures.percent(number(c.body, "worst")))
-        for c in checks
+        (figures.moment(c.at), _verdict(c), figures.percent(_worst(c.body)[0])) for c in checks
     )
     return wording.Table(("check", "what it found", "largest change"), rows)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -53,7 +54,8 @@ def heading(record: Record) -> Markup:
     made = f"Calibration {entry.id}, made {moment(entry.at)}"
     if measured := words(entry.body, "measured_at")[:16].replace("T", " "):
         made += f" from timings begun {measured} UTC"
-    old = f"It was {wording.age(entry.at, record.now)} when this page was written"
+    age = re.sub(r"(?<=\d) ", "\u00a0", wording.age(entry.at, record.now))  # units stay beside
+    old = f"It was {age} when this page was written"
     about = element("p", f"{made}. {old}, {moment(record.now)}.")
     return element("header", title, about, element("p", _LEAD, class_="quiet"))
 

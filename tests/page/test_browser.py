@@ -7,8 +7,8 @@ import pytest
 
 from agent.page.document import render
 from agent.page.gather import page_of
-from tests.page.bodies import body, check, record
 from tests.chromium import BROWSER, Chromium
+from tests.page.bodies import body, check, record
 from tests.page.test_page import EVIL, poisoned
 
 pytestmark = pytest.mark.skipif(not BROWSER, reason="chromium is not installed")

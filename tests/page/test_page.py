@@ -4,6 +4,7 @@ import base64
 import copy
 import hashlib
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,28 @@ def test_a_check_of_an_earlier_calibration_asks_for_nothing():
     page = said(render(record(body(warnings=[]), checks=[old])))
     assert "Nothing to do" in page
     assert "Since this calibration: 0 of the 1 checks on record" in page
+
+
+def test_a_check_says_by_which_facts_a_machine_has_changed():
+    why = [{"code": "kernel", "message": "the system's kernel is 6.18 now"}]
+    found = check(1, "changed", 0.0, NOW - 60)
+    page = said(
+        render(record(body(), checks=[replace(found, body={**found.body, "reasons": why})]))
+    )
+    assert "no longer held (the system's kernel is 6.18 now)" in page
+
+
+def test_a_check_tells_longer_times_from_smaller_speed_ups():
+    found = check(1, "changed", 0.2, NOW - 60)
+    timed = [
+        {"kernel": "gemm", "schedule": "original", "log_ratio": 0.2, "limit": 0.15},
+        {"kernel": "gemm", "schedule": "vectorize j", "log_ratio": -0.1, "limit": 0.15},
+    ]
+    page = said(
+        render(record(body(), checks=[replace(found, body={**found.body, "sentinels": timed})]))
+    )
+    assert "gemm time as written +22% ± 16%" in page
+    assert "gemm speed-up: vectorize j -9.5% ± 16%" in page
 
 
 def test_a_machine_that_was_never_calibrated_has_a_page():
