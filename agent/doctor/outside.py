@@ -71,13 +71,13 @@ def _timer(job: str, timer: dict[str, str], service: dict[str, str]) -> Iterator
 
 def repository(scene: Scene) -> Iterator[Finding]:
     """Whether the centre answers within a second, and whether its root was placed here."""
+    if scene.config.repository is None:
+        yield ok("repository", "none is configured; bundles come with the agent")
+        return
     from dataclasses import replace
 
     from agent.update.source import LIMITS, open_source
 
-    if scene.config.repository is None:
-        yield ok("repository", "none is configured; bundles come with the agent")
-        return
     yield from _root(scene.config.trusted_root)
     limits = replace(LIMITS, connect_s=LIMIT_S, read_s=LIMIT_S, whole_s=LIMIT_S)
     try:
@@ -104,8 +104,6 @@ def _root(path: Path) -> Iterator[Finding]:
 def reporting(scene: Scene) -> Iterator[Finding]:
     """Whether anything is sent, whether it can be, and whether it waits for long."""
     from agent.report.consent import standing
-    from agent.report.flow import retry_of
-    from agent.report.sender import centre_of
 
     config, state = scene.config, scene.state
     if state is None or not standing(config, state).on:
@@ -115,6 +113,9 @@ def reporting(scene: Scene) -> Iterator[Finding]:
         words = "on, but no centre is configured"
         yield warning("reporting", words, "Set report_to, or use `agent report --export FILE`.")
         return
+    from agent.report.flow import retry_of
+    from agent.report.sender import centre_of
+
     try:
         name = centre_of(config).name
     except AgentError as error:
