@@ -23,8 +23,6 @@ from typing import Any, NoReturn
 
 import agent
 from agent.errors import BundleError
-from agent.loopnest.features import FEATURES, FEATURES_VERSION
-from agent.model.onnx_rules import check_model
 
 SCHEMA = 1
 MANIFEST, ENCODER, PRIOR = "manifest.json", "encoder.onnx", "prior.json"
@@ -90,6 +88,8 @@ def load_bundle(path: Path) -> Bundle:
     total = len(manifest_bytes) + sum(map(len, contents.values()))
     if total > MAX_TOTAL:
         _refuse(path, f"its files hold {total} bytes, more than {MAX_TOTAL}")
+    from agent.model.onnx_rules import check_model
+
     check_model(contents[ENCODER])
     embedding = _whole(path, manifest, "embedding", MAX_EMBEDDING)
     return Bundle(
@@ -184,6 +184,9 @@ def _unfit(value: object) -> str:
 
 
 def _check_schema(path: Path, manifest: Mapping[str, Any]) -> None:
+    # Not above: numpy comes with it, and most who ask for a place or a digest need no features.
+    from agent.loopnest.features import FEATURES, FEATURES_VERSION
+
     schema = manifest.get("schema")
     if schema != SCHEMA or isinstance(schema, bool):
         _refuse(path, f"its schema is {str(schema)[:40]!r}; this agent reads {SCHEMA}", _MATCH)
@@ -241,7 +244,7 @@ def _golden(
     rows = golden.get("features")
     count = len(rows) if isinstance(rows, list) else 0
     return (
-        _table(path, golden.get("features"), count, len(FEATURES)),
+        _table(path, golden.get("features"), count, len(manifest["features"])),
         _table(path, golden.get("embedding"), count, embedding),
     )
 
