@@ -9,6 +9,7 @@ It has the network of nobody, this machine's programs, and a memory file system 
 ``systemd-nspawn`` is never killed: the system in it is asked to end.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -22,8 +23,8 @@ from pathlib import Path
 from agent.errors import AgentError
 
 NEEDED = ("systemd-nspawn", "nsenter", "mount", "umount", "dpkg", "dpkg-buildpackage", "dh")
-BOOT_LIMIT_S = 60.0
-END_LIMIT_S = 30.0
+BOOT_LIMIT_S = 120.0
+END_LIMIT_S = 120.0
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 COMPILERS = ("cc", "gcc", "clang", "c99", "c89", "tcc", "icx")
 
@@ -58,7 +59,7 @@ def why_not() -> str:
     try:
         with Box(folder) as box:
             box.boot()
-    except (BoxError, subprocess.SubprocessError) as error:
+    except (BoxError, OSError, subprocess.SubprocessError) as error:
         return f"{error} {getattr(error, 'stderr', '')}".strip()
     finally:
         folder.rmdir()
@@ -78,6 +79,9 @@ class Box:
         self._nspawn = None
         self._leader = 0
         self.root = folder / "root"
+        self.booted = False
+        self._started = 0
+        self.failed_anyway: frozenset[str] = frozenset()
 
     def __enter__(self):
         _call("mount", "-t", "tmpfs", "-o", "mode=755", "box", self._folder)
@@ -107,7 +111,7 @@ class Box:
     def boot(self) -> None:
         """Switch on, and wait until everything has started."""
         command = ["systemd-nspawn", "--quiet", "--boot", f"--directory={self.root}"]
-        command += ["--machine=calibration-agent-test", "--private-network", "--register=no"]
+        command += [f"--machine=box-{os.getpid()}", "--private-network", "--register=no"]
         command += ["--keep-unit", "--kill-signal=SIGRTMIN+4", "--link-journal=no"]
         command += ["--console=pipe", *(f"--bind-ro={path}" for path in self._shown)]
         with (self._folder / "console").open("a") as console:
@@ -120,15 +124,24 @@ class Box:
             )
         self._leader = within(BOOT_LIMIT_S, self._first_process, "it did not boot")
         within(BOOT_LIMIT_S, self._is_up, "it did not start up")
+        if not self.booted:
+            self.failed_anyway = self.failed()
+        self.booted = True
+
+    def failed(self) -> frozenset[str]:
+        """Units that have failed, less those of this machine's own that do so in any box."""
+        listed = self.run("systemctl", "list-units", "--failed", "--plain", "--no-legend", "-q")
+        return frozenset(line.split()[0] for line in listed.out.splitlines()) - self.failed_anyway
 
     def _first_process(self) -> int:
         assert self._nspawn is not None
         if self._nspawn.poll() is not None:
             raise BoxError(f"systemd-nspawn: {(self._folder / 'console').read_text()[-500:]}")
         children = Path(f"/proc/{self._nspawn.pid}/task/{self._nspawn.pid}/children")
-        for child in children.read_text().split():
-            if Path(f"/proc/{child}/comm").read_text().strip() == "systemd":
-                return int(child)
+        with contextlib.suppress(OSError):  # helpers come and go while we look
+            for child in children.read_text().split():
+                if Path(f"/proc/{child}/comm").read_text().strip() == "systemd":
+                    return int(child)
         return 0
 
     def _is_up(self) -> bool:
@@ -148,7 +161,7 @@ class Box:
         self._nspawn, self._leader = None, 0
         return time.monotonic() - began
 
-    def run(self, *command, check=True, timeout=180.0, **environment) -> Ran:
+    def run(self, *command, check=True, timeout=600.0, **environment) -> Ran:
         """Run a command in it, as its root."""
         told = {"PATH": PATH, "LANG": "C.UTF-8", "HOME": "/root", **environment}
         done = subprocess.run(
@@ -166,9 +179,13 @@ class Box:
             raise BoxError(words)
         return Ran(done.returncode, done.stdout, done.stderr)
 
-    def background(self, *command) -> None:
-        """Start a command in it, and do not wait."""
-        self.run("systemd-run", "--quiet", "--no-block", "--", *command)
+    def background(self, *command) -> str:
+        """Start a command in it, and do not wait; the unit that it is, to be stopped."""
+        self._started += 1
+        name = f"background-{self._started}"
+        options = ("--quiet", "--no-block", "--collect", f"--unit={name}")
+        self.run("systemd-run", *options, "--", *command)
+        return name
 
     def write(self, path: str, text: str) -> None:
         """Write a file of it, by root."""
@@ -179,9 +196,11 @@ class Box:
         """A property of a unit."""
         return self.run("systemctl", "show", "-P", name, unit).out.strip()
 
-    def journal(self, unit: str) -> str:
-        """What a unit has said since this boot."""
-        return self.run("journalctl", "-b", "-o", "cat", "--no-pager", "-u", unit).out
+    def words(self, unit: str) -> str:
+        """What a unit has said since it was started last."""
+        self.run("journalctl", "--sync")
+        run = f"_SYSTEMD_INVOCATION_ID={self.show(unit, 'InvocationID')}"
+        return self.run("journalctl", "-b", "-o", "cat", "--no-pager", run).out
 
     def drop_in(self, unit: str, text: str) -> None:
         """Change a unit in the way its administrator would."""
