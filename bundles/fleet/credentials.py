@@ -115,7 +115,9 @@ def remove_user(database: Database, name: str) -> None:
 
 def password_is(connection: Connection, name: str, password: str) -> bool:
     """Whether a person may sign in; takes as long for names that nobody has."""
-    kept = connection.execute(select(users.c.argon2).where(users.c.name == name)).scalar()
+    wanted = select(users.c.argon2).where(users.c.name == name)
+    # PostgreSQL would refuse to be asked for a NUL.
+    kept = connection.execute(wanted).scalar() if _NAME.fullmatch(name) else None
     try:
         return _HASHER.verify(kept or _NOBODY, password) and kept is not None
     except (VerifyMismatchError, InvalidHashError):

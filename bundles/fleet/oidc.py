@@ -31,7 +31,10 @@ WITHIN_S = (5, 10)
 CLOCKS_DIFFER_S = 60
 MOST_BYTES = 1 << 18
 BACK = "/login/back"
-_EXPECTED = (requests.RequestException, JoseError, KeyError, TypeError, ValueError, AttributeError)
+_EXPECTED = (
+    requests.RequestException, JoseError, KeyError, TypeError, ValueError, AttributeError,
+    RecursionError,
+)  # fmt: skip
 Json = dict[str, Any]
 
 
@@ -124,7 +127,7 @@ def _vouched_for(provider: Oidc, code: str, trip: Json, back: str) -> str:
     # An address that nobody checked is a word of the person's own: it lets nobody in.
     verified = claims.get("email") if claims.get("email_verified") is True else None
     name = str(verified or claims["sub"]).strip()[:256]
-    if not name:
+    if not name or not name.isprintable():
         raise ValueError("nobody")
     return name
 

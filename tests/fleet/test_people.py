@@ -1,0 +1,380 @@
+"""Who may read, and how they come in: a password, a proxy's word, an identity provider's."""
+
+import contextlib
+import http.client
+import itertools
+import json
+import re
+from http.cookies import SimpleCookie
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import pytest
+from fleets import NOW, centre
+from joserfc.jwk import ECKey
+from provider import CLIENT, SECRET, provider
+from sqlalchemy import select
+
+from bundles.fleet import credentials
+from bundles.fleet.database import opened
+from bundles.fleet.schema import sessions, tokens, users
+
+NOW_S = int(NOW.timestamp())
+PASSWORD = "correct horse battery"
+NUMBERS = itertools.count()
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+
+
+class Visitor:
+    """A browser's cookies and headers, without the browser."""
+
+    def __init__(self, made):
+        self.made, self.cookies = made, {}
+
+    def ask(self, method, path, fields=None, **headers):
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        if self.cookies:
+            sent["Cookie"] = "; ".join(f"{k}={v}" for k, v in self.cookies.items())
+        body = urlencode(fields) if fields is not None else None
+        connection = http.client.HTTPConnection("127.0.0.1", self.made.port, timeout=30)
+        with contextlib.closing(connection):
+            connection.request(method, path, body, sent | (FORM if body is not None else {}))
+            answer = connection.getresponse()
+            text = answer.read().decode()
+            for line in answer.headers.get_all("Set-Cookie") or ():
+                for name, morsel in SimpleCookie(line).items():
+                    self.cookies[name] = morsel.value
+                    if not morsel.value or morsel["max-age"] == "0":
+                        del self.cookies[name]
+            return answer, text
+
+    def form(self, path="/login"):
+        return re.search(r'name="form" value="(\w+)"', self.ask("GET", path)[1])[1]
+
+    def sign_in(self, name, password=PASSWORD, **other):
+        fields = {"form": self.form(), "name": name, "password": password} | other
+        return self.ask("POST", "/login", fields)[0]
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def place(request, tmp_path_factory):
+    """A centre for all of these tests, and its database."""
+    address = f"sqlite:///{tmp_path_factory.mktemp('people') / 'fleet.db'}"
+    if request.param == "postgresql":
+        address = request.getfixturevalue("cluster").make("people")
+    database = opened(address)
+    with centre(address) as made:
+        yield made, database
+    database.close()
+
+
+@pytest.fixture
+def served(place):
+    return place[0]
+
+
+@pytest.fixture
+def database(place):
+    return place[1]
+
+
+@pytest.fixture
+def name(database):
+    """Somebody new, whom nobody has tried to be yet."""
+    made = f"ada{next(NUMBERS)}"
+    credentials.set_password(database, made, PASSWORD)
+    return made
+
+
+def test_who_knows_the_password_comes_in_and_out_again(served, name):
+    ada = Visitor(served)
+    assert ada.ask("GET", "/")[0].headers["Location"] == "/login"
+    assert ada.sign_in(name).headers["Location"] == "/"
+    assert ada.ask("GET", "/")[0].status == 200
+    assert ada.ask("GET", "/v1/cells.csv")[0].status == 200
+    stolen = dict(ada.cookies)
+    assert ada.ask("POST", "/logout", {"form": ada.form("/")})[0].headers["Location"] == "/login"
+    ada.cookies = stolen
+    assert ada.ask("GET", "/")[0].status == 303  # the session is over, not only forgotten here
+
+
+@pytest.mark.parametrize(
+    ("said", "password"),
+    [("NAME", "wrong horse battery"), ("bob", PASSWORD), ("", ""), ("NAME' OR '1'='1", PASSWORD),
+     ("NAME' --", "x"), ("NAME\x00", PASSWORD), ("<script>", "x" * 2000)],
+)  # fmt: skip
+def test_who_does_not_know_it_stays_outside(served, name, said, password):
+    visitor = Visitor(served)
+    answer = visitor.sign_in(said.replace("NAME", name), password)
+    assert answer.status == 403
+    assert visitor.ask("GET", "/")[0].status == 303
+    assert "<script>" not in visitor.ask("GET", "/login")[1]
+
+
+def test_a_password_cannot_be_guessed_quickly(served, name):
+    visitor = Visitor(served)
+    answers = [visitor.sign_in(name, f"wrong horse {n}").status for n in range(8)]
+    assert answers == [403] * 6 + [429] * 2
+    assert visitor.sign_in(name).status == 429  # the right one too: nothing is told
+
+
+def test_a_new_password_ends_the_sessions_there_were(served, database, name):
+    ada = Visitor(served)
+    ada.sign_in(name)
+    assert ada.ask("GET", "/")[0].status == 200
+    credentials.set_password(database, name, "another horse battery")
+    assert ada.ask("GET", "/")[0].status == 303
+
+
+def test_a_session_that_is_over_is_over(served, database):
+    ada = Visitor(served)
+    ada.cookies["fleet-session"] = credentials.start_session(database, "ada", NOW_S)
+    assert ada.ask("GET", "/")[0].status == 200
+    ada.cookies["fleet-session"] = credentials.start_session(database, "ada", NOW_S, -1)
+    assert ada.ask("GET", "/")[0].status == 303
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"form": ""},
+        {"form": "0" * 64},
+        {"headers": {"Origin": "https://evil.example"}},
+        {"headers": {"Origin": "null"}},
+        {"headers": {"Sec_Fetch_Site": "cross-site"}},
+        {"headers": {"Sec_Fetch_Site": "same-site"}},
+        {"cookies": {}},
+    ],
+)
+def test_a_form_of_another_site_does_nothing(served, name, forged):
+    ada = Visitor(served)
+    ada.sign_in(name)
+    fields = {"form": forged.get("form", ada.form("/"))}
+    kept = ada.cookies
+    ada.cookies = forged.get("cookies", kept)
+    assert ada.ask("POST", "/logout", fields, **forged.get("headers", {}))[0].status == 403
+    ada.cookies = kept
+    assert ada.ask("GET", "/")[0].status == 200
+
+
+def test_a_form_of_one_browser_is_of_no_use_in_another(served, name):
+    """Or else an attacker could sign a victim in as the attacker."""
+    attacker, victim = Visitor(served), Visitor(served)
+    victim.form()
+    fields = {"form": attacker.form(), "name": name, "password": PASSWORD}
+    assert victim.ask("POST", "/login", fields)[0].status == 403
+
+
+@pytest.mark.parametrize(
+    ("length", "kind", "status"),
+    [("9000", FORM["Content-Type"], 413), ("x", FORM["Content-Type"], 400),
+     ("10", "multipart/form-data; boundary=x", 400), ("10", "text/plain", 400)],
+)  # fmt: skip
+def test_what_is_no_form_of_ours_is_refused(served, length, kind, status):
+    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=30)
+    with contextlib.closing(connection):
+        connection.putrequest("POST", "/login")
+        connection.putheader("Content-Length", length)
+        connection.putheader("Content-Type", kind)
+        connection.endheaders(b"x" * 10)
+        assert connection.getresponse().status == status
+
+
+def test_cookies_and_headers_are_as_strict_as_they_can_be(tmp_path):
+    address = f"sqlite:///{tmp_path / 'fleet.db'}"
+    database = opened(address)
+    credentials.set_password(database, "ada", PASSWORD)
+    database.close()
+    with centre(address, "--public-url", "https://fleet.example") as made:
+        visitor = Visitor(made)
+        answer = visitor.ask("GET", "/login")[0]
+        (cookie,) = answer.headers.get_all("Set-Cookie")
+        assert cookie.startswith("__Host-fleet-visitor=")
+        for word in ("HttpOnly", "Secure", "SameSite=lax", "Path=/"):
+            assert word.lower() in cookie.lower()
+        assert visitor.sign_in("ada").status == 303
+        for path in ("/", "/login", "/nowhere", "/v1/overview", "/static/style.css", "/health"):
+            headers = visitor.ask("GET", path)[0].headers
+            policy = headers["Content-Security-Policy"]
+            assert policy.startswith("default-src 'none'")
+            assert "unsafe" not in policy
+            assert "frame-ancestors 'none'" in policy
+            assert headers["X-Content-Type-Options"] == "nosniff"
+            assert headers["Strict-Transport-Security"]
+            assert "server" not in headers
+
+
+# --- a proxy's word ---
+
+
+def test_a_proxys_word_is_taken_from_the_proxy_only(tmp_path):
+    address = f"sqlite:///{tmp_path / 'fleet.db'}"
+    with centre(address, "--sign-in", "header", "--allow", "@example.org") as made:
+        visitor = Visitor(made)
+        assert visitor.ask("GET", "/", X_Forwarded_User="ada@example.org")[0].status == 200
+        assert visitor.ask("GET", "/", X_Forwarded_User="ada@evil.example")[0].status == 303
+        assert visitor.ask("GET", "/", X_Forwarded_User="")[0].status == 303
+        assert visitor.ask("GET", "/")[0].status == 303
+        assert visitor.ask("GET", "/login")[0].status == 403
+        connection = http.client.HTTPConnection("127.0.0.1", made.port, timeout=30)
+        with contextlib.closing(connection):  # one from outside, one that the proxy added
+            connection.putrequest("GET", "/")
+            connection.putheader("X-Forwarded-User", "ada@example.org")
+            connection.putheader("X-Forwarded-User", "bob@example.org")
+            connection.endheaders()
+            assert connection.getresponse().status == 303
+    with centre(address, "--sign-in", "header", "--proxy", "192.0.2.1") as made:
+        assert Visitor(made).ask("GET", "/", X_Forwarded_User="ada")[0].status == 303
+
+
+def test_a_header_means_nothing_where_people_sign_in_with_passwords(served):
+    assert Visitor(served).ask("GET", "/", X_Forwarded_User="ada")[0].status == 303
+
+
+# --- an identity provider's word ---
+
+
+@pytest.fixture(scope="module")
+def identity(tmp_path_factory):
+    """A provider, and a centre that trusts it."""
+    place = tmp_path_factory.mktemp("oidc")
+    (place / "secret").write_text(SECRET + "\n")
+    address = f"sqlite:///{place / 'fleet.db'}"
+    database = opened(address)
+    with provider() as idp, centre(
+        address, "--sign-in", "oidc", "--oidc-issuer", idp.issuer, "--oidc-client", CLIENT,
+        "--oidc-secret-file", str(place / "secret"), "--allow", "ada@example.org",
+    ) as made:  # fmt: skip
+        yield idp, made, database
+    database.close()
+
+
+@pytest.fixture
+def idp(identity):
+    identity[0].lies.clear()
+    return identity[0]
+
+
+def set_out(visitor):
+    """Where the provider would send this browser back to, once somebody signed in there."""
+    answer, _ = visitor.ask("GET", "/login")
+    assert answer.status == 303
+    return dict(parse_qsl(urlsplit(answer.headers["Location"]).query))
+
+
+def come_back(visitor, address):
+    parts = urlsplit(address)
+    return visitor.ask("GET", f"{parts.path}?{parts.query}")
+
+
+def test_who_the_provider_vouches_for_comes_in(identity, idp):
+    _, made, _ = identity
+    ada = Visitor(made)
+    query = set_out(ada)
+    assert query["client_id"] == CLIENT
+    assert query["code_challenge_method"] == "S256"
+    answer, _ = come_back(ada, idp.authorize(query))
+    assert (answer.status, answer.headers["Location"]) == (303, "/")
+    assert "ada@example.org" in ada.ask("GET", "/")[1]
+    answer, text = ada.ask("POST", "/logout", {"form": ada.form("/")})
+    assert (answer.status, "Signed out" in text) == (200, True)
+    assert ada.ask("GET", "/")[0].status == 303
+
+
+LIES = {
+    "another issuer": {"claims": {"iss": "https://evil.example"}},
+    "for another client": {"claims": {"aud": "other"}},
+    "an answer to another question": {"claims": {"nonce": "x"}},
+    "over": {"claims": {"exp": 1_000_000_000}},
+    "without an end": {"claims": {"exp": None}},
+    "of nobody": {"claims": {"sub": None}},
+    "somebody else": {"claims": {"email": "eve@example.org"}},
+    "an address nobody checked": {"claims": {"email_verified": False}},
+    "an address of no certain standing": {"claims": {"email_verified": "true"}},
+    "not signed": {"header": {"alg": "none"}},
+    "signed with the public key": {"header": {"alg": "HS256"}},
+    "signed by another": {"key": ECKey.generate_key("P-256", {"kid": "k"})},
+    "described by another": {"discovered": "https://evil.example"},
+    "without an end of its own": {"endless": True},
+}
+
+
+@pytest.mark.parametrize("lie", LIES.values(), ids=LIES.keys())
+def test_a_token_that_is_wrong_in_one_thing_lets_nobody_in(identity, idp, lie):
+    _, made, _ = identity
+    visitor = Visitor(made)
+    back = idp.authorize(set_out(visitor))
+    idp.lies |= lie
+    answer, text = come_back(visitor, back)
+    assert answer.status == 403
+    assert "Traceback" not in made.said
+    assert visitor.ask("GET", "/")[0].status == 303
+    assert SECRET not in text
+
+
+def test_an_answer_is_taken_once_and_by_the_browser_that_asked(identity, idp):
+    _, made, _ = identity
+    victim, attacker = Visitor(made), Visitor(made)
+    set_out(victim)
+    assert come_back(victim, idp.authorize(set_out(attacker)))[0].status == 403
+    ada = Visitor(made)
+    back = idp.authorize(set_out(ada))
+    trip = dict(ada.cookies)
+    assert come_back(ada, back)[0].status == 303
+    again = Visitor(made)
+    again.cookies = trip
+    assert come_back(again, back)[0].status == 403
+    assert come_back(Visitor(made), back)[0].status == 403
+
+
+def test_a_browser_on_its_way_to_the_provider_is_nobody_yet(identity, idp):
+    _, made, _ = identity
+    visitor = Visitor(made)
+    set_out(visitor)
+    visitor.cookies["fleet-session"] = visitor.cookies["fleet-trip"]
+    assert visitor.ask("GET", "/")[0].status == 303
+    assert visitor.ask("GET", "/v1/overview")[0].status == 401
+
+
+def test_nobody_signs_in_with_a_password_there(identity, idp):
+    _, made, database = identity
+    credentials.set_password(database, "bob", PASSWORD)
+    visitor = Visitor(made)
+    visitor.cookies["fleet-visitor"] = "x"
+    from bundles.fleet.people import form_secret
+
+    fields = {"form": form_secret("x"), "name": "bob", "password": PASSWORD}
+    assert visitor.ask("POST", "/login", fields)[0].status == 403
+
+
+# --- what is kept of secrets ---
+
+
+def test_no_secret_is_kept_as_it_is(database, name):
+    secrets = [
+        credentials.add_token(database, "north", "machine", NOW_S),
+        credentials.start_session(database, "ada", NOW_S),
+        PASSWORD,
+    ]
+    with database.reading() as connection:
+        kept = repr([connection.execute(select(t)).all() for t in (tokens, users, sessions)])
+    assert not any(secret in kept for secret in secrets)
+    assert "$argon2id$" in kept
+
+
+def test_a_name_is_taken_once_and_is_a_name(database):
+    from agent.errors import InputError
+
+    credentials.add_token(database, "plant", "machine", NOW_S)
+    for wrong in ("plant", "", "x" * 65, "a\nb", "<b>", "'; --"):
+        with pytest.raises(InputError):
+            credentials.add_token(database, wrong, "machine", NOW_S)
+    for short in ("", "short", "x" * 1025):
+        with pytest.raises(InputError):
+            credentials.set_password(database, "ada", short)
+
+
+def test_an_answer_for_programs_is_json_whatever_happened(served):
+    for path in ("/v1/nowhere", "/v1/overview", "/v1/verdict?bundle=a"):
+        answer, text = Visitor(served).ask("GET", path)
+        assert answer.status in (401, 404)
+        assert set(json.loads(text)["error"]) == {"code", "message"}
