@@ -504,7 +504,7 @@ def _inspect(db: sqlite3.Connection, path: Path) -> str:
         if max(file.read(20)[18:]) > 2:  # SQLite would read the file, and say it is read-only
             return "its header names a format that does not exist"
     verdict = str(db.execute("PRAGMA quick_check(1)").fetchone()[0])
-    return "" if verdict == "ok" else verdict.splitlines()[0]
+    return "" if verdict == "ok" else verdict.splitlines()[-1]
 
 
 def _columns(db: sqlite3.Connection) -> frozenset[tuple[str, str]]:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from agent import due
-from agent.errors import NothingToDoError
+from agent.errors import DamagedError, NothingToDoError
 from agent.state import read_state
 
 if TYPE_CHECKING:
@@ -31,8 +31,11 @@ def ask(config: Config, now: float | None = None) -> Due:
         NothingToDoError: nothing is.
         StateError: the state cannot be read.
     """
-    with read_state(config.state_dir) as state:
-        found = _found(config, state, now)
+    try:
+        with read_state(config.state_dir) as state:
+            found = _found(config, state, now)
+    except DamagedError as error:  # whoever calibrates sets it aside: a timer must come so far
+        return due.Due((due.Reason("never", error.message),), check=False)
     if not found.reasons and not found.check:
         raise NothingToDoError(
             f"not due: nothing has changed since calibration {found.number}", HINT
