@@ -449,6 +449,12 @@ def make_directory(directory: Path) -> None:
             f"Run it as that user (`sudo -u '#{owner}' agent ...`), or name another directory "
             "with --state-dir DIR.",
         )
+    if os.statvfs(directory).f_flag & os.ST_RDONLY:
+        raise StateError(
+            f"the state directory {directory} lies on a file system that is read-only",
+            "A disk with faults becomes so by itself (`dmesg` tells). Mend it and mount it for "
+            "writing, or name another directory with --state-dir DIR.",
+        )
     if not os.access(directory, os.W_OK | os.X_OK):
         raise StateError(
             f"the state directory {directory} of the user {name_of(owner)} cannot be written",
