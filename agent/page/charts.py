@@ -196,6 +196,7 @@ def timeline(dots: Sequence[Dot], made: Sequence[float], when: Words, words: Wor
     first, last = max(before, default=min(d.x for d in dots)), max(d.x for d in dots)
     top = 1.15 * max(0.01, *(d.y for d in dots), *(d.limit or 0.0 for d in dots))
     margin = max(0.03 * (last - first), 1.0)  # a second at least: one check has no width
+    size = min(4.5, max(1.8, 180 / len(dots)))  # a year of checks is a band, and still not a blot
     x = Axis(first - margin, last + margin, 74, WIDTH - 8, log=False)
     y = Axis(0.0, top, 150, 8, log=False)
     return _svg(
@@ -204,25 +205,25 @@ def timeline(dots: Sequence[Dot], made: Sequence[float], when: Words, words: Wor
         *(_horizontal(y, tick, x, words(tick)) for tick in y.ticks(5)),
         *(_line("made", x.at(m), y.start, x.at(m), y.end) for m in made if first <= m <= last),
         *(
-            _line("limit", x.at(d.x) - 7, y.at(d.limit), x.at(d.x) + 7, y.at(d.limit))
+            _line("limit", x.at(d.x) - 2 * size, y.at(d.limit), x.at(d.x) + 2 * size, y.at(d.limit))
             for d in dots
             if d.limit is not None
         ),
-        *(_check(d, x.at(d.x), y.at(d.y)) for d in dots),
+        *(_check(d, x.at(d.x), y.at(d.y), size) for d in dots),
         _text(when(first), x.start, 172, "axis"),
         _text(when(last), x.end, 172, "axis end") if last > first else "",
         _upright("largest change", 14, (y.start + y.end) / 2),
     )
 
 
-def _check(dot: Dot, x: float, y: float) -> Markup:
+def _check(dot: Dot, x: float, y: float, size: float) -> Markup:
     """A disc holds, a square has changed, a ring is unclear: told apart without colour too."""
     if dot.kind == "changed":
-        corner = {"x": x - 4.5, "y": y - 4.5, "width": 9.0, "height": 9.0}
+        corner = {"x": x - size, "y": y - size, "width": 2 * size, "height": 2 * size}
         return element(
             "g", element("title", dot.title), element("rect", class_="changed", **corner)
         )
-    return (_disc if dot.kind == "holds" else _ring)(x, y, dot.title, 4.5)
+    return (_disc if dot.kind == "holds" else _ring)(x, y, dot.title, size)
 
 
 def course(series: Sequence[Series], words: Words) -> Markup:

@@ -67,7 +67,7 @@ def origin_facts(body: Body) -> dict[str, str]:
     bundle = part(body, "bundle")
     named = f"{words(bundle, 'name')} {words(bundle, 'version')}".strip() or wording.DASH
     return {
-        "Bundle": f"{named} (SHA-256 {words(bundle, 'digest')[:12] or wording.DASH}…)",
+        "Bundle": f"{named} ({words(bundle, 'digest')[:8] or wording.DASH}…)",
         "Agent": words(body, "agent") or wording.DASH,
     }
 

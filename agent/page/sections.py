@@ -190,8 +190,8 @@ def predictions(body: Body) -> Markup:
 def _scatter(points: Sequence[Point], kind: Kind, name: str) -> Markup:
     held = sum(p.held for p in points)
     caption = (
-        f"{len(points)} {name}s. {held} measured values lie in their predicted 80% interval: "
-        f"{held / len(points):.0%}."
+        f"{len(points)} {name}{'s' if len(points) > 1 else ''}; measured values within their "
+        f"predicted 80% interval: {held} ({held / len(points):.0%})."
     )
     if beyond := charts.outside(points):
         caption += f" {beyond} prediction(s) lie farther out and are drawn on the edge."

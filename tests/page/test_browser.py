@@ -8,7 +8,7 @@ import pytest
 from agent.page.document import render
 from agent.page.gather import page_of
 from tests.chromium import BROWSER, Chromium
-from tests.page.bodies import body, check, record
+from tests.page.bodies import DAY, NOW, body, check, record
 from tests.page.test_page import EVIL, poisoned
 
 pytestmark = pytest.mark.skipif(not BROWSER, reason="chromium is not installed")
@@ -27,6 +27,24 @@ def page(calibrated, tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "page.html"
     path.write_text(page_of(calibrated[0]))
     return path.as_uri()
+
+
+@pytest.fixture(scope="module")
+def old_page(tmp_path_factory):
+    """The page of a machine with a year behind it: many calibrations, a check a day."""
+    verdicts = ["holds"] * 9 + ["unclear"] + ["holds"] * 4 + ["changed"]
+    checks = [
+        check(n, verdicts[n % 15], (0.01, 0.02, 0.2)[n % 3], NOW - n * DAY) for n in range(1, 120)
+    ]
+    other = {"name": "default", "version": "2", "digest": "e" * 64, "path": "/b"}
+    path = tmp_path_factory.mktemp("page") / "old.html"
+    path.write_text(render(record(body(), *[body(bundle=other)] * 30, checks=checks)))
+    return path.as_uri()
+
+
+@pytest.fixture(params=["page", "old_page"])
+def any_page(request):
+    return request.getfixturevalue(request.param)
 
 
 def colours(png):
@@ -59,13 +77,13 @@ def test_it_is_drawn_and_dark_where_a_person_wants_it_dark(browser, page):
 
 
 @pytest.mark.parametrize("width", [360, 768, 1200])
-def test_nothing_sticks_out_at_the_side(browser, page, width):
-    browser.open(page, width, 900)
+def test_nothing_sticks_out_at_the_side(browser, any_page, width):
+    browser.open(any_page, width, 900)
     assert browser.value("document.documentElement.scrollWidth") <= width
 
 
-def test_no_letter_of_a_drawing_is_too_small_on_a_phone(browser, page):
-    browser.open(page, 360, 800)
+def test_no_letter_of_a_drawing_is_too_small_on_a_phone(browser, any_page):
+    browser.open(any_page, 360, 800)
     sizes = browser.value("""
         [...document.querySelectorAll('figure > svg text')].map(t => {
             const m = t.getScreenCTM();
@@ -75,8 +93,8 @@ def test_no_letter_of_a_drawing_is_too_small_on_a_phone(browser, page):
     assert min(sizes) >= 9
 
 
-def test_words_of_a_drawing_do_not_lie_on_each_other(browser, page):
-    browser.open(page, 1200, 900)
+def test_words_of_a_drawing_do_not_lie_on_each_other(browser, any_page):
+    browser.open(any_page, 1200, 900)
     overlapping = browser.value("""
         [...document.querySelectorAll('figure > svg')].flatMap(svg => {
             const texts = [...svg.querySelectorAll('text')];
@@ -91,8 +109,8 @@ def test_words_of_a_drawing_do_not_lie_on_each_other(browser, page):
     assert overlapping == []
 
 
-def test_it_is_printed_on_a_few_pages(browser, page):
-    browser.open(page, 1200, 900)
+def test_it_is_printed_on_a_few_pages(browser, any_page):
+    browser.open(any_page, 1200, 900)
     printed = browser.pdf()
     assert 2 <= len(re.findall(rb"/Type\s*/Page\b", printed)) <= 6
 
