@@ -115,12 +115,17 @@ def mark_for_set(compiler: str | None, machine: Machine) -> str:
     return ""
 
 
-def find_prebuilt(machine: Machine, folder: Path = PREBUILT) -> Toolchain:
+def find_prebuilt(machine: Machine, folder: Path | None = None) -> Toolchain:
     """The prebuilt set of the highest level that ``machine`` runs.
+
+    Args:
+        machine: this one.
+        folder: where the executables lie; None: those of this installation.
 
     Raises:
         CompilerError: there is none for it, or what is there is damaged.
     """
+    folder = folder or PREBUILT
     index = _read_index(folder)
     for level in _levels_run_by(machine.level):
         if (found := index.executables.get(level)) is not None:
