@@ -209,6 +209,12 @@ def test_a_read_only_disk_is_a_problem(tmp_path):
 
 
 @needs_root
+def test_a_disk_that_runs_no_programs_is_a_problem(tmp_path):
+    body = in_tmpfs(tmp_path, 'mount -o remount,noexec "$1"')
+    assert "noexec" in lines(body, "disk")[-1]["message"]
+
+
+@needs_root
 def test_a_temporary_directory_that_is_full_is_a_problem_and_no_crash(tmp_path):
     state = Path("/var/lib") / f"agent-test-{os.getpid()}"  # pytest's own folders are in /tmp
     start = ["unshare", "--mount", "sh", "-c", NO_TEMPORARY, "sh"]

@@ -75,6 +75,7 @@ def _follows_server() -> bool:
 def disk(scene: Scene) -> Iterator[Finding]:
     """Room for the state, and for compilers in the temporary directory."""
     yield from _room("disk", existing(scene.directory), "the state")
+    yield from _runs_programs(existing(scene.directory))
     try:
         temporary = Path(tempfile.gettempdir())
     except OSError:
@@ -99,6 +100,12 @@ def _room(check: str, place: Path, user: str) -> Iterator[Finding]:
         yield warning(check, words, "Free some space before it is full.")
     else:
         yield ok(check, words)
+
+
+def _runs_programs(place: Path) -> Iterator[Finding]:
+    if os.statvfs(place).f_flag & os.ST_NOEXEC:
+        advice = "Mount it with `exec`: what is measured is kept, and run, there."
+        yield problem("disk", f"{place} is on a file system that runs no programs (noexec)", advice)
 
 
 def existing(directory: Path) -> Path:

@@ -71,6 +71,15 @@ def environment(cpus: Sequence[int]) -> dict[str, str]:
     }
 
 
+def _why_not_run(executable: Path) -> str:
+    """What to do where the file system is the reason."""
+    with contextlib.suppress(OSError):
+        if os.statvfs(executable).f_flag & os.ST_NOEXEC:
+            mounted = next(place for place in executable.absolute().parents if place.is_mount())
+            return f"Mount {mounted} with `exec`, or name another --state-dir DIR."
+    return ""
+
+
 def _memory_file(name: str) -> IO[bytes]:
     return os.fdopen(os.memfd_create(name), "w+b", buffering=0)
 
@@ -107,7 +116,8 @@ class Worker:
             )
         except OSError as error:
             self._close_files()
-            raise MeasureError(f"cannot start the worker: {error.strerror}") from error
+            words = f"cannot start the worker: {error.strerror}"
+            raise MeasureError(words, _why_not_run(Path(command[0]))) from error
         finally:
             os.close(write)
 
