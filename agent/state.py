@@ -41,6 +41,7 @@ KEPT_EVENTS = 500
 KEPT_DRIFTS = 400
 KEPT_REPORTS = 20  # that wait to be sent
 MAX_BODY = 4 << 20
+_WITH_SUDO = "Run it with sudo: it then acts as the owner of that directory."
 _AFRESH = "Run `agent calibrate`: it keeps the damaged file aside and starts afresh."
 
 _TABLES = """
@@ -409,8 +410,7 @@ def read_state(directory: Path) -> State:
     try:
         present = path.exists()
     except OSError as error:
-        hint = "Run it with sudo: it then acts as the owner of that directory."
-        raise StateError(f"{directory} cannot be read: {error.strerror}", hint) from error
+        raise StateError(f"{directory} cannot be read: {error.strerror}", _WITH_SUDO) from error
     if not present:
         return _nothing()
     if damage := _damage(path):
@@ -478,6 +478,9 @@ def _damage(path: Path, *, every_record: bool = False) -> str:
     """What is wrong with the file, empty if nothing; StateError if a newer agent wrote it."""
     if path.is_symlink() or not path.is_file():
         raise StateError(f"{path} is not a plain file", "Move it away, or use --state-dir DIR.")
+    if not os.access(path, os.R_OK):
+        owner = name_of(path.stat().st_uid)
+        raise StateError(f"{path} of the user {owner} cannot be read", _WITH_SUDO)
     try:
         uri = f"{path.resolve().as_uri()}?mode={'rw' if os.access(path.parent, os.W_OK) else 'ro'}"
         db = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)

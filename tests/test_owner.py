@@ -131,6 +131,26 @@ def test_looking_by_root_leaves_nothing_of_roots(theirs, as_root, command):
     assert not_theirs(theirs) == []
 
 
+JOBS = ("calibrate --if-due --when-quiet", "check", "report", "report --show", "status", "history")
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o755], ids=["closed", "open"])
+@pytest.mark.parametrize("words", JOBS)
+def test_a_job_run_by_hand_as_another_user_says_whose_state_it_is_and_harms_nothing(
+    calibrated, open_place, nobody, words, mode
+):
+    state = shutil.copytree(calibrated[0], open_place / "state")
+    state.chmod(mode)
+    before = {p: (p.stat().st_mtime_ns, p.stat().st_uid) for p in (state, *state.rglob("*"))}
+    ran = nobody(*words.split(), "--state-dir", state)
+    assert "Traceback" not in ran.err
+    assert ran.code == 2, ran.err
+    assert "sudo" in ran.err
+    assert {
+        p: (p.stat().st_mtime_ns, p.stat().st_uid) for p in (state, *state.rglob("*"))
+    } == before
+
+
 def test_the_trace_of_a_bug_is_the_owners_too(open_place, theirs):
     code = (
         "import sys; from agent.crash import write_log;"
