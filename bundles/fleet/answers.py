@@ -111,8 +111,23 @@ class AccuracyAnswer(Struct, frozen=True):
     spreads: list[SpreadAnswer]
 
 
+class Difference(Struct, frozen=True):
+    """Of two means, with its 95 % interval."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+class Interval(Struct, frozen=True):
+    """Of a share, 95 %."""
+
+    low: float
+    high: float
+
+
 class VerdictAnswer(Struct, frozen=True):
-    """What to do with a bundle of pilot; intervals are 95 %."""
+    """What to do with a bundle of pilot; ``worse_by``: log error, pilot's less stable's."""
 
     bundle: str
     version: str
@@ -122,8 +137,8 @@ class VerdictAnswer(Struct, frozen=True):
     why: list[str]
     pilot_machines: int
     stable_machines: int
-    worse_by: tuple[float, float, float] | None
-    refused: tuple[float, float] | None
+    worse_by: Difference | None
+    refused: Interval | None
 
 
 class LabelShare(Struct, frozen=True):
@@ -257,8 +272,8 @@ def _verdict_of(
         given.code,
         list(given.why),
         *given.machines,
-        given.worse_by,
-        given.refused,
+        Difference(*given.worse_by) if given.worse_by else None,
+        Interval(*given.refused) if given.refused else None,
     )
 
 

@@ -276,10 +276,12 @@ def templates() -> jinja2.Environment:
 async def failed(request: Request, error: Exception) -> Response:
     """A page, or JSON below /v1, that says what went wrong."""
     status, words, wait_s = _said(error)
+    headers = dict(getattr(error, "headers", None) or {})  # Allow, of a method that is not
     if request.url.path.startswith(("/v1/", "/metrics", "/health")):
-        return api.problem(status, "refused", words, wait_s)
+        response = api.problem(status, "refused", words, wait_s)
+        response.headers.update(headers)
+        return response
     shown = templates().get_template("error.html").render(status=status, words=words)
-    headers = dict(getattr(error, "headers", None) or {})
     return HTMLResponse(
         shown, status, headers | ({"Retry-After": str(int(wait_s))} if wait_s else {})
     )
