@@ -148,6 +148,7 @@ def release(
 def demo(
     directory: Annotated[Path, typer.Argument(help="To be made: database and machines.")],
     machines: Annotated[int, typer.Option(min=2, max=100, help="Of each channel.")] = 6,
+    budget: Annotated[str, typer.Option(help="Time of each calibration, such as 8s.")] = "8s",
     port: Annotated[int, typer.Option(min=0, max=65_535)] = 8001,
     serve_it: Annotated[bool, typer.Option("--serve/--no-serve", help="Show it then.")] = True,
 ) -> None:
@@ -156,7 +157,7 @@ def demo(
     from bundles.fleet.demo import make, settings_of
     from bundles.fleet.server import run
 
-    make(directory, machines, _say)
+    make(directory, machines, budget, _say)
     if serve_it:
         run(settings_of(directory, port), "127.0.0.1", port)
 

@@ -29,7 +29,6 @@ from bundles.fleet.settings import Settings, utc_now
 from bundles.keys import Passphrases
 
 THRESHOLD = 3  # a demo's machines are few; a real centre keeps to ten
-BUDGET = "8s"
 NAME = "demo"
 LONGEST_S = 300
 
@@ -40,7 +39,7 @@ def settings_of(directory: Path, port: int) -> Settings:
     return Settings(f"sqlite:///{directory / 'fleet.db'}", url, threshold=THRESHOLD)
 
 
-def make(directory: Path, machines: int, say: Callable[[str], None]) -> dict[str, Any]:
+def make(directory: Path, machines: int, budget: str, say: Callable[[str], None]) -> dict[str, Any]:
     """Calibrate ``machines`` for either channel, and count what they report.
 
     Raises:
@@ -54,9 +53,9 @@ def make(directory: Path, machines: int, say: Callable[[str], None]) -> dict[str
     file, repository = directory / "reports.jsonl", _repository(directory)
     for number in range(machines):
         for channel in CHANNELS:
-            say(f"[{number + 1}/{machines}] an agent of {channel} calibrates ({BUDGET})")
+            say(f"[{number + 1}/{machines}] an agent of {channel} calibrates ({budget})")
             with file.open("ab") as out:
-                out.write(_report(directory / f"{channel}-{number}", channel, repository))
+                out.write(_report(directory / f"{channel}-{number}", channel, repository, budget))
     database = opened(settings_of(directory, 0).database)
     taken = take_file(database, file, utc_now(), late_weeks=1)
     release(database, utc_now(), THRESHOLD, late_weeks=1)
@@ -81,7 +80,7 @@ def _repository(directory: Path) -> Path:
     return where.directory / "public"
 
 
-def _report(state: Path, channel: str, repository: Path) -> bytes:
+def _report(state: Path, channel: str, repository: Path, budget: str) -> bytes:
     """What a new machine says after calibration and update: the very bytes it would send."""
     environment = os.environ | {
         "AGENT_CONFIG": "",
@@ -90,7 +89,7 @@ def _report(state: Path, channel: str, repository: Path) -> bytes:
         "AGENT_REPOSITORY": str(repository),
         "AGENT_TRUSTED_ROOT": str(repository / "metadata" / "1.root.json"),
     }
-    _agent(environment, "calibrate", "--budget", BUDGET)
+    _agent(environment, "calibrate", "--budget", budget)
     if channel == "pilot":
         _agent(environment, "update")
     return _agent(environment, "report", "--show").strip() + b"\n"

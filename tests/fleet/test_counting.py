@@ -106,6 +106,25 @@ def test_a_closed_week_is_forgotten_and_takes_no_report_again(database):
     assert total(database) == 30
 
 
+def test_what_is_forgotten_is_in_no_byte_of_the_file_any_more(tmp_path):
+    """SQLite; PostgreSQL gives such pages to its vacuum."""
+    database = opened(f"sqlite:///{tmp_path / 'fleet.db'}")
+    secrets = [random.Random(n).randbytes(32) for n in range(300)]
+    send_all = [parse(varied(n, dedupe=s.hex(), bundle="gone-soon")) for n, s in enumerate(secrets)]
+    store(database, send_all[:200])
+    release(database, NOW, 1000, LATE)
+    store(database, send_all[200:])
+
+    def there():
+        content = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+        return sum(secret in content for secret in secrets), content.count(b"gone-soon")
+
+    assert there()[0] == 300
+    release(database, NOW + timedelta(weeks=2), 1000, LATE)
+    assert there() == (0, 0)
+    database.close()
+
+
 def test_a_clock_that_goes_back_opens_no_week_again(database):
     send(database, range(30))
     release(database, NOW + timedelta(weeks=3), 10, LATE)

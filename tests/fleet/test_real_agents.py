@@ -1,0 +1,111 @@
+"""Real agents that calibrate here, and the centre: by the network, in a file, as a demo."""
+
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from fleets import SCRIPT, centre, free_port
+
+from bundles.fleet import answers, credentials
+from bundles.fleet.database import opened
+from bundles.fleet.release import release
+
+AGENT = Path(sys.executable).with_name("agent")
+
+
+def agent(state, *arguments, **settings):
+    kept = {k: os.environ[k] for k in ("PATH", "HOME") if k in os.environ}
+    env = kept | {"AGENT_CONFIG": "", "AGENT_STATE_DIR": str(state)} | settings
+    return subprocess.run([AGENT, *arguments], env=env, capture_output=True, text=True, timeout=120)
+
+
+def bundles(*arguments):
+    done = subprocess.run(
+        [SCRIPT, *map(str, arguments)], capture_output=True, text=True, timeout=60
+    )
+    return done.returncode, json.loads(done.stdout), done.stderr
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory):
+    """The state of a machine that has calibrated on the built-in bundle."""
+    state = tmp_path_factory.mktemp("machine") / "state"
+    done = agent(state, "calibrate", "--budget", "5s")
+    assert done.returncode == 0, done.stderr
+    return state
+
+
+def counted(database):
+    release(database, datetime.now(UTC), 1, 1)
+    with database.reading() as connection:
+        return sum(cell.machines for cell in answers.cells(connection, 1).cells)
+
+
+def test_an_agent_reports_to_the_centre_once_whatever_it_sends(machine, tmp_path, address):
+    database = opened(address)
+    token = tmp_path / "token"
+    token.write_text(credentials.add_token(database, "plant", "machine", 0))
+    token.chmod(0o600)
+    with centre(address, at=datetime.now(UTC)) as made:
+        to = {"AGENT_REPORT_TO": made.url, "AGENT_REPORT_TOKEN_FILE": str(token)}
+        copy = tmp_path / "state"
+        subprocess.run(["cp", "-r", machine, copy], check=True)
+        assert agent(copy, "report", "enable", "--yes", **to).returncode == 0
+        done = agent(copy, "report", "--now", "--json", **to)
+        assert done.returncode == 0, done.stdout + done.stderr
+        again = agent(copy, "report", "--now", **to)
+        assert again.returncode == 7  # nothing to send
+        shown = agent(copy, "report", "--show", **to).stdout.strip().encode()
+        assert made.send(shown, token.read_text())[0] == 202  # replayed
+        assert "Traceback" not in made.said
+    assert counted(database) == 1
+    database.close()
+
+
+def test_what_was_carried_in_a_file_is_imported_once(machine, tmp_path, address):
+    copy, file = tmp_path / "state", tmp_path / "stick.jsonl"
+    subprocess.run(["cp", "-r", machine, copy], check=True)
+    assert agent(copy, "report", "enable", "--yes").returncode == 0
+    done = agent(copy, "report", "--export", str(file))
+    assert done.returncode == 0, done.stderr
+    code, body, _ = bundles("fleet", "import", file, "--database", address, "--json")
+    assert (code, body["new"], body["known"], body["refused"]) == (0, 1, 0, 0)
+    code, body, _ = bundles("fleet", "import", file, "--database", address, "--json")
+    assert (code, body["new"], body["known"]) == (0, 0, 1)
+    database = opened(address)
+    assert counted(database) == 1
+    database.close()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\x00" * 5000, b"{}\n" * 50])
+def test_a_file_that_holds_no_reports_is_told_plainly(tmp_path, content):
+    file, database = tmp_path / "stick.jsonl", f"sqlite:///{tmp_path / 'fleet.db'}"
+    if content is not None:
+        file.write_bytes(content)
+    code, body, words = bundles("fleet", "import", file, "--database", database, "--json")
+    assert "Traceback" not in words
+    if content is None:
+        assert (code, "stick.jsonl" in body["error"]["message"]) == (2, True)
+    else:
+        assert (code, body["new"]) == (0, 0)
+        assert len(body["reasons"]) <= 20
+
+
+def test_the_demo_is_made_by_real_agents_and_shows_them(tmp_path):
+    """Two machines a channel; the demo's own threshold hides fewer than three."""
+    place = tmp_path / "demo"
+    command = [SCRIPT, "fleet", "demo", place, "--machines", "2", "--budget", "3s", "--no-serve"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=250)
+    assert done.returncode == 0, done.stderr
+    assert "4 reports counted" in done.stderr
+    reports = [json.loads(line) for line in (place / "reports.jsonl").read_text().splitlines()]
+    assert {report["channel"] for report in reports} == {"pilot", "stable"}
+    assert len({report["dedupe"] for report in reports}) == 4
+    with centre(f"sqlite:///{place / 'fleet.db'}", "--threshold", "3", port=free_port()) as made:
+        assert made.ask("GET", "/login")[0] == 200
+    again = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert again.returncode == 2  # what is there is not touched
