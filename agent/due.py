@@ -117,20 +117,24 @@ def _differs(then: object, now: str) -> bool:
 def _other_bundle(stored: Stored, state: State, config: Config) -> bool:
     if config.bundle is None and outdated(stored, state):
         return True
-    in_force = _bundle_in_force(state, config)
+    in_force = _bundle_meant(stored, state, config)
     digest = _digest_of(in_force) if in_force else None
     return digest is not None and digest != stored.body["bundle"]["digest"]
 
 
-def _bundle_in_force(state: State, config: Config) -> Path | None:
-    """The directory that the bundle has to be from; None where events decide (``outdated``)."""
+def _bundle_meant(stored: Stored, state: State, config: Config) -> Path | None:
+    """The directory that the bundle has to be from; None where events decide (``outdated``).
+
+    Somebody's own ``--bundle`` is left alone, as predictions leave it.
+    """
     from agent.model.bundle import default_bundle
 
     if config.bundle is not None:
         return config.bundle
     newest = next(iter(ways_back(state)), BUILT_IN)
+    came_with_an_agent = stored.body["bundle"].get("path") == str(default_bundle())
     # An upgrade of the agent may have brought another one, and no event tells of that.
-    return default_bundle() if newest == BUILT_IN else None
+    return default_bundle() if newest == BUILT_IN and came_with_an_agent else None
 
 
 def _digest_of(bundle: Path) -> str | None:

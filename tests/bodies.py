@@ -2,6 +2,7 @@
 
 from agent.due import look_around
 from agent.installed import BUILT_IN, load_installed
+from agent.installed import facts as facts_of_bundle
 
 
 def body_of_now(config, **machine):
@@ -12,7 +13,7 @@ def body_of_now(config, **machine):
     return {
         "machine": facts,
         "toolchain": {"kind": "compiler", "mark": present.mark},
-        "bundle": {"name": bundle.name, "version": bundle.version, "digest": bundle.digest},
+        "bundle": {**facts_of_bundle(bundle), "path": str(bundle.path)},
     }
 
 

@@ -93,6 +93,13 @@ def test_a_bundle_that_came_with_another_agent_makes_it_due(state, config):
     assert codes(state, config) == ["bundle"]
 
 
+def test_somebodys_own_bundle_is_left_alone(state, config):
+    body = body_of_now(config)
+    body["bundle"] |= {"digest": "f" * 64, "path": "/home/me/bundle"}
+    put_in_force(state, body, NOW - HOUR)
+    assert codes(state, config) == []
+
+
 def test_a_bundle_named_in_the_configuration_makes_it_due(state, config, tiny_bundle):
     put_in_force(state, body_of_now(config), NOW - HOUR)
     assert codes(state, replace(config, bundle=tiny_bundle)) == ["bundle"]

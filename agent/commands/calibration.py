@@ -33,9 +33,7 @@ WhenQuiet = Annotated[
 ]
 
 
-@COMMANDS.command(
-    epilog="Examples: agent calibrate --budget 20s; agent calibrate --if-due --when-quiet"
-)
+@COMMANDS.command(epilog="Example: agent calibrate --if-due --when-quiet --budget 20s")
 def calibrate(
     budget: Annotated[
         str | None, typer.Option(metavar="T", help="Time to spend: 20s, 2m (default 45s).")
