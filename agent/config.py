@@ -164,6 +164,14 @@ SETTINGS: tuple[Setting, ...] = (
         "The share of the CPUs that other programs may use while the machine counts as quiet.",
     ),
     _number(
+        "max_steal",
+        "0.03",
+        0.0,
+        1.0,
+        "The share of the CPUs' time that the host of a virtual machine may take while it counts "
+        "as quiet.",
+    ),
+    _number(
         "max_temperature",
         "85",
         20.0,
@@ -204,6 +212,7 @@ class Config:
         check_every_s: seconds between checks for drift.
         quiet_wait_s: seconds that ``--when-quiet`` waits.
         max_busy: share of the CPUs (0 to 1) that others may use on a quiet machine.
+        max_steal: share of their time (0 to 1) that a host may take on a quiet machine.
         max_temperature: of a machine that may be measured, in degrees Celsius.
         on_battery: measure also without AC power.
         report: whether aggregates are reported to ``report_to``, a URL; None: the machine decides.
@@ -221,6 +230,7 @@ class Config:
     check_every_s: float = DAY
     quiet_wait_s: float = 20 * MINUTE
     max_busy: float = 0.15
+    max_steal: float = 0.03
     max_temperature: float = 85.0
     on_battery: bool = False
     report: bool | None = None

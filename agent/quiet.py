@@ -16,12 +16,13 @@ from agent.progress import Progress, Tell
 
 if TYPE_CHECKING:
     from agent.config import Config
+    from agent.measure.evidence import Round
     from agent.measure.timing import Measurement
 
 LOOK_S = 1.0  # between the two readings of a look
 LOOKS = 3  # quiet ones in a row are quiet
 REST_S = 10.0  # after a look that was not
-MAX_STEAL = 0.03  # share of the CPUs' time that a host may take away
+WATCHED_S = 2.0  # of CPU time: the kernel counts in ticks of 10 ms, so less tells too little
 NO_SENSOR = 127.0  # degrees: what sensors say that are not there, and no CPU survives
 _SPENT = ("user", "nice", "system", "irq", "softirq", "steal", "idle", "iowait")
 
@@ -83,7 +84,7 @@ def disturbance(found: Conditions, config: Config) -> Disturbance | None:
         return Disturbance("battery", "it runs on its battery")
     if found.temperature is not None and found.temperature > config.max_temperature:
         return Disturbance("heat", f"it is hotter than {config.max_temperature:g} degrees Celsius")
-    if found.steal > MAX_STEAL:
+    if found.steal > config.max_steal:
         return Disturbance("steal", "its host gives the CPUs to others")
     if found.busy > config.max_busy:
         words = f"other programs use more than {config.max_busy:.0%} of its CPUs"
@@ -121,7 +122,7 @@ def wait(
             raise NotNowError(
                 f"this machine was not quiet within {config.quiet_wait_s / 60:g} min: {why.words}",
                 "Nothing was changed; the timer tries again within the hour. What counts as quiet"
-                " can be set: max_busy, max_temperature, on_battery, quiet_wait.",
+                " can be set: max_busy, max_steal, max_temperature, on_battery, quiet_wait.",
             )
         tell(Progress("waiting", 0, 1, f"for a quiet machine: {why.words}", left))
         sleep(min(REST_S, left))
@@ -135,18 +136,21 @@ def gives_way(config: Config, cpus: int) -> Between:
     """What to ask after every kernel: has production come back meanwhile?
 
     The rounds of a measurement tell what others did while it ran (steal and foreign load), so
-    nothing has to be waited for.
+    nothing has to be waited for. They are added up until they are long enough to tell.
 
     Returns:
         A function that raises NotNowError where it has.
     """
+    watched: list[Round] = []
 
     def ask(found: Measurement) -> None:
-        wall = sum(r.wall_s for r in found.rounds)
-        if not wall:
+        watched.extend(found.rounds)
+        spent = sum(r.wall_s for r in watched) * cpus
+        if spent < WATCHED_S:
             return
-        foreign = sum(r.foreign_s for r in found.rounds) / (wall * cpus)
-        steal = sum(r.steal_s for r in found.rounds) / (wall * cpus)
+        foreign = sum(r.foreign_s for r in watched) / spent
+        steal = sum(r.steal_s for r in watched) / spent
+        watched.clear()
         if why := disturbance(Conditions(foreign, steal), config):
             raise NotNowError(
                 f"gave way while measuring: {why.words}",

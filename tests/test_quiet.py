@@ -102,6 +102,19 @@ def test_measuring_gives_way_to_other_guests_of_its_host():
         gives_way(CONFIG, cpus=2)(measured(steal=0.2))
 
 
+def test_one_tick_of_a_short_kernel_is_no_reason_to_give_way():
+    short = Round(
+        ((0, 1.0),), wall_s=0.1, cpu_s=0.1, steal_s=0.02, busy_s=0.1, switches=0, others=0
+    )
+    ask = gives_way(CONFIG, cpus=2)
+    for rounds in ((short,), *[measured().rounds] * 4):
+        ask(Measurement(Timing("ok"), (), rounds=rounds))
+
+
+def test_a_site_may_accept_more_steal():
+    gives_way(replace(CONFIG, max_steal=0.5), cpus=2)(measured(steal=0.2))
+
+
 @pytest.mark.parametrize(
     "found", [measured(), measured(foreign=0.25), Measurement(Timing("ok"), ())]
 )
