@@ -83,11 +83,15 @@ class OverviewAnswer(Struct, frozen=True):
     in_force: list[InForce]
 
 
-class SpreadAnswer(Struct, frozen=True):
-    """How an attribute is spread over the machines of one week, bundle, channel and architecture.
+class GroupAnswer(Struct, frozen=True):
+    """Machines that lie beside each other, and their mean."""
 
-    ``groups``: pairs of the mean of a group of machines, and how many they are.
-    """
+    mean: float
+    machines: Machines
+
+
+class SpreadAnswer(Struct, frozen=True):
+    """How an attribute is spread over the machines of one week, channel and architecture."""
 
     week: Week
     channel: str
@@ -98,7 +102,7 @@ class SpreadAnswer(Struct, frozen=True):
     p50: float
     p75: float
     p90: float
-    groups: list[tuple[float, int]]
+    groups: list[GroupAnswer]
 
 
 class AccuracyAnswer(Struct, frozen=True):
@@ -213,7 +217,7 @@ def spread_answer(where: tuple[int, str, str], spread: Spread, step: float) -> S
     """Quantiles and groups, in the attribute's own unit; ``where``: week, channel, architecture."""
     week, channel, architecture = where
     told = [round(x, 4) for x in quantiles(spread, QUANTILES, step)]
-    groups = [(round(part.value * step, 4), part.machines) for part in spread]
+    groups = [GroupAnswer(round(part.value * step, 4), part.machines) for part in spread]
     p10, p25, p50, p75, p90 = told
     return SpreadAnswer(
         week=weeks.shown(week), channel=channel, architecture=architecture,

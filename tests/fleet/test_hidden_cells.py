@@ -162,7 +162,7 @@ def test_a_group_less_its_parts_is_ten_machines_or_none(database):
         for spread in told["spreads"]:
             rest = totals[spread["channel"], spread["architecture"]] - spread["machines"]
             assert rest == 0 or rest >= K
-            assert all(machines >= K for _, machines in spread["groups"])
+            assert all(group["machines"] >= K for group in spread["groups"])
             compared += 1
     assert compared
 
