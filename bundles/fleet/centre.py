@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 
 from bundles.fleet import credentials, settings
-from bundles.fleet.database import Database
+from bundles.fleet.database import COMPLAINT, Database
 from bundles.fleet.ingest import Unavailable, Writer
 from bundles.fleet.limits import Buckets
 
@@ -147,4 +147,5 @@ async def outside(function: Callable[P, T], *arguments: P.args, **named: P.kwarg
     try:
         return await asyncio.to_thread(function, *arguments, **named)
     except SQLAlchemyError as error:
+        COMPLAINT.tell(error)
         raise Unavailable("the database does not answer") from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +17,8 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from agent.errors import AgentError, Exit
 
+LOG = logging.getLogger("bundles.fleet")
+TOLD_EVERY_S = 60
 MIGRATIONS = Path(__file__).with_name("migrations")
 WAIT_S = 30  # for a lock, for one statement
 CONNECT_S = 5
@@ -95,6 +99,22 @@ def opened(address: str) -> Database:
             "Is it running, and does the user in its address own it?",
         ) from error
     return database
+
+
+class Complaint:
+    """Tells the log of a database that fails, however many callers find it out, once a minute."""
+
+    def __init__(self) -> None:
+        self._next = float("-inf")
+
+    def tell(self, error: BaseException) -> None:
+        """Say why, unless that was just done."""
+        if (now := time.monotonic()) >= self._next:
+            self._next = now + TOLD_EVERY_S
+            LOG.warning("the database does not answer: %s", reason(error))
+
+
+COMPLAINT = Complaint()
 
 
 def reason(error: BaseException) -> str:

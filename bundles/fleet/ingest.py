@@ -15,7 +15,7 @@ from sqlalchemy import Connection, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from bundles.fleet import weeks
-from bundles.fleet.database import Database
+from bundles.fleet.database import COMPLAINT, Database
 from bundles.fleet.report import Refusal, Report, row
 from bundles.fleet.schema import progress, reports, seen
 
@@ -112,6 +112,7 @@ class Writer:
         try:
             await asyncio.to_thread(store, self._database, [report for report, _ in batch])
         except (SQLAlchemyError, OSError) as error:
+            COMPLAINT.tell(error)
             failed = Unavailable("the database does not answer")
             failed.__cause__ = error
         for _, done in batch:
