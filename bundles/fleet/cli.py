@@ -261,7 +261,7 @@ def _needs_extra() -> None:
 
 def _password(file: Path | None) -> str:
     if file is not None:
-        return file.read_text().rstrip("\n")
+        return file.read_text(errors="replace").rstrip("\n")
     import getpass
     import sys
 

@@ -40,7 +40,7 @@ def spreads(title: str, week_names: Sequence[str], lines: Sequence[Line]) -> Mar
     The axis counts factors: a log error of 0.69 is "off by a factor of 2".
     """
     values = [v for line in lines for box in line.boxes if box for v in (box.p10, box.p90)]
-    low, high = min([0.0, *values]), max([math.log(1.2), *values]) * 1.05
+    low, high = min([0.0, *values]) * 1.1, max([math.log(1.2), *values]) * 1.05
     place = (WIDTH - LEFT - RIGHT) / max(1, len(week_names))
 
     def y(value: float) -> float:
