@@ -68,13 +68,17 @@ class Database:
         return insert(table)
 
     def forget(self) -> None:
-        """Take what was deleted out of SQLite's journal too; PostgreSQL's vacuum does it there."""
-        if self.engine.dialect.name == "sqlite":
-            connection = self.engine.raw_connection()
-            try:
-                connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            finally:
-                connection.close()
+        """Give away the space of what was deleted, now and not when there is time for it."""
+        if self.engine.dialect.name == "postgresql":
+            alone = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            with alone as connection:
+                connection.exec_driver_sql("VACUUM (SKIP_LOCKED, ANALYZE) seen, reports")
+            return
+        raw = self.engine.raw_connection()  # SQLAlchemy's own would begin a transaction
+        try:
+            raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            raw.close()
 
     def close(self) -> None:
         """Give back every connection."""

@@ -95,7 +95,10 @@ class Postgres:
     def run(self, program, *arguments, check=True):
         user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
         command = [*user, str(_postgres_programs() / program), *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, check=check, cwd="/", timeout=60)
+        done = subprocess.run(command, capture_output=True, cwd="/", timeout=60)
+        if check and done.returncode:
+            raise AssertionError(f"{program}: {done.stderr.decode()}")
+        return done
 
     def start(self):
         options = f"-k {self.home} -p {self.port} -c listen_addresses='' {self.options}"
@@ -106,7 +109,8 @@ class Postgres:
         self.run("pg_ctl", "-D", self.home / "data", "-m", how, "-w", "stop", check=False)
 
     def make(self, name):
-        self.run("createdb", "-h", self.home, "-p", self.port, "-U", "postgres", name)
+        where = ("-h", self.home, "-p", self.port, "-U", "postgres")
+        self.run("createdb", "-T", "template0", *where, name)  # nobody else is ever in that one
         return self.address(name)
 
 

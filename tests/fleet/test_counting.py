@@ -1,6 +1,7 @@
 """Counted once, released in lots, forgotten in time: on SQLite and on PostgreSQL."""
 
 import asyncio
+import contextlib
 import random
 from datetime import UTC, datetime, timedelta
 
@@ -122,6 +123,24 @@ def test_what_is_forgotten_is_in_no_byte_of_the_file_any_more(tmp_path):
     assert there()[0] == 300
     release(database, NOW + timedelta(weeks=2), 1000, LATE)
     assert there() == (0, 0)
+    database.close()
+
+
+def test_what_is_forgotten_takes_no_room_in_postgresql(cluster):
+    database = opened(cluster.make("forgets"))
+    send(database, range(3000))
+    release(database, NOW + timedelta(weeks=2), 10, LATE)
+    with database.reading() as connection:
+        rows = connection.exec_driver_sql(
+            "SELECT relname, pg_relation_size(oid) FROM pg_class "
+            "WHERE relname IN ('seen', 'reports')"
+        )
+        assert dict(rows.all()) == {"seen": 0, "reports": 0}
+    assert send(database, range(5), week="2026-W50") == 5  # and transactions are as before
+    with contextlib.suppress(ZeroDivisionError), database.writing() as connection:
+        connection.execute(seen.delete())
+        raise ZeroDivisionError
+    assert count(database, seen) == 5
     database.close()
 
 
