@@ -49,7 +49,7 @@ def answer(body: Mapping[str, Any], blocks: Sequence[Block] | None) -> None:
     """
     try:
         if blocks is None:
-            from agent.state import finite
+            from agent.state_file import finite
 
             text = json.dumps({"schema": SCHEMA, **finite(body)}, indent=2, allow_nan=False)
             sys.stdout.write(text + "\n")

@@ -16,7 +16,8 @@ from agent.config import Config
 from agent.findings import Finding, answer_of, look, ok, problem
 from agent.owner import act_as_owner
 from agent.progress import Progress, Tell
-from agent.state import make_directory, read_state
+from agent.state import read_state
+from agent.state_file import make_directory
 
 if TYPE_CHECKING:
     from agent.loopnest.program import Program

@@ -16,7 +16,8 @@ from agent.doctor.examine import CHECKS, examine
 from agent.doctor.scene import Scene, opened
 from agent.findings import look
 from agent.installed import CHECKED
-from agent.state import SCHEMA, open_state
+from agent.state import open_state
+from agent.state_file import SCHEMA
 from tests import other_user
 from tests.conftest import SCRIPT, agent, environment, valid
 from tests.other_user import NOBODY, needs_root

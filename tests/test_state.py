@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from agent.errors import BusyError, DamagedError, StateError
 from agent.lock import hold
-from agent.state import FILE, KEPT_CALIBRATIONS, TimingKey, finite, open_state, read_state
+from agent.state import KEPT_CALIBRATIONS, TimingKey, open_state, read_state
+from agent.state_file import FILE, finite
 
 KEY = TimingKey("machine", "toolchain", "source", "n=1", "original", "1")
 

@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from agent.errors import StateError
-from agent.state import FILE, SCHEMA, open_state, read_state
+from agent.state import open_state, read_state
+from agent.state_file import FILE, SCHEMA
 from tests.conftest import SIZES, agent, environment
 from tests.states import GOLDEN, OLDER, left_by_schema, made_newer, rows, schema_of
 

@@ -64,7 +64,7 @@ def writing(config: Config, command: str) -> Iterator[State]:
 def own_directory(config: Config) -> None:
     """The state directory, there and writable; root becomes its owner for good."""
     from agent.owner import act_as_owner
-    from agent.state import make_directory
+    from agent.state_file import make_directory
 
     if name := act_as_owner(config.state_dir):
         console.note(f"note: acting as the user {name}, whose state {config.state_dir} is")

@@ -19,7 +19,7 @@ from agent.installed import CHECKED
 from agent.last_error import last_errors
 from agent.owner import name_of
 from agent.records import stamp
-from agent.state import FILE
+from agent.state_file import FILE
 from agent.wording import CLOCK_SET, duration
 
 LEAST_FREE, LITTLE_FREE = 50 << 20, 500 << 20  # bytes

@@ -17,7 +17,8 @@ import pytest
 
 from agent import __version__
 from agent.installed import DECLINED
-from agent.state import FILE, open_state
+from agent.state import open_state
+from agent.state_file import FILE
 from tests.conftest import GEMM, SCHEMAS, SCRIPT, agent, environment, valid
 from tests.other_user import NOBODY, needs_root
 from tests.report.recorder import answers, recording

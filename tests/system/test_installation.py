@@ -6,7 +6,7 @@ from contextlib import closing
 import pytest
 
 from agent import state
-from agent.state import SCHEMA
+from agent.state_file import SCHEMA
 from tests.system.conftest import (
     JOBS,
     SITE,
