@@ -163,10 +163,13 @@ def _run_to_use(
     identity = ":".join((*parts, PROTOCOL, __version__))
     run = state.open_run()
     now = time.time()
-    recent = run is not None and 0 <= now - run.started_at <= experiment.RESUME_S
-    if run is None or run.identity != identity or not recent:
+    if run is None or run.identity != identity:
         return state.begin_run(identity, planned, now), {}
-    return run, experiment.newest(state.timings(run))
+    timings = state.timings(run)
+    last = max((t.measured_at for t in timings), default=run.started_at)
+    if not 0 <= now - last <= experiment.RESUME_S:
+        return state.begin_run(identity, planned, now), {}
+    return run, experiment.newest(timings)
 
 
 def _groups(plan: Sequence[PlannedVariant]) -> tuple[list[Group], list[dict[str, Any]]]:

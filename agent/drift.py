@@ -5,7 +5,7 @@
 
 The sentinels are the first kernels of the fixed set that the calibration has usable timings of:
 the set begins with those that tell machines apart best. A sentinel has changed if it is beyond its
-limit twice in a row, in the same direction; one is enough, since memory, cores and clock can change
+limit in three looks, in the same direction; one is enough, since memory, cores and clock can change
 one without the other. Limits are far above what a busy hour does, and below what predictions are
 off by anyway: a smaller drift is not worth measuring everything again.
 """
@@ -21,19 +21,21 @@ from typing import TYPE_CHECKING, Any
 from agent import due
 from agent.errors import NothingToDoError
 from agent.loopnest.schedule import ORIGINAL
+from agent.measure.machine import read_machine
+from agent.measure.prebuilt import toolchain_for_set
+from agent.measure.runner import Runner
 from agent.progress import Progress, Stopwatch, Tell
 from agent.records import stamp
 
 if TYPE_CHECKING:
     from agent.config import Config
     from agent.experiment import Group, Sample
-    from agent.measure.machine import Machine
-    from agent.measure.runner import Runner
     from agent.measure.timing import Measurement
     from agent.state import State, Stored, StoredTiming
 
 SENTINELS = 5
-BUDGET_S = 4.0  # of timing, both looks together
+LOOKS = 3
+BUDGET_S = 6.0  # of timing, all looks together
 LEAST_LIMIT = 0.15  # log units
 NOISES = 3.0  # of the calibration's noise floor, and standard deviations of both timings
 MOST_LIMIT = 0.5
@@ -62,6 +64,9 @@ class Change:
         return abs(self.log_ratio) > self.limit
 
 
+Seen = tuple[tuple[Change, ...], bool]
+
+
 def check(config: Config, state: State, tell: Tell) -> dict[str, Any]:
     """Look whether the calibration in force still holds, and keep what was found.
 
@@ -82,12 +87,14 @@ def check(config: Config, state: State, tell: Tell) -> dict[str, Any]:
     if stored is None:
         raise NothingToDoError("there is no calibration to check", "Run `agent calibrate` first.")
     tell(Progress("checking", 0, SENTINELS, "looking at machine, compiler and bundle"))
+    toolchain = toolchain_for_set(config.compiler, read_machine())  # none: an error, no change
     present = due.look_around(config, time.time())
     reasons = tuple(due.changes(stored, state, config, present))
     sentinels: tuple[Change, ...] = ()
     disturbed = False
     if not reasons:  # else what would be timed is another thing than then
-        sentinels, disturbed = _timed(config, state, stored, present.machine, tell)
+        runner = Runner(toolchain, config.state_dir / "cache", machine=present.machine)
+        sentinels, disturbed = _timed(runner, state, stored, tell)
     verdict = verdict_of(bool(reasons), sentinels, disturbed=disturbed)
     body = {
         "calibration": stored.id,
@@ -112,45 +119,37 @@ def verdict_of(changed: bool, sentinels: Sequence[Change], *, disturbed: bool) -
     return due.CHANGED if any(c.beyond for c in sentinels) else due.HOLDS
 
 
-def _timed(
-    config: Config, state: State, stored: Stored, machine: Machine, tell: Tell
-) -> tuple[tuple[Change, ...], bool]:
+def _timed(runner: Runner, state: State, stored: Stored, tell: Tell) -> Seen:
     """The changes of all sentinels, and whether something disturbed the timing."""
-    from agent.measure.prebuilt import toolchain_for_set
-    from agent.measure.runner import Runner
-
     then = _samples(state)
     groups = sentinel_groups(then)
-    toolchain = toolchain_for_set(config.compiler, machine)
-    runner = Runner(toolchain, config.state_dir / "cache", machine=machine)
     runner.prepare([p for g in groups for p in (g.base, *g.variants)])
     noise = (stored.body.get("noise_floor") or {}).get("label_median") or 0.0
     found: list[Change] = []
     disturbed = False
     for number, group in enumerate(groups):
         tell(Progress("checking", number, len(groups), f"timing {group.kernel.name}"))
-        changes, disturbances = twice(lambda g=group: _look(runner, g, then, noise))  # type: ignore[misc]
+        changes, disturbances = confirmed(lambda g=group: _look(runner, g, then, noise))  # type: ignore[misc]
         found += changes
         disturbed = disturbed or disturbances
     tell(Progress("checking", len(groups), len(groups)))
     return tuple(found), disturbed
 
 
-Seen = tuple[tuple[Change, ...], bool]
+def confirmed(look: Callable[[], Seen]) -> Seen:
+    """A look, and more of them while something is beyond its limit; what all of them say.
 
-
-def twice(look: Callable[[], Seen]) -> Seen:
-    """A look, and a second one where something is beyond its limit; what both of them say.
-
-    A quantity that the second look finds elsewhere is taken to be as near as the nearer of them,
+    A quantity that looks find at different places is taken to be as near as the nearest of them,
     and unchanged if they differ in direction. Only the last look's disturbances count.
     """
-    first, disturbed = look()
-    if not any(c.beyond for c in first):
-        return first, disturbed
-    second, disturbed = look()
-    again = {(c.kernel, c.schedule): c for c in second}
-    return tuple(_nearer(c, again.get((c.kernel, c.schedule), c)) for c in first), disturbed
+    found, disturbed = look()
+    for _ in range(LOOKS - 1):
+        if not any(c.beyond for c in found):
+            break
+        seen, disturbed = look()
+        again = {(c.kernel, c.schedule): c for c in seen}
+        found = tuple(_nearer(c, again.get((c.kernel, c.schedule), c)) for c in found)
+    return found, disturbed
 
 
 def _nearer(one: Change, other: Change) -> Change:
@@ -162,7 +161,7 @@ def _nearer(one: Change, other: Change) -> Change:
 def _look(
     runner: Runner, group: Group, then: Mapping[tuple[str, str], Sample], noise: float
 ) -> Seen:
-    found = runner.measure(group.base, group.variants, budget_s=BUDGET_S / SENTINELS / 2)
+    found = runner.measure(group.base, group.variants, budget_s=BUDGET_S / SENTINELS / LOOKS)
     changes = tuple(changes_of(group, found, then, noise))
     return changes, any(n.kind in DISTURBED for n in found.notices)
 

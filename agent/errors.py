@@ -96,6 +96,10 @@ class NotNowError(AgentError):
     exit_code = Exit.NOT_NOW
 
 
+class GaveWayError(NotNowError):
+    """Other work began while this machine was measured."""
+
+
 class InputError(AgentError):
     """An option or argument of a command has a value that cannot be used."""
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.errors import NotNowError
+from agent.errors import GaveWayError, NotNowError
 from agent.progress import Progress, Tell
+from agent.values import in_units
 
 if TYPE_CHECKING:
     from agent.config import Config
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 LOOK_S = 1.0  # between the two readings of a look
 LOOKS = 3  # quiet ones in a row are quiet
 REST_S = 10.0  # after a look that was not
+SUPPLIES = Path("/sys/class/power_supply")
 WATCHED_S = 2.0  # of CPU time: the kernel counts in ticks of 10 ms, so less tells too little
 NO_SENSOR = 127.0  # degrees: what sensors say that are not there, and no CPU survives
 _SPENT = ("user", "nice", "system", "irq", "softirq", "steal", "idle", "iowait")
@@ -63,11 +66,48 @@ def look(seconds: float = LOOK_S) -> Conditions:
     before = psutil.cpu_times()
     time.sleep(seconds)
     busy, steal = shares(before, psutil.cpu_times())
+    return Conditions(busy, steal, _hottest(), runs_on_battery())
+
+
+def _hottest() -> float | None:
+    """Of all sensors, in degrees Celsius."""
+    import psutil
+
     sensors: Mapping[str, Any] = getattr(psutil, "sensors_temperatures", dict)()
     known = [s.current for group in sensors.values() for s in group if s.current < NO_SENSOR]
-    battery = getattr(psutil, "sensors_battery", lambda: None)()
-    on_battery = battery is not None and battery.power_plugged is False
-    return Conditions(busy, steal, max(known, default=None), on_battery)
+    return max(known, default=None)
+
+
+def runs_on_battery(supplies: Path = SUPPLIES) -> bool:
+    """Whether this machine has a battery and nothing else feeds it.
+
+    Batteries of mice and keyboards (scope ``Device``) are not the machine's: psutil takes them for
+    it. See Documentation/ABI/testing/sysfs-class-power of Linux.
+    """
+    found = [
+        {n: _line(s / n) for n in ("type", "scope", "online", "status")} for s in _in(supplies)
+    ]
+    ours = [s for s in found if s["scope"] != "Device"]
+    batteries = [s for s in ours if s["type"] == "Battery"]
+    mains = [s["online"] != "0" for s in ours if s["type"] in ("Mains", "USB")]
+    if mains:
+        return bool(batteries) and not any(mains)
+    return any(s["status"] == "Discharging" for s in batteries)
+
+
+def _in(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _line(path: Path) -> str:
+    try:
+        with path.open(errors="replace") as file:
+            return file.read(100).strip()
+    except OSError:
+        return ""
 
 
 def shares(before: object, after: object) -> tuple[float, float]:
@@ -95,6 +135,8 @@ def disturbance(found: Conditions, config: Config) -> Disturbance | None:
 def wait(
     config: Config,
     tell: Tell,
+    end: float | None = None,
+    *,
     look: Look = look,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
@@ -104,6 +146,7 @@ def wait(
     Args:
         config: what counts as quiet, and how long to wait.
         tell: shown why it waits.
+        end: until when to wait, by ``clock``; None: for ``quiet_wait`` from now on.
         look: finds the conditions, and takes a moment for it.
         clock: seconds.
         sleep: waits for some.
@@ -111,7 +154,8 @@ def wait(
     Raises:
         NotNowError: it did not become quiet within ``quiet_wait``.
     """
-    end, quiet = clock() + config.quiet_wait_s, 0
+    end = clock() + config.quiet_wait_s if end is None else end
+    quiet = 0
     while quiet < LOOKS:
         why = disturbance(look(), config)
         quiet = 0 if why else quiet + 1
@@ -120,7 +164,7 @@ def wait(
         left = end - clock()
         if left <= 0:
             raise NotNowError(
-                f"this machine was not quiet within {config.quiet_wait_s / 60:g} min: {why.words}",
+                f"this machine was not quiet within {in_units(config.quiet_wait_s)}: {why.words}",
                 "Nothing was changed; the timer tries again within the hour. What counts as quiet"
                 " can be set: max_busy, max_steal, max_temperature, on_battery, quiet_wait.",
             )
@@ -139,7 +183,7 @@ def gives_way(config: Config, cpus: int) -> Between:
     nothing has to be waited for. They are added up until they are long enough to tell.
 
     Returns:
-        A function that raises NotNowError where it has.
+        A function that raises GaveWayError where it has.
     """
     watched: list[Round] = []
 
@@ -151,8 +195,8 @@ def gives_way(config: Config, cpus: int) -> Between:
         foreign = sum(r.foreign_s for r in watched) / spent
         steal = sum(r.steal_s for r in watched) / spent
         watched.clear()
-        if why := disturbance(Conditions(foreign, steal), config):
-            raise NotNowError(
+        if why := disturbance(Conditions(foreign, steal, _hottest(), runs_on_battery()), config):
+            raise GaveWayError(
                 f"gave way while measuring: {why.words}",
                 "Timings made so far are kept; the next run goes on from there within a day.",
             )

@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from agent.drift import Change, twice, verdict_of
+from agent.drift import LOOKS, Change, confirmed, verdict_of
 from agent.state import read_state
 from tests.conftest import agent, valid
 
@@ -29,25 +29,31 @@ def looks(*found):
 
 def test_what_is_within_its_limit_is_looked_at_once():
     look, asked = looks(STEADY)
-    assert twice(look) == ((STEADY,), False)
+    assert confirmed(look) == ((STEADY,), False)
     assert len(asked) == 1
 
 
-def test_what_is_beyond_its_limit_twice_has_changed():
-    look, _ = looks(SLOWER, SLOWER)
-    assert twice(look)[0][0].beyond
+def test_what_is_beyond_its_limit_in_every_look_has_changed():
+    look, asked = looks(*[SLOWER] * LOOKS)
+    assert confirmed(look)[0][0].beyond
+    assert len(asked) == LOOKS
+
+
+def test_what_one_of_the_looks_does_not_find_has_not_changed():
+    look, _ = looks(SLOWER, SLOWER, STEADY)
+    assert not confirmed(look)[0][0].beyond
 
 
 @pytest.mark.parametrize("second", [STEADY, FASTER])
 def test_what_the_second_look_does_not_confirm_has_not_changed(second):
     look, asked = looks(SLOWER, second)
-    assert not twice(look)[0][0].beyond
+    assert not confirmed(look)[0][0].beyond
     assert len(asked) == 2
 
 
 def test_what_the_second_look_could_not_time_counts_as_first_seen():
-    found = iter([((SLOWER,), False), ((), False)])
-    assert twice(lambda: next(found))[0][0].beyond
+    found = iter([((SLOWER,), False), *[((), False)] * (LOOKS - 1)])
+    assert confirmed(lambda: next(found))[0][0].beyond
 
 
 @pytest.mark.parametrize(
@@ -102,6 +108,9 @@ def test_a_machine_that_has_become_ten_times_slower_is_not_said_to_hold(state, t
     assert said.code == EXIT[found["verdict"]] != 0
     slower = [s["log_ratio"] for s in found["sentinels"] if s["schedule"] == "original"]
     assert min(slower) > 1
+    status = valid(agent("status", "--json", "--state-dir", state).json, "status")
+    noted = "drift" in [n["code"] for n in status["notes"]]
+    assert noted == (found["verdict"] == "changed")
 
 
 def test_another_kernel_is_a_change_that_needs_no_timing(state, tiny_bundle):
@@ -110,10 +119,16 @@ def test_another_kernel_is_a_change_that_needs_no_timing(state, tiny_bundle):
     assert said.code == 9
     assert found["sentinels"] == []
     assert [r["code"] for r in found["reasons"]] == ["kernel"]
-    status = agent("status", "--json", "--state-dir", state).json
-    assert [n["code"] for n in valid(status, "status")["notes"]] == ["drift"]
     again = agent("check", "--state-dir", state, AGENT_BUNDLE=tiny_bundle)
     assert "Calibration 1 no longer holds: run `agent calibrate`." in again.out
+
+
+def test_a_compiler_that_is_not_there_is_a_mistake_and_no_drift(state, tiny_bundle):
+    said = agent("check", "--compiler", "nosuchcc", "--state-dir", state, AGENT_BUNDLE=tiny_bundle)
+    assert said.code == 2
+    assert "nosuchcc" in said.err
+    with read_state(state) as read:
+        assert read.drifts() == ()
 
 
 def test_without_a_calibration_there_is_nothing_to_check(tmp_path):

@@ -110,13 +110,19 @@ def test_a_bundle_named_in_the_configuration_makes_it_due(state, config, tiny_bu
 )
 def test_a_check_that_found_drift_makes_it_due(state, config, verdict, expected):
     number = put_in_force(state, body_of_now(config), NOW - HOUR)
-    state.note_drift({"calibration": number, "verdict": verdict}, NOW - 60)
+    state.note_drift({"calibration": number, "verdict": verdict, "sentinels": [{}]}, NOW - 60)
     assert codes(state, config) == expected
+
+
+def test_a_check_by_hand_under_other_facts_is_no_drift(state, config):
+    number = put_in_force(state, body_of_now(config), NOW - HOUR)
+    state.note_drift({"calibration": number, "verdict": "changed", "sentinels": []}, NOW - 60)
+    assert codes(state, config) == []
 
 
 def test_drift_of_an_earlier_calibration_is_over(state, config):
     number = put_in_force(state, body_of_now(config), NOW - 2 * HOUR)
-    state.note_drift({"calibration": number, "verdict": "changed"}, NOW - HOUR)
+    state.note_drift({"calibration": number, "verdict": "changed", "sentinels": [{}]}, NOW - HOUR)
     put_in_force(state, body_of_now(config), NOW - 60)
     assert codes(state, config) == []
 

@@ -13,7 +13,16 @@ from agent.config import Config
 from agent.errors import NotNowError
 from agent.measure.evidence import Round
 from agent.measure.timing import Measurement, Timing
-from agent.quiet import LOOKS, Conditions, disturbance, gives_way, look, never, wait
+from agent.quiet import (
+    LOOKS,
+    Conditions,
+    disturbance,
+    gives_way,
+    look,
+    never,
+    runs_on_battery,
+    wait,
+)
 from agent.state import open_state
 
 CONFIG = Config(state_dir=Path("/nowhere"), quiet_wait_s=600.0)
@@ -37,7 +46,7 @@ class Clock:
 
     def wait(self, config=CONFIG):
         told = []
-        wait(config, told.append, self.look, lambda: self.now, self.sleep)
+        wait(config, told.append, look=self.look, clock=lambda: self.now, sleep=self.sleep)
         return told
 
 
@@ -75,7 +84,7 @@ def test_one_quiet_look_between_busy_ones_is_not_quiet():
 
 def test_a_machine_that_is_never_quiet_is_given_up_in_time():
     clock = Clock(after=BUSY)
-    with pytest.raises(NotNowError, match="not quiet within 10 min: other programs use more"):
+    with pytest.raises(NotNowError, match="not quiet within 10m: other programs use more"):
         clock.wait()
     assert 600 <= clock.now < 615
 
@@ -121,6 +130,40 @@ def test_a_site_may_accept_more_steal():
 def test_measuring_goes_on_where_little_else_runs(found):
     gives_way(CONFIG, cpus=2)(found)
     never(found)
+
+
+def supply(folder, name, **lines):
+    (folder / name).mkdir()
+    for key, value in lines.items():
+        (folder / name / key).write_text(f"{value}\n")
+
+
+BATTERY = {"type": "Battery", "status": "Discharging"}
+MOUSE = {**BATTERY, "scope": "Device"}
+
+
+@pytest.mark.parametrize(
+    ("supplies", "expected"),
+    [
+        ({}, False),
+        ({"BAT0": BATTERY}, True),
+        ({"BAT0": {**BATTERY, "status": "Full"}}, False),
+        ({"BAT0": BATTERY, "AC": {"type": "Mains", "online": 0}}, True),
+        ({"BAT0": BATTERY, "AC": {"type": "Mains", "online": 1}}, False),
+        ({"BAT0": BATTERY, "ucsi": {"type": "USB", "online": 1}}, False),
+        ({"ucsi": {"type": "USB", "online": 0}}, False),
+        ({"hidpp_battery_0": MOUSE}, False),
+        ({"hidpp_battery_0": MOUSE, "ucsi": {"type": "USB", "online": 0}}, False),
+    ],
+)
+def test_only_a_battery_of_its_own_counts(tmp_path, supplies, expected):
+    for name, lines in supplies.items():
+        supply(tmp_path, name, **lines)
+    assert runs_on_battery(tmp_path) == expected
+
+
+def test_a_machine_without_power_supplies_runs_on_no_battery(tmp_path):
+    assert not runs_on_battery(tmp_path / "none")
 
 
 def test_a_look_at_this_machine_finds_shares():

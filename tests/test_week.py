@@ -61,7 +61,13 @@ class Plant:
             return
         upkeep.ask(self.config, now)
         began = self.waited
-        wait(self.config, self._silent, lambda: self._look(hour), lambda: self.waited, self._sleep)
+        wait(
+            self.config,
+            self._silent,
+            look=lambda: self._look(hour),
+            clock=lambda: self.waited,
+            sleep=self._sleep,
+        )
         assert self.waited - began <= self.config.quiet_wait_s + 20
         with open_state(self.config.state_dir) as state:
             upkeep.confirm(self.config, state, self._silent, self._check(hour, now), now)
@@ -71,7 +77,8 @@ class Plant:
     def _check(self, hour, now):
         def check(_, state, __):
             verdict = due.CHANGED if hour in self.drifts else due.HOLDS
-            state.note_drift({"calibration": state.latest().id, "verdict": verdict}, now)
+            found = {"calibration": state.latest().id, "verdict": verdict, "sentinels": [{}]}
+            state.note_drift(found, now)
             self.checked.append(hour)
             return {"verdict": verdict}
 

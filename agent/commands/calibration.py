@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from agent import console
-from agent.commands.common import BundleDir, Compiler, Json, StateDir, answer, settings, writing
-from agent.errors import Exit, InputError
+from agent.commands.common import (
+    BundleDir,
+    Compiler,
+    Json,
+    StateDir,
+    answer,
+    become_owner,
+    settings,
+    writing,
+)
+from agent.errors import Exit, GaveWayError, InputError
 
 if TYPE_CHECKING:
     from agent.config import Config
@@ -54,36 +64,55 @@ def calibrate(
         words = "--refit measures nothing, so --if-due and --when-quiet do not go with it"
         raise InputError(words, "Leave one of them out.")
     config = settings(state_dir=state_dir, bundle=bundle, compiler=compiler, budget=budget)
+    become_owner(config)
+    if report is not None:
+        _check_place(report)  # before anything is waited for or measured
     if if_due:
         _ask(config)
     if when_quiet:
-        _wait(config)
-    with writing(config, "calibrate") as state, console.progress() as tell:
-        if if_due:
-            _confirm(config, state, tell)
-        from agent import wording
-        from agent.calibrate import calibrate as run
-        from agent.page.file import check_place
+        found = _calibrate_when_quiet(config, refit=False, if_due=if_due)
+    else:
+        found = _calibrate(config, refit=refit, if_due=if_due, polite=False)
+    from agent import wording
 
-        if report is not None:
-            check_place(Path(report))  # before anything is measured
-        found = run(config, state, tell, refit=refit, polite=when_quiet)
     answer({k: v for k, v in found.items() if k not in _INTERNAL}, wording.calibration, as_json)
     if report is not None:
         _write_page(report, config.state_dir)
+
+
+def _calibrate(config: Config, *, refit: bool, if_due: bool, polite: bool) -> dict[str, Any]:
+    with writing(config, "calibrate") as state, console.progress() as tell:
+        if if_due:
+            _confirm(config, state, tell)
+        from agent.calibrate import calibrate as run
+
+        return run(config, state, tell, refit=refit, polite=polite)
+
+
+def _calibrate_when_quiet(config: Config, **how: bool) -> dict[str, Any]:
+    """Wait, measure, and wait again where it has to give way, as long as there is patience."""
+    from agent.quiet import wait
+
+    end = time.monotonic() + config.quiet_wait_s
+    while True:
+        with console.progress() as tell:
+            wait(config, tell, end)
+        try:
+            return _calibrate(config, **how, polite=True)
+        except GaveWayError as error:
+            console.note(f"{error.message}; waiting again")
+
+
+def _check_place(report: str) -> None:
+    from agent.page.file import check_place
+
+    check_place(Path(report))
 
 
 def _ask(config: Config) -> None:
     from agent.upkeep import ask
 
     ask(config)
-
-
-def _wait(config: Config) -> None:
-    from agent.quiet import wait
-
-    with console.progress() as tell:
-        wait(config, tell)
 
 
 def _confirm(config: Config, state: State, tell: Tell) -> None:

@@ -63,12 +63,18 @@ def writing(config: Config, command: str) -> Iterator[State]:
 
 def own_directory(config: Config) -> None:
     """The state directory, there and writable; root becomes its owner for good."""
-    from agent.owner import act_as_owner
     from agent.state_file import make_directory
+
+    become_owner(config)
+    make_directory(config.state_dir)
+
+
+def become_owner(config: Config) -> None:
+    """Root becomes the owner of the state directory for good, where there is one."""
+    from agent.owner import act_as_owner
 
     if name := act_as_owner(config.state_dir):
         console.note(f"note: acting as the user {name}, whose state {config.state_dir} is")
-    make_directory(config.state_dir)
 
 
 def answer(
