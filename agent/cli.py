@@ -1,69 +1,93 @@
-"""The command line: parse, one call, show; the one place where errors end."""
+"""Where the command begins, and the one place where errors end.
+
+Next to nothing is imported before ``main`` runs: whoever stops the command in its first moments
+is answered as at any other.
+"""
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
-from typing import Annotated, Final
+from typing import TYPE_CHECKING
 
-import typer
+if TYPE_CHECKING:
+    from types import FrameType
 
-from agent import __version__, console
-from agent.commands import advice, bundles, calibration, configuration, machine, reporting
-from agent.errors import AgentError, Exit, StoppedError
+    import typer
 
-app: Final = typer.Typer(
-    name="agent",
-    help="Learns in a minute which version of a loop runs fastest on this machine.",
-    epilog="First `agent calibrate`, then `agent rank FILE.c --size n=1000`.",
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
+    from agent.errors import AgentError
 
 
-@app.callback(invoke_without_command=True)
-def root(
-    context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
-) -> None:
-    """Learns in a minute which version of a loop runs fastest on this machine."""
-    if version:
-        console.answer({}, [f"agent {__version__}"])
-        raise typer.Exit
-    if context.invoked_subcommand is None:
-        console.answer({}, context.get_help().split("\n"))
+class _Stop:
+    """Remembers that somebody asked this process to stop (Ctrl-C, SIGTERM).
 
+    KeyboardInterrupt alone does not tell: raised inside an import, some modules turn it into an
+    error of their own.
+    """
 
-for group in (calibration, advice, bundles, reporting, configuration, machine):
-    app.add_typer(group.COMMANDS)
+    def __init__(self) -> None:
+        self.asked = False
+
+    def listen(self) -> None:
+        """From now on; what the parent told this process to ignore stays ignored."""
+        signal.signal(signal.SIGTERM, self)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, self)
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+        signal.default_int_handler(number, frame)
 
 
 def main() -> int:
-    """Run the command line; the exit code. The one place where errors end."""
+    """Run the command line; the exit code."""
+    stop = _Stop()
     as_json = "--json" in sys.argv[1:]
-    console.write_any_name()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stop is a stop
     try:
-        code = app(standalone_mode=False)
-        if code == Exit.INTERRUPTED:  # typer's own translation of KeyboardInterrupt
-            return _fail(StoppedError("interrupted"), as_json)
-        return code if isinstance(code, int) else Exit.OK
-    except AgentError as error:
-        return _fail(error, as_json)
+        stop.listen()
+        return _run(as_json)
     except KeyboardInterrupt:
-        return _fail(StoppedError("interrupted"), as_json)
-    except typer.TyperException as error:
-        return _fail(_usage(error), as_json)
+        return _fail(_interrupted(), as_json)
     except Exception as error:  # noqa: BLE001  the boundary: whatever is left is our bug
-        return _fail(_bug(error), as_json)
+        return _fail(_explained(error, asked=stop.asked), as_json)
+
+
+def _run(as_json: bool) -> int:
+    from agent import console
+    from agent.commands.root import app
+    from agent.errors import Exit
+
+    console.write_any_name()
+    code = app(standalone_mode=False)
+    if code == Exit.INTERRUPTED:  # typer's own translation of KeyboardInterrupt
+        return _fail(_interrupted(), as_json)
+    return code if isinstance(code, int) else Exit.OK
 
 
 def _fail(error: AgentError, as_json: bool) -> int:
+    from agent import console
+
     console.failure(error, as_json=as_json)
     return error.exit_code
+
+
+def _interrupted() -> AgentError:
+    from agent.errors import StoppedError
+
+    return StoppedError("interrupted")
+
+
+def _explained(error: Exception, *, asked: bool) -> AgentError:
+    """Any error as one of ours; after a stop was asked for, it is what came of that."""
+    from agent.errors import AgentError, StoppedError
+
+    if asked and not isinstance(error, StoppedError):
+        return _interrupted()
+    if isinstance(error, AgentError):
+        return error
+    import typer
+
+    return _usage(error) if isinstance(error, typer.TyperException) else _bug(error)
 
 
 def _usage(error: typer.TyperException) -> AgentError:
@@ -79,6 +103,8 @@ def _usage(error: typer.TyperException) -> AgentError:
 
 def _bug(error: Exception) -> AgentError:
     """An unexpected exception: short words, and where the traceback is."""
+    import os
+
     from agent.crash import BugError, write_log
 
     where = write_log(error, os.environ, sys.argv)

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 SCHEMA = 1
 NARROWEST = 40
 _COLOURS = {"ok": "green", "warning": "yellow", "problem": "bold red"}  # of a finding's level
-ERROR, WARNING, INFO = 3, 4, 6  # the journal's levels
-_EXPECTED = frozenset(  # on machines that are offline or at work: no error of theirs
+ERROR, WARNING, NOTICE, INFO = 3, 4, 5, 6  # the journal's levels
+_EXPECTED = frozenset(  # on machines that are offline or at work: nobody has to act
     (Exit.UNREACHABLE, Exit.BUSY, Exit.NOT_NOW, Exit.INTERRUPTED)
 )
 
@@ -75,7 +75,7 @@ def _discard_stdout() -> None:
 def failure(error: AgentError, *, as_json: bool) -> None:
     """What happened, then what to do: on stderr; with ``--json`` on stdout as an object too."""
     idle = error.exit_code == Exit.NOTHING_TO_DO
-    level = INFO if idle else WARNING if error.exit_code in _EXPECTED else ERROR
+    level = INFO if idle else NOTICE if error.exit_code in _EXPECTED else ERROR
     _say(f"{'note' if idle else 'error'}: {error.message}", level)
     if error.hint:
         _say(f"hint: {error.hint}", level)

@@ -1,7 +1,8 @@
 """What went wrong last, command by command, for ``agent doctor``; success forgets it.
 
-Waiting, busy, stopped and nothing to do are no errors. The same error again is not written again:
-an offline machine asks every hour, and its disk should not pay for that.
+Waiting, busy, stopped and nothing to do are no errors, and a slip on the command line is its
+writer's, not the machine's. The same error again is not written again: an offline machine asks
+every hour, and its disk should not pay for that.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from agent.errors import AgentError, Exit
+from agent.errors import AgentError, Exit, InputError
 
 if TYPE_CHECKING:
     from agent.state import State
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 FACT = "last-error"
 NO_ERRORS = frozenset((Exit.BUSY, Exit.NOTHING_TO_DO, Exit.NOT_NOW, Exit.INTERRUPTED))
 MAX_WORDS = 1_000
+_SUPERSEDES = {"calibrate": ("check",)}  # a success of the one says all that the other could
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +48,10 @@ def remembering(state: State, command: str) -> Iterator[None]:
     try:
         yield
     except AgentError as error:
-        if error.exit_code not in NO_ERRORS:
+        if error.exit_code not in NO_ERRORS and not isinstance(error, InputError):
             _remember(state, command, error.message, error.hint, error.exit_code)
         raise
-    forget(state, command)
+    forget(state, command, *_SUPERSEDES.get(command, ()))
 
 
 def last_errors(state: State) -> tuple[LastError, ...]:
@@ -58,11 +60,17 @@ def last_errors(state: State) -> tuple[LastError, ...]:
     return tuple(sorted((e for e in found if e), key=lambda e: e.since))
 
 
-def forget(state: State, command: str) -> None:
-    """This command has succeeded."""
-    known = dict(state.fact(FACT) or {})
-    if known.pop(command, None) is not None:
-        state.remember(FACT, known)
+def has_errors(state: State, *commands: str) -> bool:
+    """Whether an error of any of these commands is remembered; one read, nothing written."""
+    return not (state.fact(FACT) or {}).keys().isdisjoint(commands)
+
+
+def forget(state: State, *commands: str) -> None:
+    """These commands have succeeded; written only where an error of theirs was known."""
+    known = state.fact(FACT) or {}
+    left = {command: body for command, body in known.items() if command not in commands}
+    if len(left) < len(known):
+        state.remember(FACT, left)
 
 
 def _remember(state: State, command: str, message: str, hint: str, exit_code: int) -> None:

@@ -4,13 +4,15 @@ import json
 import math
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import SCHEMAS, SCRIPT, SIZES, agent, environment, valid
+from agent.errors import Exit
+from tests.conftest import SCHEMAS, SCRIPT, SIZES, Ran, agent, environment, valid
 
 TWO_REGIONS = """
 void one(int n, float a[n])
@@ -472,6 +474,97 @@ def test_a_bug_is_a_short_message_and_a_log_file(tmp_path):
     logs = list(tmp_path.glob("crash-*.log"))
     assert str(logs[0]) in done.stderr
     assert "ZeroDivisionError" in logs[0].read_text()
+
+
+def stopped_while_importing(number, turned_into, *arguments):
+    """A command that gets a signal inside an import, which turns the stop into another error."""
+    code = f"""
+import os, sys, time
+
+class InTheMiddle:
+    def find_spec(self, name, path=None, target=None):
+        if name == "agent.records":
+            try:
+                os.kill(os.getpid(), {int(number)})
+                time.sleep(20)
+            except KeyboardInterrupt:
+                raise {turned_into}("initialization failed") from None
+
+sys.meta_path.insert(0, InTheMiddle())
+sys.argv = {["agent", *map(str, arguments)]!r}
+from agent.cli import main
+sys.exit(main())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment()
+    )
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "turned_into", ["ImportError", "SystemError", "KeyboardInterrupt", "__import__('agent.errors')"
+                    ".errors.CompilerError"]
+)  # fmt: skip
+def test_a_stop_inside_an_import_is_an_interruption_and_no_bug(tmp_path, number, turned_into):
+    ran = stopped_while_importing(number, turned_into, "status", "--json", "--state-dir", tmp_path)
+    assert ran.code == 130
+    assert ran.err == "error: interrupted\n"
+    assert valid(ran.json, "error")["error"]["exit_code"] == 130
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_stop_in_the_first_moments_has_no_traceback():
+    code = (
+        "import sys\n"
+        "class Stop:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'typer': sys.meta_path.remove(self); raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Stop()); sys.argv = ['agent', 'status']\n"
+        "from agent.cli import main\n"
+        "sys.exit(main())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "error: interrupted\n")
+
+
+def test_what_the_parent_has_it_ignore_is_ignored(tmp_path):
+    words = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", sys.executable, "-c"]
+    code = (
+        "import os, signal, sys, agent.records as r\n"
+        "read = r.status\n"
+        "r.status = lambda d: (os.kill(os.getpid(), signal.SIGINT), read(d))[1]\n"
+        f"sys.argv = ['agent', 'status', '--state-dir', {str(tmp_path)!r}]\n"
+        "from agent.cli import main\n"
+        "sys.exit(main())"
+    )
+    done = subprocess.run([*words, code], capture_output=True, check=False, env=environment())
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_schema_of_errors_knows_every_exit_code():
+    schema = json.loads((SCHEMAS / "error.json").read_text())
+    known = schema["properties"]["error"]["properties"]["exit_code"]["enum"]
+    assert known == sorted(set(Exit) - {Exit.OK})
+
+
+def test_not_due_is_a_json_answer_that_its_schema_knows(calibrated, tiny_bundle):
+    where = ("--bundle", tiny_bundle, "--state-dir", calibrated[0])
+    ran = agent("calibrate", "--if-due", "--json", *where)
+    assert valid(ran.json, "error")["error"]["exit_code"] == ran.code == 7
+    assert "not due" in ran.json["error"]["message"]
+
+
+def test_not_quiet_is_a_json_answer_that_its_schema_knows(tmp_path):
+    never = {"AGENT_MAX_BUSY": "0", "AGENT_QUIET_WAIT": "1s"}
+    busy = subprocess.Popen(["sh", "-c", "while :; do :; done"])
+    try:
+        ran = agent("calibrate", "--when-quiet", "--json", "--state-dir", tmp_path, **never)
+    finally:
+        busy.kill()
+        busy.wait()
+    assert valid(ran.json, "error")["error"]["exit_code"] == ran.code == 8
+    assert "not quiet" in ran.json["error"]["message"]
 
 
 def test_a_closed_pipe_is_no_error():

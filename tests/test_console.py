@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from agent import console
+from agent import console, errors
 from agent.progress import Progress
 
 SAYS = (
@@ -17,7 +17,7 @@ SAYS = (
 )
 PLAIN = "working\nnote: look\nhere\nerror: broken\nhint: mend it\nerror: offline\n"
 LEVELS = (
-    "<6>working\n<4>note: look\n<4>here\n<3>error: broken\n<3>hint: mend it\n<4>error: offline\n"
+    "<6>working\n<4>note: look\n<4>here\n<3>error: broken\n<3>hint: mend it\n<5>error: offline\n"
 )
 
 
@@ -34,6 +34,25 @@ def said(tmp_path, told):
 
 def test_the_journal_is_told_how_bad_every_line_is(tmp_path):
     assert said(tmp_path, "{device}:{inode}") == LEVELS
+
+
+@pytest.mark.parametrize(
+    ("error", "level"),
+    [
+        (errors.UnreachableError, 5),
+        (errors.BusyError, 5),
+        (errors.NotNowError, 5),
+        (errors.StoppedError, 5),
+        (errors.NothingToDoError, 6),
+        (errors.UntrustedError, 3),
+        (errors.StateError, 3),
+    ],
+)
+def test_a_warning_in_the_journal_is_for_somebody_to_act_on(error, level, monkeypatch):
+    said = []
+    monkeypatch.setattr(console, "_say", lambda _, level: said.append(level))
+    console.failure(error("x"), as_json=False)
+    assert said == [level]
 
 
 @pytest.mark.parametrize("told", ["", "{device}:1", "1:{inode}", "x"])

@@ -1,7 +1,15 @@
 import pytest
 
-from agent.errors import AgentError, BusyError, StateError, StoppedError, UnreachableError
-from agent.last_error import FACT, last_errors, remembering
+from agent.errors import (
+    AgentError,
+    BusyError,
+    CompilerError,
+    InputError,
+    StateError,
+    StoppedError,
+    UnreachableError,
+)
+from agent.last_error import FACT, forget, has_errors, last_errors, remembering
 from agent.state import open_state, read_state
 
 
@@ -34,8 +42,43 @@ def test_success_of_the_same_command_forgets_it_and_of_another_does_not(state):
     assert last_errors(state) == ()
 
 
-@pytest.mark.parametrize("error", [BusyError("busy"), StoppedError("stopped")])
-def test_being_busy_or_stopped_is_no_error_and_no_success(state, error):
+def test_a_calibration_supersedes_a_check_and_a_check_no_calibration(state):
+    fail(state, "check", CompilerError("none"))
+    fail(state, "calibrate", CompilerError("none"))
+    with remembering(state, "check"):
+        pass
+    assert [e.command for e in last_errors(state)] == ["calibrate"]
+    fail(state, "check", CompilerError("none"))
+    with remembering(state, "calibrate"):
+        pass
+    assert last_errors(state) == ()
+
+
+def test_several_are_forgotten_at_once_and_others_are_kept(state):
+    for command in ("calibrate", "check", "update"):
+        fail(state, command, StateError("full"))
+    assert has_errors(state, "calibrate", "check")
+    forget(state, "calibrate", "check", "never-heard-of")
+    assert [e.command for e in last_errors(state)] == ["update"]
+    assert not has_errors(state, "calibrate", "check")
+    assert has_errors(state, "check", "update")
+
+
+def test_to_forget_what_is_not_known_writes_nothing(state, tmp_path):
+    fail(state, "update", UnreachableError("no network"))
+    written = (tmp_path / "s" / "state.sqlite").stat().st_mtime_ns
+    forget(state, "calibrate", "check")
+    assert (tmp_path / "s" / "state.sqlite").stat().st_mtime_ns == written
+
+
+def test_a_machine_without_errors_has_none(state):
+    assert not has_errors(state, "calibrate", "check")
+
+
+@pytest.mark.parametrize(
+    "error", [BusyError("busy"), StoppedError("stopped"), InputError("--report x")]
+)
+def test_being_busy_or_stopped_or_a_slip_is_no_error_and_no_success(state, error):
     fail(state, "update", UnreachableError("no network"))
     fail(state, "update", error)
     assert [e.message for e in last_errors(state)] == ["no network"]

@@ -15,12 +15,15 @@ from agent.page import past, sections
 from agent.page.markup import Markup, element, joined
 from agent.page.record import Record
 
+GENERATOR = "calibration-agent"  # by this a page is known again (agent/page/file.py)
+
 
 def render(record: Record) -> str:
     """The page as HTML; the same record gives the same text."""
     head = element(
         "head",
         element("meta", charset="utf-8"),
+        element("meta", name="generator", content=f"{GENERATOR} {record.agent}"),
         element("meta", http_equiv="Content-Security-Policy", content=_policy()),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="color-scheme", content="light dark"),

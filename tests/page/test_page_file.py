@@ -12,18 +12,86 @@ import numpy as np
 import pytest
 
 from agent.errors import InputError
-from agent.page.file import check_place, write_page
+from agent.page.document import GENERATOR
+from agent.page.file import HEAD, check_place, is_page, write_page
 from agent.page.gather import page_of
 from tests.conftest import agent
+from tests.other_user import NOBODY, needs_root
 from tests.test_cli import failed
+
+PAGE = f'<!DOCTYPE html>\n<meta name="generator" content="{GENERATOR} 0" />old'
 
 
 def test_the_page_takes_the_place_of_what_was_there(tmp_path):
     path = tmp_path / "page.html"
-    path.write_text("old")
+    path.write_text(PAGE)
     write_page(path, "new")
     assert path.read_text() == "new"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_empty_file_is_replaced(tmp_path):
+    path = tmp_path / "page.html"
+    path.touch()
+    write_page(path, "new")
+    assert path.read_text() == "new"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"SQLite format 3\x00",
+        b"<!DOCTYPE html><html><head></head></html>",
+        b"\n" + PAGE.encode(),
+        b"<!DOCTYPE html>" + b" " * 600 + PAGE.encode(),
+        b"\xff",
+    ],
+)
+def test_a_file_of_anything_else_is_refused_and_left_as_it_is(tmp_path, content):
+    path = tmp_path / "precious"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="is there already, and is no page of this") as refused:
+        write_page(path, "new")
+    assert refused.value.hint == "Name a new file."
+    assert path.read_bytes() == content
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_page_is_known_again(calibrated):
+    assert is_page(page_of(calibrated[0]).encode()[:HEAD])
+
+
+@pytest.mark.parametrize("name", ["state/page.html", "state/cache/page.html", "way/page.html"])
+def test_the_state_directory_is_no_place_for_a_page(tmp_path, name):
+    (tmp_path / "state" / "cache").mkdir(parents=True)
+    (tmp_path / "way").symlink_to("state")
+    with pytest.raises(InputError, match="is in the state directory"):
+        check_place(tmp_path / name, tmp_path / "state")
+    check_place(tmp_path / "page.html", tmp_path / "state")
+    check_place(tmp_path / "page.html", tmp_path / "not-there-yet")
+
+
+@needs_root
+def test_root_does_not_replace_another_users_page(tmp_path):
+    path = tmp_path / "page.html"
+    path.write_text(PAGE)
+    os.chown(path, NOBODY.pw_uid, NOBODY.pw_gid)
+    with pytest.raises(InputError, match="a file of nobody's"):
+        check_place(path)
+
+
+@needs_root
+def test_root_that_acts_as_the_owner_is_told_who_cannot_write_and_where_to(
+    calibrated, open_place, as_root, tmp_path
+):
+    state = shutil.copytree(calibrated[0], open_place / "state")
+    for found in (state, *state.rglob("*")):
+        os.chown(found, NOBODY.pw_uid, NOBODY.pw_gid)
+    tmp_path.chmod(0o700)
+    report = ("--report", tmp_path / "page.html")
+    ran = as_root("calibrate", "--refit", "--state-dir", state, *report)
+    failed(ran, 2, "cannot be written by the user nobody, as whom this command acts")
+    assert "hint: Name a file where nobody may write, e.g. --report /tmp/page.html." in ran.err
 
 
 def test_the_page_can_be_read_by_whom_the_umask_allows(tmp_path):
@@ -42,7 +110,7 @@ def test_what_no_encoding_has_is_replaced(tmp_path):
 
 def test_a_full_disk_leaves_the_old_page(tmp_path):
     path = tmp_path / "page.html"
-    path.write_text("old")
+    path.write_text(PAGE)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
@@ -52,7 +120,7 @@ def test_a_full_disk_leaves_the_old_page(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
-    assert path.read_text() == "old"
+    assert path.read_text() == PAGE
     assert list(tmp_path.iterdir()) == [path]
 
 
