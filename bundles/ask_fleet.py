@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import requests
+from urllib3.exceptions import HTTPError
 
 from agent.errors import AgentError, Exit, InputError, UnreachableError
 from agent.report.payload import plain
@@ -42,8 +43,8 @@ def ask(fleet: str, token_file: Path | None, bundle: Listed) -> dict[str, Any]:
         with requests.get(
             url, headers=_headers(token_file), timeout=WITHIN_S, allow_redirects=False, stream=True
         ) as answer:
-            content = answer.raw.read(MAX_ANSWER, decode_content=True)
-    except (requests.RequestException, OSError) as error:
+            content = answer.raw.read(MAX_ANSWER, decode_content=False)
+    except (requests.RequestException, HTTPError, OSError) as error:
         raise UnreachableError(f"the fleet at {fleet} does not answer", FORCE) from error
     if answer.status_code == 401:
         hint = "Give --fleet-token-file; `bundles fleet token add NAME --kind staff` makes one."
@@ -77,12 +78,13 @@ def _checked(fleet: str) -> str:
 
 
 def _headers(token_file: Path | None) -> dict[str, str]:
+    headers = {"Accept-Encoding": "identity"}  # what comes is never unpacked
     if token_file is None:
-        return {}
+        return headers
     try:
         token = token_file.read_text(errors="replace").strip()
     except OSError as error:
         raise InputError(f"{token_file}: {error.strerror}", "Give the token's file.") from error
     if not token.isascii() or not token.isprintable() or " " in token:
         raise InputError(f"{token_file} holds no token", "It has one line: the token.")
-    return {"Authorization": f"Bearer {token}"}
+    return headers | {"Authorization": f"Bearer {token}"}

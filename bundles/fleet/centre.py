@@ -15,11 +15,10 @@ from starlette.requests import Request
 from bundles.fleet import credentials, settings
 from bundles.fleet.database import COMPLAINT, Database
 from bundles.fleet.ingest import Unavailable, Writer
-from bundles.fleet.limits import Buckets
+from bundles.fleet.limits import Buckets, Tries
 
 TOKENS_LOOKED_UP_S = 5.0
 ASKED_AGAIN_S = 1.0  # of a database that does not answer: thousands of callers ask it once
-TRIES_PER_MINUTE = 6
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -94,7 +93,7 @@ class Centre:
     writer: Writer
     tokens: Tokens
     counts: Counts
-    tries: Buckets
+    tries: Tries
 
     def now_s(self) -> int:
         """Seconds since 1970, by the centre's clock."""
@@ -109,7 +108,7 @@ def made(database: Database, chosen: settings.Settings) -> Centre:
         Writer(database, chosen.clock, chosen.late_weeks),
         Tokens(database, chosen.per_minute),
         Counts({}),
-        Buckets(TRIES_PER_MINUTE),
+        Tries(),
     )
 
 

@@ -6,6 +6,7 @@ A token has 256 random bits, so SHA-256 is enough to hide it; a person's passwor
 from __future__ import annotations
 
 import hashlib
+import hmac
 import re
 import secrets
 from typing import Literal, NamedTuple
@@ -122,6 +123,14 @@ def password_is(connection: Connection, name: str, password: str) -> bool:
         return _HASHER.verify(kept or _NOBODY, password) and kept is not None
     except (VerifyMismatchError, InvalidHashError):
         return False
+
+
+def mark(connection: Connection, name: str, nonce: str) -> str:
+    """What only a browser in which ``name`` signed in can show; another with a new password."""
+    wanted = select(users.c.argon2).where(users.c.name == name)
+    kept = connection.execute(wanted).scalar() if _NAME.fullmatch(name) else None
+    key = str(kept or _NOBODY).encode()
+    return hmac.new(key, f"known\n{name}\n{nonce}".encode(), "sha256").hexdigest()
 
 
 def start_session(database: Database, name: str, now: int, lasts_s: int = SESSION_S) -> str:

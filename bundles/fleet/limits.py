@@ -1,8 +1,12 @@
-"""How often somebody may do something: a bucket that fills again with time. Pure, by the clock."""
+"""How often somebody may do something: a bucket that fills again with time; a line to wait in."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections import OrderedDict
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 
 MOST_NAMES = 10_000
 
@@ -23,3 +27,38 @@ class Buckets:
         while len(self._left) > MOST_NAMES:
             self._left.popitem(last=False)
         return 0.0 if taken else (1 - left) * 60 / self._most
+
+
+class Line:
+    """``at_once`` are served, ``most`` may wait; who comes then is sent away."""
+
+    def __init__(self, at_once: int, most: int) -> None:
+        self._served, self._room = asyncio.Semaphore(at_once), at_once + most
+
+    @contextlib.asynccontextmanager
+    async def place(self) -> AsyncIterator[bool]:
+        """Whether there was one; then it is this caller's turn, to the end of the block."""
+        if not self._room:
+            yield False
+            return
+        self._room -= 1
+        try:
+            async with self._served:
+                yield True
+        finally:
+            self._room += 1
+
+
+@dataclass(frozen=True)
+class Tries:
+    """Of passwords. A browser in which somebody signed in before has limits of its own.
+
+    So those who try names at random keep each other out, and nobody else. argon2 takes 64 MiB for
+    each that is served.
+    """
+
+    of_strangers: Buckets = field(default_factory=lambda: Buckets(60))
+    of_a_name: Buckets = field(default_factory=lambda: Buckets(6))
+    of_a_browser: Buckets = field(default_factory=lambda: Buckets(6))
+    strangers: Line = field(default_factory=lambda: Line(2, 20))
+    known: Line = field(default_factory=lambda: Line(1, 20))

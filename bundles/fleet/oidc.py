@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import requests
+import urllib3
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
@@ -22,7 +23,7 @@ from starlette.requests import Request
 
 from bundles.fleet import credentials
 from bundles.fleet.centre import Denied, of, outside, read
-from bundles.fleet.people import ON_THE_WAY, cookie, may_read
+from bundles.fleet.people import ON_THE_WAY, Cookies, begin_session, cookie, may_read
 from bundles.fleet.settings import Oidc
 
 ALGORITHMS = ["RS256", "ES256", "EdDSA"]  # never `none`, never a shared secret
@@ -32,8 +33,8 @@ CLOCKS_DIFFER_S = 60
 MOST_BYTES = 1 << 18
 BACK = "/login/back"
 _EXPECTED = (
-    requests.RequestException, JoseError, KeyError, TypeError, ValueError, AttributeError,
-    RecursionError,
+    requests.RequestException, urllib3.exceptions.HTTPError, JoseError, KeyError, TypeError,
+    ValueError, AttributeError, RecursionError,
 )  # fmt: skip
 Json = dict[str, Any]
 
@@ -64,8 +65,8 @@ async def set_out(request: Request) -> tuple[str, str]:
     return f"{address}{'&' if '?' in address else '?'}{urlencode(query)}", secret
 
 
-async def come_back(request: Request) -> str:
-    """The secret of the new session of whoever the provider vouches for.
+async def come_back(request: Request) -> Cookies:
+    """The new session of whoever the provider vouches for.
 
     Raises:
         Denied: it does not, or the browser did not set out from here.
@@ -83,7 +84,7 @@ async def come_back(request: Request) -> str:
     name = await _asking(_vouched_for, provider, answer["code"], trip, _back(request))
     if not may_read(centre, name):
         raise Denied(f"{name} is not among those who may read here.")
-    return await outside(credentials.start_session, centre.database, name, centre.now_s())
+    return await begin_session(request, name)
 
 
 async def _asking(function: Any, *arguments: Any) -> Any:
@@ -133,13 +134,13 @@ def _vouched_for(provider: Oidc, code: str, trip: Json, back: str) -> str:
 
 
 def _json(url: str, **form: Any) -> Json:
-    """What a URL of the provider answers; no more than can be right."""
-    method = "POST" if form else "GET"
+    """What a URL of the provider answers: as it is, never unpacked, no more than can be right."""
+    method, headers = "POST" if form else "GET", {"Accept-Encoding": "identity"}
     with requests.request(
-        method, url, timeout=WITHIN_S, stream=True, allow_redirects=False, **form
+        method, url, headers=headers, timeout=WITHIN_S, stream=True, allow_redirects=False, **form
     ) as answer:
         answer.raise_for_status()
-        content = answer.raw.read(MOST_BYTES, decode_content=True)
+        content = answer.raw.read(MOST_BYTES, decode_content=False)
     found = json.loads(content)
     if not isinstance(found, dict):
         raise ValueError("no object")

@@ -19,14 +19,12 @@ from starlette.staticfiles import StaticFiles
 
 from bundles.fleet import answers, api, drawing, figures, oidc, people, released, weeks
 from bundles.fleet.centre import Denied, of, read
-from bundles.fleet.credentials import SESSION_S
 from bundles.fleet.ingest import Unavailable
 from bundles.fleet.release import MIXED
 from bundles.fleet.report import ARCHITECTURES, CHANNELS, ERROR_STEP, OUTCOMES
 from bundles.fleet.verdict import MOST_REFUSED, WORSE_BY, percent
 
 HERE = Path(__file__).parent
-VISITOR_S = 30 * 86_400
 VERDICTS = {
     "promote": "Promote",
     "too-few": "Wait: too few machines",
@@ -203,8 +201,7 @@ async def take_login(request: Request) -> Response:
     try:
         return _signed_in(request, await people.sign_in(request, form))
     except Denied as denied:
-        status = 429 if denied.wait_s else 403
-        return _form_page(request, "login.html", status, problem=str(denied))
+        return _form_page(request, "login.html", 403, problem=str(denied))
 
 
 async def take_logout(request: Request) -> Response:
@@ -221,9 +218,10 @@ async def take_logout(request: Request) -> Response:
     return response
 
 
-def _signed_in(request: Request, secret: str) -> Response:
+def _signed_in(request: Request, cookies: people.Cookies) -> Response:
     response = RedirectResponse("/", 303)
-    people.set_cookie(of(request), response, "session", secret, SESSION_S)
+    for what, (value, lasts_s) in cookies.items():
+        people.set_cookie(of(request), response, what, value, lasts_s)
     return response
 
 
@@ -249,7 +247,7 @@ def _form_page(request: Request, template: str, status: int = 200, **values: Any
         )
     )
     response = HTMLResponse(shown, status)
-    people.set_cookie(centre, response, "visitor", visitor, VISITOR_S)
+    people.set_cookie(centre, response, "visitor", visitor, people.VISITOR_S)
     return response
 
 

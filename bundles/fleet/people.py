@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import math
 import secrets
 import time
 from urllib.parse import urlsplit
 
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from bundles.fleet import credentials
@@ -23,7 +24,10 @@ from bundles.fleet.centre import Centre, Denied, of, outside, read
 
 MOST_FORM_BYTES = 8192
 ON_THE_WAY = "\n"  # no person's name begins with it: a browser at its identity provider
-HASHES_AT_ONCE = asyncio.Semaphore(2)  # argon2 takes 64 MiB each
+FORM_WITHIN_S = 10.0
+FULL_WAIT_S = 5.0  # what is said when all places to wait are taken
+VISITOR_S, KNOWN_S = 30 * 86_400, 180 * 86_400
+Cookies = dict[str, tuple[str, int]]  # what for: value, and for how many seconds
 
 
 def cookie_name(centre: Centre, what: str) -> str:
@@ -68,26 +72,63 @@ def may_read(centre: Centre, name: str) -> bool:
     )
 
 
-async def sign_in(request: Request, form: FormData) -> str:
-    """The secret of a new session.
+async def sign_in(request: Request, form: FormData) -> Cookies:
+    """A new session, and a mark by which this browser is known the next time.
 
     Raises:
-        Denied: wrong name or password, or too many tries.
+        Denied: wrong name or password.
+        HTTPException: 429, too many tries.
     """
-    centre = of(request)
+    database, tries, now = of(request).database, of(request).tries, time.monotonic()
     name, password = str(form.get("name", ""))[:64], str(form.get("password", ""))[:1024]
-    if wait_s := centre.tries.wait_s(name, time.monotonic()):
-        raise Denied("Too many tries for this name.", wait_s)
-    async with HASHES_AT_ONCE:
-        right = await read(centre.database, credentials.password_is, name, password)
+    if browser := await _known(request, name):
+        wait_s, line = tries.of_a_browser.wait_s(browser, now), tries.known
+    else:
+        wait_s, line = tries.of_strangers.wait_s("", now), tries.strangers
+        wait_s = wait_s or tries.of_a_name.wait_s(name, now)
+    if wait_s:
+        raise _too_many(wait_s)
+    async with line.place() as there_is_one:
+        if not there_is_one:
+            raise _too_many(FULL_WAIT_S)
+        right = await read(database, credentials.password_is, name, password)
     if not right:
         raise Denied("No such name and password.")
-    return await outside(credentials.start_session, centre.database, name, centre.now_s())
+    nonce = secrets.token_urlsafe(32)
+    mark = await read(database, credentials.mark, name, nonce)
+    return await begin_session(request, name) | {"known": (f"{nonce}.{mark}", KNOWN_S)}
+
+
+async def _known(request: Request, name: str) -> str:
+    """What is known of a browser in which ``name`` signed in before; empty for any other."""
+    nonce, _, given = cookie(request, "known").partition(".")
+    if not given:
+        return ""
+    right = await read(of(request).database, credentials.mark, name, nonce)
+    return nonce if hmac.compare_digest(right.encode(), given.encode()) else ""
+
+
+def _too_many(wait_s: float) -> HTTPException:
+    seconds = math.ceil(wait_s)
+    words = f"Too many tries. Try again in {seconds} s."
+    return HTTPException(429, words, {"Retry-After": str(seconds)})
+
+
+async def begin_session(request: Request, name: str) -> Cookies:
+    """A new session; the one that this browser had ends, and its forms are void."""
+    centre = of(request)
+    await sign_out(request)
+    secret = await outside(credentials.start_session, centre.database, name, centre.now_s())
+    return {
+        "session": (secret, credentials.SESSION_S),
+        "visitor": (new_visitor(), VISITOR_S),
+    }
 
 
 async def sign_out(request: Request) -> None:
-    """End the session of a browser."""
-    await outside(credentials.end_session, of(request).database, cookie(request, "session"))
+    """End the session of a browser, where it has one."""
+    if secret := cookie(request, "session"):
+        await outside(credentials.end_session, of(request).database, secret)
 
 
 def new_visitor() -> str:
@@ -104,14 +145,20 @@ async def checked_form(request: Request) -> FormData:
     """A form that one of our own pages sent.
 
     Raises:
-        HTTPException: 400, 403 or 413.
+        HTTPException: 400, 403, 408 or 413.
     """
     length = request.headers.get("content-length", "")
     if not length.isdigit() or int(length) > MOST_FORM_BYTES:
         raise HTTPException(413, "That form is too large.")
     if not request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
         raise HTTPException(400, "That is no form of this page.")
-    form = await request.form(max_files=0, max_fields=10)
+    try:
+        async with asyncio.timeout(FORM_WITHIN_S):
+            form = await request.form(max_files=0, max_fields=10)
+    except TimeoutError as error:
+        raise HTTPException(408, "That form did not arrive in time.") from error
+    except ClientDisconnect as error:  # nobody is there to hear it; no fault of ours to log
+        raise HTTPException(400, "That form ended before it was whole.") from error
     visitor, given = cookie(request, "visitor"), str(form.get("form", ""))
     same = visitor and hmac.compare_digest(form_secret(visitor).encode(), given.encode())
     if not same or not _from_here(request):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import resource
 import socket
 
 import uvicorn
@@ -9,10 +11,12 @@ import uvicorn
 from agent.console import note
 from agent.errors import InputError
 from bundles.fleet.app import application
+from bundles.fleet.connection import REFUSED_AT_ONCE, Connection
 from bundles.fleet.database import opened
 from bundles.fleet.settings import Settings
 
 MOST_CONNECTIONS = 10_000
+OTHER_FILES = 100  # the database's, and those of a release
 IDLE_S = 75
 ENDS_WITHIN_S = 20
 
@@ -31,18 +35,31 @@ def run(settings: Settings, host: str, port: int) -> None:
             note(f"Fleet at http://{here}:{listening.getsockname()[1]} (stop with Ctrl-C)")
             config = uvicorn.Config(
                 application(database, settings),
+                http=Connection,
+                ws="none",
                 access_log=False,
                 log_level="warning",
                 lifespan="on",
                 server_header=False,
                 proxy_headers=False,
-                limit_concurrency=MOST_CONNECTIONS,
+                limit_concurrency=_most_connections(),
                 timeout_keep_alive=IDLE_S,
                 timeout_graceful_shutdown=ENDS_WITHIN_S,
             )
             uvicorn.Server(config).run(sockets=[listening])
     finally:
         database.close()
+
+
+def _most_connections() -> int:
+    """No more than files may be open; that limit is raised as far as it goes."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:
+        return MOST_CONNECTIONS
+    return max(1, min(MOST_CONNECTIONS, files - OTHER_FILES - REFUSED_AT_ONCE))
 
 
 def _listening(host: str, port: int) -> socket.socket:
