@@ -378,8 +378,10 @@ def _as_text(given: Given, value: object) -> str:
     if isinstance(value, str):
         return value
     if type(value) not in setting.natural:
-        hint = f'Write {given.key} = "...": {setting.values}.'
-        raise ConfigError(f"{given}: {given.key} is not text", hint)
+        how = "true or false" if setting.natural == (bool,) else f'"...": {setting.values}'
+        raise ConfigError(
+            f"{given}: {given.key} is not {setting.values}", f"Write {given.key} = {how}."
+        )
     return str(value)
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from agent.config import KEYS, SETTINGS, Config, Resolved
 from agent.errors import AgentError
-from agent.values import meant
+from agent.values import HOUR, MINUTE, in_units, meant
 
 _PASSWORD = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 _OURS, _NO_SETTING = "AGENT_", "AGENT_CONFIG"
-_NEEDED_TO_REPORT = "Set report_to to the address that the centre gave out, or report to off."
+JOB_LIMIT_S, JOB_REST_S = HOUR, 5 * MINUTE  # of systemd's unit; what besides waiting takes time
 
 
 def show(resolved: Resolved) -> dict[str, Any]:
@@ -49,19 +49,47 @@ def check(resolved: Resolved, environment: Mapping[str, str]) -> dict[str, Any]:
     return {
         "files": [str(path) for path in resolved.files],
         "problems": found,
-        "notes": _misspelt(environment),
+        "notes": [*_misspelt(environment), *_doubts(resolved.config)],
     }
 
 
 def contradictions(config: Config) -> list[tuple[str, str]]:
     """Settings that make no sense together: what is wrong, and what to do."""
     found = []
-    if config.report and config.report_to is None:
-        found.append(("report is on, but report_to says no address", _NEEDED_TO_REPORT))
     if config.report_client_key is not None and config.report_client_cert is None:
         hint = "Set report_client_cert too, or remove the key."
         found.append(("report_client_key is set without report_client_cert", hint))
     return found
+
+
+def job_s(config: Config) -> float:
+    """Seconds that the hourly job may need: it waits for a quiet machine, then measures."""
+    return config.quiet_wait_s + config.budget_s + JOB_REST_S
+
+
+def longer(config: Config) -> str:
+    """How systemd is told to give the job that time."""
+    limit = in_units(-(-job_s(config) // HOUR) * HOUR)
+    return (
+        "`sudo systemctl edit calibration-agent-calibrate`, there `[Service]` and "
+        f"`TimeoutStartSec={limit}`"
+    )
+
+
+def _doubts(config: Config) -> Iterator[str]:
+    """What can be meant so: reports may be carried, and a unit may have been given more time."""
+    if config.report and config.report_to is None:
+        yield (
+            "report is on, but report_to says no address: nothing is sent. "
+            "`agent report --export FILE` writes what can be carried to the centre."
+        )
+    if job_s(config) > JOB_LIMIT_S:
+        wait, budget = in_units(config.quiet_wait_s), in_units(config.budget_s)
+        yield (
+            f"quiet_wait ({wait}) and budget ({budget}) may need more than the "
+            f"{in_units(JOB_LIMIT_S)} after which systemd ends the job. Raise that: "
+            f"{longer(config)}; or lower quiet_wait."
+        )
 
 
 def _problem(error: AgentError) -> dict[str, str]:

@@ -106,7 +106,7 @@ def _content(path: Path) -> str:
     if len(content) > MAX_FILE_BYTES:
         hint = "A configuration is a few lines: is it the right file?"
         raise ConfigError(f"{path} is larger than {MAX_FILE_BYTES} bytes", hint)
-    return content.decode()
+    return content.decode("utf-8-sig")  # some editors begin a file with a mark of UTF-8
 
 
 def _unreadable(path: Path, error: OSError) -> ConfigError:

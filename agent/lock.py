@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import json
 import os
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from agent.errors import BusyError, StateError
 
 FILE = "lock"
 MAX_NOTE = 1_000
+RETRY_S = 0.05  # a look (``holder``) has long ended then
 
 
 @contextlib.contextmanager
@@ -36,6 +38,8 @@ def hold(directory: Path, command: str) -> Iterator[None]:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         hint = "Name another directory with --state-dir DIR or AGENT_STATE_DIR."
+        if is_odd(directory):
+            hint = f"Remove it (`rm -r {path}`): nothing is kept in it."
         raise StateError(f"{path} cannot be opened: {error.strerror}", hint) from error
     try:
         _take(descriptor, command)
@@ -44,9 +48,38 @@ def hold(directory: Path, command: str) -> Iterator[None]:
         os.close(descriptor)
 
 
+def holder(directory: Path) -> str | None:
+    """Who holds the lock, in its own words; None: nobody, or it cannot be told.
+
+    Nothing is made or changed. The look itself is a shared lock for a moment.
+    """
+    try:
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+        descriptor = os.open(directory / FILE, flags)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _holder(descriptor)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+    return None
+
+
+def is_odd(directory: Path) -> bool:
+    """Whether something else than a plain file is in the lock's place."""
+    try:
+        return not stat.S_ISREG((directory / FILE).lstat().st_mode)
+    except OSError:
+        return False
+
+
 def _take(descriptor: int, command: str) -> None:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _try_twice(descriptor)
     except BlockingIOError as error:
         hint = "Wait for it to end. Two at once would disturb each other."
         raise BusyError(f"another agent is at work: {_holder(descriptor)}", hint) from error
@@ -54,6 +87,15 @@ def _take(descriptor: int, command: str) -> None:
     with contextlib.suppress(OSError):  # a full disk costs the note, not the lock
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(note).encode(), 0)
+
+
+def _try_twice(descriptor: int) -> None:
+    """Somebody who only looks is no reason to give way; BlockingIOError where it is held."""
+    with contextlib.suppress(BlockingIOError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return
+    time.sleep(RETRY_S)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _holder(descriptor: int) -> str:

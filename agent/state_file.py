@@ -112,7 +112,7 @@ def damage_of(path: Path, *, every_record: bool = False) -> str:
         raise StateError(f"{path} is not a plain file", "Move it away, or use --state-dir DIR.")
     if not os.access(path, os.R_OK):
         owner = name_of(path.stat().st_uid)
-        raise StateError(f"{path} of the user {owner} cannot be read", WITH_SUDO)
+        raise StateError(f"{path} of the user {owner} cannot be read", _to_read(path))
     try:
         uri = f"{path.resolve().as_uri()}?mode={'rw' if os.access(path.parent, os.W_OK) else 'ro'}"
         db = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
@@ -127,6 +127,22 @@ def damage_of(path: Path, *, every_record: bool = False) -> str:
         return "its text is not UTF-8"
 
 
+def _to_read(path: Path) -> str:
+    """What helps somebody who may not use the file; sudo does not where its owner is the wrong one.
+
+    Root acts as the owner of the directory, who then is the one who may not.
+    """
+    try:
+        folder, file = path.parent.stat().st_uid, path.stat().st_uid
+    except OSError:
+        return WITH_SUDO
+    if folder != file:
+        return f"Give it back: `sudo chown --reference={path.parent} {path}`."
+    if file == os.geteuid():
+        return f"Run `chmod u+rw {path}`."
+    return WITH_SUDO
+
+
 def _inspect(db: sqlite3.Connection, path: Path) -> str:
     version = db.execute("PRAGMA user_version").fetchone()[0]
     application = db.execute("PRAGMA application_id").fetchone()[0]
@@ -137,7 +153,8 @@ def _inspect(db: sqlite3.Connection, path: Path) -> str:
     if version > SCHEMA:
         raise StateError(
             f"{path} was written by a newer agent (schema {version}, this agent knows {SCHEMA})",
-            "Update this agent, or name another directory with --state-dir.",
+            f"Update this agent: install the newer one again. To go on with this one: `rm {path}`, "
+            "which costs a calibration.",
         )
     if _columns(db) != _columns_of(version):
         return f"its tables are not those of schema {version}"
@@ -203,7 +220,8 @@ def explained(path: Path | None = None) -> Iterator[None]:
         where = f" ({path})" if path else ""
         raise StateError(f"the state database{where}: {error}", _hint(error)) from error
     except OSError as error:
-        raise StateError(f"{path or 'the state directory'}: {error.strerror}") from error
+        hint = _to_read(path) if path and isinstance(error, PermissionError) else ""
+        raise StateError(f"{path or 'the state directory'}: {error.strerror}", hint) from error
 
 
 def _hint(error: Exception) -> str:

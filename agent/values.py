@@ -32,8 +32,11 @@ def parse_duration(
         most: the longest that makes sense.
         what: is being read, for the message.
     """
-    hint = "Write 20s, 2m, 1m30s, 1h or 30d."
+    limits = f"{in_units(least)} and {in_units(most)}"
+    hint = f"Write it as 20s, 2m, 1m30s, 1h or 30d; between {limits}."
     words = text.strip().lower()
+    below = words.startswith("-")  # a duration, and never one that makes sense
+    words = words.removeprefix("-")
     if len(words) > 40 or not re.fullmatch(r"[\d.]+|([\d.]+(h|min|m|s|d)\s*)+", words):
         raise InputError(f"{what} {text!r} is not a duration", hint)
     try:
@@ -41,8 +44,7 @@ def parse_duration(
         seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
     except ValueError as error:
         raise InputError(f"{what} {text!r} is not a duration", hint) from error
-    if not least <= seconds <= most:
-        limits = f"{in_units(least)} and {in_units(most)}"
+    if below or not least <= seconds <= most:
         raise InputError(f"{what} {text!r} is not between {limits}", hint)
     return seconds
 

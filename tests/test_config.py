@@ -97,8 +97,14 @@ def test_a_persons_file_is_read(tmp_path):
     ("text", "words"),
     [
         ("budgte = '20s'", "budgte"),
-        ("budget = true", "not text"),
-        ("channel = 3", "not text"),
+        ("budget = true", "budget is not a duration from 2s to 1h"),
+        ("max_age = true", "max_age is not a duration"),
+        ("on_battery = 1", "on_battery is not yes or no"),
+        ("max_busy = true", "max_busy is not a number from 0 to 1"),
+        ("compiler = ['gcc']", "compiler is not a name, a path, or prebuilt"),
+        ("channel = 3", "channel is not pilot or stable"),
+        ("quiet_wait = -5", "'-5' is not between 1s and 1d"),
+        ("quiet_wait = '-5m'", "'-5m' is not between 1s and 1d"),
         ("max_busy = 2", "not a number from 0 to 1"),
         ("max_busy = nan", "not a number from 0 to 1"),
         ("budget = inf", "not a duration"),
@@ -116,6 +122,26 @@ def test_a_file_with_a_mistake_is_refused(tmp_path, text, words):
     path.write_text(text)
     with pytest.raises(ConfigError, match=words):
         load({"AGENT_CONFIG": str(path)}, {})
+
+
+def test_a_wrong_duration_is_told_its_range(tmp_path):
+    with pytest.raises(ConfigError, match="not a duration") as refused:
+        load(one_file(tmp_path, "quiet_wait = 'soon'"), {})
+    assert refused.value.hint == "Write it as 20s, 2m, 1m30s, 1h or 30d; between 1s and 1d."
+
+
+def test_a_wrong_switch_is_told_how_to_write_it(tmp_path):
+    with pytest.raises(ConfigError) as refused:
+        load(one_file(tmp_path, "on_battery = 1"), {})
+    assert refused.value.hint == "Write on_battery = true or false."
+
+
+def test_a_file_that_begins_with_a_mark_of_utf_8_is_read(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_bytes(b'\xef\xbb\xbfbudget = "20s"\n')
+    found = resolve({**NO_FILE, "AGENT_CONFIG": str(path)}, {})
+    assert found.problems == ()
+    assert (found.config.budget_s, found.given["budget"].line) == (20.0, 1)
 
 
 def test_a_file_that_was_named_must_be_there(tmp_path):

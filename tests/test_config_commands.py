@@ -86,17 +86,31 @@ def test_check_looks_at_a_file_that_is_not_in_force_yet(config_file):
     assert f"{path}:1" in ran.out
 
 
+def test_check_finds_settings_that_contradict_each_other(config_file):
+    ran = agent("config", "check", config_file("report_client_key = '/k.pem'\n"))
+    assert ran.code == 9
+    assert "without report_client_cert" in ran.out
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("report = true\n", "report_to says no address"),
-        ("report_client_key = '/k.pem'\n", "without report_client_cert"),
+        ("quiet_wait = '55m'\n", "TimeoutStartSec=2h"),
+        ("quiet_wait = '3h'\nbudget = '30m'\n", "TimeoutStartSec=4h"),
+        ("quiet_wait = '30m'\nbudget = '30m'\n", "quiet_wait (30m) and budget (30m)"),
     ],
 )
-def test_check_finds_settings_that_contradict_each_other(config_file, text, words):
-    ran = agent("config", "check", config_file(text))
-    assert ran.code == 9
-    assert words in ran.out
+def test_check_notes_what_may_be_meant_so(config_file, text, words):
+    ran = agent("config", "check", "--json", config_file(text))
+    assert ran.code == 0
+    (note,) = valid(ran.json, "config-check")["notes"]
+    assert words in note
+
+
+def test_check_has_no_note_where_systemd_gives_the_job_time_enough(config_file):
+    ran = agent("config", "check", "--json", config_file("quiet_wait = '54m'\nbudget = '1m'\n"))
+    assert ran.json["notes"] == []
 
 
 def test_a_variable_that_is_nearly_one_of_ours_is_noted_and_others_are_not():

@@ -1,6 +1,7 @@
 """`agent doctor` on real trouble: broken settings, damaged, full, read-only and foreign state."""
 
 import os
+import re
 import shutil
 import socket
 import sqlite3
@@ -11,11 +12,13 @@ from pathlib import Path
 import pytest
 
 from agent.config import Config, resolve
+from agent.doctor import examine as examination
 from agent.doctor import machine, model, outside, place
 from agent.doctor.examine import CHECKS, examine
 from agent.doctor.scene import Scene, opened
 from agent.findings import look
 from agent.installed import CHECKED
+from agent.lock import hold
 from agent.state import open_state
 from agent.state_file import SCHEMA
 from tests import other_user
@@ -131,7 +134,9 @@ def test_a_state_of_a_newer_agent_is_a_problem_and_is_left_alone(state):
     db.close()
     body = doctor("--state-dir", state)
     assert "newer agent" in lines(body, "state")[0]["message"]
-    assert lines(body, "state")[0]["advice"].startswith("Update this agent")
+    advice = lines(body, "state")[0]["advice"]
+    assert advice.startswith("Update this agent: install the newer one again.")
+    assert f"`rm {state / 'state.sqlite'}`, which costs a calibration" in advice
 
 
 def test_a_database_that_was_set_aside_is_told(state):
@@ -170,6 +175,64 @@ def test_root_looks_with_the_eyes_of_the_owner(calibrated, open_place, as_root):
     assert found["level"] == "problem"
     assert f"1 file(s) in {state} are not nobody's" in found["message"]
     assert "chown" in found["advice"]
+
+
+@needs_root
+def test_a_database_of_another_owner_than_its_directory_is_given_back(
+    calibrated, open_place, as_root, nobody
+):
+    state = Path(shutil.copytree(calibrated[0], open_place / "state"))
+    for path in (state, *state.rglob("*")):
+        os.chown(path, NOBODY.pw_uid, NOBODY.pw_gid)
+    file = state / "state.sqlite"
+    os.chown(file, 0, 0)
+    file.chmod(0o600)
+    back = f"`sudo chown --reference={state} {file}`"
+    for run in (as_root, nobody):
+        body = valid(run("doctor", "--json", "--state-dir", state).json, "doctor")
+        assert back in lines(body, "state")[0]["advice"]
+        assert f"hint: Give it back: {back}" in run("calibrate", "--state-dir", state).err
+    file.chmod(0o644)  # can be read, and not be written
+    ran = as_root("calibrate", "--refit", "--state-dir", state)
+    assert ran.code == 2
+    assert f"hint: Give it back: {back}" in ran.err
+
+
+@pytest.mark.parametrize("kind", ["directory", "link", "pipe"])
+def test_a_lock_that_is_no_plain_file_is_a_problem(state, kind):
+    lock = state / "lock"
+    lock.unlink()
+    if kind == "directory":
+        lock.mkdir()
+    elif kind == "link":
+        lock.symlink_to("elsewhere")
+    else:
+        os.mkfifo(lock)
+    (found,) = lines(doctor("--state-dir", state), "permissions")
+    assert found["level"] == "problem"
+    assert found["advice"] == f"Remove it: `rm -r {lock}`."
+    if kind != "pipe":
+        ran = agent("bundle", "unpin", "--state-dir", state)
+        assert f"hint: Remove it (`rm -r {lock}`)" in ran.err
+
+
+def test_advice_about_the_services_state_is_for_root(tmp_path, monkeypatch):
+    monkeypatch.setattr(examination, "SYSTEM_STATE", tmp_path)
+    monkeypatch.setattr(place, "SYSTEM_STATE", tmp_path)
+    (tmp_path / "lock").mkdir()
+    tmp_path.chmod(0o777)
+    body = examine({"AGENT_CONFIG": "", "HOME": "/h", "AGENT_STATE_DIR": str(tmp_path)}, {})
+    advice = " ".join(c["advice"] for c in body["checks"])
+    assert "`sudo agent calibrate`" in advice
+    assert f"`sudo rm -r {tmp_path}/lock`" in advice
+    assert f"`sudo chmod go-w {tmp_path}`" in advice
+    assert not re.search("`(agent|rm|chmod) ", advice)
+
+
+def test_advice_about_a_persons_own_state_is_for_that_person(state):
+    state.chmod(0o777)
+    body = doctor("--state-dir", state)
+    assert lines(body, "permissions")[0]["advice"] == f"Run `chmod go-w {state}`."
 
 
 def test_a_state_that_everybody_may_write_is_a_warning(state):
@@ -386,7 +449,8 @@ def test_reporting_is_off_until_somebody_turns_it_on(state):
 @pytest.mark.parametrize(("verdict", "level"), [("holds", "ok"), ("changed", "warning")])
 def test_drift_that_the_newest_check_found_is_a_warning(state, tiny_bundle, verdict, level):
     with open_state(state) as known:
-        known.note_drift({"verdict": verdict, "calibration": known.latest().id}, time.time())
+        body = {"verdict": verdict, "calibration": known.latest().id, "sentinels": [{}]}
+        known.note_drift(body, time.time())
     with opened(state) as (known, _):
         found = list(model.calibration(scene(state, known, bundle=tiny_bundle)))
     assert found[0].level == level
@@ -400,6 +464,62 @@ def test_a_machine_that_is_busier_than_allowed_is_a_warning(tmp_path):
         busy.kill()
         busy.wait()
     assert found[0].level == "warning"
+
+
+def test_an_agent_at_work_is_not_taken_for_other_programs(tmp_path):
+    busy = subprocess.Popen(["sh", "-c", "while :; do :; done"])
+    try:
+        with hold(tmp_path, "calibrate"):
+            (found,) = machine.quiet(scene(tmp_path, max_busy=0.0))
+    finally:
+        busy.kill()
+        busy.wait()
+    assert found.level == "ok"
+    assert f"an agent is at work: `agent calibrate`, process {os.getpid()}" in found.message
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("1h", 3600), ("1h 30min", 5400), ("1min 30s", 90), ("2d 1h", 176_400), ("500ms", 0.5),
+        ("infinity", None), ("", None), ("soon", None),
+    ],
+)  # fmt: skip
+def test_spans_of_systemd_are_read(text, seconds):
+    assert outside.parse_span(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("limit", "wait_s", "level"),
+    [
+        ("1h", 20 * 60.0, None),
+        ("1h", 3600.0, "warning"),
+        ("2h", 3600.0, None),
+        ("infinity", 86_400.0, None),
+        ("", 86_400.0, None),
+    ],
+)
+def test_a_job_that_systemd_would_end_while_it_waits_is_a_warning(tmp_path, limit, wait_s, level):
+    config = Config(tmp_path, quiet_wait_s=wait_s)
+    found = list(outside._time_enough({"TimeoutStartUSec": limit}, config))
+    assert [f.level for f in found] == ([level] if level else [])
+    assert all("`sudo systemctl edit calibration-agent-calibrate`" in f.advice for f in found)
+    assert all("`TimeoutStartSec=2h`" in f.advice for f in found)
+
+
+@pytest.mark.parametrize(
+    ("settings", "check", "level"),
+    [
+        ("report = true\n", "reporting", "warning"),
+        ("report_client_key = '/k.pem'\n", "configuration", "problem"),
+    ],
+)
+def test_doctor_and_config_check_agree_on_what_is_a_mistake(tmp_path, settings, check, level):
+    path = tmp_path / "config.toml"
+    path.write_text(settings)
+    body = doctor("--state-dir", tmp_path / "s", AGENT_CONFIG=str(path))
+    assert [f["level"] for f in lines(body, check)] == [level]
+    assert (agent("config", "check", path).code == 9) is (level == "problem")
 
 
 def test_a_check_that_fails_unexpectedly_is_a_line_and_not_the_end():

@@ -1,14 +1,16 @@
 import contextlib
+import fcntl
 import math
 import multiprocessing
 import sqlite3
+import threading
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from agent.errors import BusyError, DamagedError, StateError
-from agent.lock import hold
+from agent.lock import hold, holder, is_odd
 from agent.state import KEPT_CALIBRATIONS, TimingKey, open_state, read_state
 from agent.state_file import FILE, finite
 
@@ -257,6 +259,31 @@ def test_a_lock_left_by_a_dead_process_is_free(tmp_path):
     (tmp_path / "lock").write_text('{"pid": 1, "since": 0, "command": "calibrate"}')
     with hold(tmp_path, "calibrate"):
         pass
+
+
+def test_who_holds_the_lock_is_seen_and_nothing_is_made(tmp_path):
+    assert holder(tmp_path) is None
+    assert list(tmp_path.iterdir()) == []
+    with hold(tmp_path, "calibrate"):
+        assert holder(tmp_path).startswith("`agent calibrate`, process")
+    assert holder(tmp_path) is None
+
+
+def test_an_odd_lock_is_held_by_nobody(tmp_path):
+    assert not is_odd(tmp_path)
+    (tmp_path / "lock").symlink_to("elsewhere")
+    assert is_odd(tmp_path)
+    assert holder(tmp_path) is None
+
+
+def test_somebody_who_only_looks_does_not_keep_an_agent_from_its_work(tmp_path):
+    (tmp_path / "lock").touch()
+    with (tmp_path / "lock").open() as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        end = threading.Timer(0.01, fcntl.flock, (looking, fcntl.LOCK_UN))
+        end.start()
+        with hold(tmp_path, "calibrate"):
+            end.join()
 
 
 @pytest.mark.parametrize("made", [b"", None], ids=["no bytes", "a file without tables"])

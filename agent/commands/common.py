@@ -23,7 +23,8 @@ StateDir = Annotated[
         "--state-dir",
         metavar="DIR",
         help="Where timings and calibrations are kept (default: AGENT_STATE_DIR, "
-        "STATE_DIRECTORY, else ~/.local/state/calibration-agent).",
+        "STATE_DIRECTORY or as configured; for root /var/lib/calibration-agent where there is one; "
+        "else ~/.local/state/calibration-agent).",
     ),
 ]
 BundleDir = Annotated[
@@ -32,7 +33,12 @@ BundleDir = Annotated[
 ]
 Compiler = Annotated[
     str | None,
-    typer.Option("--compiler", metavar="CC", help="The C compiler (default: CC, cc, gcc, clang)."),
+    typer.Option(
+        "--compiler",
+        metavar="CC",
+        help="The C compiler (default: as configured, else CC, cc, gcc, clang); for the fixed set "
+        "also `prebuilt`, the default where there is none.",
+    ),
 ]
 
 

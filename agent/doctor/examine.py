@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, wait
+from dataclasses import replace
 from typing import Any
 
-from agent.config import resolve
+from agent.config import SYSTEM_STATE, resolve
 from agent.doctor import machine, model, outside, place
 from agent.doctor.scene import Scene, opened
 from agent.errors import AgentError
@@ -36,6 +38,7 @@ CHECKS: tuple[tuple[str, Looking], ...] = (
     ("last error", place.errors),
 )
 PATIENCE_S = 5.0  # with those that wait for others; each gives up earlier, as a rule
+_OWNERS = re.compile(r"`(?=(?:agent|rm|chmod) )")  # commands for the owner of the state
 _SLOW = frozenset((machine.toolchain, outside.timers, outside.repository))  # that wait for others
 
 
@@ -61,7 +64,14 @@ def examine(environment: Mapping[str, str], flags: Mapping[str, str | None]) -> 
     with opened(state_dir) as (state, trouble):
         scene = Scene(environment, resolved, resolved.config, state, trouble, time.time())
         findings = [*refused, *_all(scene)]
+    if state_dir == SYSTEM_STATE:
+        findings = [_with_sudo(found) for found in findings]
     return {**answer_of(findings), "user": acting, "state_dir": str(state_dir)}
+
+
+def _with_sudo(found: Finding) -> Finding:
+    """What is to be done about the service's state is done by root, who acts as its owner."""
+    return replace(found, advice=_OWNERS.sub("`sudo ", found.advice))
 
 
 def _all(scene: Scene) -> Iterator[Finding]:

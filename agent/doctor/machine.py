@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from agent.doctor.scene import Scene
 from agent.findings import Finding, ok, warning
+from agent.lock import holder
 
 LOOK_S = 0.4  # at the CPUs, to see how busy they are
 _ADVICE = {
@@ -51,14 +52,22 @@ def cpu(_: Scene) -> Iterator[Finding]:
 
 
 def quiet(scene: Scene) -> Iterator[Finding]:
-    """Whether the machine is quiet at this moment, by the limits of ``--when-quiet``."""
+    """Whether the machine is quiet at this moment, by the limits of ``--when-quiet``.
+
+    An agent at work is no disturbance.
+    """
     from agent.quiet import disturbance, look
 
+    at_work = holder(scene.directory)
     found = look(LOOK_S)
+    at_work = at_work or holder(scene.directory)
     words = f"{found.busy:.0%} of the CPUs are in use now, {found.steal:.0%} taken by the host"
     if found.temperature is not None:
         words += f", {found.temperature:.0f} degrees Celsius"
-    if why := disturbance(found, scene.config):
+    why = disturbance(found, scene.config)
+    if why and why.code == "busy" and at_work:
+        yield ok("noise", f"{words}; an agent is at work: {at_work}")
+    elif why:
         yield warning("noise", f"{words}: {why.words}", _ADVICE[why.code])
     else:
         yield ok("noise", words)

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from agent.config import Config
+from agent.config_answers import job_s, longer
 from agent.doctor.scene import Scene
 from agent.errors import AgentError, UnreachableError
 from agent.findings import Finding, ok, problem, warning
 
 JOBS = ("update", "calibrate", "report")
 LIMIT_S = 1.0
+_SPANS = {
+    "y": 31_557_600.0, "month": 2_629_800.0, "w": 604_800.0, "d": 86_400.0, "h": 3600.0,
+    "min": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6,
+}  # fmt: skip
 LARGEST = 64 << 10  # of the one small file that is asked for
-_SHOWN = "Id,LoadState,ActiveState,UnitFileState,Result,NextElapseUSecRealtime,LastTriggerUSec"
+_SHOWN = (
+    "Id,LoadState,ActiveState,UnitFileState,Result,NextElapseUSecRealtime,LastTriggerUSec,"
+    "TimeoutStartUSec"
+)
 
 
-def timers(_: Scene) -> Iterator[Finding]:
+def timers(scene: Scene) -> Iterator[Finding]:
     """Whether systemd starts the jobs, and how each ended the last time."""
     by_hand = "no timers: run `agent calibrate` by hand or from cron"
     if not Path("/run/systemd/system").is_dir():
@@ -28,7 +38,10 @@ def timers(_: Scene) -> Iterator[Finding]:
     if not installed:
         yield ok("timers", by_hand)
     for job in installed:
-        yield from _timer(job, units[_unit(job, "timer")], units.get(_unit(job, "service"), {}))
+        service = units.get(_unit(job, "service"), {})
+        yield from _timer(job, units[_unit(job, "timer")], service)
+        if job == "calibrate":
+            yield from _time_enough(service, scene.config)
 
 
 def _unit(job: str, kind: str) -> str:
@@ -67,6 +80,23 @@ def _timer(job: str, timer: dict[str, str], service: dict[str, str]) -> Iterator
     else:
         coming = timer.get("NextElapseUSecRealtime") or "when its job has ended"
         yield ok("timers", f"{name}: next {coming}")
+
+
+def _time_enough(service: dict[str, str], config: Config) -> Iterator[Finding]:
+    """A job that is ended while it waits for a quiet machine would be so for ever."""
+    limit = parse_span(service.get("TimeoutStartUSec", ""))
+    if limit is not None and job_s(config) > limit:
+        words = (
+            f"systemd ends the job {_unit('calibrate', 'service')} after "
+            f"{service['TimeoutStartUSec']}, but quiet_wait and budget may need more"
+        )
+        yield warning("timers", words, f"Raise that: {longer(config)}; or lower quiet_wait.")
+
+
+def parse_span(text: str) -> float | None:
+    """Seconds of a time span as systemd shows it (``1h 30min``); None: endless, or not said."""
+    parts = re.findall(r"(\d+(?:\.\d+)?)(y|month|w|d|h|min|s|ms|us)(?= |$)", text)
+    return sum(float(number) * _SPANS[unit] for number, unit in parts) if parts else None
 
 
 def repository(scene: Scene) -> Iterator[Finding]:

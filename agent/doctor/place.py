@@ -17,6 +17,8 @@ from agent.errors import Exit
 from agent.findings import Finding, ok, problem, warning
 from agent.installed import CHECKED
 from agent.last_error import last_errors
+from agent.lock import FILE as LOCK
+from agent.lock import is_odd
 from agent.owner import name_of
 from agent.records import stamp
 from agent.state_file import FILE
@@ -33,9 +35,10 @@ def configuration(scene: Scene) -> Iterator[Finding]:
     """Mistakes in the files and variables, and settings that contradict each other."""
     for error in scene.resolved.problems:
         yield problem("configuration", error.message, error.hint)
-    for message, advice in contradictions(scene.config):
-        yield warning("configuration", message, advice)
-    if not scene.resolved.problems:
+    wrong = contradictions(scene.config)
+    for message, advice in wrong:
+        yield problem("configuration", message, advice)
+    if not scene.resolved.problems and not wrong:
         files = ", ".join(map(str, scene.resolved.files)) or "no file; the defaults hold"
         yield ok("configuration", files)
 
@@ -154,6 +157,11 @@ def _not_made(directory: Path) -> Iterator[Finding]:
 
 def _inside(directory: Path, found: os.stat_result) -> Iterator[Finding]:
     owner = name_of(found.st_uid)
+    odd = is_odd(directory)
+    if odd:
+        lock = directory / LOCK
+        words = f"{lock} is not a plain file: agents cannot tell each other that they are at work"
+        yield problem("permissions", words, f"Remove it: `rm -r {lock}`.")
     others = [path for path in _below(directory) if _owner(path) not in (found.st_uid, None)]
     if others:
         words = f"{len(others)} file(s) in {directory} are not {owner}'s, such as {others[0]}"
@@ -162,7 +170,7 @@ def _inside(directory: Path, found: os.stat_result) -> Iterator[Finding]:
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         words = f"other users may write in {directory}: they could put code there that is run"
         yield warning("permissions", words, f"Run `chmod go-w {directory}`.")
-    elif not others:
+    elif not others and not odd:
         yield ok("permissions", f"{directory} belongs to {owner}")
 
 
