@@ -44,17 +44,28 @@ def problem(check: str, message: str, advice: str) -> Finding:
 
 
 Check = Callable[[], Iterable[Finding]]
+BROKEN = "Install the agent's package again; report it if it happens again."
 
 
-def look(name: str, check: Check) -> Iterator[Finding]:
-    """What a check finds; one that cannot be made is a finding too, and never the end."""
+def look(
+    name: str, check: Check, unforeseen: Callable[[str, str, str], Finding] = warning
+) -> Iterator[Finding]:
+    """What a check finds; one that cannot be made is a finding too, and never the end.
+
+    Args:
+        name: what it looks at.
+        check: gives what it finds.
+        unforeseen: the level of an error that nobody thought of.
+    """
     try:
         yield from check()
     except AgentError as error:
         yield problem(name, error.message, error.hint)
+    except ImportError as error:
+        yield problem(name, f"a part of the agent is missing: {error}", BROKEN)
     except Exception as error:  # noqa: BLE001  odd machines are what this is for
         words = f"could not be looked at: {type(error).__name__}: {error}"
-        yield warning(name, words, "Report this with the output of `agent doctor --json`.")
+        yield unforeseen(name, words, "Report this with the output of `agent doctor --json`.")
 
 
 def answer_of(findings: Sequence[Finding]) -> dict[str, Any]:

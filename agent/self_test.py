@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.config import Config
-from agent.findings import Finding, answer_of, look, ok, problem
+from agent.findings import BROKEN, Finding, answer_of, look, ok, problem
 from agent.owner import act_as_owner
 from agent.progress import Progress, Tell
 from agent.state import read_state
@@ -22,9 +22,13 @@ from agent.state_file import make_directory
 if TYPE_CHECKING:
     from agent.loopnest.program import Program
     from agent.model.bundle import Bundle
+    from agent.model.observations import Observations
+    from agent.model.prior import Prior
 
 KERNEL = "transpose"
 BUDGET_S = 0.5  # of timing: whether it works, not how exactly
+WIDTH = 4  # of the made-up embeddings
+SEED = 20_261
 Part = Callable[[Config], Iterator[Finding]]
 
 
@@ -34,12 +38,13 @@ def self_test(config: Config, tell: Tell) -> dict[str, Any]:
         ("state directory", writing),
         ("bundle", bundle),
         ("measuring", measuring),
+        ("fitting", fitting),
         ("prediction", prediction),
     )
     findings: list[Finding] = []
     for number, (name, part) in enumerate(parts):
         tell(Progress("testing", number, len(parts), name))
-        findings += look(name, lambda part=part: part(config))  # type: ignore[misc]
+        findings += look(name, lambda part=part: part(config), problem)  # type: ignore[misc]
     return {**answer_of(findings), "state_dir": str(config.state_dir)}
 
 
@@ -73,6 +78,26 @@ def measuring(config: Config) -> Iterator[Finding]:
             return
     of = "the prebuilt set, made with " if toolchain.kind == "prebuilt" else ""
     yield ok("measuring", f"{of}{toolchain.version}, gives right results")
+
+
+def fitting(_: Config) -> Iterator[Finding]:
+    """Every head that a calibration may choose is fitted on made-up rows, and read back."""
+    import numpy as np
+
+    from agent.model.heads import BoostedHead, PairHead, RidgeHead, head_from_json
+    from agent.model.select import best_head
+
+    prior, rows = _made_up_labels()
+    chosen = best_head(prior, rows, SEED)[0]
+    both = PairHead(BoostedHead.fit(prior, rows, SEED), RidgeHead.fit(prior, rows))
+    for head in (chosen, both):
+        fitted = head.predict(rows.design, rows.kind)
+        again = head_from_json(head.to_json()).predict(rows.design, rows.kind)
+        if not (np.isfinite(fitted).all() and np.allclose(fitted, again, rtol=0.01)):
+            words = "a fitted head gives no finite numbers, or others when it is read back"
+            yield problem("fitting", words, BROKEN)
+            return
+    yield ok("fitting", "ridge and boosted trees are fitted, compared and read back")
 
 
 def prediction(config: Config) -> Iterator[Finding]:
@@ -128,6 +153,26 @@ def _programs() -> tuple[Program, Program]:
     planned = next(v for v in fixed_variants() if v.kernel.name == KERNEL)
     base = load_kernel(planned.kernel)
     return base, transform(base, planned.schedule)
+
+
+def _made_up_labels() -> tuple[Prior, Observations]:
+    """A prior, and as many labels as it takes for every kind of head to be tried."""
+    import numpy as np
+
+    from agent.model.observations import SECONDS, SPEEDUP, Observations
+    from agent.model.prior import Prior
+    from agent.model.select import BOOSTING_LABELS, BOOSTING_PROGRAMS
+
+    random = np.random.default_rng(SEED)
+    each = -(-BOOSTING_LABELS // BOOSTING_PROGRAMS)
+    kind = np.array(([SPEEDUP] * each + [SECONDS]) * BOOSTING_PROGRAMS)
+    design = random.normal(size=(len(kind), WIDTH + 1))
+    design[:, -1] = kind == SECONDS
+    noise = random.normal(scale=0.1, size=len(kind))
+    group = np.repeat(np.arange(BOOSTING_PROGRAMS), each + 1)
+    target = np.tanh(2.0 * design[:, 0]) + noise
+    rows = Observations(design, target, np.full(len(kind), 0.1), kind, group)
+    return Prior(np.zeros(WIDTH + 1), np.eye(WIDTH + 1)[:, :2], 0.3, 0.3), rows
 
 
 def _bundle(config: Config) -> Bundle:

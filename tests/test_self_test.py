@@ -2,10 +2,12 @@
 
 import pytest
 
+from agent import self_test
+from agent.model.select import best_head
 from tests.conftest import agent, valid
 from tests.other_user import needs_root
 
-PARTS = ["state directory", "bundle", "measuring", "prediction"]
+PARTS = ["state directory", "bundle", "measuring", "fitting", "prediction"]
 
 
 def levels(body):
@@ -50,6 +52,27 @@ def test_a_damaged_bundle_is_found(tmp_path, tiny_bundle):
     ran = agent("self-test", "--json", "--state-dir", tmp_path / "s", AGENT_BUNDLE=str(bundle))
     assert ran.code == 9
     assert levels(ran.json)["bundle"] == "problem"
+
+
+@pytest.mark.parametrize(
+    "content", ["from numpy import f2py_that_is_gone", "import gone_for_good", "1 / 0"]
+)
+def test_a_library_that_cannot_be_imported_is_found(tmp_path, content):
+    broken = tmp_path / "libraries" / "sklearn"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text(content)
+    ran = agent("self-test", "--json", "--state-dir", tmp_path / "s", PYTHONPATH=str(broken.parent))
+    body = valid(ran.json, "self-test")
+    assert ran.code == 9
+    assert levels(body) == dict.fromkeys(PARTS, "ok") | {"fitting": "problem"}
+    (found,) = (c for c in body["checks"] if c["check"] == "fitting")
+    assert found["advice"]
+
+
+def test_every_kind_of_head_is_tried_on_the_made_up_rows():
+    _, verdicts = best_head(*self_test._made_up_labels(), self_test.SEED)
+    assert {v.candidate for v in verdicts} == {"ridge", "boosting"}
+    assert [v for v in verdicts if v.status == "too-few-labels"] == []
 
 
 @needs_root

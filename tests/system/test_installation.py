@@ -5,7 +5,7 @@ from contextlib import closing
 
 import pytest
 
-from agent import state
+from agent import state_file
 from agent.state_file import SCHEMA
 from tests.system.conftest import (
     JOBS,
@@ -116,9 +116,9 @@ def test_a_state_of_the_first_schema_is_taken_over(installed):
     box, _ = installed
     forget(box)
     with closing(sqlite3.connect(box.root / STATE / "state.sqlite")) as old:
-        old.executescript(state._TABLES)
+        old.executescript(state_file._TABLES)
         old.execute("INSERT INTO run VALUES (7, 1.0, NULL, 'of long ago', 4)")
-        old.execute(f"PRAGMA application_id={state.APPLICATION}")
+        old.execute(f"PRAGMA application_id={state_file.APPLICATION}")
         old.execute("PRAGMA user_version=1")
         old.commit()
     box.run("chown", "calibration-agent:calibration-agent", f"/{STATE}/state.sqlite")
@@ -166,4 +166,24 @@ def test_removing_keeps_the_state_and_purging_forgets_it(installed):
     assert (box.root / "etc/calibration-agent/config.toml").exists()
     box.run("dpkg", "--purge", "calibration-agent")
     assert named_after_it(box) - box.others == set()
+    assert box.failed() == frozenset()
+
+
+def test_a_purge_empties_a_disk_mounted_for_the_state_and_leaves_no_failed_unit(installed, package):
+    box, _ = installed
+    box.run("dpkg", "--install", package)
+    mine = "uid=calibration-agent,gid=calibration-agent,mode=700"
+    box.run("mount", "-t", "tmpfs", "-o", mine, "disk", f"/{STATE}")
+    box.run("agent", "bundle", "pin")
+    box.run("test", "-e", f"/{STATE}/state.sqlite")
+    box.write("/etc/calibration-agent/conf.d/50-broken.toml", "budget = [")
+    box.run("systemctl", "start", unit("calibrate"), check=False)
+    assert unit("calibrate") in box.failed()
+    said = box.run("dpkg", "--purge", "calibration-agent")
+    assert f"/{STATE} stays" in said.err
+    assert box.run("find", f"/{STATE}", "-mindepth", "1").out == ""
+    assert box.run("dpkg-query", "-W", "calibration-agent", check=False).code != 0
+    known = box.run("systemctl", "list-units", "--all", "--plain", "--no-legend", "calibration*")
+    assert known.out == ""
+    box.run("umount", f"/{STATE}")
     assert box.failed() == frozenset()
