@@ -10,6 +10,7 @@ import pytest
 from agent.config import Config
 from agent.due import look_around, what_is_due
 from agent.installed import ACTIVATED
+from agent.last_error import has_errors
 from agent.state import open_state
 from agent.values import DAY, HOUR
 from tests.bodies import body_of_now, put_in_force
@@ -168,6 +169,17 @@ def test_a_calibration_that_is_not_due_ends_with_7_and_says_since_when(tmp_path,
     said = agent("calibrate", "--if-due", "--when-quiet", "--state-dir", config.state_dir)
     assert said.code == 7
     assert said.err.startswith("note: not due: nothing has changed since calibration 1")
+
+
+def test_an_error_that_is_over_is_forgotten_where_nothing_is_due(config):
+    with open_state(config.state_dir) as state:
+        put_in_force(state, body_of_now(config), time.time())
+    agent("calibrate", "--compiler", "nosuchcc", "--state-dir", config.state_dir)
+    with open_state(config.state_dir) as state:
+        assert has_errors(state, "calibrate")
+    assert agent("calibrate", "--if-due", "--state-dir", config.state_dir).code == 7
+    with open_state(config.state_dir) as state:
+        assert not has_errors(state, "calibrate")
 
 
 def test_refit_and_if_due_exclude_each_other(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -19,7 +20,7 @@ from agent.commands.common import (
     settings,
     writing,
 )
-from agent.errors import Exit, GaveWayError, InputError
+from agent.errors import AgentError, Exit, GaveWayError, InputError, NothingToDoError
 
 if TYPE_CHECKING:
     from agent.config import Config
@@ -66,7 +67,7 @@ def calibrate(
     config = settings(state_dir=state_dir, bundle=bundle, compiler=compiler, budget=budget)
     become_owner(config)
     if report is not None:
-        _check_place(report)  # before anything is waited for or measured
+        _check_place(report, config.state_dir)  # before anything is waited for or measured
     if if_due:
         _ask(config)
     if when_quiet:
@@ -103,16 +104,32 @@ def _calibrate_when_quiet(config: Config, **how: bool) -> dict[str, Any]:
             console.note(f"{error.message}; waiting again")
 
 
-def _check_place(report: str) -> None:
+def _check_place(report: str, state_dir: Path) -> None:
     from agent.page.file import check_place
 
-    check_place(Path(report))
+    check_place(Path(report), state_dir)
 
 
 def _ask(config: Config) -> None:
     from agent.upkeep import ask
 
-    ask(config)
+    try:
+        ask(config)
+    except NothingToDoError:
+        _forget_slips(config)
+        raise
+
+
+def _forget_slips(config: Config) -> None:
+    """What failed before, by hand perhaps, is no trouble any more where nothing is due."""
+    from agent.last_error import has_errors
+    from agent.state import read_state
+
+    with read_state(config.state_dir) as state:
+        known = has_errors(state, "calibrate", "check")
+    if known:
+        with contextlib.suppress(AgentError), writing(config, "calibrate"):
+            pass  # succeeds, and with that they are forgotten
 
 
 def _confirm(config: Config, state: State, tell: Tell) -> None:
@@ -143,6 +160,8 @@ def status(report: Report = None, state_dir: StateDir = None, as_json: Json = Fa
     from agent.records import status as read
 
     config = settings(state_dir=state_dir)
+    if report is not None:
+        _check_place(report, config.state_dir)
     answer(read(config.state_dir), wording.status, as_json)
     if report is not None:
         _write_page(report, config.state_dir)
