@@ -171,7 +171,7 @@ def _write_page(report: str, state_dir: Path) -> None:
     from agent.page.file import write_page
     from agent.page.gather import page_of
 
-    write_page(Path(report), page_of(state_dir))
+    write_page(Path(report), page_of(state_dir), state_dir)
     console.note(f"page written: {report}")
 
 
