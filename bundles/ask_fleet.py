@@ -12,6 +12,7 @@ from urllib3.exceptions import HTTPError
 
 from agent.errors import AgentError, Exit, InputError, UnreachableError
 from agent.report.payload import plain
+from bundles import plain_answer
 from bundles.channel import Listed
 
 MAX_ANSWER = 64 << 10
@@ -43,9 +44,12 @@ def ask(fleet: str, token_file: Path | None, bundle: Listed) -> dict[str, Any]:
         with requests.get(
             url, headers=_headers(token_file), timeout=WITHIN_S, allow_redirects=False, stream=True
         ) as answer:
-            content = answer.raw.read(MAX_ANSWER, decode_content=False)
+            content = plain_answer.content(answer, MAX_ANSWER)
     except (requests.RequestException, HTTPError, OSError) as error:
         raise UnreachableError(f"the fleet at {fleet} does not answer", FORCE) from error
+    except ValueError as error:
+        words = f"what answers at {fleet} gives no verdict ({error})"
+        raise UnreachableError(words, FORCE) from error
     if answer.status_code == 401:
         hint = "Give --fleet-token-file; `bundles fleet token add NAME --kind staff` makes one."
         raise InputError(f"the fleet at {fleet} does not know this token", hint)
@@ -78,13 +82,12 @@ def _checked(fleet: str) -> str:
 
 
 def _headers(token_file: Path | None) -> dict[str, str]:
-    headers = {"Accept-Encoding": "identity"}  # what comes is never unpacked
     if token_file is None:
-        return headers
+        return plain_answer.HEADERS
     try:
         token = token_file.read_text(errors="replace").strip()
     except OSError as error:
         raise InputError(f"{token_file}: {error.strerror}", "Give the token's file.") from error
     if not token.isascii() or not token.isprintable() or " " in token:
         raise InputError(f"{token_file} holds no token", "It has one line: the token.")
-    return headers | {"Authorization": f"Bearer {token}"}
+    return plain_answer.HEADERS | {"Authorization": f"Bearer {token}"}

@@ -48,11 +48,12 @@ def report(answer: Answer) -> list[Block]:
 def shown(answer: Answer) -> list[str]:
     """About the bytes that are shown: where they would go, and when."""
     reports, last = answer["reports"], answer["last"]
-    to = answer["to"] or "nowhere yet: report_to is not set"
     if reports:
-        state = "on" if answer["reporting"] else f"off: {_BY[answer['decided_by']]}"
-        count = f"{len(reports)} report(s), one a line, exactly as sent"
-        return [f"{count} to {to} (reporting is {state})."]
+        would = "will be sent" if answer["reporting"] else "would be sent"
+        to = f"to {answer['to']}" if answer["to"] else "(no centre is configured: report_to)"
+        state = "on" if answer["reporting"] else f"off, {_BY[answer['decided_by']]}"
+        count = f"{len(reports)} report(s), one a line, byte for byte as {would} {to}."
+        return [f"{count} Reporting is {state}."]
     if last:
         return [f"Nothing waits. This was handed over last, {last['at']}, to {last['to']}:"]
     return ["Nothing to show: there is no calibration to tell of. Run `agent calibrate` first."]

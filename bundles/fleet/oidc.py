@@ -21,6 +21,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 from starlette.requests import Request
 
+from bundles import plain_answer
 from bundles.fleet import credentials
 from bundles.fleet.centre import Denied, of, outside, read
 from bundles.fleet.people import ON_THE_WAY, Cookies, begin_session, cookie, may_read
@@ -135,13 +136,12 @@ def _vouched_for(provider: Oidc, code: str, trip: Json, back: str) -> str:
 
 def _json(url: str, **form: Any) -> Json:
     """What a URL of the provider answers: as it is, never unpacked, no more than can be right."""
-    method, headers = "POST" if form else "GET", {"Accept-Encoding": "identity"}
+    method, headers = "POST" if form else "GET", plain_answer.HEADERS
     with requests.request(
         method, url, headers=headers, timeout=WITHIN_S, stream=True, allow_redirects=False, **form
     ) as answer:
         answer.raise_for_status()
-        content = answer.raw.read(MOST_BYTES, decode_content=False)
-    found = json.loads(content)
+        found = json.loads(plain_answer.content(answer, MOST_BYTES))
     if not isinstance(found, dict):
         raise ValueError("no object")
     return found

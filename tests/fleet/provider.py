@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import gzip
 import hashlib
 import http.server
 import json
@@ -97,8 +98,15 @@ def provider():
             content = json.dumps(body).encode()
             if made.lies.get("endless"):
                 content = b"[" * (1 << 20)
+            length = len(content) + (9 if made.lies.get("cut") else 0)
+            encoding = made.lies.get("encoding")
+            if made.lies.get("packed"):
+                content, encoding = gzip.compress(content), "gzip"
+                length = len(content)
             self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
+            if encoding:
+                self.send_header("Content-Encoding", encoding)
+            self.send_header("Content-Length", str(length))
             self.end_headers()
             self.wfile.write(content)
 

@@ -5,6 +5,8 @@ import http.client
 import itertools
 import json
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 from http.cookies import SimpleCookie
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -115,6 +117,79 @@ def test_a_password_cannot_be_guessed_quickly(served, name):
     answers = [visitor.sign_in(name, f"wrong horse {n}").status for n in range(8)]
     assert answers == [403] * 6 + [429] * 2
     assert visitor.sign_in(name).status == 429  # the right one too: nothing is told
+
+
+@pytest.fixture
+def quiet(tmp_path):
+    """A centre of one test's own, for ada, and its database."""
+    address = f"sqlite:///{tmp_path / 'fleet.db'}"
+    database = opened(address)
+    credentials.set_password(database, "ada", PASSWORD)
+    with centre(address) as made:
+        yield made, database
+    database.close()
+
+
+def test_nobody_is_kept_out_by_who_tries_their_name(quiet):
+    made, database = quiet
+    ada, stranger = Visitor(made), Visitor(made)
+    assert ada.sign_in("ada").status == 303
+    assert [stranger.sign_in("ada", "wrong").status for _ in range(6)] == [403] * 5 + [429]
+    assert stranger.sign_in("ada").status == 429
+    assert ada.sign_in("ada").status == 303
+    for forged in ("x.y", "x", ".", f"x.{ada.cookies['fleet-known'].split('.')[1]}"):
+        stranger.cookies["fleet-known"] = forged
+        assert stranger.sign_in("ada").status == 429
+    # Her browser may try as often as anybody, and no more; for another name it is a stranger.
+    tries = [ada.sign_in("ada", "wrong").status for _ in range(7)]
+    assert (tries[0], tries[-1]) == (403, 429)
+    credentials.set_password(database, "bob", PASSWORD)
+    assert ada.sign_in("bob").status == 303
+    # A new password makes strangers of all.
+    bob = dict(ada.cookies)
+    credentials.set_password(database, "bob", PASSWORD + "!")
+    for _ in range(6):
+        stranger.sign_in("bob", "wrong")
+    ada.cookies = bob
+    assert ada.sign_in("bob", PASSWORD + "!").status == 429
+
+
+def test_a_flood_of_names_is_turned_away_and_who_is_known_comes_in(quiet):
+    made, _ = quiet
+    ada, stranger = Visitor(made), Visitor(made)
+    assert ada.sign_in("ada").status == 303
+    fields = {"form": stranger.form(), "password": "wrong"}
+    sent = {"Cookie": f"fleet-visitor={stranger.cookies['fleet-visitor']}"} | FORM
+
+    def one(number):
+        return made.ask("POST", "/login", urlencode(fields | {"name": f"n{number}"}), sent)
+
+    with ThreadPoolExecutor(150) as strangers:
+        tried = [strangers.submit(one, number) for number in range(300)]
+        begin = time.monotonic()
+        assert ada.sign_in("ada").status == 303
+        assert time.monotonic() - begin < 10
+        answers = [each.result() for each in tried]
+    assert {status for status, *_ in answers} == {403, 429}
+    assert sum(status == 403 for status, *_ in answers) <= 100  # 60 at once, and one a second
+    for status, headers, body in answers:
+        if status == 429:
+            assert 1 <= int(headers["retry-after"]) <= 60
+            assert f"Try again in {headers['retry-after']} s" in body.decode()
+
+
+def test_signing_in_again_ends_the_session_before_and_its_forms(served, name):
+    ada = Visitor(served)
+    ada.sign_in(name)
+    before, form = dict(ada.cookies), ada.form("/")
+    assert ada.sign_in(name).status == 303
+    after = dict(ada.cookies)
+    for what in ("fleet-session", "fleet-visitor"):
+        assert before[what] != after[what]
+    assert ada.ask("GET", "/")[0].status == 200
+    assert ada.ask("POST", "/logout", {"form": form})[0].status == 403
+    ada.cookies = before
+    assert ada.ask("GET", "/")[0].status == 303
 
 
 def test_a_new_password_ends_the_sessions_there_were(served, database, name):
@@ -295,6 +370,9 @@ LIES = {
     "signed by another": {"key": ECKey.generate_key("P-256", {"kid": "k"})},
     "described by another": {"discovered": "https://evil.example"},
     "without an end of its own": {"endless": True},
+    "packed": {"packed": True},
+    "not packed as it says": {"encoding": "gzip"},
+    "cut off": {"cut": True},
 }
 
 

@@ -1,8 +1,12 @@
 """``bundles promote`` asks the fleet: the real command, a real repository, a real centre."""
 
+import contextlib
+import gzip
 import json
 import random
+import socket
 import subprocess
+import threading
 from datetime import UTC, datetime
 
 import pytest
@@ -107,6 +111,40 @@ def test_a_fleet_that_cannot_be_asked_is_no_yes(made, url, code):
     before = offered(folder)
     there = url.format(port=free_port(), url=running.url)
     assert promote(folder, there)[0] == code
+    assert offered(folder) == before
+
+
+YES = json.dumps({"verdict": "promote", "why": []}).encode()
+PACKED = gzip.compress(YES)
+BROKEN = {
+    "packed junk": b"Content-Encoding: gzip\r\nContent-Length: 5\r\n\r\nhello",
+    "a packed yes": b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(PACKED) + PACKED,
+    "broken chunks": b"Transfer-Encoding: chunked\r\n\r\nzz\r\n" + YES,
+    "a chunk cut off": b"Transfer-Encoding: chunked\r\n\r\nff\r\n" + YES,
+    "cut off": b"Content-Length: 900\r\n\r\n" + YES,
+    "too large": b"Content-Length: 300000\r\n\r\n" + YES + b" " * 300_000,
+    "no HTTP": b"",
+}
+
+
+@pytest.mark.parametrize("answer", BROKEN.values(), ids=BROKEN.keys())
+def test_a_broken_answer_is_no_yes(made, answer):
+    folder = made[0]
+    before = offered(folder)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve():
+            connection, _ = listening.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.recv(10_000)
+                connection.sendall(b"HTTP/1.1 200 OK\r\n" + answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        code, _, said = promote(folder, f"http://127.0.0.1:{listening.getsockname()[1]}")
+        thread.join()
+    assert code == UNREACHABLE, said
+    assert "Traceback" not in said
     assert offered(folder) == before
 
 

@@ -1,0 +1,179 @@
+"""Who connects to do harm: slow heads, endless heads, bodies that trickle, many at once."""
+
+import contextlib
+import http.client
+import resource
+import socket
+import time
+from pathlib import Path
+
+import pytest
+from fleets import centre
+
+from bundles.fleet.connection import MOST_BODY, MOST_HEAD
+
+FEW = 256  # open files, before the centre raises that
+HEAD = b"GET /health HTTP/1.1\r\nHost: x\r\n"
+POST = b"POST /nowhere HTTP/1.1\r\nHost: x\r\n"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A centre that is started with room for few open files, as a login gives it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 4 * FEW:
+        pytest.skip(f"no more than {hard} files may be open here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (FEW, hard))
+    try:
+        running = contextlib.ExitStack()
+        found = running.enter_context(
+            centre(f"sqlite:///{tmp_path_factory.mktemp('hostile') / 'fleet.db'}")
+        )
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    with running:
+        yield found
+        assert "Traceback" not in found.said
+
+
+@contextlib.contextmanager
+def connected(made, sent=b""):
+    with socket.create_connection(("127.0.0.1", made.port), timeout=30) as connection:
+        connection.sendall(sent)
+        yield connection
+
+
+def until_closed(connection, trickled=b""):
+    """What came until the centre hung up, and after how long; a byte is sent now and then."""
+    begin, heard = time.monotonic(), b""
+    connection.settimeout(0.5)
+    while time.monotonic() < begin + 60:
+        try:
+            connection.sendall(trickled)
+            got = connection.recv(1000)
+        except TimeoutError:
+            continue
+        except OSError:
+            break
+        if not got:
+            break
+        heard += got
+    return heard, time.monotonic() - begin
+
+
+def peak_kib(made):
+    status = Path(f"/proc/{made.process.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+
+
+def test_many_half_heads_are_no_harm(made):
+    with contextlib.ExitStack() as open_ones:
+        for _ in range(3 * FEW):
+            open_ones.enter_context(connected(made, HEAD))
+        assert made.ask("GET", "/health")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("sent", "trickled", "longest_s"),
+    [
+        (b"", b"", 14),
+        (HEAD, b"", 14),
+        (HEAD, b"X", 14),
+        (HEAD + b"\r\n", b"\r\n", 14),  # after an answer
+        (HEAD + b"\r\n" + HEAD, b"X", 14),  # a second request
+        (POST + b"Content-Length: 900\r\n\r\n", b"x", 24),  # answered before it is whole
+        (POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n", b"X", 24),  # a trailer
+    ],
+)
+def test_what_does_not_come_in_time_is_cut_off(made, sent, trickled, longest_s):
+    with connected(made, sent) as connection:
+        _, after_s = until_closed(connection, trickled)
+    assert longest_s - 6 < after_s < longest_s
+
+
+@pytest.mark.parametrize(
+    "sent", [HEAD + b"X: ", b"GET /", HEAD + b"\r\n" + HEAD + b"X: ", HEAD + b"X: y\r\n"]
+)
+def test_a_head_without_an_end_is_refused_and_takes_no_room(made, sent):
+    before, repeated = peak_kib(made), sent.endswith(b"\r\n")
+    more = b"X: y\r\n" * 20_000 if repeated else b"a" * 120_000
+    with connected(made, sent) as connection, contextlib.suppress(OSError):
+        for _ in range(500):
+            connection.sendall(more)
+    assert peak_kib(made) - before < 20_000
+    assert made.ask("GET", "/health")[0] == 200
+
+
+def test_a_trailer_without_an_end_takes_no_room_either(made):
+    before = peak_kib(made)
+    begun = POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\nX: "
+    with connected(made, begun) as connection, contextlib.suppress(OSError):
+        for _ in range(500):
+            connection.sendall(b"a" * 120_000)
+        pytest.fail("it was all taken")
+    assert peak_kib(made) - before < 20_000
+
+
+@pytest.mark.parametrize(
+    ("size", "status"), [(MOST_HEAD - 200, 200), (MOST_HEAD + 1, 431), (4 * MOST_HEAD, 431)]
+)
+def test_the_limit_of_a_head_is_where_it_is_said_to_be(made, size, status):
+    lines = b"".join(b"X: %s\r\n" % (b"a" * 1000) for _ in range(size // 1005))
+    head = HEAD + lines + b"X: " + b"a" * (size - len(HEAD) - len(lines) - 7) + b"\r\n\r\n"
+    with connected(made) as connection:
+        with contextlib.suppress(OSError):
+            connection.sendall(head)
+        with contextlib.suppress(ConnectionResetError):
+            assert connection.recv(100).startswith(b"HTTP/1.1 %d" % status)
+
+
+def test_requests_one_after_the_other_and_in_pieces_are_answered(made):
+    connection = http.client.HTTPConnection("127.0.0.1", made.port, timeout=30)
+    with contextlib.closing(connection):
+        for _ in range(50):
+            connection.request("GET", "/health")
+            assert connection.getresponse().read() == b'{"ok":true}'
+    whole = HEAD + b"\r\n"
+    with connected(made) as pieces:
+        for _ in range(2):
+            for at in range(len(whole)):
+                pieces.sendall(whole[at : at + 1])
+            heard = b""
+            while not heard.endswith(b'{"ok":true}'):
+                heard += pieces.recv(1000)
+            assert heard.startswith(b"HTTP/1.1 200")
+    with connected(made, whole * 20) as pipelined:
+        heard = b""
+        while heard.count(b"HTTP/1.1 200") < 20:
+            heard += pipelined.recv(10_000)
+
+
+def test_a_large_body_is_answered_and_then_no_more_of_it_is_taken(made):
+    body = b"x" * (MOST_BODY // 2)
+    assert made.ask("POST", "/v1/openapi.json", body)[0] == 405
+    begun = POST + b"Content-Length: 900000000\r\n\r\n"
+    with connected(made, begun) as connection, contextlib.suppress(OSError):
+        for _ in range(2000):
+            connection.sendall(b"x" * 100_000)
+        pytest.fail("it was all taken")
+
+
+FORM = (
+    b"POST /login HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+    b"Content-Length: 500\r\n\r\nname="
+)
+
+
+def test_a_form_that_trickles_is_told_so(made):
+    with connected(made, FORM) as connection:
+        heard, after_s = until_closed(connection, b"a")
+    assert heard.startswith(b"HTTP/1.1 408")
+    assert after_s < 24
+
+
+def test_who_hangs_up_in_a_form_is_no_error(made):
+    for _ in range(5):
+        with connected(made, FORM):
+            pass
+    time.sleep(0.5)
+    assert "Traceback" not in made.said
