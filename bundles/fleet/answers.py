@@ -73,11 +73,12 @@ class InForce(Struct, frozen=True):
 
 
 class OverviewAnswer(Struct, frozen=True):
-    """Bundles in force in the newest week."""
+    """Bundles in force in the newest week; ``under_way``: more of it is still to come."""
 
     threshold: int
     released_at: str | None
     week: Week | None
+    under_way: bool
     weeks: list[Week]
     machines: int
     in_force: list[InForce]
@@ -169,10 +170,12 @@ def overview(connection: Connection, threshold: int) -> OverviewAnswer:
     """Bundles in force in the newest week of which something was released."""
     known = released.newest_weeks(connection, SHOWN_WEEKS)
     found = released.read_cells(connection, known[:1])
+    last = released.released_at(connection)
     return OverviewAnswer(
         threshold,
-        moment(released.released_at(connection)),
+        moment(last),
         weeks.shown(known[0]) if known else None,
+        bool(known) and (last or 0) < weeks.end(known[0]).timestamp(),
         [weeks.shown(week) for week in known],
         sum(cell.machines for cell in found),
         in_force(found),
@@ -246,21 +249,41 @@ def bundle_cells(connection: Connection, bundle: str, version: str) -> list[Cell
 def verdict(connection: Connection, threshold: int, bundle: str, version: str) -> VerdictAnswer:
     """Pilot against stable, in the newest week that decides."""
     known = released.newest_weeks(connection, JUDGED_WEEKS)
+    found = released.read_cells(connection, known)
+    if (now := _stable(found)) and now[1:] == (bundle, version):
+        why = "Most machines of stable run it already: there is nothing to promote it over."
+        return _no_verdict(bundle, version, why, week=weeks.shown(now[0]))
     told = []
     for week in known:
-        told.append(_verdict_of(connection, threshold, bundle, version, week))
+        here = [cell for cell in found if cell.week == week]
+        told.append(_verdict_of(connection, threshold, bundle, version, here, week))
         if told[-1].verdict != "too-few":
             return told[-1]
     best = max(told, key=lambda x: min(x.pilot_machines, x.stable_machines), default=None)
-    return best or VerdictAnswer(
-        bundle, version, None, None, "too-few", ["Nothing was reported of it."], 0, 0, None, None
-    )
+    return best or _no_verdict(bundle, version, "Nothing was reported of it.")
+
+
+def _no_verdict(bundle: str, version: str, why: str, week: str | None = None) -> VerdictAnswer:
+    return VerdictAnswer(bundle, version, None, week, "too-few", [why], 0, 0, None, None)
+
+
+def _stable(found: Sequence[Cell]) -> tuple[int, str, str] | None:
+    """What most stable machines run, in the newest week that knows: week, bundle, version."""
+    for week in sorted({cell.week for cell in found}, reverse=True):
+        for one in in_force(cell for cell in found if cell.week == week):
+            if one.channel == "stable" and one.running:
+                return week, one.bundle, one.version
+    return None
 
 
 def _verdict_of(
-    connection: Connection, threshold: int, bundle: str, version: str, week: int
+    connection: Connection,
+    threshold: int,
+    bundle: str,
+    version: str,
+    found: Sequence[Cell],
+    week: int,
 ) -> VerdictAnswer:
-    found = released.read_cells(connection, [week])
     pilot = _side(connection, found, week, "pilot", bundle, version)
     now = [x for x in in_force(found) if x.channel == "stable" and x.running]
     others = [x for x in now if (x.bundle, x.version) != (bundle, version)]
@@ -302,10 +325,15 @@ def _side(
 
 
 def candidates(connection: Connection, threshold: int) -> list[VerdictAnswer]:
-    """A verdict on the bundles that most pilots report on, but for the one that stable runs."""
-    found = released.read_cells(connection, released.newest_weeks(connection, 1))
-    now = in_force(found)
-    stable = next(((x.bundle, x.version) for x in now if x.channel == "stable" and x.running), None)
-    here = sorted((x for x in now if x.channel == "pilot"), key=lambda x: -(x.running + x.refused))
-    pilots = [(x.bundle, x.version) for x in here if (x.bundle, x.version) != stable]
+    """A verdict on the bundles that most pilots report on, but for the one that stable runs.
+
+    Those of any week that may be judged: a new week begins with nothing.
+    """
+    found = released.read_cells(connection, released.newest_weeks(connection, JUDGED_WEEKS))
+    stable = _stable(found)
+    here = [x for x in in_force(found) if x.channel == "pilot"]
+    here.sort(key=lambda x: -(x.running + x.refused))
+    pilots = [
+        (x.bundle, x.version) for x in here if not stable or (x.bundle, x.version) != stable[1:]
+    ]
     return [verdict(connection, threshold, *pilot) for pilot in pilots[:MOST_JUDGED]]

@@ -8,10 +8,13 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-WIDTH, HEIGHT = 520, 220
+HEIGHT = 220
 LEFT, RIGHT, TOP, BOTTOM = 6, 46, 12, 30  # the axis stands at the right, beside the newest week
+EMPTY = Markup("")
 TIMES = "\N{MULTIPLICATION SIGN}"
 Scale = Callable[[float], float]
+PLACE, LEAST, MOST = 64.0, 128.0, 468.0  # for a week; for all of them
+LARGER = 1.2  # on a screen, where there is room
 FACTORS = (1, 1.1, 1.2, 1.4, 1.7, 2, 2.5, 3, 4, 6, 10, 20, 50, 148)
 
 
@@ -40,13 +43,14 @@ def spreads(title: str, week_names: Sequence[str], lines: Sequence[Line]) -> Mar
     The axis counts factors: a log error of 0.69 is "off by a factor of 2".
     """
     values = [v for line in lines for box in line.boxes if box for v in (box.p10, box.p90)]
-    low, high = min([0.0, *values]) * 1.1, max([math.log(1.2), *values]) * 1.05
-    place = (WIDTH - LEFT - RIGHT) / max(1, len(week_names))
+    low, high = _beyond(min([0.0, *values])), _beyond(max([math.log(1.2), *values]))
+    room = min(MOST, max(LEAST, PLACE * len(week_names)))
+    width, place = LEFT + room + RIGHT, room / max(1, len(week_names))
 
     def y(value: float) -> float:
         return TOP + (HEIGHT - TOP - BOTTOM) * (high - value) / (high - low)
 
-    drawn = [_grid(low, high, y(0) if low < 0 else None, y)]
+    drawn = [_grid(low, high, width - RIGHT, y)]
     every = -(-len(week_names) // 8)
     for index, name in enumerate(week_names):
         middle = LEFT + (index + 0.5) * place
@@ -57,22 +61,30 @@ def spreads(title: str, week_names: Sequence[str], lines: Sequence[Line]) -> Mar
             if box := line.boxes[index]:
                 at = middle + (number - (len(lines) - 1) / 2) * slot
                 drawn.append(_box(at, slot * 0.36, box, line, name, y))
-    return _svg(title, WIDTH, HEIGHT, drawn)
+    kind = "chart" if room == MOST else "chart few"
+    return _svg(title, width, HEIGHT, drawn, kind, _wide(width * LARGER))
 
 
-def _grid(low: float, high: float, zero: float | None, y: Scale) -> Markup:
+def _beyond(value: float) -> float:
+    """The next mark of the axis that no data lie beyond."""
+    marks = [math.log(factor) for factor in FACTORS]
+    found = next((mark for mark in marks if mark >= abs(value)), abs(value))
+    return math.copysign(found, value)
+
+
+def _grid(low: float, high: float, right: float, y: Scale) -> Markup:
     marks = [math.log(f) for f in FACTORS]
     wanted = [m for m in (*(-m for m in reversed(marks[1:])), *marks) if low <= m <= high]
     apart: list[float] = []
-    for mark in wanted:
-        if not apart or y(apart[-1]) - y(mark) >= 22 or mark == 0:
-            apart = [m for m in apart if mark != 0 or y(m) - y(0) >= 22] + [mark]
+    for mark in sorted(wanted, key=lambda m: m not in (0.0, low, high)):  # the ends come first
+        if all(abs(y(other) - y(mark)) >= 22 for other in apart):
+            apart.append(mark)
     drawn = []
-    for mark in apart:
+    for mark in sorted(apart):
         at, factor = y(mark), math.exp(abs(mark))
-        drawn.append(_line(LEFT, at, WIDTH - RIGHT, at, "zero" if zero and mark == 0 else "grid"))
+        drawn.append(_line(LEFT, at, right, at, "zero" if low < 0 and mark == 0 else "grid"))
         sign = "÷" if mark < 0 else TIMES
-        drawn.append(_text(WIDTH - RIGHT + 6, at + 4, f"{sign}{factor:.3g}", "start"))
+        drawn.append(_text(right + 6, at + 4, f"{sign}{factor:.3g}", "start"))
     return Markup("").join(drawn)
 
 
@@ -121,11 +133,21 @@ def _factor(value: float) -> str:
 
 
 def _svg(
-    words: str, width: int, height: int, inside: Sequence[Markup], kind: str = "chart"
+    words: str,
+    width: float,
+    height: float,
+    inside: Sequence[Markup],
+    kind: str,
+    more: Markup = EMPTY,
 ) -> Markup:
     return Markup(
-        '<svg class="{}" viewBox="0 0 {} {}" role="img" aria-label="{}"><title>{}</title>{}</svg>'
-    ).format(kind, width, height, words, words, Markup("").join(inside))
+        '<svg class="{}" viewBox="0 0 {:g} {:g}" {} role="img" aria-label="{}"><title>{}</title>{}'
+        "</svg>"
+    ).format(kind, width, height, more, words, words, Markup("").join(inside))
+
+
+def _wide(pixels: float) -> Markup:
+    return Markup('width="{:.0f}"').format(pixels)
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> Markup:

@@ -33,11 +33,18 @@ VERDICTS = {
 }
 
 
+WHAT = {"toolchain": "Compiler", "timings": "Timings to calibrate with", "noise": "Noise"}
+NO_NUMBER = {
+    "prebuilt": "none (compiled in advance)", "other": "another",
+    "0": "none (bundle alone)", "unknown": "not known",
+}  # fmt: skip
+
+
 class Chart(msgspec.Struct, frozen=True):
     """One chart and the table that says the same."""
 
     title: str
-    machines: int
+    newest: str
     drawn: str
     weeks: list[str]
     lines: list[drawing.Line]
@@ -162,6 +169,18 @@ def _trend(connection: Connection) -> Chart | None:
     return _chart("channels", known, lines) if lines else None
 
 
+def label_words(attribute: str, label: str) -> str:
+    """What a report's label says, in words: of ``noise``, 3-10% as "3 to 10 %"."""
+    words = NO_NUMBER.get(label, label)
+    if attribute == "noise" and words == label:
+        least, _, most = label.rstrip("%").partition("-")
+        amount = f"{least} to {most}" if least.isdigit() else f"{least} {most}"
+        return f"{amount}\N{NO-BREAK SPACE}% between two timings of a program"
+    if attribute == "timings" and words == label:
+        return label.replace("48+", "48 or more").replace("-", " to ")
+    return words
+
+
 def _box(spread: released.Spread) -> drawing.Box | None:
     if not spread:
         return None
@@ -169,10 +188,22 @@ def _box(spread: released.Spread) -> drawing.Box | None:
     return drawing.Box(p10, p25, p50, p75, p90, figures.machines_of(spread))
 
 
+def _newest(title: str, lines: list[drawing.Line]) -> str:
+    """How many machines the newest boxes are of; by line, where that differs."""
+    counts = {line.name: box.machines for line in lines for box in line.boxes[-1:] if box}
+    if len(counts) == len(lines) and len(set(counts.values())) == 1 and title != "channels":
+        return f"{_counted(next(iter(counts.values())))} machines"
+    words = " and ".join(f"{_counted(machines)} {name}" for name, machines in counts.items())
+    return f"{words} machines" if words else ""
+
+
+def _counted(machines: int) -> str:
+    return f"{machines:,}".replace(",", "\u202f")
+
+
 def _chart(title: str, known: list[int], lines: list[drawing.Line]) -> Chart:
     names = [weeks.shown(week) for week in known]
-    machines = max((box.machines for line in lines for box in line.boxes[-1:] if box), default=0)
-    return Chart(title, machines, drawing.spreads(title, names, lines), names, lines)
+    return Chart(title, _newest(title, lines), drawing.spreads(title, names, lines), names, lines)
 
 
 async def login(request: Request) -> Response:
@@ -263,9 +294,11 @@ def templates() -> jinja2.Environment:
     )
     made.filters["factor"] = lambda value: f"{math.exp(value):.3g}"
     made.filters["percent"] = lambda x: percent(x) if x >= 0.01 or not x else f"< {percent(0.01)}"
-    made.filters["count"] = lambda value: f"{value:,}".replace(",", "\u202f")
+    made.filters["count"] = _counted
+    made.filters["label"] = lambda row: label_words(row.attribute, row.label)
     made.globals.update(
         bar=drawing.share, interval=drawing.interval, verdict_words=VERDICTS,
+        what=WHAT,
         worse_by=WORSE_BY, most_refused=MOST_REFUSED,
     )  # fmt: skip
     return made

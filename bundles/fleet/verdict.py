@@ -2,6 +2,7 @@
 
 Two questions, each with a 95 % interval. Is the accuracy that machines get from it no worse than
 what stable machines get from theirs (architectures compared one by one)? And do machines take it?
+What the first interval rests on, ``figures.difference`` says.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ class Verdict:
     Attributes:
         code: what to do.
         why: one sentence a reason.
-        machines: of pilot, and of stable, on architectures that both have.
+        machines: of pilot, and of stable, with a known accuracy, on architectures that both have;
+            where refusals decide, all that reported on the two bundles.
         worse_by: how much larger the log error is in pilot: estimate, low, high; None: unknown.
         refused: share of pilot machines that declined it: low and high; None: unknown.
     """
@@ -73,7 +75,8 @@ def judge(pilot: Side, stable: Side | None, threshold: int) -> Verdict:
     refused = (low, high)
     if pilot.reported >= FEWEST and low > MOST_REFUSED:
         why = f"At least {percent(low)} of the machines that were offered it refused it."
-        return Verdict("withdraw", (why,), (pilot.reported, 0), refused=refused)
+        all_ = pilot.reported, stable.reported if stable else 0
+        return Verdict("withdraw", (why,), all_, refused=refused)
     if stable is None:
         return Verdict("too-few", ("No bundle is in force on stable to compare with.",))
     shared = (pilot.spreads.keys() & stable.spreads.keys()) - {MIXED}
@@ -84,7 +87,10 @@ def judge(pilot: Side, stable: Side | None, threshold: int) -> Verdict:
     if min(machines) < FEWEST:
         return Verdict("too-few", (_too_few(machines),), machines, refused=refused)
     ours, theirs = ({x: side.spreads[x] for x in shared} for side in (pilot, stable))
-    worse = difference(ours, theirs, ERROR_STEP)
+    estimate, half = difference(ours, theirs, ERROR_STEP, threshold)
+    if half is None:
+        return Verdict("unclear", (_no_interval(estimate),), machines, refused=refused)
+    worse = estimate, estimate - half, estimate + half
     code, why_all = _decide(worse, refused)
     return Verdict(code, why_all, machines, worse, refused)
 
@@ -93,9 +99,8 @@ def _decide(
     worse: tuple[float, float, float], refused: tuple[float, float]
 ) -> tuple[Code, tuple[str, ...]]:
     _, low, high = worse
-    off, least, most = map(_more, worse)
-    between = f"({percent(0.95)}: {least} to {most})"
-    said = f"Its predictions are off by {off} than those on stable {between}"
+    _, least, most = map(_more, worse)
+    said = f"{_off(worse[0])} ({percent(0.95)}: {least} to {most})"
     if low > WORSE_BY:
         return "withdraw", (f"{said}: worse by more than {percent(WORSE_BY)}.",)
     if high > WORSE_BY:
@@ -109,6 +114,17 @@ def _decide(
     return "promote", (
         f"{said}: not worse.", f"At most {percent(refused[1])} of the machines refused it."
     )  # fmt: skip
+
+
+def _off(estimate: float) -> str:
+    return f"Its predictions are off by {_more(estimate)} than those on stable"
+
+
+def _no_interval(estimate: float) -> str:
+    return (
+        f"{_off(estimate)}. How much of that is chance cannot be told: too few groups of machines "
+        "of one architecture are known to see how much machines differ."
+    )
 
 
 def _more(worse: float) -> str:

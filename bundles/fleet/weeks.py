@@ -31,6 +31,11 @@ def monday(week: int) -> datetime:
     return datetime.combine(date.fromisocalendar(week // 100, week % 100, 1), time(), UTC)
 
 
+def end(week: int) -> datetime:
+    """When the next one begins, in UTC."""
+    return monday(week) + timedelta(weeks=1)
+
+
 def before(week: int, count: int) -> int:
     """The week ``count`` weeks earlier."""
     return of(monday(week) - timedelta(weeks=count))

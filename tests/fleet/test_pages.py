@@ -3,16 +3,17 @@
 import io
 import itertools
 import random
+import re
 import time
 
 import pytest
 from fleets import NOW, accuracy, centre, report, varied
 
-from bundles.fleet import credentials, weeks
+from bundles.fleet import credentials, pages, weeks
 from bundles.fleet.database import opened
 from bundles.fleet.ingest import store
 from bundles.fleet.release import release
-from bundles.fleet.report import parse
+from bundles.fleet.report import LABELS, parse
 from tests.chromium import BROWSER, Chromium
 
 pytestmark = pytest.mark.skipif(not BROWSER, reason="chromium is not installed")
@@ -29,7 +30,7 @@ def fill(database):
         def one(number, draw=draw, late=late, week=week):
             more = {"week": weeks.shown(week)}
             if late and draw.random() < 0.5:
-                error = round(round(max(0, draw.gauss(0.33, 0.08)) / 0.02) * 0.02, 2)
+                error = round(round(max(0, draw.gauss(0.25, 0.08)) / 0.02) * 0.02, 2)
                 more |= {"channel": "pilot", "bundle_version": "5", "outcome": "kept",
                          "calibrated": accuracy(error)}  # fmt: skip
             return parse(varied(week * 1000 + number, **more))
@@ -229,6 +230,61 @@ def test_the_overview_shows_shares_and_a_verdict(signed_in, served):
         share = int(row[2].rstrip("%\N{NO-BREAK SPACE}"))
         by_channel[row[0]] = by_channel.get(row[0], 0) + share
     assert all(99 <= shares <= 101 for shares in by_channel.values())
+    assert "under way" in signed_in.value("document.querySelector('#bundles').textContent")
+
+
+def test_captions_count_the_machines_of_every_line(signed_in, served):
+    signed_in.open(served.url + "/", 1200, 900)
+    caption = "document.querySelector('section[aria-labelledby=trend] figcaption').textContent"
+    assert re.search(r"newest week: \d+ pilot and \d+ stable machines", signed_in.value(caption))
+    signed_in.open(served.url + BUNDLE, 1200, 900)
+    caption = "document.querySelector('.many figcaption').textContent"
+    assert re.search(r"newest week: \d+ machines", signed_in.value(caption))
+
+
+@pytest.mark.parametrize("path", ["/", BUNDLE])
+def test_the_axis_has_marks_beyond_all_that_is_drawn(signed_in, served, path):
+    signed_in.open(served.url + path, 1200, 900)
+    within = signed_in.value("""
+        [...document.querySelectorAll('.chart')].map(c => {
+            const lines = [...c.querySelectorAll('line.grid, line.zero')].map(l => l.y1.baseVal.value);
+            const drawn = [...c.querySelectorAll('.whisker')].flatMap(
+                l => [l.y1.baseVal.value, l.y2.baseVal.value]);
+            return Math.min(...lines) <= Math.min(...drawn) && Math.max(...drawn) <= Math.max(...lines);
+        })
+    """)  # noqa: E501
+    assert within
+    assert all(within)
+
+
+def test_labels_of_reports_are_said_in_words(signed_in, served):
+    signed_in.open(served.url + BUNDLE, 1200, 900)
+    words = signed_in.value("document.querySelector('[aria-labelledby=machines]').innerText")
+    assert "under 1\N{NO-BREAK SPACE}% between two timings of a program" in words
+    assert "48 or more" in words
+    assert pages.label_words("noise", "3-10%").startswith("3 to 10\N{NO-BREAK SPACE}% between")
+    assert pages.label_words("timings", "1-15") == "1 to 15"
+    told = [pages.label_words(name, x) for name, labels in LABELS.items() for x in labels]
+    assert not [words for words in told if "-" in words or "+" in words]
+
+
+def test_a_fleet_of_one_week_has_small_charts_with_letters_as_large_as_others(browser, tmp_path):
+    address = f"sqlite:///{tmp_path / 'fleet.db'}"
+    database = opened(address)
+    credentials.set_password(database, NAME, PASSWORD)
+    store(database, [parse(varied(n)) for n in range(300)])
+    release(database, NOW, 10, 1)
+    database.close()
+    with centre(address) as made:
+        browser.ask("Network.clearBrowserCookies")
+        browser.open(made.url + "/login", 1200, 900)
+        sign_in(browser, PASSWORD)
+        width, letters = browser.value(
+            "(c => [c.getBoundingClientRect().width, c.getScreenCTM().a * parseFloat("
+            "getComputedStyle(c.querySelector('text')).fontSize)])(document.querySelector('.chart'))"
+        )
+    assert width < 300
+    assert 11 <= letters <= 14
 
 
 def test_a_bundle_is_shown_by_architecture_calibrated_beside_alone(signed_in, served):

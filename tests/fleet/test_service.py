@@ -177,9 +177,9 @@ def test_a_promotion_is_advised_only_on_evidence(served, database):
     fleet(0, 400, 0.4)
     fleet(1000, 20, 0.3, channel="pilot", bundle_version="5")
     assert verdict() == "too-few"
-    fleet(2000, 40, 0.38, channel="pilot", bundle_version="5")
+    fleet(2000, 40, 0.3, channel="pilot", bundle_version="5")
     assert verdict() == "unclear"  # nine may have refused it unseen
-    fleet(3000, 300, 0.38, channel="pilot", bundle_version="5")
+    fleet(3000, 300, 0.3, channel="pilot", bundle_version="5")
     assert verdict() == "promote"
     fleet(4000, 200, 0.4, channel="pilot", bundle_version="5", outcome="refused")
     assert verdict() == "withdraw"

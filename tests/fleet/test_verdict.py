@@ -1,0 +1,210 @@
+"""What is said of a bundle: intervals that hold, and words that are true. Simulated fleets."""
+
+import json
+import random
+from collections import Counter
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from fleets import NOW, accuracy, report
+
+from bundles.fleet import answers, weeks
+from bundles.fleet.figures import HIDDEN, difference, student
+from bundles.fleet.ingest import store
+from bundles.fleet.release import Part, release, tens
+from bundles.fleet.report import ERROR_STEP, parse
+from bundles.fleet.verdict import Side, judge
+
+K = 10
+FLEETS = 250
+TEN_PERCENT = np.log(1.1)
+# Pilot and stable machines of each architecture; architectures; machines in a lot of each channel.
+ONE = (200, 1000, 1, 10_000, 10_000)
+SHAPES = {
+    "one release": ONE,
+    "lots of twenty": (200, 1000, 1, 20, 150),
+    "lots of ten": (200, 1000, 1, 10, 150),
+    "four architectures": (45, 100, 4, 15, 20),
+    "few on either side": (60, 60, 1, 10, 10),
+    "large": (1000, 9000, 1, 70, 600),
+}
+DRAWS = {  # standard deviation 0.12
+    "normal": lambda rng, n: rng.normal(0, 0.12, n),
+    "heavier tails": lambda rng, n: rng.laplace(0, 0.12 / np.sqrt(2), n),
+}
+
+
+def spread(errors, lot):
+    """What is stored of such machines, released ``lot`` by ``lot``."""
+    bins = np.clip(np.round(errors / ERROR_STEP), 0, 250).astype(int)
+    sums = Counter()
+    for first in range(0, len(bins), lot):
+        for part in tens(Counter(bins[first : first + lot].tolist()), K):
+            sums[part.value] += part.machines
+    return tuple(Part(value, machines) for value, machines in sorted(sums.items()))
+
+
+def fleets(shape, kind, worse=0.0, count=FLEETS):
+    """Spreads of pilot and stable by architecture, again and again."""
+    rng = np.random.default_rng(7)
+    pilots, stables, architectures, lot_p, lot_s = shape
+    for _ in range(count):
+        yield tuple(
+            {
+                name: spread(0.45 + more + DRAWS[kind](rng, machines), lot)
+                for name in "abcd"[:architectures]
+            }
+            for machines, lot, more in ((pilots, lot_p, worse), (stables, lot_s, 0.0))
+        )
+
+
+def codes(shape, kind, worse=0.0):
+    return Counter(
+        judge(Side("b", "5", ours, 400), Side("b", "4", theirs, 1000), K).code
+        for ours, theirs in fleets(shape, kind, worse)
+    )
+
+
+@pytest.mark.parametrize("kind", DRAWS)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("worse", [0.0, 0.05])
+def test_an_interval_holds_the_difference_as_often_as_it_says(shape, kind, worse):
+    held = told = 0
+    for ours, theirs in fleets(SHAPES[shape], kind, worse):
+        estimate, half = difference(ours, theirs, ERROR_STEP, K)
+        if half is not None:
+            told += 1
+            held += abs(estimate - worse) <= half
+            assert half > 0.001
+    assert told > 0.9 * FLEETS
+    assert held >= 0.93 * told
+
+
+@pytest.mark.parametrize("kind", DRAWS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_bundle_that_is_no_worse_is_not_withdrawn(shape, kind):
+    assert codes(SHAPES[shape], kind)["withdraw"] <= 0.025 * FLEETS
+
+
+@pytest.mark.parametrize("kind", DRAWS)
+@pytest.mark.parametrize("shape", ["one release", "lots of twenty", "lots of ten", "large"])
+def test_a_bundle_that_is_ten_percent_worse_is_withdrawn(shape, kind):
+    assert codes(SHAPES[shape], kind, TEN_PERCENT)["withdraw"] >= 0.95 * FLEETS
+
+
+def test_a_large_fleet_promotes_what_is_as_good():
+    assert codes(SHAPES["large"], "normal")["promote"] >= 0.95 * FLEETS
+
+
+@pytest.mark.parametrize("worse", [0.0, TEN_PERCENT])
+def test_one_mean_of_each_architecture_shows_no_spread_and_decides_nothing(worse):
+    shape = (18, 18, 4, 10_000, 10_000)
+    assert codes(shape, "normal", worse) == {"unclear": FLEETS}
+    ours, theirs = next(fleets(shape, "normal"))
+    given = judge(Side("b", "5", ours, 72), Side("b", "4", theirs, 72), K)
+    assert given.machines == (72, 72)
+    assert given.worse_by is None
+    assert "cannot be told" in given.why[0]
+
+
+def test_few_pilots_borrow_what_a_large_stable_shows():
+    held = 0
+    for ours, theirs in fleets((18, 1000, 4, 10_000, 150), "normal"):
+        estimate, half = difference(ours, theirs, ERROR_STEP, K)
+        held += abs(estimate) <= half
+    assert held >= 0.93 * FLEETS
+
+
+@pytest.mark.parametrize("kind", DRAWS)
+@pytest.mark.parametrize("lot", [25, 40, 70, 150, 1000])
+def test_means_of_a_large_lot_hide_as_much_as_is_allowed_for(kind, lot):
+    rng = np.random.default_rng(3)
+    seen = true = 0.0
+    for _ in range(200):
+        errors = 0.5 + DRAWS[kind](rng, lot)
+        bins = np.round(errors / ERROR_STEP)
+        means = spread(errors, lot)
+        seen += sum(p.machines * (p.value - bins.mean()) ** 2 for p in means)
+        true += ((bins - bins.mean()) ** 2).sum()
+    assert seen < true
+    assert seen * (1 + HIDDEN * K / lot) >= 0.95 * true
+
+
+@pytest.mark.parametrize(("freedom", "known"), [(4, 2.776), (5, 2.571), (10, 2.228), (60, 2.0)])
+def test_students_t(freedom, known):
+    assert student(freedom) == pytest.approx(known, rel=0.01)
+
+
+# --- the words and the weeks, on both databases ---
+
+
+def send(database, first, count, at=NOW, **other):
+    draw = random.Random(first)
+    store(database, [
+        parse(report(first + n, week=weeks.shown(weeks.of(at)), **{"calibrated": accuracy(
+            round(round(draw.gauss(0.4, 0.1) / 0.02) * 0.02, 2))} | other))
+        for n in range(count)
+    ])  # fmt: skip
+    release(database, at, K, 1)
+
+
+PILOT = {"channel": "pilot", "bundle_version": "5"}
+
+
+def asked(database, function, *more):
+    with database.reading() as connection:
+        return function(connection, K, *more)
+
+
+def test_refusals_are_told_with_all_that_reported(database):
+    send(database, 0, 880)
+    send(database, 5000, 130, **PILOT)
+    send(database, 6000, 63, outcome="refused", **PILOT)
+    found = asked(database, answers.verdict, "default", "5")
+    assert (found.verdict, found.pilot_machines, found.stable_machines) == ("withdraw", 193, 880)
+
+
+def test_the_bundle_that_stable_runs_is_told_to_be_that(database):
+    send(database, 0, 100)
+    send(database, 5000, 60, channel="pilot")
+    found = asked(database, answers.verdict, "default", "4")
+    assert "run it already" in found.why[0]
+    assert (found.against, found.week) == (None, weeks.shown(weeks.of(NOW)))
+    assert found.verdict != "promote"
+    assert asked(database, answers.candidates) == []
+
+
+def test_a_new_week_does_not_take_the_verdicts_away(database):
+    send(database, 0, 400)
+    send(database, 5000, 200, **PILOT | {"calibrated": accuracy(0.7)})
+    before = asked(database, answers.candidates)
+    assert [(x.version, x.verdict) for x in before] == [("5", "withdraw")]
+    later = NOW + timedelta(weeks=1)
+    send(database, 9000, 12, later)  # the first of a new week: stable's alone
+    assert asked(database, answers.overview).week == weeks.shown(weeks.of(later))
+    assert asked(database, answers.candidates) == before
+    for number in range(2, 2 + answers.JUDGED_WEEKS):
+        send(database, 10_000 * number, 12, NOW + timedelta(weeks=number))
+    assert asked(database, answers.candidates) == []  # too long ago
+
+
+def test_a_week_is_under_way_until_a_release_after_its_end(database):
+    assert not asked(database, answers.overview).under_way  # there is none
+    send(database, 0, 20)
+    assert asked(database, answers.overview).under_way
+    release(database, weeks.end(weeks.of(NOW)) - timedelta(seconds=1), K, 1)
+    assert asked(database, answers.overview).under_way
+    release(database, weeks.end(weeks.of(NOW)), K, 1)
+    assert not asked(database, answers.overview).under_way
+
+
+def test_an_answer_without_an_interval_is_json_too(database):
+    from msgspec.json import encode
+
+    for number, architecture in enumerate(("x86-64-v2", "x86-64-v3", "x86-64-v4", "aarch64")):
+        send(database, 100 * number, 18, architecture=architecture)
+        send(database, 5000 + 100 * number, 18, architecture=architecture, **PILOT)
+    found = json.loads(encode(asked(database, answers.verdict, "default", "5")))
+    assert (found["verdict"], found["worse_by"]) == ("unclear", None)
+    assert (found["pilot_machines"], found["stable_machines"]) == (72, 72)
