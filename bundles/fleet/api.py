@@ -11,14 +11,14 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from bundles.fleet import answers, metrics, released
 from bundles.fleet.centre import Denied, of, read
-from bundles.fleet.ingest import TRY_AGAIN_S, Unavailable
+from bundles.fleet.ingest import TRY_AGAIN_S, Unavailable, check_clock
 from bundles.fleet.people import check_staff
 from bundles.fleet.report import MAX_BYTES, Name, Refusal, Version, parse
 
@@ -47,7 +47,7 @@ class Problems(Struct, frozen=True):
 
 
 class Health(Struct, frozen=True):
-    """The database answers."""
+    """The database answers, and the clock fits it."""
 
     ok: bool
 
@@ -199,8 +199,9 @@ async def get_metrics(request: Request) -> Response:
 
 
 async def get_health(request: Request) -> Response:
-    """Does the database answer?"""
-    await read(of(request).database, lambda connection: connection.execute(text("SELECT 1")))
+    """Does the database answer, and does the clock fit it?"""
+    centre = of(request)
+    await read(centre.database, check_clock, centre.settings.clock())
     return answer(Health(ok=True))
 
 

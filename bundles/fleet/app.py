@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,14 +14,15 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bundles.fleet import api, centre, pages, released
+from bundles.fleet import api, centre, pages, released, rules
 from bundles.fleet.database import Database, reason
 from bundles.fleet.ingest import Unavailable
-from bundles.fleet.release import release
+from bundles.fleet.release import mix, release
 from bundles.fleet.settings import Settings
 
 LOG = logging.getLogger("bundles.fleet")
 LOOK_EVERY_S = 60
+MIX_EVERY_S = 900
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -90,10 +92,14 @@ class _Headers:
 
 async def _release_by_itself(database: Database, settings: Settings) -> None:
     """Release at fixed moments (midnight UTC, by default), not when a count is reached."""
+    mixed = time.monotonic()
     while True:
         try:
             await asyncio.to_thread(release_if_due, database, settings)
-        except (SQLAlchemyError, OSError) as error:
+            if time.monotonic() - mixed >= MIX_EVERY_S:
+                await asyncio.to_thread(mix, database)
+                mixed = time.monotonic()
+        except (SQLAlchemyError, OSError, rules.ClockError) as error:
             LOG.warning("not released: %s", reason(error))
         await asyncio.sleep(LOOK_EVERY_S)
 
@@ -103,6 +109,8 @@ def release_if_due(database: Database, settings: Settings) -> int:
     now = settings.clock()
     with database.reading() as connection:
         before: Any = released.released_at(connection) or 0
+        if trouble := rules.kept(connection).trouble(now):
+            raise trouble
     if int(now.timestamp()) // settings.release_every_s == before // settings.release_every_s:
         return 0
     return release(database, now, settings.threshold, settings.late_weeks)

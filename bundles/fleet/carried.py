@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from agent.errors import InputError
+from bundles.fleet import rules
 from bundles.fleet.database import Database
-from bundles.fleet.ingest import MOST_TOGETHER, check_week, store
+from bundles.fleet.ingest import MOST_TOGETHER, check_week, closed_week, store
 from bundles.fleet.report import MAX_BYTES, Refusal, Report, parse
 
 MOST_TOLD = 20  # lines that are told why they were not taken
 
 
-def take_file(database: Database, file: Path, now: datetime, late_weeks: int) -> dict[str, Any]:
+def take_file(database: Database, file: Path, now: datetime) -> dict[str, Any]:
     """Count the reports of a file.
 
     Returns:
@@ -24,15 +25,33 @@ def take_file(database: Database, file: Path, now: datetime, late_weeks: int) ->
 
     Raises:
         InputError: the file cannot be read.
+        ClockError: the clock is doubted; nothing was counted.
     """
+    with database.reading() as connection:
+        kept = rules.kept(connection)
+    if trouble := kept.trouble(now):
+        raise trouble
+    late_weeks = rules.late_of(kept)
     done = {"lines": 0, "new": 0, "known": 0, "refused": 0}
     reasons: list[dict[str, Any]] = []
-    good: list[Report] = []
+    good: list[tuple[int, Report]] = []
+
+    def refuse(number: int, refusal: Refusal) -> None:
+        done["refused"] += 1
+        reasons.append({"line": number, "code": refusal.code, "why": str(refusal)})
+        reasons.sort(key=lambda reason: reason["line"])
+        del reasons[MOST_TOLD:]
 
     def flush() -> None:
-        new = store(database, good)
-        done["new"] += new
-        done["known"] += len(good) - new
+        stored = store(database, [report for _, report in good])
+        taken = 0
+        for number, report in good:
+            if stored.refused(report):
+                refuse(number, closed_week(report, now))
+            else:
+                taken += 1
+        done["new"] += stored.new
+        done["known"] += taken - stored.new
         good.clear()
 
     try:
@@ -41,11 +60,9 @@ def take_file(database: Database, file: Path, now: datetime, late_weeks: int) ->
             try:
                 report = parse(line)
                 check_week(report, now, late_weeks)
-                good.append(report)
+                good.append((number, report))
             except Refusal as refusal:
-                done["refused"] += 1
-                reasons.append({"line": number, "code": refusal.code, "why": str(refusal)})
-                del reasons[MOST_TOLD:]
+                refuse(number, refusal)
             if len(good) == MOST_TOGETHER:
                 flush()
         flush()

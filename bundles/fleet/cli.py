@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import typer
 
+from agent.console import note
 from agent.errors import AgentError, InputError
 from bundles.publish_cli import As_Json, telling
 
@@ -32,12 +35,7 @@ Database_Option = Annotated[
         help="`sqlite:///FILE` or `postgresql://USER@HOST/NAME` (password: PGPASSWORD, .pgpass).",
     ),
 ]
-Threshold = Annotated[
-    int, typer.Option(min=2, max=10_000, help="Fewer machines than this are never shown.")
-]
-Late_Weeks = Annotated[
-    int, typer.Option(min=0, max=52, help="Weeks after its end that reports of a week are taken.")
-]
+KEPT = "It is kept in the database, for all commands."
 
 
 @fleet.command(
@@ -51,8 +49,21 @@ def serve(
     public_url: Annotated[
         str, typer.Option(help="As browsers know it; https: cookies need it. [http://HOST:PORT]")
     ] = "",
-    threshold: Threshold = 10,
-    late_weeks: Late_Weeks = 1,
+    threshold: Annotated[
+        int | None,
+        typer.Option(
+            min=2, max=10_000, help=f"Fewer machines than this are never shown. {KEPT} [10]"
+        ),
+    ] = None,
+    lower_threshold: Annotated[
+        bool, typer.Option("--lower-threshold", help="Take a lower --threshold than is kept.")
+    ] = False,
+    late_weeks: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=52, help=f"Weeks after its end that reports of a week are taken. {KEPT} [1]"
+        ),
+    ] = None,
     release_every: Annotated[
         int, typer.Option(min=1, max=168, help="Hours between releases of counts.")
     ] = 24,
@@ -84,17 +95,25 @@ def serve(
 ) -> None:
     """Take reports and show the fleet; stop with Ctrl-C."""
     _needs_extra()
+    from bundles.fleet.database import name, opened
+    from bundles.fleet.rules import adopt
     from bundles.fleet.server import run
     from bundles.fleet.settings import Settings
 
+    made = opened(database)
+    try:
+        hidden, late = adopt(made, threshold, late_weeks, lower=lower_threshold)
+    finally:
+        made.close()
+    note(f"Database: {name(database)}")
     more: dict[str, Any] = {"proxies": tuple(proxy)} if proxy else {}
     here = f"[{host}]" if ":" in host else host
     run(
         Settings(
             database,
             public_url or f"http://{here}:{port}",
-            threshold=threshold,
-            late_weeks=late_weeks,
+            threshold=hidden,
+            late_weeks=late,
             release_every_s=release_every * 3600,
             tokens_needed=not without_tokens,
             per_minute=per_minute,
@@ -113,35 +132,56 @@ def serve(
 def import_(
     file: Annotated[Path, typer.Argument(help="Made by `agent report --export`.")],
     database: Database_Option = DEFAULT_DATABASE,
-    late_weeks: Late_Weeks = 1,
     as_json: As_Json = False,
 ) -> None:
     """Count reports that were carried here in a file; those known already count once."""
-    with telling(as_json) as tell:
-        opened = _open(database)
+    with telling(as_json) as tell, _open(database) as opened:
         from bundles.fleet import words
         from bundles.fleet.carried import take_file
         from bundles.fleet.settings import utc_now
 
-        tell(take_file(opened, file, utc_now(), late_weeks), words.told_import)
+        tell(opened.named(take_file(opened.database, file, utc_now())), words.told_import)
 
 
 @fleet.command(epilog="Example: `bundles fleet release`")
 def release(
     database: Database_Option = DEFAULT_DATABASE,
-    threshold: Threshold = 10,
-    late_weeks: Late_Weeks = 1,
+    clock_is_right: Annotated[
+        bool,
+        typer.Option("--clock-is-right", help="The centre was off; close all weeks since then."),
+    ] = False,
     as_json: As_Json = False,
 ) -> None:
     """Release what is ready now; a running centre does it by itself."""
-    with telling(as_json) as tell:
-        opened = _open(database)
+    with telling(as_json) as tell, _open(database) as opened:
         from bundles.fleet import words
         from bundles.fleet.release import release as releasing
         from bundles.fleet.settings import utc_now
 
-        machines = releasing(opened, utc_now(), threshold, late_weeks)
-        tell({"action": "release", "machines": machines}, words.told_release)
+        machines = releasing(opened.database, utc_now(), sure=clock_is_right)
+        tell(opened.named({"action": "release", "machines": machines}), words.told_release)
+
+
+@fleet.command(epilog="Example: `bundles fleet reopen 2026-W48`")
+def reopen(
+    week: Annotated[
+        str, typer.Argument(help="Which one it is now, so that the clock is looked at.")
+    ],
+    database: Database_Option = DEFAULT_DATABASE,
+    as_json: As_Json = False,
+) -> None:
+    """Open weeks again that a clock closed which was ahead. Their dedupe values are gone."""
+    with telling(as_json) as tell, _open(database) as opened:
+        from bundles.fleet import rules, weeks, words
+        from bundles.fleet.settings import utc_now
+
+        try:
+            this_week = weeks.parse(week)
+        except ValueError as error:
+            raise InputError(f"{week!r} is no week", "Write it like 2026-W48.") from error
+        before, closed = rules.reopen(opened.database, utc_now(), this_week)
+        told = {"before": weeks.shown(before), "closed": weeks.shown(closed)}
+        tell(opened.named({"action": "reopen", **told}), words.told_reopened)
 
 
 @fleet.command(epilog="Example: `bundles fleet demo fleet-demo`, then open what it prints.")
@@ -172,24 +212,25 @@ def token_add(
     as_json: As_Json = False,
 ) -> None:
     """Make a token; it is shown once, and only its hash is kept."""
-    with telling(as_json) as tell:
-        opened = _open(database)
+    with telling(as_json) as tell, _open(database) as opened:
         from bundles.fleet import credentials, words
 
-        secret = credentials.add_token(opened, name, kind, _now_s())
-        tell({"action": "token-add", "name": name, "kind": kind, "token": secret}, words.told_token)
+        secret = credentials.add_token(opened.database, name, kind, _now_s())
+        made = {"action": "token-add", "name": name, "kind": kind, "token": secret}
+        tell(opened.named(made), words.told_token)
+        if not as_json:
+            note(words.token_use(made))
 
 
 @token.command("list", epilog="Example: `bundles fleet token list --json`")
 def token_list(database: Database_Option = DEFAULT_DATABASE, as_json: As_Json = False) -> None:
     """Name every token, and whether it is in use."""
-    with telling(as_json) as tell:
-        opened = _open(database)
+    with telling(as_json) as tell, _open(database) as opened:
         from bundles.fleet import credentials, words
 
-        with opened.reading() as connection:
+        with opened.database.reading() as connection:
             found = [each._asdict() for each in credentials.all_tokens(connection)]
-        tell({"action": "token-list", "tokens": found}, words.told_tokens)
+        tell(opened.named({"action": "token-list", "tokens": found}), words.told_tokens)
 
 
 @token.command("revoke", epilog="Example: `bundles fleet token revoke plant-nord`")
@@ -199,12 +240,11 @@ def token_revoke(
     as_json: As_Json = False,
 ) -> None:
     """Refuse a token from now on; a running centre knows within five seconds."""
-    with telling(as_json) as tell:
-        opened = _open(database)
+    with telling(as_json) as tell, _open(database) as opened:
         from bundles.fleet import credentials, words
 
-        credentials.revoke_token(opened, name, _now_s())
-        tell({"action": "token-revoke", "name": name}, words.told_revoked)
+        credentials.revoke_token(opened.database, name, _now_s())
+        tell(opened.named({"action": "token-revoke", "name": name}), words.told_revoked)
 
 
 @user.command("add", epilog="Example: `bundles fleet user add ada`")
@@ -217,12 +257,11 @@ def user_add(
     as_json: As_Json = False,
 ) -> None:
     """Let somebody sign in, or give them a new password (it ends their sessions)."""
-    with telling(as_json) as tell:
-        opened = _open(database)
+    with telling(as_json) as tell, _open(database) as opened:
         from bundles.fleet import credentials, words
 
-        credentials.set_password(opened, name, _password(password_file))
-        tell({"action": "user-add", "name": name}, words.told_user)
+        credentials.set_password(opened.database, name, _password(password_file))
+        tell(opened.named({"action": "user-add", "name": name}), words.told_user)
 
 
 @user.command("remove", epilog="Example: `bundles fleet user remove ada`")
@@ -232,19 +271,35 @@ def user_remove(
     as_json: As_Json = False,
 ) -> None:
     """End somebody's sessions, and let them sign in no more."""
-    with telling(as_json) as tell:
-        opened = _open(database)
+    with telling(as_json) as tell, _open(database) as opened:
         from bundles.fleet import credentials, words
 
-        credentials.remove_user(opened, name)
-        tell({"action": "user-remove", "name": name}, words.told_no_user)
+        credentials.remove_user(opened.database, name)
+        tell(opened.named({"action": "user-remove", "name": name}), words.told_no_user)
 
 
-def _open(database: str) -> Any:
+class _Opened(NamedTuple):
+    """A database that is there, and what it is called."""
+
+    database: Any
+    name: str
+
+    def named(self, answer: dict[str, Any]) -> dict[str, Any]:
+        return answer | {"database": self.name}
+
+
+@contextlib.contextmanager
+def _open(address: str) -> Iterator[_Opened]:
+    """Of what a centre made; says which it is, as the default depends on the current directory."""
     _needs_extra()
-    from bundles.fleet.database import opened
+    from bundles.fleet.database import name, opened
 
-    return opened(database)
+    database = opened(address, create=False)
+    try:
+        note(f"Database: {name(address)}")
+        yield _Opened(database, name(address))
+    finally:
+        database.close()
 
 
 def _needs_extra() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,32 +37,39 @@ class Database:
 
     engine: Engine
 
+    @property
+    def is_postgresql(self) -> bool:
+        """Or else it is SQLite."""
+        return self.engine.dialect.name == "postgresql"
+
     @contextmanager
     def writing(self, *, alone: bool = False) -> Iterator[Connection]:
         """A transaction; committed at the end.
 
         Args:
-            alone: sees one moment only (PostgreSQL; a SQLite transaction always does), for what
-                reads and then deletes what it read.
+            alone: sees one moment only, and no other such transaction changes it (PostgreSQL; a
+                SQLite transaction always does), for what reads and then deletes what it read.
         """
         options: dict[str, Any] = {"writes": True}
-        if alone and self.engine.dialect.name == "postgresql":
+        if alone and self.is_postgresql:
             options["isolation_level"] = "REPEATABLE READ"
         with self.engine.connect().execution_options(**options) as connection, connection.begin():
+            if alone and self.is_postgresql:  # before the first statement, which sets the moment
+                connection.exec_driver_sql("LOCK TABLE progress IN SHARE ROW EXCLUSIVE MODE")
             yield connection
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A snapshot: whatever is read in it is of one moment."""
         options: dict[str, Any] = {}
-        if self.engine.dialect.name == "postgresql":
+        if self.is_postgresql:
             options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
         with self.engine.connect().execution_options(**options) as connection, connection.begin():
             yield connection
 
     def insert(self, table: sqlalchemy.Table) -> Any:
         """An INSERT that knows ``on_conflict_do_nothing`` and ``on_conflict_do_update``."""
-        if self.engine.dialect.name == "postgresql":
+        if self.is_postgresql:
             from sqlalchemy.dialects.postgresql import insert
         else:
             from sqlalchemy.dialects.sqlite import insert  # type: ignore[assignment]
@@ -69,7 +77,7 @@ class Database:
 
     def forget(self) -> None:
         """Give away the space of what was deleted, now and not when there is time for it."""
-        if self.engine.dialect.name == "postgresql":
+        if self.is_postgresql:
             alone = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
             with alone as connection:
                 connection.exec_driver_sql("VACUUM (SKIP_LOCKED, ANALYZE) seen, reports")
@@ -85,40 +93,62 @@ class Database:
         self.engine.dispose()
 
 
-def opened(address: str) -> Database:
+def opened(address: str, *, create: bool = True) -> Database:
     """The database at ``sqlite:///FILE`` or ``postgresql://USER@HOST/NAME``, its tables up to date.
+
+    Args:
+        address: where it is.
+        create: make what is not there; else it is refused.
 
     Raises:
         DatabaseError: no such database, or a newer version of this program has been at it.
     """
-    database = Database(_engine(_url(address)))
+    url = _url(address)
+    database = Database(_engine(url))
     try:
+        if create:
+            _make_file(url)
+        elif _is_missing(url) or not sqlalchemy.inspect(database.engine).has_table("progress"):
+            raise DatabaseError(
+                f"there is no fleet in {name(address)}",
+                "Name the centre's database (--database, FLEET_DATABASE); `bundles fleet serve` "
+                "makes a new one.",
+            )
         migrate(database.engine)
     except (SQLAlchemyError, DatabaseError, OSError) as error:
         database.close()
         if isinstance(error, DatabaseError):
             raise
         raise DatabaseError(
-            f"the database {_url(address)!r} cannot be used: {reason(error)}",
+            f"the database {name(address)} cannot be used: {reason(error)}",
             "Is it running, and does the user in its address own it?",
         ) from error
     return database
 
 
-class Complaint:
-    """Tells the log of a database that fails, however many callers find it out, once a minute."""
+def name(address: str) -> str:
+    """The address as it may be told: with the whole path, without a password."""
+    url = _url(address)
+    if url.get_backend_name() == "sqlite":
+        return f"sqlite:///{Path(url.database or '').absolute()}"
+    told = url.set(drivername="postgresql")
+    return told.difference_update_query(["password", "sslpassword"]).render_as_string()
 
-    def __init__(self) -> None:
-        self._next = float("-inf")
+
+class Complaint:
+    """Tells the log what fails, however many callers find it out, once a minute."""
+
+    def __init__(self, what: str) -> None:
+        self._what, self._next = what, float("-inf")
 
     def tell(self, error: BaseException) -> None:
         """Say why, unless that was just done."""
         if (now := time.monotonic()) >= self._next:
             self._next = now + TOLD_EVERY_S
-            LOG.warning("the database does not answer: %s", reason(error))
+            LOG.warning("%s: %s", self._what, reason(error))
 
 
-COMPLAINT = Complaint()
+COMPLAINT = Complaint("the database does not answer")
 
 
 def reason(error: BaseException) -> str:
@@ -163,7 +193,20 @@ def _url(address: str) -> URL:
     if url.drivername not in ("sqlite", "postgresql+psycopg"):
         hint = "Write sqlite:///FILE or postgresql://USER@HOST/NAME."
         raise DatabaseError(f"{url.drivername} is not a database this knows", hint)
+    if url.drivername == "sqlite" and (url.database or ":").startswith((":", "file:")):
+        raise DatabaseError("SQLite needs a file", "Write sqlite:///FILE.")
     return url
+
+
+def _is_missing(url: URL) -> bool:
+    return url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file()
+
+
+def _make_file(url: URL) -> None:
+    """An empty file that is its owner's only; SQLite gives its journal the same mode."""
+    if _is_missing(url):
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        os.close(os.open(url.database or "", flags, 0o600))
 
 
 def _engine(url: URL) -> Engine:

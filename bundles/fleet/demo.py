@@ -21,7 +21,7 @@ from agent.config import CHANNELS
 from agent.errors import AgentError, Exit, InputError
 from agent.model.bundle import MANIFEST, default_bundle
 from bundles import publish
-from bundles.fleet import credentials
+from bundles.fleet import credentials, rules
 from bundles.fleet.carried import take_file
 from bundles.fleet.database import opened
 from bundles.fleet.release import release
@@ -47,7 +47,7 @@ def make(directory: Path, machines: int, budget: str, say: Callable[[str], None]
         AgentError: an agent failed.
     """
     try:
-        directory.mkdir(parents=True)
+        directory.mkdir(mode=0o700, parents=True)
     except OSError as error:
         raise InputError(f"{directory}: {error.strerror}", "Name a new directory.") from error
     file, repository = directory / "reports.jsonl", _repository(directory)
@@ -57,8 +57,9 @@ def make(directory: Path, machines: int, budget: str, say: Callable[[str], None]
             with file.open("ab") as out:
                 out.write(_report(directory / f"{channel}-{number}", channel, repository, budget))
     database = opened(settings_of(directory, 0).database)
-    taken = take_file(database, file, utc_now(), late_weeks=1)
-    release(database, utc_now(), THRESHOLD, late_weeks=1)
+    rules.adopt(database, THRESHOLD, None)
+    taken = take_file(database, file, utc_now())
+    release(database, utc_now(), THRESHOLD)
     password = secrets.token_urlsafe(12)
     credentials.set_password(database, NAME, password)
     database.close()

@@ -10,18 +10,20 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from bundles.fleet import weeks
-from bundles.fleet.database import COMPLAINT, Database
+from bundles.fleet import rules, weeks
+from bundles.fleet.database import COMPLAINT, Complaint, Database
 from bundles.fleet.report import Refusal, Report, row
-from bundles.fleet.schema import progress, reports, seen
+from bundles.fleet.schema import reports, seen
 
 MOST_TOGETHER = 256  # reports in one transaction
 MOST_WAITING = 4096  # beyond them, callers are asked to come again
 TRY_AGAIN_S = 30
+CLOCK_COMPLAINT = Complaint("reports are not taken")
 Clock = Callable[[], datetime]
 
 
@@ -29,22 +31,29 @@ class Unavailable(Exception):  # noqa: N818  an answer, not an error of ours
     """Nothing was lost or counted; the sender keeps its report and comes again."""
 
 
-def store(database: Database, batch: Sequence[Report]) -> int:
-    """Count reports in one transaction; those seen before, or of a closed week, change nothing.
+class Stored(NamedTuple):
+    """What became of some reports: those of a closed week are not counted, the others are."""
 
-    Returns:
-        How many were new.
-    """
+    new: int
+    rules: rules.Rules
+
+    def refused(self, report: Report) -> bool:
+        """Whether its week is closed: nobody knows any more whether it was counted."""
+        return weeks.parse(report.week) <= self.rules.closed
+
+
+def store(database: Database, batch: Sequence[Report]) -> Stored:
+    """Count reports in one transaction; those seen before, or of a closed week, change nothing."""
     with database.writing() as connection:
-        closed = connection.execute(select(progress.c.closed)).scalar_one()
+        kept = rules.kept(connection)
         wanted = {_identity(r): r for r in reversed(batch)}  # of two alike the first one counts
-        wanted = {key: report for key, report in wanted.items() if key[0] > closed}
+        wanted = {key: report for key, report in wanted.items() if key[0] > kept.closed}
         fresh = _unseen(database, connection, sorted(wanted))
         if fresh:
             # In an order of their own: where a row lies must not tell whose dedupe came with it.
             rows = sorted((row(wanted[key]) for key in fresh), key=repr)
             connection.execute(reports.insert(), rows)
-        return len(fresh)
+        return Stored(len(fresh), kept)
 
 
 def _identity(report: Report) -> tuple[int, bytes]:
@@ -75,9 +84,12 @@ class Writer:
 
         Raises:
             Refusal: its week is over, or has not begun.
-            Unavailable: the database does not answer, or too many wait.
+            Unavailable: the database does not answer, too many wait, or the clock is doubted.
         """
-        check_week(report, self._clock(), self._late)
+        try:
+            check_week(report, self._clock(), self._late)
+        except Refusal as refusal:
+            raise await asyncio.to_thread(self._doubted, refusal) from None
         if len(self._waiting) >= MOST_WAITING:
             raise Unavailable("too many reports at once")
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -108,20 +120,51 @@ class Writer:
             await asyncio.shield(self._write(batch))
 
     async def _write(self, batch: Sequence[tuple[Report, asyncio.Future[None]]]) -> None:
-        failed: Exception | None = None
+        stored, failed = None, None
         try:
-            await asyncio.to_thread(store, self._database, [report for report, _ in batch])
+            stored = await asyncio.to_thread(store, self._database, [report for report, _ in batch])
         except (SQLAlchemyError, OSError) as error:
-            COMPLAINT.tell(error)
-            failed = Unavailable("the database does not answer")
-            failed.__cause__ = error
-        for _, done in batch:
+            failed = _unavailable(error)
+        for report, done in batch:
             if done.done():  # its caller hung up
                 continue
-            if failed:
+            if stored and stored.refused(report):
+                done.set_exception(
+                    _answer(closed_week(report, self._clock()), stored.rules, self._clock())
+                )
+            elif failed:
                 done.set_exception(failed)
             else:
                 done.set_result(None)
+
+    def _doubted(self, refusal: Refusal) -> Exception:
+        """A refusal is for good, so it needs a clock that fits what is known."""
+        try:
+            with self._database.reading() as connection:
+                return _answer(refusal, rules.kept(connection), self._clock())
+        except (SQLAlchemyError, OSError) as error:
+            return _unavailable(error)
+
+
+def check_clock(connection: Connection, now: datetime) -> None:
+    """Unavailable where the clock and the weeks that are closed do not fit."""
+    if trouble := rules.kept(connection).trouble(now):
+        CLOCK_COMPLAINT.tell(trouble)
+        raise Unavailable(str(trouble))
+
+
+def _answer(refusal: Refusal, kept: rules.Rules, now: datetime) -> Exception:
+    if trouble := kept.trouble(now):
+        CLOCK_COMPLAINT.tell(trouble)
+        return Unavailable(str(trouble))
+    return refusal
+
+
+def _unavailable(error: Exception) -> Unavailable:
+    COMPLAINT.tell(error)
+    failed = Unavailable("the database does not answer")
+    failed.__cause__ = error
+    return failed
 
 
 def check_week(report: Report, now: datetime, late: int) -> None:
@@ -129,5 +172,15 @@ def check_week(report: Report, now: datetime, late: int) -> None:
     week = weeks.parse(report.week)
     if weeks.is_open(week, now, late):
         return
-    code = "week-closed" if week < weeks.of(now) else "week-to-come"
-    raise Refusal(422, code, f"reports of {report.week} are not taken on {now:%Y-%m-%d}")
+    if week < weeks.of(now):
+        raise closed_week(report, now)
+    raise _untaken("week-to-come", report, now)
+
+
+def closed_week(report: Report, now: datetime) -> Refusal:
+    """That its week is closed."""
+    return _untaken("week-closed", report, now)
+
+
+def _untaken(code: str, report: Report, now: datetime) -> Refusal:
+    return Refusal(422, code, f"reports of {report.week} are not taken on {now:%Y-%m-%d}")

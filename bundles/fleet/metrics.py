@@ -17,6 +17,7 @@ def text(answer: CellsAnswer, answered: Mapping[int, int], released_at: int | No
     """
     step = 10 * answer.threshold
     counts = {status: n - n % step if status < 300 else n for status, n in answered.items()}
+    counts.setdefault(202, 0)  # that the line is there must not tell of a first report
     newest = max((cell.week for cell in answer.cells), default="")
     machines = [
         (

@@ -14,12 +14,12 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Table, delete, func, select, tuple_, update
-from sqlalchemy.exc import OperationalError
 
-from bundles.fleet import weeks
+from bundles.fleet import rules, weeks
 from bundles.fleet.database import Database
 from bundles.fleet.report import LABELS
 from bundles.fleet.schema import ATTRIBUTES, KEY, cells, parts, progress, reports, seen
+from bundles.fleet.settings import LATE_WEEKS, THRESHOLD
 
 MIXED = "mixed"  # architectures that are too few by themselves
 MOST_PARTS = 24  # of one attribute in one lot: finer than that nobody looks
@@ -111,25 +111,59 @@ def _summed(groups: Iterable[Part]) -> list[Part]:
     return [Part(value, machines) for value, machines in sorted(sums.items())]
 
 
-def release(database: Database, now: datetime, threshold: int, late_weeks: int) -> int:
+def release(
+    database: Database,
+    now: datetime,
+    threshold: int = THRESHOLD,
+    late_weeks: int = LATE_WEEKS,
+    *,
+    sure: bool = False,
+) -> int:
     """Release every lot that is ready, close the weeks that are over, forget who sent them.
+
+    Args:
+        database: whose reports.
+        now: by the centre's clock.
+        threshold: at least this; a higher one that is kept with the data holds.
+        late_weeks: where none are kept with the data.
+        sure: the clock is right, however many weeks are closed at once.
 
     Returns:
         How many machines' reports were released.
+
+    Raises:
+        ClockError: more weeks would be closed at once than a clock that is right would.
     """
-    try:
-        with database.writing(alone=True) as connection:
-            before = connection.execute(select(progress.c.closed).with_for_update()).scalar_one()
-            # A clock that went back opens no week again.
-            closed = max(before, weeks.last_closed(now, late_weeks))
-            done = _release_lots(database, connection, closed, threshold)
-            _close(connection, closed, now)
-        database.forget()
-        return done
-    except OperationalError as error:
-        if getattr(error.orig, "sqlstate", None) == "40001":  # another process is just doing it
-            return 0
-        raise
+    with database.writing(alone=True) as connection:
+        kept = rules.kept(connection)
+        # A clock that went back opens no week again.
+        closed = max(kept.closed, weeks.last_closed(now, rules.late_of(kept, late_weeks)))
+        if closed > kept.closed and not sure and (trouble := kept.trouble(now)):
+            raise trouble
+        done = _release_lots(database, connection, closed, max(threshold, kept.threshold or 0))
+        _close(connection, closed, now)
+        _mix(database, connection)
+    database.forget()
+    return done
+
+
+def mix(database: Database) -> None:
+    """Write what waits anew, so that neither place nor transaction tells which report came when.
+
+    A report and its dedupe value are written in one transaction, whose number PostgreSQL keeps
+    with each row; afterwards all reports have the same one, and lie in an order of their own.
+    """
+    with database.writing(alone=True) as connection:
+        _mix(database, connection)
+    database.forget()
+
+
+def _mix(database: Database, connection: Connection) -> None:
+    if not database.is_postgresql:  # `seen` has no order but its own, and rows no number in common
+        return
+    gone = delete(reports).returning(*reports.columns).cte("gone")
+    again = select(*gone.columns).order_by(*gone.columns)
+    connection.execute(reports.insert().from_select(list(reports.columns.keys()), again))
 
 
 def _release_lots(database: Database, connection: Connection, closed: int, threshold: int) -> int:

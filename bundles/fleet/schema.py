@@ -78,13 +78,16 @@ parts = Table(
     Index("parts_by_attribute", "attribute", "week"),
     sqlite_with_rowid=False,
 )
-# One row: up to which week all is closed, and when cells were last released.
+# One row: up to which week all is closed, when cells were last released, and what was chosen once
+# for all who open the database (None: nothing yet).
 progress = Table(
     "progress",
     metadata,
     Column("one", Integer, primary_key=True, autoincrement=False),
     Column("closed", Integer, nullable=False),
     Column("released_at", BigInteger),
+    Column("threshold", Integer),
+    Column("late_weeks", Integer),
     CheckConstraint("one = 1", name="progress_is_one_row"),
 )
 # Who may send (machine) or read (staff) by a token; only its SHA-256 is kept.

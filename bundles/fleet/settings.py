@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 THRESHOLD = 10
+LATE_WEEKS = 1
 SignIn = Literal["password", "header", "oidc"]
 
 
@@ -32,8 +33,8 @@ class Settings:
     Attributes:
         database: its address, ``sqlite:///FILE`` or ``postgresql://USER@HOST/NAME``.
         public_url: as browsers know it; with https, cookies travel on https only.
-        threshold: fewer machines than this are never shown.
-        late_weeks: for how many weeks after its end reports of a week are still taken.
+        threshold: fewer machines than this are never shown; the database keeps it (``rules``).
+        late_weeks: for how many weeks after its end reports of a week are taken; kept too.
         release_every_s: seconds between releases of what was reported.
         tokens_needed: whether machines must present a token.
         per_minute: reports that one token may send in a minute.
@@ -49,7 +50,7 @@ class Settings:
     database: str
     public_url: str = "http://127.0.0.1:8001"
     threshold: int = THRESHOLD
-    late_weeks: int = 1
+    late_weeks: int = LATE_WEEKS
     release_every_s: int = 86_400
     tokens_needed: bool = True
     per_minute: int = 6_000

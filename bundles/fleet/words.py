@@ -25,12 +25,30 @@ def told_release(answer: Answer) -> list[Block]:
 
 
 def told_token(answer: Answer) -> list[Block]:
-    """The token, for the only time."""
+    """The token, for the only time, and nothing else: it may go into a file."""
+    return [answer["token"]]
+
+
+def token_use(answer: Answer) -> str:
+    """What to do with it."""
     if answer["kind"] == "staff":
         use = "Give it to `bundles promote --fleet-token-file FILE`, or send it as a bearer token."
     else:
-        use = "On its machines: put it in a file (mode 0600), and name that in report_token_file."
-    return [answer["token"], f"It is not shown again. {use}"]
+        use = (
+            "On its machines: put it in a file (root:calibration-agent, mode 0640), and name that "
+            "in report_token_file."
+        )
+    return f"It is not shown again. {use}"
+
+
+def told_reopened(answer: Answer) -> list[Block]:
+    """What is open again, and what that costs."""
+    return [
+        f"Weeks after {answer['closed']} are open again (they were closed up to "
+        f"{answer['before']}).",
+        "Who sent reports of these weeks is forgotten: one that was counted, and comes again, "
+        "counts twice. Do not import files again that were imported before.",
+    ]
 
 
 def told_tokens(answer: Answer) -> list[Block]:

@@ -22,7 +22,7 @@ LATE = 1
 
 
 def send(database, numbers, **other):
-    return store(database, [parse(report(n, **other)) for n in numbers])
+    return store(database, [parse(report(n, **other)) for n in numbers]).new
 
 
 def count(database, table):
@@ -196,12 +196,12 @@ def test_a_file_of_reports_counts_once_and_says_what_it_refused(database, tmp_pa
     lines = [report(1), report(2), report(2), b"{", b"x" * 1_000_000, report(3, week="2026-W20"),
              report(4)]  # fmt: skip
     file.write_bytes(b"\n".join(lines))
-    done = take_file(database, file, NOW, LATE)
+    done = take_file(database, file, NOW)
     assert (done["lines"], done["new"], done["known"], done["refused"]) == (7, 3, 1, 3)
     assert [(r["line"], r["code"]) for r in done["reasons"]] == [
         (4, "not-json"), (5, "too-large"), (6, "week-closed")
     ]  # fmt: skip
-    again = take_file(database, file, NOW, LATE)
+    again = take_file(database, file, NOW)
     assert (again["new"], again["known"]) == (0, 4)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from fleets import SCRIPT, centre, free_port
 
-from bundles.fleet import answers, credentials
+from bundles.fleet import answers, credentials, rules
 from bundles.fleet.database import opened
 from bundles.fleet.release import release
 
@@ -40,7 +40,8 @@ def machine(tmp_path_factory):
 
 
 def counted(database):
-    release(database, datetime.now(UTC), 1, 1)
+    rules.adopt(database, 1, None, lower=True)
+    release(database, datetime.now(UTC), 1)
     with database.reading() as connection:
         return sum(cell.machines for cell in answers.cells(connection, 1).cells)
 
@@ -72,11 +73,11 @@ def test_what_was_carried_in_a_file_is_imported_once(machine, tmp_path, address)
     assert agent(copy, "report", "enable", "--yes").returncode == 0
     done = agent(copy, "report", "--export", str(file))
     assert done.returncode == 0, done.stderr
+    database = opened(address)
     code, body, _ = bundles("fleet", "import", file, "--database", address, "--json")
     assert (code, body["new"], body["known"], body["refused"]) == (0, 1, 0, 0)
     code, body, _ = bundles("fleet", "import", file, "--database", address, "--json")
     assert (code, body["new"], body["known"]) == (0, 0, 1)
-    database = opened(address)
     assert counted(database) == 1
     database.close()
 
@@ -84,6 +85,7 @@ def test_what_was_carried_in_a_file_is_imported_once(machine, tmp_path, address)
 @pytest.mark.parametrize("content", [None, b"", b"\x00" * 5000, b"{}\n" * 50])
 def test_a_file_that_holds_no_reports_is_told_plainly(tmp_path, content):
     file, database = tmp_path / "stick.jsonl", f"sqlite:///{tmp_path / 'fleet.db'}"
+    opened(database).close()
     if content is not None:
         file.write_bytes(content)
     code, body, words = bundles("fleet", "import", file, "--database", database, "--json")
@@ -105,7 +107,7 @@ def test_the_demo_is_made_by_real_agents_and_shows_them(tmp_path):
     reports = [json.loads(line) for line in (place / "reports.jsonl").read_text().splitlines()]
     assert {report["channel"] for report in reports} == {"pilot", "stable"}
     assert len({report["dedupe"] for report in reports}) == 4
-    with centre(f"sqlite:///{place / 'fleet.db'}", "--threshold", "2", port=free_port()) as made:
+    with centre(f"sqlite:///{place / 'fleet.db'}", port=free_port()) as made:
         assert made.ask("GET", "/login")[0] == 200
     again = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert again.returncode == 2  # what is there is not touched
