@@ -232,7 +232,11 @@ async def take_login(request: Request) -> Response:
     try:
         return _signed_in(request, await people.sign_in(request, form))
     except Denied as denied:
-        return _form_page(request, "login.html", 403, problem=str(denied))
+        status = 429 if denied.wait_s else 403
+        response = _form_page(request, "login.html", status, problem=str(denied))
+        if denied.wait_s:
+            response.headers["Retry-After"] = str(math.ceil(denied.wait_s))
+        return response
 
 
 async def take_logout(request: Request) -> Response:

@@ -76,8 +76,7 @@ async def sign_in(request: Request, form: FormData) -> Cookies:
     """A new session, and a mark by which this browser is known the next time.
 
     Raises:
-        Denied: wrong name or password.
-        HTTPException: 429, too many tries.
+        Denied: wrong name or password, or too many tries.
     """
     database, tries, now = of(request).database, of(request).tries, time.monotonic()
     name, password = str(form.get("name", ""))[:64], str(form.get("password", ""))[:1024]
@@ -108,10 +107,8 @@ async def _known(request: Request, name: str) -> str:
     return nonce if hmac.compare_digest(right.encode(), given.encode()) else ""
 
 
-def _too_many(wait_s: float) -> HTTPException:
-    seconds = math.ceil(wait_s)
-    words = f"Too many tries. Try again in {seconds} s."
-    return HTTPException(429, words, {"Retry-After": str(seconds)})
+def _too_many(wait_s: float) -> Denied:
+    return Denied(f"Too many tries. Try again in {math.ceil(wait_s)} s.", wait_s)
 
 
 async def begin_session(request: Request, name: str) -> Cookies:

@@ -175,7 +175,8 @@ def test_a_flood_of_names_is_turned_away_and_who_is_known_comes_in(quiet):
     for status, headers, body in answers:
         if status == 429:
             assert 1 <= int(headers["retry-after"]) <= 60
-            assert f"Try again in {headers['retry-after']} s" in body.decode()
+            words = f"Too many tries. Try again in {headers['retry-after']} s."
+            assert f'role="alert">{words}<' in body.decode()
 
 
 def test_signing_in_again_ends_the_session_before_and_its_forms(served, name):
