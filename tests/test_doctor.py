@@ -280,6 +280,8 @@ def test_a_disk_that_runs_no_programs_is_a_problem(tmp_path):
 
 @needs_root
 def test_a_temporary_directory_that_is_full_is_a_problem_and_no_crash(tmp_path):
+    if any(SCRIPT.is_relative_to(place) for place in ("/tmp", "/var/tmp")):
+        pytest.skip("this checkout lies where the full disk has to be mounted")
     state = Path("/var/lib") / f"agent-test-{os.getpid()}"  # pytest's own folders are in /tmp
     start = ["unshare", "--mount", "sh", "-c", NO_TEMPORARY, "sh"]
     tried = subprocess.run([*start, "true"], capture_output=True, text=True, check=False)
