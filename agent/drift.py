@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 SENTINELS = 5
 LOOKS = 3
 BUDGET_S = 6.0  # of timing, all looks together
-LEAST_LIMIT = 0.15  # log units
+LEAST_LIMIT = 0.25  # log units
 NOISES = 3.0  # of the calibration's noise floor, and standard deviations of both timings
 MOST_LIMIT = 0.5
 DISTURBED = frozenset(("steal", "foreign-load", "disturbed-rounds"))
@@ -125,19 +125,23 @@ def _timed(runner: Runner, state: State, stored: Stored, tell: Tell) -> Seen:
     groups = sentinel_groups(then)
     runner.prepare([p for g in groups for p in (g.base, *g.variants)])
     noise = (stored.body.get("noise_floor") or {}).get("label_median") or 0.0
-    found: list[Change] = []
-    disturbed = False
-    for number, group in enumerate(groups):
-        tell(Progress("checking", number, len(groups), f"timing {group.kernel.name}"))
-        changes, disturbances = confirmed(lambda g=group: _look(runner, g, then, noise))  # type: ignore[misc]
-        found += changes
-        disturbed = disturbed or disturbances
-    tell(Progress("checking", len(groups), len(groups)))
-    return tuple(found), disturbed
+
+    def look() -> Seen:
+        seen = []
+        for number, group in enumerate(groups):
+            tell(Progress("checking", number, len(groups), f"timing {group.kernel.name}"))
+            seen.append(_look(runner, group, then, noise))
+        tell(Progress("checking", len(groups), len(groups)))
+        return tuple(c for changes, _ in seen for c in changes), any(d for _, d in seen)
+
+    return confirmed(look)
 
 
 def confirmed(look: Callable[[], Seen]) -> Seen:
-    """A look, and more of them while something is beyond its limit; what all of them say.
+    """A look at all, and more of them while something is beyond its limit; what all of them say.
+
+    The whole is looked at again, so that some seconds lie between two looks at the same quantity:
+    what disturbs one look often lasts for a moment.
 
     A quantity that looks find at different places is taken to be as near as the nearest of them,
     and unchanged if they differ in direction. Only the last look's disturbances count.
