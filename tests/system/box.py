@@ -10,34 +10,22 @@ It has the network of nobody, this machine's programs, and a memory file system 
 """
 
 import contextlib
-import json
 import os
 import shutil
 import signal
 import subprocess
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from agent.errors import AgentError
+from tests.conftest import Ran
 
 NEEDED = ("systemd-nspawn", "nsenter", "mount", "umount", "dpkg", "dpkg-buildpackage", "dh")
 BOOT_LIMIT_S = 120.0
 END_LIMIT_S = 120.0
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 COMPILERS = ("cc", "gcc", "clang", "c99", "c89", "tcc", "icx")
-
-
-@dataclass(frozen=True)
-class Ran:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self):
-        return json.loads(self.out)
 
 
 class BoxError(AgentError):
