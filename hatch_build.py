@@ -1,7 +1,7 @@
 """Wheels: pure by default; with CALIBRATION_AGENT_PREBUILT=x86_64 or aarch64, for that platform.
 
-A platform's wheel carries the fixed set prebuilt (bundles/prebuild.py). Nothing is written into the
-source tree, so that no wheel ever holds what an earlier build left there.
+A platform's wheel carries the fixed set prebuilt (bundles/fixed_set/prebuild.py). Nothing
+is written into the source tree, so that no wheel ever holds what an earlier build left there.
 """
 
 import os
@@ -37,7 +37,7 @@ class PrebuiltHook(BuildHookInterface):
         if not architecture or version == "editable":
             return
         sys.path.insert(0, self.root)
-        from bundles.prebuild import ARCHITECTURES, prebuild
+        from bundles.fixed_set.prebuild import ARCHITECTURES, prebuild
 
         if architecture not in ARCHITECTURES:
             raise SystemExit(

@@ -53,9 +53,9 @@ def main() -> int:
 
 
 def _run(as_json: bool) -> int:
-    from agent import console
     from agent.commands.root import app
     from agent.errors import Exit
+    from agent.terminal import console
 
     console.write_any_name()
     code = app(standalone_mode=False)
@@ -65,7 +65,7 @@ def _run(as_json: bool) -> int:
 
 
 def _fail(error: AgentError, as_json: bool) -> int:
-    from agent import console
+    from agent.terminal import console
 
     console.failure(error, as_json=as_json)
     return error.exit_code
@@ -105,7 +105,7 @@ def _bug(error: Exception) -> AgentError:
     """An unexpected exception: short words, and where the traceback is."""
     import os
 
-    from agent.crash import BugError, write_log
+    from agent.terminal.crash import BugError, write_log
 
     where = write_log(error, os.environ, sys.argv)
     return BugError(f"a bug in the agent: {type(error).__name__}: {error}", where)

@@ -16,16 +16,16 @@ from pathlib import Path
 
 import numpy as np
 
-from bundles import running
-from bundles.adapt import Adaptation
 from bundles.evaluation.arms import make_bench
 from bundles.evaluation.case import make_case
 from bundles.evaluation.protocol import Cell, Protocol, run
 from bundles.evaluation.reference import left_out
-from bundles.labels import Labels, load_labels
-from bundles.learn import learn, simulate_stage
-from bundles.settings import Settings, Where
-from bundles.training import prepare
+from bundles.labels.labels import Labels, load_labels
+from bundles.training import running
+from bundles.training.adapt import Adaptation
+from bundles.training.learn import learn, simulate_stage
+from bundles.training.settings import Settings, Where
+from bundles.training.training import prepare
 
 ARMS = ("bundle", "bundle_random", "bundle_fixed")
 SEEDS, LABELS = 3, 48

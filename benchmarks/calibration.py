@@ -51,17 +51,17 @@ def arms(state_dir: Path) -> dict[str, dict[str, Any]]:
     """Each way to predict, judged on the same stored timings, kernels held out by C file."""
     import numpy as np
 
-    from agent import calibrate, experiment
+    from agent.bundle.bundle import default_bundle, load_bundle
+    from agent.calibration import calibrate, experiment
+    from agent.calibration.predictor import prior_of
     from agent.kernels.fixed_set import kernels
-    from agent.loopnest.features import features, work
-    from agent.loopnest.nest import lower
-    from agent.loopnest.schedule import ORIGINAL
-    from agent.model.bundle import default_bundle, load_bundle
+    from agent.loopnest.features.nest import lower
+    from agent.loopnest.features.vector import features, work
+    from agent.loopnest.schedules.schedule import ORIGINAL
     from agent.model.prior import weak_prior
     from agent.model.score import accuracy, predict_the_median
     from agent.model.select import choose_head
-    from agent.predictor import prior_of
-    from agent.state import read_state
+    from agent.state.state import read_state
 
     with read_state(state_dir) as state:
         run = state.finished_run()

@@ -19,18 +19,18 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
+from agent.bundle.bundle import ENCODER, MAX_BYTES, Bundle, default_bundle, load_bundle
+from agent.bundle.encoder import Encoder
+from agent.bundle.onnx_rules import check_model
+from agent.bundle.probe import Limits, _environment, probe
 from agent.errors import BundleError
-from agent.loopnest.features import FEATURES
-from agent.model.bundle import ENCODER, MAX_BYTES, Bundle, default_bundle, load_bundle
-from agent.model.encoder import Encoder
-from agent.model.onnx_rules import check_model
+from agent.loopnest.features.vector import FEATURES
 from agent.model.prior import Prior
-from agent.model.probe import Limits, _environment, probe
 from agent.update.archive import pack, unpack
 
 EMBEDDING = 64
 LIBRARIES = """
-import numpy.random, agent.model.encoder
+import numpy.random, agent.bundle.encoder
 words = open("/proc/self/statm").read().split()
 print(int(words[0]) * 4 // 1024, int(words[1]) * 4 // 1024)
 """

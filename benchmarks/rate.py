@@ -22,13 +22,13 @@ def figures(count: int) -> dict[str, float]:
     os.environ.update(dict.fromkeys(VARIABLES, "1"))
     import numpy as np
 
+    from agent.bundle.bundle import default_bundle, load_bundle
+    from agent.bundle.encoder import Encoder
+    from agent.calibration.predictor import prior_of, represent
     from agent.kernels.fixed_set import kernels, load_kernel
-    from agent.loopnest.candidates import candidate_schedules
-    from agent.loopnest.nest import lower
-    from agent.model.bundle import default_bundle, load_bundle
-    from agent.model.encoder import Encoder
+    from agent.loopnest.features.nest import lower
+    from agent.loopnest.schedules.candidates import candidate_schedules
     from agent.model.heads import BundleHead
-    from agent.predictor import prior_of, represent
 
     bundle = load_bundle(default_bundle())
     encoder, head = Encoder(bundle), BundleHead.fit(prior_of(bundle))

@@ -26,12 +26,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from agent.model.bundle import default_bundle
+from agent.bundle.bundle import default_bundle
 from agent.update.source import open_source
 from agent.update.trust import NO_FLOORS, Floors, refresh
-from bundles import publish
-from bundles.keys import Passphrases
-from bundles.publish import Place
+from bundles.repository import publish
+from bundles.repository.keys import Passphrases
+from bundles.repository.publish import Place
 
 BUNDLES = str(Path(sys.executable).parent / "bundles")
 CONNECTIONS = 4

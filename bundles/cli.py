@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from agent.errors import AgentError, Exit
-from bundles import publish_cli
 from bundles.fleet.cli import fleet
+from bundles.repository import commands as publish_cli
 
 app = typer.Typer(
     name="bundles",
@@ -69,8 +69,8 @@ def pretrain(
     """Make a bundle: an encoder from simulated and reference machines, the prior of its heads."""
     from dataclasses import replace
 
-    from bundles.settings import Settings, Where
-    from bundles.settings import quick as tiny
+    from bundles.training.settings import Settings, Where
+    from bundles.training.settings import quick as tiny
 
     pipeline = _pipeline()
     settings = tiny(Settings(seed=seed)) if quick else Settings(seed=seed)
@@ -79,7 +79,7 @@ def pretrain(
     known = []
     if labels:
         _needs("pyarrow")
-        from bundles.labels import load_labels
+        from bundles.labels.labels import load_labels
 
         known = [load_labels(path) for path in labels]
     found = None
@@ -97,7 +97,7 @@ def pretrain(
 
 def _pipeline() -> Any:
     try:
-        from bundles import pretrain as pipeline
+        from bundles.training import pretrain as pipeline
     except ModuleNotFoundError as error:
         if error.name not in ("torch", "onnx"):
             raise
@@ -114,9 +114,9 @@ def inspect(
     as_json: As_Json = False,
 ) -> None:
     """Verify a bundle and show what it is, what it was made from and how good it is."""
-    from agent.model.bundle import load_bundle
-    from agent.model.describe import describe, shown
-    from agent.model.encoder import Encoder, self_test
+    from agent.bundle.bundle import load_bundle
+    from agent.bundle.describe import describe, shown
+    from agent.bundle.encoder import Encoder, self_test
     from agent.model.prior import Prior
 
     bundle = load_bundle(directory)
@@ -144,8 +144,8 @@ def design(
     as_json: As_Json = False,
 ) -> None:
     """Choose the order in which the fixed set is measured: every prefix a good experiment."""
-    from agent.model.bundle import default_bundle, load_bundle
-    from bundles.design import design_set, write_set
+    from agent.bundle.bundle import default_bundle, load_bundle
+    from bundles.fixed_set.design import design_set, write_set
 
     chosen = design_set(load_bundle(bundle or default_bundle()), count, candidates, _say)
     if out is not None:
@@ -187,8 +187,8 @@ def measure(
     """Time random programs and the fixed set here: labels of a reference machine (Parquet)."""
     import shlex
 
-    from bundles.measure import Plan
-    from bundles.measure import measure as run
+    from bundles.labels.measure import Plan
+    from bundles.labels.measure import measure as run
 
     plan = Plan(machine, programs, schedules, kernel_schedules, seed, tuple(threads or (1,)))
     paths = run(plan, out, compiler, shlex.split(flags) if flags else None, _say, lock)
@@ -229,12 +229,12 @@ def finetune(
     if not compare and out is None:
         raise AgentError("nothing to write to", "Give --out DIRECTORY, or --compare.")
     _needs("torch", "onnx", "pyarrow")
-    from agent.model.bundle import default_bundle, load_bundle
-    from bundles.compare import BUDGETS, table
-    from bundles.compare import compare as compared
-    from bundles.finetune import finetune as run
-    from bundles.labels import load_labels
-    from bundles.tuning import Mode, Tuning
+    from agent.bundle.bundle import default_bundle, load_bundle
+    from bundles.finetuning.compare import BUDGETS, table
+    from bundles.finetuning.compare import compare as compared
+    from bundles.finetuning.finetune import finetune as run
+    from bundles.finetuning.tuning import Mode, Tuning
+    from bundles.labels.labels import load_labels
 
     start, tuning = load_bundle(bundle or default_bundle()), Tuning(mode=Mode(mode), seed=seed)
     timed = [load_labels(path) for path in labels]
@@ -299,7 +299,7 @@ def check_simulator(
 ) -> None:
     """Compare simulated times with real labels, by kind of program and schedule."""
     _needs("pyarrow")
-    from bundles.check_simulator import check, shown
+    from bundles.evaluation.check_simulator import check, shown
 
     found = [check(path) for path in labels]
     if as_json:
@@ -319,7 +319,7 @@ def tiramisu(
 ) -> None:
     """Turn public Tiramisu timings into labels of one more reference machine."""
     _needs("pyarrow")
-    from bundles.tiramisu import load_tiramisu
+    from bundles.labels.tiramisu import load_tiramisu
 
     report = load_tiramisu(file, out, _say).as_json()
     if as_json:
@@ -377,7 +377,7 @@ def main() -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # no second error at exit
         return Exit.OK
     except Exception as error:  # noqa: BLE001  the boundary: whatever is left is our bug
-        from agent.crash import BugError, write_log
+        from agent.terminal.crash import BugError, write_log
 
         hint = write_log(error, os.environ, sys.argv)
         return _fail(BugError(f"unexpected {type(error).__name__}: {error}", hint))

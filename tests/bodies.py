@@ -1,8 +1,8 @@
 """Calibrations as the state keeps them, as far as deciding what is due reads them."""
 
-from agent.due import look_around
-from agent.installed import BUILT_IN, load_installed
-from agent.installed import facts as facts_of_bundle
+from agent.bundle.installed import BUILT_IN, load_installed
+from agent.bundle.installed import facts as facts_of_bundle
+from agent.upkeep.due import look_around
 
 
 def body_of_now(config, **machine):

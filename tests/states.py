@@ -4,7 +4,7 @@ import contextlib
 import sqlite3
 from pathlib import Path
 
-from agent.state_file import FILE, SCHEMA
+from agent.state.file import FILE, SCHEMA
 
 GOLDEN = Path(__file__).parent / "golden"
 OLDER = tuple(range(1, SCHEMA))

@@ -37,7 +37,7 @@ from agent.loopnest.program import (
     reads,
     statements,
 )
-from agent.loopnest.schedule import (
+from agent.loopnest.schedules.schedule import (
     Distribute,
     Fuse,
     Interchange,

@@ -8,16 +8,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import experiment
-from agent.calibrate import calibrate, source_digest
-from agent.config import Config
+from agent.calibration import experiment
+from agent.calibration.calibrate import calibrate, source_digest
+from agent.calibration.experiment import (
+    FEWEST_VARIANTS,
+    SMALLEST_SD,
+    Sample,
+    judge,
+    observe,
+    prefix_for,
+)
 from agent.errors import BundleError
-from agent.experiment import FEWEST_VARIANTS, SMALLEST_SD, Sample, judge, observe, prefix_for
 from agent.kernels.fixed_set import fixed_variants, kernels
 from agent.measure.machine import fingerprint, read_machine
 from agent.measure.timing import Measurement, Timing
 from agent.progress import Stopwatch
-from agent.state import StoredTiming, open_state
+from agent.settings.config import Config
+from agent.state.state import StoredTiming, open_state
 
 KERNELS = {k.name: k for k in kernels()}
 GEMM = KERNELS["gemm"]

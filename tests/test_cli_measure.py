@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from agent.advise import MAX_SCHEDULES, NEXT_LINE_S, Lines
+from agent.advise.advise import MAX_SCHEDULES, NEXT_LINE_S, Lines
 from agent.measure.toolchain import find_toolchain
 from tests.conftest import agent
 

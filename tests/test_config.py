@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import config, config_files
-from agent.config import (
+from agent.errors import AgentError, ConfigError, InputError
+from agent.settings import config
+from agent.settings import files as config_files
+from agent.settings.config import (
     DEFAULT_BUDGET_S,
     KEYS,
     SETTINGS,
@@ -18,8 +20,7 @@ from agent.config import (
     parse_sizes,
     resolve,
 )
-from agent.errors import AgentError, ConfigError, InputError
-from agent.values import in_units, parse_number, parse_switch
+from agent.settings.values import in_units, parse_number, parse_switch
 
 NO_FILE = {"AGENT_CONFIG": "", "HOME": "/home/p"}
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from agent.config import KEYS, resolve
-from agent.config_answers import check
+from agent.settings.answers import check
+from agent.settings.config import KEYS, resolve
 from tests.conftest import agent, valid
 from tests.other_user import needs_root
 

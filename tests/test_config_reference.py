@@ -6,10 +6,10 @@ REGENERATE_GOLDEN=1 ./check -k reference_of_the_configuration   writes it again.
 import os
 from pathlib import Path
 
-from agent.config import SETTINGS
+from agent.settings.config import SETTINGS
 
 PAGE = Path(__file__).parent.parent / "docs" / "reference" / "configuration.md"
-BEGIN, END = "<!-- the table of agent/config.py -->\n", "<!-- end of the table -->\n"
+BEGIN, END = "<!-- the table of agent/settings/config.py -->\n", "<!-- end of the table -->\n"
 
 
 def rows():
@@ -30,7 +30,7 @@ def test_the_reference_of_the_configuration_is_made_from_the_table():
 
 
 def test_the_example_of_the_reference_is_right(tmp_path):
-    from agent.config import load
+    from agent.settings.config import load
 
     example = PAGE.read_text().split("```toml\n")[1].split("```")[0]
     path = tmp_path / "config.toml"

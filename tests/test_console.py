@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
-from agent import console, errors
+from agent import errors
 from agent.progress import Progress
+from agent.terminal import console
 
 SAYS = (
     "from agent import console, errors;"

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import Config, resolve
+from agent.bundle.installed import CHECKED
 from agent.doctor import examine as examination
 from agent.doctor import machine, model, outside, place
 from agent.doctor.examine import CHECKS, examine
+from agent.doctor.findings import look
 from agent.doctor.scene import Scene, opened
-from agent.findings import look
-from agent.installed import CHECKED
-from agent.lock import hold
-from agent.state import open_state
-from agent.state_file import SCHEMA
+from agent.settings.config import Config, resolve
+from agent.state.file import SCHEMA
+from agent.state.lock import hold
+from agent.state.state import open_state
 from tests import other_user
 from tests.conftest import SCRIPT, agent, environment, valid
 from tests.other_user import NOBODY, needs_root

@@ -6,8 +6,8 @@ from contextlib import closing
 
 import pytest
 
-from agent.drift import LOOKS, Change, confirmed, verdict_of
-from agent.state import read_state
+from agent.state.state import read_state
+from agent.upkeep.drift import LOOKS, Change, confirmed, verdict_of
 from tests.conftest import agent, valid
 
 EXIT = {"holds": 0, "changed": 9, "unclear": 8}

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from agent.config import Config
-from agent.due import look_around, what_is_due
-from agent.installed import ACTIVATED
-from agent.last_error import has_errors
-from agent.state import open_state
-from agent.values import DAY, HOUR
+from agent.bundle.installed import ACTIVATED
+from agent.settings.config import Config
+from agent.settings.values import DAY, HOUR
+from agent.state.last_error import has_errors
+from agent.state.state import open_state
+from agent.upkeep.due import look_around, what_is_due
 from tests.bodies import body_of_now, put_in_force
 from tests.conftest import agent
 from tests.states import left_by_schema

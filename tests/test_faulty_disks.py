@@ -6,8 +6,8 @@ import subprocess
 
 import pytest
 
-from agent.state import read_state
-from agent.state_file import FILE
+from agent.state.file import FILE
+from agent.state.state import read_state
 from tests.conftest import agent, valid
 from tests.update.test_bad_disks import mounted
 

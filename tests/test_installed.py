@@ -5,7 +5,8 @@ import shutil
 
 import pytest
 
-from agent.installed import (
+from agent.bundle.bundle import default_bundle, load_bundle
+from agent.bundle.installed import (
     ACTIVATED,
     BUILT_IN,
     DECLINED,
@@ -19,8 +20,7 @@ from agent.installed import (
     pin_of,
     ways_back,
 )
-from agent.model.bundle import default_bundle, load_bundle
-from agent.state import open_state, read_state
+from agent.state.state import open_state, read_state
 from agent.update.install import sweep
 from tests.states import left_by_schema
 

@@ -9,8 +9,8 @@ from agent.errors import (
     StoppedError,
     UnreachableError,
 )
-from agent.last_error import FACT, forget, has_errors, last_errors, remembering
-from agent.state import open_state, read_state
+from agent.state.last_error import FACT, forget, has_errors, last_errors, remembering
+from agent.state.state import open_state, read_state
 
 
 @pytest.fixture

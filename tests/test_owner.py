@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from agent.owner import act_as_owner, name_of
+from agent.state.owner import act_as_owner, name_of
 from tests import other_user
 from tests.conftest import agent, environment
 from tests.other_user import NOBODY, needs_root
@@ -18,7 +18,7 @@ SAYS = """
 import json, os, sys
 from pathlib import Path
 from agent.errors import AgentError
-from agent.owner import act_as_owner
+from agent.state.owner import act_as_owner
 try:
     name = act_as_owner(Path(sys.argv[1]))
 except AgentError as error:
@@ -153,7 +153,7 @@ def test_a_job_run_by_hand_as_another_user_says_whose_state_it_is_and_harms_noth
 
 def test_the_trace_of_a_bug_is_the_owners_too(open_place, theirs):
     code = (
-        "import sys; from agent.crash import write_log;"
+        "import sys; from agent.terminal.crash import write_log;"
         "environment = {'AGENT_CONFIG': '', 'AGENT_STATE_DIR': sys.argv[1]};"
         "print(write_log(ValueError('x'), environment, ['agent']))"
     )

@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from agent.experiment import facts_known, facts_vector
+from agent.bundle.bundle import load_bundle
+from agent.calibration.experiment import facts_known, facts_vector
+from agent.calibration.predictor import load_predictor
 from agent.measure.machine import fingerprint, read_machine
-from agent.model.bundle import load_bundle
 from agent.model.facts import FACTS
-from agent.predictor import load_predictor
-from agent.state import Stored
+from agent.state.state import Stored
 from tests.model.bundles_made import write_bundle
 
 HERE = read_machine()

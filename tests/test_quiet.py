@@ -8,12 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from agent.calibrate import calibrate
-from agent.config import Config
+from agent.calibration.calibrate import calibrate
 from agent.errors import NotNowError
 from agent.measure.evidence import Round
-from agent.measure.timing import Measurement, Timing
-from agent.quiet import (
+from agent.measure.quiet import (
     LOOKS,
     Conditions,
     disturbance,
@@ -23,7 +21,9 @@ from agent.quiet import (
     runs_on_battery,
     wait,
 )
-from agent.state import open_state
+from agent.measure.timing import Measurement, Timing
+from agent.settings.config import Config
+from agent.state.state import open_state
 
 CONFIG = Config(state_dir=Path("/nowhere"), quiet_wait_s=600.0)
 QUIET = Conditions(busy=0.02, steal=0.0, temperature=50.0)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent import self_test
+from agent.doctor import self_test
 from agent.model.select import best_head
 from tests.conftest import agent, valid
 from tests.other_user import needs_root

@@ -10,9 +10,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from agent.errors import BusyError, DamagedError, StateError
-from agent.lock import hold, holder, is_odd
-from agent.state import KEPT_CALIBRATIONS, TimingKey, open_state, read_state
-from agent.state_file import FILE, finite
+from agent.state.file import FILE, finite
+from agent.state.lock import hold, holder, is_odd
+from agent.state.state import KEPT_CALIBRATIONS, TimingKey, open_state, read_state
 
 KEY = TimingKey("machine", "toolchain", "source", "n=1", "original", "1")
 

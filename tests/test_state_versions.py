@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from agent.errors import StateError
-from agent.state import open_state, read_state
-from agent.state_file import FILE, SCHEMA
+from agent.state.file import FILE, SCHEMA
+from agent.state.state import open_state, read_state
 from tests.conftest import SIZES, agent, environment
 from tests.states import GOLDEN, OLDER, left_by_schema, made_newer, rows, schema_of
 
@@ -103,7 +103,7 @@ def test_every_command_works_on_the_calibration_of_an_older_agent(tmp_path, sche
 
 UPGRADE = """
 import pathlib, sys
-from agent.state import open_state
+from agent.state.state import open_state
 open_state(pathlib.Path(sys.argv[1]))
 """
 

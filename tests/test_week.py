@@ -10,12 +10,12 @@ from dataclasses import dataclass, field, replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent import due, upkeep
-from agent.config import Config
 from agent.errors import NothingToDoError, NotNowError
-from agent.quiet import Conditions, wait
-from agent.state import open_state
-from agent.values import DAY, HOUR
+from agent.measure.quiet import Conditions, wait
+from agent.settings.config import Config
+from agent.settings.values import DAY, HOUR
+from agent.state.state import open_state
+from agent.upkeep import due, upkeep
 from tests.bodies import body_of_now, put_in_force
 
 MONDAY = 1_795_392_000.0  # 2026-11-23

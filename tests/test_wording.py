@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import wording
+from agent.terminal import wording
 
 NOW = 1_800_000_000.0
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from agent import console
 from agent.commands.common import (
     BundleDir,
     Compiler,
@@ -17,9 +16,10 @@ from agent.commands.common import (
     own_directory,
     settings,
 )
+from agent.terminal import console
 
 if TYPE_CHECKING:
-    from agent.advise import Request
+    from agent.advise.advise import Request
 
 COMMANDS: Final = typer.Typer()
 File = Annotated[Path, typer.Argument(metavar="FILE.c", help="C file with a #pragma scop region.")]
@@ -54,8 +54,8 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Predict speed-up and seconds of one schedule."""
-    from agent import wording
-    from agent.advise import predict as run
+    from agent.advise.advise import predict as run
+    from agent.terminal import wording
 
     config = settings(state_dir=state_dir, bundle=bundle, compiler=compiler)
     found = run(config, _request(file, function, size, cflags), schedule)
@@ -82,8 +82,8 @@ def rank(
     as_json: Json = False,
 ) -> None:
     """Predict many legal schedules, best first."""
-    from agent import wording
-    from agent.advise import rank as run
+    from agent.advise.advise import rank as run
+    from agent.terminal import wording
 
     config = settings(state_dir=state_dir, bundle=bundle, compiler=compiler)
     found = run(config, _request(file, function, size, cflags), candidates, top or None)
@@ -105,9 +105,9 @@ def measure(
     as_json: Json = False,
 ) -> None:
     """Measure schedules against the program as written."""
-    from agent import wording
-    from agent.advise import measure as run
-    from agent.lock import hold
+    from agent.advise.advise import measure as run
+    from agent.state.lock import hold
+    from agent.terminal import wording
 
     config = settings(state_dir=state_dir, compiler=compiler)
     request = _request(file, function, size, cflags)
@@ -122,9 +122,9 @@ def _request(
 ) -> Request:
     import shlex
 
-    from agent.advise import Request
-    from agent.config import parse_sizes
+    from agent.advise.advise import Request
     from agent.errors import InputError
+    from agent.settings.config import parse_sizes
 
     try:
         flags = None if cflags is None else tuple(shlex.split(cflags))

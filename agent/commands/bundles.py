@@ -6,9 +6,9 @@ from typing import Annotated, Final
 
 import typer
 
-from agent import console
 from agent.commands.common import Json, StateDir, answer, settings, writing
 from agent.errors import Exit
+from agent.terminal import console
 
 COMMANDS: Final = typer.Typer()
 
@@ -38,7 +38,7 @@ def update(
     as_json: Json = False,
 ) -> None:
     """Take the bundle that the centre offers, if it is signed, whole and not worse here."""
-    from agent.update import wording
+    from agent.terminal import update_wording as wording
     from agent.update.flow import CHANGED
 
     config = settings(
@@ -71,7 +71,7 @@ def bundle_root(context: typer.Context) -> None:
 @bundle_app.command("list", epilog="Example: agent bundle list --json")
 def bundle_list(state_dir: StateDir = None, as_json: Json = False) -> None:
     """List the bundles that are or were here, the one in force first."""
-    from agent.update import wording
+    from agent.terminal import update_wording as wording
     from agent.update.manage import listing
 
     answer(listing(settings(state_dir=state_dir).state_dir), wording.bundles, as_json)
@@ -87,7 +87,7 @@ def bundle_show(
     as_json: Json = False,
 ) -> None:
     """Show where a bundle came from: licence, provenance, evaluation, self-test."""
-    from agent.update import wording
+    from agent.terminal import update_wording as wording
     from agent.update.manage import show
 
     answer(show(settings(state_dir=state_dir).state_dir, which), wording.shown, as_json)
@@ -96,7 +96,7 @@ def bundle_show(
 @bundle_app.command("rollback", epilog="Example: agent bundle rollback")
 def bundle_rollback(state_dir: StateDir = None, as_json: Json = False) -> None:
     """Go back to the bundle before the one in force; updates do not undo it."""
-    from agent.update import wording
+    from agent.terminal import update_wording as wording
     from agent.update.manage import rollback
 
     config = settings(state_dir=state_dir)
@@ -108,7 +108,7 @@ def bundle_rollback(state_dir: StateDir = None, as_json: Json = False) -> None:
 @bundle_app.command("pin", epilog="Example: agent bundle pin")
 def bundle_pin(state_dir: StateDir = None, as_json: Json = False) -> None:
     """Hold on to the bundle in force: updates leave it alone."""
-    from agent.update import wording
+    from agent.terminal import update_wording as wording
     from agent.update.manage import pin
 
     config = settings(state_dir=state_dir)
@@ -120,7 +120,7 @@ def bundle_pin(state_dir: StateDir = None, as_json: Json = False) -> None:
 @bundle_app.command("unpin", epilog="Example: agent bundle unpin")
 def bundle_unpin(state_dir: StateDir = None, as_json: Json = False) -> None:
     """Let updates change the bundle again."""
-    from agent.update import wording
+    from agent.terminal import update_wording as wording
     from agent.update.manage import unpin
 
     config = settings(state_dir=state_dir)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from agent import console
 from agent.commands.common import (
     BundleDir,
     Compiler,
@@ -21,11 +20,12 @@ from agent.commands.common import (
     writing,
 )
 from agent.errors import AgentError, Exit, GaveWayError, InputError, NothingToDoError
+from agent.terminal import console
 
 if TYPE_CHECKING:
-    from agent.config import Config
     from agent.progress import Tell
-    from agent.state import State
+    from agent.settings.config import Config
+    from agent.state.state import State
 
 COMMANDS: Final = typer.Typer()
 _CODES: Final = {"holds": Exit.OK, "changed": Exit.PROBLEM, "unclear": Exit.NOT_NOW}
@@ -74,7 +74,7 @@ def calibrate(
         found = _calibrate_when_quiet(config, refit=False, if_due=if_due)
     else:
         found = _calibrate(config, refit=refit, if_due=if_due, polite=False)
-    from agent import wording
+    from agent.terminal import wording
 
     answer({k: v for k, v in found.items() if k not in _INTERNAL}, wording.calibration, as_json)
     if report is not None:
@@ -85,14 +85,14 @@ def _calibrate(config: Config, *, refit: bool, if_due: bool, polite: bool) -> di
     with writing(config, "calibrate") as state, console.progress() as tell:
         if if_due:
             _confirm(config, state, tell)
-        from agent.calibrate import calibrate as run
+        from agent.calibration.calibrate import calibrate as run
 
         return run(config, state, tell, refit=refit, polite=polite)
 
 
 def _calibrate_when_quiet(config: Config, **how: bool) -> dict[str, Any]:
     """Wait, measure, and wait again where it has to give way, as long as there is patience."""
-    from agent.quiet import wait
+    from agent.measure.quiet import wait
 
     end = time.monotonic() + config.quiet_wait_s
     while True:
@@ -111,7 +111,7 @@ def _check_place(report: str, state_dir: Path) -> None:
 
 
 def _ask(config: Config) -> None:
-    from agent.upkeep import ask
+    from agent.upkeep.upkeep import ask
 
     try:
         ask(config)
@@ -122,8 +122,8 @@ def _ask(config: Config) -> None:
 
 def _forget_slips(config: Config) -> None:
     """What failed before, by hand perhaps, is no trouble any more where nothing is due."""
-    from agent.last_error import has_errors
-    from agent.state import read_state
+    from agent.state.last_error import has_errors
+    from agent.state.state import read_state
 
     with read_state(config.state_dir) as state:
         known = has_errors(state, "calibrate", "check")
@@ -133,7 +133,7 @@ def _forget_slips(config: Config) -> None:
 
 
 def _confirm(config: Config, state: State, tell: Tell) -> None:
-    from agent.upkeep import confirm
+    from agent.upkeep.upkeep import confirm
 
     for reason in confirm(config, state, tell):
         console.note(f"due: {reason.message}")
@@ -142,8 +142,8 @@ def _confirm(config: Config, state: State, tell: Tell) -> None:
 @COMMANDS.command(epilog="Example: agent check --json")
 def check(compiler: Compiler = None, state_dir: StateDir = None, as_json: Json = False) -> None:
     """See in seconds whether the calibration still holds; exit 9 if the machine has changed."""
-    from agent import wording
-    from agent.drift import check as run
+    from agent.terminal import wording
+    from agent.upkeep.drift import check as run
 
     config = settings(state_dir=state_dir, compiler=compiler)
     with writing(config, "check") as state, console.progress() as tell:
@@ -156,8 +156,8 @@ def check(compiler: Compiler = None, state_dir: StateDir = None, as_json: Json =
 @COMMANDS.command(epilog="Example: agent status --json")
 def status(report: Report = None, state_dir: StateDir = None, as_json: Json = False) -> None:
     """Show the calibration in force and how good it is."""
-    from agent import wording
-    from agent.records import status as read
+    from agent.terminal import wording
+    from agent.upkeep.records import status as read
 
     config = settings(state_dir=state_dir)
     if report is not None:
@@ -182,8 +182,8 @@ def history(
     as_json: Json = False,
 ) -> None:
     """List earlier calibrations, newest first."""
-    from agent import wording
-    from agent.records import history as read
+    from agent.terminal import wording
+    from agent.upkeep.records import history as read
 
     answer(read(settings(state_dir=state_dir).state_dir, limit), wording.history, as_json)
 
@@ -191,7 +191,7 @@ def history(
 @COMMANDS.command(epilog="Example: agent kernels --json")
 def kernels(state_dir: StateDir = None, as_json: Json = False) -> None:  # noqa: ARG001  as all have
     """List the fixed set and what each kernel stands for."""
-    from agent import wording
-    from agent.records import fixed_set
+    from agent.terminal import wording
+    from agent.upkeep.records import fixed_set
 
     answer(fixed_set(), wording.kernels, as_json)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agent import console
+from agent.terminal import console
 
 if TYPE_CHECKING:
-    from agent.config import Config
-    from agent.state import State
-    from agent.wording import Block
+    from agent.settings.config import Config
+    from agent.state.state import State
+    from agent.terminal.wording import Block
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 StateDir = Annotated[
@@ -44,7 +44,7 @@ Compiler = Annotated[
 
 def settings(**flags: str | None) -> Config:
     """The settings of this command: files, environment, then ``flags`` (None: not given)."""
-    from agent.config import load
+    from agent.settings.config import load
 
     return load(os.environ, flags)
 
@@ -53,11 +53,11 @@ def settings(**flags: str | None) -> Config:
 def writing(config: Config, command: str) -> Iterator[State]:
     """The state, locked and open for writing; whoever holds the lock is named.
 
-    How the work ends is remembered (``agent.last_error``).
+    How the work ends is remembered (``agent.state.last_error``).
     """
-    from agent.last_error import remembering
-    from agent.lock import hold
-    from agent.state import open_state
+    from agent.state.last_error import remembering
+    from agent.state.lock import hold
+    from agent.state.state import open_state
 
     own_directory(config)
     with hold(config.state_dir, command), open_state(config.state_dir) as state:
@@ -69,7 +69,7 @@ def writing(config: Config, command: str) -> Iterator[State]:
 
 def own_directory(config: Config) -> None:
     """The state directory, there and writable; root becomes its owner for good."""
-    from agent.state_file import make_directory
+    from agent.state.file import make_directory
 
     become_owner(config)
     make_directory(config.state_dir)
@@ -77,7 +77,7 @@ def own_directory(config: Config) -> None:
 
 def become_owner(config: Config) -> None:
     """Root becomes the owner of the state directory for good, where there is one."""
-    from agent.owner import act_as_owner
+    from agent.state.owner import act_as_owner
 
     if name := act_as_owner(config.state_dir):
         console.note(f"note: acting as the user {name}, whose state {config.state_dir} is")

@@ -8,9 +8,9 @@ from typing import Annotated, Final
 
 import typer
 
-from agent import console
 from agent.commands.common import Json, StateDir, answer
 from agent.errors import Exit
+from agent.terminal import console
 
 COMMANDS: Final = typer.Typer()
 config_app: Final = typer.Typer(
@@ -30,9 +30,9 @@ def config_root(context: typer.Context) -> None:
 @config_app.command("show", epilog="Example: agent config show --json")
 def config_show(state_dir: StateDir = None, as_json: Json = False) -> None:
     """Show every setting: its value, where it comes from, its default."""
-    from agent import wording
-    from agent.config import resolve
-    from agent.config_answers import show
+    from agent.settings.answers import show
+    from agent.settings.config import resolve
+    from agent.terminal import wording
 
     answer(show(resolve(os.environ, {"state_dir": state_dir})), wording.settings, as_json)
 
@@ -47,9 +47,9 @@ def config_check(
     as_json: Json = False,
 ) -> None:
     """Look for mistakes in the configuration files and variables; exit 9 if there are any."""
-    from agent import wording
-    from agent.config import resolve
-    from agent.config_answers import check
+    from agent.settings.answers import check
+    from agent.settings.config import resolve
+    from agent.terminal import wording
 
     environment = {**os.environ, **({} if file is None else {"AGENT_CONFIG": str(file)})}
     found = check(resolve(environment, {"state_dir": state_dir}), environment)

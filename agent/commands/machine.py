@@ -7,9 +7,9 @@ from typing import Final
 
 import typer
 
-from agent import console
 from agent.commands.common import Compiler, Json, StateDir, answer
 from agent.errors import Exit
+from agent.terminal import console
 
 COMMANDS: Final = typer.Typer()
 
@@ -17,8 +17,8 @@ COMMANDS: Final = typer.Typer()
 @COMMANDS.command(epilog="Example: agent doctor --json")
 def doctor(state_dir: StateDir = None, as_json: Json = False) -> None:
     """Look for what is wrong with this machine or the agent on it, and say what to do."""
-    from agent import wording
     from agent.doctor.examine import examine
+    from agent.terminal import wording
 
     found = examine(os.environ, {"state_dir": state_dir})
     answer(found, wording.findings, as_json)
@@ -29,9 +29,9 @@ def doctor(state_dir: StateDir = None, as_json: Json = False) -> None:
 @COMMANDS.command("self-test", epilog="Example: agent self-test")
 def self_test(compiler: Compiler = None, state_dir: StateDir = None, as_json: Json = False) -> None:
     """Try every part once, after an installation; a few seconds."""
-    from agent import wording
     from agent.commands.common import settings
-    from agent.self_test import self_test as run
+    from agent.doctor.self_test import self_test as run
+    from agent.terminal import wording
 
     config = settings(state_dir=state_dir, compiler=compiler)
     with console.progress() as tell:

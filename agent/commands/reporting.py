@@ -8,9 +8,9 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from agent import console
 from agent.commands.common import Json, StateDir, answer, settings, writing
 from agent.errors import Exit, InputError
+from agent.terminal import console
 
 COMMANDS: Final = typer.Typer()
 _UNDELIVERED: Final = frozenset(("unreachable", "denied", "later"))
@@ -72,7 +72,8 @@ def enable(
     as_json: Json = False,
 ) -> None:
     """Switch reporting on, after showing what would be sent."""
-    from agent.report import consent, flow, wording
+    from agent.report import consent, flow
+    from agent.terminal import report_wording as wording
 
     config = settings(state_dir=state_dir)
     with writing(config, "report enable") as state:
@@ -114,7 +115,7 @@ def _bytes(found: dict[str, Any]) -> list[str]:
 
 def _show(found: dict[str, Any], *, as_json: bool) -> None:
     """The bytes on stdout, what they are on stderr."""
-    from agent.report import wording
+    from agent.terminal import report_wording as wording
 
     if not as_json:
         for line in wording.shown(found):
@@ -123,7 +124,7 @@ def _show(found: dict[str, Any], *, as_json: bool) -> None:
 
 
 def _end(found: dict[str, Any], *, as_json: bool) -> None:
-    from agent.report import wording
+    from agent.terminal import report_wording as wording
 
     answer(found, wording.report, as_json)
     if found["outcome"] in _NOTHING:

@@ -6,8 +6,9 @@ from typing import Annotated, Final
 
 import typer
 
-from agent import __version__, console
+from agent import __version__
 from agent.commands import advice, bundles, calibration, configuration, machine, reporting
+from agent.terminal import console
 
 app: Final = typer.Typer(
     name="agent",

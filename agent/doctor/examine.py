@@ -12,12 +12,12 @@ from concurrent.futures import Future, wait
 from dataclasses import replace
 from typing import Any
 
-from agent.config import SYSTEM_STATE, resolve
 from agent.doctor import machine, model, outside, place
+from agent.doctor.findings import Finding, answer_of, look, problem, warning
 from agent.doctor.scene import Scene, opened
 from agent.errors import AgentError
-from agent.findings import Finding, answer_of, look, problem, warning
-from agent.owner import act_as_owner
+from agent.settings.config import SYSTEM_STATE, resolve
+from agent.state.owner import act_as_owner
 
 Looking = Callable[[Scene], Iterable[Finding]]
 CHECKS: tuple[tuple[str, Looking], ...] = (

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from agent.doctor.findings import Finding, ok, warning
 from agent.doctor.scene import Scene
-from agent.findings import Finding, ok, warning
-from agent.lock import holder
+from agent.state.lock import holder
 
 LOOK_S = 0.4  # at the CPUs, to see how busy they are
 _ADVICE = {
@@ -56,7 +56,7 @@ def quiet(scene: Scene) -> Iterator[Finding]:
 
     An agent at work is no disturbance.
     """
-    from agent.quiet import disturbance, look
+    from agent.measure.quiet import disturbance, look
 
     at_work = holder(scene.directory)
     found = look(LOOK_S)

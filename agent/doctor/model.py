@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from agent import due
+from agent.bundle.installed import BUILT_IN, CHECKED, event_digest, in_force
+from agent.doctor.findings import Finding, ok, problem, warning
 from agent.doctor.scene import Scene
-from agent.findings import Finding, ok, problem, warning
-from agent.installed import BUILT_IN, CHECKED, event_digest, in_force
-from agent.records import stamp
-from agent.wording import age, difference, duration, factor
+from agent.terminal.wording import age, difference, duration, factor
+from agent.upkeep import due
+from agent.upkeep.records import stamp
 
 if TYPE_CHECKING:
-    from agent.state import Stored
+    from agent.state.state import Stored
 
 SILENT_S = 14 * 86_400.0  # without a word from the centre
 NOISY = 0.10  # log ratio of two timings of the same thing

@@ -8,11 +8,11 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from agent.config import Config
-from agent.config_answers import job_s, longer
+from agent.doctor.findings import Finding, ok, problem, warning
 from agent.doctor.scene import Scene
 from agent.errors import AgentError, UnreachableError
-from agent.findings import Finding, ok, problem, warning
+from agent.settings.answers import job_s, longer
+from agent.settings.config import Config
 
 JOBS = ("update", "calibrate", "report")
 LIMIT_S = 1.0

@@ -10,19 +10,19 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from agent.config import SYSTEM_STATE
-from agent.config_answers import contradictions
+from agent.bundle.installed import CHECKED
+from agent.doctor.findings import Finding, ok, problem, warning
 from agent.doctor.scene import Scene
 from agent.errors import Exit
-from agent.findings import Finding, ok, problem, warning
-from agent.installed import CHECKED
-from agent.last_error import last_errors
-from agent.lock import FILE as LOCK
-from agent.lock import is_odd
-from agent.owner import name_of
-from agent.records import stamp
-from agent.state_file import FILE
-from agent.wording import CLOCK_SET, duration
+from agent.settings.answers import contradictions
+from agent.settings.config import SYSTEM_STATE
+from agent.state.file import FILE
+from agent.state.last_error import last_errors
+from agent.state.lock import FILE as LOCK
+from agent.state.lock import is_odd
+from agent.state.owner import name_of
+from agent.terminal.wording import CLOCK_SET, duration
+from agent.upkeep.records import stamp
 
 LEAST_FREE, LITTLE_FREE = 50 << 20, 500 << 20  # bytes
 FEWEST_FILES = 1_000  # inodes

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.config import Config, Resolved
 from agent.errors import AgentError
+from agent.settings.config import Config, Resolved
 
 if TYPE_CHECKING:
-    from agent.state import State
+    from agent.state.state import State
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Scene:
 @contextlib.contextmanager
 def opened(directory: Path) -> Iterator[tuple[State | None, AgentError | None]]:
     """The state for reading, or why not."""
-    from agent.state import read_state
+    from agent.state.state import read_state
 
     with contextlib.ExitStack() as stack:
         try:

@@ -14,9 +14,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from agent.loopnest.cfront import load_program
+from agent.loopnest.frontend.reader import load_program
 from agent.loopnest.program import Program
-from agent.loopnest.schedule import Schedule, parse_schedule
+from agent.loopnest.schedules.schedule import Schedule, parse_schedule
 
 SET = Path(__file__).with_name("set.toml")
 SCHEMA = 1

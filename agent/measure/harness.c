@@ -84,7 +84,7 @@ static int n_arrays, n_scalars, n_slots, n_cpus, cpus[MAX_CPUS];
 static int answer_fd, marker_fd;
 static unsigned long sequence;
 
-#ifdef PREBUILT /* a static executable with its programs inside: bundles/prebuild.py makes it */
+#ifdef PREBUILT /* a static executable with its programs inside: bundles/fixed_set/prebuild.py makes it */
 struct program {
     const char *name;
     entry run;

@@ -1,8 +1,9 @@
 """The fixed set without a compiler: executables that hold all of its programs.
 
 A platform's wheel carries one for each level of instructions, and an index beside them that says
-what is in them (``bundles/prebuild.py`` makes both). Timed with one of them, a calibration speaks
-for the compiler it was built with, and for parallel loops on the harness's own threads (pool.c).
+what is in them (``bundles/fixed_set/prebuild.py`` makes both). Timed with one of them, a
+calibration speaks for the compiler it was built with, and for parallel loops on the harness's own
+threads (pool.c).
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from agent.errors import ScheduleError
-from agent.loopnest.emit import emit
+from agent.loopnest.emitter.emit import emit
 from agent.loopnest.program import Program
 from agent.measure.cache import Cache
 from agent.measure.machine import Machine, read_machine

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from agent import wording
 from agent.page import charts
 from agent.page.markup import Markup, element, joined
+from agent.terminal import wording
 
 SHORT: Final = 22  # characters of a table's cell that is not broken
 LEGEND: Final = {

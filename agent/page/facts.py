@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from agent import wording
 from agent.page.record import Body, number, part, records, texts, words
+from agent.terminal import wording
 
 PREBUILT = "prebuilt"
 

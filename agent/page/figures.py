@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from agent import wording
 from agent.page.record import Body, number
-from agent.records import stamp
+from agent.terminal import wording
+from agent.upkeep.records import stamp
 
 TIMES: Final = "\N{MULTIPLICATION SIGN}"
 

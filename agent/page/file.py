@@ -9,8 +9,8 @@ import stat
 from pathlib import Path
 
 from agent.errors import InputError
-from agent.owner import name_of
 from agent.page.document import GENERATOR
+from agent.state.owner import name_of
 
 HEAD = 512  # bytes within which a page says who wrote it
 _NEW = "Name a new file."

@@ -9,8 +9,8 @@ from pathlib import Path
 from agent import __version__
 from agent.page.document import render
 from agent.page.record import Entry, Record
-from agent.records import status
-from agent.state import read_state
+from agent.state.state import read_state
+from agent.upkeep.records import status
 
 
 def page_of(directory: Path) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from agent import wording
-from agent.loopnest.schedule import ORIGINAL
+from agent.loopnest.schedules.schedule import ORIGINAL
 from agent.page import blocks, charts, facts, figures
 from agent.page.markup import Markup
 from agent.page.record import Body, Entry, Record, number, part, records, words
+from agent.terminal import wording
 
 SHOWN_CALIBRATIONS: Final = 20
 SHOWN_CHECKS: Final = 10

@@ -6,7 +6,6 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from agent import wording
 from agent.page import blocks, charts, facts
 from agent.page.figures import TIMES, duration, factor, moment, percent, plain, ratio, share, times
 from agent.page.markup import Markup, element
@@ -22,6 +21,7 @@ from agent.page.record import (
     records,
     words,
 )
+from agent.terminal import wording
 
 LEAST_SHOWN: Final = 1e-4  # a smaller noise is drawn as this one
 _KINDS: Final[tuple[tuple[Kind, str], ...]] = (("speedup", "speed-up"), ("seconds", "time"))

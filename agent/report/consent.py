@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from agent.errors import InputError
 
 if TYPE_CHECKING:
-    from agent.config import Config
-    from agent.state import State
+    from agent.settings.config import Config
+    from agent.state.state import State
 
 CONSENT = "report-consent"  # the fact: what was said on this machine
 

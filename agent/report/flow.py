@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 from agent.errors import UnreachableError
 from agent.progress import Progress, Tell
-from agent.records import stamp
 from agent.report.consent import standing
 from agent.report.outbox import Waiting, drafts, queue
-from agent.state import read_state
+from agent.state.state import read_state
+from agent.upkeep.records import stamp
 
 if TYPE_CHECKING:
-    from agent.config import Config
     from agent.report.carried import Carried
     from agent.report.sender import Answer, Centre
-    from agent.state import State
+    from agent.settings.config import Config
+    from agent.state.state import State
 
 RETRY, LAST = "report-retry", "report-last"  # facts: when to try again, what was handed over last
 _PASSWORD = re.compile(r"(?<=://)[^/]*@")  # it does not belong there, and is not shown

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.installed import DECLINED, path_of
+from agent.bundle.installed import DECLINED, path_of
 from agent.report.payload import Occasion, Report, iso_week, of_calibration, of_refusal
-from agent.wording import CLOCK_SET
+from agent.terminal.wording import CLOCK_SET
 
 if TYPE_CHECKING:
-    from agent.config import Config
-    from agent.state import State
+    from agent.settings.config import Config
+    from agent.state.state import State
 
 MEMORY = "report-memory"  # the fact
 WEEK_S = 7 * 86_400.0
@@ -124,7 +124,7 @@ def _given_out(bundle: Mapping[str, Any], state_dir: Path) -> bool:
 
     One of a person's own (``--bundle DIR``) is theirs, and so is its name.
     """
-    from agent.model.bundle import default_bundle
+    from agent.bundle.bundle import default_bundle
 
     path = Path(str(bundle["path"])).resolve()
     installed = path_of(state_dir, str(bundle["digest"])).resolve()

@@ -25,7 +25,7 @@ from agent import web
 from agent.errors import InputError, UnreachableError
 
 if TYPE_CHECKING:
-    from agent.config import Config
+    from agent.settings.config import Config
 
 PATH = "/v1/reports"
 MAX_ANSWER = 4_096

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
+from agent.bundle.bundle import ENCODER, MANIFEST, MAX_TOTAL, PRIOR, read_file
+from agent.bundle.bundle import MAX_BYTES as MAX_FILE
 from agent.errors import BundleError, StateError
-from agent.model.bundle import ENCODER, MANIFEST, MAX_TOTAL, PRIOR, read_file
-from agent.model.bundle import MAX_BYTES as MAX_FILE
 
 MAX_BYTES = 5 * 2**20  # three files of MAX_TOTAL together, with their headers and padding
 MEMBERS = (MANIFEST, ENCODER, PRIOR)

@@ -18,8 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from agent.errors import BundleError, InputError, NothingToDoError, StateError
-from agent.installed import (
+from agent.bundle.installed import (
     BUILT_IN,
     CHECKED,
     DECLINED,
@@ -30,9 +29,9 @@ from agent.installed import (
     path_of,
     pin_of,
 )
-from agent.loopnest.features import FEATURES_VERSION
+from agent.errors import BundleError, InputError, NothingToDoError, StateError
+from agent.loopnest.features.vector import FEATURES_VERSION
 from agent.progress import Progress, Tell
-from agent.records import stamp
 from agent.update.switch import (
     BY_CENTRE,
     ROLLED_BACK,
@@ -41,11 +40,12 @@ from agent.update.switch import (
     step_back,
     turn_down,
 )
+from agent.upkeep.records import stamp
 
 if TYPE_CHECKING:
-    from agent.config import Config
-    from agent.model.bundle import Bundle
-    from agent.state import Event, State
+    from agent.bundle.bundle import Bundle
+    from agent.settings.config import Config
+    from agent.state.state import Event, State
     from agent.update.source import Source
     from agent.update.trust import Offer, Session, Trusted
 
@@ -267,7 +267,7 @@ def _root(path: Path) -> bytes:
 
 def _fetch(config: Config, session: Session, offer: Offer, tell: Tell) -> Bundle:
     """The bundle offered, on the disk and tried; not fetched again where it is there."""
-    from agent.model.bundle import load_bundle
+    from agent.bundle.bundle import load_bundle
     from agent.update.install import install
 
     try:

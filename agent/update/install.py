@@ -14,11 +14,11 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.bundle.installed import FOLDER, path_of
 from agent.errors import BundleError, StateError
-from agent.installed import FOLDER, path_of
 
 if TYPE_CHECKING:
-    from agent.model.bundle import Bundle
+    from agent.bundle.bundle import Bundle
 
 STAGING = ".new-"
 SPARE_BYTES = 8 << 20  # left for the timings of a calibration
@@ -36,9 +36,9 @@ def install(state_dir: Path, content: bytes, digest: str) -> Bundle:
         BundleError: it is not a bundle for this agent, or not the one of that digest.
         StateError: no room, or the directory cannot be written.
     """
-    from agent.model.bundle import load_bundle
-    from agent.model.probe import probe
-    from agent.predictor import prior_of
+    from agent.bundle.bundle import load_bundle
+    from agent.bundle.probe import probe
+    from agent.calibration.predictor import prior_of
     from agent.update.archive import unpack, write_bundle
 
     files = unpack(content)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from agent.errors import BundleError, InputError
-from agent.installed import (
+from agent.bundle.installed import (
     ACTIVATED,
     BUILT_IN,
     CHECKED,
@@ -22,14 +21,15 @@ from agent.installed import (
     path_of,
     pin_of,
 )
-from agent.records import stamp
-from agent.state import read_state
+from agent.errors import BundleError, InputError
+from agent.state.state import read_state
+from agent.upkeep.records import stamp
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from agent.config import Config
-    from agent.state import Event, State
+    from agent.settings.config import Config
+    from agent.state.state import Event, State
 
 
 def listing(state_dir: Path) -> dict[str, Any]:
@@ -96,8 +96,8 @@ def show(state_dir: Path, which: str | None) -> dict[str, Any]:
     Raises:
         BundleError, InputError: it is not here, or several answer to that name.
     """
-    from agent.model.describe import describe
-    from agent.model.encoder import Encoder, self_test
+    from agent.bundle.describe import describe
+    from agent.bundle.encoder import Encoder, self_test
     from agent.model.prior import Prior
 
     rows = listing(state_dir)["bundles"]

@@ -7,9 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from agent.calibrate import calibration_body, fit, stored_evidence
-from agent.errors import BundleError, InputError, MeasureError
-from agent.installed import (
+from agent.bundle.installed import (
     ACTIVATED,
     BUILT_IN,
     DECLINED,
@@ -22,15 +20,17 @@ from agent.installed import (
     load_installed,
     ways_back,
 )
+from agent.calibration.calibrate import calibration_body, fit, stored_evidence
+from agent.errors import BundleError, InputError, MeasureError
 from agent.measure.machine import read_machine
 from agent.progress import Stopwatch
 from agent.update.install import sweep
 from agent.update.verdict import Verdict, compare
 
 if TYPE_CHECKING:
-    from agent.config import Config
-    from agent.model.bundle import Bundle
-    from agent.state import Run, State
+    from agent.bundle.bundle import Bundle
+    from agent.settings.config import Config
+    from agent.state.state import Run, State
 
 BY_CENTRE = "the centre has withdrawn it"
 ROLLED_BACK = "a person went back from it"

@@ -24,8 +24,8 @@ from tuf.api.exceptions import ExpiredMetadataError, RepositoryError
 from tuf.api.metadata import Role, Root, Snapshot, TargetFile, Targets, Timestamp
 from tuf.ngclient import Updater, UpdaterConfig
 
-from agent.config import CHANNELS
 from agent.errors import InputError, StateError, UntrustedError
+from agent.settings.config import CHANNELS
 from agent.update.archive import MAX_BYTES
 from agent.update.refusals import OlderError, date, day, in_words, plain
 from agent.update.source import TELL

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from agent.calibrate import Fitted
+from agent.calibration.calibrate import Fitted
 from agent.model.observations import SECONDS, SPEEDUP, Kind
 from agent.model.plain import Floats
 

@@ -23,8 +23,8 @@ from agent.model.prior import Prior, weak_prior
 from agent.model.select import best_head
 from bundles.evaluation.case import Case, Doubles, Rows
 from bundles.evaluation.scores import Prediction, Truth
-from bundles.labels import Target
-from bundles.trained import Trained
+from bundles.labels.labels import Target
+from bundles.training.trained import Trained
 
 Singles = npt.NDArray[np.float32]
 HEAD_MOST = MOST_LABELS // 2  # a head takes MOST_LABELS; a speed-up brings up to one time along

@@ -17,9 +17,9 @@ import numpy.typing as npt
 
 from agent.errors import AgentError
 from agent.kernels.fixed_set import fixed_variants, kernels
-from agent.loopnest.schedule import ORIGINAL
+from agent.loopnest.schedules.schedule import ORIGINAL
 from agent.model.observations import SECONDS, SPEEDUP, Observations
-from bundles.labels import RIGHT, Labels, is_test
+from bundles.labels.labels import RIGHT, Labels, is_test
 
 Doubles = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from agent.bundle.bundle import default_bundle, load_bundle
 from agent.errors import AgentError
-from agent.model.bundle import default_bundle, load_bundle
 from bundles.evaluation.arms import BY_NAME, Bench, Singles, make_bench
 from bundles.evaluation.case import (
     Case,
@@ -27,8 +27,8 @@ from bundles.evaluation.case import (
 from bundles.evaluation.protocol import Protocol, run
 from bundles.evaluation.reference import Reference, learn, left_out
 from bundles.evaluation.summary import Results
-from bundles.labels import Labels, Target, load_labels
-from bundles.trained import Trained, from_bundle
+from bundles.labels.labels import Labels, Target, load_labels
+from bundles.training.trained import Trained, from_bundle
 
 Say = Callable[[str], None]
 LEAVE = ("machine", "target")
@@ -207,7 +207,7 @@ def _allowed(request: Request, case: Case, known: Sequence[Case]) -> list[Case]:
 def _trained(request: Request, target: Target, known: Sequence[Case], say: Say) -> Trained:
     if not request.leave:
         return from_bundle(load_bundle(request.bundle or default_bundle()))
-    from bundles.learn import encoder_without
+    from bundles.training.learn import encoder_without
 
     say(f"an encoder without the {request.leave} of {target.name}")
     hidden = left_out(request.leave, target)

@@ -11,7 +11,7 @@ import numpy as np
 from bundles.evaluation.arms import XGBOOST, Singles, both, facts, fitted
 from bundles.evaluation.case import Case, Doubles, Rows
 from bundles.evaluation.scores import Prediction
-from bundles.labels import Target
+from bundles.labels.labels import Target
 
 TREES = 400  # there are some ten times as many labels as an arm of one target gets
 

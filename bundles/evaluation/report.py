@@ -27,7 +27,7 @@ from bundles.evaluation.summary import (
     interval,
     rises,
 )
-from bundles.labels import Target
+from bundles.labels.labels import Target
 
 SCHEMA = 1
 BANDS = ("log_error", "spearman")

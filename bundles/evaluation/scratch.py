@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from bundles.evaluation.case import Case, Doubles, Rows
 from bundles.evaluation.scores import Prediction
-from bundles.network import Pretrainer, Shape, Weights
+from bundles.training.network import Pretrainer, Shape, Weights
 
 STEPS, BATCH = 300, 128  # batch in speed-up rows
 RATE, DECAY = 1e-3, 1e-2

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import typer
 
-from agent.console import note
 from agent.errors import AgentError, InputError
-from bundles.publish_cli import As_Json, telling
+from agent.terminal.console import note
+from bundles.repository.commands import As_Json, telling
 
 EXTRA = "fleet"
 fleet = typer.Typer(

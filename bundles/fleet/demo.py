@@ -17,16 +17,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from agent.config import CHANNELS
+from agent.bundle.bundle import MANIFEST, default_bundle
 from agent.errors import AgentError, Exit, InputError
-from agent.model.bundle import MANIFEST, default_bundle
-from bundles import publish
+from agent.settings.config import CHANNELS
 from bundles.fleet import credentials, rules
 from bundles.fleet.carried import take_file
 from bundles.fleet.database import opened
 from bundles.fleet.release import release
 from bundles.fleet.settings import Settings, utc_now
-from bundles.keys import Passphrases
+from bundles.repository import publish
+from bundles.repository.keys import Passphrases
 
 THRESHOLD = 2  # a demo's machines are few; a real centre keeps to ten
 NAME = "demo"

@@ -21,11 +21,11 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 from starlette.requests import Request
 
-from bundles import plain_answer
 from bundles.fleet import credentials
 from bundles.fleet.centre import Denied, of, outside, read
 from bundles.fleet.people import ON_THE_WAY, Cookies, begin_session, cookie, may_read
 from bundles.fleet.settings import Oidc
+from bundles.repository import plain_answer
 
 ALGORITHMS = ["RS256", "ES256", "EdDSA"]  # never `none`, never a shared secret
 TRIP_S = 600

@@ -8,8 +8,8 @@ import socket
 
 import uvicorn
 
-from agent.console import note
 from agent.errors import InputError
+from agent.terminal.console import note
 from bundles.fleet.app import application
 from bundles.fleet.connection import REFUSED_AT_ONCE, Connection
 from bundles.fleet.database import opened

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bundles import keys, publish
+from bundles.repository import keys, publish
 from tests.bundles.repositories import Client, bundle_like, first_root, place
 
 

@@ -14,13 +14,13 @@ from tuf.api.exceptions import DownloadHTTPError
 from tuf.ngclient import Updater, UpdaterConfig
 from tuf.ngclient.fetcher import FetcherInterface
 
-from agent.config import CHANNELS
-from agent.model.bundle import load_bundle
+from agent.bundle.bundle import load_bundle
+from agent.settings.config import CHANNELS
 from agent.update.archive import pack
 from agent.update.trust import SLOTS
-from bundles import publish
-from bundles.keys import Passphrases
-from bundles.publish import Place
+from bundles.repository import publish
+from bundles.repository.keys import Passphrases
+from bundles.repository.publish import Place
 
 PASSPHRASE = "four words and more"
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

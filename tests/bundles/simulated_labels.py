@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from agent.kernels.fixed_set import kernels
-from agent.loopnest.features import features, work
-from agent.loopnest.nest import lower
-from bundles.labels import FIXED, Target, digest, write_labels
-from bundles.measure import Item, Plan, items
+from agent.loopnest.features.nest import lower
+from agent.loopnest.features.vector import features, work
+from bundles.labels.labels import FIXED, Target, digest, write_labels
+from bundles.labels.measure import Item, Plan, items
 
 ROW_ERROR = 0.05
 TARGET = Target(

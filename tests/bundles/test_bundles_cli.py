@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from agent.bundle.bundle import default_bundle
 from agent.errors import Exit
 from agent.kernels.fixed_set import SET, kernels
-from agent.model.bundle import default_bundle
 from bundles import cli
 
 

@@ -8,13 +8,13 @@ import pytest
 from simulated_labels import TARGET, timed_items, write_simulated
 
 from agent.errors import AgentError, Exit
-from agent.loopnest.nest import lower
+from agent.loopnest.features.nest import lower
 from agent.model.facts import FACTS, facts_of
 from bundles import cli
-from bundles.check_simulator import check, compare
-from bundles.labels import load_labels, write_labels
-from bundles.machines import facts, machine_like, sample_machines
-from bundles.simulate import simulate
+from bundles.evaluation.check_simulator import check, compare
+from bundles.labels.labels import load_labels, write_labels
+from bundles.simulator.machines import facts, machine_like, sample_machines
+from bundles.simulator.simulate import simulate
 
 ITEMS = timed_items(40, 8, fixed=False)
 TABLE = lower([version for item in ITEMS for version in item.versions])

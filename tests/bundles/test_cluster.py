@@ -15,12 +15,12 @@ torch = pytest.importorskip("torch")
 ray = pytest.importorskip("ray")
 
 from agent.errors import InputError  # noqa: E402
-from bundles import cluster, running  # noqa: E402
-from bundles.dataset import Dataset, Recipe, generate  # noqa: E402
-from bundles.machines import sample_machines  # noqa: E402
-from bundles.network import Pretrainer  # noqa: E402
-from bundles.settings import Settings, Where, quick  # noqa: E402
-from bundles.training import Log, fit  # noqa: E402
+from bundles import running  # noqa: E402
+from bundles.simulator.machines import sample_machines  # noqa: E402
+from bundles.training.dataset import Dataset, Recipe, generate  # noqa: E402
+from bundles.training.network import Pretrainer  # noqa: E402
+from bundles.training.settings import Settings, Where, quick  # noqa: E402
+from bundles.training.training import Log, cluster, fit  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own, of many kinds
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from agent.loopnest.features import FEATURES
-from bundles.corpus import random_program
-from bundles.dataset import Recipe, generate, variants_of
-from bundles.machines import sample_machines
+from agent.loopnest.features.vector import FEATURES
+from bundles.corpus.corpus import random_program
+from bundles.simulator.machines import sample_machines
+from bundles.training.dataset import Recipe, generate, variants_of
 
 RECIPE = Recipe(60, 6, 3, sample_machines(np.random.default_rng(0), 4))
 LONGER = Recipe(200, 3, 3, RECIPE.machines)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from agent.errors import AgentError
-from agent.loopnest.schedule import parse_schedule
+from agent.loopnest.schedules.schedule import parse_schedule
 from agent.model.prior import Prior
-from bundles.design import Candidates, Choice, choose, project, usual, write_set
+from bundles.fixed_set.design import Candidates, Choice, choose, project, usual, write_set
 
 PRIOR = Prior(np.zeros(5), np.eye(5)[:, :4], noise_speedup=0.3, noise_seconds=0.3)
 

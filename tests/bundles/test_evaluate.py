@@ -13,12 +13,12 @@ import pytest
 from simulated_labels import timed_items, write_simulated
 
 from agent.errors import Exit
-from agent.loopnest.features import FEATURES_VERSION
+from agent.loopnest.features.vector import FEATURES_VERSION
 from bundles import cli
 from bundles.evaluation.arms import BY_NAME
 from bundles.evaluation.reference import left_out
 from bundles.evaluation.summary import METRICS
-from bundles.labels import META, is_test, load_labels
+from bundles.labels.labels import META, is_test, load_labels
 
 FAST = ("--arms", "median,bundle,bundle_random,bundle_fixed")
 

@@ -8,7 +8,7 @@ from simulated_labels import timed_items, write_simulated
 
 from agent.errors import AgentError
 from agent.kernels.fixed_set import fixed_variants
-from agent.loopnest.schedule import ORIGINAL
+from agent.loopnest.schedules.schedule import ORIGINAL
 from agent.model.observations import SECONDS, SPEEDUP
 from bundles.evaluation.case import (
     MOST_VERSIONS,
@@ -18,7 +18,7 @@ from bundles.evaluation.case import (
     refuse_leaks,
     refuse_names,
 )
-from bundles.labels import Labels, is_test, load_labels
+from bundles.labels.labels import Labels, is_test, load_labels
 
 
 @pytest.fixture(scope="module")

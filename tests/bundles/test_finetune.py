@@ -13,19 +13,22 @@ torch = pytest.importorskip("torch")
 
 import onnx  # noqa: E402
 
+from agent.bundle.bundle import Bundle, load_bundle  # noqa: E402
 from agent.errors import AgentError, BundleError, Exit  # noqa: E402
-from agent.loopnest.candidates import random_schedule  # noqa: E402
-from agent.loopnest.features import FEATURES, features, work  # noqa: E402
-from agent.loopnest.nest import lower  # noqa: E402
-from agent.loopnest.schedule import ORIGINAL  # noqa: E402
-from agent.model.bundle import Bundle, load_bundle  # noqa: E402
+from agent.loopnest.features.nest import lower  # noqa: E402
+from agent.loopnest.features.vector import FEATURES, features, work  # noqa: E402
+from agent.loopnest.schedules.candidates import random_schedule  # noqa: E402
+from agent.loopnest.schedules.schedule import ORIGINAL  # noqa: E402
 from agent.model.facts import FACTS  # noqa: E402
 from agent.model.prior import Prior  # noqa: E402
 from bundles import cli  # noqa: E402
-from bundles.compare import compare, program_errors, table  # noqa: E402
-from bundles.export import Export, build, export  # noqa: E402
-from bundles.finetune import embed, finetune, predict, spread, starting_heads  # noqa: E402
-from bundles.labels import (  # noqa: E402
+from bundles.finetuning.compare import compare, program_errors, table  # noqa: E402
+from bundles.finetuning.finetune import embed, finetune, predict, spread, starting_heads  # noqa: E402
+from bundles.finetuning.refit import Embedded, designs, facts, refit  # noqa: E402
+from bundles.finetuning.site import Site, apart, figures, join  # noqa: E402
+from bundles.finetuning.thaw import thaw  # noqa: E402
+from bundles.finetuning.tuning import Mode, Tuning, split, tune  # noqa: E402
+from bundles.labels.labels import (  # noqa: E402
     Labels,
     Target,
     corpus_program,
@@ -33,14 +36,11 @@ from bundles.labels import (  # noqa: E402
     is_test,
     write_labels,
 )
-from bundles.machines import sample_machines  # noqa: E402
-from bundles.network import Encoder, Shape  # noqa: E402
-from bundles.prior import Whitening  # noqa: E402
-from bundles.refit import Embedded, designs, facts, refit  # noqa: E402
-from bundles.simulate import simulate  # noqa: E402
-from bundles.site import Site, apart, figures, join  # noqa: E402
-from bundles.thaw import thaw  # noqa: E402
-from bundles.tuning import Mode, Tuning, split, tune  # noqa: E402
+from bundles.simulator.machines import sample_machines  # noqa: E402
+from bundles.simulator.simulate import simulate  # noqa: E402
+from bundles.training.export import Export, build, export  # noqa: E402
+from bundles.training.network import Encoder, Shape  # noqa: E402
+from bundles.training.prior import Whitening  # noqa: E402
 
 PROGRAMS, SCHEDULES, WIDTH = 70, 5, 6
 MACHINES = sample_machines(np.random.default_rng(0), 2)

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from agent.errors import AgentError
-from agent.loopnest.features import FEATURES, FEATURES_VERSION
-from bundles.labels import (
+from agent.loopnest.features.vector import FEATURES, FEATURES_VERSION
+from bundles.labels.labels import (
     META,
     Target,
     corpus_program,

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from agent.errors import AgentError
-from bundles.labels import load_labels
-from bundles.measure import Plan, measure
+from bundles.labels.labels import load_labels
+from bundles.labels.measure import Plan, measure
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
 SMALL = Plan("test-box", programs=2, schedules=3, kernel_schedules=0, budget_s=0.1)
@@ -49,7 +49,7 @@ def test_nothing_that_names_the_machine_is_written(tmp_path: Path) -> None:
 
 def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     code = (
-        "from pathlib import Path; from bundles.measure import Plan, measure;"
+        "from pathlib import Path; from bundles.labels.measure import Plan, measure;"
         "measure(Plan('test-box', programs=400, schedules=3, kernel_schedules=0, budget_s=0.1),"
         f"Path({str(tmp_path)!r}), 'gcc', ('-O1',), lambda s: None)"
     )

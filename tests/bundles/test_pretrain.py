@@ -6,18 +6,18 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from agent.bundle.bundle import MAX_BYTES, Bundle, load_bundle  # noqa: E402
+from agent.bundle.encoder import Encoder, self_test  # noqa: E402
 from agent.errors import BundleError  # noqa: E402
-from agent.loopnest.features import FEATURES  # noqa: E402
-from agent.model.bundle import MAX_BYTES, Bundle, load_bundle  # noqa: E402
-from agent.model.encoder import Encoder, self_test  # noqa: E402
+from agent.loopnest.features.vector import FEATURES  # noqa: E402
 from agent.model.prior import Prior  # noqa: E402
-from bundles import export as exporting  # noqa: E402
-from bundles.export import Export, build, export  # noqa: E402
-from bundles.network import Encoder as Network  # noqa: E402
-from bundles.network import Pretrainer, Shape, Weights, loss  # noqa: E402
-from bundles.pretrain import pretrain  # noqa: E402
-from bundles.prior import Family, heads, make_prior, whitening  # noqa: E402
-from bundles.settings import Settings, quick  # noqa: E402
+from bundles.training.export import Export, build, export  # noqa: E402
+from bundles.training.network import Encoder as Network  # noqa: E402
+from bundles.training.network import Pretrainer, Shape, Weights, loss  # noqa: E402
+from bundles.training.pretrain import pretrain  # noqa: E402
+from bundles.training.prior import Family, heads, make_prior, whitening  # noqa: E402
+from bundles.training.settings import Settings, quick  # noqa: E402
+from bundles.training.training import export as exporting  # noqa: E402
 
 QUICK = quick(Settings(seed=1))
 

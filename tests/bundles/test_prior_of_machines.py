@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bundles.prior import Family, make_prior
+from bundles.training.prior import Family, make_prior
 
 
 def machines(count: int, ways: np.ndarray, rng: np.random.Generator) -> Family:

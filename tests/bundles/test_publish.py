@@ -15,17 +15,18 @@ from tuf.api.exceptions import (
     UnsignedMetadataError,
 )
 
+from agent.bundle.bundle import load_bundle
 from agent.errors import BundleError, InputError, UntrustedError
-from agent.model.bundle import load_bundle
 from agent.update.archive import pack, unpack
 from agent.update.source import open_source
 from agent.update.trust import MAX_WITHDRAWN, NO_FLOORS, Trusted, refresh
-from bundles import channel as channels
-from bundles import keys, publish, repo_check, rotation, stick
-from bundles.channel import Channel, Listed
-from bundles.journal import RepositoryError
-from bundles.keys import SigningKeyError
-from bundles.repository import Repository
+from bundles.repository import channel as channels
+from bundles.repository import check as repo_check
+from bundles.repository import keys, publish, rotation, stick
+from bundles.repository.channel import Channel, Listed
+from bundles.repository.journal import RepositoryError
+from bundles.repository.keys import SigningKeyError
+from bundles.repository.repository import Repository
 from tests.bundles.repositories import (
     NOW,
     Client,

@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from agent.errors import Exit
-from bundles import cli, keys
-from bundles.serve import Server, caching, kind_of, read_below, serving
+from bundles import cli
+from bundles.repository import keys
+from bundles.repository.serve import Server, caching, kind_of, read_below, serving
 from tests.bundles.repositories import PASSPHRASE, place, put
 from tests.conftest import environment
 
@@ -362,7 +363,7 @@ def test_an_export_is_served_like_a_repository(repository, tmp_path) -> None:
 def test_the_agent_takes_what_is_served(served, repository, versions, tmp_path) -> None:
     from agent.update.source import open_source
     from agent.update.trust import NO_FLOORS, refresh
-    from bundles.fitness import examine
+    from bundles.repository.fitness import examine
     from tests.bundles.repositories import NOW, first_root
 
     source, root = open_source(served.url), first_root(repository)

@@ -14,11 +14,11 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from securesystemslib.signer import CryptoSigner
 
 from agent.errors import BusyError, InputError
-from bundles import journal, keys, publish, rotation
-from bundles.journal import Change, RepositoryError
-from bundles.keys import Keyring, Passphrases, SigningKeyError
-from bundles.repo_guard import locked
-from bundles.repository import Repository
+from bundles.repository import journal, keys, publish, rotation
+from bundles.repository.guard import locked
+from bundles.repository.journal import Change, RepositoryError
+from bundles.repository.keys import Keyring, Passphrases, SigningKeyError
+from bundles.repository.repository import Repository
 from tests.bundles.repositories import (
     NOW,
     PASSPHRASE,
@@ -370,7 +370,9 @@ def named_for_good(repository: Path) -> dict[str, bytes]:
 KILLED = """
 import os, resource, shutil, signal, sys
 from pathlib import Path
-from bundles import keys, publish, rotation
+from bundles.repository import keys
+from bundles.repository import publish
+from bundles.repository import rotation
 from tests.bundles.repositories import later, place, put
 keys.SCRYPT_N = 2
 source, out, versions = map(Path, sys.argv[1:4])

@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 
 from agent.errors import BusyError, Exit, InputError
-from bundles import shards
-from bundles.dataset import Dataset, Recipe, generate, in_processes, shard_rows
-from bundles.machines import sample_machines
-from bundles.shards import held_alone, stored, write_whole
+from bundles.simulator.machines import sample_machines
+from bundles.training import shards
+from bundles.training.dataset import Dataset, Recipe, generate, in_processes, shard_rows
+from bundles.training.shards import held_alone, stored, write_whole
 
 RECIPE = Recipe(220, 3, 5, sample_machines(np.random.default_rng(0), 3))
 SCRIPT = """
 import numpy as np
 from pathlib import Path
-from bundles.dataset import Recipe, in_processes
-from bundles.machines import sample_machines
-from bundles.shards import stored
+from bundles.training.dataset import Recipe, in_processes
+from bundles.simulator.machines import sample_machines
+from bundles.training.shards import stored
 
 def main():
     recipe = Recipe(220, 3, 5, sample_machines(np.random.default_rng(0), 3))
@@ -175,7 +175,7 @@ def test_data_of_other_code_are_not_used(work: Path, again: Counting, monkeypatc
 
 def test_the_code_that_draws_is_all_in_the_digest() -> None:
     probe = (
-        "import sys, bundles.dataset\n"
+        "import sys, bundles.training.dataset\n"
         "print(*(m.split('.')[1] for m in sys.modules if m.startswith('bundles.')))"
     )
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)

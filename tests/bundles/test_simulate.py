@@ -4,15 +4,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from agent.loopnest import transform
-from agent.loopnest.nest import lower
+from agent.loopnest.features.nest import lower
 from agent.loopnest.program import Affine, DType, Program
-from agent.loopnest.schedule import parse_schedule
-from bundles.corpus import random_program
-from bundles.machines import Machine, sample_machines
-from bundles.simulate import simulate
-from bundles.sketch import Sketch, assign, at, binary, finish, get, loop, nest, number
-from bundles.traffic import L1_BYTES, L2_BYTES, rows_of, traffic
+from agent.loopnest.schedules import transform
+from agent.loopnest.schedules.schedule import parse_schedule
+from bundles.corpus.corpus import random_program
+from bundles.corpus.sketch import Sketch, assign, at, binary, finish, get, loop, nest, number
+from bundles.simulator.machines import Machine, sample_machines
+from bundles.simulator.simulate import simulate
+from bundles.simulator.traffic import L1_BYTES, L2_BYTES, rows_of, traffic
 
 FLEET = sample_machines(np.random.default_rng(7), 48)
 ONE = replace(FLEET[0], cores=1.0, autovec=1.0, reassociate=0.0, peel=1.0, simd=32.0)

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from agent.errors import AgentError, Exit
-from agent.loopnest.emit import emit
-from agent.loopnest.legality import Dependences, check
+from agent.loopnest.emitter.emit import emit
 from agent.loopnest.program import Affine, DType, loops, statements
+from agent.loopnest.schedules.legality import Dependences, check
 from bundles import cli
-from bundles.labels import load_labels
-from bundles.tiramisu import _lines, load_tiramisu
-from bundles.tiramisu_program import InexpressibleError, affine_forms, read_program
-from bundles.tiramisu_schedule import Converter, skew
+from bundles.labels.labels import load_labels
+from bundles.labels.tiramisu import _lines, load_tiramisu
+from bundles.labels.tiramisu_program import InexpressibleError, affine_forms, read_program
+from bundles.labels.tiramisu_schedule import Converter, skew
 
 PUBLIC = Path(__file__).parents[3] / "shared" / "data" / "tiramisu-public.jsonl.xz"
 READ = {"expr_type": "access", "children": []}

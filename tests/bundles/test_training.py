@@ -10,13 +10,13 @@ torch = pytest.importorskip("torch")
 
 from agent.errors import Exit, InputError  # noqa: E402
 from bundles import cli, training  # noqa: E402
-from bundles.dataset import Dataset, Recipe, in_processes  # noqa: E402
-from bundles.machines import sample_machines  # noqa: E402
-from bundles.network import Pretrainer  # noqa: E402
-from bundles.running import ready  # noqa: E402
-from bundles.settings import Settings, Where, quick  # noqa: E402
-from bundles.shards import opened, stored  # noqa: E402
-from bundles.training import Log, Place, fit  # noqa: E402
+from bundles.simulator.machines import sample_machines  # noqa: E402
+from bundles.training.dataset import Dataset, Recipe, in_processes  # noqa: E402
+from bundles.training.network import Pretrainer  # noqa: E402
+from bundles.training.running import ready  # noqa: E402
+from bundles.training.settings import Settings, Where, quick  # noqa: E402
+from bundles.training.shards import opened, stored  # noqa: E402
+from bundles.training.training import Log, Place, fit  # noqa: E402
 
 SETTINGS = quick(Settings(seed=1))
 RECIPE = Recipe(120, 4, 1, sample_machines(np.random.default_rng(1), 10))
@@ -24,9 +24,9 @@ TRAINED = slice(8)
 SCRIPT = """
 import sys
 from pathlib import Path
-from bundles.settings import Settings, quick
-from bundles.shards import opened
-from bundles.training import Place, fit
+from bundles.training.settings import Settings, quick
+from bundles.training.shards import opened
+from bundles.training.training import Place, fit
 
 data = opened(Path(sys.argv[1]))
 parts = data.take(slice(100)), data.take(slice(100, None))

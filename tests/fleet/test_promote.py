@@ -12,12 +12,12 @@ from datetime import UTC, datetime
 import pytest
 from fleets import NOW, SCRIPT, accuracy, centre, free_port, report
 
-from bundles import keys, publish
 from bundles.fleet import credentials
 from bundles.fleet.database import opened
 from bundles.fleet.ingest import store
 from bundles.fleet.release import release
 from bundles.fleet.report import parse
+from bundles.repository import keys, publish
 from tests.bundles.repositories import PASSPHRASE, bundle_like, place, put
 
 PROBLEM, INPUT, UNREACHABLE = 9, 2, 4

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from agent.errors import ScheduleError
 from agent.kernels.fixed_set import Kernel, kernels
-from agent.loopnest.candidates import candidate_schedules
-from agent.loopnest.cfront import load_program
-from agent.loopnest.emit import emit
-from agent.loopnest.legality import Dependences, check, transform
+from agent.loopnest.emitter.emit import emit
+from agent.loopnest.frontend.reader import load_program
 from agent.loopnest.program import Program, loops
-from agent.loopnest.schedule import (
+from agent.loopnest.schedules.candidates import candidate_schedules
+from agent.loopnest.schedules.legality import Dependences, check, transform
+from agent.loopnest.schedules.schedule import (
     Distribute,
     Fuse,
     Interchange,

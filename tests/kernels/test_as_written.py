@@ -10,8 +10,8 @@ from pycparser import c_ast
 from pycparser.c_parser import CParser
 
 from agent.kernels.fixed_set import SET, kernels, load_kernel
-from agent.loopnest import cpp
-from agent.loopnest.emit import emit
+from agent.loopnest.emitter.emit import emit
+from agent.loopnest.frontend import preprocess as cpp
 from agent.loopnest.program import DType, Program
 
 KERNELS = {kernel.path: kernel for kernel in reversed(kernels())}

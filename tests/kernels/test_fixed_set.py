@@ -6,8 +6,8 @@ import subprocess
 import pytest
 
 from agent.kernels.fixed_set import SET, fixed_variants, kernels, load_kernel
-from agent.loopnest import legality
 from agent.loopnest.program import DType, statements
+from agent.loopnest.schedules import legality
 
 KERNELS = {kernel.name: kernel for kernel in kernels()}
 FILES = sorted(SET.parent.glob("*.c"))

@@ -5,12 +5,12 @@ import random
 
 import pytest
 
-from agent.loopnest import transform
-from agent.loopnest.candidates import candidate_schedules, random_schedule
-from agent.loopnest.dependence import Dependences
-from agent.loopnest.legality import check
 from agent.loopnest.program import Program, loops
-from agent.loopnest.schedule import Schedule, Skew, Tile, parse_schedule
+from agent.loopnest.schedules import transform
+from agent.loopnest.schedules.candidates import candidate_schedules, random_schedule
+from agent.loopnest.schedules.dependence import Dependences
+from agent.loopnest.schedules.legality import check
+from agent.loopnest.schedules.schedule import Schedule, Skew, Tile, parse_schedule
 from tests.loopnest.brute_force import trace
 from tests.loopnest.nests import at, gemm, loop, program, read, statement
 from tests.loopnest.test_legality import jacobi, row_sums, seidel

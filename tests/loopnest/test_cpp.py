@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.errors import CompilerError, InputError, SourceError
-from agent.loopnest import cpp
-from agent.loopnest.cfront import load_program
+from agent.loopnest.frontend import preprocess as cpp
+from agent.loopnest.frontend.reader import load_program
 from agent.loopnest.program import Affine, Bound, Call, DType, loops, statements
 
 needs_compiler = pytest.mark.skipif(not shutil.which("gcc"), reason="needs gcc")

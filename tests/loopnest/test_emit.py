@@ -9,10 +9,9 @@ from hypothesis import given, settings
 
 from agent.errors import ScheduleError
 from agent.kernels.fixed_set import kernels, load_kernel
-from agent.loopnest import extent
-from agent.loopnest.cfront import parse_program
-from agent.loopnest.emit import ENTRY, emit
-from agent.loopnest.legality import transform
+from agent.loopnest.emitter import extent
+from agent.loopnest.emitter.emit import ENTRY, emit
+from agent.loopnest.frontend.reader import parse_program
 from agent.loopnest.program import (
     Access,
     Affine,
@@ -32,7 +31,8 @@ from agent.loopnest.program import (
     Unary,
     loops,
 )
-from agent.loopnest.schedule import parse_schedule
+from agent.loopnest.schedules.legality import transform
+from agent.loopnest.schedules.schedule import parse_schedule
 from tests.interpret import iterations, points
 from tests.strategies import programs
 

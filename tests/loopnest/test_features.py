@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from agent.loopnest.features import BOUND, COLUMNS, FEATURES, features, work
-from agent.loopnest.nest import concat, lower
+from agent.loopnest.features.nest import concat, lower
+from agent.loopnest.features.vector import BOUND, COLUMNS, FEATURES, features, work
 from agent.loopnest.program import DType, Literal, Program, Temporary
 from tests.loopnest.nests import at, gemm, loop, plus, program, read, statement
 from tests.loopnest.test_nest import trees

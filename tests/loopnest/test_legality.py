@@ -7,10 +7,7 @@ import time
 import pytest
 
 from agent.errors import ScheduleError
-from agent.loopnest import dependence
-from agent.loopnest.cfront import parse_program
-from agent.loopnest.dependence import Dependences
-from agent.loopnest.legality import check, transform
+from agent.loopnest.frontend.reader import parse_program
 from agent.loopnest.program import (
     Affine,
     Bound,
@@ -21,8 +18,11 @@ from agent.loopnest.program import (
     Program,
     Temporary,
 )
-from agent.loopnest.schedule import Interchange, Schedule, parse_schedule
-from agent.loopnest.transform import apply
+from agent.loopnest.schedules import dependence
+from agent.loopnest.schedules.dependence import Dependences
+from agent.loopnest.schedules.legality import check, transform
+from agent.loopnest.schedules.schedule import Interchange, Schedule, parse_schedule
+from agent.loopnest.schedules.transform import apply
 from tests.loopnest.nests import at, gemm, loop, plus, program, read, statement, times
 from tests.loopnest.show import show
 

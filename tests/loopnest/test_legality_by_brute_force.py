@@ -7,11 +7,11 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from agent.errors import ScheduleError
-from agent.loopnest import legality
-from agent.loopnest.candidates import Draft
-from agent.loopnest.dependence import sink_temporaries
 from agent.loopnest.program import Program, statements
-from agent.loopnest.schedule import (
+from agent.loopnest.schedules import legality
+from agent.loopnest.schedules.candidates import Draft
+from agent.loopnest.schedules.dependence import sink_temporaries
+from agent.loopnest.schedules.schedule import (
     Distribute,
     Fuse,
     Interchange,

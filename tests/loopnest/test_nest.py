@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.loopnest.nest import LOOPS, concat, lower
+from agent.loopnest.features.nest import LOOPS, concat, lower
 from agent.loopnest.program import (
     Binary,
     Bound,

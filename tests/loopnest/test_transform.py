@@ -4,8 +4,8 @@ import pytest
 
 from agent.errors import ScheduleError
 from agent.loopnest.program import Bound, DType, Loop, Program, Temporary, loops
-from agent.loopnest.schedule import Fuse, Interchange, Jam, Tile, Unroll, parse_schedule
-from agent.loopnest.transform import apply
+from agent.loopnest.schedules.schedule import Fuse, Interchange, Jam, Tile, Unroll, parse_schedule
+from agent.loopnest.schedules.transform import apply
 from tests.loopnest.nests import affine, at, gemm, loop, program, read, statement
 from tests.loopnest.show import show
 

@@ -5,13 +5,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.errors import ScheduleError
-from agent.loopnest.candidates import candidate_schedules
-from agent.loopnest.cfront import parse_program
-from agent.loopnest.dependence import Dependences
-from agent.loopnest.emit import emit
-from agent.loopnest.legality import transform
+from agent.loopnest.emitter.emit import emit
+from agent.loopnest.frontend.reader import parse_program
 from agent.loopnest.program import Program
-from agent.loopnest.schedule import Schedule, parse_schedule
+from agent.loopnest.schedules.candidates import candidate_schedules
+from agent.loopnest.schedules.dependence import Dependences
+from agent.loopnest.schedules.legality import transform
+from agent.loopnest.schedules.schedule import Schedule, parse_schedule
 from tests.strategies import programs, steps
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import ScheduleError
-from agent.loopnest.emit import emit
+from agent.loopnest.emitter.emit import emit
 from agent.loopnest.program import (
     Access,
     Affine,

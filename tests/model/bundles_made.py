@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from agent.loopnest.features import FEATURES, FEATURES_VERSION
+from agent.loopnest.features.vector import FEATURES, FEATURES_VERSION
 
 EMBEDDING, FEATURE_COUNT = 4, len(FEATURES)
 WEIGHTS = np.linspace(-1, 1, len(FEATURES) * EMBEDDING, dtype=np.float32).reshape(-1, EMBEDDING)

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import agent
+from agent.bundle.bundle import MAX_BYTES, default_bundle, load_bundle
 from agent.errors import BundleError
-from agent.loopnest.features import FEATURES, FEATURES_VERSION
-from agent.model.bundle import MAX_BYTES, default_bundle, load_bundle
+from agent.loopnest.features.vector import FEATURES, FEATURES_VERSION
 from tests.model.bundles_made import EMBEDDING, encoder_bytes, golden, write_bundle
 
 

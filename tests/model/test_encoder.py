@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from onnx import helper, numpy_helper
 
+from agent.bundle.bundle import load_bundle
+from agent.bundle.encoder import Encoder, self_test
 from agent.errors import BundleError
-from agent.loopnest.features import FEATURES
-from agent.model.bundle import load_bundle
-from agent.model.encoder import Encoder, self_test
+from agent.loopnest.features.vector import FEATURES
 from tests.model.bundles_made import EMBEDDING, WEIGHTS, encoder_bytes, write_bundle
 
 

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+from agent.bundle.bundle import default_bundle
+from agent.bundle.onnx_rules import MAX_NODES, OPERATORS, check_model
+from agent.bundle.onnx_shapes import MAX_ROW, MAX_WIDTH, MAX_WORK
+from agent.bundle.runtime import onnxruntime
 from agent.errors import BundleError
-from agent.model.bundle import default_bundle
-from agent.model.onnx_rules import MAX_NODES, OPERATORS, check_model
-from agent.model.onnx_shapes import MAX_ROW, MAX_WIDTH, MAX_WORK
-from agent.model.runtime import onnxruntime
 from tests.model.bundles_made import (
     EMBEDDING,
     FEATURE_COUNT,

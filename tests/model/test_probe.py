@@ -14,11 +14,11 @@ import psutil
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from agent.bundle import encoder, probe_child
+from agent.bundle import probe as probing
+from agent.bundle.bundle import default_bundle, load_bundle
+from agent.bundle.probe import Limits, probe
 from agent.errors import BundleError
-from agent.model import encoder, probe_child
-from agent.model import probe as probing
-from agent.model.bundle import default_bundle, load_bundle
-from agent.model.probe import Limits, probe
 from tests.model.bundles_made import EMBEDDING, WEIGHTS, encoder_bytes, golden, write_bundle
 
 SHORT = Limits(seconds=1, loading=10)
@@ -197,7 +197,7 @@ def test_a_crash_is_the_encoders_fault_and_ours_goes_on(good, ended_by, words):
 def is_probe(child: psutil.Process) -> bool:
     """Other tests may have left helpers of their own."""
     try:
-        return "agent.model.probe_child" in child.cmdline()
+        return "agent.bundle.probe_child" in child.cmdline()
     except psutil.Error:
         return False
 
@@ -277,7 +277,7 @@ def test_a_child_that_cannot_start_is_a_refusal(good, monkeypatch):
 
 CONFINED = """
 import errno, os, resource, socket, sys
-from agent.model.probe_child import confine
+from agent.bundle.probe_child import confine
 left_open = os.open("/etc/passwd", os.O_RDONLY)
 confine(5, 64 * 2**20)
 def fails(action, number=None):
@@ -312,6 +312,6 @@ def test_a_confined_process_opens_nothing_writes_nothing_and_gets_little_memory(
 
 
 def test_a_confined_process_ends_by_itself_when_nobody_waits_for_it():
-    loop = "from agent.model.probe_child import confine; confine(1, 2**26)\nwhile True: pass"
+    loop = "from agent.bundle.probe_child import confine; confine(1, 2**26)\nwhile True: pass"
     done = subprocess.run([sys.executable, "-c", loop], timeout=20)
     assert done.returncode in (-signal.SIGALRM, -signal.SIGXCPU)

@@ -10,23 +10,23 @@ from pathlib import Path
 
 import pytest
 
-from agent.model import probe as probing
-from agent.model.bundle import default_bundle, load_bundle
+from agent.bundle import probe as probing
+from agent.bundle.bundle import default_bundle, load_bundle
 from tests.conftest import SIZES, agent, environment
 
 ROOT = Path(__file__).parents[2]
 FIRST_REPORT_S = 12  # onnxruntime 1.32 first looks its server up 9 s after the import
 USE = f"""
 import numpy, time
-from agent.model.bundle import default_bundle, load_bundle
-from agent.model.encoder import Encoder
+from agent.bundle.bundle import default_bundle, load_bundle
+from agent.bundle.encoder import Encoder
 bundle = load_bundle(default_bundle())
 Encoder(bundle).embed(numpy.array(bundle.golden[0], numpy.float32))
 time.sleep({FIRST_REPORT_S})
 """
 ABOUT_ITSELF = """
 import os
-import numpy.random, agent.model.encoder
+import numpy.random, agent.bundle.encoder
 threads = len(os.listdir("/proc/self/task"))
 at = [f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd")]
 print(threads, sorted(os.readlink(path) for path in at if os.path.exists(path)))
@@ -112,7 +112,7 @@ def test_in_the_child_no_thread_and_no_file_is_left_open_by_its_libraries(tmp_pa
 
 
 def test_whoever_wants_reports_does_not_get_them(watched):
-    code = "import agent.model.runtime, os; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    code = "import agent.bundle.runtime, os; print(os.environ['ORT_DISABLE_TELEMETRY'])"
     given = environment(ORT_DISABLE_TELEMETRY="0", **watched)
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, env=given, cwd=ROOT, capture_output=True, text=True, check=True)
@@ -126,5 +126,5 @@ def test_nothing_but_one_module_imports_onnxruntime():
         x for folder in ("agent", "bundles", "benchmarks") for x in ROOT.glob(f"{folder}/**/*.py")
     ]
     found = {x.relative_to(ROOT).as_posix() for x in files if statement.search(x.read_text())}
-    assert found == {"agent/model/runtime.py"}
+    assert found == {"agent/bundle/runtime.py"}
     assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"  # of this process, too

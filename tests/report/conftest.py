@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.state import read_state
+from agent.state.state import read_state
 from tests.conftest import agent
 
 VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE")

@@ -2,10 +2,10 @@
 
 import pytest
 
-from agent.config import Config, load
 from agent.errors import InputError
 from agent.report.consent import Standing, disable, enable, standing, weighed
-from agent.state import open_state
+from agent.settings.config import Config, load
+from agent.state.state import open_state
 
 
 @pytest.mark.parametrize(

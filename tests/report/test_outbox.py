@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from agent.config import Config
-from agent.installed import DECLINED, path_of
+from agent.bundle.installed import DECLINED, path_of
 from agent.report import outbox
 from agent.report.outbox import MEMORY, WEEK_S, drafts, queue
-from agent.state import KEPT_REPORTS, open_state
-from agent.state_file import FILE
+from agent.settings.config import Config
+from agent.state.file import FILE
+from agent.state.state import KEPT_REPORTS, open_state
 from agent.update.switch import ROLLED_BACK
 
 NOW = 1_795_500_000.0  # a Tuesday of week 48 of 2026

@@ -16,9 +16,9 @@ import jsonschema
 import pytest
 
 from agent import __version__
-from agent.installed import DECLINED
-from agent.state import open_state
-from agent.state_file import FILE
+from agent.bundle.installed import DECLINED
+from agent.state.file import FILE
+from agent.state.state import open_state
 from tests.conftest import GEMM, SCHEMAS, SCRIPT, agent, environment, valid
 from tests.other_user import NOBODY, needs_root
 from tests.report.recorder import answers, recording
@@ -193,7 +193,7 @@ def test_help_ends_with_an_example(command):
 
 
 def test_it_is_not_sent_while_the_machine_measures(machine):
-    from agent.lock import hold
+    from agent.state.lock import hold
 
     switched_on(machine)
     with recording() as centre, hold(machine, "calibrate"):

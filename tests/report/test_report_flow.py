@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import Config
 from agent.errors import InputError, UnreachableError
 from agent.report import flow
 from agent.report.carried import opened
 from agent.report.consent import disable, enable
 from agent.report.flow import FIRST_WAIT_S, LONGEST_WAIT_S, Retry
 from agent.report.sender import Answer
-from agent.state import State, open_state
+from agent.settings.config import Config
+from agent.state.state import State, open_state
 from tests.conftest import valid
 from tests.report.recorder import LOST, answers, recording
 

@@ -5,7 +5,7 @@ import json
 import jsonschema
 import pytest
 
-from bundles import keys
+from bundles.repository import keys
 from tests.conftest import SCHEMAS, agent
 from tests.update.published import made_bundle, new_centre
 

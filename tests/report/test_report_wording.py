@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.report.wording import shown
+from agent.terminal.report_wording import shown
 
 LAST = {"at": "2026-11-25T10:00:00Z", "to": "https://fleet.example.org", "report": "{}"}
 

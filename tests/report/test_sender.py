@@ -7,7 +7,6 @@ import time
 
 import pytest
 
-from agent.config import Config
 from agent.errors import InputError, UnreachableError
 from agent.report.sender import (
     LONGEST_WAIT_S,
@@ -18,6 +17,7 @@ from agent.report.sender import (
     send,
     wait_asked,
 )
+from agent.settings.config import Config
 from tests.report.recorder import BODY, LOST, answers, recording
 from tests.update.servers import authority, proxy
 

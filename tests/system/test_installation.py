@@ -5,8 +5,8 @@ from contextlib import closing
 
 import pytest
 
-from agent import state_file
-from agent.state_file import SCHEMA
+from agent.state import file as state_file
+from agent.state.file import SCHEMA
 from tests.system.conftest import (
     JOBS,
     SITE,

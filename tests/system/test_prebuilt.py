@@ -16,15 +16,15 @@ import numpy as np
 import pytest
 
 from agent.kernels.fixed_set import fixed_variants, kernels, load_kernel
-from agent.loopnest.emit import emit
-from agent.loopnest.legality import Dependences, transform
+from agent.loopnest.emitter.emit import emit
 from agent.loopnest.program import DType
+from agent.loopnest.schedules.legality import Dependences, transform
 from agent.measure.machine import read_machine
 from agent.measure.plan import Arguments, arguments_of
 from agent.measure.prebuilt import INDEX, _levels_run_by, program_name
 from agent.measure.sentinel import sentinel_jobs
 from agent.measure.worker import Worker, environment
-from bundles.prebuild import ARCHITECTURES
+from bundles.fixed_set.prebuild import ARCHITECTURES
 from tests.system.conftest import isolated_environment
 
 INSIDE = "agent/kernels/prebuilt/"

@@ -9,7 +9,7 @@ from pathlib import Path
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, MetaFile, TargetFile
 
-from bundles.keys import Passphrases
+from bundles.repository.keys import Passphrases
 from tests.update.published import PASSPHRASE, Centre
 
 NEVER = datetime(2100, 1, 1, tzinfo=UTC)

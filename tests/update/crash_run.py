@@ -12,11 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from agent import cli
+from agent.bundle.installed import in_force
 
 # Imported here, once, so that every fork is quick.
 from agent.commands import root as command_line  # noqa: F401
-from agent.installed import in_force
-from agent.state import read_state
+from agent.state.state import read_state
 from agent.update import flow, install, switch, trust  # noqa: F401
 from agent.update.source import open_source  # noqa: F401
 

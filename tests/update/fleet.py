@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.config import Config
-from agent.installed import in_force
-from agent.lock import hold
-from agent.model import probe as probing
-from agent.model.bundle import Bundle
-from agent.state import open_state
+from agent.bundle import probe as probing
+from agent.bundle.bundle import Bundle
+from agent.bundle.installed import in_force
+from agent.settings.config import Config
+from agent.state.lock import hold
+from agent.state.state import open_state
 from agent.update import flow, manage
 
 PROCESSES = 2

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import Config
-from agent.installed import in_force
-from agent.lock import hold
-from agent.state import open_state, read_state
+from agent.bundle.installed import in_force
+from agent.settings.config import Config
+from agent.state.lock import hold
+from agent.state.state import open_state, read_state
 from agent.update import flow
-from bundles import keys, rotation
+from bundles.repository import keys, rotation
 from tests.conftest import Ran, agent
 from tests.update.attacker import Mirror
 from tests.update.published import Centre, copied, made_bundle, new_centre

@@ -14,9 +14,9 @@ from threading import Thread
 import numpy as np
 from onnx import helper, numpy_helper
 
-from agent.model.bundle import load_bundle
-from bundles import publish
-from bundles.keys import Passphrases
+from agent.bundle.bundle import load_bundle
+from bundles.repository import publish
+from bundles.repository.keys import Passphrases
 from tests.model.bundles_made import FEATURE_COUNT, encoder_bytes, golden, write_bundle
 
 PASSPHRASE = "correct horse battery staple"

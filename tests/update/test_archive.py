@@ -7,9 +7,9 @@ import tarfile
 
 import pytest
 
+from agent.bundle.bundle import MAX_BYTES as MAX_FILE
+from agent.bundle.bundle import default_bundle, load_bundle
 from agent.errors import BundleError, StateError
-from agent.model.bundle import MAX_BYTES as MAX_FILE
-from agent.model.bundle import default_bundle, load_bundle
 from agent.update.archive import MAX_BYTES, MEMBERS, pack, unpack, write_bundle
 from tests.model.bundles_made import write_bundle as make_bundle
 

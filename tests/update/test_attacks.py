@@ -20,7 +20,7 @@ from tuf.api.metadata import MetaFile
 
 from agent.errors import UnreachableError
 from agent.update import source
-from bundles import rotation
+from bundles.repository import rotation
 from tests.update.attacker import NEVER, STRANGER, Mirror, end_in, unsigned
 from tests.update.followed import (
     Machine,

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.loopnest.features import FEATURES_VERSION
-from agent.state import Event, open_state
+from agent.loopnest.features.vector import FEATURES_VERSION
+from agent.state.state import Event, open_state
 from agent.update.flow import Decision, bucket, choose, decide, roll_out_secret
 from agent.update.switch import ROLLED_BACK
 from agent.update.trust import Floors, Offer, Trusted

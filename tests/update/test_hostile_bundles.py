@@ -18,13 +18,13 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from agent.bundle.bundle import load_bundle
+from agent.bundle.describe import describe, shown
+from agent.bundle.onnx_rules import check_model
+from agent.bundle.probe import probe
 from agent.errors import BundleError
-from agent.model.bundle import load_bundle
-from agent.model.describe import describe, shown
 from agent.model.facts import FACTS
-from agent.model.onnx_rules import check_model
 from agent.model.prior import Prior
-from agent.model.probe import probe
 from agent.update.archive import pack, unpack, write_bundle
 from tests.model.bundles_made import (
     EMBEDDING,

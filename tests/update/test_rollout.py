@@ -9,9 +9,9 @@ from typing import ClassVar
 
 import pytest
 
-from agent.model.bundle import default_bundle, load_bundle
+from agent.bundle.bundle import default_bundle, load_bundle
 from agent.update.flow import bucket
-from bundles import keys
+from bundles.repository import keys
 from tests.update.fleet import Fleet, Seen, fleet
 from tests.update.published import Centre, made_bundle, new_centre, served
 

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from agent.installed import path_of
-from agent.model.bundle import default_bundle, load_bundle
-from agent.state import open_state
-from bundles import stick as publish_stick
+from agent.bundle.bundle import default_bundle, load_bundle
+from agent.bundle.installed import path_of
+from agent.state.state import open_state
+from bundles.repository import stick as publish_stick
 from tests.conftest import agent, valid
 from tests.update.published import made_bundle, new_centre, served
 
@@ -208,8 +208,8 @@ def test_nothing_on_offer_is_no_failure(fresh, centre) -> None:
 
 
 def test_a_bundle_for_another_agent_is_not_fetched(fresh, centre, first, monkeypatch) -> None:
-    from agent.loopnest.features import FEATURES_VERSION
-    from bundles import publish
+    from agent.loopnest.features.vector import FEATURES_VERSION
+    from bundles.repository import publish
 
     monkeypatch.setattr(publish, "FEATURES_VERSION", FEATURES_VERSION + 1)
     centre.add(first)
@@ -269,7 +269,7 @@ def test_the_repository_may_come_from_the_configuration(tmp_path, fresh, centre,
 
 
 def test_an_update_waits_for_nobody_and_names_who_is_at_work(fresh, centre, first) -> None:
-    from agent.lock import hold
+    from agent.state.lock import hold
 
     centre.add(first)
     fresh.mkdir()

@@ -1,0 +1,243 @@
+"""A person's own C file: predict a schedule, rank many, or measure them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agent.errors import CompilerError, InputError, MeasureError
+from agent.loopnest.frontend.reader import load_program
+from agent.loopnest.program import Program
+from agent.loopnest.schedules.legality import Dependences, transform
+from agent.loopnest.schedules.schedule import Schedule, parse_schedule
+from agent.settings.config import Config
+from agent.state.state import read_state
+from agent.terminal.wording import step
+
+if TYPE_CHECKING:
+    from agent.calibration.predictor import Prediction, Predictor
+    from agent.measure.timing import Event, Measurement, Timing
+    from agent.measure.toolchain import Toolchain
+
+MAX_SCHEDULES = 64
+FIRST_LINE_S, NEXT_LINE_S = 0.8, 2.0  # when progress is told, at most so often
+RARE = frozenset(("restarted", "arbitrating"))  # always told
+_HINTS = {
+    "crashed": "It ran with floats from 0.5 to 1.5 and whole numbers from 1 to 100 in its arrays, "
+    "0.75 or 3 in its scalars: look for divisions by zero.",
+    "wrong-result": "The schedule is legal: look for overflow, undefined behaviour, or a fault of "
+    "the compiler (try another with --compiler).",
+    "timeout": "An execution may take 10 s at most: give smaller sizes.",
+    "out-of-memory": "The arrays must fit in memory: give smaller sizes.",
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """Which program, as the person named it.
+
+    Attributes:
+        path: the C file.
+        function: None where only one function has a region.
+        sizes: a value for each size parameter.
+        cflags: flags for ``cc -E``; None: the file is read as it is.
+    """
+
+    path: Path
+    function: str | None
+    sizes: Mapping[str, int]
+    cflags: tuple[str, ...] | None
+
+
+def predict(config: Config, request: Request, schedule: str) -> dict[str, Any]:
+    """Predict one schedule: speed-up and seconds with 80 % intervals, and what they rest on.
+
+    Raises:
+        SourceError, ScheduleError, CompilerError, BundleError, StateError: a part is unusable.
+    """
+    parsed = parse_schedule(schedule)
+    program = _load(config, request)
+    variant = transform(program, parsed)
+    predictor = _predictor(config)
+    found = predictor.predict(program, [variant])
+    return {**_entry(parsed, found[0]), **_basis(program, predictor, found)}
+
+
+def rank(config: Config, request: Request, candidates: int, top: int | None) -> dict[str, Any]:
+    """Predict up to ``candidates`` legal schedules; ``{"ranking": [...]}`` best first.
+
+    Raises:
+        SourceError, ScheduleError, CompilerError, BundleError, StateError: a part is unusable.
+    """
+    from agent.loopnest.schedules.candidates import candidate_schedules
+
+    started = time.monotonic()
+    program = _load(config, request)
+    drawn = candidate_schedules(program, candidates)
+    predictor = _predictor(config)
+    found = predictor.predict(program, [variant for _, variant in drawn])
+    order = sorted(range(len(drawn)), key=lambda n: -found[n].speedup)
+    shown = order if top is None else order[:top]
+    return {
+        "ranking": [_entry(drawn[n][0], found[n]) for n in shown],
+        "candidates": len(drawn),
+        "elapsed_s": time.monotonic() - started,
+        **_basis(program, predictor, [found[n] for n in shown]),
+    }
+
+
+def measure(
+    config: Config, request: Request, schedules: Sequence[str], tell: Callable[[str], None]
+) -> dict[str, Any]:
+    """Time schedules against the program as written; ``{"measurements": [...]}`` as asked.
+
+    Call with the lock held: two measurements at once disturb each other. ``config.budget_s`` is
+    kept but for the least number of rounds, which are always run. ``tell`` is given lines of
+    progress.
+
+    Raises:
+        InputError: more than ``MAX_SCHEDULES``.
+        SourceError, ScheduleError, CompilerError, StateError: a part is unusable.
+        MeasureError: none of them gave a usable timing.
+    """
+    from agent.measure.runner import Runner
+    from agent.measure.stats import noise_floor
+    from agent.measure.toolchain import find_toolchain
+
+    if len(schedules) > MAX_SCHEDULES:
+        raise InputError(
+            f"{len(schedules)} schedules are too many to measure at once (at most {MAX_SCHEDULES})",
+            "Measure them in parts, or ask `agent rank` which of them are worth it.",
+        )
+    parsed = [parse_schedule(text) for text in schedules]
+    program = _load(config, request)
+    dependences = Dependences.of(program)
+    variants = [transform(program, s, dependences) for s in parsed]
+    runner = Runner(find_toolchain(config.compiler), config.state_dir / "cache")
+    tell(f"measuring {program.name}")
+    lines = Lines(tell)
+    found = runner.measure(program, variants, on_event=lines.event, budget_s=config.budget_s)
+    _refuse_nothing(found, runner.toolchain)
+    floor = noise_floor([found.noise])
+    return {
+        "program": _program(program),
+        "base": {"outcome": found.base.outcome, **_seconds(found.base)},
+        "measurements": [_measured(s, t) for s, t in zip(parsed, found.timings, strict=True)],
+        "noise_floor": asdict(floor) if floor else None,
+        "warnings": _warnings(found, config.budget_s),
+        "elapsed_s": found.elapsed_s,
+    }
+
+
+@dataclass
+class Lines:
+    """Events as lines for people, not too many of them."""
+
+    tell: Callable[[str], None]
+    clock: Callable[[], float] = time.monotonic
+    _next: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._next = self.clock() + FIRST_LINE_S
+
+    def event(self, event: Event) -> None:
+        """Tell of ``event``, if it is rare or the last line is some time ago."""
+        if event.kind in RARE or self.clock() >= self._next:
+            self.tell(step(event.kind, event.done, event.total))
+            self._next = self.clock() + NEXT_LINE_S
+
+
+def _warnings(found: Measurement, budget_s: float) -> list[dict[str, Any]]:
+    told = [{"code": n.kind, "kernels": 1, "worst": n.value} for n in found.notices]
+    if found.elapsed_s > budget_s:
+        told.append({"code": "over-budget", "kernels": 1, "worst": found.elapsed_s})
+    return told
+
+
+def _load(config: Config, request: Request) -> Program:
+    return load_program(
+        request.path,
+        function=request.function,
+        sizes=request.sizes,
+        cflags=request.cflags,
+        compiler=config.compiler,
+    )
+
+
+def _predictor(config: Config) -> Predictor:
+    from agent.bundle.installed import bundle_for
+    from agent.calibration.predictor import load_predictor
+    from agent.measure.machine import read_machine
+
+    with read_state(config.state_dir) as state:
+        stored, found = state.latest(), bundle_for(config.bundle, state, config.state_dir)
+    predictor = load_predictor(stored, found.bundle, read_machine())
+    return replace(predictor, notes=(*found.notes, *predictor.notes))
+
+
+def _entry(schedule: Schedule, found: Prediction) -> dict[str, Any]:
+    return {"schedule": str(schedule), **asdict(found)}
+
+
+def _basis(program: Program, predictor: Predictor, found: Sequence[Prediction]) -> dict[str, Any]:
+    """What predictions rest on, and what to bear in mind."""
+    notes = [{"code": code, "message": words} for code, words in predictor.notes]
+    if any(p.far for p in found):
+        words = "this program is unlike everything timed in the calibration: expect larger errors"
+        notes.append({"code": "far", "message": words})
+    return {
+        "program": _program(program),
+        "bundle": {"name": predictor.bundle.name, "version": predictor.bundle.version},
+        "calibration_id": predictor.calibration_id,
+        "notes": notes,
+    }
+
+
+def _program(program: Program) -> dict[str, Any]:
+    return {"name": program.name, "bytes": program.bytes}
+
+
+def _refuse_nothing(found: Measurement, toolchain: Toolchain) -> None:
+    """Nothing usable is an error, in the words of the first failure."""
+    if any(t.ok for t in found.timings):
+        return
+    if found.base.outcome == "wrong-result":
+        raise MeasureError(
+            f"{found.base.detail}: {toolchain.compiler}, {toolchain.version}",
+            "Try a newer release of this compiler, or another one with --compiler. (If whole "
+            "numbers overflow in the program, C leaves its result undefined.)",
+        )
+    first = found.timings[0]  # says so where the program as written failed
+    if first.outcome == "compile-failed":
+        raise CompilerError(first.detail, "Try another compiler with --compiler.")
+    raise MeasureError(
+        f"nothing usable was measured ({first.outcome}): {first.detail}",
+        _HINTS[first.outcome],
+    )
+
+
+def _seconds(timing: Timing) -> dict[str, float | None]:
+    plain = timing.to_json()
+    names = ("seconds", "seconds_low", "seconds_high")
+    return {name: plain[name] for name in names}  # type: ignore[misc]  # floats or None
+
+
+def _measured(schedule: Schedule, timing: Timing) -> dict[str, Any]:
+    import math
+
+    logs = (timing.log_speedup, timing.low, timing.high)
+    speedup, low, high = (math.exp(x) if timing.ok else None for x in logs)
+    return {
+        "schedule": str(schedule),
+        "outcome": timing.outcome,
+        "detail": timing.detail,
+        "speedup": speedup,
+        "low": low,
+        "high": high,
+        **_seconds(timing),
+        "rounds": timing.rounds,
+        "max_error": timing.to_json()["max_error"],
+    }

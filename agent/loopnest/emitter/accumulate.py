@@ -1,0 +1,152 @@
+"""Which reductions of a loop are carried in a local variable, loaded before and stored after.
+
+A reduction's target can be held in a local across a loop where it is the same element throughout
+and nothing else in the loop may touch that element. OpenMP needs such a local for its reduction
+clauses; without them it spares the compiler the question whether a store may be delayed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from math import gcd
+
+from agent.loopnest.emitter import extent
+from agent.loopnest.emitter.lifetimes import own_loops
+from agent.loopnest.program import Access, Loop, Node, Program, Statement, loops, reads, statements
+
+CLAUSES = {"+": "+", "-": "+", "*": "*", "min": "min", "max": "max"}  # -: partial sums are added
+
+
+@dataclass(frozen=True)
+class Accumulator:
+    """A local that stands for ``target``; ``op`` is its reduction clause, "" where ops differ."""
+
+    target: Access
+    op: str
+
+
+def operator(ops: Iterable[str]) -> str:
+    """The one reduction clause that holds several updates, or "" where there is none."""
+    clauses = {CLAUSES.get(op, "") for op in ops}
+    return clauses.pop() if len(clauses) == 1 else ""
+
+
+def accumulators(
+    program: Program, loop: Loop, around: tuple[Loop, ...], held: frozenset[Access]
+) -> tuple[Accumulator, ...]:
+    """The reductions to carry in locals across all iterations of ``loop``.
+
+    Args:
+        program: declares the arrays; temporaries and scalars need no local.
+        loop: the loop about to be entered.
+        around: the loops around it, outermost first.
+        held: targets that locals stand for already.
+    """
+    arrays = {a.name for a in program.arrays}
+    inside = list(statements((loop,)))
+    targets = dict.fromkeys(s.target for _, s in inside if s.op and s.target.array in arrays)
+    found = (t for t in targets if t not in held and _can_hold(program, t, loop, around))
+    return tuple(Accumulator(t, operator(s.op for _, s in inside if s.target == t)) for t in found)
+
+
+def surely_shared(
+    program: Program, loop: Loop, around: tuple[Loop, ...], targets: Iterable[Access]
+) -> bool:
+    """Whether ``loop`` can share out its reductions into ``targets`` by reduction clauses.
+
+    False where only the C itself would tell: jams are not written out here.
+    """
+    inner = [x for _, x in loops(loop.body)]
+    within = {loop.iterator, *(x.iterator for x in inner)}
+    private = {t.name for t in program.temporaries if within & own_loops(program, t)}
+    others = [t for t in targets if t.array not in private]
+    if not all(_only_updated(loop, target) for target in others):
+        return False
+    if not inner:  # nothing but updates of them, in however many copies
+        return True
+    arrays = {a.name for a in program.arrays}
+    return all(x.jam == 1 for x in (*around, loop, *inner)) and all(
+        _can_hold(program, t, loop, around) for t in others if t.array in arrays
+    )
+
+
+def _only_updated(loop: Loop, target: Access) -> bool:
+    """Whether ``loop`` uses the array of ``target`` for one kind of update of ``target`` only."""
+    inside = [s for _, s in statements((loop,))]
+    uses = [s for s in inside if s.target.array == target.array]
+    is_read = any(r.array == target.array for s in inside for r in reads(s.value))
+    same = all(s.target == target for s in uses)
+    return same and not is_read and bool(operator(s.op for s in uses))
+
+
+def _can_hold(program: Program, target: Access, loop: Loop, around: tuple[Loop, ...]) -> bool:
+    outer = {a.iterator for a in around}
+    if any(not s.names <= outer for s in target.subscripts):
+        return False
+    if any(_in_the_way(target, inner, s, around) for inner, s in statements((loop,))):
+        return False
+    return _reached(target, loop, around) or (
+        loop.parallel and not any(a.parallel for a in around) and in_bounds(program, target, around)
+    )
+
+
+def _in_the_way(
+    target: Access, inner: tuple[Loop, ...], statement: Statement, around: tuple[Loop, ...]
+) -> bool:
+    others = list(reads(statement.value))
+    if not (statement.op and statement.target == target):
+        others.append(statement.target)
+    nest = (*around, *inner)
+    return any(o.array == target.array and not distinct(o, target, nest) for o in others)
+
+
+def distinct(first: Access, second: Access, around: Sequence[Loop]) -> bool:
+    """Whether two accesses to one array provably never name the same element in ``around``."""
+    for one, two in zip(first.subscripts, second.subscripts, strict=True):
+        gap = one - two
+        parity = gcd(*(c for _, c in gap.terms))
+        if parity and gap.const % parity:
+            return True
+        if extent.least(gap, around) > 0 or extent.greatest(gap, around) < 0:
+            return True
+    return False
+
+
+def _reached(target: Access, loop: Loop, around: tuple[Loop, ...]) -> bool:
+    """Whether every run of ``loop`` that has an iteration updates ``target``."""
+    for inner, statement in statements((loop,)):
+        if statement.op and statement.target == target:
+            nest = (*around, *inner)
+            first = len(around) + 1
+            if all(extent.runs(nest[d], nest[:d]) for d in range(first, len(nest))):
+                return True
+    return False
+
+
+def in_bounds(program: Program, access: Access, around: tuple[Loop, ...]) -> bool:
+    """Whether ``access`` provably stays inside its array, whatever the inner loops do."""
+    shape = program.array(access.array).shape
+    return all(
+        extent.least(s, around) >= 0 and extent.greatest(s, around) < n
+        for s, n in zip(access.subscripts, shape, strict=True)
+    )
+
+
+def invariant_updates(loop: Loop) -> Iterator[Statement]:
+    """Reductions that every iteration of ``loop`` does to the same elements.
+
+    Their target depends neither on the iterator nor on an inner loop whose bounds do.
+    """
+    for inner, statement in statements(loop.body):
+        varying = {loop.iterator}
+        for nested in inner:
+            if any(b.expr.names & varying for b in (*nested.lower, *nested.upper)):
+                varying.add(nested.iterator)
+        if statement.op and all(not s.names & varying for s in statement.target.subscripts):
+            yield statement
+
+
+def written(nodes: Sequence[Node]) -> frozenset[str]:
+    """The arrays, scalars and temporaries that are written."""
+    return frozenset(s.target.array for _, s in statements(tuple(nodes)))

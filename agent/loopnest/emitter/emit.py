@@ -1,0 +1,174 @@
+"""A program as one readable C99 translation unit whose compilation is predictable.
+
+    static void kernel_gemm(float (*restrict C)[512], const float (*restrict A)[512], float alpha)
+    void loopnest_run(void *const args[])      /* arrays, then scalars, by pointer */
+
+Arrays are ``restrict`` and have constant extents; loop bounds are numbers wherever they can be
+proved to be; reductions are carried in locals; marks become pragmas. What gcc 12 and clang 14 do
+with it (x86-64, AVX-512; tried in November 2026):
+
+- ``omp simd`` and ``GCC unroll`` on one loop do not compile in either order, with either
+  compiler: the transformation must refuse the pair, and here the unroll mark yields to ``simd``.
+- gcc unrolls *after* vectorising, so ``GCC unroll 4`` gives four vectors a round. clang takes the
+  same pragma, but unrolls *first* and then gathers what it has torn apart (slower code).
+- gcc calls ``fminf`` in every lane of an ``omp simd`` loop unless NaN is ruled out by flags, but
+  turns the ternary into ``vminps``. In vector loops ``min`` and ``max`` are therefore ternaries;
+  where the loop reduces, a start value of NaN gives an unspecified result there, as OpenMP says.
+  clang 14 vectorises neither and warns.
+- gcc forgets ``restrict`` in a parallel loop, which it makes a function of its own: a loop in there
+  that is vectorised without ``omp simd`` then checks at run time whether arrays overlap. The body
+  of a parallel loop is therefore an inline function with ``restrict`` parameters. Two loops stay
+  whole: one with a reduction clause, whose local lives in the kernel, and an innermost one, where
+  such parameters say nothing about other iterations (``parallel for simd`` needs no check).
+- ``reduction(+:x)`` serves ``x -= e`` too (OpenMP adds the partial results of ``-``; the ``-``
+  clause itself is deprecated since 5.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from agent.loopnest.emitter import extent
+from agent.loopnest.emitter.accumulate import written
+from agent.loopnest.emitter.function import array_parameter, prototype
+from agent.loopnest.emitter.identifiers import Names
+from agent.loopnest.emitter.jam import Expanded, expand
+from agent.loopnest.emitter.loops import HELPERS, Body, Scope, declared, indented
+from agent.loopnest.program import (
+    Affine,
+    Binary,
+    Call,
+    Cast,
+    Expr,
+    Index,
+    Loop,
+    Program,
+    Select,
+    Unary,
+    loops,
+    reads,
+    statements,
+)
+
+ENTRY = "loopnest_run"
+INT_MAX = 2**31 - 1
+
+
+def emit(program: Program) -> str:
+    """The C source of ``program``; the entry is ``void loopnest_run(void *const args[])``.
+
+    ``args`` holds one pointer for each of ``program.arrays`` (row-major elements), then one for
+    each of ``program.scalars``, in order.
+
+    Raises:
+        ScheduleError: the marks ask for something that C with OpenMP cannot express here, such as
+            a reduction into an array section shared by threads.
+    """
+    wide = _needs_wide(program)
+    expanded = expand(program)
+    program = expanded.program
+    names = _names(expanded)
+    body = Body(expanded, names, wide=wide)
+    lines = body.block(program.body, Scope())
+    kernel = names.fresh(f"kernel_{program.name}")
+    parts = [
+        "\n".join(f"#include <{header}.h>" for header in _headers(program)),
+        *(f"static inline {HELPERS[h].format(body.index)}" for h in sorted(body.helpers)),
+        *body.functions,
+        "\n".join([_signature(program, names, kernel), "{", *indented(lines), "}"]),
+        _entry(program, kernel),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _names(expanded: Expanded) -> Names:
+    program, names = expanded.program, Names()
+    for item in declared(program):
+        names.add(item.name)
+    for _, loop in loops(program.body):
+        names.add(loop.iterator)
+    for name in expanded.remainders:
+        names.add(name)
+    return names
+
+
+def _headers(program: Program) -> list[str]:
+    calls = {f for _, s in statements(program.body) for f in _functions(s.value)}
+    return ["math", "stdint", *(["stdlib"] if "abs" in calls else [])]
+
+
+def _functions(expr: Expr) -> Iterator[str]:
+    match expr:
+        case Call(function, arguments):
+            yield function
+            for x in arguments:
+                yield from _functions(x)
+        case Unary(_, x) | Cast(_, x):
+            yield from _functions(x)
+        case Binary(_, left, right):
+            yield from _functions(left)
+            yield from _functions(right)
+        case Select(condition, yes, no):
+            for x in (condition, yes, no):
+                yield from _functions(x)
+        case _:
+            return
+
+
+def _signature(program: Program, names: Names, kernel: str) -> str:
+    """The typed prototype; never inlined, so that ``restrict`` keeps its meaning."""
+    changed = written(program.body)
+    parameters = [
+        array_parameter(a, names[a.name], changed=a.name in changed) for a in program.arrays
+    ]
+    parameters += [f"{s.dtype.value} {names[s.name]}" for s in program.scalars]
+    return "__attribute__((noinline))\n" + prototype(f"static void {kernel}", parameters)
+
+
+def _entry(program: Program, kernel: str) -> str:
+    count = len(program.arrays)
+    values = [f"args[{n}]" for n in range(count)]
+    values += [
+        f"*(const {s.dtype.value} *)args[{count + n}]" for n, s in enumerate(program.scalars)
+    ]
+    call = f"    {kernel}({', '.join(values)});"
+    return f"void {ENTRY}(void *const args[])\n{{\n{call}\n}}"
+
+
+def _needs_wide(program: Program) -> bool:
+    """Whether some index or bound might not fit an ``int``."""
+    return any(
+        extent.magnitude(value, around) > INT_MAX for around, value in _index_values(program)
+    )
+
+
+def _index_values(program: Program) -> Iterator[tuple[tuple[Loop, ...], Affine]]:
+    """What is computed from iterators, a step past the end included, with the loops around it."""
+    for around, loop in loops(program.body):
+        beyond = loop.step * loop.jam * 2
+        for bound in (*loop.lower, *loop.upper):
+            yield around, bound.expr + (beyond + 1) * bound.divisor
+        yield (*around, loop), Affine.var(loop.iterator) + beyond
+    for around, statement in statements(program.body):
+        for access in (statement.target, *reads(statement.value)):
+            yield from ((around, s) for s in access.subscripts)
+        yield from ((around, i) for i in _indices(statement.value))
+
+
+def _indices(expr: Expr) -> Iterator[Affine]:
+    match expr:
+        case Index(value):
+            yield value
+        case Unary(_, x) | Cast(_, x):
+            yield from _indices(x)
+        case Binary(_, left, right):
+            yield from _indices(left)
+            yield from _indices(right)
+        case Select(condition, yes, no):
+            for x in (condition, yes, no):
+                yield from _indices(x)
+        case Call(_, arguments):
+            for x in arguments:
+                yield from _indices(x)
+        case _:
+            return

@@ -1,0 +1,382 @@
+"""Loops and statements of the IR as C: bounds, pragmas, locals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from agent.errors import ScheduleError
+from agent.loopnest.emitter import extent
+from agent.loopnest.emitter.accumulate import (
+    Accumulator,
+    accumulators,
+    invariant_updates,
+    operator,
+    written,
+)
+from agent.loopnest.emitter.expressions import Printer
+from agent.loopnest.emitter.function import array_parameter, identifiers, prototype
+from agent.loopnest.emitter.identifiers import Names
+from agent.loopnest.emitter.jam import Expanded
+from agent.loopnest.emitter.lifetimes import uses
+from agent.loopnest.program import (
+    Access,
+    Affine,
+    Array,
+    Bound,
+    DType,
+    Loop,
+    Node,
+    Program,
+    Scalar,
+    Statement,
+    Temporary,
+    reads,
+    statements,
+)
+
+HELPERS = {  # C99; {0} is the type of iterators; divisors are positive
+    "floord": "{0} floord({0} n, {0} d)\n{{\n    return n / d - (n % d < 0);\n}}",
+    "ceild": "{0} ceild({0} n, {0} d)\n{{\n    return n / d + (n % d > 0);\n}}",
+    "min2": "{0} min2({0} a, {0} b)\n{{\n    return a < b ? a : b;\n}}",
+    "max2": "{0} max2({0} a, {0} b)\n{{\n    return a > b ? a : b;\n}}",
+}
+_INDENT = "    "
+
+
+def declared(program: Program) -> Iterator[Array | Scalar | Temporary]:
+    """Everything that has a name and a type."""
+    yield from program.arrays
+    yield from program.scalars
+    yield from program.temporaries
+
+
+def indented(lines: Iterable[str]) -> list[str]:
+    """``lines`` one level further in; pragmas too."""
+    return [_INDENT + line for line in lines]
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What is known inside a block.
+
+    Attributes:
+        around: the loops around it, outermost first, tightest bounds.
+        path: the iterators of the real loops around it.
+        held: array elements that locals stand for.
+        taken: names of locals in enclosing blocks.
+        vector: whether SIMD lanes run the block.
+    """
+
+    around: tuple[Loop, ...] = ()
+    path: tuple[str, ...] = ()
+    held: Mapping[Access, str] = field(default_factory=dict)
+    taken: frozenset[str] = frozenset()
+    vector: bool = False
+
+
+@dataclass
+class _Block:
+    """A C block being written."""
+
+    scope: Scope
+    lines: list[str] = field(default_factory=list)
+    taken: set[str] = field(default_factory=set)
+    bounds: dict[tuple[bool, tuple[Bound, ...]], str] = field(default_factory=dict)
+
+
+class Body:
+    """Writes the statements of a kernel.
+
+    Attributes:
+        helpers: names in HELPERS that the text calls.
+        functions: the bodies of parallel loops, each before the one that calls it.
+    """
+
+    def __init__(self, expanded: Expanded, names: Names, *, wide: bool) -> None:
+        self._program = expanded.program
+        self._remainders = expanded.remainders
+        self._homes = expanded.homes
+        self._dtypes: dict[str, DType] = {x.name: x.dtype for x in declared(expanded.program)}
+        self._names = names
+        self._wide = wide
+        self.index = "int64_t" if wide else "int"
+        self.helpers: set[str] = set()
+        self.functions: list[str] = []
+
+    def block(self, nodes: Sequence[Node], scope: Scope) -> list[str]:
+        """The lines of a block: declarations, then ``nodes`` in order."""
+        block = _Block(scope, taken=set(scope.taken))
+        undeclared = self._declare(block, nodes)
+        for node in nodes:
+            if isinstance(node, Statement):
+                self._statement(block, node, undeclared)
+            else:
+                self._loop(block, node)
+        return block.lines
+
+    # Declarations and statements
+
+    def _declare(self, block: _Block, nodes: Sequence[Node]) -> set[str]:
+        """Declares the temporaries of the block; returns those declared by their first write."""
+        later: set[str] = set()
+        for name, home in self._homes.items():
+            users = [n for n in nodes if uses(n, name)]
+            if home != block.scope.path or not users:
+                continue
+            first = users[0]
+            if _starts(first, name):
+                later.add(name)
+            else:
+                block.lines.append(f"{self._dtypes[name].value} {self._names[name]};")
+        return later
+
+    def _printer(self, scope: Scope) -> Printer:
+        return Printer(self._names.__getitem__, scope.held, self._wide)
+
+    def _statement(self, block: _Block, statement: Statement, undeclared: set[str]) -> None:
+        text = self._assignment(statement, block.scope)
+        if statement.target.array in undeclared:
+            undeclared.discard(statement.target.array)
+            text = f"{self._dtypes[statement.target.array].value} {text}"
+        block.lines.append(text)
+
+    def _assignment(self, statement: Statement, scope: Scope) -> str:
+        printer = self._printer(scope)
+        target = printer.access(statement.target)
+        if statement.op in ("min", "max"):
+            return f"{target} = {self._extreme(statement, printer, scope)};"
+        return f"{target} {statement.op}= {printer.text(statement.value)};"
+
+    def _extreme(self, statement: Statement, printer: Printer, scope: Scope) -> str:
+        dtype = self._dtypes[statement.target.array]
+        old = printer.access(statement.target)
+        if dtype.is_float and not scope.vector:
+            suffix = "f" if dtype is DType.F32 else ""
+            return f"f{statement.op}{suffix}({old}, {printer.text(statement.value)})"
+        sign = "<" if statement.op == "min" else ">"
+        new = printer.text(statement.value, 8)  # an operand of a comparison
+        condition = f"{new} {sign} {old}"
+        if dtype.is_float and not self._is_reduced(statement.target, scope):
+            condition += f" || {old} != {old}"  # what fmin does where the element is NaN
+        return f"{condition} ? {printer.text(statement.value, 1)} : {old}"
+
+    def _is_reduced(self, target: Access, scope: Scope) -> bool:
+        """Whether ``target`` is the subject of the SIMD loop's reduction clause."""
+        home = self._homes.get(target.array, scope.path)
+        return target in scope.held or scope.path[-1] not in home
+
+    # Loops
+
+    def _loop(self, block: _Block, loop: Loop) -> None:
+        around = block.scope.around
+        self._remainder(block, loop)
+        tight = replace(
+            loop,
+            lower=extent.tightest(loop.lower, around, lower=True),
+            upper=extent.tightest(loop.upper, around, lower=False),
+        )
+        begin = self._bound(block, loop.iterator, tight.lower, around, lower=True)
+        end = self._bound(block, loop.iterator, tight.upper, around, lower=False)
+        carried = accumulators(self._program, tight, around, frozenset(block.scope.held))
+        held = self._locals(block, carried)
+        scope = Scope(
+            (*around, tight),
+            (*block.scope.path, loop.iterator),
+            {**block.scope.held, **held},
+            frozenset(block.taken),
+            loop.vector,
+        )
+        lines = [*self._pragmas(tight, scope), f"for ({self._header(tight, begin, end)}) {{"]
+        inside = self.block(loop.body, scope)
+        if self._is_apart(loop, scope):
+            inside = [self._function(loop, scope, inside)]
+        lines += [*indented(inside), "}"]
+        lines = self._carry(held, block.scope, lines)
+        if held and not extent.runs(tight, around):
+            lines = [f"if ({self._until(begin.text, end)}) {{", *indented(lines), "}"]
+        block.lines += lines
+
+    def _is_apart(self, loop: Loop, scope: Scope) -> bool:
+        """Whether the body of ``loop`` becomes a function, for what ``restrict`` says in it."""
+        innermost = all(isinstance(node, Statement) for node in loop.body)
+        return loop.parallel and not innermost and not self._shared_updates(loop, scope)
+
+    def _function(self, loop: Loop, scope: Scope, lines: list[str]) -> str:
+        """Makes ``lines``, the body of ``loop``, a function; returns the call."""
+        name = self._names.fresh(f"{loop.iterator}_body")  # ends like no name of a local
+        used = identifiers(lines)
+        passed = {n: text for n, text in self._visible(scope).items() if n in used}
+        head = prototype(f"static inline void {name}", list(passed.values()))
+        self.functions.append("\n".join([head, "{", *indented(lines), "}"]))
+        return f"{name}({', '.join(passed)});"
+
+    def _visible(self, scope: Scope) -> dict[str, str]:
+        """What the body of the innermost loop can use from outside: identifiers, as parameters."""
+        program, changed = self._program, written(self._program.body)
+        found = {
+            self._names[a.name]: array_parameter(a, self._names[a.name], changed=a.name in changed)
+            for a in program.arrays
+        }
+        outer = [t for t in program.temporaries if len(self._homes[t.name]) < len(scope.path)]
+        values: list[Scalar | Temporary] = [*program.scalars, *outer]
+        for item in values:
+            found[self._names[item.name]] = f"{item.dtype.value} {self._names[item.name]}"
+        for iterator in scope.path:
+            found[self._names[iterator]] = f"{self.index} {self._names[iterator]}"
+        return found
+
+    def _remainder(self, block: _Block, loop: Loop) -> None:
+        """Writes where a remainder loop begins."""
+        name = str(loop.lower[0].expr)
+        rest = self._remainders.get(name)
+        if rest is None:
+            return
+        loop, around = rest.of, block.scope.around
+        lower = extent.tightest(loop.lower, around, lower=True)
+        upper = extent.tightest(loop.upper, around, lower=False)
+        begin = self._bound(block, loop.iterator, lower, around, lower=True)
+        end = self._bound(block, loop.iterator, upper, around, lower=False)
+        stride = loop.step * rest.factor
+        count = f"({end.text} - {_operand(begin.text)} + {loop.step}) / {stride} * {stride}"
+        block.lines.append(f"const {self.index} {self._names[name]} = {begin.text} + {count};")
+
+    def _locals(self, block: _Block, carried: Sequence[Accumulator]) -> dict[Access, str]:
+        return {a.target: self._local(block, "acc") for a in carried}
+
+    def _local(self, block: _Block, wanted: str) -> str:
+        name = self._names.apart(wanted, block.taken)
+        block.taken.add(name)
+        return name
+
+    def _carry(self, held: Mapping[Access, str], scope: Scope, lines: list[str]) -> list[str]:
+        """``lines`` between the loads and the stores of what locals hold."""
+        printer = self._printer(scope)
+        loads = [
+            f"{self._dtypes[target.array].value} {name} = {printer.access(target)};"
+            for target, name in held.items()
+        ]
+        stores = [f"{printer.access(target)} = {name};" for target, name in held.items()]
+        return [*loads, *lines, *stores]
+
+    def _header(self, loop: Loop, begin: _End, end: _End) -> str:
+        name = self._names[loop.iterator]
+        stop = self._until(name, end)
+        step = f"{name}++" if loop.step == 1 else f"{name} += {loop.step}"
+        return f"{self.index} {name} = {begin.text}; {stop}; {step}"
+
+    def _until(self, name: str, end: _End) -> str:
+        """The condition that ``name`` is not beyond ``end``."""
+        if end.value is not None and (end.value.const or end.value.is_constant):
+            return f"{name} < {self._printer(Scope()).affine(end.value + 1)}"
+        return f"{name} <= {end.text}"
+
+    def _bound(
+        self,
+        block: _Block,
+        iterator: str,
+        bounds: tuple[Bound, ...],
+        around: tuple[Loop, ...],
+        *,
+        lower: bool,
+    ) -> _End:
+        """The text of a bound; a local where it takes more than a sum."""
+        if len(bounds) == 1 and bounds[0].divisor == 1:
+            return _End(self._printer(block.scope).affine(bounds[0].expr), bounds[0].expr)
+        key = (lower, bounds)
+        if key not in block.bounds:
+            parts = [self._quotient(b, around, lower=lower) for b in bounds]
+            text, choose = parts[0], "max2" if lower else "min2"
+            for part in parts[1:]:
+                self.helpers.add(choose)
+                text = f"{choose}({text}, {part})"
+            name = self._local(block, f"{self._names[iterator]}_{'lo' if lower else 'hi'}")
+            block.lines.append(f"const {self.index} {name} = {text};")
+            block.bounds[key] = name
+        return _End(block.bounds[key], None)
+
+    def _quotient(self, bound: Bound, around: tuple[Loop, ...], *, lower: bool) -> str:
+        text = self._printer(Scope()).affine(bound.expr)
+        if bound.divisor == 1:
+            return text
+        if extent.least(bound.expr, around) >= 0:
+            text = self._printer(Scope()).affine(bound.expr + (bound.divisor - 1) * lower)
+            return f"{_operand(text)} / {bound.divisor}"
+        helper = "ceild" if lower else "floord"
+        self.helpers.add(helper)
+        return f"{helper}({text}, {bound.divisor})"
+
+    # Marks
+
+    def _pragmas(self, loop: Loop, scope: Scope) -> list[str]:
+        if not (loop.parallel or loop.vector):
+            return [f"#pragma GCC unroll {loop.unroll}"] if loop.unroll > 1 else []
+        if loop.unroll > 1:
+            raise ScheduleError(
+                f"loop {loop.iterator}: OpenMP allows no unroll pragma on a parallel or SIMD loop",
+                hint=f"Leave out the step: unroll {loop.iterator} {loop.unroll}.",
+            )
+        kind = {
+            (True, False): "parallel for schedule(static)",
+            (False, True): "simd",
+            (True, True): "parallel for simd schedule(static)",
+        }[loop.parallel, loop.vector]
+        return [f"#pragma omp {kind}{self._clauses(loop, scope)}"]
+
+    def _clauses(self, loop: Loop, scope: Scope) -> str:
+        if extent.runs_once(loop, scope.around[:-1]):  # a clause would hide what was there before
+            return ""
+        for update in invariant_updates(loop):
+            array = update.target.array
+            if update.target not in scope.held and array not in self._homes:
+                raise ScheduleError(
+                    f"loop {loop.iterator}: all its iterations accumulate into elements of "
+                    f"{array}, which OpenMP cannot share out",
+                    hint="Mark a loop on which those elements depend.",
+                )
+        names: dict[str, list[str]] = {}
+        for name, ops in self._shared_updates(loop, scope).items():
+            clause = operator(ops)
+            if not clause or self._is_read(loop, name):
+                raise ScheduleError(f"loop {loop.iterator}: {name} is not one kind of reduction")
+            names.setdefault(clause, []).append(name)
+        return "".join(f" reduction({op}:{','.join(found)})" for op, found in names.items())
+
+    def _is_read(self, loop: Loop, name: str) -> bool:
+        """Whether ``loop`` reads the temporary with identifier ``name``, so a partial result."""
+        found = {r.array for _, s in statements(loop.body) for r in reads(s.value)}
+        return name in {self._names[n] for n in found & self._homes.keys()}
+
+    def _shared_updates(self, loop: Loop, scope: Scope) -> dict[str, list[str]]:
+        """Locals declared outside of ``loop`` that it writes, with the ops of their updates."""
+        updates: dict[str, list[str]] = {}
+        for _, statement in statements(loop.body):
+            target = statement.target
+            if target in scope.held:
+                updates.setdefault(scope.held[target], []).append(statement.op)
+            elif loop.iterator not in self._homes.get(target.array, (loop.iterator,)):
+                updates.setdefault(self._names[target.array], []).append(statement.op)
+        return updates
+
+
+@dataclass(frozen=True)
+class _End:
+    """A bound as text, and as a sum of iterators where it is one."""
+
+    text: str
+    value: Affine | None
+
+
+def _operand(text: str) -> str:
+    """``text`` where it is subtracted or divided."""
+    return f"({text})" if " " in text or text.startswith("-") else text
+
+
+def _starts(node: Node, name: str) -> bool:
+    """Whether ``node`` is a plain first write of the temporary ``name``."""
+    return (
+        isinstance(node, Statement)
+        and node.target.array == name
+        and not node.op
+        and all(r.array != name for r in reads(node.value))
+    )

@@ -1,0 +1,332 @@
+"""Programs lowered to dense numeric tables: what features and simulated machines read.
+
+Each program (a base or a scheduled variant) becomes up to ``STATEMENTS`` rows, one per statement,
+with the loops around it outermost first. Everything here is counted from the tree: no
+enumeration of the domain, no islpy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+
+from agent.loopnest.features import counting
+from agent.loopnest.features.counting import Level
+from agent.loopnest.features.inplace import carried_loops
+from agent.loopnest.features.summary import OPS, Entry, Summary, summarise
+from agent.loopnest.program import Loop, Node, Program, Statement
+
+STATEMENTS, LOOPS, ACCESSES, DIMS = 4, 12, 10, 4
+
+_Floats = npt.NDArray[np.float32]
+_Doubles = npt.NDArray[np.float64]
+_Shorts = npt.NDArray[np.int16]
+_Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class NestTable:
+    """Lowered programs; n programs, S=4 statements, L=12 loops, A=10 accesses, D=4 dimensions.
+
+    The statements are the heaviest of each program, in textual order. Loops are outermost first,
+    padded at the end (trip 1, loop_id -1); accesses are padded with array -1. Dimensions are
+    aligned to the last: ``d = D-1`` is the contiguous one, absent ones have row_bytes 0.
+
+    Attributes:
+        trip: [n,S,L] average trip count; their product is ``instances``.
+        loop_id: [n,S,L] equal in two statements of a program where they share the loop.
+        parallel, vector: [n,S,L] marks of the loop.
+        unroll, jam: [n,S,L] factors, 1 where there is none.
+        imbalance: [n,S,L] most over mean work of the loop's iterations, 1 = even (looked at for
+            the outermost and the parallel loops, and for loops over tiles).
+        reduction: [n,S,L] the loop's iterations accumulate into the same element.
+        recurrence: [n,S,L] the loop carries an in-place value dependence.
+        array: [n,S,A] index in ``Program.arrays``. One entry per distinct access; writes first.
+        element_bytes, array_bytes: [n,S,A] of the array.
+        is_write: [n,S,A] a store; a store that also reads its element has ``is_reduction`` too.
+        is_reduction: [n,S,A] the target of a reduction.
+        leader: [n,S,A] first of the accesses of one array with the same coefficients (a stencil's
+            points): they share their footprint.
+        weight: [n,S,A] distinct accesses the entry stands for (more than 1 on a leader whose
+            group was cut at A).
+        group: [n,S,A] on leaders, distinct accesses of the group (also those cut); else 0.
+        span: [n,S,A,D] on leaders, distance in elements between the group's extreme offsets.
+        coef: [n,S,A,D,L] change of subscript d, in elements, per step of loop l.
+        row_bytes: [n,S,A,D] bytes per unit of subscript d.
+        ops: [n,S,O] operations per execution, by kind: ``summary.OPS``.
+        float_bytes: [n,S] width of the floating-point arithmetic; 0 where there is none.
+        lane_bytes: [n,S] widest type computed with or accessed, in bytes: decides SIMD lanes.
+        float_target: [n,S] whether the statement's target is floating-point.
+        instances: [n,S] executions of the statement in one run.
+        share: [n,S] its part of the work of the kept statements (sums to 1; 0: no statement).
+        total_instances: [n] executions of all statements, also those beyond S.
+        statements: [n] number of statements, also those beyond S.
+    """
+
+    trip: _Doubles
+    loop_id: _Shorts
+    parallel: _Bools
+    vector: _Bools
+    unroll: _Floats
+    jam: _Floats
+    imbalance: _Floats
+    reduction: _Bools
+    recurrence: _Bools
+    array: _Shorts
+    element_bytes: _Floats
+    is_write: _Bools
+    is_reduction: _Bools
+    leader: _Bools
+    weight: _Floats
+    group: _Floats
+    array_bytes: _Doubles
+    span: _Floats
+    coef: _Floats
+    row_bytes: _Doubles
+    ops: _Floats
+    float_bytes: _Floats
+    lane_bytes: _Floats
+    float_target: _Bools
+    instances: _Doubles
+    share: _Doubles
+    total_instances: _Doubles
+    statements: _Floats
+
+    def __len__(self) -> int:
+        return len(self.total_instances)
+
+    def take(self, rows: slice | npt.NDArray[np.intp]) -> NestTable:
+        """The programs ``rows`` alone."""
+        return NestTable(*(getattr(self, f.name)[rows] for f in fields(self)))
+
+
+def concat(tables: Sequence[NestTable]) -> NestTable:
+    """One table of all programs, in order; ``tables`` must not be empty."""
+    return NestTable(
+        *(np.concatenate([getattr(t, f.name) for t in tables]) for f in fields(NestTable))
+    )
+
+
+def lower(programs: Sequence[Program]) -> NestTable:
+    """The table of ``programs``, one entry each, in order.
+
+    ``instances`` of a statement agree between all schedules of one program: exactly where bounds
+    are numbers or tiles of them or few points matter, else within about 1e-3.
+    """
+    table = _empty(len(programs))
+    filler = _Filler(table)
+    memo: dict[int, tuple[Statement, Summary]] = {}
+    for v, program in enumerate(programs):
+        _lower(program, v, filler, memo)
+    filler.flush()
+    return table
+
+
+def _empty(n: int) -> NestTable:
+    s, loops, a, d = STATEMENTS, LOOPS, ACCESSES, DIMS
+    f4, f8, i2, b1 = np.float32, np.float64, np.int16, np.bool_
+    return NestTable(
+        trip=np.ones((n, s, loops), f8),
+        loop_id=np.full((n, s, loops), -1, i2),
+        parallel=np.zeros((n, s, loops), b1),
+        vector=np.zeros((n, s, loops), b1),
+        unroll=np.ones((n, s, loops), f4),
+        jam=np.ones((n, s, loops), f4),
+        imbalance=np.ones((n, s, loops), f4),
+        reduction=np.zeros((n, s, loops), b1),
+        recurrence=np.zeros((n, s, loops), b1),
+        array=np.full((n, s, a), -1, i2),
+        element_bytes=np.zeros((n, s, a), f4),
+        is_write=np.zeros((n, s, a), b1),
+        is_reduction=np.zeros((n, s, a), b1),
+        leader=np.zeros((n, s, a), b1),
+        weight=np.zeros((n, s, a), f4),
+        group=np.zeros((n, s, a), f4),
+        array_bytes=np.zeros((n, s, a), f8),
+        span=np.zeros((n, s, a, d), f4),
+        coef=np.zeros((n, s, a, d, loops), f4),
+        row_bytes=np.zeros((n, s, a, d), f8),
+        ops=np.zeros((n, s, len(OPS)), f4),
+        float_bytes=np.zeros((n, s), f4),
+        lane_bytes=np.full((n, s), 4, f4),
+        float_target=np.zeros((n, s), b1),
+        instances=np.zeros((n, s), f8),
+        share=np.zeros((n, s), f8),
+        total_instances=np.zeros(n, f8),
+        statements=np.zeros(n, f4),
+    )
+
+
+class _Filler:
+    """Collects rows as lists and writes them into the table at once."""
+
+    _LOOP_FIELDS = (
+        "trip", "loop_id", "parallel", "vector", "unroll", "jam", "imbalance", "reduction",
+        "recurrence",
+    )  # fmt: skip
+    _ACCESS_FIELDS = (
+        "array", "element_bytes", "is_write", "is_reduction", "leader", "weight", "group",
+        "array_bytes",
+    )  # fmt: skip
+    _ROW_FIELDS = ("float_bytes", "lane_bytes", "float_target", "instances", "share")
+
+    def __init__(self, table: NestTable) -> None:
+        self.table = table
+        self.loop_at: list[int] = []
+        self.loop_values: list[tuple[float, ...]] = []
+        self.access_at: list[int] = []
+        self.access_values: list[tuple[float, ...]] = []
+        self.dim_at: list[int] = []
+        self.dim_values: list[tuple[float, float]] = []
+        self.coef_at: list[int] = []
+        self.coef_values: list[float] = []
+        self.row_at: list[int] = []
+        self.row_values: list[tuple[float, ...]] = []
+        self.ops: list[tuple[float, ...]] = []
+
+    def flush(self) -> None:
+        """Write everything collected."""
+        self._scatter(self.loop_at, self.loop_values, self._LOOP_FIELDS)
+        self._scatter(self.access_at, self.access_values, self._ACCESS_FIELDS)
+        self._scatter(self.dim_at, self.dim_values, ("row_bytes", "span"))
+        self._scatter(self.row_at, self.row_values, self._ROW_FIELDS)
+        if self.row_at:
+            self.table.ops.reshape(-1, len(OPS))[self.row_at] = self.ops
+        # Several steps may move one subscript along one loop: they add up.
+        np.add.at(
+            self.table.coef.reshape(-1), self.coef_at, np.asarray(self.coef_values, np.float32)
+        )
+
+    def _scatter(
+        self, at: list[int], values: Sequence[tuple[float, ...]], names: tuple[str, ...]
+    ) -> None:
+        if at:
+            columns = np.asarray(values, np.float64).T
+            index = np.asarray(at)
+            for name, column in zip(names, columns, strict=True):
+                getattr(self.table, name).reshape(-1)[index] = column
+
+
+@dataclass(slots=True)
+class _Placed:
+    """A statement among its loops."""
+
+    statement: Statement
+    summary: Summary
+    levels: tuple[Level, ...]
+
+    @property
+    def instances(self) -> float:
+        return self.levels[-1].count if self.levels else 1.0
+
+    @property
+    def work(self) -> float:
+        return self.instances * self.summary.cost
+
+
+def _lower(
+    program: Program, v: int, filler: _Filler, memo: dict[int, tuple[Statement, Summary]]
+) -> None:
+    placed = []
+    for levels, statement in _walk(program.body, (), [0]):
+        known = memo.get(id(statement))
+        if known is None or known[0] is not statement:
+            known = memo[id(statement)] = (statement, summarise(statement, program))
+        placed.append(_Placed(statement, known[1], levels))
+    table = filler.table
+    table.total_instances[v] = sum(p.instances for p in placed)
+    table.statements[v] = len(placed)
+    carried = carried_loops([(p.statement, p.summary, p.levels) for p in placed])
+    kept = sorted(range(len(placed)), key=lambda k: -placed[k].work)[:STATEMENTS]
+    total = sum(placed[k].work for k in kept)
+    for s, k in enumerate(sorted(kept)):
+        share = placed[k].work / total if total else 1.0 / len(kept)
+        _fill(placed[k], carried[k], share, v * STATEMENTS + s, filler)
+
+
+def _walk(
+    nodes: tuple[Node, ...], around: tuple[Level, ...], numbers: list[int]
+) -> Iterator[tuple[tuple[Level, ...], Statement]]:
+    for node in nodes:
+        if isinstance(node, Loop):
+            level = counting.enter(node, around, numbers[0])
+            numbers[0] += 1
+            yield from _walk(node.body, (*around, level), numbers)
+        else:
+            yield around, node
+
+
+def _fill(
+    placed: _Placed, carried: frozenset[int], share: float, row: int, filler: _Filler
+) -> None:
+    levels, summary = placed.levels, placed.summary
+    moves: dict[str, tuple[tuple[int, int], ...]] = {lv.loop.iterator: lv.moves for lv in levels}
+    merged = max(len(levels) - LOOPS, 0)
+    accumulates = _accumulates(placed, moves)
+    trip = 1.0
+    for level in levels:
+        trip *= level.trip
+        if level.depth < merged:
+            continue
+        loop, depth = level.loop, level.depth
+        uneven = (
+            counting.imbalance(levels, depth) if loop.parallel or not depth else level.imbalance
+        )
+        filler.loop_at.append(row * LOOPS + depth - merged)
+        filler.loop_values.append(
+            (trip, level.number, loop.parallel, loop.vector, loop.unroll, loop.jam, uneven,
+             depth in accumulates, depth in carried)
+        )  # fmt: skip
+        trip = 1.0
+    for a, entry in enumerate(summary.entries[:ACCESSES]):
+        _fill_access(entry, moves, merged, row * ACCESSES + a, filler)
+    filler.row_at.append(row)
+    filler.row_values.append(
+        (summary.float_bytes, summary.lane_bytes, summary.float_target, placed.instances, share)
+    )
+    filler.ops.append(summary.ops)
+
+
+def _accumulates(placed: _Placed, moves: dict[str, tuple[tuple[int, int], ...]]) -> frozenset[int]:
+    """Depths of the loops along which a reduction stays at its element."""
+    if not placed.statement.op:
+        return frozenset()
+    moving: set[int] = set()
+    if placed.summary.temporary_depth is None:
+        places = placed.statement.target.subscripts
+    else:
+        places = placed.statement.instance[: placed.summary.temporary_depth]
+    for place in places:
+        sums: dict[int, int] = {}
+        for name, c in place.terms:
+            for depth, distance in moves.get(name, ()):
+                sums[depth] = sums.get(depth, 0) + c * distance
+        moving.update(depth for depth, total in sums.items() if total)
+    return frozenset(range(len(placed.levels))) - moving
+
+
+def _fill_access(
+    entry: Entry,
+    moves: dict[str, tuple[tuple[int, int], ...]],
+    merged: int,
+    at: int,
+    filler: _Filler,
+) -> None:
+    filler.access_at.append(at)
+    filler.access_values.append(
+        (entry.array, entry.element_bytes, entry.is_write, entry.is_reduction, entry.leader,
+         entry.weight, entry.group, entry.array_bytes)
+    )  # fmt: skip
+    first = DIMS - len(entry.terms)
+    for d, terms in enumerate(entry.terms):
+        place = at * DIMS + first + d
+        filler.dim_at.append(place)
+        filler.dim_values.append((entry.row_bytes[d], entry.span[d]))
+        for name, c in terms:
+            for depth, distance in moves.get(name, ()):
+                if depth >= merged:
+                    filler.coef_at.append(place * LOOPS + depth - merged)
+                    filler.coef_values.append(c * distance)

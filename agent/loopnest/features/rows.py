@@ -1,0 +1,178 @@
+"""A NestTable without its padding: one row a statement, one entry a group of accesses.
+
+Loops are turned innermost first here, so that level 0 is the innermost loop of every nest, and
+arrays lead with the level: every operation downstream runs over long contiguous vectors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from agent.loopnest.features.nest import ACCESSES, DIMS, LOOPS, STATEMENTS, NestTable
+
+Vector = npt.NDArray[np.float32]
+Index = npt.NDArray[np.intp]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """R statements with Q groups of accesses under K levels, level 0 innermost.
+
+    Attributes:
+        program: [R] which program of the table; share: [R] its part of the program's work.
+        depth: [R] number of loops; instances: [R] executions in one run (at least 1).
+        trip, unroll, jam, imbalance: [K,R]; parallel, vector, reduction, recurrence: [K,R].
+        ops: [O,R]; float_bytes, lane_bytes, float_target: [R].
+        row: [Q] the row of each entry, ascending; starts: [R'] first entry of the rows that have
+            any, ``filled``: [R] those rows.
+        coef: [D][K] of [Q] absolute change of a subscript per step; dimension 0 is the
+            contiguous one. stride: [K,Q] bytes per step, signed.
+        span, extent, row_bytes: [D,Q]; element: [Q] bytes; array_bytes: [Q].
+        loads, stores, group: [Q] accesses of the group; array: [Q].
+    """
+
+    program: Index
+    share: Vector
+    depth: npt.NDArray[np.int64]
+    instances: npt.NDArray[np.float64]
+    trip: Vector
+    unroll: Vector
+    jam: Vector
+    imbalance: Vector
+    parallel: Mask
+    vector: Mask
+    reduction: Mask
+    recurrence: Mask
+    ops: Vector
+    float_bytes: Vector
+    lane_bytes: Vector
+    float_target: Mask
+    row: Index
+    starts: Index
+    filled: Mask
+    coef: npt.NDArray[np.float32]
+    stride: npt.NDArray[np.int64]
+    span: Vector
+    extent: Vector
+    row_bytes: Vector
+    element: Vector
+    array_bytes: Vector
+    loads: Vector
+    stores: Vector
+    group: Vector
+    array: npt.NDArray[np.int16]
+
+    @property
+    def levels(self) -> int:
+        """Levels looked at: the depth of the deepest nest."""
+        return len(self.trip)
+
+    def total(self, entries: npt.NDArray[np.float32]) -> Vector:
+        """[..., R] sums over the entries [..., Q] of each row."""
+        return self._reduce(np.add, entries)
+
+    def most(self, entries: npt.NDArray[np.float32]) -> Vector:
+        """[..., R] largest over the (non-negative) entries [..., Q] of each row; 0 for none."""
+        return self._reduce(np.maximum, entries)
+
+    def _reduce(self, how: np.ufunc, entries: npt.NDArray[np.float32]) -> Vector:
+        out = np.zeros((*entries.shape[:-1], len(self.depth)), np.float32)
+        if len(self.starts):
+            reduced = how.reduceat(entries, self.starts, axis=-1)
+            if self.filled.all():
+                return reduced.astype(np.float32, copy=False)
+            out[..., self.filled] = reduced
+        return out
+
+
+def flatten(table: NestTable) -> Rows:
+    """The rows and entries that exist."""
+    depths = (table.loop_id >= 0).sum(axis=2, dtype=np.int64).reshape(-1)
+    at = np.flatnonzero(table.share.reshape(-1) > 0)
+    depth = depths[at]
+    levels = max(int(depth.max(initial=0)), 3)
+    inner = depth[None, :] - 1 - np.arange(levels)[:, None]
+    valid = inner >= 0
+    place = at[None, :] * LOOPS + np.maximum(inner, 0)
+
+    def by_level(name: str, pad: float) -> npt.NDArray[np.float32]:
+        values = getattr(table, name).reshape(-1)[place]
+        return np.where(valid, values, pad).astype(np.float32, copy=False)
+
+    def marks(name: str) -> Mask:
+        return np.asarray(getattr(table, name).reshape(-1)[place] & valid)
+
+    def of_row(name: str) -> npt.NDArray[np.float32]:
+        return getattr(table, name).reshape(-1)[at].astype(np.float32)  # type: ignore[no-any-return]
+
+    leaders = table.leader.reshape(-1, ACCESSES)[at]
+    row, slot = np.nonzero(leaders)
+    entry = at[row] * ACCESSES + slot
+    trip = by_level("trip", 1.0)
+    counts = np.bincount(row, minlength=len(at))
+    group = table.group.reshape(-1)[entry]
+    stores = table.is_write.reshape(-1)[entry].astype(np.float32)
+    accumulates = table.is_reduction.reshape(-1)[entry]
+    row_bytes = table.row_bytes.reshape(-1, DIMS)[entry].T[::-1]
+    array_bytes = table.array_bytes.reshape(-1)[entry]
+    dims = max(int((row_bytes > 0).any(axis=1).sum()), 1)
+    coef, stride = _coefficients(table, entry, inner[:, row], row_bytes, dims)
+    return Rows(
+        program=at // STATEMENTS,
+        share=of_row("share"),
+        depth=depth,
+        instances=np.maximum(table.instances.reshape(-1)[at], 1.0),
+        trip=np.maximum(trip, 1e-3),
+        unroll=by_level("unroll", 1.0),
+        jam=by_level("jam", 1.0),
+        imbalance=by_level("imbalance", 1.0),
+        parallel=marks("parallel"),
+        vector=marks("vector"),
+        reduction=marks("reduction"),
+        recurrence=marks("recurrence"),
+        ops=np.ascontiguousarray(table.ops.reshape(-1, table.ops.shape[-1])[at].T),
+        float_bytes=of_row("float_bytes"),
+        lane_bytes=of_row("lane_bytes"),
+        float_target=table.float_target.reshape(-1)[at],
+        row=row,
+        starts=np.flatnonzero(np.diff(row, prepend=-1)),
+        filled=counts > 0,
+        coef=np.abs(coef),
+        stride=stride,
+        span=table.span.reshape(-1, DIMS)[entry].T[::-1][:dims],
+        extent=_extents(row_bytes, array_bytes)[:dims],
+        row_bytes=row_bytes[:dims].astype(np.float32),
+        element=table.element_bytes.reshape(-1)[entry],
+        array_bytes=array_bytes.astype(np.float32),
+        loads=group - stores + accumulates,
+        stores=stores,
+        group=group,
+        array=table.array.reshape(-1)[entry],
+    )
+
+
+def _coefficients(
+    table: NestTable, entry: Index, inner: Index, row_bytes: npt.NDArray[np.float64], dims: int
+) -> tuple[Vector, npt.NDArray[np.int64]]:
+    """[D,K,Q] change of a subscript and [K,Q] bytes, per step of each level."""
+    flat = table.coef.reshape(-1)
+    there = inner >= 0
+    base = entry * (DIMS * LOOPS) + np.maximum(inner, 0)
+    coef = np.zeros((dims, *inner.shape), np.float32)
+    stride = np.zeros(inner.shape, np.float64)
+    for d in range(dims):
+        coef[d] = flat[base + (DIMS - 1 - d) * LOOPS] * there
+        stride += coef[d] * row_bytes[d]
+    return coef, np.clip(stride, -(2.0**52), 2.0**52).astype(np.int64)
+
+
+def _extents(row_bytes: npt.NDArray[np.float64], array_bytes: npt.NDArray[np.float64]) -> Vector:
+    """[D,Q] elements along each dimension of the array; 1 where it has no such dimension."""
+    outer = np.concatenate([row_bytes[1:], np.zeros((1, row_bytes.shape[1]))])
+    outer = np.where(outer > 0, outer, array_bytes)
+    extent = outer / np.maximum(row_bytes, 1.0)
+    return np.where(row_bytes > 0, np.maximum(extent, 1.0), 1.0).astype(np.float32)

@@ -1,0 +1,4 @@
+"""C in, Program out, or ``file:line:column`` and why not.
+
+The door is ``reader``.
+"""

@@ -1,0 +1,400 @@
+"""Schedules worth a look: random ones for training, legal and diverse ones for ranking.
+
+Both are drafted step by step; a step that does not fit (or, for ranking, breaks a dependence) is
+left out. The ranked ones begin with what an expert would try: unit strides innermost, outer
+loops parallel, inner loops vectorized, common tile sizes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Iterator
+from copy import copy
+from functools import partial
+from typing import TYPE_CHECKING
+
+from agent.errors import ScheduleError
+from agent.loopnest.program import Loop, Program, loops, reads, statements
+from agent.loopnest.schedules import transform
+from agent.loopnest.schedules.schedule import (
+    MAX_STEPS,
+    Distribute,
+    Fuse,
+    Interchange,
+    Jam,
+    Parallelize,
+    Reverse,
+    Schedule,
+    Skew,
+    Step,
+    Tile,
+    Unroll,
+    Vectorize,
+)
+from agent.loopnest.schedules.tree import perfect_band
+
+if TYPE_CHECKING:
+    from agent.loopnest.schedules.dependence import Dependences
+
+TILE_SIZES = (4, 8, 16, 16, 32, 32, 32, 64, 64, 128, 256, 5, 12, 24, 48, 100)  # repeats: likelier
+FACTORS = (2, 4, 4, 8)
+TRIES_PER_CANDIDATE = 12
+CLASSIC_FIRST = 12
+MAX_PERMUTED = 4
+MAX_PARALLEL_DEPTH = 3
+
+
+class Draft:
+    """A schedule under construction: a step that does not fit the program is left out."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.steps: list[Step] = []
+
+    def attempt(self, step: Step) -> bool:
+        """Take the step if it fits; whether it did."""
+        if len(self.steps) == MAX_STEPS:
+            return False
+        try:
+            self.program = transform.apply(self.program, step)
+        except ScheduleError:
+            return False
+        self.steps.append(step)
+        return True
+
+    def loops(self) -> list[Loop]:
+        """All loops, outer before inner."""
+        return [loop for _, loop in loops(self.program.body)]
+
+    def innermost(self) -> list[Loop]:
+        """The loops without loops inside."""
+        return [x for x in self.loops() if not any(isinstance(n, Loop) for n in x.body)]
+
+    def outermost(self) -> list[Loop]:
+        """The loops without loops around."""
+        return [node for node in self.program.body if isinstance(node, Loop)]
+
+    def bands(self) -> list[tuple[Loop, ...]]:
+        """The perfectly nested bands, each as long as it gets."""
+        found = [perfect_band(loop) for loop in self.loops()]
+        inner = {loop.iterator for band in found for loop in band[1:]}
+        return [band for band in found if band[0].iterator not in inner]
+
+    def neighbours(self) -> list[tuple[str, str]]:
+        """Pairs of loops that directly follow each other."""
+        bodies = [self.program.body, *(loop.body for loop in self.loops())]
+        return [
+            (one.iterator, two.iterator)
+            for body in bodies
+            for one, two in itertools.pairwise(body)
+            if isinstance(one, Loop) and isinstance(two, Loop)
+        ]
+
+
+class LegalDraft(Draft):
+    """A draft that also leaves out steps which break a dependence."""
+
+    def __init__(self, dependences: Dependences) -> None:
+        super().__init__(dependences.program)
+        self.dependences = dependences
+
+    def attempt(self, step: Step) -> bool:
+        """Take the step if it fits and is legal; whether it was."""
+        from agent.loopnest.schedules.legality import check_step  # isl: not for the random ones
+
+        before = self.program
+        if not super().attempt(step):
+            return False
+        try:
+            check_step(self.program, step, self.dependences)
+        except ScheduleError:
+            self.program = before
+            self.steps.pop()
+            return False
+        return True
+
+
+def random_schedule(program: Program, rng: random.Random) -> tuple[Schedule, Program]:
+    """A random schedule that fits the structure of ``program``; dependences are not looked at.
+
+    Every stage is left out at times, so that plain and rich schedules both occur.
+    """
+    draft = Draft(program)
+    _randomize(draft, rng)
+    return Schedule(tuple(draft.steps)), draft.program
+
+
+def candidate_schedules(
+    program: Program, count: int, seed: int = 0, dependences: Dependences | None = None
+) -> tuple[tuple[Schedule, Program], ...]:
+    """Legal schedules of ``program``, no two of which give the same loops.
+
+    The program as written comes first, then what is usually good, then more of that mixed with
+    random ones. The result is the same for the same program, count and seed, and shorter than
+    ``count`` where the program has not that many schedules.
+
+    Raises:
+        ScheduleError: the program is too complex to be analysed.
+    """
+    from agent.loopnest.schedules.dependence import Dependences
+
+    dependences = dependences or Dependences.of(program)
+    found = {program.body: (Schedule(), program)}
+    proposals = _proposals(dependences, random.Random(seed))
+    for draft in itertools.islice(proposals, TRIES_PER_CANDIDATE * count):
+        if len(found) >= count:
+            break
+        found.setdefault(draft.program.body, (Schedule(tuple(draft.steps)), draft.program))
+    return tuple(found.values())[:count]
+
+
+def _proposals(dependences: Dependences, rng: random.Random) -> Iterator[LegalDraft]:
+    classic = _classic(dependences)
+    yield from itertools.islice(classic, CLASSIC_FIRST)
+    while True:
+        yield from itertools.islice(classic, 1)
+        draft = LegalDraft(dependences)
+        _randomize(draft, rng)
+        yield draft
+
+
+# What an expert would try
+
+Move = Callable[[LegalDraft], None]
+
+
+def _classic(dependences: Dependences) -> Iterator[LegalDraft]:
+    """Every restructuring with every marking, the usual ones of both first."""
+    structures = _structures(dependences.program)
+    order = sorted(
+        itertools.product(range(len(structures)), range(len(MARKINGS))),
+        key=lambda pair: (sum(pair), pair),
+    )
+    started: dict[int, LegalDraft] = {}
+    for structure, marking in order:
+        if structure not in started:
+            started[structure] = LegalDraft(dependences)
+            _perform(started[structure], structures[structure])
+        draft = copy(started[structure])
+        draft.steps = [*draft.steps]
+        _perform(draft, MARKINGS[marking])
+        yield draft
+
+
+def _perform(draft: LegalDraft, moves: tuple[Move, ...]) -> None:
+    for move in moves:
+        move(draft)
+
+
+def _structures(program: Program) -> list[tuple[Move, ...]]:
+    bands = Draft(program).bands()
+    longest = max(bands, key=len, default=())
+    names = [loop.iterator for loop in longest[:MAX_PERMUTED]]
+    swaps = [(partial(_swap, pair=pair),) for pair in itertools.combinations(names, 2)]
+    tiles = {size: partial(_tile_bands, size=size) for size in (8, 16, 32, 64, 128)}
+    return [
+        (),
+        (_unit_stride,),
+        (tiles[32],),
+        (_fuse_all,),
+        (_distribute_all, _unit_stride),
+        (_unit_stride, tiles[32]),
+        (_wavefront,),
+        *swaps,
+        (tiles[16],),
+        (_unit_stride, tiles[64]),
+        (_fuse_all, _unit_stride),
+        (_distribute_all,),
+        (_unit_stride, tiles[16]),
+        (tiles[64],),
+        (_wavefront, tiles[32]),
+        *((*swap, tiles[32]) for swap in swaps),
+        (_unit_stride, tiles[8]),
+        (_unit_stride, tiles[128]),
+    ]
+
+
+def _swap(draft: LegalDraft, pair: tuple[str, str]) -> None:
+    draft.attempt(Interchange(*pair))
+
+
+def _unit_stride(draft: LegalDraft) -> None:
+    """Put the loop that walks memory best innermost, in every band."""
+    for band in draft.bands():
+        best = min(reversed(band), key=_jumps)
+        if best is not band[-1]:
+            draft.attempt(Interchange(best.iterator, band[-1].iterator))
+
+
+def _jumps(loop: Loop) -> int:
+    """How many accesses inside ``loop`` move by more than an element as it advances."""
+    count = 0
+    for _, statement in statements(loop.body):
+        for weight, access in ((2, statement.target), *((1, a) for a in reads(statement.value))):
+            moves = [abs(s.coefficient(loop.iterator)) for s in access.subscripts]
+            if any(moves[:-1]) or any(m > 1 for m in moves):
+                count += weight
+    return count
+
+
+def _tile_bands(draft: LegalDraft, size: int) -> None:
+    """Tile the innermost neighbours (three at most) of every band that are longer than a tile."""
+    for band in draft.bands():
+        runs = itertools.groupby(band, key=lambda loop: _longer(loop, size))
+        long = [list(run)[-3:] for fits, run in runs if fits]
+        if long and len(long[-1]) > 1:
+            draft.attempt(Tile(tuple((loop.iterator, size) for loop in long[-1])))
+
+
+def _longer(loop: Loop, size: int) -> bool:
+    """Whether a loop has, or may have, more than ``size`` iterations."""
+    trip = loop.upper[0].expr - loop.lower[0].expr
+    known = len(loop.upper) == len(loop.lower) == 1 and trip.is_constant
+    return not known or trip.const // loop.step >= size
+
+
+def _fuse_all(draft: LegalDraft) -> None:
+    """Fuse neighbours as long as some fit, outer ones first."""
+    while any(draft.attempt(Fuse(*pair)) for pair in draft.neighbours()):
+        pass
+
+
+def _distribute_all(draft: LegalDraft) -> None:
+    for loop in draft.loops():
+        draft.attempt(Distribute(loop.iterator))
+
+
+def _wavefront(draft: LegalDraft) -> None:
+    """Skew the innermost pair of every band and interchange it, so that diagonals run inside."""
+    for band in draft.bands():
+        if len(band) > 1:
+            outer, inner = band[-2].iterator, band[-1].iterator
+            if draft.attempt(Skew(inner, outer, 1)):
+                draft.attempt(Interchange(outer, inner))
+
+
+def _parallel(draft: LegalDraft) -> None:
+    for loop in draft.outermost():
+        _share(draft, loop, MAX_PARALLEL_DEPTH)
+
+
+def _share(draft: LegalDraft, loop: Loop, depth: int) -> None:
+    if depth and not draft.attempt(Parallelize(loop.iterator)):
+        for node in loop.body:
+            if isinstance(node, Loop):
+                _share(draft, node, depth - 1)
+
+
+def _vector(draft: LegalDraft) -> None:
+    for loop in draft.innermost():
+        draft.attempt(Vectorize(loop.iterator))
+
+
+def _unroll_by(draft: LegalDraft, factor: int) -> None:
+    for loop in draft.innermost():
+        draft.attempt(Unroll(loop.iterator, factor))
+
+
+def _jam_by(draft: LegalDraft, factor: int) -> None:
+    """Jam the loops directly around innermost ones."""
+    innermost = {loop.iterator for loop in draft.innermost()}
+    for loop in draft.loops():
+        if any(isinstance(n, Loop) and n.iterator in innermost for n in loop.body):
+            draft.attempt(Jam(loop.iterator, factor))
+
+
+MARKINGS: tuple[tuple[Move, ...], ...] = (
+    (),
+    (_parallel,),
+    (_vector,),
+    (_parallel, _vector),
+    (partial(_jam_by, factor=4), _vector),
+    (partial(_unroll_by, factor=4),),
+    (_parallel, partial(_jam_by, factor=4), _vector),
+    (partial(_jam_by, factor=2),),
+    (_parallel, partial(_unroll_by, factor=4)),
+    (partial(_unroll_by, factor=8),),
+)
+
+# Chance
+
+
+def _randomize(draft: Draft, rng: random.Random) -> None:
+    _regroup(draft, rng)
+    if rng.random() < 0.5:
+        _permute(draft, rng)
+    if rng.random() < 0.12:
+        _reshape(draft, rng)
+    if rng.random() < 0.5:
+        _tile(draft, rng)
+    _mark(draft, rng)
+
+
+def _regroup(draft: Draft, rng: random.Random) -> None:
+    """Distribute or fuse loops here and there, where there are several to choose from."""
+    for loop in draft.loops():
+        if len(loop.body) > 1 and rng.random() < 0.2:
+            draft.attempt(Distribute(loop.iterator))
+    for _ in range(2):
+        if (pairs := draft.neighbours()) and rng.random() < 0.3:
+            draft.attempt(Fuse(*rng.choice(pairs)))
+
+
+def _permute(draft: Draft, rng: random.Random) -> None:
+    bands = [band for band in draft.bands() if len(band) > 1]
+    for band in bands:
+        if rng.random() < 1 / len(bands) + 0.2:
+            pairs = list(itertools.combinations([loop.iterator for loop in band], 2))
+            for one, two in rng.sample(pairs, min(len(pairs), rng.choice((1, 1, 2)))):
+                draft.attempt(Interchange(one, two))
+
+
+def _reshape(draft: Draft, rng: random.Random) -> None:
+    """Reverse a loop, or skew one and often interchange the two (a wavefront)."""
+    if not (names := [loop.iterator for loop in draft.loops()]):
+        return
+    if rng.random() < 0.4:
+        draft.attempt(Reverse(rng.choice(names)))
+        return
+    if not (bands := [band for band in draft.bands() if len(band) > 1]):
+        return
+    band = rng.choice(bands)
+    inner = rng.randrange(1, len(band))
+    outer, skewed = band[inner - 1].iterator, band[inner].iterator
+    if draft.attempt(Skew(skewed, outer, rng.choice((1, 1, 1, 2, -1)))) and rng.random() < 0.6:
+        draft.attempt(Interchange(outer, skewed))
+
+
+def _tile(draft: Draft, rng: random.Random) -> None:
+    bands = draft.bands()
+    for band in bands:
+        if rng.random() < 1 / len(bands) + 0.2:
+            count = rng.randint(1, min(3, len(band)))
+            start = rng.randint(0, len(band) - count)
+            picked = band[start : start + count]
+            sizes = [rng.choice([s for s in TILE_SIZES if _longer(x, s)] or [2]) for x in picked]
+            names = (x.iterator for x in picked)
+            draft.attempt(Tile(tuple(zip(names, sizes, strict=True))))
+            if count == 1 and start and rng.random() < 0.5:  # a tile loop alone changes nothing
+                draft.attempt(Interchange(band[0].iterator, f"{picked[0].iterator}_t"))
+
+
+def _mark(draft: Draft, rng: random.Random) -> None:
+    """Parallelize outer loops, vectorize or unroll inner ones, jam now and then."""
+    if rng.random() < 0.2:
+        outer = [loop for loop in draft.loops() if loop not in draft.innermost()]
+        if outer:
+            draft.attempt(Jam(rng.choice(outer).iterator, rng.choice((2, 2, 4))))
+    if rng.random() < 0.55:
+        for loop in draft.outermost():
+            band = perfect_band(loop)
+            second = len(band) > 1 and rng.random() < 0.2
+            if rng.random() < 0.85:
+                draft.attempt(Parallelize(band[1 if second else 0].iterator))
+    vectorize = rng.random() < 0.45
+    for loop in draft.innermost():
+        if vectorize and rng.random() < 0.85:
+            draft.attempt(Vectorize(loop.iterator))
+        elif rng.random() < 0.25:
+            draft.attempt(Unroll(loop.iterator, rng.choice(FACTORS)))

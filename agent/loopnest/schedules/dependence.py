@@ -1,0 +1,298 @@
+"""Exact dependences of a program as written.
+
+Two statement instances depend on each other where they access the same element and one writes it
+(memory-based: flow, anti and output). Every relation is kept in pieces, one for each loop that
+carries it, with the range of its distance in every shared loop: most questions about a schedule
+are answered by these ranges, only the rest by isl.
+
+Updates ``x = x op e`` of one element commute where ``op`` is associative for the types involved;
+such pairs are marked as reductions and may change places.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import islpy as isl
+
+from agent.errors import ScheduleError
+from agent.loopnest.emitter.lifetimes import homes
+from agent.loopnest.polyhedron import affine_map, bounded, bounded_context, integer
+from agent.loopnest.program import (
+    Access,
+    Affine,
+    Binary,
+    Call,
+    Cast,
+    DType,
+    Expr,
+    Index,
+    Literal,
+    Loop,
+    Program,
+    Read,
+    Select,
+    Statement,
+    Unary,
+    reads,
+    statements,
+)
+
+MAX_PAIRS = 5_000
+MAX_SECONDS = 20  # for one program; a millisecond a pair of accesses is usual
+_COMMUTES = {"+": "+", "-": "+", "*": "*", "min": "min", "max": "max"}
+_COMPARISONS = frozenset("< <= > >= == != && ||".split())
+
+
+@dataclass(frozen=True, eq=False)
+class Dependence:
+    """Instances of ``source`` that have to run before instances of ``target``.
+
+    Attributes:
+        source: name of the statement whose instances come first as written.
+        target: name of the statement that depends on it.
+        kind: ``flow`` (read after write), ``anti`` (write after read) or ``output``.
+        access: how the source accesses the element, in its iterators as written.
+        reduction: whether the two are updates that commute.
+        relation: from iteration vectors of the source to those of the target, as written.
+        distance: for each loop shared as written the least and greatest ``target - source``.
+    """
+
+    source: str
+    target: str
+    kind: str
+    access: Access
+    reduction: bool
+    relation: isl.Map
+    distance: Mapping[str, tuple[int, int]]
+
+
+@dataclass(frozen=True, eq=False)
+class Dependences:
+    """The dependences of a program as written; ``program`` has its temporaries sunk."""
+
+    program: Program
+    iterators: Mapping[str, tuple[str, ...]]
+    items: tuple[Dependence, ...]
+    context: isl.Context
+    _pairs: dict[tuple[tuple[int, int], tuple[str, ...]], isl.Map] = field(default_factory=dict)
+
+    def pairs(self, sizes: tuple[int, int], constraints: list[str]) -> isl.Map:
+        """``pairs_map`` in this context, built once for each question."""
+        key = sizes, tuple(constraints)
+        if key not in self._pairs:
+            self._pairs[key] = pairs_map(self.context, sizes, constraints)
+        return self._pairs[key]
+
+    @staticmethod
+    def of(program: Program) -> Dependences:
+        """Analyse ``program`` (as written: no step applied yet).
+
+        Raises:
+            ScheduleError: the program is too complex to be analysed exactly.
+        """
+        program = sink_temporaries(program)
+        context = bounded_context()
+        pairs = list(_site_pairs(program))
+        if len(pairs) > MAX_PAIRS:
+            raise ScheduleError(
+                f"{program.name}: {len(pairs)} pairs of accesses are too many to analyse",
+                hint="Split the region into smaller ones.",
+            )
+
+        maps: dict[tuple[int, Access], isl.Map] = {}
+        items: list[Dependence] = []
+        deadline = time.monotonic() + MAX_SECONDS
+        for one, two in pairs:
+            what = f"the dependences of {two.statement.name} on {one.statement.name}"
+            items += bounded(context, partial(_between, one, two, maps, context), what)
+            if time.monotonic() > deadline:
+                raise ScheduleError(f"{program.name}: analysing it takes over {MAX_SECONDS} s")
+        iterators = {
+            s.name: tuple(loop.iterator for loop in around)
+            for around, s in statements(program.body)
+        }
+        return Dependences(program, iterators, tuple(items), context)
+
+
+def sink_temporaries(program: Program) -> Program:
+    """``program`` where every temporary belongs to the innermost loops it can belong to.
+
+    A temporary declared outside of a loop in which each iteration writes it before reading it
+    does not tie the iterations together.
+    """
+    if not program.temporaries:
+        return program
+    depth = {name: len(home) for name, home in homes(program).items()}
+    sunk = tuple(replace(t, depth=max(t.depth, depth[t.name])) for t in program.temporaries)
+    return replace(program, temporaries=sunk)
+
+
+@dataclass(frozen=True)
+class _Site:
+    """One access of a statement; ``index`` counts statements in textual order."""
+
+    index: int
+    around: tuple[Loop, ...]
+    statement: Statement
+    access: Access
+    element: tuple[Affine, ...]
+    is_read: bool
+    is_write: bool
+    commutes: str
+
+
+def _sites(program: Program) -> Iterator[_Site]:
+    depth = {t.name: t.depth for t in program.temporaries}
+    constant = {s.name for s in program.scalars}
+    for index, (around, s) in enumerate(statements(program.body)):
+        if s.instance != tuple(Affine.var(loop.iterator) for loop in around):
+            raise ValueError(f"{program.name}: dependences are those of a program as written")
+        op = _COMMUTES.get(s.op, "") if _associative(program, s) else ""
+        accesses = [(s.target, bool(s.op), True, op)]
+        accesses += [(a, True, False, "") for a in dict.fromkeys(reads(s.value))]
+        for access, is_read, is_write, commutes in accesses:
+            if access.array not in constant:
+                own = s.instance[: depth.get(access.array, 0)]
+                element = access.subscripts or own
+                yield _Site(index, around, s, access, element, is_read, is_write, commutes)
+
+
+def _site_pairs(program: Program) -> Iterator[tuple[_Site, _Site]]:
+    """Ordered pairs of accesses that may depend, each once in each direction."""
+    by_array: dict[str, list[_Site]] = {}
+    for site in _sites(program):
+        by_array.setdefault(site.access.array, []).append(site)
+    for sites in by_array.values():
+        for one in sites:
+            for two in sites:
+                if one.is_write or two.is_write:
+                    yield one, two
+
+
+def _between(
+    one: _Site, two: _Site, maps: dict[tuple[int, Access], isl.Map], context: isl.Context
+) -> list[Dependence]:
+    def accessed(site: _Site) -> isl.Map:
+        key = (site.index, site.access)
+        if key not in maps:
+            maps[key] = affine_map(site.around, site.element, context)
+        return maps[key]
+
+    same = accessed(one).apply_range(accessed(two).reverse())
+    if same.is_empty():
+        return []
+    shared = common_depth(one.around, two.around)
+    sizes = len(one.around), len(two.around)
+    levels = list(range(shared)) + [shared] * (one.index < two.index)
+    pieces = [same.intersect(_carried(context, sizes, shared, level)) for level in levels]
+    return [_dependence(one, two, p.coalesce(), shared) for p in pieces if not p.is_empty()]
+
+
+def _carried(context: isl.Context, sizes: tuple[int, int], shared: int, level: int) -> isl.Map:
+    """Pairs equal outside of ``level`` and increasing there (equal throughout at ``shared``)."""
+    increasing = [f"a{level} < b{level}"] if level < shared else []
+    return pairs_map(context, sizes, [f"a{n} = b{n}" for n in range(level)] + increasing)
+
+
+def pairs_map(context: isl.Context, sizes: tuple[int, int], constraints: list[str]) -> isl.Map:
+    """Pairs of vectors ``a0, a1...`` -> ``b0, b1...`` under constraints in isl's notation."""
+    left, right = (
+        ", ".join(f"{letter}{n}" for n in range(size))
+        for letter, size in zip("ab", sizes, strict=True)
+    )
+    text = f"{{ [{left}] -> [{right}] : {' and '.join(constraints) or 'true'} }}"
+    return isl.Map.read_from_str(context, text)
+
+
+def common_depth(one: tuple[Loop, ...], two: tuple[Loop, ...]) -> int:
+    """How many loops two statements share."""
+    count = 0
+    for x, y in zip(one, two, strict=False):
+        if x.iterator != y.iterator:
+            break
+        count += 1
+    return count
+
+
+def _dependence(one: _Site, two: _Site, relation: isl.Map, shared: int) -> Dependence:
+    kind = "anti" if not one.is_write else "flow" if two.is_read else "output"
+    return Dependence(
+        one.statement.name,
+        two.statement.name,
+        kind,
+        one.access,
+        bool(one.commutes) and one.commutes == two.commutes,
+        relation,
+        _distance(relation, [loop.iterator for loop in one.around[:shared]]),
+    )
+
+
+def _distance(relation: isl.Map, shared: list[str]) -> dict[str, tuple[int, int]]:
+    count = len(shared)
+    for side in (isl.dim_type.in_, isl.dim_type.out):
+        relation = relation.project_out(side, count, relation.dim(side) - count)
+    difference = relation.deltas()
+    return {
+        name: (
+            integer(difference.dim_min_val(position)),
+            integer(difference.dim_max_val(position)),
+        )
+        for position, name in enumerate(shared)
+    }
+
+
+# Which updates commute
+
+
+def _associative(program: Program, statement: Statement) -> bool:
+    """Whether repeated updates give the same in any order (up to rounding of floats).
+
+    An integer target updated with a float value is truncated after every update, and one of 8
+    bits by min or max of wider values too: there the order shows.
+    """
+    if program.dtype_of(statement.target.array).is_float:
+        return True
+    if _is_float(program, statement.value):
+        return False
+    narrow = program.dtype_of(statement.target.array) is DType.U8
+    return not (narrow and statement.op in ("min", "max")) or _is_byte(program, statement.value)
+
+
+def _is_float(program: Program, expr: Expr) -> bool:
+    match expr:
+        case Literal(text):
+            return not text.rstrip("uUlL").isdecimal() and not text.lower().startswith("0x")
+        case Index():
+            return False
+        case Read(access):
+            return program.dtype_of(access.array).is_float
+        case Cast(dtype, _):
+            return dtype.is_float
+        case Unary(op, x):
+            return op != "!" and _is_float(program, x)
+        case Binary(op, left, right):
+            either = _is_float(program, left) or _is_float(program, right)
+            return op not in _COMPARISONS and either
+        case Select(_, yes, no):
+            return _is_float(program, yes) or _is_float(program, no)
+        case Call(function, _):
+            return function != "abs"
+
+
+def _is_byte(program: Program, expr: Expr) -> bool:
+    """Whether a value surely lies within 0..255."""
+    match expr:
+        case Literal(text):
+            return text.isdecimal() and int(text) <= 255
+        case Read(access):
+            return program.dtype_of(access.array) is DType.U8
+        case Cast(dtype, _):
+            return dtype is DType.U8
+        case Select(_, yes, no):
+            return _is_byte(program, yes) and _is_byte(program, no)
+        case _:
+            return False

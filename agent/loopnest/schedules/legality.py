@@ -1,0 +1,310 @@
+"""Whether a schedule keeps the meaning of a program: exact, by its dependences.
+
+``Statement.instance`` relates every statement of the transformed program to the program as
+written, so one check serves all steps: the source of every dependence still runs before its
+target, and loops whose iterations run at the same time carry none. Reductions may be reordered,
+and shared out where all iterations update one element and C with OpenMP can say so.
+
+Ranges of distances answer most questions (``places``); isl answers the rest exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import islpy as isl
+
+from agent.errors import ScheduleError
+from agent.loopnest.emitter.accumulate import invariant_updates, surely_shared
+from agent.loopnest.emitter.emit import emit
+from agent.loopnest.polyhedron import affine_map, bounded, integer
+from agent.loopnest.program import Access, Loop, Node, Program, loops, statements
+from agent.loopnest.schedules import transform as steps
+from agent.loopnest.schedules.dependence import Dependence, Dependences, common_depth
+from agent.loopnest.schedules.places import Place, advance, places, tiles_name
+from agent.loopnest.schedules.schedule import Parallelize, Schedule, Step, Unroll, Vectorize
+
+__all__ = ["Dependences", "check", "check_step", "transform"]
+
+
+def transform(
+    program: Program, schedule: Schedule, dependences: Dependences | None = None
+) -> Program:
+    """``program`` (as written) after all steps of ``schedule``.
+
+    Args:
+        program: as written.
+        schedule: the steps, applied left to right.
+        dependences: those of ``program``, where they are at hand.
+
+    Raises:
+        ScheduleError: a step does not fit the structure, or breaks a dependence; the message
+            names the step, the dependence, and two instances of it. Or a mark shares out a
+            reduction that cannot be written with OpenMP.
+    """
+    if not schedule.steps:
+        return program
+    dependences = dependences or Dependences.of(program)
+    after = [dependences.program]
+    for step in schedule.steps:
+        after.append(steps.apply(after[-1], step))
+    if (broken := _misplaced(after[-1], dependences)) is not None:
+        culprit = _culprit(schedule, after, dependences)
+        raise ScheduleError(
+            f"{culprit}: breaks the dependence {broken}",
+            hint="Each pair must stay in this order; "
+            f"the distance as written is {broken.distance()}.",
+        )
+    _check_marks(after[-1], dependences)
+    return after[-1]
+
+
+def check(program: Program, dependences: Dependences) -> None:
+    """Refuse a transformed program that does not mean what it meant as written.
+
+    Raises:
+        ScheduleError: the message names the dependence and two instances of it.
+    """
+    if (broken := _misplaced(program, dependences)) is not None:
+        raise ScheduleError(f"the schedule breaks the dependence {broken}")
+    _check_marks(program, dependences)
+
+
+def check_step(program: Program, step: Step, dependences: Dependences) -> None:
+    """Refuse ``program``, the outcome of ``step`` on one that was legal, if it no longer is.
+
+    Raises:
+        ScheduleError: as for ``check``; marks that change nothing else are not looked at again.
+    """
+    match step:
+        case Unroll():
+            return
+        case Parallelize(name) | Vectorize(name):
+            nest = next((*a, x) for a, x in loops(program.body) if x.iterator == name)
+            if not _check_concurrent(str(step), program, nest, dependences):
+                emit(program)
+        case _:
+            check(program, dependences)
+
+
+def _culprit(schedule: Schedule, after: list[Program], dependences: Dependences) -> Step:
+    """The step since which the order has been wrong."""
+    number = len(schedule.steps)
+    while number > 1 and _misplaced(after[number - 1], dependences) is not None:
+        number -= 1
+    return schedule.steps[number - 1]
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """A dependence and one pair of instances, as written, that shows it."""
+
+    dependence: Dependence
+    source: Mapping[str, int]
+    target: Mapping[str, int]
+
+    def distance(self) -> str:
+        """``(i: 1, j: -1)``; a range where it varies."""
+        ranges = self.dependence.distance.items()
+        text = ", ".join(f"{n}: {lo}" if lo == hi else f"{n}: {lo}..{hi}" for n, (lo, hi) in ranges)
+        return f"({text or 'no loop is shared'})"
+
+    def __str__(self) -> str:
+        d = self.dependence
+        access = d.access.array + "".join(f"[{s}]" for s in d.access.subscripts)
+        return (
+            f"{d.source} -> {d.target} ({d.kind}) on {access}, "
+            f"for example from {_point(self.source)} to {_point(self.target)}"
+        )
+
+
+def _point(values: Mapping[str, int]) -> str:
+    return "(" + ", ".join(f"{n}={v}" for n, v in values.items()) + ")"
+
+
+# A transformed program beside its dependences
+
+
+class _Order:
+    """When the statements of a program run now; what isl needs of it is built once."""
+
+    def __init__(self, program: Program, dependences: Dependences) -> None:
+        self.dependences = dependences
+        self.places = places(program, dependences.iterators)
+        self._vectors: dict[str, isl.Map] = {}
+
+    def ends(self, item: Dependence) -> tuple[Place, Place]:
+        """Where the source and the target of a dependence run."""
+        return self.places[item.source], self.places[item.target]
+
+    def find(self, item: Dependence, constraints: list[str]) -> Conflict | None:
+        """A pair of the dependence whose iteration vectors of now satisfy ``constraints``."""
+        source, target = self.ends(item)
+        context = self.dependences.context
+        sizes = len(source.around), len(target.around)
+
+        def search() -> Conflict | None:
+            pairs = self._as_written(item.source).apply_range(item.relation)
+            pairs = pairs.apply_range(self._as_written(item.target).reverse())
+            bad = pairs.intersect(self.dependences.pairs(sizes, constraints))
+            return None if bad.is_empty() else self._example(item, bad)
+
+        return bounded(context, search, f"the dependence {item.source} -> {item.target}")
+
+    def _as_written(self, name: str) -> isl.Map:
+        """From iteration vectors of now to those as written."""
+        if name not in self._vectors:
+            place = self.places[name]
+            context = self.dependences.context
+            self._vectors[name] = affine_map(place.around, place.instance, context)
+        return self._vectors[name]
+
+    def _example(self, item: Dependence, bad: isl.Map) -> Conflict:
+        """The first of the pairs ``bad``, in terms of the program as written."""
+        point = bad.wrap().lexmin().sample_point()
+        depths = [len(place.around) for place in self.ends(item)]
+        vector = [
+            integer(point.get_coordinate_val(isl.dim_type.set, n)) for n in range(sum(depths))
+        ]
+        source = self._instance(item.source, vector[: depths[0]])
+        return Conflict(item, source, self._instance(item.target, vector[depths[0] :]))
+
+    def _instance(self, name: str, vector: list[int]) -> dict[str, int]:
+        place, iterators = self.places[name], self.dependences.iterators[name]
+        now = dict(zip((loop.iterator for loop in place.around), vector, strict=True))
+        return {n: v.evaluate(now) for n, v in zip(iterators, place.instance, strict=True)}
+
+
+def _misplaced(program: Program, dependences: Dependences) -> Conflict | None:
+    """A dependence whose target runs before its source, if there is one.
+
+    What a jammed loop has left over runs as if it were not jammed: that order must do as well.
+    """
+    plain = replace(program, body=_without_jams(program.body))
+    for tree in (program,) if plain == program else (program, plain):
+        order = _Order(tree, dependences)
+        for item in dependences.items:
+            if not item.reduction and (found := _violation(order, item)) is not None:
+                return found
+    return None
+
+
+def _without_jams(nodes: tuple[Node, ...]) -> tuple[Node, ...]:
+    return tuple(
+        replace(node, jam=1, body=_without_jams(node.body)) if isinstance(node, Loop) else node
+        for node in nodes
+    )
+
+
+def _violation(order: _Order, item: Dependence) -> Conflict | None:
+    source, target = order.ends(item)
+    shared = common_depth(source.around, target.around)
+    if _surely_ordered(item, source, target, shared):
+        return None
+    wrong = [[*_equal(level), f"a{level} > b{level}"] for level in range(shared)]
+    if source.index > target.index:
+        wrong.append(_equal(shared))
+    found = (order.find(item, constraints) for constraints in wrong)
+    return next((conflict for conflict in found if conflict is not None), None)
+
+
+def _surely_ordered(item: Dependence, source: Place, target: Place, shared: int) -> bool:
+    """Whether the ranges of the distances prove that the source runs first."""
+    for level in range(shared):
+        least, _ = advance(item.distance, source, target, level)
+        if least > 0:
+            return True
+        if least < 0:
+            return False
+    return source.index < target.index
+
+
+def _equal(count: int) -> list[str]:
+    return [f"a{n} = b{n}" for n in range(count)]
+
+
+# Loops whose iterations run at the same time
+
+
+def _check_marks(program: Program, dependences: Dependences) -> None:
+    marks = [
+        (f"{step} {loop.iterator}", (*around, loop))
+        for around, loop in loops(program.body)
+        for marked, step in ((loop.parallel, "parallelize"), (loop.vector, "vectorize"))
+        if marked
+    ]
+    sure = [_check_concurrent(what, program, nest, dependences) for what, nest in marks]
+    if not all(sure):
+        emit(program)
+
+
+def _check_concurrent(
+    what: str, program: Program, nest: tuple[Loop, ...], dependences: Dependences
+) -> bool:
+    """Refuse the mark on the last loop of ``nest`` if that loop carries a dependence.
+
+    Reductions into one element may be shared out; whether C surely can is returned.
+    """
+    loop = nest[-1]
+    inside = {s.name: s.target for _, s in statements(loop.body)}
+    carried = [x for x in dependences.items if x.source in inside and x.target in inside]
+    shared = [x for x in carried if x.reduction and _shared_element(inside, x, loop)]
+    _refuse_carried(what, program, loop, dependences, [x for x in carried if x not in shared])
+    # The emitter goes by the text: it also shares out what isl knows to be carried by nothing.
+    updated = {s.target for s in invariant_updates(loop)}
+    targets = updated | {inside[x.source] for x in shared}
+    return surely_shared(program, loop, nest[:-1], targets)
+
+
+def _refuse_carried(
+    what: str,
+    program: Program,
+    loop: Loop,
+    dependences: Dependences,
+    relevant: Sequence[Dependence],
+) -> None:
+    if not relevant:
+        return
+    order = _Order(program, dependences)
+    for item in relevant:
+        if (found := _carried(order, item, loop)) is not None:
+            raise ScheduleError(
+                f"{what}: the loop carries the dependence {found}",
+                hint=_concurrency_hint(found),
+            )
+
+
+def _shared_element(targets: Mapping[str, Access], item: Dependence, loop: Loop) -> bool:
+    """Whether both updates go to one element throughout each execution of ``loop``."""
+    inner = {x.iterator for _, x in loops(loop.body)} | {loop.iterator}
+    target = targets[item.source]
+    return target == targets[item.target] and not any(s.names & inner for s in target.subscripts)
+
+
+def _carried(order: _Order, item: Dependence, loop: Loop) -> Conflict | None:
+    source, target = order.ends(item)
+    name = loop.iterator if loop.jam == 1 else tiles_name(loop)
+    level = [x.iterator for x in source.around].index(name)
+    ahead = [advance(item.distance, source, target, n) for n in range(level + 1)]
+    if any(least > 0 or most < 0 for least, most in ahead[:-1]) or ahead[-1] == (0, 0):
+        return None
+    for sign in "<>":
+        found = order.find(item, [*_equal(level), f"a{level} {sign} b{level}"])
+        if found is not None:
+            return found
+    return None
+
+
+def _concurrency_hint(found: Conflict) -> str:
+    if found.dependence.reduction:
+        return (
+            "Iterations may share a reduction only where all of them update one element: choose "
+            "a loop that walks over the elements, or interchange so that this loop is further in."
+        )
+    if found.dependence.access.subscripts:
+        return f"Choose another loop; the distance as written is {found.distance()}."
+    return (
+        f"Declare {found.dependence.access.array} inside the loop if no iteration needs what an "
+        "earlier one left in it; else choose another loop."
+    )

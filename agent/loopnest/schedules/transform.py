@@ -1,0 +1,370 @@
+"""The steps of a schedule as pure functions ``Program -> Program``.
+
+A step is refused here where it does not fit the structure of the program; whether it keeps the
+program's meaning is decided by ``legality``. Restructuring comes first, marking (parallelize,
+vectorize, unroll, jam) last: a marked loop is not restructured any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from agent.errors import ScheduleError
+from agent.loopnest.program import Affine, Bound, Loop, Node, Program, loops
+from agent.loopnest.schedules.bounds import offset, range_text, rescan, shifted, strip, well_placed
+from agent.loopnest.schedules.schedule import (
+    Distribute,
+    Fuse,
+    Interchange,
+    Jam,
+    Parallelize,
+    Reverse,
+    Skew,
+    Step,
+    Tile,
+    Unroll,
+    Vectorize,
+)
+from agent.loopnest.schedules.tree import (
+    band_between,
+    check_temporary,
+    edit,
+    find,
+    fresh,
+    height,
+    kind,
+    marks_of,
+    names_in_use,
+    nested,
+    refuse_again,
+    refuse_factor,
+    refuse_marked,
+    refuse_outer,
+    replace_iterator,
+    with_loop,
+)
+
+MAX_DEPTH = 12
+MAX_UNROLL = 64
+MAX_JAM = 16
+
+
+def apply(program: Program, step: Step) -> Program:
+    """``program`` after one step.
+
+    Raises:
+        ScheduleError: the step does not fit the structure; the message says what stands against
+            it, the hint what to do.
+    """
+    match step:
+        case Interchange(first, second):
+            return interchange(program, first, second)
+        case Tile(sizes):
+            return tile(program, sizes)
+        case Skew(inner, outer, factor):
+            return skew(program, inner, outer, factor)
+        case Reverse(loop):
+            return reverse(program, loop)
+        case Fuse(first, second):
+            return fuse(program, first, second)
+        case Distribute(loop):
+            return distribute(program, loop)
+        case Parallelize(loop):
+            return parallelize(program, loop)
+        case Vectorize(loop):
+            return vectorize(program, loop)
+        case Unroll(loop, factor):
+            return unroll(program, loop, factor)
+        case Jam(loop, factor):
+            return jam(program, loop, factor)
+
+
+def interchange(program: Program, first: str, second: str) -> Program:
+    """Swap two loops of a perfectly nested band.
+
+    Bounds that mention a loop which would be further inside are computed anew::
+
+        for i in 0..99:              for j in 0..99:
+          for j in 0..i:       ->      for i in j..99:
+            S                            S
+    """
+    what = f"interchange {first} {second}"
+    if first == second:
+        raise ScheduleError(f"{what}: the two loops are the same")
+    path, band = band_between(program, what, first, second)
+    refuse_marked(what, path, band)
+    order = (band[-1], *band[1:-1], band[0])
+    headers = order if well_placed(order) else rescan(what, path, order)
+    nest = nested(headers, band[-1].body)
+    return _finish(program, what, edit(program.body, band[0].iterator, lambda _: (nest,)))
+
+
+def tile(program: Program, sizes: Sequence[tuple[str, int]]) -> Program:
+    """Run a band of loops tile by tile.
+
+    ::
+
+        for i in 0..99:              for i_t in 0..99 step 32:
+          for j in 0..63:      ->      for j_t in 0..63 step 32:
+            S                            for i in i_t..min(i_t + 31, 99):
+                                           for j in j_t..j_t + 31:
+                                             S
+
+    A size counts iterations. Where the bounds of an inner loop depend on an outer one of the
+    band, the loop over its tiles spans the extremes over the outer loop's tile.
+    """
+    what = str(Tile(tuple(sizes)))
+    path, band = band_between(program, what, *(name for name, _ in sizes))
+    if [loop.iterator for loop in band] != [name for name, _ in sizes]:
+        raise ScheduleError(
+            f"{what}: the loops nest in the order {' '.join(x.iterator for x in band)}",
+            hint="Name every loop of the band, outermost first; interchange loops before tiling.",
+        )
+    refuse_marked(what, path, band)
+    if len(path) + height(band[0]) + len(band) > MAX_DEPTH:
+        raise ScheduleError(f"{what}: the nest would be more than {MAX_DEPTH} loops deep")
+    taken = names_in_use(program)
+    over: list[Loop] = []
+    inside: list[Loop] = []
+    for loop, (_, size) in zip(band, sizes, strict=True):
+        name = fresh(f"{loop.iterator}_t", taken)
+        tiles, points = strip(what, loop, size, name, inside)
+        over.append(tiles)
+        inside.append(points)
+    nest = nested((*over, *inside), band[-1].body)
+    return _finish(program, what, edit(program.body, band[0].iterator, lambda _: (nest,)))
+
+
+def skew(program: Program, inner: str, outer: str, factor: int) -> Program:
+    """Skew a loop by one around it; the order of execution stays.
+
+    ::
+
+        for i in 0..9:               for i in 0..9:
+          for j in 0..9:       ->      for j in i..i + 9:
+            S(i, j)                      S(i, j - i)
+    """
+    what = str(Skew(inner, outer, factor))
+    path, loop = find(program, what, inner)
+    outer_path, around = find(program, what, outer)
+    if around not in path:
+        raise ScheduleError(
+            f"{what}: loop {outer} does not surround loop {inner}",
+            hint=f"The inner loop comes first: {Skew(outer, inner, factor)}."
+            if loop in outer_path
+            else "A loop is skewed by one around it; the inner loop comes first.",
+        )
+    refuse_marked(what, path, (around, loop))
+    shift = Affine.var(outer) * factor
+    body = replace_iterator(loop.body, inner, Affine.var(inner) - shift)
+    skewed = replace(
+        loop,
+        lower=tuple(shifted(b, shift) for b in loop.lower),
+        upper=tuple(shifted(b, shift) for b in loop.upper),
+        body=body,
+    )
+    return _finish(program, what, edit(program.body, inner, lambda _: (skewed,)))
+
+
+def reverse(program: Program, name: str) -> Program:
+    """Run a loop backwards.
+
+    ::
+
+        for i in 2..9:         ->    for i in 2..9:
+          S(i)                         S(11 - i)
+    """
+    what = f"reverse {name}"
+    path, loop = find(program, what, name)
+    refuse_marked(what, path, (loop,))
+    bounds = (*loop.lower, *loop.upper)
+    if len(bounds) > 2 or any(b.divisor != 1 for b in bounds):
+        raise ScheduleError(
+            f"{what}: the bounds of loop {name} are a min, max or quotient",
+            hint="Reverse a loop before it is tiled or interchanged.",
+        )
+    first, last = loop.lower[0].expr, loop.upper[0].expr
+    if loop.step > 1:
+        trip = last - first
+        if not trip.is_constant:
+            raise ScheduleError(f"{what}: loop {name} has step {loop.step} and varying bounds")
+        last = first + trip.const // loop.step * loop.step
+    body = replace_iterator(loop.body, name, first + last - Affine.var(name))
+    turned = replace(loop, upper=(Bound(last),), body=body)
+    return _finish(program, what, edit(program.body, name, lambda _: (turned,)))
+
+
+def fuse(program: Program, first: str, second: str) -> Program:
+    """Fuse a loop with the one that follows it; the bounds must agree up to a shift.
+
+    ::
+
+        for i in 0..9:               for i in 0..9:
+          S(i)                         S(i)
+        for j in 1..10:        ->      T(i + 1)
+          T(j)
+    """
+    what = f"fuse {first} {second}"
+    path, one = find(program, what, first)
+    other, two = find(program, what, second)
+    siblings = path[-1].body if path else program.body
+    if one not in siblings or two not in siblings:
+        raise ScheduleError(
+            f"{what}: the loops are not neighbours in one body", hint=_fuse_hint(path, other)
+        )
+    if siblings.index(two) != siblings.index(one) + 1:
+        raise ScheduleError(
+            f"{what}: loop {second} does not directly follow loop {first}",
+            hint="Fuse takes two loops that stand one after the other, the earlier one first.",
+        )
+    refuse_marked(what, path, (one, two))
+    shift = offset(one, two)
+    if shift is None:
+        raise ScheduleError(
+            f"{what}: the loops run over different ranges: {range_text(one)} and {range_text(two)}",
+            hint="Only loops with equal bounds and steps, up to a shift, can be fused.",
+        )
+    moved = replace_iterator(two.body, second, Affine.var(first) + shift)
+    fused = replace(one, body=one.body + moved)
+    body = edit(program.body, second, lambda _: ())
+    return _finish(program, what, edit(body, first, lambda _: (fused,)))
+
+
+def _fuse_hint(path: tuple[Loop, ...], other: tuple[Loop, ...]) -> str:
+    """What to do about two loops that lie inside different loops."""
+    apart = ((a.iterator, b.iterator) for a, b in zip(path, other, strict=False) if a != b)
+    outer = next(apart, None)
+    if outer is None:
+        return "Fuse takes two loops of one body that stand one after the other."
+    return f"Fuse the loops around them first: {Fuse(*outer)}."
+
+
+def distribute(program: Program, name: str) -> Program:
+    """Give every node in a loop's body a loop of its own.
+
+    ::
+
+        for i in 0..9:               for i in 0..9:
+          S(i)                 ->      S(i)
+          T(i)                       for i2 in 0..9:
+                                       T(i2)
+    """
+    what = f"distribute {name}"
+    path, loop = find(program, what, name)
+    refuse_marked(what, path, (loop,))
+    if len(loop.body) < 2:
+        raise ScheduleError(f"{what}: the body of loop {name} is a single {kind(loop.body[0])}")
+    taken = names_in_use(program)
+    parts: list[Node] = [replace(loop, body=loop.body[:1])]
+    for node in loop.body[1:]:
+        own = fresh(name, taken, first=2)
+        body = replace_iterator((node,), name, Affine.var(own))
+        parts.append(replace(loop, iterator=own, body=body))
+    return _finish(program, what, edit(program.body, name, lambda _: tuple(parts)))
+
+
+def parallelize(program: Program, name: str) -> Program:
+    """Share the iterations of a loop among threads: ``for`` -> ``parallel for``."""
+    what = f"parallelize {name}"
+    path, loop = find(program, what, name)
+    refuse_again(what, loop, parallel=loop.parallel)
+    inner = [x for _, x in loops(loop.body)]
+    for other in (*path, *inner):
+        if other.parallel:
+            where = "inside" if other in path else "around"
+            raise ScheduleError(
+                f"{what}: loop {name} is {where} the parallel loop {other.iterator}",
+                hint="Parallel loops do not nest: share out one loop of a nest, an outer one.",
+            )
+    if loop.unroll > 1:
+        raise ScheduleError(
+            f"{what}: loop {name} is unrolled",
+            hint=f"Tile {name} first, parallelize {name}_t and unroll {name}.",
+        )
+    if jammed := next((x for x in path if x.jam > 1), None):
+        raise ScheduleError(f"{what}: loop {name} is inside the jammed loop {jammed.iterator}")
+    return with_loop(program, replace(loop, parallel=True))
+
+
+def vectorize(program: Program, name: str) -> Program:
+    """Run the iterations of an innermost loop in SIMD lanes: ``for`` -> ``simd for``."""
+    what = f"vectorize {name}"
+    _, loop = find(program, what, name)
+    refuse_again(what, loop, vectorized=loop.vector)
+    refuse_outer(what, loop)
+    if loop.step != 1:
+        raise ScheduleError(f"{what}: loop {name} has step {loop.step}, lanes need step 1")
+    if loop.unroll > 1:
+        raise ScheduleError(
+            f"{what}: loop {name} is unrolled",
+            hint="A vectorized loop is unrolled by the compiler: leave the unroll step out.",
+        )
+    return with_loop(program, replace(loop, vector=True))
+
+
+def unroll(program: Program, name: str, factor: int) -> Program:
+    """Unroll an innermost loop ``factor`` times; the order of execution stays."""
+    what = str(Unroll(name, factor))
+    _, loop = find(program, what, name)
+    refuse_again(what, loop, unrolled=loop.unroll > 1)
+    refuse_outer(what, loop)
+    refuse_factor(what, factor, MAX_UNROLL)
+    if loop.vector:
+        raise ScheduleError(
+            f"{what}: loop {name} is vectorized",
+            hint="A vectorized loop is unrolled by the compiler: leave the unroll step out.",
+        )
+    if loop.parallel:
+        raise ScheduleError(
+            f"{what}: loop {name} is parallel",
+            hint=f"Tile {name} first, parallelize {name}_t and unroll {name}.",
+        )
+    return with_loop(program, replace(loop, unroll=factor))
+
+
+def jam(program: Program, name: str, factor: int) -> Program:
+    """Unroll an outer loop and jam the copies into the loops inside it.
+
+    ::
+
+        for i in 0..7:               for i in 0..7 step 2:
+          S(i)                         S(i); S(i + 1)
+          for j in 0..9:       ->      for j in 0..9:
+            T(i, j)                      T(i, j); T(i + 1, j)
+
+    The tree keeps its shape: the factor is a mark on the loop, carried out when C is emitted.
+    """
+    what = str(Jam(name, factor))
+    path, loop = find(program, what, name)
+    refuse_again(what, loop, jammed=loop.jam > 1)
+    refuse_factor(what, factor, MAX_JAM)
+    below = [inner for _, inner in loops(loop.body)]
+    if not below:
+        raise ScheduleError(
+            f"{what}: there is no loop inside loop {name}",
+            hint="Jam is for outer loops, unroll for innermost ones.",
+        )
+    for other in (*path, *below):
+        if other.jam > 1 or (other.parallel and other in below):
+            raise ScheduleError(
+                f"{what}: loop {other.iterator} of the same nest is already {marks_of(other)[0]}",
+                hint="A nest has one jammed loop, and none around its parallel loop.",
+            )
+    for inner in below:
+        if any(name in b.expr.names for b in (*inner.lower, *inner.upper)):
+            raise ScheduleError(
+                f"{what}: the bounds of loop {inner.iterator} depend on {name}",
+                hint="Jam needs inner loops that run the same for every copy.",
+            )
+    return with_loop(program, replace(loop, jam=factor))
+
+
+def _finish(program: Program, what: str, body: tuple[Node, ...]) -> Program:
+    """The program around ``body``, once its temporaries still have one place to live."""
+    for temporary in program.temporaries:
+        try:
+            check_temporary(body, temporary)
+        except ScheduleError as error:
+            raise ScheduleError(f"{what}: {error.message}", hint=error.hint) from None
+    return program.with_body(body)

@@ -1,0 +1,399 @@
+"""What this machine remembers: one SQLite file, every timing durable as it arrives.
+
+    run          one attempt at a calibration: planned, then finished or not
+    timing       one measured variant of the fixed set, written at once
+    calibration  the whole result of a run; the newest is in force
+    event        what happened to a bundle here (kinds: agent/bundle/installed.py)
+    fact         a few things to be remembered by name: version floors, the roll-out secret
+    drift        checks whether the calibration in force still holds (agent/upkeep/drift.py)
+    spool        reports that wait to be sent (agent/report/)
+
+A calibration becomes visible in the same transaction that finishes its run, so the old one stays
+in force until the new one is whole. The rollback journal with FULL synchronisation is used, not
+a write-ahead log: a few dozen commits need no speed, and the file can be read from read-only media.
+The file itself (tables, damage) is ``agent/state/file.py``'s.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from agent.errors import DamagedError, StateError
+from agent.state.file import (
+    AFRESH,
+    BUSY_TIMEOUT_S,
+    FILE,
+    WITH_SUDO,
+    closing_on_error,
+    create,
+    damage_of,
+    dump,
+    explained,
+    load,
+    make_directory,
+    move_aside,
+)
+
+KEPT_RUNS = 50
+KEPT_CALIBRATIONS = 100
+KEPT_EVENTS = 500
+KEPT_DRIFTS = 400
+KEPT_REPORTS = 20  # that wait to be sent
+
+
+@dataclass(frozen=True, slots=True)
+class TimingKey:
+    """What a timing is of; equal keys may stand in for each other.
+
+    Attributes:
+        machine: fingerprint of the machine.
+        toolchain: identity of compiler and flags.
+        source: digest of the program as written.
+        sizes: ``name=value`` joined by commas, sorted.
+        schedule: canonical text of the schedule.
+        protocol: version of the way it was measured.
+    """
+
+    machine: str
+    toolchain: str
+    source: str
+    sizes: str
+    schedule: str
+    protocol: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTiming:
+    """A timing as it was written: ``body`` is what the pipeline put there."""
+
+    key: TimingKey
+    measured_at: float
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One attempt at a calibration; ``identity`` says of which machine, compiler and set."""
+
+    id: int
+    started_at: float
+    finished_at: float | None
+    identity: str
+    planned: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A calibration: monotone id, creation time (seconds since 1970) and what it says."""
+
+    id: int
+    created_at: float
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What happened to a bundle on this machine.
+
+    Attributes:
+        id: grows with time.
+        at: seconds since 1970.
+        kind: one of those in ``agent.bundle.installed``.
+        digest: SHA-256 of the bundle's manifest; empty for the one that came with the agent.
+        body: name, version, why, and the verdict where there was one.
+    """
+
+    id: int
+    at: float
+    kind: str
+    digest: str
+    body: Mapping[str, Any]
+
+
+class State:
+    """The open database; use as a context, which closes it.
+
+    Attributes:
+        notices: what a person should know about opening it (a damaged file moved aside).
+    """
+
+    def __init__(self, connection: sqlite3.Connection, notices: tuple[str, ...] = ()) -> None:
+        self._db = connection
+        self.notices = notices
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._db.close()
+
+    def begin_run(self, identity: str, planned: int, now: float | None = None) -> Run:
+        """Note that a calibration starts."""
+        started = time.time() if now is None else now
+        with self._transaction():
+            cursor = self._db.execute(
+                "INSERT INTO run (started_at, identity, planned) VALUES (?, ?, ?)",
+                (started, identity, planned),
+            )
+        return Run(cursor.lastrowid or 0, started, None, identity, planned)
+
+    def open_run(self) -> Run | None:
+        """The newest run if it did not finish."""
+        with explained():
+            row = self._db.execute(
+                "SELECT id, started_at, finished_at, identity, planned FROM run"
+                " ORDER BY id DESC LIMIT 1"
+            ).fetchone()
+        run = Run(*row) if row else None
+        return run if run and run.finished_at is None else None
+
+    def finished_run(self) -> Run | None:
+        """The newest run that made a calibration."""
+        with explained():
+            row = self._db.execute(
+                "SELECT id, started_at, finished_at, identity, planned FROM run"
+                " WHERE finished_at IS NOT NULL ORDER BY id DESC LIMIT 1"
+            ).fetchone()
+        return Run(*row) if row else None
+
+    def record(self, run: Run, rows: Sequence[tuple[TimingKey, Mapping[str, Any]]]) -> None:
+        """Write timings that belong together; they are on the disk when this returns."""
+        now = time.time()
+        values = [(run.id, now, *astuple(key), dump(body)) for key, body in rows]
+        with self._transaction():
+            self._db.executemany(
+                "INSERT INTO timing (run, measured_at, machine, toolchain, source, sizes,"
+                " schedule, protocol, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                values,
+            )
+
+    def timings(self, run: Run) -> tuple[StoredTiming, ...]:
+        """The timings of one run, in the order written."""
+        with explained():
+            rows = self._db.execute(
+                "SELECT machine, toolchain, source, sizes, schedule, protocol, measured_at, body"
+                " FROM timing WHERE run = ? ORDER BY id",
+                (run.id,),
+            ).fetchall()
+        return tuple(StoredTiming(TimingKey(*r[:6]), r[6], load(r[7])) for r in rows)
+
+    def finish(
+        self,
+        run: Run,
+        body: Mapping[str, Any],
+        created_at: float,
+        events: Sequence[tuple[str, str, Mapping[str, Any]]] = (),
+    ) -> int:
+        """Put a calibration in force, finish its run, note events: all or nothing; its id."""
+        text = dump(body)
+        with self._transaction():
+            self._db.execute("UPDATE run SET finished_at = ? WHERE id = ?", (created_at, run.id))
+            cursor = self._db.execute(
+                "INSERT INTO calibration (run, created_at, body) VALUES (?, ?, ?)",
+                (run.id, created_at, text),
+            )
+            self._note(events, created_at)
+            self._forget_old()
+        return cursor.lastrowid or 0
+
+    def note(self, events: Sequence[tuple[str, str, Mapping[str, Any]]], at: float) -> None:
+        """Note events (kind, digest, body) of bundles, all or none."""
+        with self._transaction():
+            self._note(events, at)
+
+    def events(self, *kinds: str) -> tuple[Event, ...]:
+        """Events of bundles of these kinds (all, if none is named), newest first."""
+        if not self._knows_bundles():
+            return ()
+        with explained():
+            rows = self._db.execute(
+                "SELECT id, at, kind, digest, body FROM event ORDER BY id DESC"
+            ).fetchall()
+        return tuple(
+            Event(r[0], r[1], r[2], r[3], load(r[4])) for r in rows if r[2] in kinds or not kinds
+        )
+
+    def fact(self, name: str) -> Mapping[str, Any] | None:
+        """What was remembered under a name."""
+        if not self._knows_bundles():
+            return None
+        with explained():
+            row = self._db.execute("SELECT body FROM fact WHERE name = ?", (name,)).fetchone()
+        return load(row[0]) if row else None
+
+    def remember(self, name: str, body: Mapping[str, Any]) -> None:
+        """Remember something under a name, in place of what was there."""
+        with self._transaction():
+            self._db.execute(
+                "INSERT INTO fact (name, body) VALUES (?, ?)"
+                " ON CONFLICT (name) DO UPDATE SET body = excluded.body",
+                (name, dump(body)),
+            )
+
+    def spool(self, reports: Sequence[tuple[str, bytes]], at: float) -> None:
+        """Keep reports (key, bytes) until they are sent; the oldest go where there are too many."""
+        with self._transaction():
+            self._db.executemany(
+                "INSERT OR IGNORE INTO spool (at, key, body) VALUES (?, ?, ?)",
+                [(at, key, body) for key, body in reports],
+            )
+            self._db.execute(
+                "DELETE FROM spool WHERE id NOT IN (SELECT id FROM spool ORDER BY id DESC LIMIT ?)",
+                (KEPT_REPORTS,),
+            )
+
+    def spooled(self) -> tuple[tuple[str, bytes], ...]:
+        """Reports (key, bytes) that wait to be sent, oldest first."""
+        with explained():
+            if self._db.execute("PRAGMA user_version").fetchone()[0] < 3:
+                return ()
+            rows = self._db.execute("SELECT key, body FROM spool ORDER BY id").fetchall()
+        return tuple((str(key), bytes(body)) for key, body in rows)
+
+    def unspool(self, keys: Sequence[str]) -> None:
+        """Reports under these keys need not be sent any more."""
+        with self._transaction():
+            self._db.executemany("DELETE FROM spool WHERE key = ?", [(key,) for key in keys])
+
+    def _knows_bundles(self) -> bool:
+        """False for a file of an older agent that is only being read."""
+        with explained():
+            return bool(self._db.execute("PRAGMA user_version").fetchone()[0] > 1)
+
+    def _note(self, events: Sequence[tuple[str, str, Mapping[str, Any]]], at: float) -> None:
+        self._db.executemany(
+            "INSERT INTO event (at, kind, digest, body) VALUES (?, ?, ?, ?)",
+            [(at, kind, digest, dump(body)) for kind, digest, body in events],
+        )
+        self._db.execute(
+            "DELETE FROM event WHERE id NOT IN (SELECT id FROM event ORDER BY id DESC LIMIT ?)",
+            (KEPT_EVENTS,),
+        )
+
+    def latest(self) -> Stored | None:
+        """The calibration in force."""
+        return next(iter(self.calibrations(1)), None)
+
+    def calibrations(self, most: int = KEPT_CALIBRATIONS) -> tuple[Stored, ...]:
+        """Calibrations, newest first."""
+        with explained():
+            rows = self._db.execute(
+                "SELECT id, created_at, body FROM calibration ORDER BY id DESC LIMIT ?", (most,)
+            ).fetchall()
+        return tuple(Stored(r[0], r[1], load(r[2])) for r in rows)
+
+    def note_drift(self, body: Mapping[str, Any], at: float) -> None:
+        """Keep what a check found."""
+        with self._transaction():
+            self._db.execute("INSERT INTO drift (at, body) VALUES (?, ?)", (at, dump(body)))
+            self._db.execute(
+                "DELETE FROM drift WHERE id NOT IN (SELECT id FROM drift ORDER BY id DESC LIMIT ?)",
+                (KEPT_DRIFTS,),
+            )
+
+    def drifts(self) -> tuple[Stored, ...]:
+        """Checks whether the calibration in force still holds, newest first."""
+        with explained():
+            if self._db.execute("PRAGMA user_version").fetchone()[0] < 3:
+                return ()
+            rows = self._db.execute("SELECT id, at, body FROM drift ORDER BY id DESC").fetchall()
+        return tuple(Stored(r[0], r[1], load(r[2])) for r in rows)
+
+    def _forget_old(self) -> None:
+        self._db.execute(
+            "DELETE FROM timing WHERE run NOT IN (SELECT id FROM run ORDER BY id DESC LIMIT ?)",
+            (KEPT_RUNS,),
+        )
+        self._db.execute(
+            "DELETE FROM calibration WHERE id NOT IN"
+            " (SELECT id FROM calibration ORDER BY id DESC LIMIT ?)",
+            (KEPT_CALIBRATIONS,),
+        )
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with explained():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:  # SQLite itself rolls back on a full disk
+                    self._db.execute("ROLLBACK")
+                raise
+
+
+def open_state(directory: Path) -> State:
+    """The state in ``directory`` for writing; made (mode 0700) where there is none.
+
+    Call with the lock held (``agent.state.lock``). A database that is damaged, or holds a
+    record that cannot be read, is renamed to ``state.corrupt-<n>`` beside it and an empty one
+    takes its place; ``State.notices`` says so.
+
+    Raises:
+        StateError: the directory cannot be written, or a newer agent wrote the database.
+    """
+    make_directory(directory)
+    path = directory / FILE
+    notices: tuple[str, ...] = ()
+    if path.exists() and (damage := damage_of(path, every_record=True)):
+        aside = move_aside(path)
+        notices = (f"the state database was damaged ({damage}); kept as {aside}, started afresh",)
+    with explained(path):
+        db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+        with closing_on_error(db):
+            path.chmod(0o600)
+            db.execute("PRAGMA journal_mode=TRUNCATE")
+            db.execute("PRAGMA synchronous=FULL")
+            db.execute("PRAGMA foreign_keys=ON")
+            db.execute("PRAGMA secure_delete=ON")  # secrets and reports that are dropped are gone
+            create(db)
+    return State(db, notices)
+
+
+def read_state(directory: Path) -> State:
+    """The state in ``directory`` for reading only; nothing is written.
+
+    Empty where there is none yet, or none but its file when the power went.
+
+    Raises:
+        DamagedError: it is damaged.
+        StateError: it cannot be read, or a newer agent wrote it.
+    """
+    path = directory / FILE
+    try:
+        present = path.exists()
+    except OSError as error:
+        raise StateError(f"{directory} cannot be read: {error.strerror}", WITH_SUDO) from error
+    if not present:
+        return _nothing()
+    if damage := damage_of(path):
+        raise DamagedError(f"the state database {path} is damaged ({damage})", AFRESH)
+    with explained(path):
+        uri = f"{path.resolve().as_uri()}?mode=ro"
+        db = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+        with closing_on_error(db):
+            filled = db.execute("PRAGMA user_version").fetchone()[0]
+    if filled:
+        return State(db)
+    db.close()
+    return _nothing()
+
+
+def _nothing() -> State:
+    """The state of a machine that was never calibrated."""
+    db = sqlite3.connect(":memory:", isolation_level=None)
+    create(db)
+    return State(db)

@@ -1,0 +1,183 @@
+"""The only module that prints: answers on stdout, everything else on stderr.
+
+Answers are text for people, or one JSON object with ``--json``. rich is imported only where
+something is drawn with it (tables, a progress bar on a terminal).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from io import TextIOWrapper
+from typing import TYPE_CHECKING, Any, TextIO
+
+from agent.errors import AgentError, Exit
+from agent.terminal.wording import Block, Table, duration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.progress import Progress
+
+SCHEMA = 1
+NARROWEST = 40
+_COLOURS = {"ok": "green", "warning": "yellow", "problem": "bold red"}  # of a finding's level
+ERROR, WARNING, NOTICE, INFO = 3, 4, 5, 6  # the journal's levels
+_EXPECTED = frozenset(  # on machines that are offline or at work: nobody has to act
+    (Exit.UNREACHABLE, Exit.BUSY, Exit.NOT_NOW, Exit.INTERRUPTED)
+)
+
+
+def write_any_name() -> None:
+    """File names need not be text in the terminal's encoding; what is not is shown escaped."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def answer(body: Mapping[str, Any], blocks: Sequence[Block] | None) -> None:
+    """Print an answer: ``blocks`` to people, ``body`` as JSON where ``blocks`` is None.
+
+    A reader who has gone (``agent kernels | head -1``) is no error.
+
+    Raises:
+        AgentError: stdout cannot be written (a full disk).
+    """
+    try:
+        if blocks is None:
+            from agent.state.file import finite
+
+            text = json.dumps({"schema": SCHEMA, **finite(body)}, indent=2, allow_nan=False)
+            sys.stdout.write(text + "\n")
+        else:
+            for block in blocks:
+                _show(block)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _discard_stdout()
+    except OSError as error:
+        _discard_stdout()
+        raise AgentError(
+            f"the answer cannot be written: {error.strerror}",
+            "Free space on that disk, or send the output elsewhere.",
+        ) from error
+
+
+def _discard_stdout() -> None:
+    """What is still buffered would fail again when Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def failure(error: AgentError, *, as_json: bool) -> None:
+    """What happened, then what to do: on stderr; with ``--json`` on stdout as an object too."""
+    idle = error.exit_code == Exit.NOTHING_TO_DO
+    level = INFO if idle else NOTICE if error.exit_code in _EXPECTED else ERROR
+    _say(f"{'note' if idle else 'error'}: {error.message}", level)
+    if error.hint:
+        _say(f"hint: {error.hint}", level)
+    if as_json:
+        words = {"message": error.message, "hint": error.hint, "exit_code": int(error.exit_code)}
+        answer({"error": words}, None)
+
+
+def note(text: str) -> None:
+    """A line on stderr."""
+    _say(text, INFO)
+
+
+def warn(text: str) -> None:
+    """A note that somebody should read; in the journal it is a warning."""
+    _say(f"note: {text}", WARNING)
+
+
+def _say(text: str, level: int) -> None:
+    """Lines on stderr; in the journal each with its level, as sd-daemon(3) has it."""
+    if _is_journal(sys.stderr, os.environ.get("JOURNAL_STREAM", "")):
+        text = "\n".join(f"<{level}>{line}" for line in text.split("\n"))
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def _is_journal(stream: TextIO, told: str) -> bool:
+    """Is ``stream`` the connection to the journal that systemd told us of, as DEVICE:INODE?
+
+    What is started from a service inherits the variable, but may have been given another stderr.
+    """
+    try:
+        found = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return told == f"{found.st_dev}:{found.st_ino}"
+
+
+def ask(question: str) -> bool:
+    """Ask on stderr and read the answer; no answer is a no."""
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[Progress], None]]:
+    """A live line on a terminal, a plain line a step elsewhere (journals, pipes); on stderr."""
+    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        yield _PlainProgress().tell
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import Progress as Live
+
+    columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn())
+    with Live(*columns, console=Console(stderr=True), transient=True) as live:
+        task = live.add_task("starting", total=None)
+        yield lambda p: live.update(
+            task, description=_describe(p), completed=p.done, total=p.total or None
+        )
+
+
+def _describe(now: Progress) -> str:
+    text = f"{now.phase}: {now.what}" if now.what else now.phase
+    return f"{text}, {duration(now.left_s)} left" if now.left_s else text
+
+
+class _PlainProgress:
+    """A line when what is being done changes; compiling reports its ends only."""
+
+    def __init__(self) -> None:
+        self._last = ("", 0, "")
+
+    def tell(self, now: Progress) -> None:
+        inside = now.phase == "compiling" and 0 < now.done < now.total
+        step = (now.phase, now.done, now.what)  # the time left alone is no news
+        if inside or step == self._last or not now.what:
+            return
+        self._last = step
+        count = f"[{now.done}/{now.total}] " if now.total > 1 else ""
+        note(f"{count}{_describe(now)}")
+
+
+def _show(block: Block) -> None:
+    if isinstance(block, Table):
+        _show_table(block)
+    else:
+        width = max(NARROWEST, shutil.get_terminal_size().columns)
+        lines = textwrap.wrap(block, width, break_long_words=False, break_on_hyphens=False)
+        sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _show_table(table: Table) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    drawn = RichTable(box=box.SIMPLE, pad_edge=False)
+    for header in table.headers:
+        drawn.add_column(header, overflow="fold")
+    for row in table.rows:
+        drawn.add_row(*(Text(cell, style=_COLOURS.get(cell, "")) for cell in row))
+    Console().print(drawn)

@@ -1,0 +1,71 @@
+"""What is left of an unexpected exception: a log file with its traceback."""
+
+from __future__ import annotations
+
+import os
+import platform
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from agent import __version__
+from agent.errors import AgentError, Exit
+from agent.state.owner import act_as_owner
+
+KEPT = 10
+
+
+class BugError(AgentError):
+    """An unexpected exception: our fault, never the person's."""
+
+    exit_code = Exit.BUG
+
+
+def write_log(error: Exception, environment: Mapping[str, str], arguments: Sequence[str]) -> str:
+    """Write the traceback to the state directory, else to the temporary one; a hint naming it."""
+    text = "".join(
+        (
+            f"agent {__version__}, Python {platform.python_version()}, {platform.platform()}\n",
+            f"command: {list(arguments)}\n\n",
+            *traceback.format_exception(error),
+        )
+    )
+    finders: tuple[Callable[[], Path], ...] = (
+        lambda: _state_dir(environment, arguments),
+        lambda: Path(tempfile.gettempdir()),
+    )
+    for find in finders:
+        try:
+            folder = find()
+            act_as_owner(folder)
+            return f"Please report it with the file {_write(folder, text)}."
+        except (OSError, AgentError):
+            continue
+    return "Please report it with the output of `AGENT_STATE_DIR=/writable/dir` set."
+
+
+def _write(folder: Path, text: str) -> Path:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+    path = folder / f"crash-{stamp}-{os.getpid()}.log"
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    for old in sorted(folder.glob("crash-*.log"))[:-KEPT]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def _state_dir(environment: Mapping[str, str], arguments: Sequence[str]) -> Path:
+    """Best effort: the error may have been in the configuration itself."""
+    from agent.settings.config import load
+
+    given = None
+    for word, following in zip(arguments, [*arguments[1:], None], strict=True):
+        if word == "--state-dir":
+            given = following
+        elif word.startswith("--state-dir="):
+            given = word.partition("=")[2]
+    return load(environment, {"state_dir": given}).state_dir

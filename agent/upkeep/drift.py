@@ -1,0 +1,212 @@
+"""``agent check``: does the calibration in force still hold? A handful of timings tells.
+
+    the facts of the machine -> sentinels: kernels of the fixed set, as written and under a schedule
+        -> their times and speed-ups beside those of the calibration -> verdict, kept in the state
+
+The sentinels are the first kernels of the fixed set that the calibration has usable timings of:
+the set begins with those that tell machines apart best. A sentinel has changed if it is beyond its
+limit in three looks, in the same direction; one is enough, since memory, cores and clock can change
+one without the other. Limits are far above what a busy hour does, and below what predictions are
+off by anyway: a smaller drift is not worth measuring everything again.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from agent.errors import NothingToDoError
+from agent.loopnest.schedules.schedule import ORIGINAL
+from agent.measure.machine import read_machine
+from agent.measure.prebuilt import toolchain_for_set
+from agent.measure.runner import Runner
+from agent.progress import Progress, Stopwatch, Tell
+from agent.upkeep import due
+from agent.upkeep.records import stamp
+
+if TYPE_CHECKING:
+    from agent.calibration.experiment import Group, Sample
+    from agent.measure.timing import Measurement
+    from agent.settings.config import Config
+    from agent.state.state import State, Stored, StoredTiming
+
+SENTINELS = 5
+LOOKS = 3
+BUDGET_S = 6.0  # of timing, all looks together
+LEAST_LIMIT = 0.25  # log units
+NOISES = 3.0  # of the calibration's noise floor, and standard deviations of both timings
+MOST_LIMIT = 0.5
+DISTURBED = frozenset(("steal", "foreign-load", "disturbed-rounds"))
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One quantity then and now.
+
+    Attributes:
+        kernel: of the fixed set.
+        schedule: ``original``: its seconds as written; else the speed-up under this schedule.
+        log_ratio: log(now / then); positive: more seconds, or a larger speed-up, than then.
+        limit: beyond which it counts as changed, in log units.
+    """
+
+    kernel: str
+    schedule: str
+    log_ratio: float
+    limit: float
+
+    @property
+    def beyond(self) -> bool:
+        """Is it beyond its limit?"""
+        return abs(self.log_ratio) > self.limit
+
+
+Seen = tuple[tuple[Change, ...], bool]
+
+
+def check(config: Config, state: State, tell: Tell) -> dict[str, Any]:
+    """Look whether the calibration in force still holds, and keep what was found.
+
+    Args:
+        config: compiler and bundle.
+        state: opened for writing, with the lock held.
+        tell: shown the progress.
+
+    Returns:
+        The answer (docs/reference/schemas/check.json). Its ``verdict``: ``holds``, ``changed``, or
+        ``unclear`` where the machine is too busy to tell, or nothing could be timed.
+
+    Raises:
+        NothingToDoError: there is no calibration.
+        CompilerError, StateError: the sentinels cannot be timed.
+    """
+    watch, stored = Stopwatch(), state.latest()
+    if stored is None:
+        raise NothingToDoError("there is no calibration to check", "Run `agent calibrate` first.")
+    tell(Progress("checking", 0, SENTINELS, "looking at machine, compiler and bundle"))
+    toolchain = toolchain_for_set(config.compiler, read_machine())  # none: an error, no change
+    present = due.look_around(config, time.time())
+    reasons = tuple(due.changes(stored, state, config, present))
+    sentinels: tuple[Change, ...] = ()
+    disturbed = False
+    if not reasons:  # else what would be timed is another thing than then
+        runner = Runner(toolchain, config.state_dir / "cache", machine=present.machine)
+        sentinels, disturbed = _timed(runner, state, stored, tell)
+    verdict = verdict_of(bool(reasons), sentinels, disturbed=disturbed)
+    body = {
+        "calibration": stored.id,
+        "verdict": verdict,
+        "worst": max((abs(c.log_ratio) for c in sentinels), default=0.0),
+        "sentinels": [asdict(c) for c in sentinels],
+        "reasons": due.to_json(reasons),
+        "disturbed": disturbed,
+        "elapsed_s": watch.elapsed_s,
+    }
+    checked = time.time()
+    state.note_drift(body, checked)
+    return {**body, "checked_at": stamp(checked), "calibrated_at": stamp(stored.created_at)}
+
+
+def verdict_of(changed: bool, sentinels: Sequence[Change], *, disturbed: bool) -> str:
+    """What the facts and the sentinels say together."""
+    if changed:
+        return due.CHANGED
+    if not sentinels or (disturbed and any(c.beyond for c in sentinels)):
+        return due.UNCLEAR
+    return due.CHANGED if any(c.beyond for c in sentinels) else due.HOLDS
+
+
+def _timed(runner: Runner, state: State, stored: Stored, tell: Tell) -> Seen:
+    """The changes of all sentinels, and whether something disturbed the timing."""
+    then = _samples(state)
+    groups = sentinel_groups(then)
+    runner.prepare([p for g in groups for p in (g.base, *g.variants)])
+    noise = (stored.body.get("noise_floor") or {}).get("label_median") or 0.0
+
+    def look() -> Seen:
+        seen = []
+        for number, group in enumerate(groups):
+            tell(Progress("checking", number, len(groups), f"timing {group.kernel.name}"))
+            seen.append(_look(runner, group, then, noise))
+        tell(Progress("checking", len(groups), len(groups)))
+        return tuple(c for changes, _ in seen for c in changes), any(d for _, d in seen)
+
+    return confirmed(look)
+
+
+def confirmed(look: Callable[[], Seen]) -> Seen:
+    """A look at all, and more of them while something is beyond its limit; what all of them say.
+
+    The whole is looked at again, so that some seconds lie between two looks at the same quantity:
+    what disturbs one look often lasts for a moment.
+
+    A quantity that looks find at different places is taken to be as near as the nearest of them,
+    and unchanged if they differ in direction. Only the last look's disturbances count.
+    """
+    found, disturbed = look()
+    for _ in range(LOOKS - 1):
+        if not any(c.beyond for c in found):
+            break
+        seen, disturbed = look()
+        again = {(c.kernel, c.schedule): c for c in seen}
+        found = tuple(_nearer(c, again.get((c.kernel, c.schedule), c)) for c in found)
+    return found, disturbed
+
+
+def _nearer(one: Change, other: Change) -> Change:
+    if one.log_ratio * other.log_ratio < 0:
+        return replace(other, log_ratio=0.0)
+    return min(one, other, key=lambda c: abs(c.log_ratio) - c.limit)
+
+
+def _look(
+    runner: Runner, group: Group, then: Mapping[tuple[str, str], Sample], noise: float
+) -> Seen:
+    found = runner.measure(group.base, group.variants, budget_s=BUDGET_S / SENTINELS / LOOKS)
+    changes = tuple(changes_of(group, found, then, noise))
+    return changes, any(n.kind in DISTURBED for n in found.notices)
+
+
+def changes_of(
+    group: Group, found: Measurement, then: Mapping[tuple[str, str], Sample], noise: float
+) -> Iterator[Change]:
+    """What a measurement found beside what was found then; nothing of what could not be timed."""
+    from agent.calibration.experiment import sample_of
+
+    timings = zip((ORIGINAL, *map(str, group.schedules)), (found.base, *found.timings), strict=True)
+    for schedule, timing in timings:
+        now = sample_of(group.kernel, schedule, timing.to_json())
+        before = then.get((group.kernel.name, schedule))
+        if now is None or before is None:
+            continue
+        spread = math.hypot(now.sd, before.sd)
+        limit = min(max(LEAST_LIMIT, NOISES * noise, NOISES * spread), MOST_LIMIT)
+        yield Change(group.kernel.name, schedule, now.label - before.label, limit)
+
+
+def _samples(state: State) -> dict[tuple[str, str], Sample]:
+    """Usable timings of the newest calibration, by kernel and schedule, in the order made."""
+    from agent.calibration.experiment import judge, newest
+    from agent.kernels.fixed_set import kernels
+
+    run = state.finished_run()
+    rows: Sequence[StoredTiming] = tuple(newest(state.timings(run)).values()) if run else ()
+    samples, _ = judge(rows, {k.name: k for k in kernels()})
+    return {(s.kernel.name, s.schedule): s for s in samples}
+
+
+def sentinel_groups(then: Mapping[tuple[str, str], Sample]) -> list[Group]:
+    """The first kernels that were timed both as written and under a schedule, with one schedule."""
+    from agent.calibration.calibrate import group_of
+    from agent.kernels.fixed_set import fixed_variants
+
+    chosen: dict[str, Group] = {}
+    for planned in fixed_variants():
+        name = planned.kernel.name
+        known = {(name, ORIGINAL), (name, str(planned.schedule))} <= then.keys()
+        if known and name not in chosen and len(chosen) < SENTINELS:
+            chosen[name] = group_of(planned.kernel, (planned,))
+    return list(chosen.values())

@@ -1,0 +1,176 @@
+"""Whether this machine has to be calibrated again, or its calibration looked at: facts, no timing.
+
+Nothing is written to find out, and nothing is compiled. Times are of a clock that may be wrong:
+
+- a calibration was really made after every other one with a smaller number, so it is no older than
+  the youngest of them all that the present clock allows. A clock that jumps ahead and comes back
+  costs one calibration at the most each time;
+- while the clock is not set (before 2020), age means nothing and is not asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agent.bundle.installed import BUILT_IN, outdated, ways_back
+from agent.terminal.wording import CLOCK_SET, age
+
+if TYPE_CHECKING:
+    from agent.measure.machine import Machine
+    from agent.settings.config import Config
+    from agent.state.state import State, Stored
+
+CHANGED, HOLDS, UNCLEAR = "changed", "holds", "unclear"  # verdicts of a check
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a calibration should be made.
+
+    Codes: ``never``, ``machine``, ``microcode``, ``kernel``, ``compiler``, ``bundle``, ``drift``,
+    ``age``.
+    """
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """What a calibration is compared with.
+
+    Attributes:
+        machine: its facts; ``fingerprint``: of them.
+        mark: of the toolchain (``agent.measure.prebuilt.mark_for_set``).
+        now: seconds since 1970 by this machine's clock.
+    """
+
+    machine: Machine
+    fingerprint: str
+    mark: str
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What is to be done now.
+
+    Attributes:
+        reasons: to calibrate; empty: none is known.
+        check: whether it is time to see if the calibration still holds.
+        number: of the calibration in force; None: there is none.
+    """
+
+    reasons: tuple[Reason, ...]
+    check: bool
+    number: int | None = None
+
+
+def look_around(config: Config, now: float) -> Present:
+    """The machine, the toolchain that the configuration means, and the time."""
+    from agent.measure.machine import fingerprint, read_machine
+    from agent.measure.prebuilt import mark_for_set
+
+    machine = read_machine()
+    return Present(machine, fingerprint(machine), mark_for_set(config.compiler, machine), now)
+
+
+def what_is_due(state: State, config: Config, present: Present) -> Due:
+    """What the state and the facts of this moment ask for."""
+    stored = state.latest()
+    if stored is None:
+        return Due((Reason("never", "this machine was never calibrated"),), check=False)
+    reasons = (
+        *changes(stored, state, config, present),
+        *drift(stored, state),
+        *_age(state, config, present.now),
+    )
+    return Due(reasons, not reasons and _check_is_due(state, config, present.now), stored.id)
+
+
+def changes(stored: Stored, state: State, config: Config, present: Present) -> Iterator[Reason]:
+    """What is no longer as it was when a calibration was made.
+
+    What a calibration by an older agent does not tell is taken to be unchanged.
+    """
+    machine, toolchain = stored.body["machine"], stored.body["toolchain"]
+    if machine["fingerprint"] != present.fingerprint:
+        yield Reason("machine", "it was made on another machine, or this one was changed")
+    if _differs(machine.get("microcode"), present.machine.microcode):
+        yield Reason("microcode", "the CPU has other microcode now")
+    if _differs(machine.get("kernel"), present.machine.kernel):
+        yield Reason("kernel", f"the system's kernel is {present.machine.kernel} now")
+    if _differs(toolchain.get("mark"), present.mark):
+        yield Reason("compiler", "the C compiler (or the prebuilt set) is another one now")
+    if _other_bundle(stored, state, config):
+        yield Reason("bundle", "it was made with a bundle that is no longer in force")
+
+
+def _differs(then: object, now: str) -> bool:
+    return then is not None and then != now
+
+
+def _other_bundle(stored: Stored, state: State, config: Config) -> bool:
+    if config.bundle is None and outdated(stored, state):
+        return True
+    in_force = _bundle_meant(stored, state, config)
+    digest = _digest_of(in_force) if in_force else None
+    return digest is not None and digest != stored.body["bundle"]["digest"]
+
+
+def _bundle_meant(stored: Stored, state: State, config: Config) -> Path | None:
+    """The directory that the bundle has to be from; None where events decide (``outdated``).
+
+    Somebody's own ``--bundle`` is left alone, as predictions leave it.
+    """
+    from agent.bundle.bundle import default_bundle
+
+    if config.bundle is not None:
+        return config.bundle
+    newest = next(iter(ways_back(state)), BUILT_IN)
+    came_with_an_agent = stored.body["bundle"].get("path") == str(default_bundle())
+    # An upgrade of the agent may have brought another one, and no event tells of that.
+    return default_bundle() if newest == BUILT_IN and came_with_an_agent else None
+
+
+def _digest_of(bundle: Path) -> str | None:
+    from agent.bundle.bundle import MANIFEST, MAX_BYTES
+
+    try:
+        with (bundle / MANIFEST).open("rb") as file:
+            return hashlib.sha256(file.read(MAX_BYTES[MANIFEST])).hexdigest()
+    except OSError:
+        return None
+
+
+def drift(stored: Stored, state: State) -> Iterator[Reason]:
+    """What the newest check of this calibration found, if that it no longer holds."""
+    newest = next((c for c in state.drifts() if c.body.get("calibration") == stored.id), None)
+    # Facts are asked for anew each time; a check by hand may have met others (taskset, $CC).
+    timed = newest is not None and newest.body.get("sentinels")
+    if newest is not None and timed and newest.body.get("verdict") == CHANGED:
+        yield Reason("drift", "the last check found that this machine is no longer as it was then")
+
+
+def _age(state: State, config: Config, now: float) -> Iterator[Reason]:
+    calibrations = state.calibrations()
+    if now >= CLOCK_SET and not _any_since(calibrations, now - config.max_age_s, now):
+        yield Reason("age", f"it is {age(calibrations[0].created_at, now)}")
+
+
+def _check_is_due(state: State, config: Config, now: float) -> bool:
+    looked = (*state.drifts(), *state.calibrations())
+    return now >= CLOCK_SET and not _any_since(looked, now - config.check_every_s, now)
+
+
+def _any_since(stored: Iterable[Stored], begin: float, now: float) -> bool:
+    return any(begin < s.created_at <= now for s in stored)
+
+
+def to_json(reasons: Iterable[Reason]) -> list[dict[str, Any]]:
+    """Reasons as answers give them."""
+    return [{"code": r.code, "message": r.message} for r in reasons]

@@ -1,0 +1,1 @@
+"""Random programs that no compiler can delete."""

@@ -1,0 +1,1 @@
+"""A site's own bundle: the encoder trained further on the site's labels."""

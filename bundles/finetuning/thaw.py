@@ -1,0 +1,100 @@
+"""The encoder of a bundle as a network again, to train it further: ``export.build`` read backwards.
+
+The whitening stays folded into the last layer. Sizes are read from the graph; a graph that
+``export.build`` would not write is refused.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import torch
+from onnx import numpy_helper
+
+from agent.bundle.bundle import Bundle
+from agent.bundle.encoder import Encoder as Runtime
+from agent.errors import BundleError
+from agent.loopnest.features.vector import FEATURES
+from bundles.training.export import TOLERANCE
+from bundles.training.network import CLIP, Encoder, Shape
+
+FIRST = ("Sub", "Mul", "Clip", "Gemm")
+BLOCK = ("LayerNormalization", "Gemm", "Relu", "Gemm", "Add")
+LAST = ("LayerNormalization", "Gemm")
+Weights = dict[str, npt.NDArray[np.float32]]
+
+
+def thaw(bundle: Bundle) -> Encoder:
+    """The encoder of a bundle, features [n, F] to whitened embeddings [n, E], ready to be trained.
+
+    Raises:
+        BundleError: the graph is not a network of ours, or gives other embeddings than it did.
+    """
+    graph = onnx.load_model_from_string(bundle.encoder).graph
+    kinds = tuple(node.op_type for node in graph.node)
+    blocks = (len(kinds) - len(FIRST) - len(LAST)) // len(BLOCK)
+    if kinds != FIRST + max(blocks, 0) * BLOCK + LAST:
+        _refuse(bundle, f"its steps are {' '.join(kinds)[:200]}")
+    weights = _weights(bundle, graph, _names(blocks))
+    encoder = Encoder(_shape(bundle, weights, blocks))
+    try:
+        encoder.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
+    except RuntimeError as error:  # a shape that does not fit the others
+        _refuse(bundle, str(error).splitlines()[-1].strip()[:200])
+    _compare(bundle, encoder)
+    return encoder
+
+
+def _names(blocks: int) -> list[tuple[str, ...]]:
+    """Names in the network of the constants of each step of the graph, in its order."""
+    names: list[tuple[str, ...]] = [("shift",), ("scale",), ("low", "high"), _pair("enter")]
+    for n in range(blocks):
+        steps = [_pair(f"blocks.{n}.{part}") for part in ("norm", "up", "down")]
+        names += [steps[0], steps[1], (), steps[2], ()]
+    return [*names, _pair("norm"), _pair("leave")]
+
+
+def _pair(name: str) -> tuple[str, str]:
+    return f"{name}.weight", f"{name}.bias"
+
+
+def _weights(bundle: Bundle, graph: Any, names: list[tuple[str, ...]]) -> Weights:
+    """The constants of the graph by their names in the network."""
+    constants = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
+    weights: Weights = {}
+    for node, wanted in zip(graph.node, names, strict=True):
+        found = [constants[name] for name in node.input if name in constants]
+        if len(found) != len(wanted) or any(value.dtype != np.float32 for value in found):
+            _refuse(bundle, f"a step {node.op_type} has {len(found)} constants")
+        weights |= {name: value.copy() for name, value in zip(wanted, found, strict=True)}
+    ends = [float(weights.pop(name).sum()) for name in ("low", "high")]
+    if ends != [-CLIP, CLIP]:
+        _refuse(bundle, f"it clips features to {ends}")
+    return weights
+
+
+def _shape(bundle: Bundle, weights: Weights, blocks: int) -> Shape:
+    enter, leave = weights["enter.weight"], weights["leave.weight"]
+    if enter.ndim != 2 or leave.ndim != 2:
+        _refuse(bundle, "a layer is not a matrix")
+    return Shape(len(FEATURES), 1, hidden=len(enter), blocks=blocks, embedding=len(leave))
+
+
+def _compare(bundle: Bundle, encoder: Encoder) -> None:
+    """The network must give what the graph gives; that the steps are wired alike is seen so."""
+    rows = np.asarray(bundle.golden[0], np.float32)
+    with torch.no_grad():
+        found = encoder(torch.from_numpy(rows)).numpy()
+    difference = float(np.abs(found - Runtime(bundle).embed(rows)).max())
+    if not difference <= TOLERANCE:
+        _refuse(bundle, f"as a network it differs by {difference:.1e}")
+
+
+def _refuse(bundle: Bundle, what: str) -> NoReturn:
+    raise BundleError(
+        f"the encoder of the bundle in {bundle.path} cannot be trained further: {what}",
+        "Give a bundle made by `bundles pretrain` of this version.",
+    )

@@ -1,0 +1,1 @@
+"""What agents time: its order, designed, and its programs, compiled beforehand."""

@@ -1,0 +1,1 @@
+"""Real times: taken here, kept in label files, or published by others."""

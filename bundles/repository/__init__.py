@@ -1,0 +1,1 @@
+"""Bundles signed and offered: a repository of The Update Framework, and its commands."""

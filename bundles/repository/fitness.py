@@ -1,0 +1,71 @@
+"""Is a bundle fit to be published? What a machine will check, and some of what it cannot."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from agent.bundle.bundle import Bundle, load_bundle
+from agent.bundle.probe import probe
+from agent.errors import BundleError
+from agent.model.prior import Prior
+from agent.update.archive import pack, unpack, write_bundle
+from bundles.repository.answers import Note
+
+_HINT = "Correct it, or make it again with `bundles pretrain` or `bundles finetune`."
+
+
+def packed(directory: Path) -> tuple[bytes, Bundle]:
+    """The archive of the bundle in ``directory``, and what is in it, examined.
+
+    Raises:
+        BundleError: what is wrong with it.
+    """
+    try:
+        content = pack(directory)
+    except BundleError as error:
+        raise BundleError(error.message, _HINT) from error
+    return content, examine(content, str(directory))
+
+
+def examine(content: bytes, named: str) -> Bundle:
+    """The bundle in an archive, after every check that a machine will make, and some more.
+
+    Args:
+        content: the archive.
+        named: where it came from, in errors: nobody knows the folder it is tried in.
+
+    Raises:
+        BundleError: what is wrong with it.
+    """
+    with tempfile.TemporaryDirectory(prefix="bundles-") as folder:
+        try:
+            write_bundle(unpack(content), Path(folder))
+            bundle = load_bundle(Path(folder))
+            _try(bundle)
+        except BundleError as error:
+            raise BundleError(error.message.replace(folder, named), _HINT) from error
+    return bundle
+
+
+def _try(bundle: Bundle) -> None:
+    if not bundle.golden[0]:
+        raise BundleError("the bundle has no golden rows: no machine could test it")
+    if not bundle.provenance:
+        what = "the bundle does not say what it was made from (provenance in its manifest)"
+        raise BundleError(what)
+    Prior.from_json(bundle.prior)
+    probe(bundle)
+
+
+def doubts(bundle: Bundle) -> list[Note]:
+    """What a person may want to know before machines get it."""
+    notes = []
+    code = str(bundle.provenance.get("code_version", "unknown"))
+    if code == "unknown" or code.endswith("-dirty"):
+        words = f"Nobody can make this bundle again: its code version is {code[:60]}."
+        notes.append(("code-unknown", words))
+    if not bundle.provenance.get("evaluation"):
+        words = "The bundle does not say how good it is (no evaluation in its provenance)."
+        notes.append(("no-evaluation", words))
+    return notes

@@ -1,0 +1,235 @@
+"""Write a bundle: the ONNX graph, the prior, the manifest; checked before it appears.
+
+The graph is built by hand from the weights: a dozen operators in the default domain, no exporter
+in between, the whitening folded into the last layer. What is written must load as any bundle must,
+and agree with torch within ``TOLERANCE`` on real features.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+import bundles
+from agent.bundle.bundle import ENCODER, MANIFEST, PRIOR, SCHEMA, load_bundle
+from agent.bundle.encoder import INPUT, OUTPUT, self_test
+from agent.bundle.encoder import Encoder as Runtime
+from agent.errors import BundleError
+from agent.loopnest.features.vector import FEATURES, FEATURES_VERSION
+from agent.model.prior import Prior
+from bundles.training.network import CLIP, Encoder
+from bundles.training.prior import Whitening
+
+TOLERANCE = 1e-4
+OPSET, IR_VERSION = 17, 8
+LICENCE = "Apache-2.0"
+
+
+@dataclass(frozen=True)
+class Export:
+    """What goes into a bundle.
+
+    Attributes:
+        encoder: the trained encoder; ``whitening``: what is folded into its last layer.
+        prior: in terms of the whitened embedding.
+        golden: [g, F] features of real programs, kept with their embeddings as a self-test.
+        provenance: seeds, recipe, training log, evaluation.
+        name, version: of the bundle; without a version, the moment it is made.
+    """
+
+    encoder: Encoder
+    whitening: Whitening
+    prior: Prior
+    golden: npt.NDArray[np.float32]
+    provenance: dict[str, Any]
+    name: str = "default"
+    version: str = ""
+
+
+class _Graph:
+    """Nodes and weights in the making; every node continues from the one before."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Any] = []
+        self.weights: list[Any] = []
+        self.last = INPUT
+
+    def constant(self, value: npt.NDArray[np.floating]) -> str:
+        name = f"w{len(self.weights)}"
+        self.weights.append(numpy_helper.from_array(np.asarray(value, np.float32), name))
+        return name
+
+    def add(self, kind: str, *inputs: str, output: str = "", **attributes: Any) -> str:
+        output = output or f"x{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
+        self.last = output
+        return output
+
+
+def _numbers(tensor: torch.Tensor) -> npt.NDArray[np.float32]:
+    return np.asarray(tensor.detach().numpy(), np.float32)
+
+
+def _linear(graph: _Graph, layer: torch.nn.Linear) -> str:
+    weight, bias = graph.constant(_numbers(layer.weight)), graph.constant(_numbers(layer.bias))
+    return graph.add("Gemm", graph.last, weight, bias, transB=1)
+
+
+def _norm(graph: _Graph, layer: torch.nn.LayerNorm) -> str:
+    scale, shift = graph.constant(_numbers(layer.weight)), graph.constant(_numbers(layer.bias))
+    return graph.add("LayerNormalization", graph.last, scale, shift, axis=-1, epsilon=layer.eps)
+
+
+def build(encoder: Encoder, white: Whitening) -> bytes:
+    """The ONNX model: [n, F] features to [n, E] whitened embeddings, n free."""
+    graph = _Graph()
+    shift, scale = encoder.get_buffer("shift"), encoder.get_buffer("scale")
+    graph.add("Sub", graph.last, graph.constant(_numbers(shift)))
+    graph.add("Mul", graph.last, graph.constant(_numbers(scale)))
+    low, high = graph.constant(np.array(-CLIP)), graph.constant(np.array(CLIP))
+    graph.add("Clip", graph.last, low, high)
+    _linear(graph, encoder.enter)
+    for block in encoder.blocks:
+        before = graph.last
+        _norm(graph, block.norm)  # type: ignore[arg-type]
+        _linear(graph, block.up)  # type: ignore[arg-type]
+        graph.add("Relu", graph.last)
+        _linear(graph, block.down)  # type: ignore[arg-type]
+        graph.add("Add", graph.last, before)
+    _norm(graph, encoder.norm)
+    weight, bias = _numbers(encoder.leave.weight), _numbers(encoder.leave.bias)
+    turned = graph.constant(white.turn.T @ weight)
+    moved = graph.constant((bias - white.shift) @ white.turn)
+    graph.add("Gemm", graph.last, turned, moved, output=OUTPUT, transB=1)
+    return _model(graph, weight.shape[0])
+
+
+def _model(graph: _Graph, width: int) -> bytes:
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", size])
+        for name, size in ((INPUT, len(FEATURES)), (OUTPUT, width))
+    ]
+    body = helper.make_graph(graph.nodes, "encoder", ends[:1], ends[1:], graph.weights)
+    opset = helper.make_opsetid("", OPSET)
+    model = helper.make_model(body, opset_imports=[opset], ir_version=IR_VERSION)
+    onnx.checker.check_model(model, full_check=True)
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def export(content: Export, out: Path, say: Callable[[str], None]) -> dict[str, Any]:
+    """Write the bundle to the directory ``out``, replacing the bundle that is there.
+
+    Raises:
+        BundleError: it does not load, is too large, or differs from torch; nothing is replaced.
+    """
+    graph = build(content.encoder, content.whitening)
+    with torch.no_grad():
+        raw = content.encoder(torch.from_numpy(content.golden)).numpy()
+    golden = content.whitening(raw).astype(np.float32)
+    prior = json.dumps(content.prior.to_json()).encode()
+    files = {ENCODER: graph, PRIOR: prior}
+    manifest = _manifest(content, golden, files)
+    files[MANIFEST] = (json.dumps(manifest, indent=1) + "\n").encode()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".bundle-") as staging:
+        for name, data in files.items():
+            (Path(staging) / name).write_bytes(data)
+        say(f"parity with torch: {_parity(Path(staging), content.golden, golden):.1e}")
+        _put(Path(staging), out, list(files))
+    say(f"bundle in {out}: {sum(map(len, files.values())) / 2**20:.2f} MiB")
+    return manifest
+
+
+def _parity(
+    path: Path, golden: npt.NDArray[np.float32], expected: npt.NDArray[np.float32]
+) -> float:
+    bundle = load_bundle(path)
+    Prior.from_json(bundle.prior)
+    runtime = Runtime(bundle)
+    self_test(bundle, runtime)
+    difference = float(np.abs(runtime.embed(golden) - expected).max())
+    if difference > TOLERANCE:
+        raise BundleError(f"the exported encoder differs from torch by {difference:.1e}")
+    return difference
+
+
+def _put(staging: Path, out: Path, names: list[str]) -> None:
+    """The manifest last: a bundle cut short has digests that do not fit, and is refused."""
+    try:
+        out.mkdir(exist_ok=True)
+        for name in names:
+            shutil.copyfile(staging / name, out / f".{name}.new")
+        for name in names:
+            (out / f".{name}.new").replace(out / name)
+    except OSError as error:
+        raise BundleError(
+            f"cannot write the bundle to {out}: {error.strerror}", "Choose another directory."
+        ) from error
+
+
+def _manifest(
+    content: Export, golden: npt.NDArray[np.float32], files: dict[str, bytes]
+) -> dict[str, Any]:
+    created = _now()
+    return {
+        "schema": SCHEMA,
+        "name": content.name,
+        "version": content.version or re.sub(r"[-:]", "", created),
+        "created": created,
+        "features_version": FEATURES_VERSION,
+        "features": list(FEATURES),
+        "embedding": int(golden.shape[1]),
+        "files": {
+            name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+            for name, data in files.items()
+        },
+        "licence": LICENCE,
+        "provenance": content.provenance,
+        "golden": {
+            "features": [[_short(x) for x in row] for row in content.golden],
+            "embedding": [[_short(x) for x in row] for row in golden],
+        },
+    }
+
+
+def _short(value: np.float32) -> float:
+    """The shortest decimal that is this float32."""
+    return float(str(value))
+
+
+def _now() -> str:
+    """Now, or SOURCE_DATE_EPOCH (reproducible-builds.org) where it is set."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
+    moment = (
+        datetime.datetime.fromtimestamp(int(epoch), datetime.UTC)
+        if epoch.isdigit()
+        else datetime.datetime.now(datetime.UTC)
+    )
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def code_version() -> str:
+    """The commit the bundle was made from, ``-dirty`` with local changes; or "unknown"."""
+    root = Path(bundles.__file__).resolve().parent.parent
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return done.stdout.strip()

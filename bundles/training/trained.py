@@ -1,0 +1,36 @@
+"""An encoder with the prior of its heads, however it came about: a bundle or a training run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from agent.bundle.bundle import Bundle
+from agent.bundle.encoder import Encoder
+from agent.model.prior import Prior
+
+Doubles = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What evaluation needs of a model before it sees labels.
+
+    Attributes:
+        embed: features [n, F] to whitened embeddings [n, E].
+        prior: of a machine's head.
+    """
+
+    embed: Callable[[npt.NDArray[np.float32]], Doubles]
+    prior: Prior
+
+
+def from_bundle(bundle: Bundle) -> Trained:
+    """The encoder and prior of a bundle."""
+    encoder = Encoder(bundle)
+    return Trained(
+        lambda features: encoder.embed(features).astype(np.float64), Prior.from_json(bundle.prior)
+    )
