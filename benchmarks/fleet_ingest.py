@@ -29,7 +29,7 @@ from sqlalchemy import func, select
 from bundles.fleet import credentials
 from bundles.fleet.database import Database, opened
 from bundles.fleet.schema import seen
-from tests.fleet.fleets import Centre, centre, postgres, varied
+from tests.bundles.fleet.fleets import Centre, centre, postgres, varied
 
 WARM_UP_S = 3.0
 GOAL_RATE, GOAL_P99_MS = 1000, 50

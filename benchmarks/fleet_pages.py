@@ -28,7 +28,7 @@ from bundles.fleet.database import Database, opened
 from bundles.fleet.ingest import store
 from bundles.fleet.release import release
 from bundles.fleet.report import Report, parse
-from tests.fleet.fleets import NOW, Centre, accuracy, centre, varied
+from tests.bundles.fleet.fleets import NOW, Centre, accuracy, centre, varied
 
 TOGETHER = 1000
 ASKED = 40

@@ -3,7 +3,7 @@
     python benchmarks/not_due.py [--repeats 15]
 
 A calibration is made first, in a directory of its own. Goal: <= 0.3 s of CPU, nothing written.
-(tests/test_not_due.py counts the calls that could write anywhere at all.)
+(tests/agent/upkeep/test_not_due.py counts the calls that could write anywhere at all.)
 """
 
 from __future__ import annotations

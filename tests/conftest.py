@@ -70,7 +70,7 @@ def tiny_bundle(tmp_path_factory) -> Path:
     import numpy as np
     from onnx import helper, numpy_helper
 
-    from tests.model.bundles_made import FEATURE_COUNT, encoder_bytes, golden, write_bundle
+    from tests.agent.bundle.bundles_made import FEATURE_COUNT, encoder_bytes, golden, write_bundle
 
     width = 4
     weights = np.random.default_rng(0).normal(size=(FEATURE_COUNT, width)) / FEATURE_COUNT**0.5

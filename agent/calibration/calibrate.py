@@ -21,6 +21,7 @@ from agent import __version__
 from agent.calibration import experiment
 from agent.calibration.collect import Journal, collect
 from agent.calibration.experiment import Failure, Group, Sample
+from agent.clock import stamp
 from agent.errors import AgentError, CompilerError, MeasureError, StoppedError
 from agent.kernels.fixed_set import Kernel, PlannedVariant, fixed_variants, kernels, load_kernel
 from agent.loopnest.features.nest import lower
@@ -37,7 +38,6 @@ from agent.measure.worker import PROTOCOL
 from agent.progress import Progress, Stopwatch, Tell
 from agent.settings.config import Config
 from agent.state.state import Run, State, StoredTiming, TimingKey
-from agent.upkeep.records import stamp
 
 if TYPE_CHECKING:
     from agent.bundle.bundle import Bundle

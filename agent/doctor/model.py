@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from agent.bundle.installed import BUILT_IN, CHECKED, event_digest, in_force
+from agent.clock import age, duration, stamp
 from agent.doctor.findings import Finding, ok, problem, warning
 from agent.doctor.scene import Scene
-from agent.terminal.wording import age, difference, duration, factor
+from agent.terminal.wording import difference, factor
 from agent.upkeep import due
-from agent.upkeep.records import stamp
 
 if TYPE_CHECKING:
     from agent.state.state import Stored

@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from agent.bundle.installed import CHECKED
+from agent.clock import CLOCK_SET, duration, stamp
 from agent.doctor.findings import Finding, ok, problem, warning
 from agent.doctor.scene import Scene
 from agent.errors import Exit
@@ -21,8 +22,6 @@ from agent.state.last_error import last_errors
 from agent.state.lock import FILE as LOCK
 from agent.state.lock import is_odd
 from agent.state.owner import name_of
-from agent.terminal.wording import CLOCK_SET, duration
-from agent.upkeep.records import stamp
 
 LEAST_FREE, LITTLE_FREE = 50 << 20, 500 << 20  # bytes
 FEWEST_FILES = 1_000  # inodes

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Final
 
+from agent.clock import stamp
 from agent.page.record import Body, number
 from agent.terminal import wording
-from agent.upkeep.records import stamp
 
 TIMES: Final = "\N{MULTIPLICATION SIGN}"
 

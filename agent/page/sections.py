@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+from agent import clock
 from agent.page import blocks, charts, facts
 from agent.page.figures import TIMES, duration, factor, moment, percent, plain, ratio, share, times
 from agent.page.markup import Markup, element
@@ -54,7 +55,7 @@ def heading(record: Record) -> Markup:
     made = f"Calibration {entry.id}, made {moment(entry.at)}"
     if measured := words(entry.body, "measured_at")[:16].replace("T", " "):
         made += f" from timings begun {measured} UTC"
-    age = re.sub(r"(?<=\d) ", "\u00a0", wording.age(entry.at, record.now))  # units stay beside
+    age = re.sub(r"(?<=\d) ", "\u00a0", clock.age(entry.at, record.now))  # units stay beside
     old = f"It was {age} when this page was written"
     about = element("p", f"{made}. {old}, {moment(record.now)}.")
     return element("header", title, about, element("p", _LEAD, class_="quiet"))
@@ -282,9 +283,9 @@ def _spent(body: Body) -> str:
     total, spent = number(body, "elapsed_s"), part(body, "elapsed")
     if total is None:
         return ""
-    parts = (f"{name} {wording.duration(number(spent, name) or 0.0)}" for name in spent)
+    parts = (f"{name} {clock.duration(number(spent, name) or 0.0)}" for name in spent)
     phases = ", ".join(parts)
-    return f"The calibration took {wording.duration(total)}{': ' if phases else ''}{phases}."
+    return f"The calibration took {clock.duration(total)}{': ' if phases else ''}{phases}."
 
 
 def meanings() -> Markup:

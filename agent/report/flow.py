@@ -15,12 +15,12 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from agent.clock import stamp
 from agent.errors import UnreachableError
 from agent.progress import Progress, Tell
 from agent.report.consent import standing
 from agent.report.outbox import Waiting, drafts, queue
 from agent.state.state import read_state
-from agent.upkeep.records import stamp
 
 if TYPE_CHECKING:
     from agent.report.carried import Carried

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.bundle.installed import DECLINED, path_of
+from agent.clock import CLOCK_SET
 from agent.report.payload import Occasion, Report, iso_week, of_calibration, of_refusal
-from agent.terminal.wording import CLOCK_SET
 
 if TYPE_CHECKING:
     from agent.settings.config import Config

@@ -16,8 +16,9 @@ from contextlib import contextmanager
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any, TextIO
 
+from agent.clock import duration
 from agent.errors import AgentError, Exit
-from agent.terminal.wording import Block, Table, duration
+from agent.terminal.wording import Block, Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,12 +6,12 @@ Pure functions from answers (the same data that ``--json`` prints) to blocks; no
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-CLOCK_SET = 1_577_836_800.0  # 2020: a clock before that was never set
+from agent.clock import duration
+
 DASH = "-"
 AS_WRITTEN = "the program as written: "  # how details begin where the base failed
 
@@ -74,19 +74,6 @@ _STEPS = {
 }
 
 
-def duration(seconds: float) -> str:
-    """``48 s``, ``3 min 5 s``, ``2 h 10 min``, ``12 days``."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    if seconds < 3600:
-        return f"{int(seconds) // 60} min {int(seconds) % 60} s"
-    if seconds < 2 * 86400:
-        return f"{int(seconds) // 3600} h {int(seconds) % 3600 // 60} min"
-    return f"{int(seconds) // 86400} days"
-
-
 def small_time(seconds: float | None) -> str:
     """A time of execution with a fitting unit."""
     if seconds is None:
@@ -108,18 +95,6 @@ def difference(log_ratio: float | None) -> str:
         return DASH
     share = math.expm1(min(log_ratio, 45.0))
     return "less than 0.1%" if share < 0.001 else f"{share:.1%}"
-
-
-def age(created_at: float, now: float | None = None) -> str:
-    """How old something is, also when the clock was or is wrong."""
-    now = time.time() if now is None else now
-    if created_at < CLOCK_SET:
-        return "of unknown age (the clock was not set when it was made)"
-    if now < CLOCK_SET:
-        return "of unknown age (this machine's clock is not set)"
-    if created_at > now + 60:
-        return "of unknown age (it lies in the future; check this machine's clock)"
-    return f"{duration(max(0.0, now - created_at))} old"
 
 
 def warning(item: Mapping[str, Any], command: str = "calibrate") -> str:

@@ -29,6 +29,7 @@ from agent.bundle.installed import (
     path_of,
     pin_of,
 )
+from agent.clock import stamp
 from agent.errors import BundleError, InputError, NothingToDoError, StateError
 from agent.loopnest.features.vector import FEATURES_VERSION
 from agent.progress import Progress, Tell
@@ -40,7 +41,6 @@ from agent.update.switch import (
     step_back,
     turn_down,
 )
-from agent.upkeep.records import stamp
 
 if TYPE_CHECKING:
     from agent.bundle.bundle import Bundle

@@ -21,9 +21,9 @@ from agent.bundle.installed import (
     path_of,
     pin_of,
 )
+from agent.clock import stamp
 from agent.errors import BundleError, InputError
 from agent.state.state import read_state
-from agent.upkeep.records import stamp
 
 if TYPE_CHECKING:
     from pathlib import Path

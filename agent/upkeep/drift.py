@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from agent.clock import stamp
 from agent.errors import NothingToDoError
 from agent.loopnest.schedules.schedule import ORIGINAL
 from agent.measure.machine import read_machine
@@ -25,7 +26,6 @@ from agent.measure.prebuilt import toolchain_for_set
 from agent.measure.runner import Runner
 from agent.progress import Progress, Stopwatch, Tell
 from agent.upkeep import due
-from agent.upkeep.records import stamp
 
 if TYPE_CHECKING:
     from agent.calibration.experiment import Group, Sample

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.bundle.installed import BUILT_IN, outdated, ways_back
-from agent.terminal.wording import CLOCK_SET, age
+from agent.clock import CLOCK_SET, age
 
 if TYPE_CHECKING:
     from agent.measure.machine import Machine

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from agent.bundle.installed import outdated
+from agent.clock import CLOCK_SET, age, stamp
 from agent.loopnest.schedules.schedule import ORIGINAL
 from agent.state.state import State, Stored, read_state
-from agent.terminal.wording import CLOCK_SET, age
 from agent.upkeep.due import Reason, drift
 
 _SHOWN = (
@@ -23,11 +23,6 @@ _SHOWN = (
     "elapsed_s",
     "measured_at",
 )
-
-
-def stamp(seconds: float) -> str:
-    """Seconds since 1970 as ISO 8601 in UTC."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(min(max(seconds, 0.0), 2.5e11)))
 
 
 def status(directory: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from tests.agent.update.published import made_bundle, new_centre
 from tests.system.box import within
 from tests.system.conftest import (
     JOBS,
@@ -22,7 +23,6 @@ from tests.system.conftest import (
     timings,
     unit,
 )
-from tests.update.published import made_bundle, new_centre
 
 LISTEN = """
 import socket

@@ -1,0 +1,77 @@
+"""What a prediction rests on where there is no calibration, and where it is of another bundle."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from agent.bundle.bundle import load_bundle
+from agent.calibration.experiment import facts_known, facts_vector
+from agent.calibration.predictor import load_predictor
+from agent.measure.machine import fingerprint, read_machine
+from agent.model.facts import FACTS
+from agent.state.state import Stored
+from tests.agent.bundle.bundles_made import write_bundle
+
+HERE = read_machine()
+
+
+@pytest.fixture(scope="module")
+def knowing(tmp_path_factory, tiny_bundle):
+    """A bundle on whose average machine one more thread, or clang, moves the intercept."""
+    prior = json.loads((tiny_bundle / "prior.json").read_text())
+    shift = np.zeros((len(prior["mean"]), len(FACTS)))
+    shift[-1, [FACTS.index("threads"), FACTS.index("clang")]] = 0.25, 0.5
+    flat = {"facts_centre": [0.0] * len(FACTS), "facts_scale": [1.0] * len(FACTS)}
+    prior |= {"facts": list(FACTS), "facts_shift": shift.tolist(), **flat}
+    known = json.loads((tiny_bundle / "manifest.json").read_text())["golden"]
+    encoder = (tiny_bundle / "encoder.onnx").read_bytes()
+    path = tmp_path_factory.mktemp("knowing") / "b"
+    return write_bundle(path, encoder, json.dumps(prior).encode(), golden=known)
+
+
+def intercept(bundle, stored=None, **machine):
+    head = load_predictor(stored, load_bundle(bundle), replace(HERE, **machine)).head
+    mean, _ = head.predict(np.array([[0.0, 0.0, 0.0, 0.0, 1.0]]), "seconds")
+    return mean[0]
+
+
+def calibrated_elsewhere(machine, **facts):
+    """A calibration on another bundle."""
+    known = facts_known(machine) | facts
+    about = {"fingerprint": fingerprint(machine)}
+    return Stored(1, 0.0, {"bundle": {"digest": "another"}, "machine": about, "facts": known})
+
+
+def test_a_bundle_alone_predicts_for_the_threads_that_are_here(knowing):
+    assert intercept(knowing, threads=1) == pytest.approx(-21.0)
+    assert intercept(knowing, threads=4) == pytest.approx(-21.0 + 2 * 0.25)
+
+
+def test_without_a_calibration_the_compiler_is_not_guessed(knowing):
+    assert facts_known(HERE)["clang"] is None
+    assert intercept(knowing, threads=1) == pytest.approx(-21.0)
+
+
+def test_another_bundle_uses_what_the_calibration_found_out(knowing):
+    stored = calibrated_elsewhere(HERE, clang=1.0, threads=0.0)
+    assert intercept(knowing, stored) == pytest.approx(-21.0 + 0.5)
+
+
+def test_what_was_found_out_on_another_machine_is_not_used(knowing):
+    stored = calibrated_elsewhere(replace(HERE, model="another"), clang=1.0)
+    assert intercept(knowing, stored, threads=1) == pytest.approx(-21.0)
+
+
+def test_facts_in_a_record_come_back_as_they_were():
+    known = facts_known(HERE, 32, "Debian clang version 19", ("-O3",))
+    assert json.loads(json.dumps(known)) == known
+    vector = facts_vector(known)
+    assert vector[FACTS.index("simd")] == 5.0
+    assert vector[-3:].tolist() == [0.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("record", [None, {}, {"simd": "wide"}, {"simd": None}])
+def test_a_record_without_facts_leaves_all_unknown(record):
+    assert np.isnan(facts_vector(record)).all()

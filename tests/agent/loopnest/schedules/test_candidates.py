@@ -1,0 +1,119 @@
+"""Random schedules fit; candidates are legal, diverse, and hold what experts try."""
+
+import itertools
+import random
+
+import pytest
+
+from agent.loopnest.program import Program, loops
+from agent.loopnest.schedules import transform
+from agent.loopnest.schedules.candidates import candidate_schedules, random_schedule
+from agent.loopnest.schedules.dependence import Dependences
+from agent.loopnest.schedules.legality import check
+from agent.loopnest.schedules.schedule import Schedule, Skew, Tile, parse_schedule
+from tests.agent.loopnest.nests import at, gemm, loop, program, read, statement
+from tests.agent.loopnest.schedules.brute_force import trace
+from tests.agent.loopnest.schedules.test_legality import jacobi, row_sums, seidel
+
+PROGRAMS = (gemm(12), seidel(), jacobi(), row_sums(1))
+
+
+@pytest.mark.parametrize("base", PROGRAMS, ids=["gemm", "seidel", "jacobi", "row_sums"])
+def test_candidates_are_legal_and_differ(base: Program) -> None:
+    dependences = Dependences.of(base)
+    found = candidate_schedules(base, 60, dependences=dependences)
+    assert len({p.body for _, p in found}) == len(found) == 60
+    for schedule, after in found:
+        check(after, dependences)
+        assert parse_schedule(str(schedule)) == schedule
+
+
+def test_a_candidate_is_what_its_schedule_makes_of_the_program() -> None:
+    for schedule, after in candidate_schedules(gemm(12), 40):
+        now = gemm(12)
+        for step in schedule.steps:
+            now = transform.apply(now, step)
+        assert now == after
+
+
+def test_the_program_as_written_comes_first() -> None:
+    base = row_sums(0)
+    assert candidate_schedules(base, 5)[0] == (Schedule(), base)
+
+
+def test_the_same_seed_gives_the_same_candidates() -> None:
+    assert candidate_schedules(gemm(12), 50, 3) == candidate_schedules(gemm(12), 50, 3)
+    assert candidate_schedules(gemm(12), 50, 3) != candidate_schedules(gemm(12), 50, 4)
+
+
+def test_candidates_hold_what_experts_try_on_a_matrix_product() -> None:
+    found = {str(schedule) for schedule, _ in candidate_schedules(gemm(256), 40)}
+    assert {
+        "parallelize i",
+        "vectorize k",
+        "interchange j k",
+        "interchange j k; parallelize i; vectorize j",
+        "tile i 32 j 32 k 32; parallelize i_t",
+    } <= found
+
+
+def test_candidates_hold_the_wavefront_of_an_in_place_stencil() -> None:
+    found = {str(schedule) for schedule, _ in candidate_schedules(seidel(), 60)}
+    assert "skew j i 1; interchange i j; parallelize i" in found
+
+
+def test_few_candidates_of_a_program_without_loops() -> None:
+    flat = program(statement("S", at("x", 0), "", read("x", 0)), arrays={"x": (1,)})
+    assert candidate_schedules(flat, 10) == ((Schedule(), flat),)
+
+
+def test_random_schedules_run_every_instance_once() -> None:
+    rng = random.Random(5)
+    for base in PROGRAMS:
+        expected = sorted(e.instance for e in trace(base))
+        for _ in range(40):
+            _, after = random_schedule(base, rng)
+            assert sorted(e.instance for e in trace(after)) == expected
+
+
+def test_random_schedules_are_varied() -> None:
+    rng = random.Random(1)
+    drawn = [random_schedule(gemm(64), rng) for _ in range(400)]
+    kinds = {type(step).__name__ for schedule, _ in drawn for step in schedule.steps}
+    assert kinds >= {"Interchange", "Tile", "Parallelize", "Vectorize", "Unroll", "Jam", "Skew"}
+    assert len({after.body for _, after in drawn}) > 250
+    assert sum(not schedule.steps for schedule, _ in drawn) < 60
+
+
+def test_random_schedules_of_several_nests_fuse_and_distribute() -> None:
+    rng = random.Random(2)
+    pair = program(
+        loop("i", 0, 9, statement("S", at("x", "i"), "", read("a", "i"), "i")),
+        loop("j", 0, 9, *(statement(f"T{n}", at("y", "j"), "", read("x", "j"), "j") for n in "01")),
+        arrays=dict.fromkeys("axy", (10,)),
+    )
+    drawn = (random_schedule(pair, rng)[0].steps for _ in range(100))
+    kinds = {type(step).__name__ for step in itertools.chain.from_iterable(drawn)}
+    assert {"Fuse", "Distribute"} <= kinds
+
+
+def test_a_random_schedule_is_the_same_for_the_same_generator() -> None:
+    assert random_schedule(gemm(64), random.Random(9)) == random_schedule(
+        gemm(64), random.Random(9)
+    )
+
+
+def test_tiles_are_shorter_than_the_loops_they_cut() -> None:
+    rng = random.Random(4)
+    for _ in range(200):
+        schedule, _ = random_schedule(gemm(20), rng)
+        if not any(isinstance(step, Skew) for step in schedule.steps):  # skewed loops are longer
+            tiles = [step for step in schedule.steps if isinstance(step, Tile)]
+            assert all(size < 20 for step in tiles for _, size in step.sizes)
+
+
+def test_random_schedules_need_no_more_levels_than_features_have() -> None:
+    rng = random.Random(3)
+    for _ in range(200):
+        _, after = random_schedule(gemm(64), rng)
+        assert max(len(around) for around, _ in loops(after.body)) < transform.MAX_DEPTH

@@ -1,0 +1,113 @@
+"""The exact check beside running the program and comparing every pair of accesses."""
+
+import re
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from agent.errors import ScheduleError
+from agent.loopnest.program import Program, statements
+from agent.loopnest.schedules import legality
+from agent.loopnest.schedules.candidates import Draft
+from agent.loopnest.schedules.dependence import sink_temporaries
+from agent.loopnest.schedules.schedule import (
+    Distribute,
+    Fuse,
+    Interchange,
+    Jam,
+    Parallelize,
+    Reverse,
+    Schedule,
+    Skew,
+    Step,
+    Tile,
+    Unroll,
+    Vectorize,
+)
+from tests.agent.loopnest.schedules.brute_force import conflicts, is_legal, trace
+from tests.interpret import kind
+from tests.strategies import programs
+
+CLASSES = {"": "", "+": "+", "-": "+", "*": "*", "min": "min", "max": "max"}
+MAX_EVENTS = 700
+EXAMPLE = re.compile(r"(\w+) -> (\w+) \(\w+\) on .*from \(([^)]*)\) to \(([^)]*)\)")
+
+
+def commuting(program: Program) -> dict[str, str]:
+    """The operator class of every statement whose updates may change places."""
+    found = {}
+    for _, s in statements(program.body):
+        whole = not program.dtype_of(s.target.array).is_float
+        broken = whole and (kind(program, s.value) is not int or s.op in ("min", "max"))
+        found[s.name] = "" if broken else CLASSES[s.op]
+    return found
+
+
+@st.composite
+def steps(draw: st.DrawFn, draft: Draft) -> Step:
+    """A step that has a good chance to fit the structure, and less to be legal."""
+    band = [x.iterator for x in draw(st.sampled_from(draft.bands()))]
+    name = draw(st.sampled_from([x.iterator for x in draft.loops()]))
+    inner = draw(st.sampled_from([x.iterator for x in draft.innermost()]))
+    start = draw(st.integers(0, len(band) - 1))
+    end = draw(st.integers(start + 1, len(band)))
+    size = draw(st.integers(2, 5))
+    choices = [
+        Tile(tuple((n, size) for n in band[start:end])),
+        Reverse(name),
+        Distribute(name),
+        Jam(name, min(size, 3)),
+        Parallelize(name),
+        Vectorize(inner),
+        Unroll(inner, size),
+    ]
+    if len(band) > 1:
+        pair = band[start], band[start - 1]
+        choices += [Interchange(*pair)] * 3 + [Skew(*pair, draw(st.sampled_from((-1, 1, 2))))]
+    if neighbours := draft.neighbours():
+        choices += [Fuse(*draw(st.sampled_from(neighbours)))] * 2
+    return draw(st.sampled_from(choices))
+
+
+@st.composite
+def scheduled(draw: st.DrawFn) -> tuple[Program, Draft]:
+    """A small program and a schedule of up to four steps that fit its structure."""
+    program = sink_temporaries(draw(programs()))
+    draft = Draft(program)
+    for _ in range(draw(st.integers(1, 5))):
+        draft.attempt(draw(steps(draft)))
+    return program, draft
+
+
+def vector(text: str) -> tuple[int, ...]:
+    return tuple(int(part.split("=")[1]) for part in text.split(", ") if part)
+
+
+@settings(
+    deadline=None,
+    max_examples=300,
+    suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
+)
+@given(scheduled())
+def test_a_schedule_is_legal_exactly_where_no_dependent_pair_changes_places(
+    case: tuple[Program, Draft],
+) -> None:
+    program, draft = case
+    before = trace(program)
+    assume(draft.steps and len(before) <= MAX_EVENTS)
+    after = trace(draft.program)
+    assert sorted(e.instance for e in before) == sorted(e.instance for e in after)
+
+    written = conflicts(program, commuting(program))
+    schedule = Schedule(tuple(draft.steps))
+    if is_legal(written, draft.program):
+        assert legality.transform(program, schedule) == draft.program
+        return
+    with pytest.raises(ScheduleError) as refusal:
+        legality.transform(program, schedule)
+    found = EXAMPLE.search(refusal.value.message)
+    assert found, refusal.value.message
+    source, target, start, end = found.groups()
+    pairs = {(c.first, c.second) for c in written}
+    assert ((source, vector(start)), (target, vector(end))) in pairs

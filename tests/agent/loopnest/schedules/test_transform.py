@@ -1,0 +1,462 @@
+"""Every step on small nests: the loops before and after, and what is refused."""
+
+import pytest
+
+from agent.errors import ScheduleError
+from agent.loopnest.program import Bound, DType, Loop, Program, Temporary, loops
+from agent.loopnest.schedules.schedule import Fuse, Interchange, Jam, Tile, Unroll, parse_schedule
+from agent.loopnest.schedules.transform import apply
+from tests.agent.loopnest.nests import affine, at, gemm, loop, program, read, statement
+from tests.agent.loopnest.show import show
+
+
+def run(before: Program, schedule: str) -> Program:
+    for step in parse_schedule(schedule).steps:
+        before = apply(before, step)
+    return before
+
+
+def after(before: Program, schedule: str) -> str:
+    return show(run(before, schedule))
+
+
+def refusal(before: Program, schedule: str) -> ScheduleError:
+    with pytest.raises(ScheduleError) as caught:
+        run(before, schedule)
+    return caught.value
+
+
+def square(n: int = 10, *names: str) -> Program:
+    """S over all loops named, each 0..n-1."""
+    names = names or ("i", "j")
+    node = statement("S", at("x", *names), "", read("x", *names), *names)
+    for name in reversed(names):
+        node = loop(name, 0, n - 1, node)
+    return program(node, arrays={"x": (n,) * len(names)})
+
+
+def triangle(low: object = 0, high: object = "i") -> Program:
+    body = statement("S", at("x", "i", "j"), "", read("x", "i", "j"), "i", "j")
+    return program(loop("i", 0, 99, loop("j", low, high, body)), arrays={"x": (100, 100)})
+
+
+def strided() -> Program:
+    body = statement("S", at("x", "i"), "", read("x", "i"), "i")
+    return program(loop("i", 1, 99, body, step=3), arrays={"x": (100,)})
+
+
+def two_loops(high: int = 9, low: int = 0, **marks: bool) -> Program:
+    return program(
+        loop("i", 0, 9, statement("S", at("x", "i"), "", read("y", "i"), "i"), **marks),
+        loop("j", low, high, statement("T", at("y", "j"), "", read("y", "j"), "j")),
+        arrays={"x": (10,), "y": (20,)},
+    )
+
+
+def imperfect() -> Program:
+    """A row sum: statements before and after an inner loop."""
+    return program(
+        loop(
+            "i",
+            0,
+            9,
+            statement("S", at("x", "i"), "", read("y", "i"), "i"),
+            loop("j", 0, 9, statement("T", at("x", "i"), "+", read("a", "i", "j"), "i", "j")),
+            statement("U", at("y", "i"), "", read("x", "i"), "i"),
+        ),
+        arrays={"x": (10,), "y": (10,), "a": (10, 10)},
+    )
+
+
+def with_temporary() -> Program:
+    return program(
+        loop(
+            "i",
+            0,
+            9,
+            statement("S", at("t"), "", read("x", "i"), "i"),
+            loop("j", 0, 9, statement("T", at("t"), "+", read("a", "i", "j"), "i", "j")),
+            statement("U", at("x", "i"), "", read("t"), "i"),
+        ),
+        arrays={"x": (10,), "a": (10, 10)},
+        temporaries=(Temporary("t", DType.F64, 1),),
+    )
+
+
+# interchange
+
+
+def test_interchange_swaps_a_rectangular_pair() -> None:
+    assert after(square(), "interchange i j") == "j 0..9 (i 0..9 (S[i, j]))"
+
+
+def test_interchange_takes_the_loops_in_any_order() -> None:
+    assert run(square(), "interchange j i") == run(square(), "interchange i j")
+
+
+def test_interchange_keeps_the_loops_between_the_two() -> None:
+    swapped = run(square(10, "i", "j", "k"), "interchange i k")
+    assert [x.iterator for _, x in loops(swapped.body)] == ["k", "j", "i"]
+
+
+def test_interchange_twice_is_the_identity() -> None:
+    assert run(triangle(), "interchange i j; interchange i j") == triangle()
+
+
+def test_interchange_of_a_triangle_recomputes_both_bounds() -> None:
+    assert after(triangle(), "interchange i j") == "j 0..99 (i j..99 (S[i, j]))"
+
+
+def test_interchange_rounds_bounds_with_a_divisor_inwards() -> None:
+    half = triangle(0, Bound(affine("i"), 2))
+    assert after(half, "interchange i j") == "j 0..49 (i 2*j..99 (S[i, j]))"
+    double = triangle(0, "2*i")
+    assert after(double, "interchange i j") == "j 0..198 (i (j)/2..99 (S[i, j]))"
+
+
+def test_interchange_of_a_band_leaves_no_bound_that_others_imply() -> None:
+    body = statement("S", at("x", "k"), "", read("x", "k"), "i", "j", "k")
+    nest = loop("i", 0, 99, loop("j", 0, "i", loop("k", "j", "i + 5", body)))
+    before = program(nest, arrays={"x": (200,)})
+    expected = "k 0..104 (j 0..min(99, k) (i max(j, k - 5)..99 (S[i, j, k])))"
+    assert after(before, "interchange i k") == expected
+
+
+def test_interchange_keeps_a_bound_that_only_the_loops_outside_of_the_band_could_imply() -> None:
+    body = statement("S", at("x", "k"), "", read("x", "k"), "i", "j", "k")
+    nest = loop("i", 0, 1, loop("j", 1, "i", loop("k", 0, "j", body)))
+    swapped = after(program(nest, arrays={"x": (9,)}), "interchange j k")
+    assert swapped == "i 0..1 (k 0..1 (j 1..i (S[i, j, k])))"
+
+
+def test_interchange_of_tile_loops_needs_no_new_bounds() -> None:
+    tiled = after(square(64), "tile i 8 j 16; interchange i_t j_t")
+    assert tiled.startswith("j_t 0..63 step 16 (i_t 0..63 step 8 (i i_t..i_t + 7 (j j_t..")
+
+
+def test_interchange_refuses_a_strided_loop_in_a_triangle() -> None:
+    assert "tiling" in refusal(triangle(), "tile i 8; interchange i_t j").hint
+
+
+def test_interchange_names_what_stands_between_two_loops() -> None:
+    error = refusal(imperfect(), "interchange i j")
+    assert error.message == (
+        "interchange i j: loops i and j are not perfectly nested: statement S stands between them"
+    )
+    assert error.hint == "Distribute loop i first."
+
+
+def test_interchange_refuses_loops_side_by_side() -> None:
+    assert "not nested in each other" in refusal(two_loops(), "interchange i j").message
+
+
+def test_interchange_refuses_one_loop_twice() -> None:
+    with pytest.raises(ScheduleError, match="the same"):
+        apply(square(), Interchange("i", "i"))
+
+
+def test_an_unknown_loop_is_answered_with_the_loops_there_are() -> None:
+    error = refusal(gemm(), "interchange i q")
+    assert error.message == "interchange i q: there is no loop q"
+    assert error.hint == "The loops are: i, j, k."
+
+
+def test_a_program_without_loops_says_so() -> None:
+    flat = program(statement("S", at("x", 0), "", read("x", 0)), arrays={"x": (1,)})
+    assert refusal(flat, "reverse i").hint == "The program has no loops."
+
+
+# tile
+
+
+def test_tile_puts_loops_over_tiles_outside_and_cuts_the_last_tile() -> None:
+    assert after(square(100), "tile i 32 j 20") == (
+        "i_t 0..99 step 32 (j_t 0..99 step 20 "
+        "(i i_t..min(i_t + 31, 99) (j j_t..j_t + 19 (S[i, j]))))"
+    )
+
+
+def test_tile_takes_part_of_a_band() -> None:
+    tiled = run(square(16, "i", "j", "k"), "tile j 4 k 4")
+    assert [x.iterator for _, x in loops(tiled.body)] == ["i", "j_t", "k_t", "j", "k"]
+
+
+def test_tile_twice_gives_two_levels_with_new_names() -> None:
+    assert after(square(64, "i"), "tile i 32; tile i 8") == (
+        "i_t 0..63 step 32 (i_t2 i_t..i_t + 31 step 8 (i i_t2..i_t2 + 7 (S[i])))"
+    )
+
+
+def test_tile_spans_the_extremes_of_a_triangle() -> None:
+    assert after(triangle(), "tile i 32 j 16") == (
+        "i_t 0..99 step 32 (j_t 0..min(i_t + 31, 99) step 16 "
+        "(i i_t..min(i_t + 31, 99) (j j_t..min(j_t + 15, i) (S[i, j]))))"
+    )
+
+
+def test_tile_spans_the_extremes_of_a_falling_bound() -> None:
+    falling = triangle("-i + 99", 120)
+    assert after(falling, "tile i 32 j 16") == (
+        "i_t 0..99 step 32 (j_t max(-i_t + 68, 0)..120 step 16 "
+        "(i i_t..min(i_t + 31, 99) (j max(j_t, -i + 99)..min(j_t + 15, 120) (S[i, j]))))"
+    )
+
+
+def test_tile_counts_iterations_of_a_loop_with_a_step() -> None:
+    assert after(strided(), "tile i 4") == (
+        "i_t 1..99 step 12 (i i_t..min(i_t + 11, 99) step 3 (S[i]))"
+    )
+
+
+def test_tile_refuses_a_gap_in_the_band() -> None:
+    error = refusal(square(10, "i", "j", "k"), "tile i 4 k 4")
+    assert "the loops nest in the order i j k" in error.message
+
+
+def test_tile_refuses_the_wrong_order() -> None:
+    assert "order i j" in refusal(square(), "tile j 4 i 4").message
+
+
+def test_tile_refuses_an_imperfect_nest() -> None:
+    assert "statement S stands between" in refusal(imperfect(), "tile i 4 j 4").message
+
+
+def test_tile_refuses_what_would_nest_too_deep() -> None:
+    schedule = "; ".join(["tile i 2 j 2 k 2"] * 4)
+    assert "more than 12 loops deep" in refusal(square(64, "i", "j", "k"), schedule).message
+
+
+def test_the_name_of_a_loop_over_tiles_is_new_and_no_c_type() -> None:
+    node = statement("S", at("x", "int32"), "", read("size_t2", "int32"), "int32")
+    before = program(loop("int32", 0, 9, node), arrays={"x": (10,), "size_t2": (10,)})
+    assert next(x.iterator for _, x in loops(run(before, "tile int32 4").body)) == "int32_t2"
+
+
+# skew, reverse
+
+
+def test_skew_shifts_the_loop_and_what_it_indexes() -> None:
+    skewed = run(square(), "skew j i 2")
+    assert show(skewed) == "i 0..9 (j 2*i..2*i + 9 (S[i, -2*i + j]))"
+    inner = next(x for _, x in loops(skewed.body) if x.iterator == "j")
+    assert inner.body[0].target == at("x", "i", "-2*i + j")  # type: ignore[union-attr]
+
+
+def test_skew_scales_bounds_that_have_a_divisor() -> None:
+    half = triangle(0, Bound(affine("i"), 2))
+    assert after(half, "skew j i 1") == "i 0..99 (j i..(3*i)/2 (S[i, -i + j]))"
+
+
+def test_skew_refuses_a_loop_that_is_not_around() -> None:
+    assert "loop j does not surround loop i" in refusal(square(), "skew i j 1").message
+
+
+def test_reverse_runs_backwards_over_the_same_range() -> None:
+    assert after(square(), "reverse i") == "i 0..9 (j 0..9 (S[-i + 9, j]))"
+
+
+def test_reverse_of_a_triangle_keeps_its_bounds() -> None:
+    assert after(triangle("i", 99), "reverse j") == "i 0..99 (j i..99 (S[i, i - j + 99]))"
+
+
+def test_reverse_with_a_step_starts_at_the_last_iteration() -> None:
+    node = statement("S", at("x", "i"), "", read("x", "i"), "i")
+    before = program(loop("i", 1, 99, node, step=4), arrays={"x": (100,)})
+    assert after(before, "reverse i") == "i 1..97 step 4 (S[-i + 98])"
+
+
+def test_reverse_refuses_bounds_that_are_a_minimum() -> None:
+    error = refusal(square(), "tile i 4; reverse i")
+    assert "min, max or quotient" in error.message
+    assert "before it is tiled" in error.hint
+
+
+# fuse, distribute
+
+
+def test_fuse_joins_neighbours_under_the_first_name() -> None:
+    assert after(two_loops(), "fuse i j") == "i 0..9 (S[i] T[i])"
+
+
+def test_fuse_shifts_the_second_loop() -> None:
+    assert after(two_loops(12, 3), "fuse i j") == "i 0..9 (S[i] T[i + 3])"
+
+
+def test_fuse_refuses_other_ranges_and_shows_them() -> None:
+    error = refusal(two_loops(10), "fuse i j")
+    assert error.message == "fuse i j: the loops run over different ranges: 0..9 and 0..10"
+
+
+def test_fuse_refuses_the_later_loop_first() -> None:
+    assert "does not directly follow" in refusal(two_loops(), "fuse j i").message
+
+
+def test_fuse_refuses_loops_of_different_bodies() -> None:
+    assert "not neighbours" in refusal(square(), "fuse i j").message
+
+
+def test_distribute_gives_every_node_a_loop() -> None:
+    assert after(imperfect(), "distribute i") == (
+        "i 0..9 (S[i]) i2 0..9 (j 0..9 (T[i2, j])) i3 0..9 (U[i3])"
+    )
+
+
+def test_distribute_then_fuse_is_the_identity() -> None:
+    assert run(imperfect(), "distribute i; fuse i i2; fuse i i3") == imperfect()
+
+
+def test_distribute_refuses_a_single_node() -> None:
+    assert "a single loop" in refusal(square(), "distribute i").message
+
+
+def test_distribute_refuses_to_part_the_uses_of_a_temporary() -> None:
+    error = refusal(with_temporary(), "distribute i")
+    assert error.message.startswith("distribute i: temporary t would be needed across")
+
+
+# Temporaries
+
+
+def test_a_temporary_may_be_tiled_with_the_loop_it_belongs_to() -> None:
+    assert after(with_temporary(), "tile i 5").startswith("i_t 0..9 step 5 (i i_t..i_t + 4 (S[i]")
+
+
+def test_a_temporary_refuses_another_loop_around_its_own() -> None:
+    body = (
+        statement("S", at("t"), "+", read("x", "j"), "i", "j"),
+        statement("T", at("x", "j"), "", read("t"), "i", "j"),
+    )
+    before = program(
+        loop("i", 0, 9, loop("j", 0, 9, *body)),
+        arrays={"x": (10,)},
+        temporaries=(Temporary("t", DType.F64, 1),),
+    )
+    for schedule in ("interchange i j", "tile i 4 j 4"):
+        assert "temporary t" in refusal(before, schedule).message
+
+
+# Marks
+
+
+def marked(schedule: str, before: Program | None = None) -> dict[str, Loop]:
+    return {x.iterator: x for _, x in loops(run(before or gemm(8), schedule).body)}
+
+
+def test_marks_are_set_on_the_loops_named() -> None:
+    found = marked("parallelize i; jam j 4; vectorize k")
+    assert found["i"].parallel
+    assert found["j"].jam == 4
+    assert found["k"].vector
+
+
+def test_unroll_marks_an_innermost_loop() -> None:
+    assert marked("unroll k 4")["k"].unroll == 4
+
+
+def test_a_loop_may_be_both_parallel_and_jammed() -> None:
+    found = marked("jam i 2; parallelize i")["i"]
+    assert (found.jam, found.parallel) == (2, True)
+
+
+def test_jam_takes_an_imperfect_nest() -> None:
+    assert marked("jam i 2", imperfect())["i"].jam == 2
+
+
+@pytest.mark.parametrize(
+    ("schedule", "message"),
+    [
+        ("parallelize i; parallelize j", "loop j is inside the parallel loop i"),
+        ("parallelize j; parallelize i", "loop i is around the parallel loop j"),
+        ("parallelize i; parallelize i", "loop i is parallel already"),
+        ("unroll k 4; parallelize k", "loop k is unrolled"),
+        ("jam i 2; parallelize j", "loop j is inside the jammed loop i"),
+        ("vectorize i", "loop j is inside loop i"),
+        ("unroll k 2; vectorize k", "loop k is unrolled"),
+        ("vectorize k; unroll k 2", "loop k is vectorized"),
+        ("parallelize k; unroll k 2", "loop k is parallel"),
+        ("unroll j 2", "loop k is inside loop j"),
+        ("unroll k 65", "between 2 and 64"),
+        ("jam k 2", "there is no loop inside loop k"),
+        ("jam i 17", "between 2 and 16"),
+        ("jam i 2; jam j 2", "loop i of the same nest is already jammed"),
+        ("parallelize j; jam i 2", "loop j of the same nest is already parallel"),
+        ("parallelize i; interchange i j", "loop i is already parallel"),
+        ("vectorize k; tile k 4", "loop k is already vectorized"),
+        ("jam i 2; interchange j k", "the nest of loop i is already jammed"),
+        ("parallelize j; interchange i k", "loop j is already parallel"),
+        ("jam j 2; reverse j", "loop j is already jammed"),
+    ],
+)
+def test_marks_that_do_not_fit_are_refused(schedule: str, message: str) -> None:
+    assert message in refusal(gemm(8), schedule).message
+
+
+def test_vectorize_refuses_a_step() -> None:
+    assert "has step 3" in refusal(strided(), "vectorize i").message
+
+
+def test_jam_refuses_inner_bounds_that_depend_on_the_loop() -> None:
+    assert "the bounds of loop j depend on i" in refusal(triangle(), "jam i 2").message
+
+
+def test_fuse_refuses_a_marked_loop() -> None:
+    assert "already parallel" in refusal(two_loops(parallel=True), "fuse i j").message
+
+
+@pytest.mark.parametrize("step", [Unroll("k", 1), Jam("i", 1)])
+def test_a_factor_of_one_is_refused(step: Unroll | Jam) -> None:
+    with pytest.raises(ScheduleError, match="between 2"):
+        apply(gemm(8), step)
+
+
+@pytest.mark.parametrize("step", [Tile((("i", 4), ("i", 4))), Fuse("i", "i")])
+def test_a_loop_named_twice_is_refused(step: Tile | Fuse) -> None:
+    with pytest.raises(ScheduleError):
+        apply(gemm(8), step)
+
+
+def test_the_program_given_stays_as_it_is() -> None:
+    before = gemm(8)
+    run(before, "interchange i k; tile k 4; parallelize k_t")
+    assert before == gemm(8)
+
+
+def test_a_factor_with_many_digits_is_told_its_range() -> None:
+    with pytest.raises(ScheduleError, match=r"99999999999 is outside 1\.\.65536"):
+        parse_schedule("tile i 99999999999")
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("tile", "For example: tile i 32 j 32."),
+        ("tile i", "For example: tile i 32 j 32."),
+        ("unroll i", "For example: unroll k 4."),
+        ("interchange i", "For example: interchange i k."),
+        ("skew i 1", "For example: skew j i 1 (the inner loop first)."),
+        ("jam i x", "For example: jam i 4."),
+    ],
+)
+def test_a_malformed_step_is_answered_with_its_form(text: str, hint: str) -> None:
+    with pytest.raises(ScheduleError) as caught:
+        parse_schedule(text)
+    assert caught.value.hint == hint
+
+
+def test_skew_the_wrong_way_round_is_answered_with_the_right_one() -> None:
+    error = refusal(square(), "skew i j 2")
+    assert error.hint == "The inner loop comes first: skew j i 2."
+
+
+def test_skew_by_a_loop_elsewhere_says_what_it_takes() -> None:
+    assert "one around it" in refusal(two_loops(), "skew i j 1").hint
+
+
+def test_fuse_of_loops_in_two_loops_names_those_to_fuse_first() -> None:
+    inner = [loop(x, 0, 9, statement(x, at("x", x), "", read("a", x), x)) for x in "jq"]
+    both = program(loop("i", 0, 9, inner[0]), loop("p", 0, 9, inner[1]), arrays={"x": (10,)})
+    assert refusal(both, "fuse j q").hint == "Fuse the loops around them first: fuse i p."
+
+
+def test_fuse_of_a_loop_and_one_inside_it_says_what_it_takes() -> None:
+    assert "one after the other" in refusal(square(), "fuse i j").hint

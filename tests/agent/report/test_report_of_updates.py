@@ -1,0 +1,51 @@
+"""What is told after real updates from a real repository."""
+
+import json
+
+import jsonschema
+import pytest
+
+from bundles.repository import keys
+from tests.agent.update.published import made_bundle, new_centre
+from tests.conftest import SCHEMAS, agent
+
+PAYLOAD = json.loads((SCHEMAS / "report-payload.json").read_text())
+
+
+@pytest.fixture
+def centre(tmp_path, monkeypatch):
+    monkeypatch.setattr(keys, "SCRYPT_N", 2)  # these keys open quickly
+    return new_centre(tmp_path / "repository")
+
+
+def test_a_bundle_taken_and_one_that_was_worse_here_are_told_of(machine, centre, tmp_path):
+    def update(bundle, *more):
+        centre.add(bundle)
+        where = ("--from", centre.public, "--root", centre.root, "--state-dir", machine)
+        return agent("update", *where, "--json", *more).json["outcome"]
+
+    def told():
+        """Every report that waits, by the bundle that it is about."""
+        place = {"AGENT_REPOSITORY": str(centre.public), "AGENT_CHANNEL": "stable"}
+        shown = agent("report", "--show", "--state-dir", machine, **place).out
+        found = [json.loads(line) for line in shown.splitlines()]
+        for one in found:
+            jsonschema.validate(one, PAYLOAD)
+        return {(one["bundle"], one["bundle_version"]): one for one in found}
+
+    worse = made_bundle(tmp_path / "worse", "7", misleading=True)
+    assert update(worse) == "declined"
+    before = told()
+    assert before["field", "7"]["outcome"] == "refused"
+    assert before["default", "3"]["outcome"] != "refused"
+    assert before["field", "7"]["dedupe"] != before["default", "3"]["dedupe"]
+    alike = ("architecture", "toolchain", "timings", "noise", "week")
+    assert [before["field", "7"][n] for n in alike] == [before["default", "3"][n] for n in alike]
+    assert {one["channel"] for one in before.values()} == {"stable"}
+
+    agent("report", "enable", "--yes", "--state-dir", machine)
+    agent("report", "--export", tmp_path / "first", "--state-dir", machine)
+    assert update(made_bundle(tmp_path / "right", "8"), "--force") == "activated"
+    after = told()
+    assert list(after) == [("field", "8")]
+    assert after["field", "8"]["outcome"] in ("kept", "fell-back", "too-noisy")

@@ -1,0 +1,127 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent import clock
+from agent.terminal import wording
+
+NOW = 1_800_000_000.0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (4.25, "4.2 s"),
+        (48.3, "48 s"),
+        (185, "3 min 5 s"),
+        (7800, "2 h 10 min"),
+        (12 * 86400, "12 days"),
+    ],
+)
+def test_durations_are_for_people(seconds, words):
+    assert clock.duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(2.0, "2 s"), (1.23e-3, "1.23 ms"), (4.5e-5, "45 us"), (3e-9, "3 ns"), (None, "-")],
+)
+def test_times_have_a_fitting_unit(seconds, words):
+    assert wording.small_time(seconds) == words
+
+
+def test_a_log_error_is_told_as_a_factor():
+    assert wording.factor(math.log(1.31)) == "1.31"
+    assert wording.factor(None) == "-"
+
+
+def test_an_age_is_told():
+    assert clock.age(NOW - 3700, NOW) == "1 h 1 min old"
+
+
+@pytest.mark.parametrize(
+    ("created", "now", "words"),
+    [
+        (100.0, NOW, "clock was not set"),
+        (NOW, 100.0, "clock is not set"),
+        (NOW + 1e9, NOW, "future"),
+    ],
+)
+def test_a_wrong_clock_gives_no_absurd_age(created, now, words):
+    assert words in clock.age(created, now)
+
+
+@given(st.floats(0, 1e12), st.floats(0, 1e12))
+def test_an_age_is_never_negative(created, now):
+    assert "-" not in clock.age(created, now)
+
+
+@pytest.mark.parametrize("code", sorted(wording._WARNINGS))
+def test_every_warning_says_what_it_is(code):
+    item = {"code": code, "kernels": 3, "worst": 0.2, "variants": 4, "kernel": "dot", "why": "x"}
+    text = wording.warning(item)
+    assert text.endswith(".")
+    assert "{" not in text
+
+
+def test_a_warning_of_an_unknown_kind_is_shown_all_the_same():
+    assert "new-kind" in wording.warning({"code": "new-kind", "worst": 1.0})
+
+
+def test_a_busy_machine_is_told_once():
+    items = [{"code": c, "kernels": 2, "worst": 1.0} for c in ("foreign-load", "switches", "noise")]
+    assert len(wording.warnings(items)) == 1
+
+
+@pytest.mark.parametrize("code", sorted(wording._WARNINGS))
+def test_a_measurement_is_not_told_to_calibrate_again(code):
+    item = {"code": code, "kernels": 3, "worst": 0.2, "variants": 4, "kernel": "dot", "why": "x"}
+    text = wording.warning(item, "measure")
+    assert "alibrate" not in text
+    assert code in ("out-of-time", "kernel-skipped") or "--budget" not in text
+
+
+@pytest.mark.parametrize(
+    ("log_ratio", "words"), [(0.005, "0.5%"), (0.0, "less than 0.1%"), (None, "-")]
+)
+def test_a_small_difference_is_told_as_a_percentage(log_ratio, words):
+    assert wording.difference(log_ratio) == words
+
+
+def measured(**more):
+    row = dict.fromkeys(("speedup", "low", "high", "seconds")) | {"schedule": "original"}
+    return {
+        "program": {"name": "f"},
+        "base": {"seconds": 1e-3},
+        "measurements": [row | {"outcome": "crashed", "detail": "SIGSEGV"}],
+        "noise_floor": {"label_median": 0.005},
+        "warnings": [],
+        **more,
+    }
+
+
+def test_a_row_that_failed_has_one_dash_for_its_interval():
+    table = next(b for b in wording.measurements(measured()) if isinstance(b, wording.Table))
+    assert table.rows == (("-", "-", "-", "crashed: SIGSEGV", "original"),)
+
+
+def test_the_noise_of_a_measurement_is_a_percentage():
+    assert "differs by 0.5%." in wording.measurements(measured())[-1]
+
+
+def test_the_noise_beside_a_calibration_is_never_a_bare_one():
+    ways = dict.fromkeys(
+        ("log_error", "mape", "median_ape", "spearman", "top_share", "seconds_log_error"), 0.1
+    )
+    accuracy = {"calibrated": ways, "bundle_alone": ways}
+    table = wording.accuracy_table(accuracy, {"label_median": 0.002})
+    assert [row[3] for row in table.rows if row[3] != "-"] == ["0.2%", "0.2%"]
+
+
+def test_a_kernel_that_fails_as_written_is_told_once_and_blames_no_schedule():
+    detail = "the program as written: the compiler computes a wrong result"
+    words = {"kernel": "dot", "outcome": "wrong-result", "detail": detail}
+    lines = {wording._not_usable({**words, "schedule": s}) for s in ("tile i 8", "unroll i 2")}
+    assert lines == {f"Not usable: dot: wrong-result {detail}"}

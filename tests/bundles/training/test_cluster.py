@@ -1,0 +1,115 @@
+"""A real Ray cluster of two CPUs on this machine; skipped where Ray is not installed."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+torch = pytest.importorskip("torch")
+ray = pytest.importorskip("ray")
+
+from agent.errors import InputError  # noqa: E402
+from bundles.simulator.machines import sample_machines  # noqa: E402
+from bundles.training import cluster, running  # noqa: E402
+from bundles.training.dataset import Dataset, Recipe, generate  # noqa: E402
+from bundles.training.network import Pretrainer  # noqa: E402
+from bundles.training.settings import Settings, Where, quick  # noqa: E402
+from bundles.training.training import Log, fit  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own, of many kinds
+
+# Nothing masked: every worker draws for itself what is hidden from it.
+SETTINGS = replace(quick(Settings(seed=1)), mask=0.0)
+RECIPE = Recipe(220, 4, 1, sample_machines(np.random.default_rng(1), 10))
+TRAINED = slice(8)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Where]:
+    with running.ready(Where(tmp_path_factory.mktemp("work"), "local", 2)) as where:
+        yield where
+
+
+@pytest.fixture(scope="module")
+def parts(place: Where) -> tuple[Dataset, Dataset]:
+    data = running.corpus(RECIPE, 1, place, lambda *_: None)
+    return data.take(slice(200)), data.take(slice(200, None))
+
+
+@pytest.fixture(scope="module")
+def here(parts: tuple[Dataset, Dataset]) -> tuple[Pretrainer, Log]:
+    return fit(SETTINGS, *parts, TRAINED, lambda _: None)
+
+
+def test_shards_from_a_cluster_are_those_made_here_though_a_worker_is_killed(
+    place: Where, tmp_path: Path
+) -> None:
+    killer = threading.Thread(target=kill_a_worker, args=(tmp_path / "killed",), daemon=True)
+    killer.start()
+    data = running.corpus(RECIPE, 1, place, lambda *_: None)
+    made = generate(RECIPE)
+    assert (tmp_path / "killed").exists()
+    assert data.features.tobytes() == made.features.tobytes()
+    assert data.target.tobytes() == made.target.tobytes()
+    assert list(data.family) == list(made.family)
+
+
+def kill_a_worker(done: Path) -> None:
+    """Kill the first process of this cluster that makes a shard."""
+    while True:
+        for child in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error, IndexError):
+                if child.cmdline()[0].startswith("ray::Map"):
+                    child.kill()
+                    done.touch()
+                    return
+        time.sleep(0.02)
+
+
+def test_one_worker_trains_the_same_weights_as_this_process(
+    place: Where, parts: tuple[Dataset, Dataset], here: tuple[Pretrainer, Log]
+) -> None:
+    lines: list[str] = []
+    alone = replace(place, workers=1)
+    model, log = running.train(SETTINGS, *parts, TRAINED, lines.append, alone)
+    state, expected = model.state_dict(), here[0].state_dict()
+    assert all(torch.equal(state[name], expected[name]) for name in expected)
+    assert log == here[1]
+    assert [line.split()[1] for line in lines[:4]] == ["1", "2", "3", "4"]
+
+
+def test_two_workers_train_the_same_weights_up_to_rounding(
+    place: Where, parts: tuple[Dataset, Dataset], here: tuple[Pretrainer, Log], tmp_path: Path
+) -> None:
+    elsewhere = replace(place, work=tmp_path)
+    model, log = running.train(SETTINGS, *parts, TRAINED, lambda _: None, elsewhere)
+    state, expected = model.state_dict(), here[0].state_dict()
+    for name in expected:
+        torch.testing.assert_close(state[name], expected[name], rtol=1e-3, atol=1e-4)
+    assert [r["loss"] for r in log] == pytest.approx([r["loss"] for r in here[1]], rel=1e-3)
+
+
+def test_nothing_is_told_to_the_makers_of_ray(place: Where) -> None:
+    from ray._common.usage import usage_lib
+
+    assert not usage_lib.usage_stats_enabled()
+
+
+def test_more_workers_than_the_cluster_has_are_refused(place: Where) -> None:
+    with pytest.raises(InputError, match="5000 workers need as many CPUs"):
+        cluster.check_workers(replace(place, workers=5000))
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "nonsense", "ray://127.0.0.1:port"])
+def test_no_cluster_at_an_address_is_said_at_once(tmp_path: Path, address: str) -> None:
+    ray.shutdown()  # this process may have joined the cluster of the tests above
+    where = Where(tmp_path, address)
+    with pytest.raises(InputError, match="no Ray cluster at") as refused, running.ready(where):
+        pass
+    assert "--address local" in refused.value.hint
