@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from agent.arrays import Singles
 from agent.bundle.bundle import TOLERANCE, Bundle
 from agent.bundle.runtime import ERRORS, onnxruntime
 from agent.errors import BundleError
@@ -37,7 +37,7 @@ class Encoder:
         _check(self._session.get_inputs(), INPUT, len(FEATURES))
         _check(self._session.get_outputs(), OUTPUT, bundle.embedding)
 
-    def embed(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def embed(self, features: Singles) -> Singles:
         """[n,E] float32 embeddings of [n,F] features.
 
         Raises:
@@ -49,7 +49,7 @@ class Encoder:
             out[start : start + len(part)] = self._run(part)
         return out
 
-    def _run(self, part: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def _run(self, part: Singles) -> Singles:
         try:
             (found,) = self._session.run([OUTPUT], {INPUT: part})
         except ERRORS as error:

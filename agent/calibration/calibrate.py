@@ -40,9 +40,9 @@ from agent.settings.config import Config
 from agent.state.state import Run, State, StoredTiming, TimingKey
 
 if TYPE_CHECKING:
+    from agent.arrays import Doubles
     from agent.bundle.bundle import Bundle
     from agent.model.observations import Observations
-    from agent.model.plain import Floats
     from agent.model.select import Selection
 
 SEED = 0
@@ -259,7 +259,7 @@ class Fitted:
 
     body: dict[str, Any]
     observations: Observations
-    predicted: Floats
+    predicted: Doubles
 
 
 def fit(evidence: Evidence, bundle: Bundle, machine: Machine) -> Fitted:

@@ -15,10 +15,10 @@ from agent.loopnest.schedules.schedule import ORIGINAL, Schedule
 from agent.state.state import StoredTiming, TimingKey
 
 if TYPE_CHECKING:
+    from agent.arrays import Doubles
     from agent.measure.machine import Machine
     from agent.measure.timing import Measurement
     from agent.model.observations import Observations
-    from agent.model.plain import Floats
     from agent.model.select import Selection
 
 # What things cost before the machine is known; only the prefix's length hangs on it.
@@ -126,7 +126,7 @@ def facts_known(
     return {name: None if np.isnan(x) else float(x) for name, x in zip(FACTS, found, strict=True)}
 
 
-def facts_vector(known: object) -> Floats:
+def facts_vector(known: object) -> Doubles:
     """[f] facts from a record by name; nan for every one that it lacks or that is no number."""
     import numpy as np
 

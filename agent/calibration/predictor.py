@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from agent.arrays import Doubles
 from agent.bundle.bundle import Bundle
 from agent.bundle.encoder import Encoder
 from agent.calibration.experiment import MOST_LOG, facts_known, facts_vector, is_far
@@ -20,7 +20,6 @@ from agent.loopnest.program import Program
 from agent.measure.machine import Machine, fingerprint
 from agent.model.heads import BundleHead, Head, head_from_json
 from agent.model.observations import SECONDS, SPEEDUP
-from agent.model.plain import Floats
 from agent.model.posterior import Z80
 from agent.model.prior import Prior
 from agent.state.state import Stored
@@ -30,8 +29,8 @@ from agent.state.state import Stored
 class Represented:
     """Programs as the head sees them: ``vectors`` [n, E] and ``work`` [n], log."""
 
-    vectors: npt.NDArray[np.float64]
-    work: npt.NDArray[np.float64]
+    vectors: Doubles
+    work: Doubles
 
 
 @dataclass(frozen=True)
@@ -136,7 +135,7 @@ def load_predictor(stored: Stored | None, bundle: Bundle, machine: Machine) -> P
     return Predictor(bundle, encoder, head, body.get("reach"), stored.id, notes)
 
 
-def _facts(stored: Stored | None, machine: Machine, here: str) -> Floats:
+def _facts(stored: Stored | None, machine: Machine, here: str) -> Doubles:
     """The facts of the calibration in force, if it is of this machine; else what needs no compiler.
 
     The agent compiles for this CPU, so that its vectors are those of the code.

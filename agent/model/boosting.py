@@ -10,8 +10,9 @@ from typing import Any, Self
 
 import numpy as np
 
+from agent.arrays import Doubles, Ints
 from agent.model import plain
-from agent.model.plain import Floats, Ints, MalformedError
+from agent.model.plain import MalformedError
 
 TREES = 30
 DEPTH = 2
@@ -46,15 +47,15 @@ class Forest:
     inputs: int
     roots: Ints
     feature: Ints
-    threshold: Floats
+    threshold: Doubles
     left: Ints
     right: Ints
-    value: Floats
+    value: Doubles
 
     def __post_init__(self) -> None:
         _check(self)
 
-    def predict(self, features: Floats) -> Floats:
+    def predict(self, features: Doubles) -> Doubles:
         """Sum of the trees for features [n, inputs]: [n]."""
         if len(self.roots) == 0:
             return np.zeros(len(features))
@@ -67,7 +68,7 @@ class Forest:
                 break
             goes_left = single[row, np.maximum(self.feature[at], 0)] <= self.threshold[at]
             at = np.where(inner, np.where(goes_left, self.left[at], self.right[at]), at)
-        total: Floats = self.value[at].sum(axis=1)
+        total: Doubles = self.value[at].sum(axis=1)
         return total
 
     def to_json(self) -> dict[str, Any]:
@@ -94,7 +95,7 @@ def _indices(stored: Mapping[str, Any], name: str, count: int) -> Ints:
     return plain.integers(plain.field(stored, name), name, count, MOST_NODES)
 
 
-def _values(stored: Mapping[str, Any], name: str, count: int) -> Floats:
+def _values(stored: Mapping[str, Any], name: str, count: int) -> Doubles:
     return plain.floats(plain.field(stored, name), name, (count,), MOST_NODES)
 
 
@@ -126,7 +127,7 @@ def _height(forest: Forest) -> int:
     return int(depth.max(initial=0))
 
 
-def fit_forest(features: Floats, target: Floats, weight: Floats, seed: int) -> Forest:
+def fit_forest(features: Doubles, target: Doubles, weight: Doubles, seed: int) -> Forest:
     """Boost shallow trees with Huber's loss, starting from zero.
 
     Args:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from agent.model.plain import Floats
+from agent.arrays import Doubles
 
 FACTS: tuple[str, ...] = ("simd", "threads", "l1", "l2", "l3", "gcc", "clang", "o3")
 HIGH_LEVELS = ("-O3", "-Ofast", "-O4")  # as compilers read them
@@ -23,7 +23,7 @@ def facts_of(
     l3: float,
     compiler: str,
     flags: Sequence[str],
-) -> Floats:
+) -> Doubles:
     """The facts of a machine and toolchain, in the order of ``FACTS``.
 
     Args:
@@ -46,7 +46,7 @@ def facts_of(
     return np.array([*sizes, *(float(flag) if compiler else math.nan for flag in known)])
 
 
-def unknown() -> Floats:
+def unknown() -> Doubles:
     """[f] facts of a machine nothing is known of."""
     return np.full(len(FACTS), math.nan)
 

@@ -15,19 +15,12 @@ from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar
 
 import numpy as np
 
+from agent.arrays import Doubles, Texts
 from agent.errors import StateError
 from agent.model import plain
 from agent.model.boosting import FEWEST_ROWS, Forest, fit_forest
-from agent.model.observations import (
-    KINDS,
-    SPEEDUP,
-    Kind,
-    Kinds,
-    Observations,
-    PerKind,
-    as_kinds,
-)
-from agent.model.plain import Floats, MalformedError
+from agent.model.observations import KINDS, SPEEDUP, Kind, Observations, PerKind, as_kinds
+from agent.model.plain import MalformedError
 from agent.model.posterior import posterior, quantile_scale, tail_factor
 from agent.model.prior import MOST_DIRECTIONS, MOST_WEIGHTS, Prior
 
@@ -44,7 +37,7 @@ class Head(Protocol):
     def kind(self) -> str:
         """Name of the head (of the speed-up head, where the two kinds of row have their own)."""
 
-    def predict(self, design: Floats, kind: Kinds | str) -> tuple[Floats, Floats]:
+    def predict(self, design: Doubles, kind: Texts | str) -> tuple[Doubles, Doubles]:
         """Mean [n] and sd [n], log units, for designs [n, E+1] of the given kind (one, or [n])."""
 
     def to_json(self) -> dict[str, Any]:
@@ -63,8 +56,8 @@ class LinearHead:
     """
 
     name: ClassVar[HeadKind]
-    weights: Floats
-    covariance: Floats
+    weights: Doubles
+    covariance: Doubles
     noise: PerKind
     interval_scale: PerKind = ONE
 
@@ -73,7 +66,7 @@ class LinearHead:
         """Name of the head."""
         return self.name
 
-    def predict(self, design: Floats, kind: Kinds | str) -> tuple[Floats, Floats]:
+    def predict(self, design: Doubles, kind: Texts | str) -> tuple[Doubles, Doubles]:
         """Mean [n] and sd [n], log units, for designs [n, E+1]."""
         kinds = as_kinds(kind, len(design))
         known = np.maximum(np.sum((design @ self.covariance) * design, axis=1), 0.0)
@@ -111,7 +104,7 @@ class LinearHead:
         return cls(weights, covariance, _pair(data, "noise"), _pair(data, "interval_scale"))
 
 
-def _covariance(data: Mapping[str, Any], size: int) -> Floats:
+def _covariance(data: Mapping[str, Any], size: int) -> Doubles:
     if "covariance" in data:  # written by version 0.1: the lower triangle, row by row
         triangle = size * (size + 1) // 2
         lower = plain.floats(data["covariance"], "covariance", (triangle,), triangle)
@@ -129,7 +122,7 @@ def _covariance(data: Mapping[str, Any], size: int) -> Floats:
     return correlation * np.outer(sd, sd)
 
 
-def _symmetric(lower: Floats, size: int, diagonal: int) -> Floats:
+def _symmetric(lower: Doubles, size: int, diagonal: int) -> Doubles:
     """[size, size] from what stands on and below a diagonal."""
     matrix = np.zeros((size, size))
     matrix[np.tril_indices(size, diagonal)] = lower
@@ -173,7 +166,7 @@ class RidgeHead(LinearHead):
         return cls.fit_and_leave_out(prior, observations)[0]
 
     @classmethod
-    def fit_and_leave_out(cls, prior: Prior, observations: Observations) -> tuple[Self, Floats]:
+    def fit_and_leave_out(cls, prior: Prior, observations: Observations) -> tuple[Self, Doubles]:
         """The head, and its prediction [n] of each row from the labels of all other programs."""
         found = posterior(prior, observations)
         head = cls(found.weights, found.covariance, found.noise)
@@ -182,7 +175,7 @@ class RidgeHead(LinearHead):
 
 
 def _calibrated(
-    head: _Linear, observations: Observations, mean: Floats, sd: Floats, prior_weight: float
+    head: _Linear, observations: Observations, mean: Doubles, sd: Doubles, prior_weight: float
 ) -> _Linear:
     for kind in KINDS:
         factor = interval_factor(observations, mean, sd, kind, prior_weight)
@@ -191,7 +184,7 @@ def _calibrated(
 
 
 def interval_factor(
-    observations: Observations, mean: Floats, sd: Floats, kind: Kind, prior_weight: float
+    observations: Observations, mean: Doubles, sd: Doubles, kind: Kind, prior_weight: float
 ) -> float:
     """Factor on one kind's sd that makes 80 % intervals hold on unseen programs.
 
@@ -221,7 +214,7 @@ class BoostedHead:
     """
 
     base: RidgeHead
-    projection: Floats
+    projection: Doubles
     forest: Forest
 
     def __post_init__(self) -> None:
@@ -243,7 +236,7 @@ class BoostedHead:
     def on(
         cls,
         base: RidgeHead,
-        left_out: Floats,
+        left_out: Doubles,
         prior: Prior,
         observations: Observations,
         seed: int,
@@ -259,7 +252,7 @@ class BoostedHead:
         forest = fit_forest(rows.design @ projection, error, weight, seed)
         return cls(base, projection, forest)
 
-    def predict(self, design: Floats, kind: Kinds | str) -> tuple[Floats, Floats]:
+    def predict(self, design: Doubles, kind: Texts | str) -> tuple[Doubles, Doubles]:
         """Mean [n] and sd [n], log units, for designs [n, E+1]."""
         kinds = as_kinds(kind, len(design))
         mean, sd = self.base.predict(design, kinds)
@@ -286,7 +279,7 @@ class BoostedHead:
         )
 
 
-def _projection(prior: Prior, base: RidgeHead) -> Floats:
+def _projection(prior: Prior, base: RidgeHead) -> Doubles:
     """[E+1, K+2]; a prior without directions (a control) gives the design itself instead."""
     along = prior.directions if prior.directions.shape[1] else np.eye(len(prior.mean))
     exact = np.column_stack([along, prior.mean, base.weights])
@@ -313,7 +306,7 @@ class PairHead:
         """Name of the speed-up head."""
         return self.speedup.kind
 
-    def predict(self, design: Floats, kind: Kinds | str) -> tuple[Floats, Floats]:
+    def predict(self, design: Doubles, kind: Texts | str) -> tuple[Doubles, Doubles]:
         """Mean [n] and sd [n], log units, for designs [n, E+1]."""
         fast = as_kinds(kind, len(design)) == SPEEDUP
         both = zip(

@@ -9,17 +9,13 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 import numpy as np
-import numpy.typing as npt
 
-from agent.model.plain import Floats, Ints
+from agent.arrays import Bools, Doubles, Ints, Texts
 
 Kind = Literal["speedup", "seconds"]
 KINDS: tuple[Kind, ...] = ("speedup", "seconds")
 SPEEDUP: Kind = "speedup"
 SECONDS: Kind = "seconds"
-
-Kinds = npt.NDArray[np.str_]
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -29,7 +25,7 @@ class PerKind:
     speedup: float
     seconds: float
 
-    def rows(self, kind: Kinds) -> Floats:
+    def rows(self, kind: Texts) -> Doubles:
         """The number that belongs to each row, [n]."""
         return np.where(kind == SECONDS, self.seconds, self.speedup).astype(np.float64)
 
@@ -38,7 +34,7 @@ class PerKind:
         return self.seconds if kind == SECONDS else self.speedup
 
 
-def as_kinds(kind: Kinds | str, rows: int) -> Kinds:
+def as_kinds(kind: Texts | str, rows: int) -> Texts:
     """Spread one kind over all rows, or check that there is one known kind a row; ValueError."""
     kinds = np.broadcast_to(np.asarray(kind, dtype=np.str_), (rows,))
     if not np.isin(kinds, KINDS).all():
@@ -63,10 +59,10 @@ class Observations:
         ValueError: shapes differ, a number is not finite, or a kind is unknown.
     """
 
-    design: Floats
-    target: Floats
-    sd: Floats
-    kind: Kinds
+    design: Doubles
+    target: Doubles
+    sd: Doubles
+    kind: Texts
     group: Ints
     program: Ints | None = None
 
@@ -96,13 +92,13 @@ class Observations:
         kind = np.zeros(0, dtype="<U7")
         return cls(np.zeros((0, width)), empty, empty, kind, np.zeros(0, dtype=np.int64))
 
-    def take(self, rows: Ints | Mask) -> Self:
+    def take(self, rows: Ints | Bools) -> Self:
         """The given rows, in that order."""
         picked = (self.design[rows], self.target[rows], self.sd[rows])
         return type(self)(*picked, self.kind[rows], self.group[rows], self.programs[rows])
 
 
-def group_folds(group: Ints, most: int, seed: int) -> tuple[Mask, ...]:
+def group_folds(group: Ints, most: int, seed: int) -> tuple[Bools, ...]:
     """Split rows into folds that never cut through a group; each mask marks the held-out rows.
 
     Args:

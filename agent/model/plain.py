@@ -5,10 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+from agent.arrays import Doubles, Ints
 
 LARGEST = 1e9  # no weight, scale or threshold of a sound model comes near it
 SMALLEST_SCALE = 1e-6
@@ -41,7 +39,7 @@ def number(value: object, name: str, low: float = -LARGEST, high: float = LARGES
     return float(value)
 
 
-def floats(value: object, name: str, shape: tuple[int | None, ...], most: int) -> Floats:
+def floats(value: object, name: str, shape: tuple[int | None, ...], most: int) -> Doubles:
     """Return nested lists of finite numbers as an array of ``shape`` (None: any length).
 
     Args:
@@ -68,7 +66,7 @@ def integers(value: object, name: str, length: int | None, most: int) -> Ints:
     return array.astype(np.int64)
 
 
-def finite(array: Floats, name: str) -> Floats:
+def finite(array: Doubles, name: str) -> Doubles:
     """Return ``array`` if every entry is finite and bounded; else MalformedError."""
     if array.size and not bool(np.all(np.abs(array) <= LARGEST)):
         raise MalformedError(f"{name} holds a number that is not finite or absurdly large")

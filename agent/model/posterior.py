@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from agent.arrays import Doubles, Ints
 from agent.model.observations import KINDS, Observations, PerKind
-from agent.model.plain import Floats, Ints
 from agent.model.prior import Prior
 
 ITERATIONS = 12
@@ -40,13 +40,13 @@ class Posterior:
         left_out_sd: [n] predictive sd that goes with it.
     """
 
-    weights: Floats
-    covariance: Floats
+    weights: Doubles
+    covariance: Doubles
     noise: PerKind
     own: PerKind
     shared: PerKind
-    left_out: Floats
-    left_out_sd: Floats
+    left_out: Doubles
+    left_out_sd: Doubles
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,9 +54,9 @@ class _Problem:
     """The parts that iteration does not change; a block is a program's rows of one kind."""
 
     prior: Prior
-    residual: Floats  # [n] target less the bundle's prediction
-    along: Floats  # [n, K] designs projected on the directions
-    beyond: Floats  # [n, E+1] designs times the sd of each weight beyond the directions
+    residual: Doubles  # [n] target less the bundle's prediction
+    along: Doubles  # [n, K] designs projected on the directions
+    beyond: Doubles  # [n, E+1] designs times the sd of each weight beyond the directions
     kind: Ints  # [n] index of the row's kind
     block: Ints  # [n] number of the block that the row belongs to
     block_kind: Ints  # [B]
@@ -69,21 +69,21 @@ class _Scales:
 
     machine: float  # precision of z
     level: float  # precision of the intercept beyond the directions
-    row: Floats  # [n] variance of each row's own error
-    block: Floats  # [B] variance of each block's shared error
-    noise: Floats  # [2] variance by kind of an ordinary row
-    program: Floats  # [2] variance by kind of an ordinary program
+    row: Doubles  # [n] variance of each row's own error
+    block: Doubles  # [B] variance of each block's shared error
+    noise: Doubles  # [2] variance by kind of an ordinary row
+    program: Doubles  # [2] variance by kind of an ordinary program
 
 
 @dataclass(frozen=True, eq=False)
 class _Solved:
     """The Gaussian posterior at given scales, in units of the prior of the q unknowns."""
 
-    common: Floats  # [n, q] what one sd of each unknown adds to a row
-    seen: Floats  # [n, q] the inverse covariance of the errors times ``common``
-    left: Floats  # [q, q] posterior covariance of the unknowns
-    place: Floats  # [q] posterior mean of the unknowns
-    pull: Floats  # [n] the inverse covariance of the labels times the residual
+    common: Doubles  # [n, q] what one sd of each unknown adds to a row
+    seen: Doubles  # [n, q] the inverse covariance of the errors times ``common``
+    left: Doubles  # [q, q] posterior covariance of the unknowns
+    place: Doubles  # [q] posterior mean of the unknowns
+    pull: Doubles  # [n] the inverse covariance of the labels times the residual
 
 
 def posterior(prior: Prior, observations: Observations) -> Posterior:
@@ -131,7 +131,7 @@ def _solve(problem: _Problem, scales: _Scales) -> _Solved:
     return _Solved(common, seen, (left + left.T) / 2, place, pull)
 
 
-def _spread(problem: _Problem, scales: _Scales) -> Floats:
+def _spread(problem: _Problem, scales: _Scales) -> Doubles:
     """[q] sd of the unknowns of this machine, in units of the prior's."""
     spread = np.ones(problem.along.shape[1] + problem.beyond.shape[1])
     spread[: problem.along.shape[1]] = 1 / np.sqrt(scales.machine)
@@ -139,20 +139,20 @@ def _spread(problem: _Problem, scales: _Scales) -> Floats:
     return spread
 
 
-def _whiten(problem: _Problem, scales: _Scales, columns: Floats) -> Floats:
+def _whiten(problem: _Problem, scales: _Scales, columns: Doubles) -> Doubles:
     """[n, c] the inverse of the errors' covariance (own and shared) times ``columns`` [n, c]."""
     own = columns / scales.row[:, None]
     taken = _by_block(problem, own) * _shared_gain(problem, scales)[:, None]
     return own - taken[problem.block] / scales.row[:, None]
 
 
-def _shared_gain(problem: _Problem, scales: _Scales) -> Floats:
+def _shared_gain(problem: _Problem, scales: _Scales) -> Doubles:
     """[B] by Sherman and Morrison: variance shared / (1 + that times the rows' precisions)."""
     total = np.bincount(problem.block, 1 / scales.row, len(scales.block))
     return scales.block / (1 + scales.block * total)
 
 
-def _by_block(problem: _Problem, columns: Floats) -> Floats:
+def _by_block(problem: _Problem, columns: Doubles) -> Doubles:
     """[B, c] sums over the rows of each block."""
     sums = np.zeros((len(problem.block_kind), columns.shape[1]))
     np.add.at(sums, problem.block, columns)
@@ -183,7 +183,7 @@ def _place(problem: _Problem, scales: _Scales, solved: _Solved) -> _Scales:
     return replace(scales, machine=machine, level=level)
 
 
-def _rescale(problem: _Problem, scales: _Scales, own: Floats, shared: Floats) -> _Scales:
+def _rescale(problem: _Problem, scales: _Scales, own: Doubles, shared: Doubles) -> _Scales:
     prior, sd, kind = problem.prior, problem.observations.sd, problem.kind
     dof = prior.noise_dof
     usual = scales.noise[kind] + sd**2
@@ -197,7 +197,7 @@ def _rescale(problem: _Problem, scales: _Scales, own: Floats, shared: Floats) ->
     return replace(scales, row=row, block=block, noise=noise, program=program)
 
 
-def _pooled(prior: Prior, before: PerKind, squares: Floats, kind: Ints) -> Floats:
+def _pooled(prior: Prior, before: PerKind, squares: Doubles, kind: Ints) -> Doubles:
     """[2] variance by kind: the prior's and the labels' own, weighted by how many each is worth."""
     start = np.array([before.of(k) for k in KINDS]) ** 2
     total = np.maximum(np.bincount(kind, weights=squares, minlength=2), 0.0)
@@ -219,7 +219,7 @@ def _finish(problem: _Problem, scales: _Scales, solved: _Solved) -> Posterior:
     return Posterior(weights, covariance, total, own, shared, left_out, left_out_sd)
 
 
-def _leave_out(problem: _Problem, scales: _Scales, solved: _Solved) -> tuple[Floats, Floats]:
+def _leave_out(problem: _Problem, scales: _Scales, solved: _Solved) -> tuple[Doubles, Doubles]:
     """Prediction and sd of each row without its program, from one fit (block leave-one-out).
 
     With P the inverse covariance of the labels and g the rows of a program, the residual without
@@ -240,12 +240,12 @@ def _leave_out(problem: _Problem, scales: _Scales, solved: _Solved) -> tuple[Flo
     return observations.target - error, np.sqrt(signal + nominal)
 
 
-def _inverse_within(problem: _Problem, scales: _Scales, solved: _Solved, rows: Ints) -> Floats:
+def _inverse_within(problem: _Problem, scales: _Scales, solved: _Solved, rows: Ints) -> Doubles:
     """[g, g] the part of the labels' inverse covariance that is of one program's rows."""
     block, own, seen = problem.block[rows], 1 / scales.row[rows], solved.seen[rows]
     gain = _shared_gain(problem, scales)[block]
     same = block[:, None] == block
-    inverse: Floats = np.diag(own) - same * gain * np.outer(own, own) - seen @ solved.left @ seen.T
+    inverse: Doubles = np.diag(own) - same * gain * np.outer(own, own) - seen @ solved.left @ seen.T
     return inverse
 
 
@@ -260,7 +260,7 @@ def tail_factor(dof: float) -> float:
     return float((z + first / dof + second / dof**2) / z)
 
 
-def quantile_scale(score: Floats, groups: int, prior_weight: float) -> float:
+def quantile_scale(score: Doubles, groups: int, prior_weight: float) -> float:
     """How much wider intervals must be, from errors in units of their predicted sd.
 
     The finite-sample level of split conformal prediction, with programs as the units (rows of one

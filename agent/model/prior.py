@@ -14,11 +14,12 @@ from typing import Any, Self
 
 import numpy as np
 
+from agent.arrays import Doubles
 from agent.errors import BundleError
 from agent.model import plain
 from agent.model.facts import FACTS
 from agent.model.observations import PerKind
-from agent.model.plain import Floats, MalformedError
+from agent.model.plain import MalformedError
 
 SCHEMA = 1
 MOST_WEIGHTS = 1025
@@ -28,7 +29,7 @@ MOST_FACT = 3.0  # in units of its scale: a straight line is not believed farthe
 _ARRAYS = ("mean", "directions", "facts_centre", "facts_scale", "facts_shift")
 
 
-def _none() -> Floats:
+def _none() -> Doubles:
     return np.zeros(0)
 
 
@@ -63,8 +64,8 @@ class Prior:
         BundleError: a shape is wrong, a number is not finite or out of range.
     """
 
-    mean: Floats
-    directions: Floats
+    mean: Doubles
+    directions: Doubles
     noise_speedup: float
     noise_seconds: float
     program_speedup: float = 0.2
@@ -75,9 +76,9 @@ class Prior:
     machine_dof: float = 4.0
     noise_dof: float = 4.0
     noise_weight: float = 20.0
-    facts_centre: Floats = field(default_factory=_none)
-    facts_scale: Floats = field(default_factory=_none)
-    facts_shift: Floats = field(default_factory=_none)
+    facts_centre: Doubles = field(default_factory=_none)
+    facts_scale: Doubles = field(default_factory=_none)
+    facts_shift: Doubles = field(default_factory=_none)
 
     def __post_init__(self) -> None:
         if not self.facts_shift.size:
@@ -98,23 +99,23 @@ class Prior:
         return PerKind(self.program_speedup, self.program_seconds)
 
     @property
-    def scaled_directions(self) -> Floats:
+    def scaled_directions(self) -> Doubles:
         """[E+1, K] directions times the shrinkage strength."""
         return self.direction_scale * self.directions
 
     @property
-    def rest(self) -> Floats:
+    def rest(self) -> Doubles:
         """[E+1] sd of each weight beyond the directions."""
         rest = np.full(len(self.mean), self.rest_sd)
         rest[-1] = self.intercept_sd
         return rest
 
-    def covariance(self) -> Floats:
+    def covariance(self) -> Doubles:
         """[E+1, E+1] covariance of the weights (scale matrix, where z has heavy tails)."""
         spread = self.scaled_directions
         return spread @ spread.T + np.diag(self.rest**2)
 
-    def on(self, facts: Floats) -> Self:
+    def on(self, facts: Doubles) -> Self:
         """The prior of a machine of which these facts are known.
 
         Args:
@@ -167,7 +168,7 @@ class Prior:
         return cls(**arrays, **scalars)
 
 
-def _facts_read(data: Mapping[str, Any], width: int) -> dict[str, Floats]:
+def _facts_read(data: Mapping[str, Any], width: int) -> dict[str, Doubles]:
     """What a prior says of facts, by attribute; nothing where it says nothing of them."""
     if "facts" not in data:
         return {}
@@ -230,7 +231,7 @@ def _refusal(error: MalformedError) -> BundleError:
     return BundleError(f"the bundle's prior is not usable: {error}", "get the bundle again")
 
 
-def prior_from_machines(weights: Floats, directions: int, **others: Any) -> Prior:
+def prior_from_machines(weights: Doubles, directions: int, **others: Any) -> Prior:
     """The prior of a family of machines: their mean and their leading principal directions.
 
     Args:
@@ -248,7 +249,7 @@ def prior_from_machines(weights: Floats, directions: int, **others: Any) -> Prio
     return Prior(mean, axes[:keep].T * spread, **others)
 
 
-def weak_prior(designs: Floats) -> Prior:
+def weak_prior(designs: Doubles) -> Prior:
     """A control for raw features with the same head: zero mean, isotropic, knows no machines.
 
     Args:

@@ -11,35 +11,35 @@ from typing import Any
 
 import numpy as np
 
+from agent.arrays import Doubles, Ints
 from agent.model.observations import SECONDS, SPEEDUP, Observations
-from agent.model.plain import Floats, Ints
 from agent.model.posterior import Z80
 
 FEWEST_VERSIONS = 3  # a rank correlation of two versions is plus or minus one by chance
 RESAMPLES = 1000
 
 
-def log_error(truth: Floats, predicted: Floats) -> float:
+def log_error(truth: Doubles, predicted: Doubles) -> float:
     """Mean absolute error of the logarithm; exp of it is the typical factor."""
     return float(np.mean(np.abs(truth - predicted)))
 
 
-def mape(truth: Floats, predicted: Floats) -> float:
+def mape(truth: Doubles, predicted: Doubles) -> float:
     """Mean absolute error of the speed-up, relative to the true one (1.0 = 100 %)."""
     return float(np.mean(_relative_error(truth, predicted)))
 
 
-def median_ape(truth: Floats, predicted: Floats) -> float:
+def median_ape(truth: Doubles, predicted: Doubles) -> float:
     """Median absolute error of the speed-up, relative to the true one."""
     return float(np.median(_relative_error(truth, predicted)))
 
 
-def _relative_error(truth: Floats, predicted: Floats) -> Floats:
-    error: Floats = np.abs(np.expm1(np.clip(predicted - truth, -50, 50)))
+def _relative_error(truth: Doubles, predicted: Doubles) -> Doubles:
+    error: Doubles = np.abs(np.expm1(np.clip(predicted - truth, -50, 50)))
     return error
 
 
-def spearman(truth: Floats, predicted: Floats, group: Ints) -> float | None:
+def spearman(truth: Doubles, predicted: Doubles, group: Ints) -> float | None:
     """Rank correlation within a program, mean over programs with at least 3 versions.
 
     A program whose versions are all predicted equal counts as 0; one whose versions all take the
@@ -53,7 +53,7 @@ def spearman(truth: Floats, predicted: Floats, group: Ints) -> float | None:
     return _mean(found)
 
 
-def top_share(truth: Floats, predicted: Floats, group: Ints) -> float | None:
+def top_share(truth: Doubles, predicted: Doubles, group: Ints) -> float | None:
     """Speed of the version predicted fastest / speed of the fastest, mean over programs.
 
     Where several are predicted equally fast, their mean speed counts.
@@ -65,7 +65,7 @@ def top_share(truth: Floats, predicted: Floats, group: Ints) -> float | None:
     return _mean(found)
 
 
-def pairwise(truth: Floats, predicted: Floats, group: Ints) -> float | None:
+def pairwise(truth: Doubles, predicted: Doubles, group: Ints) -> float | None:
     """Share of a program's pairs in the right order, mean over programs; ties count half."""
     found = []
     for t, p in _programs(truth, predicted, group):
@@ -77,13 +77,13 @@ def pairwise(truth: Floats, predicted: Floats, group: Ints) -> float | None:
     return _mean(found)
 
 
-def coverage(truth: Floats, mean: Floats, sd: Floats) -> float | None:
+def coverage(truth: Doubles, mean: Doubles, sd: Doubles) -> float | None:
     """Share of the 80 % intervals that hold the truth."""
     return float(np.mean(np.abs(truth - mean) <= Z80 * sd)) if len(truth) else None
 
 
 def log_error_interval(
-    truth: Floats, predicted: Floats, group: Ints, seed: int = 0, level: float = 0.8
+    truth: Doubles, predicted: Doubles, group: Ints, seed: int = 0, level: float = 0.8
 ) -> tuple[float, float]:
     """Bootstrap interval of ``log_error``; programs, not rows, are drawn again."""
     which = np.unique(group, return_inverse=True)[1]
@@ -137,7 +137,7 @@ class Accuracy:
 
 
 def accuracy(
-    observations: Observations, mean: Floats, sd: Floats | None = None, seed: int = 0
+    observations: Observations, mean: Doubles, sd: Doubles | None = None, seed: int = 0
 ) -> Accuracy:
     """Judge predictions [n] (and their sd [n]) of labels.
 
@@ -158,7 +158,7 @@ def accuracy(
 
 
 def _speedup_figures(
-    observations: Observations, mean: Floats, sd: Floats | None, seed: int
+    observations: Observations, mean: Doubles, sd: Doubles | None, seed: int
 ) -> dict[str, float | None]:
     rows = observations.kind == SPEEDUP
     truth, predicted, group = observations.target[rows], mean[rows], observations.programs[rows]
@@ -180,7 +180,7 @@ def _speedup_figures(
     }
 
 
-def predict_the_median(observations: Observations) -> Floats:
+def predict_the_median(observations: Observations) -> Doubles:
     """A control: each row predicted by the median label of its kind in all other programs, [n]."""
     predicted = np.zeros(len(observations))
     for row in range(len(observations)):
@@ -191,22 +191,22 @@ def predict_the_median(observations: Observations) -> Floats:
     return predicted
 
 
-def _programs(truth: Floats, predicted: Floats, group: Ints) -> Iterator[tuple[Floats, Floats]]:
+def _programs(truth: Doubles, predicted: Doubles, group: Ints) -> Iterator[tuple[Doubles, Doubles]]:
     """Each program's true and predicted log speed-ups, the program as written first."""
     for name in np.unique(group):
         rows = group == name
         yield np.append(0.0, truth[rows]), np.append(0.0, predicted[rows])
 
 
-def _ranks(values: Floats) -> Floats:
+def _ranks(values: Doubles) -> Doubles:
     """Ranks from 1; equal values share the average of theirs."""
     _, place, count = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(count)
-    ranks: Floats = (last - (count - 1) / 2)[place]
+    ranks: Doubles = (last - (count - 1) / 2)[place]
     return ranks
 
 
-def _correlation(a: Floats, b: Floats) -> float:
+def _correlation(a: Doubles, b: Doubles) -> float:
     a, b = a - a.mean(), b - b.mean()
     size = float(np.sqrt((a @ a) * (b @ b)))
     return float(a @ b) / size if size > 0 else 0.0

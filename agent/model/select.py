@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from agent.arrays import Doubles, Ints
 from agent.model.heads import (
     BoostedHead,
     BundleHead,
@@ -25,7 +26,6 @@ from agent.model.heads import (
     interval_factor,
 )
 from agent.model.observations import KINDS, SPEEDUP, Kind, Observations, group_folds
-from agent.model.plain import Floats, Ints
 from agent.model.posterior import Z80
 from agent.model.prior import Prior
 
@@ -86,9 +86,9 @@ class Selection:
     head: Head
     kinds: Mapping[Kind, str]
     verdicts: tuple[Verdict, ...]
-    calibrated: Floats
-    calibrated_sd: Floats
-    bundle_alone: Floats
+    calibrated: Doubles
+    calibrated_sd: Doubles
+    bundle_alone: Doubles
     coverage: Mapping[Kind, float | None]
     fold_kinds: tuple[str, ...]
 
@@ -150,8 +150,8 @@ def best_head(
 class _Tried:
     """Predictions [n] of rows by candidates fitted without their programs, and their sd."""
 
-    mean: Mapping[HeadKind, Floats]
-    sd: Mapping[HeadKind, Floats]
+    mean: Mapping[HeadKind, Doubles]
+    sd: Mapping[HeadKind, Doubles]
 
 
 def _candidates(observations: Observations) -> tuple[HeadKind, ...]:
@@ -204,7 +204,7 @@ def _judge(kind: Kind, observations: Observations, tried: _Tried) -> tuple[Verdi
     return replace(ridge, status="beaten") if beaten else ridge, boosting
 
 
-def _judge_ridge(kind: Kind, error: Mapping[HeadKind, Floats], group: Ints) -> Verdict:
+def _judge_ridge(kind: Kind, error: Mapping[HeadKind, Doubles], group: Ints) -> Verdict:
     """Ridge stands unless the bundle is clearly better."""
     _, margin, worse = _gain(error["ridge"], error["bundle"], group)
     status: Status = "not-better" if worse else "chosen"
@@ -212,7 +212,7 @@ def _judge_ridge(kind: Kind, error: Mapping[HeadKind, Floats], group: Ints) -> V
 
 
 def _judge_boosting(
-    kind: Kind, error: Mapping[HeadKind, Floats], group: Ints, ridge_stands: bool
+    kind: Kind, error: Mapping[HeadKind, Doubles], group: Ints, ridge_stands: bool
 ) -> Verdict:
     """Boosting replaces what stands only where it is clearly better."""
     standing = error["ridge" if ridge_stands else "bundle"]
@@ -223,13 +223,13 @@ def _judge_boosting(
 
 
 def _verdict(
-    kind: Kind, name: HeadKind, status: Status, error: Mapping[HeadKind, Floats], margin: float
+    kind: Kind, name: HeadKind, status: Status, error: Mapping[HeadKind, Doubles], margin: float
 ) -> Verdict:
     means = (float(error[name].mean()), float(error["bundle"].mean()))
     return Verdict(kind, name, status, *means, margin)
 
 
-def _gain(before: Floats, after: Floats, group: Ints) -> tuple[float, float, bool]:
+def _gain(before: Doubles, after: Doubles, group: Ints) -> tuple[float, float, bool]:
     """Mean gain in absolute error, the margin it has to exceed, and whether it does.
 
     The standard error treats programs, not rows, as independent (cluster-robust).

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from agent.arrays import Doubles
 from agent.calibration.calibrate import Fitted
 from agent.model.observations import SECONDS, SPEEDUP, Kind
-from agent.model.plain import Floats
 
 FEWEST_KERNELS = 3
 
@@ -60,14 +60,14 @@ def compare(old: Fitted, new: Fitted) -> Verdict | None:
     )
 
 
-def _by_kernel(fitted: Fitted, kind: Kind) -> Floats:
+def _by_kernel(fitted: Fitted, kind: Kind) -> Doubles:
     """[k] mean absolute log error of each kernel that has labels of this kind, in order."""
     rows = fitted.observations.kind == kind
     off = np.abs(fitted.observations.target - fitted.predicted)[rows]
     _, which = np.unique(fitted.observations.programs[rows], return_inverse=True)
-    found: Floats = np.bincount(which, weights=off) / np.bincount(which)
+    found: Doubles = np.bincount(which, weights=off) / np.bincount(which)
     return found
 
 
-def _mean(values: Floats) -> float | None:
+def _mean(values: Doubles) -> float | None:
     return float(values.mean()) if len(values) else None

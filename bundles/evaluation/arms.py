@@ -13,20 +13,19 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from agent.arrays import Doubles, Indices, Singles
 from agent.model.facts import facts_of
 from agent.model.heads import BundleHead, Head, RidgeHead
 from agent.model.observations import SECONDS, SPEEDUP, Observations
 from agent.model.posterior import MOST_LABELS
 from agent.model.prior import Prior, weak_prior
 from agent.model.select import best_head
-from bundles.evaluation.case import Case, Doubles, Rows
+from bundles.evaluation.case import Case
 from bundles.evaluation.scores import Prediction, Truth
 from bundles.labels.labels import Target
 from bundles.training.trained import Trained
 
-Singles = npt.NDArray[np.float32]
 HEAD_MOST = MOST_LABELS // 2  # a head takes MOST_LABELS; a speed-up brings up to one time along
 Draw = Literal["none", "random", "fixed", "candidates"]
 FEWEST_LEAF, MOST_LEAF, LEAF_SHARE = 3, 20, 20
@@ -81,7 +80,7 @@ class Arm:
     title: str
     draw: Draw
     pretrained: bool
-    predict: Callable[[Bench, Rows, int], Prediction]
+    predict: Callable[[Bench, Indices, int], Prediction]
     most: float = math.inf
 
 
@@ -111,7 +110,7 @@ def standardised(case: Case) -> Doubles:
     return np.asarray(np.where(sd > 1e-6, (features - known.mean(axis=0)) / (sd + 1e-12), 0.0))
 
 
-def _median(bench: Bench, rows: Rows, seed: int) -> Prediction:  # noqa: ARG001
+def _median(bench: Bench, rows: Indices, seed: int) -> Prediction:  # noqa: ARG001
     case = bench.case
     if not len(rows):
         return Prediction(np.zeros(len(case.test)))
@@ -127,26 +126,26 @@ def _with_head(bench: Bench, embedding: Doubles, head: Head) -> Prediction:
     return Prediction(*gain, *seconds)
 
 
-def _ridge(bench: Bench, embedding: Doubles, rows: Rows) -> Prediction:
+def _ridge(bench: Bench, embedding: Doubles, rows: Indices) -> Prediction:
     seen = bench.case.observations(embedding, rows)
     prior = weak_prior(seen.design[seen.kind == SPEEDUP])
     return _with_head(bench, embedding, RidgeHead.fit(prior, seen))
 
 
-def _raw_ridge(bench: Bench, rows: Rows, seed: int) -> Prediction:  # noqa: ARG001
+def _raw_ridge(bench: Bench, rows: Indices, seed: int) -> Prediction:  # noqa: ARG001
     return _ridge(bench, bench.raw, rows)
 
 
-def _plain_ridge(bench: Bench, rows: Rows, seed: int) -> Prediction:  # noqa: ARG001
+def _plain_ridge(bench: Bench, rows: Indices, seed: int) -> Prediction:  # noqa: ARG001
     return _ridge(bench, bench.plain, rows)
 
 
-def _bundle_head(bench: Bench, rows: Rows, seed: int) -> Prediction:
+def _bundle_head(bench: Bench, rows: Indices, seed: int) -> Prediction:
     seen = bench.case.observations(bench.bundle, rows)
     return _with_head(bench, bench.bundle, chosen_head(bench.prior, seen, seed))
 
 
-def _bundle_alone(bench: Bench, rows: Rows, seed: int) -> Prediction:  # noqa: ARG001
+def _bundle_alone(bench: Bench, rows: Indices, seed: int) -> Prediction:  # noqa: ARG001
     return _with_head(bench, bench.bundle, BundleHead.fit(bench.prior))
 
 
@@ -155,7 +154,7 @@ def chosen_head(prior: Prior, observations: Observations, seed: int) -> Head:
     return best_head(prior, observations, seed)[0]
 
 
-def _raw_boosting(bench: Bench, rows: Rows, seed: int) -> Prediction:
+def _raw_boosting(bench: Bench, rows: Indices, seed: int) -> Prediction:
     from sklearn.ensemble import HistGradientBoostingRegressor
 
     def make(count: int) -> Any:
@@ -165,27 +164,27 @@ def _raw_boosting(bench: Bench, rows: Rows, seed: int) -> Prediction:
     return _trees(bench, rows, make, differences)
 
 
-def _hand_made(bench: Bench, rows: Rows, seed: int) -> Prediction:
+def _hand_made(bench: Bench, rows: Indices, seed: int) -> Prediction:
     from xgboost import XGBRegressor
 
     return _trees(bench, rows, lambda _: XGBRegressor(**XGBOOST, random_state=seed), both)
 
 
-def differences(features: Singles, base: Rows, rows: Rows) -> Singles:
+def differences(features: Singles, base: Indices, rows: Indices) -> Singles:
     """[k, F] features of programs as written less those of their versions."""
     return features[base[rows]] - features[rows]
 
 
-def both(features: Singles, base: Rows, rows: Rows) -> Singles:
+def both(features: Singles, base: Indices, rows: Indices) -> Singles:
     """[k, 2F] features of versions, and what changed."""
     return np.concatenate([features[rows], differences(features, base, rows)], axis=1)
 
 
 def _trees(
     bench: Bench,
-    rows: Rows,
+    rows: Indices,
     make: Callable[[int], Any],
-    view: Callable[[Singles, Rows, Rows], Singles],
+    view: Callable[[Singles, Indices, Indices], Singles],
 ) -> Prediction:
     """A regressor on speed-up rows and another on the times of programs as written."""
     case, labels = bench.case, bench.case.labels
@@ -213,13 +212,13 @@ def fitted(model: Any, inputs: Singles, target: Doubles) -> Callable[[Singles], 
     return predict
 
 
-def _scratch(bench: Bench, rows: Rows, seed: int) -> Prediction:
+def _scratch(bench: Bench, rows: Indices, seed: int) -> Prediction:
     from bundles.evaluation.scratch import train_and_predict
 
     return train_and_predict(bench.case, rows, seed)
 
 
-def _reference(bench: Bench, rows: Rows, seed: int) -> Prediction:  # noqa: ARG001
+def _reference(bench: Bench, rows: Indices, seed: int) -> Prediction:  # noqa: ARG001
     if bench.reference is None:
         raise ValueError("there are no reference labels")
     return bench.reference

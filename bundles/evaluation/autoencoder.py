@@ -14,14 +14,13 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
+from agent.arrays import Doubles, Singles
 from agent.loopnest.features.vector import FEATURES_VERSION
 from bundles.simulator.machines import sample_machines
 from bundles.training.dataset import Recipe, generate
 from bundles.training.network import Pretrainer, Shape
 from bundles.training.prior import whitening
 
-Doubles = npt.NDArray[np.float64]
-Singles = npt.NDArray[np.float32]
 Embed = Callable[[Singles], Doubles]
 Say = Callable[[str], None]
 

@@ -13,16 +13,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
+from agent.arrays import Doubles, Indices, Ints
 from agent.errors import AgentError
 from agent.kernels.fixed_set import fixed_variants, kernels
 from agent.loopnest.schedules.schedule import ORIGINAL
 from agent.model.observations import SECONDS, SPEEDUP, Observations
 from bundles.labels.labels import RIGHT, Labels, is_test
 
-Doubles = npt.NDArray[np.float64]
-Rows = npt.NDArray[np.intp]
 AT_ONCE = 2  # schedules of a program that are drawn before another program is
 MOST_VERSIONS = 40  # of a test program that are judged: pairs of versions grow with the square
 FEWEST_TEST, FEWEST_TRAINING = 5, 4  # programs; below, figures would be those of a few programs
@@ -49,12 +47,12 @@ class Case:
     """
 
     labels: Labels
-    base: Rows
-    group: npt.NDArray[np.int64]
-    test: Rows
-    test_base: Rows
-    pool: Rows
-    kernels: Rows
+    base: Indices
+    group: Ints
+    test: Indices
+    test_base: Indices
+    pool: Indices
+    kernels: Indices
 
     @property
     def name(self) -> str:
@@ -66,7 +64,7 @@ class Case:
         """[n] log seconds less log work, what seconds rows are labelled with."""
         return np.asarray(np.log(self.labels.seconds) - self.labels.work)
 
-    def random_draw(self, seed: int) -> Rows:
+    def random_draw(self, seed: int) -> Indices:
         """The pool in the order in which it is drawn: every prefix is a draw of that many labels.
 
         Programs in random order, ``AT_ONCE`` random schedules of each; when every program had its
@@ -79,7 +77,7 @@ class Case:
         nth = _occurrence(programs) // AT_ONCE
         return rows[np.lexsort((turn, nth))]
 
-    def candidate_draw(self, seed: int) -> Rows:
+    def candidate_draw(self, seed: int) -> Indices:
         """The fixed set's candidates (all timed schedules of its kernels) in random order."""
         return np.random.default_rng([seed, 2]).permutation(self.kernels)
 
@@ -90,12 +88,12 @@ class Case:
         at = dict(zip(zip(names, schedules, strict=True), self.kernels.tolist(), strict=True))
         return tuple(at.get((v.kernel.name, str(v.schedule)), -1) for v in fixed_variants())
 
-    def fixed_draw(self, count: int) -> Rows:
+    def fixed_draw(self, count: int) -> Indices:
         """The usable ones of the first ``count`` variants of the fixed set."""
         rows = np.array(self.fixed_order[:count], np.intp)
         return rows[rows >= 0]
 
-    def observations(self, embedding: Doubles, rows: Rows) -> Observations:
+    def observations(self, embedding: Doubles, rows: Indices) -> Observations:
         """The labels of speed-up rows and of their programs as written, on embeddings [n, E]."""
         bases = np.unique(self.base[rows])
         kind = np.concatenate([np.full(len(rows), SPEEDUP), np.full(len(bases), SECONDS)])
@@ -109,11 +107,11 @@ class Case:
             program=self.base[both].astype(np.int64),
         )
 
-    def gains(self, embedding: Doubles, rows: Rows) -> Doubles:
+    def gains(self, embedding: Doubles, rows: Indices) -> Doubles:
         """[k, E+1] designs of speed-up rows."""
         return np.column_stack([embedding[self.base[rows]] - embedding[rows], np.zeros(len(rows))])
 
-    def levels(self, embedding: Doubles, rows: Rows) -> Doubles:
+    def levels(self, embedding: Doubles, rows: Indices) -> Doubles:
         """[k, E+1] designs of seconds rows."""
         return np.column_stack([embedding[rows], np.ones(len(rows))])
 
@@ -148,7 +146,7 @@ def make_case(labels: Labels) -> Case:
     return case
 
 
-def _judged(base: Rows, rows: Rows) -> Rows:
+def _judged(base: Indices, rows: Indices) -> Indices:
     """At most ``MOST_VERSIONS`` of each program, always the same ones."""
     mixed = np.random.default_rng(0).permutation(rows)
     return np.sort(mixed[_occurrence(base[mixed]) < MOST_VERSIONS])
@@ -184,7 +182,7 @@ def refuse_leaks(files: Sequence[Labels]) -> None:
         )
 
 
-def _groups(labels: Labels) -> npt.NDArray[np.int64]:
+def _groups(labels: Labels) -> Ints:
     """[n] number of the program, of the C file for kernels of the fixed set."""
     files = {k.name: str(k.path) for k in kernels()}
     names = [
@@ -194,7 +192,7 @@ def _groups(labels: Labels) -> npt.NDArray[np.int64]:
     return np.unique(names, return_inverse=True)[1].astype(np.int64)
 
 
-def _occurrence(values: Rows) -> npt.NDArray[np.int64]:
+def _occurrence(values: Indices) -> Ints:
     """[n] how often the value stood before."""
     count: dict[int, int] = defaultdict(int)
     out = np.zeros(len(values), np.int64)

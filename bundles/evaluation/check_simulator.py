@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from agent.arrays import Bools, Doubles, Texts
 from agent.errors import AgentError
 from agent.loopnest.features.nest import NestTable, concat, lower
 from agent.loopnest.features.summary import OPS
@@ -28,9 +29,6 @@ from bundles.simulator.machines import machine_like
 from bundles.simulator.simulate import simulate
 from bundles.simulator.traffic import rows_of, touched
 
-Doubles = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
-Texts = npt.NDArray[np.str_]
 STEPS = (
     "tile", "interchange", "parallelize", "vectorize", "unroll", "jam", "skew", "fuse",
     "distribute", "reverse",

@@ -13,17 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from agent.arrays import Doubles, Singles
 from agent.bundle.bundle import default_bundle, load_bundle
 from agent.errors import AgentError
-from bundles.evaluation.arms import BY_NAME, Bench, Singles, make_bench
-from bundles.evaluation.case import (
-    Case,
-    Doubles,
-    TooFewError,
-    make_case,
-    refuse_leaks,
-    refuse_names,
-)
+from bundles.evaluation.arms import BY_NAME, Bench, make_bench
+from bundles.evaluation.case import Case, TooFewError, make_case, refuse_leaks, refuse_names
 from bundles.evaluation.protocol import Protocol, run
 from bundles.evaluation.reference import Reference, learn, left_out
 from bundles.evaluation.summary import Results

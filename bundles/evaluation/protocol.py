@@ -8,16 +8,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from agent.arrays import Indices
 from agent.errors import AgentError
 from bundles.evaluation.arms import BY_NAME, Arm, Bench
-from bundles.evaluation.case import Rows
 from bundles.evaluation.scores import Scores, score
 from bundles.workers import WorkerDiedError, in_order
 
 Say = Callable[[str], None]
 BUDGETS = (0, 8, 16, 24, 48, 96, 200, 400, 1000, 3000)
 SEEDS = 5
-NONE: Rows = np.zeros(0, np.intp)
+NONE: Indices = np.zeros(0, np.intp)
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def reachable(arm: Arm, bench: Bench, budgets: Sequence[int]) -> list[int]:
     return [b for b in budgets if least <= b <= min(most, arm.most)]
 
 
-def drawn(arm: Arm, bench: Bench, budget: int, seed: int) -> Rows:
+def drawn(arm: Arm, bench: Bench, budget: int, seed: int) -> Indices:
     """The rows whose labels an arm may see."""
     if arm.draw == "random":
         return bench.case.random_draw(seed)[:budget]

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from bundles.evaluation.arms import XGBOOST, Singles, both, facts, fitted
-from bundles.evaluation.case import Case, Doubles, Rows
+from agent.arrays import Doubles, Indices, Singles
+from bundles.evaluation.arms import XGBOOST, both, facts, fitted
+from bundles.evaluation.case import Case
 from bundles.evaluation.scores import Prediction
 from bundles.labels.labels import Target
 
@@ -55,7 +56,7 @@ def learn(references: Sequence[Case], seed: int = 0) -> Reference:
     )
 
 
-def _gains(case: Case, rows: Rows) -> Singles:
+def _gains(case: Case, rows: Indices) -> Singles:
     return _with(both(case.labels.features, case.base, rows), facts(case.labels.target))
 
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from agent.arrays import Bools, Doubles, Indices
 from agent.model.posterior import Z80
 from agent.model.score import FEWEST_VERSIONS
 
-Doubles = npt.NDArray[np.float64]
 MOST_EXP = 50.0
 
 
@@ -72,14 +72,14 @@ class Truth:
     """
 
     gain: Doubles
-    program: npt.NDArray[np.intp]
+    program: Indices
     seconds: Doubles
-    place: npt.NDArray[np.intp]
-    present: npt.NDArray[np.bool_]
+    place: Indices
+    present: Bools
     order: npt.NDArray[np.int8]
 
     @classmethod
-    def of(cls, gain: Doubles, program: npt.NDArray[np.intp], seconds: Doubles) -> Truth:
+    def of(cls, gain: Doubles, program: Indices, seconds: Doubles) -> Truth:
         """Lay out rows [k] of programs numbered 0..q-1."""
         q = len(seconds)
         by_program = np.argsort(program, kind="stable")

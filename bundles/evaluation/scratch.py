@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bundles.evaluation.case import Case, Doubles, Rows
+from agent.arrays import Doubles, Indices
+from bundles.evaluation.case import Case
 from bundles.evaluation.scores import Prediction
 from bundles.training.network import Pretrainer, Shape, Weights
 
@@ -15,7 +16,7 @@ STEPS, BATCH = 300, 128  # batch in speed-up rows
 RATE, DECAY = 1e-3, 1e-2
 
 
-def train_and_predict(case: Case, rows: Rows, seed: int) -> Prediction:
+def train_and_predict(case: Case, rows: Indices, seed: int) -> Prediction:
     """Train on the labels of speed-up rows and of their programs as written; predict the test."""
     torch.set_num_threads(1)
     torch.manual_seed(seed)
@@ -34,7 +35,7 @@ def _normalise(model: Pretrainer, case: Case) -> None:
     model.encoder.get_buffer("scale").copy_(torch.where(sd > 1e-4, 1.0 / sd, torch.zeros_like(sd)))
 
 
-def _train(model: Pretrainer, case: Case, rows: Rows, seed: int) -> None:
+def _train(model: Pretrainer, case: Case, rows: Indices, seed: int) -> None:
     features = torch.from_numpy(case.labels.features)
     gain = torch.from_numpy(case.labels.log_speedup).float()
     level = torch.from_numpy(case.seconds).float()
@@ -71,7 +72,7 @@ def _predict(model: Pretrainer, case: Case) -> Prediction:
     model.eval()
     features = case.labels.features
 
-    def times(rows: Rows) -> Doubles:
+    def times(rows: Indices) -> Doubles:
         return np.asarray(_times(model, torch.from_numpy(features[rows])), np.float64)
 
     with torch.no_grad():

@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from bundles.evaluation.case import Doubles
+from agent.arrays import Doubles, Indices, Texts
 from bundles.evaluation.protocol import Cell
 from bundles.evaluation.scores import Scores
 
@@ -61,10 +60,10 @@ class Results:
     """
 
     cells: Mapping[tuple[str, str, int], Sequence[Scores]]
-    programs: Mapping[str, npt.NDArray[np.str_]]
+    programs: Mapping[str, Texts]
 
     @classmethod
-    def of(cls, cells: Sequence[Cell], programs: Mapping[str, npt.NDArray[np.str_]]) -> Results:
+    def of(cls, cells: Sequence[Cell], programs: Mapping[str, Texts]) -> Results:
         """Sort cells."""
         found: dict[tuple[str, str, int], list[Scores]] = {}
         for cell in sorted(cells, key=lambda c: c.seed):
@@ -129,7 +128,7 @@ class Bootstrap:
     results: Results
     programs: Doubles
     seeds: Doubles
-    place: Mapping[str, npt.NDArray[np.intp]]
+    place: Mapping[str, Indices]
 
     @classmethod
     def of(cls, results: Results, seed: int = 0) -> Bootstrap:

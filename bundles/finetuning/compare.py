@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from agent.arrays import Doubles
 from agent.bundle.bundle import Bundle
 from agent.errors import AgentError
 from agent.model.heads import RidgeHead
@@ -30,7 +31,7 @@ from bundles.finetuning.refit import facts
 from bundles.finetuning.site import Figures, Site, figures, join
 from bundles.finetuning.thaw import thaw
 from bundles.finetuning.tuning import Mode, Tuning, split, tune
-from bundles.labels.labels import Doubles, Labels
+from bundles.labels.labels import Labels
 from bundles.training.network import Encoder
 from bundles.training.settings import Say
 

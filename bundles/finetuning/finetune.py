@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from agent.arrays import Doubles
 from agent.bundle.bundle import Bundle
 from agent.errors import AgentError
 from agent.model.prior import Prior
@@ -25,7 +26,7 @@ from bundles.finetuning.refit import Embedded, designs, facts, refit
 from bundles.finetuning.site import Site, apart, figures, join
 from bundles.finetuning.thaw import thaw
 from bundles.finetuning.tuning import Tuned, Tuning, embedded, split, tune
-from bundles.labels.labels import Doubles, Labels
+from bundles.labels.labels import Labels
 from bundles.training.export import Export, code_version, export
 from bundles.training.network import Encoder
 from bundles.training.prior import Whitening

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from agent.arrays import Doubles
 from agent.model.facts import facts_of
-from agent.model.plain import Floats
 from agent.model.posterior import LEVEL, Z80, tail_factor
 from agent.model.prior import Prior
 from bundles.finetuning.site import Site
-from bundles.labels.labels import Doubles, Target
+from bundles.labels.labels import Target
 
 RIDGE = 1e-3  # times the number of rows; embeddings are whitened
 LEAST_NOISE = 1e-3
@@ -37,7 +37,7 @@ class Embedded:
     new: Doubles
 
 
-def facts(target: Target) -> Floats:
+def facts(target: Target) -> Doubles:
     """What is known of a target without timing anything."""
     caches = (target.l1, target.l2, target.l3)
     return facts_of(target.simd_bytes, target.threads, *caches, target.compiler, target.flags)
@@ -80,11 +80,11 @@ def refit(
     return replace(moved, **noise)
 
 
-def _again(weights: Floats, rows: Embedded) -> Floats:
+def _again(weights: Doubles, rows: Embedded) -> Doubles:
     """Weights [E+1, k] in the tuned embedding that predict what they did in the old one."""
     ridge = RIDGE * len(rows.new) * np.eye(len(weights))
     missed = rows.new.T @ ((rows.old - rows.new) @ weights)
-    again: Floats = weights + np.linalg.solve(rows.new.T @ rows.new + ridge, missed)
+    again: Doubles = weights + np.linalg.solve(rows.new.T @ rows.new + ridge, missed)
     return again
 
 

@@ -10,13 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from agent.arrays import Bools, Doubles, Indices, Singles, Texts
 from agent.loopnest.schedules.schedule import ORIGINAL
 from agent.model.score import log_error, spearman, top_share
-from bundles.labels.labels import Doubles, Labels, Target, Texts, is_test
+from bundles.labels.labels import Labels, Target, is_test
 
-Indices = npt.NDArray[np.intp]
 Figures = dict[str, float]
 
 
@@ -37,9 +36,9 @@ class Site:
 
     targets: tuple[Target, ...]
     program: Texts
-    fixed: npt.NDArray[np.bool_]
+    fixed: Bools
     count: Indices
-    features: npt.NDArray[np.float32]
+    features: Singles
     seconds: Doubles
     speedup: Doubles
     sd: Doubles
@@ -63,7 +62,7 @@ class Site:
         return int(np.isfinite(self.speedup).sum())
 
     @property
-    def timed(self) -> npt.NDArray[np.bool_]:
+    def timed(self) -> Bools:
         """[p, t] whether a program has a speed-up on a target."""
         timed = np.zeros((len(self), len(self.targets)), np.bool_)
         owner = np.repeat(np.arange(len(self)), self.count)

@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import torch
 from onnx import numpy_helper
 
+from agent.arrays import Singles
 from agent.bundle.bundle import Bundle
 from agent.bundle.encoder import Encoder as Runtime
 from agent.errors import BundleError
@@ -24,7 +24,7 @@ from bundles.training.network import CLIP, Encoder, Shape
 FIRST = ("Sub", "Mul", "Clip", "Gemm")
 BLOCK = ("LayerNormalization", "Gemm", "Relu", "Gemm", "Add")
 LAST = ("LayerNormalization", "Gemm")
-Weights = dict[str, npt.NDArray[np.float32]]
+Weights = dict[str, Singles]
 
 
 def thaw(bundle: Bundle) -> Encoder:

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bundles.finetuning.site import Indices, Site
-from bundles.labels.labels import Doubles
+from agent.arrays import Doubles, Indices
+from bundles.finetuning.site import Site
 from bundles.training.network import Encoder, Weights
 from bundles.training.settings import Say
 

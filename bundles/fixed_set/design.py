@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from agent.arrays import Doubles
 from agent.bundle.bundle import Bundle
 from agent.bundle.encoder import Encoder
 from agent.calibration.experiment import COMPILE_CPU_S, GROUP_S, VARIANT_S
@@ -28,7 +28,6 @@ from agent.loopnest.schedules.candidates import candidate_schedules
 from agent.loopnest.schedules.schedule import Reverse, Schedule, Skew
 from agent.model.prior import Prior
 
-Doubles = npt.NDArray[np.float64]
 MOST_OF_A_KERNEL = 4
 DISTINCT_FIRST = 6  # the first variants are of different kernels
 DISTINCT_SHARE = 0.6  # of every prefix: accuracy is judged on kernels left out, so many are needed

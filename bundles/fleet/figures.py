@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from agent.arrays import Doubles
 from bundles.fleet.released import Spread
 
 Z95 = 1.959964
@@ -21,7 +21,6 @@ ALIKE = 2  # times as large as that of others may a variance be that nobody sees
 ROUNDED = 1 / 12  # variance of a mean that is told as a whole bin
 TWO_BINS = 0.25  # largest variance of means that are told as one bin or the next
 FEWEST_FREE = 4  # degrees of freedom on either side: five means of one architecture
-Floats = npt.NDArray[np.float64]
 
 
 def machines_of(spread: Spread) -> int:
@@ -170,5 +169,5 @@ def _mean(spread: Spread) -> float:
     return float(values @ counts / counts.sum())
 
 
-def _arrays(spread: Spread) -> tuple[Floats, Floats]:
+def _arrays(spread: Spread) -> tuple[Doubles, Doubles]:
     return np.array([p.value for p in spread], float), np.array([p.machines for p in spread], float)

@@ -22,6 +22,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from agent.arrays import Bools, Doubles, Indices, Singles, Texts
 from agent.errors import AgentError
 from agent.kernels.fixed_set import kernels, load_kernel
 from agent.loopnest.emitter.emit import emit
@@ -34,8 +35,6 @@ from agent.model.facts import facts_of
 from bundles.corpus.corpus import random_program
 from bundles.workers import WorkerDiedError, in_order
 
-Doubles = npt.NDArray[np.float64]
-Texts = npt.NDArray[np.str_]
 SCHEMA = 1
 META = b"calibration-agent"
 Z80 = 1.2815515655446004
@@ -122,12 +121,12 @@ class Labels:
     program: Texts
     family: Texts
     schedule: Texts
-    fixed: npt.NDArray[np.bool_]
+    fixed: Bools
     seconds: Doubles
     log_speedup: Doubles
     sd: Doubles
     work: Doubles
-    features: npt.NDArray[np.float32]
+    features: Singles
 
     def __len__(self) -> int:
         return len(self.program)
@@ -138,7 +137,7 @@ class Labels:
         return replace(self, **arrays)
 
     @property
-    def base(self) -> npt.NDArray[np.intp]:
+    def base(self) -> Indices:
         """[n] the row of the program as written of each row."""
         where = {name: i for i, name in enumerate(self.program) if self.schedule[i] == ORIGINAL}
         return np.array([where[name] for name in self.program], np.intp)
@@ -249,7 +248,7 @@ def _about(table: Any) -> dict[str, Any]:
     return about
 
 
-def _check_numbers(columns: Mapping[str, npt.NDArray[Any]], good: npt.NDArray[np.bool_]) -> None:
+def _check_numbers(columns: Mapping[str, npt.NDArray[Any]], good: Bools) -> None:
     for name in ("seconds", "log_speedup", "low", "high"):
         if columns[name].dtype.kind not in "fiu":
             raise AgentError(f"column {name} does not hold numbers in every row", RIGHT)
@@ -262,9 +261,7 @@ def _check_numbers(columns: Mapping[str, npt.NDArray[Any]], good: npt.NDArray[np
         raise AgentError("a log speed-up or an end of its interval is not a usable number", RIGHT)
 
 
-def _with_base(
-    columns: Mapping[str, npt.NDArray[Any]], good: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.bool_]:
+def _with_base(columns: Mapping[str, npt.NDArray[Any]], good: Bools) -> Bools:
     """[n] rows of programs with exactly one usable time of the program as written."""
     pairs = list(zip(columns["program"], columns["schedule"], strict=True))
     usable = [pair for pair, ok in zip(pairs, good, strict=True) if ok]
@@ -277,9 +274,9 @@ def _with_base(
 def _features(
     table: Any,
     columns: Mapping[str, npt.NDArray[Any]],
-    rows: npt.NDArray[np.intp],
+    rows: Indices,
     processes: int,
-) -> tuple[npt.NDArray[np.float32], Doubles]:
+) -> tuple[Singles, Doubles]:
     """Features [k, F] and log work [k] of the rows."""
     if "features" in table.column_names:
         if "work" not in table.column_names:
@@ -316,13 +313,13 @@ def _features(
     return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
 
 
-def _all_rebuilt(jobs: Sequence[Any]) -> list[tuple[npt.NDArray[np.float32], Doubles]]:
+def _all_rebuilt(jobs: Sequence[Any]) -> list[tuple[Singles, Doubles]]:
     return list(map(_rebuilt, jobs))
 
 
 def _rebuilt(
     job: tuple[tuple[str, str, int, int, str], list[str]],
-) -> tuple[npt.NDArray[np.float32], Doubles]:
+) -> tuple[Singles, Doubles]:
     """Features and log work of a program's versions, the program made again and recognised."""
     (name, corpus, seed, number, family), schedules = job
     program = _kernel(family) if corpus == FIXED else corpus_program(seed, number)
@@ -348,7 +345,7 @@ def _kernel(name: str) -> Program:
     return load_kernel(found[name])
 
 
-def is_test(program: Texts) -> npt.NDArray[np.bool_]:
+def is_test(program: Texts) -> Bools:
     """[n] whether programs are kept for testing: three in ten, by their digests, for ever.
 
     No training, no tuning and no draw of labels ever uses one of them.

@@ -6,14 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from agent.arrays import Bools, Doubles, Indices, Singles, Texts
 from agent.errors import AgentError
 from agent.loopnest.schedules.schedule import ORIGINAL
 from bundles.labels.labels import Labels, Target
 
 MOST_VERSIONS = 24  # of one program; a hundred of its schedules teach little more
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,14 +27,14 @@ class References:
     """
 
     targets: tuple[Target, ...]
-    program: npt.NDArray[np.str_]
-    features: Floats
-    target: Floats
+    program: Texts
+    features: Singles
+    target: Singles
 
     def __len__(self) -> int:
         return len(self.program)
 
-    def take(self, rows: npt.NDArray[np.intp] | npt.NDArray[np.bool_]) -> References:
+    def take(self, rows: Indices | Bools) -> References:
         """Some of the programs."""
         return References(self.targets, self.program[rows], self.features[rows], self.target[rows])
 
@@ -76,7 +75,7 @@ def _some(versions: Iterable[str]) -> list[str]:
     return [ORIGINAL, *(others[int(k * step)] for k in range(int(len(others) / step + 1e-9)))]
 
 
-def _relative(labels: Labels) -> npt.NDArray[np.float64]:
+def _relative(labels: Labels) -> Doubles:
     """[n] log seconds less work, a version's from its paired speed-up over the program as written.
 
     Paired ratios are more exact than the difference of two times.

@@ -26,6 +26,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from agent.arrays import Singles
 from agent.errors import AgentError, ScheduleError
 from agent.loopnest.features.nest import lower
 from agent.loopnest.features.vector import features, work
@@ -260,6 +261,6 @@ def _columns(
     }
 
 
-def _features(programs: list[Program]) -> npt.NDArray[np.float32]:
+def _features(programs: list[Program]) -> Singles:
     starts = range(0, len(programs), CHUNK)
     return np.concatenate([features(lower(programs[at : at + CHUNK])) for at in starts])

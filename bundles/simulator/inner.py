@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from agent.arrays import Bools, Floats, Indices
 from agent.loopnest.features.nest import NestTable
-from bundles.simulator.traffic import LINE, Bools, Floats, Ints, Rows
+from bundles.simulator.traffic import LINE, Rows
 
 PACKED = 16.0  # elements: what is closer is of one group of loads
 MOST_PACKED = 4096.0  # gcc looks at no larger groups
@@ -69,12 +70,12 @@ class Inner:
     through: Floats
     extent: Floats
 
-    def take(self, rows: Ints) -> Inner:
+    def take(self, rows: Indices) -> Inner:
         """Some of the statements."""
         return Inner(*(getattr(self, f.name)[rows] for f in fields(self)))
 
 
-def _pick(values: npt.NDArray[Any], level: Ints) -> npt.NDArray[Any]:
+def _pick(values: npt.NDArray[Any], level: Indices) -> npt.NDArray[Any]:
     """``values[r, L]`` or ``[r, A, L]`` at a level of each row (the nearest where it has none)."""
     at, rows = np.clip(level, 0, values.shape[-1] - 1), np.arange(len(values))
     picked: npt.NDArray[Any] = values[rows, at] if values.ndim == 2 else values[rows, :, at]
@@ -136,7 +137,7 @@ def _whole(trip: Floats) -> Bools:
     return np.asarray(np.abs(trip - np.round(trip)) < 1e-3 * trip)
 
 
-def _even(table: NestTable, rows: Rows, level: Ints) -> Bools:
+def _even(table: NestTable, rows: Rows, level: Indices) -> Bools:
     """[r] whether a loop turns equally often in all iterations of the loop around it.
 
     An average that is no whole number, but is one when multiplied by that of a loop further out,
@@ -148,7 +149,7 @@ def _even(table: NestTable, rows: Rows, level: Ints) -> Bools:
     return np.asarray((_whole(trip) & ~uneven) | further.any(-1))
 
 
-def _summed_around(table: NestTable, rows: Rows, level: Ints) -> Floats:
+def _summed_around(table: NestTable, rows: Rows, level: Indices) -> Floats:
     """[r] executions of a loop's body that the loops just around it add to the same element."""
     sums = table.reduction[rows.program, rows.place][:, : rows.trip.shape[1]]
     place = np.arange(rows.trip.shape[1])
@@ -157,16 +158,16 @@ def _summed_around(table: NestTable, rows: Rows, level: Ints) -> Floats:
     return np.asarray(np.where(outside & unbroken, rows.trip, 1.0).prod(-1), np.float32)
 
 
-def _kept_trip(rows: Rows, inside: list[Ints], kept: bool) -> Floats:
+def _kept_trip(rows: Rows, inside: list[Indices], kept: bool) -> Floats:
     return np.asarray(_pick(rows.trip, inside[0]) if kept else 1.0, np.float64)
 
 
-def _marks(rows: Rows, field: npt.NDArray[Any], level: Ints) -> npt.NDArray[Any]:
+def _marks(rows: Rows, field: npt.NDArray[Any], level: Indices) -> npt.NDArray[Any]:
     return _pick(field[rows.program, rows.place][:, : rows.trip.shape[1]], level)
 
 
 def _loads(
-    table: NestTable, rows: Rows, level: Ints, inside: list[Ints], *, kept: bool
+    table: NestTable, rows: Rows, level: Indices, inside: list[Indices], *, kept: bool
 ) -> dict[str, Floats]:
     """Loads and stores an execution, by how far they move in the innermost loop."""
     moves = _pick(rows.moves, level) & (level >= 0)[:, None]
@@ -196,7 +197,7 @@ def _loads(
     }
 
 
-def _packed(table: NestTable, rows: Rows, level: Ints, apart: Floats) -> Floats:
+def _packed(table: NestTable, rows: Rows, level: Indices, apart: Floats) -> Floats:
     """[r] vectors a round reads to pack loads whose neighbours are a power of two apart.
 
     gcc does so (and drowns in permutations) where a round needs several elements of a line: where
@@ -232,7 +233,7 @@ def jammed(table: NestTable, rows: Rows) -> tuple[Floats, Floats]:
     return jam.prod(-1), np.where(summed, 1.0, jam).prod(-1)
 
 
-def _free(table: NestTable, rows: Rows, level: Ints, depth: int) -> Bools:
+def _free(table: NestTable, rows: Rows, level: Indices, depth: int) -> Bools:
     """Whether no other statement has a loop inside this one that this statement lacks."""
     own = table.loop_id[rows.program, rows.place][:, None]  # [r,1,L]
     theirs = table.loop_id[rows.program]  # [r,S,L]

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
-import numpy.typing as npt
 
+from agent.arrays import Singles
 from agent.model.facts import HIGH_LEVELS
 from bundles.labels.labels import Target
 
@@ -327,7 +327,7 @@ def machine_like(target: Target) -> Machine:
     )
 
 
-def facts(machines: Sequence[Machine]) -> npt.NDArray[np.float32]:
+def facts(machines: Sequence[Machine]) -> Singles:
     """[m,f] what is known of machines without timing, in the order of ``agent.model.facts``."""
     logs = [[math.log2(x) for x in (m.simd, m.cores, m.l1, m.l2, m.l3)] for m in machines]
     for row, machine in zip(logs, machines, strict=True):
@@ -337,7 +337,7 @@ def facts(machines: Sequence[Machine]) -> npt.NDArray[np.float32]:
     return np.concatenate([np.array(logs), np.array(flags)], axis=1).astype(np.float32)
 
 
-def columns(machines: tuple[Machine, ...]) -> dict[str, npt.NDArray[np.float32]]:
+def columns(machines: tuple[Machine, ...]) -> dict[str, Singles]:
     """Every attribute as an array [m]."""
     return {
         f.name: np.array([getattr(m, f.name) for m in machines], np.float32)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from agent.arrays import Bools, Floats, Indices
 from agent.loopnest.features.nest import NestTable
 
 _BY_LOOP = (
@@ -17,7 +18,7 @@ STRIP = 30_000  # numbers of the loops over lanes; no program has so many loops
 SHORTER = (3.0, 2.0)  # strides inside must shrink so many times: for the innermost two, others
 
 
-def _reordered(table: NestTable, order: npt.NDArray[np.intp]) -> NestTable:
+def _reordered(table: NestTable, order: Indices) -> NestTable:
     """The table with loop ``order[n,S,l]`` at place l."""
     changed: dict[str, Any] = {
         name: np.take_along_axis(getattr(table, name), order, axis=-1) for name in _BY_LOOP
@@ -53,7 +54,7 @@ def interchanged(table: NestTable) -> NestTable:
     return table
 
 
-def _patched(table: NestTable, rows: npt.NDArray[np.intp], part: NestTable) -> NestTable:
+def _patched(table: NestTable, rows: Indices, part: NestTable) -> NestTable:
     changed: dict[str, Any] = {}
     for name in (*_BY_LOOP, "coef"):
         changed[name] = getattr(table, name).copy()
@@ -61,7 +62,7 @@ def _patched(table: NestTable, rows: npt.NDArray[np.intp], part: NestTable) -> N
     return replace(table, **changed)
 
 
-def _pushed(table: NestTable, depth: npt.NDArray[np.intp], out: int) -> npt.NDArray[np.intp] | None:
+def _pushed(table: NestTable, depth: Indices, out: int) -> Indices | None:
     """[n,S,L] the order of loops with the one ``out`` places from inside pushed out by one."""
     n, s, levels = table.trip.shape
     inner, outer = np.maximum(depth - 1 - out, 0), np.maximum(depth - 2 - out, 0)
@@ -92,9 +93,7 @@ def _pushed(table: NestTable, depth: npt.NDArray[np.intp], out: int) -> npt.NDAr
     return order
 
 
-def with_lanes(
-    table: NestTable, level: npt.NDArray[np.intp], lanes: npt.NDArray[np.floating]
-) -> NestTable:
+def with_lanes(table: NestTable, level: Indices, lanes: Floats) -> NestTable:
     """The table with ``lanes[n,S]`` iterations of each statement's loop ``level[n,S]`` innermost.
 
     Statements where the level is -1, or that have no room for one more loop, stay as they are.
@@ -114,7 +113,7 @@ def with_lanes(
     return replace(table, trip=trip, coef=coef, loop_id=ids)
 
 
-def _stride(table: NestTable, level: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
+def _stride(table: NestTable, level: Indices) -> npt.NDArray[Any]:
     """[n,S] bytes all accesses of a statement move together per step of its loop at that level."""
     n, s = np.arange(len(level))[:, None], np.arange(level.shape[1])[None]
     steps = table.coef[n, s, :, :, level] * table.row_bytes
@@ -122,20 +121,20 @@ def _stride(table: NestTable, level: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
     return total
 
 
-def _mates(table: NestTable, level: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
+def _mates(table: NestTable, level: Indices) -> Bools:
     """[n,S,S] whether another statement is in the loop that a statement has at that level."""
     own = _at(table.loop_id, level)
     others = np.take_along_axis(table.loop_id[:, None], level[:, :, None, None], axis=-1)[..., 0]
     return np.asarray((others == own[:, :, None]) & (own[:, :, None] >= 0))
 
 
-def _joint(mates: npt.NDArray[np.bool_], values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def _joint(mates: Bools, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """[n,S] sums of ``values[n,S]`` over the statements in the same loop."""
     total: npt.NDArray[Any] = np.einsum("nst,nt->ns", mates.astype(np.float64), values)
     return total
 
 
-def _at(field: npt.NDArray[Any], level: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
+def _at(field: npt.NDArray[Any], level: Indices) -> npt.NDArray[Any]:
     """``field[n,S,L]`` at one level of each statement."""
     found: npt.NDArray[Any] = np.take_along_axis(field, level[..., None], axis=-1)[..., 0]
     return found

@@ -12,8 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 import numpy as np
-import numpy.typing as npt
 
+from agent.arrays import Bools, Doubles, Floats, Indices, Singles
 from agent.loopnest.features.nest import NestTable
 from bundles.simulator.inner import Forks, Inner, forks, jammed, sharers, views
 from bundles.simulator.machines import Machine, columns
@@ -24,9 +24,6 @@ from bundles.simulator.traffic import (
     L3_BYTES,
     LINE,
     TLB_PAGES,
-    Bools,
-    Floats,
-    Ints,
     Rows,
     Traffic,
     rows_of,
@@ -43,7 +40,7 @@ Machines = dict[str, Floats]
 Views = tuple[tuple[Inner, Inner], ...]
 
 
-def simulate(table: NestTable, machines: tuple[Machine, ...]) -> npt.NDArray[np.float32]:
+def simulate(table: NestTable, machines: tuple[Machine, ...]) -> Singles:
     """Log seconds of one warm run of every program on every machine, [n, m]."""
     if not len(table):
         return np.zeros((0, len(machines)), np.float32)
@@ -88,7 +85,7 @@ def _times(table: NestTable, fleet: Machines) -> Floats:
 
 
 def _memory_in_lanes(
-    table: NestTable, rows: Rows, outside: Ints, memory: Floats, threads: Floats, fleet: Machines
+    table: NestTable, rows: Rows, outside: Indices, memory: Floats, threads: Floats, fleet: Machines
 ) -> None:
     """Write into ``memory`` [r,m] what it takes where an outer loop runs in SIMD lanes.
 
@@ -129,7 +126,7 @@ class _Ops:
     compares: Bools  # other comparisons
     lane_bytes: Floats
 
-    def take(self, rows: npt.NDArray[np.intp]) -> _Ops:
+    def take(self, rows: Indices) -> _Ops:
         """Some of the statements."""
         return _Ops(*(getattr(self, f.name)[rows] for f in fields(self)))
 
@@ -164,7 +161,7 @@ def _lane_bytes(table: NestTable, rows: Rows) -> Floats:
 
 def _compute(
     table: NestTable, rows: Rows, seen: Views, fleet: Machines
-) -> tuple[Floats, Floats, Ints]:
+) -> tuple[Floats, Floats, Indices]:
     """[r,m] nanoseconds of the statements' executions, and of the loops around them.
 
     Last, [r,m], how many places from inside a loop stands that is vectorised around others.
@@ -345,7 +342,7 @@ def _throughput(ops: _Ops, inner: Inner, lanes: Floats, fleet: Machines) -> tupl
     return scalar, vector / fleet["efficiency"]
 
 
-def _at(grid: npt.NDArray[np.float64], sizes: Floats, values: Floats) -> Floats:
+def _at(grid: Doubles, sizes: Floats, values: Floats) -> Floats:
     """``values[r,G]`` at each machine's size, linear in log size: [r,m]."""
     place = np.interp(np.log2(sizes), np.log2(grid), np.arange(len(grid)))
     low = np.minimum(place.astype(np.intp), len(grid) - 2)

@@ -16,11 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from agent.arrays import Bools, Floats, Indices
 from agent.loopnest.features.nest import NestTable
-
-Floats = npt.NDArray[np.floating]  # float32 but for byte counts
-Ints = npt.NDArray[np.intp]
-Bools = npt.NDArray[np.bool_]
 
 LINE, PAGE = 64.0, 4096.0
 L1_BYTES = 2.0 ** np.array([12, 13.5, 14.5, 15.2, 16, 17.2])
@@ -45,10 +42,10 @@ class Rows:
         valid, leader: [r,A] an access; the first of its group (carries the footprint).
     """
 
-    program: Ints
-    place: Ints
-    depth: Ints
-    index: Ints
+    program: Indices
+    place: Indices
+    depth: Indices
+    index: Indices
     trip: Floats
     stride: Floats
     moves: Bools
@@ -288,5 +285,5 @@ def _reuse_between(
             moved[to] *= 1.0 - 0.95 * found[..., None] * kept[:, None, :]
 
 
-def _at(units: Floats, row: Ints, level: Ints) -> Floats:
+def _at(units: Floats, row: Indices, level: Indices) -> Floats:
     return np.asarray(units[row, :, level], np.float32)

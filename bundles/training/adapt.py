@@ -16,17 +16,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from agent.arrays import Doubles, Floats, Indices
 from bundles.labels.references import References
 from bundles.training.dataset import Dataset
 from bundles.training.network import Pretrainer, Weights, loss
 from bundles.training.settings import Say
 
-Doubles = npt.NDArray[np.float64]
 ROBUST = 8  # rounds of reweighting in a closed-form head
 
 
@@ -57,7 +56,7 @@ class Adaptation:
 def adapt(
     model: Pretrainer,
     simulated: Dataset,
-    trained: slice | npt.NDArray[np.intp],
+    trained: slice | Indices,
     references: References,
     how: Adaptation,
     seed: int,
@@ -163,7 +162,7 @@ def _start(model: Pretrainer, references: References) -> Doubles:
 
 def labelled_head(
     embedding: Doubles,
-    target: npt.NDArray[np.floating],
+    target: Floats,
     ridge: float = 1e-3,
     centre: Doubles | None = None,
     share: float = 0.3,

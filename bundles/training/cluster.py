@@ -20,13 +20,14 @@ from typing import Any
 
 import numpy as np
 
+from agent.arrays import Indices
 from agent.errors import AgentError, InputError
 from bundles.training import training
 from bundles.training.dataset import ARRAYS, Dataset, Maker, Recipe, shard
 from bundles.training.network import Pretrainer
 from bundles.training.settings import Say, Settings, Where
 from bundles.training.shards import drawing_code, opened
-from bundles.training.training import Log, Rows
+from bundles.training.training import Log
 
 LOCAL = "local"
 BLOCKS = 10_000  # tasks of Ray Data at most; each makes one shard or more
@@ -158,12 +159,17 @@ class _Job:
     data: Path
     train: slice
     held: slice
-    trained: slice | Rows
+    trained: slice | Indices
     kept: Path
 
 
 def fit(
-    settings: Settings, train: Dataset, held: Dataset, trained: slice | Rows, say: Say, where: Where
+    settings: Settings,
+    train: Dataset,
+    held: Dataset,
+    trained: slice | Indices,
+    say: Say,
+    where: Where,
 ) -> tuple[Pretrainer, Log]:
     """``training.fit`` on ``where.workers`` workers of the cluster; both data sets on disk.
 

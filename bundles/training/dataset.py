@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from agent.arrays import Indices, Singles, Texts
 from agent.errors import AgentError
 from agent.loopnest.features.nest import NestTable, concat, lower
 from agent.loopnest.features.vector import features, work
@@ -25,7 +25,6 @@ from bundles.simulator.machines import Machine
 from bundles.simulator.simulate import simulate
 from bundles.workers import WorkerDiedError, in_order
 
-Floats = npt.NDArray[np.float32]
 SHARD = 50  # programs a shard; part of what a seed means
 SPARE = 3  # schedules drawn, at most, for each one kept
 DEATHS = 5
@@ -45,16 +44,16 @@ class Dataset:
         first: row of that directory which is row 0 here.
     """
 
-    features: Floats
-    target: Floats
-    family: npt.NDArray[np.str_]
+    features: Singles
+    target: Singles
+    family: Texts
     origin: Path | None = None
     first: int = 0
 
     def __len__(self) -> int:
         return len(self.features)
 
-    def take(self, rows: slice | npt.NDArray[np.intp]) -> Dataset:
+    def take(self, rows: slice | Indices) -> Dataset:
         """Some of the programs; a slice of arrays on disk stays on disk."""
         picked = Dataset(self.features[rows], self.target[rows], self.family[rows])
         if isinstance(rows, slice):

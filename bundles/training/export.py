@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
 import bundles
+from agent.arrays import Floats, Singles
 from agent.bundle.bundle import ENCODER, MANIFEST, PRIOR, SCHEMA, load_bundle
 from agent.bundle.encoder import INPUT, OUTPUT, self_test
 from agent.bundle.encoder import Encoder as Runtime
@@ -56,7 +56,7 @@ class Export:
     encoder: Encoder
     whitening: Whitening
     prior: Prior
-    golden: npt.NDArray[np.float32]
+    golden: Singles
     provenance: dict[str, Any]
     name: str = "default"
     version: str = ""
@@ -70,7 +70,7 @@ class _Graph:
         self.weights: list[Any] = []
         self.last = INPUT
 
-    def constant(self, value: npt.NDArray[np.floating]) -> str:
+    def constant(self, value: Floats) -> str:
         name = f"w{len(self.weights)}"
         self.weights.append(numpy_helper.from_array(np.asarray(value, np.float32), name))
         return name
@@ -82,7 +82,7 @@ class _Graph:
         return output
 
 
-def _numbers(tensor: torch.Tensor) -> npt.NDArray[np.float32]:
+def _numbers(tensor: torch.Tensor) -> Singles:
     return np.asarray(tensor.detach().numpy(), np.float32)
 
 
@@ -156,9 +156,7 @@ def export(content: Export, out: Path, say: Callable[[str], None]) -> dict[str, 
     return manifest
 
 
-def _parity(
-    path: Path, golden: npt.NDArray[np.float32], expected: npt.NDArray[np.float32]
-) -> float:
+def _parity(path: Path, golden: Singles, expected: Singles) -> float:
     bundle = load_bundle(path)
     Prior.from_json(bundle.prior)
     runtime = Runtime(bundle)
@@ -183,9 +181,7 @@ def _put(staging: Path, out: Path, names: list[str]) -> None:
         ) from error
 
 
-def _manifest(
-    content: Export, golden: npt.NDArray[np.float32], files: dict[str, bytes]
-) -> dict[str, Any]:
+def _manifest(content: Export, golden: Singles, files: dict[str, bytes]) -> dict[str, Any]:
     created = _now()
     return {
         "schema": SCHEMA,

@@ -11,14 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
+from agent.arrays import Doubles, Floats
 from agent.model.heads import RidgeHead
 from agent.model.observations import Observations
 from agent.model.prior import Prior
 from agent.model.score import log_error, spearman, top_share
 
-Doubles = npt.NDArray[np.float64]
 LABELS = 48
 SCALES = (0.5, 0.7, 1.0, 1.4, 2.0, 3.0)
 ROW_ERROR, PROGRAM_ERROR, FREEDOM = 0.2, 0.2, 4.0  # misfit of the simulation, in log units
@@ -37,13 +36,13 @@ class HeldOut:
     """
 
     known: Doubles
-    known_target: npt.NDArray[np.floating]
+    known_target: Floats
     unseen: Doubles
-    unseen_target: npt.NDArray[np.floating]
+    unseen_target: Floats
     facts: Doubles
 
 
-def with_errors(target: npt.NDArray[np.floating], rng: np.random.Generator) -> Doubles:
+def with_errors(target: Floats, rng: np.random.Generator) -> Doubles:
     """Targets [p, v] with errors of a row and errors shared by a program's variants."""
     rows = ROW_ERROR * rng.standard_t(FREEDOM, target.shape)
     shared = PROGRAM_ERROR * rng.standard_t(FREEDOM, (len(target), 1))

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from agent.arrays import Bools, Doubles, Floats, Indices, Singles, Texts
 from agent.model.heads import RidgeHead
 from agent.model.observations import SECONDS, SPEEDUP, Observations
 from agent.model.posterior import posterior
@@ -38,7 +38,6 @@ from bundles.training.settings import Say, Settings, Where
 from bundles.training.trained import Trained
 from bundles.training.training import Log, prepare
 
-Doubles = npt.NDArray[np.float64]
 LINEAR = 6_000  # programs, at most, that linear heads are fitted to in memory
 EMBEDDED = 8_192
 VALIDATION_TENTHS = 1  # of the reference programs: they say what no head explains
@@ -118,7 +117,7 @@ def learn(
     return _finished(stage, model, references, say)
 
 
-def is_validation(program: npt.NDArray[np.str_]) -> npt.NDArray[np.bool_]:
+def is_validation(program: Texts) -> Bools:
     """[n] reference programs that no encoder learns from, by their digests."""
     return np.array([int(name[8:16], 16) % 10 < VALIDATION_TENTHS for name in program], np.bool_)
 
@@ -152,12 +151,12 @@ def _finished(
     return Learned(model, white, make_prior(simulated, known, noise, scale))
 
 
-def embed(model: Pretrainer, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def embed(model: Pretrainer, features: Singles) -> Singles:
     """[..., F] -> [..., E], not yet whitened."""
     flat = torch.from_numpy(np.ascontiguousarray(features.reshape(-1, features.shape[-1])))
     with torch.no_grad():
         parts = [model.encoder(part) for part in torch.split(flat, EMBEDDED)]
-    found: npt.NDArray[np.float32] = torch.cat(parts).numpy()
+    found: Singles = torch.cat(parts).numpy()
     return found.reshape(*features.shape[:-1], -1)
 
 
@@ -225,7 +224,7 @@ def _error(
     prior: Prior,
     embedded: Doubles,
     references: References,
-    target: npt.NDArray[np.floating],
+    target: Floats,
     seed: int,
 ) -> float:
     """Of a head fitted to 48 random labels: of speed-ups, and a little of seconds."""
@@ -245,8 +244,8 @@ def _error(
 
 def observations(
     embedded: Doubles,
-    target: npt.NDArray[np.floating],
-    programs: npt.NDArray[np.intp],
+    target: Floats,
+    programs: Indices,
     most: int,
     rng: np.random.Generator,
 ) -> Observations:

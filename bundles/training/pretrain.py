@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from agent.arrays import Indices
 from agent.model.prior import Prior
 from bundles.labels.labels import Labels
 from bundles.simulator.machines import facts
@@ -109,7 +109,7 @@ def _on_simulated_machines(
     known = learned.white(embed(learned.model, stage.train.features))
     unseen = learned.white(embed(learned.model, stage.held.features))
 
-    def part(machines: npt.NDArray[np.intp]) -> simulated_evaluation.HeldOut:
+    def part(machines: Indices) -> simulated_evaluation.HeldOut:
         return simulated_evaluation.HeldOut(
             known,
             stage.train.target[..., machines],

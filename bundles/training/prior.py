@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from agent.arrays import Doubles, Floats
 from agent.model.prior import Prior
 
-Doubles = npt.NDArray[np.float64]
 SECONDS_SHARE = 0.3  # weight of a seconds row beside a speed-up row
 EXPLAINED, MOST_DIRECTIONS = 0.97, 12
 FLOOR = 1e-4  # least eigenvalue kept, relative to the largest
@@ -33,12 +32,12 @@ class Whitening:
     shift: Doubles
     turn: Doubles
 
-    def __call__(self, embedding: npt.NDArray[np.floating]) -> Doubles:
+    def __call__(self, embedding: Floats) -> Doubles:
         """[..., E] embeddings, whitened."""
         return np.asarray((embedding - self.shift) @ self.turn, np.float64)
 
 
-def whitening(embedding: npt.NDArray[np.floating]) -> Whitening:
+def whitening(embedding: Floats) -> Whitening:
     """The whitening of embeddings [p, v, E]; variant 0 is the base."""
     base, others = embedding[:, 0].astype(np.float64), embedding[:, 1:]
     shift = base.mean(0)
@@ -48,7 +47,7 @@ def whitening(embedding: npt.NDArray[np.floating]) -> Whitening:
     return Whitening(shift, axes / np.sqrt(np.maximum(values, FLOOR * values[-1])))
 
 
-def heads(embedding: Doubles, target: npt.NDArray[np.floating], ridge: float = 1e-3) -> Doubles:
+def heads(embedding: Doubles, target: Floats, ridge: float = 1e-3) -> Doubles:
     """[m, E+1] best linear head of every machine, intercept last.
 
     Args:

@@ -6,13 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from agent.arrays import Doubles, Singles
 from agent.bundle.bundle import Bundle
 from agent.bundle.encoder import Encoder
 from agent.model.prior import Prior
-
-Doubles = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +22,7 @@ class Trained:
         prior: of a machine's head.
     """
 
-    embed: Callable[[npt.NDArray[np.float32]], Doubles]
+    embed: Callable[[Singles], Doubles]
     prior: Prior
 
 

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from agent.arrays import Indices
 from agent.errors import InputError
 from bundles.training.checkpoints import Checkpoints
 from bundles.training.dataset import Dataset
@@ -30,7 +30,6 @@ from bundles.training.settings import Say, Settings
 from bundles.training.shards import code_digest, digest_of
 
 Log = list[dict[str, float]]
-Rows = npt.NDArray[np.intp]
 BLOCK = 1_024  # programs read in one go
 WINDOW = 32 * BLOCK  # programs shuffled together, and in memory at a time: about 1 GB
 EMBEDDED = 8_192  # rows evaluated at a time
@@ -72,7 +71,7 @@ def fit(
     settings: Settings,
     train: Dataset,
     held: Dataset,
-    trained: slice | Rows,
+    trained: slice | Indices,
     say: Say,
     place: Place = ALONE,
 ) -> tuple[Pretrainer, Log]:
@@ -169,7 +168,7 @@ class _Run:
         self.log = list(state["log"])
 
 
-def _start(settings: Settings, train: Dataset, trained: slice | Rows, place: Place) -> _Run:
+def _start(settings: Settings, train: Dataset, trained: slice | Indices, place: Place) -> _Run:
     sample = train.take(slice(WINDOW))  # programs are in no order: any will do
     x = torch.from_numpy(np.array(sample.features))  # [P, V, F]
     y = torch.from_numpy(np.ascontiguousarray(sample.target[..., trained]))  # [P, V, M]
@@ -206,7 +205,7 @@ def _normalisation(model: Pretrainer, x: Tensor, y: Tensor) -> None:
         model.machines.bias.copy_(y.reshape(-1, y.shape[2]).mean(0))
 
 
-def _identity(settings: Settings, train: Dataset, trained: slice | Rows) -> str:
+def _identity(settings: Settings, train: Dataset, trained: slice | Indices) -> str:
     """Tells runs apart: settings, code, and the data by their shape and a sample."""
     here = Path(__file__)
     sample = train.take(slice(BLOCK))
@@ -227,7 +226,7 @@ def _agree(place: Place, epochs: int) -> None:
 
 
 def _epoch(
-    run: _Run, settings: Settings, train: Dataset, trained: slice | Rows, epoch: int
+    run: _Run, settings: Settings, train: Dataset, trained: slice | Indices, epoch: int
 ) -> float:
     """One pass over the data; the mean loss over all workers."""
     place, total, count = run.place, 0.0, 0
@@ -248,7 +247,7 @@ def _epoch(
     return float(mean) / place.world
 
 
-def _windows(count: int, seed: list[int]) -> Iterator[Rows]:
+def _windows(count: int, seed: list[int]) -> Iterator[Indices]:
     """Rows of the windows of an epoch, each in random order; their lengths do not depend on it."""
     rng = np.random.default_rng(seed)
     if count <= WINDOW:
@@ -264,7 +263,7 @@ def _windows(count: int, seed: list[int]) -> Iterator[Rows]:
 
 def _batches(
     train: Dataset, settings: Settings, epoch: int, place: Place
-) -> Iterator[tuple[Rows, Dataset, float]]:
+) -> Iterator[tuple[Indices, Dataset, float]]:
     """This worker's rows of every batch, where they are, and how much they weigh.
 
     The weight makes the mean over workers that over the batch, even where they do not share it
@@ -286,7 +285,7 @@ def _batches(
 
 
 def _validate(
-    model: Pretrainer, held: Dataset, trained: slice | Rows, device: str
+    model: Pretrainer, held: Dataset, trained: slice | Indices, device: str
 ) -> dict[str, float]:
     """Mean absolute log error of speed-ups and of times, on unseen programs."""
     held = held.take(slice(VALIDATED))

@@ -12,10 +12,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from agent.arrays import Bools, Ints, Singles
 from agent.loopnest.features.locality import Columns, log_of
-from agent.loopnest.features.rows import Mask, Rows, Vector
+from agent.loopnest.features.rows import Rows
 from agent.loopnest.features.summary import OPS
 
 PEELS = 3  # loops unrolled completely, at most
@@ -24,11 +24,10 @@ CLANG_TRIPS, CLANG_SIZE = 64.0, 300.0
 LANES_BYTES = 32.0
 FEWEST_TURNS = 4.0  # of a loop whose iterations become lanes
 CALL_CYCLES = 6.0
-Levels = npt.NDArray[np.int64]
 _EXP, _MINMAX = OPS.index("exp"), OPS.index("minmax")
 
 
-def compiler_columns(rows: Rows, arithmetic: Vector) -> Columns:
+def compiler_columns(rows: Rows, arithmetic: Singles) -> Columns:
     """Decisions of each compiler and rough cycles per instance, [R] each.
 
     Args:
@@ -70,15 +69,15 @@ class _View:
     contiguous along the loop of the lanes; ``still``: those it does not move; ``turns``: of it.
     """
 
-    peels: Levels
-    free: Mask
-    around: Mask
-    scattered: Vector
-    still: Vector
-    turns: Vector
+    peels: Ints
+    free: Bools
+    around: Bools
+    scattered: Singles
+    still: Singles
+    turns: Singles
 
 
-def _peels(rows: Rows, size: Vector, trips: float, most: float) -> Levels:
+def _peels(rows: Rows, size: Singles, trips: float, most: float) -> Ints:
     """[R] how many inner loops are unrolled completely."""
     going = np.ones(len(rows.depth), np.bool_)
     count = np.zeros(len(rows.depth), np.int64)
@@ -92,7 +91,7 @@ def _peels(rows: Rows, size: Vector, trips: float, most: float) -> Levels:
     return count
 
 
-def _after_peeling(rows: Rows, peels: Levels) -> _View:
+def _after_peeling(rows: Rows, peels: Ints) -> _View:
     everyone = np.arange(len(peels))
     last = rows.levels - 1
     outer = np.minimum(peels + 1, last)
@@ -111,7 +110,7 @@ def _after_peeling(rows: Rows, peels: Levels) -> _View:
     return _View(peels, free, around, off, still, rows.trip[lanes, everyone])
 
 
-def _off(rows: Rows, level: Levels) -> tuple[Vector, Vector]:
+def _off(rows: Rows, level: Ints) -> tuple[Singles, Singles]:
     """[R] accesses strided along a level of their own, and those it does not move."""
     stride = np.abs(rows.stride[level[rows.row], np.arange(len(rows.row))])
     weight = rows.loads + rows.stores
@@ -120,7 +119,7 @@ def _off(rows: Rows, level: Levels) -> tuple[Vector, Vector]:
     return off, still
 
 
-def _interchanged(rows: Rows) -> Mask:
+def _interchanged(rows: Rows) -> Bools:
     """Whether gcc swaps the two innermost loops: strides inside at least halve by it."""
     strides = np.abs(rows.stride[[0, 1]]).astype(np.float32) * rows.group
     here, there = rows.total(strides)
@@ -129,7 +128,7 @@ def _interchanged(rows: Rows) -> Mask:
     return np.asarray(free & (here > 2.0 * there))
 
 
-def _permuted(rows: Rows, level: Levels, simd: Mask) -> Vector:
+def _permuted(rows: Rows, level: Ints, simd: Bools) -> Singles:
     """log2 of the stride, in lanes, of groups that vector code loads whole and permutes.
 
     gcc does so where several elements of a group are a power of two apart.
@@ -142,7 +141,7 @@ def _permuted(rows: Rows, level: Levels, simd: Mask) -> Vector:
     return rows.most(cost.astype(np.float32)) * simd
 
 
-def _cycles(rows: Rows, view: _View, simd: Mask, arithmetic: Vector) -> Vector:
+def _cycles(rows: Rows, view: _View, simd: Bools, arithmetic: Singles) -> Singles:
     """log2 of rough cycles of an instance, its operations in lanes where the compiler finds any."""
     moves = 0.5 * np.maximum(rows.total(rows.loads + rows.stores) - view.still, 0.0)
     lanes = np.where(simd, np.maximum(LANES_BYTES / np.maximum(rows.lane_bytes, 1.0), 1.0), 1.0)

@@ -15,15 +15,12 @@ from functools import reduce
 from math import prod
 
 import numpy as np
-import numpy.typing as npt
 
+from agent.arrays import Doubles, Ints
 from agent.loopnest.program import Affine, Bound, Loop
 
 MAX_POINTS = 16_384
 _STRATA = 64  # iterations looked at for the imbalance of a loop
-
-_Ints = npt.NDArray[np.int64]
-_Floats = npt.NDArray[np.float64]
 
 
 @dataclass(slots=True)
@@ -165,9 +162,9 @@ def _numeric(bounds: tuple[Bound, ...], tile: str | None, least: bool) -> int | 
 class _Points:
     """Sample points of the iterators that matter: values, how much each stands for, its group."""
 
-    weight: _Floats
-    group: _Ints
-    values: dict[str, _Ints] = field(default_factory=dict)
+    weight: Doubles
+    group: Ints
+    values: dict[str, Ints] = field(default_factory=dict)
 
 
 def count(levels: Sequence[Level]) -> float:
@@ -186,7 +183,7 @@ def imbalance(levels: Sequence[Level], at: int) -> float:
         name in b.expr.names for lv in inner for b in (*lv.loop.lower, *lv.loop.upper)
     ):
         return levels[at].imbalance
-    middle: dict[str, _Ints] = {}
+    middle: dict[str, Ints] = {}
     for level in levels[:at]:
         low, high = _limits(level.loop.lower, level.loop.upper, middle)
         middle[level.loop.iterator] = np.asarray((low + high) // 2).reshape(1)
@@ -282,7 +279,7 @@ def _sum(nest: Sequence[_Range], points: _Points) -> _Points:
     return points
 
 
-def _spread(points: _Points, range_: _Range, low: _Ints, trips: _Ints, strata: int) -> _Points:
+def _spread(points: _Points, range_: _Range, low: Ints, trips: Ints, strata: int) -> _Points:
     low = np.broadcast_to(low, len(trips))
     total = int(trips.sum())
     if total <= MAX_POINTS:
@@ -300,15 +297,15 @@ def _spread(points: _Points, range_: _Range, low: _Ints, trips: _Ints, strata: i
 
 
 def _limits(
-    lower: tuple[Bound, ...], upper: tuple[Bound, ...], values: dict[str, _Ints]
-) -> tuple[_Ints, _Ints]:
+    lower: tuple[Bound, ...], upper: tuple[Bound, ...], values: dict[str, Ints]
+) -> tuple[Ints, Ints]:
     lows = [-(-_value(b.expr, values) // b.divisor) for b in lower]
     highs = [_value(b.expr, values) // b.divisor for b in upper]
     return reduce(np.maximum, lows), reduce(np.minimum, highs)
 
 
-def _value(expr: Affine, values: dict[str, _Ints]) -> _Ints:
-    out: _Ints = np.asarray(expr.const, np.int64)
+def _value(expr: Affine, values: dict[str, Ints]) -> Ints:
+    out: Ints = np.asarray(expr.const, np.int64)
     for name, c in expr.terms:
         out = out + c * values[name]
     return out

@@ -13,8 +13,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from agent.arrays import Bools, Singles
 from agent.loopnest.features.locality import Columns, Footprint, log_of
-from agent.loopnest.features.rows import Mask, Rows, Vector
+from agent.loopnest.features.rows import Rows
 from agent.loopnest.features.summary import OPS
 
 VECTOR_BYTES = (16, 32, 64)
@@ -58,11 +59,11 @@ def loop_columns(rows: Rows) -> Columns:
     return columns
 
 
-def _level(values: Vector, k: int, pad: float = 0.0) -> Vector:
+def _level(values: Singles, k: int, pad: float = 0.0) -> Singles:
     return values[k] if k < len(values) else np.full(values.shape[1], pad, np.float32)
 
 
-def _flag(mask: npt.ArrayLike) -> Vector:
+def _flag(mask: npt.ArrayLike) -> Singles:
     return np.asarray(mask, np.float32)
 
 
@@ -85,7 +86,7 @@ def operation_columns(rows: Rows, columns: Columns) -> Columns:
     return out
 
 
-def _accesses(rows: Rows) -> tuple[Vector, Vector, Vector, Vector]:
+def _accesses(rows: Rows) -> tuple[Singles, Singles, Singles, Singles]:
     """Loads, stores, and those of them that the innermost loop does not move."""
     still = (rows.stride[0] == 0).astype(np.float32)
     stacked = np.stack([rows.loads, rows.stores, rows.loads * still, rows.stores * still])
@@ -134,19 +135,19 @@ def vector_columns(rows: Rows) -> Columns:
     return out | _costs(rows, forced | auto, gathers, scatters)
 
 
-def _contiguous_along(rows: Rows, level: int) -> Mask:
+def _contiguous_along(rows: Rows, level: int) -> Bools:
     """Whether every access is contiguous or fixed along the loop ``level``."""
     off = (np.abs(rows.stride[level]) > rows.element).astype(np.float32)
     return np.asarray(rows.total(off) == 0)
 
 
-def _lanes_along(rows: Rows, level: int) -> Mask:
+def _lanes_along(rows: Rows, level: int) -> Bools:
     """Whether the iterations of a loop further out could run in SIMD lanes as they stand."""
     free = ~rows.reduction[level] & ~rows.recurrence[level] & ~rows.parallel[level]
     return np.asarray(_contiguous_along(rows, level) & free & (rows.depth > level))
 
 
-def _strides_saved(rows: Rows, level: int) -> Vector:
+def _strides_saved(rows: Rows, level: int) -> Singles:
     """log2 of the bytes the innermost loop strides over those it would after an interchange."""
     strides = np.abs(rows.stride[[0, level]]).astype(np.float32) * rows.group
     here, there = rows.total(strides)
@@ -155,7 +156,7 @@ def _strides_saved(rows: Rows, level: int) -> Vector:
     return np.where(free & (rows.depth > level), saved, 0.0).astype(np.float32)
 
 
-def _costs(rows: Rows, simd: Mask, gathers: Vector, scatters: Vector) -> Columns:
+def _costs(rows: Rows, simd: Bools, gathers: Singles, scatters: Singles) -> Columns:
     """log2 of rough cycles per instance in the core for three vector widths, and latency bounds."""
     out: Columns = {}
     loads, stores, still_loads, still_stores = _accesses(rows)
@@ -190,7 +191,7 @@ def parallel_columns(rows: Rows, columns: Columns, feet: Footprint) -> Columns:
     levels = rows.levels
     # The outermost parallel loop is the one that forks.
     level = levels - 1 - np.argmax(rows.parallel[::-1], axis=0)
-    any_: Mask = np.asarray(rows.parallel.any(axis=0))
+    any_: Bools = np.asarray(rows.parallel.any(axis=0))
     everyone = np.arange(len(level))
     trip = np.where(any_, rows.trip[level, everyone], 1.0)
     log_trips = np.log2(rows.trip)
@@ -223,6 +224,6 @@ def parallel_columns(rows: Rows, columns: Columns, feet: Footprint) -> Columns:
     return {name: np.asarray(x, np.float32) for name, x in out.items()}
 
 
-def _fork_share(log_cycles: Vector) -> Vector:
+def _fork_share(log_cycles: Singles) -> Singles:
     """log2 of (fork and work) over work, for one fork."""
     return np.log2(1.0 + FORK_CYCLES / np.exp2(np.clip(log_cycles, 0.0, 60.0)))

@@ -11,9 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from agent.loopnest.features.rows import Rows, Vector
+from agent.arrays import Singles
+from agent.loopnest.features.rows import Rows
 
 LINE = 64.0
 PAGE = 4096.0
@@ -26,17 +26,17 @@ TLB_ENTRIES = (64.0, 1536.0)
 # Sets of typical first, second and last level caches, their size and associativity.
 SETS = ((64, 32 * KIB, 8.0), (1024, 1024 * KIB, 16.0), (16384, 16384 * KIB, 16.0))
 STRIDE_CLASSES = ("none", "unit", "near", "far", "page", "power")
-Columns = dict[str, Vector]
+Columns = dict[str, Singles]
 
 
 @dataclass(frozen=True)
 class Footprint:
     """Distinct lines and pages under the inner 0..K loops: [K+1,Q] a group, and rows' bytes."""
 
-    lines: Vector
-    pages: Vector
-    bytes: Vector  # [K+1,R], whole lines
-    page_total: Vector  # [K+1,R]
+    lines: Singles
+    pages: Singles
+    bytes: Singles  # [K+1,R], whole lines
+    page_total: Singles  # [K+1,R]
 
 
 def footprint(rows: Rows) -> Footprint:
@@ -58,7 +58,7 @@ def footprint(rows: Rows) -> Footprint:
     return Footprint(lines, pages, rows.total(lines) * np.float32(LINE), rows.total(pages))
 
 
-def _box(rows: Rows, reach: Vector, distinct: Vector) -> tuple[Vector, Vector]:
+def _box(rows: Rows, reach: Singles, distinct: Singles) -> tuple[Singles, Singles]:
     """Lines and pages of a box of subscripts that reach so far in so many distinct values."""
     span = np.minimum(reach[0], rows.extent[0] - 1.0) * rows.element
     count = np.minimum(distinct[0], rows.extent[0])
@@ -72,7 +72,7 @@ def _box(rows: Rows, reach: Vector, distinct: Vector) -> tuple[Vector, Vector]:
     return np.maximum(lines, 1.0), np.maximum(pages, 1.0)
 
 
-def traffic(rows: Rows, units: Vector, held: Vector, sizes: npt.NDArray[np.float32]) -> Vector:
+def traffic(rows: Rows, units: Singles, held: Singles, sizes: Singles) -> Singles:
     """[Z,Q] lines (or pages) brought into caches of ``sizes`` in one run of each nest.
 
     Args:
@@ -137,7 +137,7 @@ def working_set_columns(rows: Rows, feet: Footprint) -> Columns:
     return columns
 
 
-def _line_use(rows: Rows, feet: Footprint) -> Vector:
+def _line_use(rows: Rows, feet: Footprint) -> Singles:
     """Part of the bytes of the lines touched by the innermost loop that it uses."""
     moving = rows.coef[:, 0].sum(axis=0) > 0
     trips = rows.trip[0, rows.row]
@@ -192,7 +192,7 @@ def set_columns(rows: Rows, feet: Footprint) -> Columns:
     return columns
 
 
-def _sets_touched(rows: Rows, sets: int) -> Vector:
+def _sets_touched(rows: Rows, sets: int) -> Singles:
     """[K+1,Q] distinct sets that the lines under the inner 0..K loops fall into, at most."""
     levels, size = rows.stride.shape
     period = sets * int(LINE)
@@ -208,6 +208,6 @@ def _sets_touched(rows: Rows, sets: int) -> Vector:
     return out
 
 
-def log_of(values: npt.NDArray[np.float32], floor: float) -> Vector:
+def log_of(values: Singles, floor: float) -> Singles:
     """log2 of values that may be 0, from ``floor`` up."""
     return np.log2(np.maximum(values, floor)).astype(np.float32, copy=False)

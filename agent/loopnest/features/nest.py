@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
-import numpy.typing as npt
 
+from agent.arrays import Bools, Doubles, Indices, Shorts, Singles
 from agent.loopnest.features import counting
 from agent.loopnest.features.counting import Level
 from agent.loopnest.features.inplace import carried_loops
@@ -20,11 +20,6 @@ from agent.loopnest.features.summary import OPS, Entry, Summary, summarise
 from agent.loopnest.program import Loop, Node, Program, Statement
 
 STATEMENTS, LOOPS, ACCESSES, DIMS = 4, 12, 10, 4
-
-_Floats = npt.NDArray[np.float32]
-_Doubles = npt.NDArray[np.float64]
-_Shorts = npt.NDArray[np.int16]
-_Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -66,39 +61,39 @@ class NestTable:
         statements: [n] number of statements, also those beyond S.
     """
 
-    trip: _Doubles
-    loop_id: _Shorts
-    parallel: _Bools
-    vector: _Bools
-    unroll: _Floats
-    jam: _Floats
-    imbalance: _Floats
-    reduction: _Bools
-    recurrence: _Bools
-    array: _Shorts
-    element_bytes: _Floats
-    is_write: _Bools
-    is_reduction: _Bools
-    leader: _Bools
-    weight: _Floats
-    group: _Floats
-    array_bytes: _Doubles
-    span: _Floats
-    coef: _Floats
-    row_bytes: _Doubles
-    ops: _Floats
-    float_bytes: _Floats
-    lane_bytes: _Floats
-    float_target: _Bools
-    instances: _Doubles
-    share: _Doubles
-    total_instances: _Doubles
-    statements: _Floats
+    trip: Doubles
+    loop_id: Shorts
+    parallel: Bools
+    vector: Bools
+    unroll: Singles
+    jam: Singles
+    imbalance: Singles
+    reduction: Bools
+    recurrence: Bools
+    array: Shorts
+    element_bytes: Singles
+    is_write: Bools
+    is_reduction: Bools
+    leader: Bools
+    weight: Singles
+    group: Singles
+    array_bytes: Doubles
+    span: Singles
+    coef: Singles
+    row_bytes: Doubles
+    ops: Singles
+    float_bytes: Singles
+    lane_bytes: Singles
+    float_target: Bools
+    instances: Doubles
+    share: Doubles
+    total_instances: Doubles
+    statements: Singles
 
     def __len__(self) -> int:
         return len(self.total_instances)
 
-    def take(self, rows: slice | npt.NDArray[np.intp]) -> NestTable:
+    def take(self, rows: slice | Indices) -> NestTable:
         """The programs ``rows`` alone."""
         return NestTable(*(getattr(self, f.name)[rows] for f in fields(self)))
 

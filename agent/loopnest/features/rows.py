@@ -9,13 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from agent.arrays import Bools, Doubles, Indices, Ints, Shorts, Singles
 from agent.loopnest.features.nest import ACCESSES, DIMS, LOOPS, STATEMENTS, NestTable
-
-Vector = npt.NDArray[np.float32]
-Index = npt.NDArray[np.intp]
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -35,51 +31,51 @@ class Rows:
         loads, stores, group: [Q] accesses of the group; array: [Q].
     """
 
-    program: Index
-    share: Vector
-    depth: npt.NDArray[np.int64]
-    instances: npt.NDArray[np.float64]
-    trip: Vector
-    unroll: Vector
-    jam: Vector
-    imbalance: Vector
-    parallel: Mask
-    vector: Mask
-    reduction: Mask
-    recurrence: Mask
-    ops: Vector
-    float_bytes: Vector
-    lane_bytes: Vector
-    float_target: Mask
-    row: Index
-    starts: Index
-    filled: Mask
-    coef: npt.NDArray[np.float32]
-    stride: npt.NDArray[np.int64]
-    span: Vector
-    extent: Vector
-    row_bytes: Vector
-    element: Vector
-    array_bytes: Vector
-    loads: Vector
-    stores: Vector
-    group: Vector
-    array: npt.NDArray[np.int16]
+    program: Indices
+    share: Singles
+    depth: Ints
+    instances: Doubles
+    trip: Singles
+    unroll: Singles
+    jam: Singles
+    imbalance: Singles
+    parallel: Bools
+    vector: Bools
+    reduction: Bools
+    recurrence: Bools
+    ops: Singles
+    float_bytes: Singles
+    lane_bytes: Singles
+    float_target: Bools
+    row: Indices
+    starts: Indices
+    filled: Bools
+    coef: Singles
+    stride: Ints
+    span: Singles
+    extent: Singles
+    row_bytes: Singles
+    element: Singles
+    array_bytes: Singles
+    loads: Singles
+    stores: Singles
+    group: Singles
+    array: Shorts
 
     @property
     def levels(self) -> int:
         """Levels looked at: the depth of the deepest nest."""
         return len(self.trip)
 
-    def total(self, entries: npt.NDArray[np.float32]) -> Vector:
+    def total(self, entries: Singles) -> Singles:
         """[..., R] sums over the entries [..., Q] of each row."""
         return self._reduce(np.add, entries)
 
-    def most(self, entries: npt.NDArray[np.float32]) -> Vector:
+    def most(self, entries: Singles) -> Singles:
         """[..., R] largest over the (non-negative) entries [..., Q] of each row; 0 for none."""
         return self._reduce(np.maximum, entries)
 
-    def _reduce(self, how: np.ufunc, entries: npt.NDArray[np.float32]) -> Vector:
+    def _reduce(self, how: np.ufunc, entries: Singles) -> Singles:
         out = np.zeros((*entries.shape[:-1], len(self.depth)), np.float32)
         if len(self.starts):
             reduced = how.reduceat(entries, self.starts, axis=-1)
@@ -99,14 +95,14 @@ def flatten(table: NestTable) -> Rows:
     valid = inner >= 0
     place = at[None, :] * LOOPS + np.maximum(inner, 0)
 
-    def by_level(name: str, pad: float) -> npt.NDArray[np.float32]:
+    def by_level(name: str, pad: float) -> Singles:
         values = getattr(table, name).reshape(-1)[place]
         return np.where(valid, values, pad).astype(np.float32, copy=False)
 
-    def marks(name: str) -> Mask:
+    def marks(name: str) -> Bools:
         return np.asarray(getattr(table, name).reshape(-1)[place] & valid)
 
-    def of_row(name: str) -> npt.NDArray[np.float32]:
+    def of_row(name: str) -> Singles:
         return getattr(table, name).reshape(-1)[at].astype(np.float32)  # type: ignore[no-any-return]
 
     leaders = table.leader.reshape(-1, ACCESSES)[at]
@@ -156,8 +152,8 @@ def flatten(table: NestTable) -> Rows:
 
 
 def _coefficients(
-    table: NestTable, entry: Index, inner: Index, row_bytes: npt.NDArray[np.float64], dims: int
-) -> tuple[Vector, npt.NDArray[np.int64]]:
+    table: NestTable, entry: Indices, inner: Indices, row_bytes: Doubles, dims: int
+) -> tuple[Singles, Ints]:
     """[D,K,Q] change of a subscript and [K,Q] bytes, per step of each level."""
     flat = table.coef.reshape(-1)
     there = inner >= 0
@@ -170,7 +166,7 @@ def _coefficients(
     return coef, np.clip(stride, -(2.0**52), 2.0**52).astype(np.int64)
 
 
-def _extents(row_bytes: npt.NDArray[np.float64], array_bytes: npt.NDArray[np.float64]) -> Vector:
+def _extents(row_bytes: Doubles, array_bytes: Doubles) -> Singles:
     """[D,Q] elements along each dimension of the array; 1 where it has no such dimension."""
     outer = np.concatenate([row_bytes[1:], np.zeros((1, row_bytes.shape[1]))])
     outer = np.where(outer > 0, outer, array_bytes)

@@ -9,11 +9,11 @@ largest of some, and columns of its own. Everything is a logarithm, a share or a
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from agent.arrays import Doubles, Indices, Singles
 from agent.loopnest.features import compilers, execution, locality
 from agent.loopnest.features.nest import STATEMENTS, NestTable, lower
-from agent.loopnest.features.rows import Rows, Vector, flatten
+from agent.loopnest.features.rows import Rows, flatten
 
 FEATURES_VERSION = 2
 BOUND = 64.0
@@ -71,7 +71,7 @@ _HEAVIEST_AT = np.array([COLUMNS.index(name) for name in _HEAVIEST])
 _LARGEST_AT = np.array([COLUMNS.index(name) for name in _LARGEST])
 
 
-def features(table: NestTable) -> npt.NDArray[np.float32]:
+def features(table: NestTable) -> Singles:
     """[n, len(FEATURES)] features, finite and within ``BOUND``, each program on its own."""
     n = len(table)
     out = np.zeros((n, len(FEATURES)), np.float32)
@@ -81,12 +81,12 @@ def features(table: NestTable) -> npt.NDArray[np.float32]:
     return out
 
 
-def work(table: NestTable) -> npt.NDArray[np.float64]:
+def work(table: NestTable) -> Doubles:
     """[n] log of the operations and accesses of one run: the same for all schedules."""
     return np.asarray(np.log(_total_work(table)), np.float64)
 
 
-def _total_work(table: NestTable) -> npt.NDArray[np.float64]:
+def _total_work(table: NestTable) -> Doubles:
     each = 1.0 + table.ops.sum(axis=2) + table.weight.sum(axis=2)
     kept = (table.instances * each).sum(axis=1)
     # Statements beyond the table weigh as much as the average of those in it.
@@ -94,7 +94,7 @@ def _total_work(table: NestTable) -> npt.NDArray[np.float64]:
     return np.asarray(np.maximum(kept * np.maximum(beyond, 1.0), 1.0), np.float64)
 
 
-def _chunk(table: NestTable) -> npt.NDArray[np.float32]:
+def _chunk(table: NestTable) -> Singles:
     n = len(table)
     out = np.zeros((len(FEATURES), n), np.float32)
     rows = flatten(table)
@@ -108,7 +108,7 @@ def _chunk(table: NestTable) -> npt.NDArray[np.float32]:
     return np.clip(out, -BOUND, BOUND).T
 
 
-def _aggregate(rows: Rows, columns: Vector, out: Vector) -> None:
+def _aggregate(rows: Rows, columns: Singles, out: Singles) -> None:
     """Write the means, the heaviest statements' and the largest into ``out`` [F,n]."""
     c, h = len(COLUMNS), len(_HEAVIEST)
     single = len(rows.program) == out.shape[1] and bool((np.diff(rows.program) == 1).all())
@@ -126,7 +126,7 @@ def _aggregate(rows: Rows, columns: Vector, out: Vector) -> None:
     out[c + h : c + h + len(_LARGEST), present] = largest
 
 
-def _program_columns(table: NestTable, rows: Rows, out: Vector) -> None:
+def _program_columns(table: NestTable, rows: Rows, out: Singles) -> None:
     """Totals, and what neighbouring statements share."""
     out[0] = np.log2(np.maximum(table.total_instances, 1.0))
     out[1] = np.log2(_total_work(table))
@@ -141,7 +141,7 @@ def _program_columns(table: NestTable, rows: Rows, out: Vector) -> None:
         out[5:9, several] = _sharing(table, several)
 
 
-def _sharing(table: NestTable, programs: npt.NDArray[np.intp]) -> Vector:
+def _sharing(table: NestTable, programs: Indices) -> Singles:
     """[4,len(programs)] mean over neighbouring statements of what they share."""
     ids, arrays, trips = table.loop_id[programs], table.array[programs], table.trip[programs, 1:]
     there = (table.share[programs, 1:] > 0).astype(np.float32)
