@@ -36,7 +36,7 @@ from tests.agent.bundle.bundles_made import (
     manifest_of,
 )
 from tests.agent.bundle.bundles_made import write_bundle as make_bundle
-from tests.update import mutations
+from tests.agent.update import mutations
 
 MANIFESTS, MODELS, PRIORS, ARCHIVES = 3_000, 4_000, 1_500, 1_500
 PROBED = 60  # mutants that a child tries: a quarter of a second each
