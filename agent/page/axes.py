@@ -1,4 +1,9 @@
-"""From numbers to places in a drawing, and the round numbers to write beside an axis."""
+"""From numbers to places in a drawing, and the round numbers to write beside an axis.
+
+x = Axis(low, high, start, end)    # places from start to end; logarithmic unless log=False
+x.at(number), x.ticks(most)        # where it lies; what to write beside the axis
+spread(numbers, least)             # ends that leave a little room around what is drawn
+"""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from agent.page import svg
 from agent.page.axes import Axis, spread
 from agent.page.markup import Markup, element, joined
 from agent.page.record import Point
@@ -65,18 +66,19 @@ def scatter(points: Sequence[Point], words: Words, what: str) -> Markup:
     """
     low, high = scatter_ends(points)
     x, y = Axis(low, high, 66, WIDTH - 8), Axis(low, high, 346, 8)
-    return _svg(
+    return svg.image(
         f"Predicted against measured {what} of {len(points)} timings",
+        WIDTH,
         392,
         _double(x, y),
         *(_vertical(x, tick, y, words(tick)) for tick in x.ticks(6)),
         *(_horizontal(y, tick, x, words(tick)) for tick in y.ticks(6)),
-        _line("identity", x.start, y.start, x.end, y.end),
+        svg.line("identity", x.start, y.start, x.end, y.end),
         *(_reach(point, x, y) for point in points),
         *(_ring(x.at(p.measured), y.at(p.alone), "") for p in points),
         *(_disc(x.at(p.measured), y.at(p.calibrated), _said(p, words)) for p in points),
-        _text(f"measured {what}", (x.start + x.end) / 2, 386, "axis middle"),
-        _upright(f"predicted {what}", 12, (y.start + y.end) / 2),
+        svg.text(f"measured {what}", (x.start + x.end) / 2, 386, "axis middle"),
+        svg.upright(f"predicted {what}", 12, (y.start + y.end) / 2, "axis middle"),
     )
 
 
@@ -108,15 +110,15 @@ def _double(x: Axis, y: Axis) -> Markup:
     low, high = x.low, x.high
     corners = ((low, low), (low, 2 * low), (high / 2, high), (high, high), (high, high / 2))
     places = [(x.at(a), y.at(b)) for a, b in (*corners, (2 * low, low))]
-    return element("path", class_="band", d=_path(places) + "Z")
+    return svg.path("band", places, closed=True)
 
 
 def _reach(p: Point, x: Axis, y: Axis) -> Markup:
     """The 80% intervals of the prediction (upright) and of the measurement (flat)."""
     across, up = x.at(p.measured), y.at(p.calibrated)
     return joined(
-        _line("reach", across, y.at(p.calibrated_low), across, y.at(p.calibrated_high)),
-        _line("reach", x.at(p.low), up, x.at(p.high), up),
+        svg.line("reach", across, y.at(p.calibrated_low), across, y.at(p.calibrated_high)),
+        svg.line("reach", x.at(p.low), up, x.at(p.high), up),
     )
 
 
@@ -129,24 +131,27 @@ def errors(bars: Sequence[Bar], words: Words) -> Markup:
     bottom = 44.0 * len(bars) + 14
     y = Axis(0.0, 1.0, bottom, 6, log=False)
     rows = [_bar(bar, x, 44.0 * n + 40, words) for n, bar in enumerate(bars)]
-    return _svg(
+    return svg.image(
         "How far predictions are off, as a factor",
+        WIDTH,
         bottom + 40,
         *(_vertical(x, tick, y, words(tick)) for tick in x.ticks(6)),
         *rows,
-        _text("off by a factor of (1 is exact)", (x.start + x.end) / 2, bottom + 36, "axis middle"),
+        svg.text(
+            "off by a factor of (1 is exact)", (x.start + x.end) / 2, bottom + 36, "axis middle"
+        ),
     )
 
 
 def _bar(bar: Bar, x: Axis, y: float, words: Words) -> Markup:
-    parts = [_text(bar.name, x.start + 4, y - 16, "name")]
+    parts = [svg.text(bar.name, x.start + 4, y - 16, "name")]
     known = [v for v in (bar.calibrated, bar.alone) if v is not None]
     if known:
-        parts.append(_line("stem", x.start, y, x.at(max(known)), y))
+        parts.append(svg.line("stem", x.start, y, x.at(max(known)), y))
     if bar.low is not None and bar.high is not None:
-        parts.append(_line("reach strong", x.at(bar.low), y, x.at(bar.high), y))
+        parts.append(svg.line("reach strong", x.at(bar.low), y, x.at(bar.high), y))
     if bar.noise is not None:
-        parts.append(_line("noise", x.at(bar.noise), y - 9, x.at(bar.noise), y + 9))
+        parts.append(svg.line("noise", x.at(bar.noise), y - 9, x.at(bar.noise), y + 9))
     if bar.alone is not None:
         parts.append(_ring(x.at(bar.alone), y, f"bundle alone: {words(bar.alone)}", 5.5))
     if bar.calibrated is not None:
@@ -159,19 +164,22 @@ def strip(values: Sequence[float], lines: Sequence[tuple[float, str]], words: Wo
     low, high = spread([*values, *(v for v, _ in lines)], 4.0)
     x = Axis(low, high, 8, WIDTH - 8)
     y = Axis(0.0, 1.0, 62, 22, log=False)
-    return _svg(
+    return svg.image(
         f"How exact {len(values)} timings are",
+        WIDTH,
         100,
         *(_vertical(x, tick, y, words(tick)) for tick in x.ticks(6)),
-        *(_line("tick", x.at(v), 32, x.at(v), 52) for v in values),
+        *(svg.line("tick", x.at(v), 32, x.at(v), 52) for v in values),
         *(
             joined(
-                _line("noise", x.at(v), y.start, x.at(v), y.end),
-                _text(name, x.at(v), 14, "name middle" if _central(x, v) else _side(x, v)),
+                svg.line("noise", x.at(v), y.start, x.at(v), y.end),
+                svg.text(name, x.at(v), 14, "name middle" if _central(x, v) else _side(x, v)),
             )
             for v, name in lines
         ),
-        _text("80% interval of a timing: plus or minus", (x.start + x.end) / 2, 97, "axis middle"),
+        svg.text(
+            "80% interval of a timing: plus or minus", (x.start + x.end) / 2, 97, "axis middle"
+        ),
     )
 
 
@@ -199,30 +207,31 @@ def timeline(dots: Sequence[Dot], made: Sequence[float], when: Words, words: Wor
     size = min(4.5, max(1.8, 180 / len(dots)))  # a year of checks is a band, and still not a blot
     x = Axis(first - margin, last + margin, 74, WIDTH - 8, log=False)
     y = Axis(0.0, top, 150, 8, log=False)
-    return _svg(
+    return svg.image(
         f"{len(dots)} checks in time",
+        WIDTH,
         184,
         *(_horizontal(y, tick, x, words(tick)) for tick in y.ticks(5)),
-        *(_line("made", x.at(m), y.start, x.at(m), y.end) for m in made if first <= m <= last),
+        *(svg.line("made", x.at(m), y.start, x.at(m), y.end) for m in made if first <= m <= last),
         *(
-            _line("limit", x.at(d.x) - 2 * size, y.at(d.limit), x.at(d.x) + 2 * size, y.at(d.limit))
+            svg.line(
+                "limit", x.at(d.x) - 2 * size, y.at(d.limit), x.at(d.x) + 2 * size, y.at(d.limit)
+            )
             for d in dots
             if d.limit is not None
         ),
         *(_check(d, x.at(d.x), y.at(d.y), size) for d in dots),
-        _text(when(first), x.start, 172, "axis"),
-        _text(when(last), x.end, 172, "axis end") if last > first else "",
-        _upright("largest change", 14, (y.start + y.end) / 2),
+        svg.text(when(first), x.start, 172, "axis"),
+        svg.text(when(last), x.end, 172, "axis end") if last > first else "",
+        svg.upright("largest change", 14, (y.start + y.end) / 2, "axis middle"),
     )
 
 
 def _check(dot: Dot, x: float, y: float, size: float) -> Markup:
     """A disc holds, a square has changed, a ring is unclear: told apart without colour too."""
     if dot.kind == "changed":
-        corner = {"x": x - size, "y": y - size, "width": 2 * size, "height": 2 * size}
-        return element(
-            "g", element("title", dot.title), element("rect", class_="changed", **corner)
-        )
+        corner = svg.rectangle("changed", x - size, y - size, 2 * size, 2 * size)
+        return svg.titled(dot.title, corner)
     return (_disc if dot.kind == "holds" else _ring)(x, y, dot.title, size)
 
 
@@ -232,21 +241,22 @@ def course(series: Sequence[Series], words: Words) -> Markup:
     left, right = min(x for x, _ in places), max(x for x, _ in places)
     x = Axis(left, max(right, left + 1), 64, WIDTH - 24, log=False)
     y = Axis(1.0, max(spread([f for _, f in places], 1.0)[1], 1.5), 150, 8)
-    return _svg(
+    return svg.image(
         "Error of each calibration",
+        WIDTH,
         190,
         *(_horizontal(y, tick, x, words(tick)) for tick in y.ticks(5)),
-        *(_text(f"{n:.0f}", x.at(n), 168, "axis middle") for n in x.ticks(8) if n == int(n)),
+        *(svg.text(f"{n:.0f}", x.at(n), 168, "axis middle") for n in x.ticks(8) if n == int(n)),
         *(_track(s, x, y) for s in series),
-        _text("number of the calibration", (x.start + x.end) / 2, 187, "axis middle"),
+        svg.text("number of the calibration", (x.start + x.end) / 2, 187, "axis middle"),
     )
 
 
 def _track(series: Series, x: Axis, y: Axis) -> Markup:
     mark = _disc if series.kind == "calibrated" else _ring
-    path = _path([(x.at(n), y.at(f)) for n, f, _ in series.points])
+    path = svg.path(f"track {series.kind}", [(x.at(n), y.at(f)) for n, f, _ in series.points])
     marks = (mark(x.at(n), y.at(f), title, 4.0) for n, f, title in series.points)
-    return joined(element("path", class_=f"track {series.kind}", d=path), *marks)
+    return joined(path, *marks)
 
 
 def swatch(kind: str) -> Markup:
@@ -254,36 +264,31 @@ def swatch(kind: str) -> Markup:
     drawn = {
         "calibrated": _disc(8, 6, "", 4.5),
         "alone": _ring(8, 6, "", 4.5),
-        "noise": _line("noise", 8, 0, 8, 12),
-        "reach": _line("reach strong", 0, 6, 16, 6),
-        "identity": _line("identity", 0, 12, 16, 0),
-        "band": element("rect", class_="band", x=0.0, y=0.0, width=16.0, height=12.0),
-        "limit": _line("limit", 1, 6, 15, 6),
-        "made": _line("made", 8, 0, 8, 12),
-        "changed": element("rect", class_="changed", x=3.5, y=1.5, width=9.0, height=9.0),
-        "tick": _line("tick", 8, 0, 8, 12),
+        "noise": svg.line("noise", 8, 0, 8, 12),
+        "reach": svg.line("reach strong", 0, 6, 16, 6),
+        "identity": svg.line("identity", 0, 12, 16, 0),
+        "band": svg.rectangle("band", 0, 0, 16, 12),
+        "limit": svg.line("limit", 1, 6, 15, 6),
+        "made": svg.line("made", 8, 0, 8, 12),
+        "changed": svg.rectangle("changed", 3.5, 1.5, 9, 9),
+        "tick": svg.line("tick", 8, 0, 8, 12),
     }
     return element("svg", drawn[kind], viewBox="0 0 16 12", class_="swatch", aria_hidden="true")
-
-
-def _svg(name: str, height: float, *children: str) -> Markup:
-    box = f"0 0 {WIDTH:.0f} {height:.0f}"
-    return element("svg", *children, viewBox=box, role="img", aria_label=name)
 
 
 def _vertical(x: Axis, at: float, y: Axis, label: str) -> Markup:
     place = x.at(at)
     edge = " middle" if 20 < place < WIDTH - 20 else " end" if place > WIDTH / 2 else ""
     return joined(
-        _line("grid", place, y.start, place, y.end),
-        _text(label, place, y.start + 18, f"axis{edge}"),
+        svg.line("grid", place, y.start, place, y.end),
+        svg.text(label, place, y.start + 18, f"axis{edge}"),
     )
 
 
 def _horizontal(y: Axis, at: float, x: Axis, label: str) -> Markup:
     return joined(
-        _line("grid", x.start, y.at(at), x.end, y.at(at)),
-        _text(label, x.start - 6, y.at(at) + 4, "axis end"),
+        svg.line("grid", x.start, y.at(at), x.end, y.at(at)),
+        svg.text(label, x.start - 6, y.at(at) + 4, "axis end"),
     )
 
 
@@ -296,23 +301,4 @@ def _ring(x: float, y: float, title: str, radius: float = MARK) -> Markup:
 
 
 def _circle(kind: str, x: float, y: float, title: str, radius: float) -> Markup:
-    mark = element("circle", class_=kind, cx=float(x), cy=float(y), r=radius)
-    return element("g", element("title", title), mark) if title else mark
-
-
-def _line(kind: str, x1: float, y1: float, x2: float, y2: float) -> Markup:
-    ends = {"x1": float(x1), "y1": float(y1), "x2": float(x2), "y2": float(y2)}
-    return element("line", class_=kind, **ends)
-
-
-def _text(text: str, x: float, y: float, kind: str) -> Markup:
-    return element("text", text, class_=kind, x=float(x), y=float(y))
-
-
-def _upright(text: str, x: float, y: float) -> Markup:
-    turned = f"rotate(-90 {x:.0f} {y:.0f})"
-    return element("text", text, class_="axis middle", x=float(x), y=float(y), transform=turned)
-
-
-def _path(places: Sequence[tuple[float, float]]) -> str:
-    return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
+    return svg.titled(title, svg.circle(kind, x, y, radius))

@@ -1,4 +1,11 @@
-"""HTML and SVG that cannot be broken by what is put into it: all text is escaped, once."""
+"""HTML and SVG that cannot be broken by what is put into it: all text is escaped, once.
+
+    element("p", "off by ", element("b", name), class_="quiet")
+
+``element`` makes one element, ``joined`` puts several beside each other, ``escaped`` is what text
+becomes. A ``Markup`` is never escaped again, by Jinja's templates neither (``__html__``), so that
+what is made here can be put into a template. ``svg`` and ``axes`` build drawings on this.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +21,10 @@ class Markup(str):
     """Text that is markup already."""
 
     __slots__ = ()
+
+    def __html__(self) -> str:
+        """How templates ask for markup."""
+        return self
 
 
 def element(name: str, /, *children: str, **attributes: object) -> Markup:
