@@ -103,9 +103,9 @@ def measure(
         SourceError, ScheduleError, CompilerError, StateError: a part is unusable.
         MeasureError: none of them gave a usable timing.
     """
+    from agent.measure.compiler import find_compiler
     from agent.measure.runner import Runner
     from agent.measure.stats import noise_floor
-    from agent.measure.toolchain import find_toolchain
 
     if len(schedules) > MAX_SCHEDULES:
         raise InputError(
@@ -116,7 +116,7 @@ def measure(
     program = _load(config, request)
     dependences = Dependences.of(program)
     variants = [transform(program, s, dependences) for s in parsed]
-    runner = Runner(find_toolchain(config.compiler), config.state_dir / "cache")
+    runner = Runner(find_compiler(config.compiler), config.state_dir / "cache")
     tell(f"measuring {program.name}")
     lines = Lines(tell)
     found = runner.measure(program, variants, on_event=lines.event, budget_s=config.budget_s)

@@ -29,11 +29,11 @@ from agent.loopnest.program import Program
 from agent.loopnest.schedules.legality import Dependences, transform
 from agent.loopnest.schedules.schedule import ORIGINAL, parse_schedule
 from agent.measure.machine import Machine, fingerprint, read_machine
-from agent.measure.prebuilt import mark_for_set, prebuilt_vector_bytes, toolchain_for_set
 from agent.measure.quiet import gives_way, never
+from agent.measure.resolve import toolchain_for_set
 from agent.measure.runner import Runner
 from agent.measure.stats import noise_floor
-from agent.measure.toolchain import PREBUILT_KIND, Toolchain, vector_bytes
+from agent.measure.toolchain import Toolchain, toolchain_json
 from agent.measure.worker import PROTOCOL
 from agent.progress import Progress, Stopwatch, Tell
 from agent.settings.config import Config
@@ -138,20 +138,17 @@ def _measured(
         warnings.append({"code": "resumed", "variants": reused})
     keys = {journal.key(g, s) for g in groups for s in (ORIGINAL, *map(str, g.schedules))}
     stored = tuple(t for k, t in experiment.newest(state.timings(run)).items() if k in keys)
-    told = {n: getattr(toolchain, n) for n in ("kind", "compiler", "version", "flags", "openmp")}
-    told["mark"] = mark_for_set(config.compiler, machine)
     facts = experiment.facts_known(
         machine, _vector_bytes(toolchain), toolchain.version, toolchain.flags
     )
+    told = toolchain_json(toolchain)
     return run, Evidence(stored, len(plan), told, facts, reused, tuple(warnings))
 
 
 def _vector_bytes(toolchain: Toolchain) -> int:
     """Widest vectors of its code; 0 where this compiler does not tell what it predefines."""
-    if toolchain.kind == PREBUILT_KIND:
-        return prebuilt_vector_bytes(toolchain)
     try:
-        return vector_bytes(toolchain)
+        return toolchain.vector_bytes()
     except CompilerError:
         return 0
 
@@ -202,8 +199,7 @@ def source_digest(kernel: Kernel) -> str:
 
 def _compile(runner: Runner, groups: Sequence[Group], tell: Tell) -> None:
     programs = [p for g in groups for p in (g.base, *g.variants)]
-    prebuilt = runner.toolchain.kind == PREBUILT_KIND
-    what = "taking the prebuilt set" if prebuilt else f"compiling with {runner.toolchain.compiler}"
+    what = runner.toolchain.preparing
     runner.prepare(programs, progress=lambda d, t: tell(Progress("compiling", d, t, what)))
 
 

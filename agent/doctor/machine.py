@@ -21,12 +21,12 @@ _STEADY = frozenset(("performance", "schedutil", "ondemand", "userspace"))
 def toolchain(scene: Scene) -> Iterator[Finding]:
     """What the fixed set is timed with (CompilerError where there is nothing)."""
     from agent.measure.machine import read_machine
-    from agent.measure.prebuilt import toolchain_for_set
+    from agent.measure.prebuilt import PrebuiltSet
+    from agent.measure.resolve import toolchain_for_set
 
     found = toolchain_for_set(scene.config.compiler, read_machine())
-    if found.kind == "prebuilt":
-        words = f"the prebuilt set, made with {found.version}: `agent calibrate` needs no compiler"
-        yield ok("compiler", words)
+    if isinstance(found, PrebuiltSet):
+        yield ok("compiler", f"{found.described}: `agent calibrate` needs no compiler")
         return
     yield ok("compiler", f"{found.compiler}: {found.version}")
     if not found.openmp:

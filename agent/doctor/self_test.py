@@ -61,7 +61,7 @@ def bundle(config: Config) -> Iterator[Finding]:
 def measuring(config: Config) -> Iterator[Finding]:
     """A kernel of the fixed set and a version of it run, are timed, and give the same results."""
     from agent.measure.machine import read_machine
-    from agent.measure.prebuilt import toolchain_for_set
+    from agent.measure.resolve import toolchain_for_set
     from agent.measure.runner import Runner
 
     machine = read_machine()
@@ -76,8 +76,7 @@ def measuring(config: Config) -> Iterator[Finding]:
             words = f"{KERNEL} with {toolchain.version}: {timing.outcome} {timing.detail or ''}"
             yield problem("measuring", words.rstrip(), "Try another compiler with --compiler.")
             return
-    of = "the prebuilt set, made with " if toolchain.kind == "prebuilt" else ""
-    yield ok("measuring", f"{of}{toolchain.version}, gives right results")
+    yield ok("measuring", f"{toolchain.described}, gives right results")
 
 
 def fitting(_: Config) -> Iterator[Finding]:

@@ -8,27 +8,19 @@ threads (pool.c).
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from agent.errors import CompilerError
 from agent.measure.cache import Cache
 from agent.measure.machine import Machine
-from agent.measure.toolchain import (
-    HINT_INSTALL,
-    PREBUILT_KIND,
-    Toolchain,
-    compiler_mark,
-    find_toolchain,
-)
+from agent.measure.toolchain import HINT_INSTALL, Kind, OnBuilt
 
 PREBUILT = Path(__file__).parent.parent / "kernels" / "prebuilt"
 INDEX = "index.json"
@@ -82,41 +74,75 @@ def program_name(source: str) -> str:
     return hashlib.sha256(source.encode()).hexdigest()[:32]
 
 
-def toolchain_for_set(compiler: str | None, machine: Machine) -> Toolchain:
-    """What to time the fixed set with: the compiler, or the prebuilt set where there is none.
+@dataclass(frozen=True, slots=True)
+class PrebuiltSet:
+    """The executable of one level that holds the whole fixed set (a ``Toolchain``).
 
-    Args:
-        compiler: a name or path, which must then work; ``prebuilt``: not even looked for.
-        machine: this one.
-
-    Raises:
-        CompilerError: no compiler works, and no prebuilt set is there or runs on this machine.
+    Attributes:
+        target: target triple of its code; ``width``: bytes of its widest vectors.
+        programs: names of what it holds; the others: see ``Toolchain``.
     """
-    if compiler == PREBUILT_KIND:
-        return find_prebuilt(machine)
-    try:
-        return find_toolchain(compiler)
-    except CompilerError:
-        if compiler or os.environ.get("CC") or not (PREBUILT / INDEX).exists():
-            raise
-    return find_prebuilt(machine)
+
+    kind: ClassVar[Kind] = "prebuilt"
+    compiler: str
+    version: str
+    target: str
+    flags: tuple[str, ...]
+    width: int
+    programs: frozenset[str]
+    identity: str
+    mark: str
+    openmp: bool = True
+
+    @property
+    def described(self) -> str:
+        """That it is prebuilt, and by what."""
+        return f"the prebuilt set, made with {self.version}"
+
+    @property
+    def preparing(self) -> str:
+        """That nothing is compiled."""
+        return "taking the prebuilt set"
+
+    def vector_bytes(self) -> int:
+        """As its index says."""
+        return self.width
+
+    def worker(self, cache: Cache) -> Path:
+        """The worker with the programs inside, copied into the cache and ready to run.
+
+        Raises:
+            CompilerError: it is not the file that the index speaks of.
+            StateError: the cache cannot be written.
+        """
+        worker = cache.get(self.identity)
+        if worker is None:
+            with cache.workplace() as place:
+                worker = cache.put(self.identity, _checked_copy(self, place / "worker"))
+        worker.chmod(0o700)
+        return worker
+
+    def build(
+        self,
+        sources: Sequence[str],
+        cache: Cache,  # noqa: ARG002  nothing is made
+        progress: OnBuilt | None = None,  # noqa: ARG002  it takes no time
+    ) -> list[str | CompilerError]:
+        """The names of programs that it holds; an error for one it does not hold."""
+        names = [program_name(source) for source in sources]
+        return [name if name in self.programs else _not_held() for name in names]
+
+    def references(self, source: str, cache: Cache) -> tuple[()]:  # noqa: ARG002
+        """None: it cannot compile."""
+        return ()
 
 
-def mark_for_set(compiler: str | None, machine: Machine) -> str:
-    """What changes when another toolchain is there to time the fixed set with; empty: none is.
-
-    Found in milliseconds; the compiler is not tried, so it may still be one that does not work.
-    """
-    looks: list[Callable[[], str]] = [lambda: find_prebuilt(machine).identity]
-    if compiler != PREBUILT_KIND:
-        looks.insert(0, lambda: compiler_mark(compiler))
-    for look in looks:
-        with contextlib.suppress(CompilerError):
-            return look()
-    return ""
+def is_installed() -> bool:
+    """Whether this installation carries a prebuilt set."""
+    return (PREBUILT / INDEX).exists()
 
 
-def find_prebuilt(machine: Machine, folder: Path | None = None) -> Toolchain:
+def find_prebuilt(machine: Machine, folder: Path | None = None) -> PrebuiltSet:
     """The prebuilt set of the highest level that ``machine`` runs.
 
     Args:
@@ -130,52 +156,20 @@ def find_prebuilt(machine: Machine, folder: Path | None = None) -> Toolchain:
     index = _read_index(folder)
     for level in _levels_run_by(machine.level):
         if (found := index.executables.get(level)) is not None:
-            return Toolchain(
+            return PrebuiltSet(
                 compiler=str(folder / level),
                 version=index.version,
                 target=found.target,
                 flags=found.flags,
-                openmp=True,
+                width=found.vector_bytes,
+                programs=frozenset(index.programs),
                 identity=found.sha256,
-                kind=PREBUILT_KIND,
+                mark=found.sha256,
             )
     known = ", ".join(index.executables)
     raise CompilerError(
         f"the prebuilt set is for {known}, and this machine is {machine.level}", HINT_INSTALL
     )
-
-
-def prebuilt_vector_bytes(toolchain: Toolchain) -> int:
-    """Width of the widest vectors of a prebuilt set's code, in bytes; CompilerError if damaged."""
-    path = Path(toolchain.compiler)
-    return _read_index(path.parent).executables[path.name].vector_bytes
-
-
-def prebuilt_worker(toolchain: Toolchain, cache: Cache) -> Path:
-    """The worker with the programs inside, copied into the cache and ready to run.
-
-    Raises:
-        CompilerError: it is not the file that the index speaks of.
-        StateError: the cache cannot be written.
-    """
-    worker = cache.get(toolchain.identity)
-    if worker is None:
-        with cache.workplace() as place:
-            copy = _checked_copy(toolchain, place / "worker")
-            worker = cache.put(toolchain.identity, copy)
-    worker.chmod(0o700)
-    return worker
-
-
-def prebuilt_programs(toolchain: Toolchain, sources: Sequence[str]) -> list[str | CompilerError]:
-    """What the worker's ``load`` takes for each of ``sources``; an error for one it does not hold.
-
-    Raises:
-        CompilerError: the index is damaged.
-    """
-    held = frozenset(_read_index(Path(toolchain.compiler).parent).programs)
-    names = [program_name(source) for source in sources]
-    return [name if name in held else _not_held() for name in names]
 
 
 def _not_held() -> CompilerError:
@@ -184,15 +178,15 @@ def _not_held() -> CompilerError:
     )
 
 
-def _checked_copy(toolchain: Toolchain, to: Path) -> Path:
-    path = Path(toolchain.compiler)
+def _checked_copy(found: PrebuiltSet, to: Path) -> Path:
+    path = Path(found.compiler)
     try:
         if path.stat().st_size > MAX_EXECUTABLE_BYTES:
             raise _damaged(path, "it is too large")
         shutil.copyfile(path, to)
     except OSError as error:
         raise _damaged(path, error.strerror or str(error)) from error
-    if hashlib.sha256(to.read_bytes()).hexdigest() != toolchain.identity:
+    if hashlib.sha256(to.read_bytes()).hexdigest() != found.identity:
         raise _damaged(path, "it is not the file that was built")
     return to
 

@@ -8,7 +8,7 @@ worker is started again without it. Nothing else of ours runs while a round is t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +18,6 @@ from agent.loopnest.program import Program
 from agent.measure.cache import Cache
 from agent.measure.machine import Machine, read_machine
 from agent.measure.plan import Arguments, Job, arguments_of
-from agent.measure.prebuilt import prebuilt_programs, prebuilt_worker
 from agent.measure.sentinel import Sentinel, sentinel_jobs
 from agent.measure.session import (
     BASE,
@@ -29,16 +28,9 @@ from agent.measure.session import (
     start_worker,
 )
 from agent.measure.timing import Event, Measurement, Outcome, Timing
-from agent.measure.toolchain import (
-    PREBUILT_KIND,
-    Toolchain,
-    compile_executable,
-    compile_many,
-    with_flags,
-)
-from agent.measure.trial import Built, OnEvent, Trial, because_of_base
+from agent.measure.toolchain import Built, OnBuilt, Toolchain
+from agent.measure.trial import OnEvent, Trial, because_of_base
 
-HARNESS = Path(__file__).with_name("harness.c")
 MISCOMPILED = (
     "the compiler computes a wrong result for the program as written (right without optimisation)"
 )
@@ -68,9 +60,7 @@ class Runner:
         self._compiled: dict[str, Built] = {}
         self._worker: Path | None = None
 
-    def prepare(
-        self, programs: Sequence[Program], *, progress: Callable[[int, int], None] | None = None
-    ) -> None:
+    def prepare(self, programs: Sequence[Program], *, progress: OnBuilt | None = None) -> None:
         """Compile ``programs`` and the worker in parallel, so that nothing compiles later.
 
         A program that cannot be written as C, or that the compiler refuses, is reported when it
@@ -82,15 +72,14 @@ class Runner:
         sources = [_emitted(p) for p in programs]
         self.prepare_sources([s for s in sources if isinstance(s, str)], progress=progress)
 
-    def prepare_sources(
-        self, sources: Sequence[str], *, progress: Callable[[int, int], None] | None = None
-    ) -> None:
+    def prepare_sources(self, sources: Sequence[str], *, progress: OnBuilt | None = None) -> None:
         """``prepare`` for C sources."""
         if self._worker is None or not self._worker.exists():
-            self._worker = self._make_worker()
+            self._worker = self.toolchain.worker(self._cache)
         new = [s for s in dict.fromkeys(sources) if not self._is_compiled(s)]
         if new:
-            self._compiled.update(zip(new, self._build(new, progress), strict=True))
+            built = self.toolchain.build(new, self._cache, progress)
+            self._compiled.update(zip(new, built, strict=True))
 
     def measure(
         self,
@@ -140,7 +129,7 @@ class Runner:
         measured = self._try(job.arguments, compiled, self.settings, tell, budget_s)
         if any(t.outcome == Outcome.WRONG_RESULT for t in measured.timings):
             tell(Event("arbitrating", 0, 1))
-            if self.toolchain.kind != PREBUILT_KIND and self._miscompiles(job):
+            if self._miscompiles(job):
                 return _blaming_compiler(measured)
         return measured
 
@@ -155,10 +144,10 @@ class Runner:
         Without fused multiply-adds no optimisation may change a bit: a program whose result is
         right again without them is but sensitive to rounding, and no fault of the compiler.
         """
-        plain, unfused = (
-            compile_many(with_flags(self.toolchain, flag), [job.base], self._cache)[0]
-            for flag in ("-O0", "-ffp-contract=off")
-        )
+        references = self.toolchain.references(job.base, self._cache)
+        if not references:
+            return False
+        plain, unfused = references
         built = {BASE: plain, FIRST_VARIANT: self._compiled[job.base], FIRST_VARIANT + 1: unfused}
         check_only = replace(self.settings, rounds=0)
         found = self._try(job.arguments, built, check_only, _silent, None)
@@ -181,18 +170,6 @@ class Runner:
             start, arguments, compiled, self.machine, settings, tell=tell, budget_s=budget_s
         )
         return trial.measurement()
-
-    def _make_worker(self) -> Path:
-        if self.toolchain.kind == PREBUILT_KIND:
-            return prebuilt_worker(self.toolchain, self._cache)
-        return compile_executable(self.toolchain, HARNESS.read_text(), self._cache)
-
-    def _build(
-        self, sources: Sequence[str], progress: Callable[[int, int], None] | None
-    ) -> Sequence[Built]:
-        if self.toolchain.kind == PREBUILT_KIND:
-            return prebuilt_programs(self.toolchain, sources)
-        return compile_many(self.toolchain, sources, self._cache, progress=progress)
 
     def _is_compiled(self, source: str) -> bool:
         built = self._compiled.get(source)

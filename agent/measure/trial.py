@@ -6,7 +6,6 @@ import signal
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 from agent.errors import CompilerError, MeasureError
 from agent.measure.evidence import Notice, Round, notices
@@ -29,13 +28,13 @@ from agent.measure.stats import (
     round_order,
 )
 from agent.measure.timing import Event, Measurement, Outcome, Timing
+from agent.measure.toolchain import Built
 from agent.measure.worker import WorkerDiedError, WorkerTimeoutError
 
 CPU_LIMIT_S = 3600.0
 MAX_DETAIL = 600
 SLOW_EXTRA = 2  # attempts at rounds of slow programs beyond the least number
 OnEvent = Callable[[Event], None]
-Built = Path | str | CompilerError  # a shared object, a prebuilt program's name, or why neither
 
 
 class Trial:

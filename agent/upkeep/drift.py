@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 from agent.clock import stamp
 from agent.errors import NothingToDoError
 from agent.loopnest.schedules.schedule import ORIGINAL
-from agent.measure.machine import read_machine
-from agent.measure.prebuilt import toolchain_for_set
+from agent.measure.machine import fingerprint, read_machine
+from agent.measure.resolve import toolchain_for_set
 from agent.measure.runner import Runner
 from agent.progress import Progress, Stopwatch, Tell
 from agent.upkeep import due
@@ -87,13 +87,14 @@ def check(config: Config, state: State, tell: Tell) -> dict[str, Any]:
     if stored is None:
         raise NothingToDoError("there is no calibration to check", "Run `agent calibrate` first.")
     tell(Progress("checking", 0, SENTINELS, "looking at machine, compiler and bundle"))
-    toolchain = toolchain_for_set(config.compiler, read_machine())  # none: an error, no change
-    present = due.look_around(config, time.time())
+    machine = read_machine()
+    toolchain = toolchain_for_set(config.compiler, machine)  # none: an error, no change
+    present = due.Present(machine, fingerprint(machine), toolchain.mark, time.time())
     reasons = tuple(due.changes(stored, state, config, present))
     sentinels: tuple[Change, ...] = ()
     disturbed = False
     if not reasons:  # else what would be timed is another thing than then
-        runner = Runner(toolchain, config.state_dir / "cache", machine=present.machine)
+        runner = Runner(toolchain, config.state_dir / "cache", machine=machine)
         sentinels, disturbed = _timed(runner, state, stored, tell)
     verdict = verdict_of(bool(reasons), sentinels, disturbed=disturbed)
     body = {

@@ -45,7 +45,7 @@ class Present:
 
     Attributes:
         machine: its facts; ``fingerprint``: of them.
-        mark: of the toolchain (``agent.measure.prebuilt.mark_for_set``).
+        mark: of the toolchain (``agent.measure.resolve.mark_for_set``).
         now: seconds since 1970 by this machine's clock.
     """
 
@@ -73,7 +73,7 @@ class Due:
 def look_around(config: Config, now: float) -> Present:
     """The machine, the toolchain that the configuration means, and the time."""
     from agent.measure.machine import fingerprint, read_machine
-    from agent.measure.prebuilt import mark_for_set
+    from agent.measure.resolve import mark_for_set
 
     machine = read_machine()
     return Present(machine, fingerprint(machine), mark_for_set(config.compiler, machine), now)

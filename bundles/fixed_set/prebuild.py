@@ -24,10 +24,9 @@ from agent.errors import CompilerError
 from agent.kernels.fixed_set import fixed_variants, kernels, load_kernel
 from agent.loopnest.emitter.emit import ENTRY, emit
 from agent.loopnest.schedules.legality import Dependences, transform
+from agent.measure.compiler import BASE_FLAGS, HARNESS
 from agent.measure.prebuilt import INDEX, PREBUILT, SCHEMA, Executable, Index, program_name
-from agent.measure.runner import HARNESS
 from agent.measure.sentinel import sentinel_jobs
-from agent.measure.toolchain import BASE_FLAGS
 
 POOL = HARNESS.with_name("pool.c")
 # zig takes -O3 for -O2, and keeps frame pointers: as its clang compiles when asked directly.

@@ -27,11 +27,11 @@ from agent.loopnest.schedules.candidates import candidate_schedules
 from agent.loopnest.schedules.schedule import ORIGINAL, parse_schedule
 from agent.loopnest.schedules.transform import apply
 from agent.measure.cache import Cache
+from agent.measure.compiler import Compiler, find_compiler
 from agent.measure.machine import Machine, read_machine
 from agent.measure.runner import Runner
 from agent.measure.session import Settings
 from agent.measure.timing import Outcome, Timing
-from agent.measure.toolchain import Toolchain, find_toolchain, vector_bytes
 from bundles.labels.labels import FIXED, Target, corpus_program, digest, write_labels
 
 Say = Callable[[str], None]
@@ -128,8 +128,8 @@ def measure(
     Args:
         plan: what to time.
         out: directory of the label files and of the journals they are made from.
-        compiler: as for ``find_toolchain``.
-        flags: as for ``find_toolchain``.
+        compiler: as for ``find_compiler``.
+        flags: as for ``find_compiler``.
         say: receives progress lines.
         lock: held exclusively (flock) while something is timed, shared while compiling.
 
@@ -137,7 +137,7 @@ def measure(
         AgentError: no compiler, more threads than there are CPUs, a journal of another plan, or
             ``out`` cannot be written.
     """
-    toolchain, machine = find_toolchain(compiler, flags), read_machine()
+    toolchain, machine = find_compiler(compiler, flags), read_machine()
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,39}", plan.machine):
         hint = "Use lower-case letters, digits, dots and dashes, such as zen5-vm."
         raise AgentError(f"{plan.machine!r} does not do as the name of a class of machine", hint)
@@ -158,7 +158,7 @@ def measure(
     return paths
 
 
-def describe(name: str, machine: Machine, toolchain: Toolchain, threads: int) -> Target:
+def describe(name: str, machine: Machine, toolchain: Compiler, threads: int) -> Target:
     """The anonymous description of a target."""
     family = "clang" if "clang" in toolchain.version.lower() else "gcc"
     telling = [f for f in toolchain.flags if f.startswith(("-O", "-march=", "-mcpu="))]
@@ -171,7 +171,7 @@ def describe(name: str, machine: Machine, toolchain: Toolchain, threads: int) ->
         machine=name,
         architecture=machine.architecture,
         level=machine.level,
-        simd_bytes=vector_bytes(toolchain),
+        simd_bytes=toolchain.vector_bytes(),
         threads=threads,
         l1=machine.caches.get(1, 0),
         l2=machine.caches.get(2, 0),
@@ -185,7 +185,7 @@ def describe(name: str, machine: Machine, toolchain: Toolchain, threads: int) ->
 
 def _measure_all(
     plan: Plan,
-    toolchain: Toolchain,
+    toolchain: Compiler,
     machine: Machine,
     targets: Sequence[tuple[int, Journal]],
     say: Say,
@@ -218,7 +218,7 @@ def _roomy() -> str | None:
     return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108  mkdtemp in it
 
 
-def _runner(toolchain: Toolchain, machine: Machine, cache: Cache, threads: int) -> Runner:
+def _runner(toolchain: Compiler, machine: Machine, cache: Cache, threads: int) -> Runner:
     return Runner(toolchain, cache, QUICK, replace(machine, threads=threads))
 
 

@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 from agent.advise.advise import MAX_SCHEDULES, NEXT_LINE_S, Lines
-from agent.measure.toolchain import find_toolchain
+from agent.measure.compiler import find_compiler
 from tests.conftest import agent
 
 SCALE = """
@@ -46,7 +46,7 @@ def test_a_compiler_that_computes_wrong_is_named_and_not_the_schedule(tmp_path):
     assert ran.code == 3, ran.err
     assert "the compiler computes a wrong result for the program as written" in ran.err
     assert str(compiler) in ran.err
-    assert find_toolchain(str(compiler)).version in ran.err
+    assert find_compiler(str(compiler)).version in ran.err
     assert "--compiler" in ran.err.split("hint: ")[1]
 
 

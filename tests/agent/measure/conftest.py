@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from agent.loopnest.program import DType
+from agent.measure.compiler import find_compiler
 from agent.measure.plan import Arguments, ArrayArgument, Job
 from agent.measure.runner import Runner
 from agent.measure.session import Settings
-from agent.measure.toolchain import Toolchain, find_toolchain
+from agent.measure.toolchain import Toolchain
 
 N = 4096
 ADD = "for (int i = 0; i < 4096; i++) x[i] += y[i];"
@@ -40,7 +41,7 @@ def arguments() -> Arguments:
 
 @pytest.fixture(scope="session")
 def toolchain() -> Toolchain:
-    return find_toolchain()
+    return find_compiler()
 
 
 @pytest.fixture(scope="session")

@@ -13,15 +13,8 @@ from agent.errors import CompilerError
 from agent.measure import prebuilt
 from agent.measure.cache import Cache
 from agent.measure.machine import read_machine
-from agent.measure.prebuilt import (
-    INDEX,
-    find_prebuilt,
-    prebuilt_programs,
-    prebuilt_vector_bytes,
-    prebuilt_worker,
-    program_name,
-    toolchain_for_set,
-)
+from agent.measure.prebuilt import INDEX, find_prebuilt, program_name
+from agent.measure.resolve import toolchain_for_set
 
 SOURCE = "int one_of_the_set;"
 VECTORS = {"x86-64-v2": 16, "x86-64-v3": 32, "x86-64-v4": 64}
@@ -62,7 +55,7 @@ def no_compiler(monkeypatch, tmp_path, folder):
 def test_the_highest_level_that_the_machine_runs_is_taken(folder, level):
     found = find_prebuilt(machine(level), folder)
     assert (found.kind, found.compiler) == ("prebuilt", str(folder / level))
-    assert prebuilt_vector_bytes(found) == VECTORS[level]
+    assert found.vector_bytes() == VECTORS[level]
 
 
 @pytest.mark.parametrize("level", ["x86-64-v1", "aarch64", "riscv64"])
@@ -104,7 +97,7 @@ def test_an_installation_without_the_set_says_that_a_compiler_is_missing(
 
 def test_a_program_that_is_not_in_the_set_is_refused_alone(folder):
     found = find_prebuilt(machine("x86-64-v3"), folder)
-    held, other = prebuilt_programs(found, [SOURCE, "int another;"])
+    held, other = found.build([SOURCE, "int another;"], Cache(folder))
     assert held == program_name(SOURCE)
     assert isinstance(other, CompilerError)
 
@@ -127,12 +120,12 @@ def test_an_executable_that_is_not_the_one_of_the_index_never_runs(folder, tmp_p
     found = find_prebuilt(machine("x86-64-v3"), folder)
     damage(folder / "x86-64-v3")
     with pytest.raises(CompilerError, match="damaged"):
-        prebuilt_worker(found, Cache(tmp_path / "cache"))
+        found.worker(Cache(tmp_path / "cache"))
 
 
 def test_the_executable_runs_from_the_cache_as_its_owner_alone(folder, tmp_path):
     found = find_prebuilt(machine("x86-64-v3"), folder)
-    worker = prebuilt_worker(found, Cache(tmp_path / "cache"))
+    worker = found.worker(Cache(tmp_path / "cache"))
     assert worker.is_relative_to(tmp_path / "cache")
     assert worker.stat().st_mode & 0o777 == 0o700
     assert worker.read_bytes().startswith(b"x86-64-v3")

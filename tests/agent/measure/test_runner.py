@@ -257,10 +257,10 @@ from agent.loopnest.program import DType
 from agent.measure.plan import ArrayArgument, Arguments, Job
 from agent.measure.runner import Runner
 from agent.measure.session import Settings
-from agent.measure.toolchain import find_toolchain
+from agent.measure.compiler import find_compiler
 hang = "void loopnest_run(void *const args[]) { for (volatile int z = 1; z;) ; }"
 x = ArrayArgument("x", DType.F32, 64, True, False, 0.0)
-runner = Runner(find_toolchain(), Path(sys.argv[1]), Settings(limit_s=60))
+runner = Runner(find_compiler(), Path(sys.argv[1]), Settings(limit_s=60))
 runner.prepare_sources([hang])
 print("ready", flush=True)
 runner.measure_job(Job(Arguments((x,)), hang, ()))

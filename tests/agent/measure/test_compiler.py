@@ -10,13 +10,15 @@ import pytest
 
 from agent.errors import CompilerError
 from agent.measure.cache import Cache
-from agent.measure.toolchain import (
-    MAX_WORDS,
-    Toolchain,
-    compile_many,
-    compile_shared,
-    find_toolchain,
-)
+from agent.measure.compiler import MAX_WORDS, Compiler, find_compiler
+from agent.measure.toolchain import Toolchain
+
+
+def compile_shared(toolchain: Toolchain, source: str, cache: Path) -> Path:
+    (built,) = toolchain.build([source], Cache(cache))
+    if isinstance(built, CompilerError):
+        raise built
+    return Path(built)
 
 
 def wrapper(path: Path, script: str) -> str:
@@ -34,12 +36,12 @@ def test_the_default_compiler_is_found_tried_and_named(toolchain: Toolchain) -> 
 
 def test_cc_in_the_environment_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CC", wrapper(tmp_path / "mycc", 'exec cc "$@"'))
-    assert find_toolchain().compiler == str(tmp_path / "mycc")
+    assert find_compiler().compiler == str(tmp_path / "mycc")
 
 
 def test_a_compiler_that_is_not_there_is_named_with_a_way_to_install_one() -> None:
     with pytest.raises(CompilerError, match="'no-such-cc' was not found") as caught:
-        find_toolchain("no-such-cc")
+        find_compiler("no-such-cc")
     assert "apt install gcc" in caught.value.hint
 
 
@@ -47,28 +49,28 @@ def test_without_any_compiler_the_names_tried_are_told(monkeypatch: pytest.Monke
     monkeypatch.setenv("PATH", "/nonexistent")
     monkeypatch.delenv("CC", raising=False)
     with pytest.raises(CompilerError, match="no C compiler was found"):
-        find_toolchain()
+        find_compiler()
 
 
 def test_something_that_is_no_compiler_is_refused() -> None:
     with pytest.raises(CompilerError):
-        find_toolchain("true")
+        find_compiler("true")
 
 
 def test_a_compiler_without_openmp_falls_back_to_simd_pragmas(tmp_path: Path) -> None:
     script = 'for a in "$@"; do [ "$a" = -fopenmp ] && exit 1; done\nexec cc "$@"'
-    found = find_toolchain(wrapper(tmp_path / "cc1", script))
+    found = find_compiler(wrapper(tmp_path / "cc1", script))
     assert not found.openmp
     assert "-fopenmp-simd" in found.flags
 
 
 def test_given_flags_replace_the_defaults() -> None:
-    assert find_toolchain(flags=["-O1"]).flags == ("-O1",)
+    assert find_compiler(flags=["-O1"]).flags == ("-O1",)
 
 
 def test_a_refused_flag_shows_the_compilers_words() -> None:
     with pytest.raises(CompilerError, match="no-such-flag"):
-        find_toolchain(flags=["-fno-such-flag"])
+        find_compiler(flags=["-fno-such-flag"])
 
 
 def test_the_shared_object_runs(toolchain: Toolchain, tmp_path: Path) -> None:
@@ -78,7 +80,7 @@ def test_the_shared_object_runs(toolchain: Toolchain, tmp_path: Path) -> None:
 
 def test_the_second_compilation_does_not_run_the_compiler(tmp_path: Path) -> None:
     script = f'echo run >> {tmp_path}/log\nexec cc "$@"'
-    found = find_toolchain(wrapper(tmp_path / "counting", script), flags=["-O1"])
+    found = find_compiler(wrapper(tmp_path / "counting", script), flags=["-O1"])
     before = len((tmp_path / "log").read_text().splitlines())
     first = compile_shared(found, "int f(void) { return 1; }", tmp_path / "cache")
     second = compile_shared(found, "int f(void) { return 1; }", tmp_path / "cache")
@@ -93,7 +95,7 @@ def test_a_damaged_entry_is_compiled_again(toolchain: Toolchain, tmp_path: Path)
 
 
 def test_other_flags_make_another_entry(toolchain: Toolchain, tmp_path: Path) -> None:
-    source, other = "int h(void) { return 1; }", find_toolchain(flags=["-O0"])
+    source, other = "int h(void) { return 1; }", find_compiler(flags=["-O0"])
     assert compile_shared(toolchain, source, tmp_path) != compile_shared(other, source, tmp_path)
 
 
@@ -113,8 +115,8 @@ def test_many_sources_keep_their_order_and_bad_ones_do_not_stop_the_others(
 ) -> None:
     seen: list[tuple[int, int]] = []
     sources = [f"int f(void) {{ return {i}; }}" for i in range(6)] + ["int f(void) {"]
-    built = compile_many(
-        toolchain, sources, tmp_path, progress=lambda done, total: seen.append((done, total))
+    built = toolchain.build(
+        sources, Cache(tmp_path), progress=lambda done, total: seen.append((done, total))
     )
     values = [ctypes.CDLL(str(b)).f() for b in built[:-1]]
     assert values == list(range(6))
@@ -126,9 +128,10 @@ def test_a_kill_during_compilation_leaves_no_entry(tmp_path: Path) -> None:
     slow = wrapper(tmp_path / "slow", f'touch {tmp_path}/started\ncc "$@"\nexec sleep 30')
     code = f"""
 from pathlib import Path
-from agent.measure.toolchain import Toolchain, compile_shared
-t = Toolchain({slow!r}, "v", "t", ("-O1",), False, "id")
-compile_shared(t, "int f(void) {{ return 1; }}", Path({str(tmp_path / "cache")!r}))
+from agent.measure.cache import Cache
+from agent.measure.compiler import Compiler
+c = Compiler({slow!r}, "v", "t", ("-O1",), False, "id")
+c.build(["int f(void) {{ return 1; }}"], Cache(Path({str(tmp_path / "cache")!r})))
 """
     child = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
     while not list((tmp_path / "cache").glob("tmp-*/kernel")):
@@ -141,13 +144,13 @@ compile_shared(t, "int f(void) {{ return 1; }}", Path({str(tmp_path / "cache")!r
 
 def test_an_interruption_stops_the_compilers_at_once(tmp_path: Path) -> None:
     slow = wrapper(tmp_path / "slow", "exec sleep 31.4159")
-    slow_toolchain = Toolchain(slow, "v", "t", (), False, "id")
+    slow_compiler = Compiler(slow, "v", "t", (), False, "id")
 
     def interrupt(done: int, total: int) -> None:
         raise KeyboardInterrupt
 
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        compile_many(slow_toolchain, ["a", "b", "c"], Cache(tmp_path / "c"), progress=interrupt)
+        slow_compiler.build(["a", "b", "c"], Cache(tmp_path / "c"), progress=interrupt)
     assert time.monotonic() - started < 5
     assert not list((tmp_path / "c").glob("tmp-*"))

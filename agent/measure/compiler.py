@@ -1,0 +1,351 @@
+"""Finding this machine's C compiler, and compiling into the content-addressed cache.
+
+The flags are what people who care about speed use without changing what programs mean:
+``-O3``, this CPU's instructions, OpenMP, GNU C11 (so that a*b+c may become one FMA, GCC's own
+default; strict ``-std=c11`` would forbid it), and ``-fno-math-errno`` (nobody reads errno in a
+loop nest, and sqrt cannot be vectorised otherwise). Never ``-ffast-math``: it changes results.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+from collections.abc import Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+from agent.errors import CompilerError, StateError
+from agent.measure.cache import Cache
+from agent.measure.toolchain import HINT_INSTALL, Kind, OnBuilt
+
+HARNESS = Path(__file__).with_name("harness.c")  # source of the worker
+
+BASE_FLAGS = ("-std=gnu11", "-O3", "-fno-math-errno")
+NATIVE_FLAGS = (("-march=native",), ("-mcpu=native",), ())
+OPENMP_FLAGS = ("-fopenmp", "-fopenmp-simd")
+CANDIDATES = ("cc", "gcc", "clang")
+PREBUILT_NAME = "prebuilt"  # what is named in place of a compiler to have none
+COMPILE_LIMIT_S = 60.0
+PROBE_LIMIT_S = 20.0
+MAX_WORDS = 2_000  # characters of a compiler's message that are shown
+PROBE = """
+#include <math.h>
+#include <stdint.h>
+#ifdef _OPENMP
+#include <omp.h>
+int probe(void) { return omp_get_max_threads(); }
+#endif
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Compiler:
+    """A C compiler that was tried and works (a ``Toolchain``).
+
+    Attributes:
+        target: its target triple, e.g. ``x86_64-linux-gnu``; the others: see ``Toolchain``.
+    """
+
+    kind: ClassVar[Kind] = "compiler"
+    compiler: str
+    version: str
+    target: str
+    flags: tuple[str, ...]
+    openmp: bool
+    identity: str
+    mark: str = ""
+
+    @property
+    def described(self) -> str:
+        """Its version."""
+        return self.version
+
+    @property
+    def preparing(self) -> str:
+        """That it compiles."""
+        return f"compiling with {self.compiler}"
+
+    def vector_bytes(self) -> int:
+        """From the macros that it predefines under its flags (16 where none tells)."""
+        command = [self.compiler, *self.flags, "-dM", "-E", "-xc", "/dev/null"]
+        words = _call(command, Path("/"), PROBE_LIMIT_S, _Running()).split()
+        return 64 if "__AVX512F__" in words else 32 if "__AVX__" in words else 16
+
+    def worker(self, cache: Cache) -> Path:
+        """Compile the harness."""
+        path = _compile(self, HARNESS.read_text(), cache, Form((), ("-ldl",)), _Running())
+        path.chmod(0o700)
+        return path
+
+    def build(
+        self, sources: Sequence[str], cache: Cache, progress: OnBuilt | None = None
+    ) -> list[Path | CompilerError]:
+        """Compile shared objects in parallel, equal sources once.
+
+        ``progress`` is called from this thread; KeyboardInterrupt stops all compilers.
+        """
+        return _compile_many(self, sources, cache, progress)
+
+    def references(self, source: str, cache: Cache) -> list[Path | CompilerError]:
+        """See ``Toolchain``."""
+        flags = ("-O0", "-ffp-contract=off")
+        return [self.with_flags(flag).build([source], cache)[0] for flag in flags]
+
+    def with_flags(self, *more: str) -> Compiler:
+        """The same compiler with ``more`` flags after its own (a later one wins)."""
+        identity = _digest(self.identity, *more)
+        return replace(self, flags=(*self.flags, *more), identity=identity)
+
+
+def find_compiler(compiler: str | None = None, flags: Sequence[str] | None = None) -> Compiler:
+    """The compiler to use: ``compiler``, else $CC, else cc, gcc, clang; tried before returned.
+
+    Args:
+        compiler: a name or path; nothing else is tried when given.
+        flags: replace the default flags altogether.
+
+    Raises:
+        CompilerError: none is found, or the one found cannot compile a small program.
+        StateError: there is no temporary directory to try it in.
+    """
+    path = _locate(compiler)
+    version = _ask(path, "--version").splitlines()[0]
+    target = _ask(path, "-dumpmachine").strip()
+    chosen = tuple(flags) if flags is not None else _default_flags(path)
+    if flags is not None:
+        _probe(path, chosen)
+    identity = _identity(path, version, target, chosen)
+    openmp = "-fopenmp" in chosen
+    return Compiler(path, version, target, chosen, openmp, identity, _mark(path, version))
+
+
+def compiler_mark(compiler: str | None = None) -> str:
+    """What changes when the compiler does: found in milliseconds, nothing is compiled or written.
+
+    Args:
+        compiler: as for ``find_compiler``.
+
+    Raises:
+        CompilerError: there is none, or it says nothing of itself.
+    """
+    path = _locate(compiler)
+    return _mark(path, _ask(path, "--version").splitlines()[0])
+
+
+def _mark(path: str, version: str) -> str:
+    try:
+        file = Path(path).resolve()
+        found = file.stat()
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
+        raise CompilerError(f"{path} cannot be looked at: {error}", HINT_INSTALL) from error
+    return _digest(path, str(file), version, str(found.st_size), str(found.st_mtime_ns))
+
+
+def _digest(*words: str) -> str:
+    return hashlib.sha256("\0".join(words).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What is made of a source: the flags before it, the libraries after it."""
+
+    flags: tuple[str, ...]
+    libraries: tuple[str, ...] = ()
+
+
+SHARED = Form(("-shared", "-fPIC"))
+
+
+def _compile_many(
+    compiler: Compiler, sources: Sequence[str], cache: Cache, progress: OnBuilt | None
+) -> list[Path | CompilerError]:
+    unique, running = list(dict.fromkeys(sources)), _Running()
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        futures = [pool.submit(_attempt, compiler, s, cache, running) for s in unique]
+        try:
+            _report(futures, progress)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            running.stop()
+            raise
+    results = dict(zip(unique, (f.result() for f in futures), strict=True))
+    cache.trim()
+    return [results[s] for s in sources]
+
+
+def _report(futures: list[Future[Path | CompilerError]], progress: OnBuilt | None) -> None:
+    pending: set[Future[Path | CompilerError]] = set(futures)
+    while pending:
+        done, pending = wait(pending, timeout=0.2, return_when=FIRST_EXCEPTION)
+        for future in done:
+            future.result()
+        if progress is not None:
+            progress(sum(f.done() for f in futures), len(futures))
+
+
+def _attempt(
+    compiler: Compiler, source: str, cache: Cache, running: _Running
+) -> Path | CompilerError:
+    try:
+        return _compile(compiler, source, cache, SHARED, running)
+    except CompilerError as error:
+        return error
+
+
+def _compile(compiler: Compiler, source: str, cache: Cache, form: Form, running: _Running) -> Path:
+    """One C translation unit, compiled, from the cache if it was compiled before.
+
+    Raises:
+        CompilerError: the compiler refused it; the message holds its own words.
+        StateError: the cache cannot be written.
+    """
+    key = _digest(compiler.identity, *form.flags, source)
+    if (path := cache.get(key)) is not None:
+        return path
+    with cache.workplace() as place:
+        (place / "kernel.c").write_text(source)
+        command = [compiler.compiler, *compiler.flags, *form.flags, "kernel.c", "-o", "kernel"]
+        _call([*command, *form.libraries, "-lm"], place, COMPILE_LIMIT_S, running)
+        return cache.put(key, place / "kernel")
+
+
+class _Running:
+    """The compilers running now, so that an interruption can stop them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._processes: set[subprocess.Popen[str]] = set()
+        self._stopped = False
+
+    def start(self, command: Sequence[str], place: Path) -> subprocess.Popen[str]:
+        with self._lock:
+            if self._stopped:
+                raise CompilerError("compilation was interrupted")
+            process = subprocess.Popen(
+                command,
+                cwd=place,
+                env={**os.environ, "TMPDIR": str(place), "LC_ALL": "C"},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                start_new_session=True,
+            )
+            self._processes.add(process)
+            return process
+
+    def end(self, process: subprocess.Popen[str]) -> None:
+        with self._lock:
+            self._processes.discard(process)
+
+    def stop(self) -> None:
+        with self._lock:
+            self._stopped = True
+            for process in self._processes:
+                _kill(process)
+
+
+def _call(command: list[str], place: Path, limit_s: float, running: _Running) -> str:
+    """What the compiler printed; CompilerError with its words if it failed or took too long."""
+    try:
+        process = running.start(command, place)
+    except OSError as error:
+        raise CompilerError(f"{command[0]}: {error.strerror}", HINT_INSTALL) from error
+    try:
+        words, _ = process.communicate(timeout=limit_s)
+    except subprocess.TimeoutExpired as error:
+        raise CompilerError(f"{command[0]}: stopped after {limit_s:.0f} s") from error
+    finally:
+        if process.poll() is None:
+            _kill(process)
+            process.wait()
+        running.end(process)
+    if process.returncode:
+        shown = words.strip()[:MAX_WORDS] or f"exit status {process.returncode}"
+        hint = f"The command was: {shlex.join(command)}"
+        raise CompilerError(f"{command[0]} failed:\n{shown}", hint)
+    return words
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    """End a compiler and what it started (it leads a process group of its own)."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _locate(compiler: str | None) -> str:
+    if compiler == PREBUILT_NAME:
+        raise CompilerError(
+            "the prebuilt set holds the fixed set only; this needs a C compiler", HINT_INSTALL
+        )
+    named = compiler or os.environ.get("CC")
+    names = (named,) if named else CANDIDATES
+    for name in names:
+        if path := shutil.which(name):
+            return str(Path(path).absolute())
+    if named:
+        raise CompilerError(f"the C compiler {named!r} was not found", HINT_INSTALL)
+    raise CompilerError("no C compiler was found (tried cc, gcc, clang)", HINT_INSTALL)
+
+
+def _ask(path: str, option: str) -> str:
+    words = _call([path, option], Path("/"), PROBE_LIMIT_S, _Running())
+    if not words.strip():
+        raise CompilerError(f"{path} {option} says nothing; is it a C compiler?", HINT_INSTALL)
+    return words
+
+
+def _default_flags(path: str) -> tuple[str, ...]:
+    """The default flags that this compiler takes: native code and OpenMP where it can."""
+    problem: CompilerError | None = None
+    for native in NATIVE_FLAGS:
+        for openmp in (*OPENMP_FLAGS, None):
+            flags = (*BASE_FLAGS, *native, *((openmp,) if openmp else ()))
+            try:
+                _probe(path, flags)
+            except CompilerError as error:
+                problem = error
+            else:
+                return flags
+    assert problem is not None  # noqa: S101  the loops above ran at least once
+    raise CompilerError(f"cannot compile a small program: {problem.message}", HINT_INSTALL)
+
+
+def _probe(path: str, flags: Sequence[str]) -> None:
+    """Compile and link a small shared object, result thrown away."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="agent-probe-") as place:
+            Path(place, "probe.c").write_text(PROBE)
+            command = [path, *flags, "-shared", "-fPIC", "probe.c", "-o", "probe", "-lm"]
+            _call(command, Path(place), PROBE_LIMIT_S, _Running())
+    except OSError as error:
+        hint = "Free some space in the temporary directory, or set TMPDIR to another."
+        raise StateError(f"the compiler cannot be tried: {error}", hint) from error
+
+
+def _identity(path: str, version: str, target: str, flags: Sequence[str]) -> str:
+    """Digest of the compiler binary's stamp, its words, the flags, and this CPU's features."""
+    stat = Path(path).resolve().stat()
+    stamp = (str(Path(path).resolve()), str(stat.st_size), str(stat.st_mtime_ns))
+    return _digest(*stamp, version, target, *flags, _cpu_features())
+
+
+def _cpu_features() -> str:
+    """What ``-march=native`` depends on; a cache may travel with a disk image."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    wanted = ("flags", "Features", "model name", "CPU part")
+    return "\n".join(sorted({line for line in lines if line.startswith(wanted)}))

@@ -1,0 +1,49 @@
+"""Which toolchain a command times the fixed set with: found once, at its door."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from dataclasses import replace
+
+from agent.errors import CompilerError
+from agent.measure import prebuilt
+from agent.measure.compiler import PREBUILT_NAME, compiler_mark, find_compiler
+from agent.measure.machine import Machine
+from agent.measure.prebuilt import find_prebuilt
+from agent.measure.toolchain import Toolchain
+
+
+def toolchain_for_set(compiler: str | None, machine: Machine) -> Toolchain:
+    """What to time the fixed set with: the compiler, or the prebuilt set where there is none.
+
+    Args:
+        compiler: a name or path, which must then work; ``prebuilt``: not even looked for.
+        machine: this one.
+
+    Raises:
+        CompilerError: no compiler works, and no prebuilt set is there or runs on this machine.
+    """
+    if compiler == PREBUILT_NAME:
+        return find_prebuilt(machine)
+    try:
+        return find_compiler(compiler)
+    except CompilerError:
+        if compiler or os.environ.get("CC") or not prebuilt.is_installed():
+            raise
+    return replace(find_prebuilt(machine), mark=mark_for_set(compiler, machine))
+
+
+def mark_for_set(compiler: str | None, machine: Machine) -> str:
+    """What changes when another toolchain is there to time the fixed set with; empty: none is.
+
+    Found in milliseconds; the compiler is not tried, so it may still be one that does not work.
+    """
+    looks: list[Callable[[], str]] = [lambda: find_prebuilt(machine).mark]
+    if compiler != PREBUILT_NAME:
+        looks.insert(0, lambda: compiler_mark(compiler))
+    for look in looks:
+        with contextlib.suppress(CompilerError):
+            return look()
+    return ""
