@@ -87,7 +87,11 @@ def _explained(error: Exception, *, asked: bool) -> AgentError:
         return error
     import typer
 
-    return _usage(error) if isinstance(error, typer.TyperException) else _bug(error)
+    if isinstance(error, typer.TyperException):
+        return _usage(error)
+    from agent.terminal.crash import bug
+
+    return bug(error, "a bug in the agent:", sys.argv)
 
 
 def _usage(error: typer.TyperException) -> AgentError:
@@ -99,13 +103,3 @@ def _usage(error: typer.TyperException) -> AgentError:
     if unknown and where is not None and where.parent is None:
         hint = f"Options follow the command, as in `agent status {unknown}`. {hint}"
     return InputError(error.format_message(), hint)
-
-
-def _bug(error: Exception) -> AgentError:
-    """An unexpected exception: short words, and where the traceback is."""
-    import os
-
-    from agent.terminal.crash import BugError, write_log
-
-    where = write_log(error, os.environ, sys.argv)
-    return BugError(f"a bug in the agent: {type(error).__name__}: {error}", where)

@@ -59,16 +59,16 @@ def answer(body: Mapping[str, Any], blocks: Sequence[Block] | None) -> None:
                 _show(block)
         sys.stdout.flush()
     except BrokenPipeError:
-        _discard_stdout()
+        discard_stdout()
     except OSError as error:
-        _discard_stdout()
+        discard_stdout()
         raise AgentError(
             f"the answer cannot be written: {error.strerror}",
             "Free space on that disk, or send the output elsewhere.",
         ) from error
 
 
-def _discard_stdout() -> None:
+def discard_stdout() -> None:
     """What is still buffered would fail again when Python ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

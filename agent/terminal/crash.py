@@ -23,6 +23,12 @@ class BugError(AgentError):
     exit_code = Exit.BUG
 
 
+def bug(error: Exception, what: str, arguments: Sequence[str]) -> BugError:
+    """An unexpected exception as short words after ``what``, and where its traceback is kept."""
+    where = write_log(error, os.environ, arguments)
+    return BugError(f"{what} {type(error).__name__}: {error}", where)
+
+
 def write_log(error: Exception, environment: Mapping[str, str], arguments: Sequence[str]) -> str:
     """Write the traceback to the state directory, else to the temporary one; a hint naming it."""
     text = "".join(

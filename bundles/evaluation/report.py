@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from agent import __version__
-from agent.errors import AgentError
 from bundles.evaluation.arms import ARMS
 from bundles.evaluation.case import Case
 from bundles.evaluation.summary import (
@@ -214,32 +213,6 @@ def _round(value: float | None) -> float | None:
 
 def _rounded(figures: Figures) -> dict[str, float | None]:
     return {name: _round(value) for name, value in figures.items()}
-
-
-def brief(path: Path) -> dict[str, Any]:
-    """The figures of an evaluation.json that a bundle's manifest keeps: one row an arm.
-
-    Raises:
-        AgentError: the file is not a report of ``bundles evaluate``.
-    """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        labels = found["focus"]["labels"]
-        rows = {
-            f"{name} {budget}": curve[budget]
-            for name, curve in found["mean"].items()
-            for budget in ("0", str(labels))
-            if budget in curve
-        }
-        targets = len(found["compared"])
-        note, when = found["protocol"]["encoder"]["note"], found["created"][:10]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise AgentError(
-            f"{path} is not a report of `bundles evaluate`: {error}",
-            "Give the evaluation.json that it wrote.",
-        ) from error
-    protocol = f"{when}: means over {targets} targets, test programs only; {note}; arm and labels"
-    return {"protocol": protocol, **rows}
 
 
 def write(found: Mapping[str, Any], out: Path) -> None:

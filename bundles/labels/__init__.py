@@ -1,1 +1,1 @@
-"""Real times: taken here, kept in label files, or published by others."""
+"""Real times: taken here and kept in label files."""

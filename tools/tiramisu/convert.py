@@ -1,7 +1,7 @@
 """The public Tiramisu timings (LOOPerSet, CC-BY-4.0) as labels of one more machine.
 
 Every line of the file is a program with its timed schedules. Both are said anew in this project's
-terms (``tiramisu_program``, ``tiramisu_schedule``); what cannot be said is left out and counted.
+terms (``programs``, ``schedules``); what cannot be said is left out and counted.
 The programs cannot be made again from a seed, so their features go into the file of labels.
 
 **Time.** The smallest of a schedule's runs, not the median: of the schedules that come out the same
@@ -33,7 +33,7 @@ from agent.loopnest.features.vector import features, work
 from agent.loopnest.program import Program
 from agent.loopnest.schedules.schedule import ORIGINAL
 from bundles.labels.labels import LONGEST_S, SHORTEST_S, Target, digest, write_labels
-from bundles.labels.tiramisu_program import (
+from tools.tiramisu.programs import (
     InexpressibleError,
     Source,
     field,
@@ -41,7 +41,7 @@ from bundles.labels.tiramisu_program import (
     number_of,
     read_program,
 )
-from bundles.labels.tiramisu_schedule import Converter
+from tools.tiramisu.schedules import Converter
 
 FAMILY = "tiramisu"
 LONGEST_LINE = 64 << 20  # characters

@@ -2,7 +2,6 @@
 
 import json
 import lzma
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,13 @@ from agent.errors import AgentError, Exit
 from agent.loopnest.emitter.emit import emit
 from agent.loopnest.program import Affine, DType, loops, statements
 from agent.loopnest.schedules.legality import Dependences, check
-from bundles import cli
 from bundles.labels.labels import load_labels
-from bundles.labels.tiramisu import _lines, load_tiramisu
-from bundles.labels.tiramisu_program import InexpressibleError, affine_forms, read_program
-from bundles.labels.tiramisu_schedule import Converter, skew
+from tools.tiramisu.__main__ import main
+from tools.tiramisu.convert import _lines, load_tiramisu
+from tools.tiramisu.programs import InexpressibleError, affine_forms, read_program
+from tools.tiramisu.schedules import Converter, skew
 
-PUBLIC = Path(__file__).parents[4] / "shared" / "data" / "tiramisu-public.jsonl.xz"
+PUBLIC = Path(__file__).parents[3] / "shared" / "data" / "tiramisu-public.jsonl.xz"
 READ = {"expr_type": "access", "children": []}
 NUMBER = {"expr_type": "value", "children": []}
 
@@ -402,14 +401,9 @@ def test_a_packed_file_that_was_cut_off_is_refused(tmp_path: Path) -> None:
         load_tiramisu(source, tmp_path / "a.parquet", lambda _: None)
 
 
-def test_the_command_says_what_it_left_out(tmp_path: Path, capsys, monkeypatch) -> None:
+def test_the_command_says_what_it_left_out(tmp_path: Path, capsys) -> None:
     source = lines(tmp_path / "a.jsonl", timed(product(), one(shiftings=[["i0", 1]])))
-    monkeypatch.setattr(
-        sys,
-        "argv",
-        ["bundles", "tiramisu", str(source), "--out", str(tmp_path / "a.parquet"), "--json"],
-    )
-    assert cli.main() == Exit.OK
+    assert main([str(source), str(tmp_path / "a.parquet"), "--json"]) == Exit.OK
     found = json.loads(capsys.readouterr().out)
     assert (found["schedules"], found["used"]) == (2, 1)
     assert found["skipped"] == {"shifting": 1}

@@ -35,7 +35,7 @@ from agent.loopnest.schedules.schedule import (
     Unroll,
 )
 from agent.loopnest.schedules.transform import apply
-from bundles.labels.tiramisu_program import (
+from tools.tiramisu.programs import (
     DEEPEST,
     InexpressibleError,
     Source,

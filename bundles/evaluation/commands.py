@@ -1,0 +1,77 @@
+"""``bundles evaluate`` and ``bundles check-simulator``: parse, one call, show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bundles.terminal import EVALUATE, As_Json, needs, say, show_json
+
+
+def attach(app: typer.Typer) -> None:
+    """Add the commands to the ``bundles`` app."""
+    example = "bundles evaluate labels/*.parquet --leave target --out evaluation"
+    app.command(epilog=f"Example: `{example}`")(evaluate)
+    example = "bundles check-simulator labels/*.parquet"
+    app.command("check-simulator", epilog=f"Example: `{example}`")(check_simulator)
+
+
+def evaluate(
+    out: Annotated[Path, typer.Option(help="Directory of the report.")],
+    labels: Annotated[
+        list[Path] | None, typer.Argument(help="Label files: evaluated, or learned from.")
+    ] = None,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(help="Evaluate this file (repeat for more); LABELS are only learned from."),
+    ] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="To evaluate as it is. Default: the agent's.")
+    ] = None,
+    leave: Annotated[
+        str | None,
+        typer.Option(help="`machine` or `target`: train encoders that never saw the one tested."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="Draws of labels.")] = 5,
+    budgets: Annotated[
+        str, typer.Option(help="Numbers of labels.")
+    ] = "0,8,16,24,48,96,200,400,1000,3000",
+    arms: Annotated[str, typer.Option(help="Some of the arms, by name. [all]")] = "",
+    work: Annotated[
+        Path | None, typer.Option(help="Directory of trained encoders. [OUT/cache]")
+    ] = None,
+    processes: Annotated[int, typer.Option(min=1, max=256)] = 2,
+    quick: Annotated[bool, typer.Option("--quick", help="A tiny run, for tests.")] = False,
+    as_json: As_Json = False,
+) -> None:
+    """Compare the bundle with its controls on machines and programs it never saw."""
+    needs("torch", "pyarrow", "xgboost", "matplotlib", install=EVALUATE)
+    from bundles.evaluation.evaluate import evaluate as run
+    from bundles.evaluation.evaluate import request
+    from bundles.evaluation.tables import show
+
+    wanted = request(
+        labels or (), data or (), out, work, bundle, leave, budgets, seeds, arms, processes, quick
+    )
+    found = run(wanted, say)
+    if as_json:
+        show_json(found)
+    else:
+        show(found)
+
+
+def check_simulator(
+    labels: Annotated[list[Path], typer.Argument(help="Label files of `bundles measure`.")],
+    as_json: As_Json = False,
+) -> None:
+    """Compare simulated times with real labels, by kind of program and schedule."""
+    needs("pyarrow")
+    from bundles.evaluation.check_simulator import check, shown
+
+    found = [check(path) for path in labels]
+    if as_json:
+        show_json([c.to_json() for c in found])
+    else:
+        typer.echo(shown(found))

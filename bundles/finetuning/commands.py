@@ -1,0 +1,65 @@
+"""``bundles finetune``: parse, one call, show. Torch waits for the call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from agent.errors import AgentError
+from bundles.terminal import As_Json, needs, say, show_json
+from bundles.training.commands import in_brief
+
+
+def attach(app: typer.Typer) -> None:
+    """Add the command to the ``bundles`` app."""
+    example = (
+        "bundles finetune --bundle bundles/default --labels labels/mine.parquet --out my-bundle"
+    )
+    app.command(epilog=f"Example: `{example}` (about a minute)")(finetune)
+
+
+def finetune(
+    labels: Annotated[
+        list[Path], typer.Option(help="A file of `bundles measure`; repeat for more targets.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Directory of the new bundle; replaced if it exists.")
+    ] = None,
+    bundle: Annotated[Path | None, typer.Option(help="Default: the bundle of the agent.")] = None,
+    mode: Annotated[
+        Literal["staged", "frozen", "free"],
+        typer.Option(help="When the encoder learns: after the heads, never, or from the start."),
+    ] = "staged",
+    seed: Annotated[int, typer.Option(min=0, help="Of validation programs and batches.")] = 0,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Write nothing; try all modes at several budgets.")
+    ] = False,
+    budget: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="With --compare: labels a target; repeat. [200, 1000, 3000]"),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="With --compare: how many.")] = 3,
+    as_json: As_Json = False,
+) -> None:
+    """Fine-tune a bundle on a site's own labels: the heads first, then slowly the encoder."""
+    if not compare and out is None:
+        raise AgentError("nothing to write to", "Give --out DIRECTORY, or --compare.")
+    needs("torch", "onnx", "pyarrow")
+    from agent.bundle.bundle import default_bundle, load_bundle
+    from bundles.finetuning.compare import BUDGETS, table
+    from bundles.finetuning.compare import compare as compared
+    from bundles.finetuning.finetune import finetune as run
+    from bundles.finetuning.tuning import Mode, Tuning
+    from bundles.labels.labels import load_labels
+
+    start, tuning = load_bundle(bundle or default_bundle()), Tuning(mode=Mode(mode), seed=seed)
+    timed = [load_labels(path) for path in labels]
+    if compare or out is None:
+        found = compared(start, timed, tuning, budget or BUDGETS, seeds, say)
+        show_json(found) if as_json else typer.echo(table(found))
+        return
+    manifest = run(start, timed, out, tuning, say)
+    if as_json:
+        show_json(in_brief(manifest))

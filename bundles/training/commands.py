@@ -1,0 +1,112 @@
+"""``bundles pretrain`` and ``bundles inspect``: parse, one call, show. Torch waits for the call."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bundles.terminal import As_Json, needs, say, show_json
+
+if TYPE_CHECKING:
+    from bundles.training.settings import Settings
+
+
+def attach(app: typer.Typer) -> None:
+    """Add the commands to the ``bundles`` app."""
+    example = "bundles pretrain --labels bundles/labels/box.parquet --out my-bundle"
+    app.command(epilog=f"Example: `{example}`")(pretrain)
+    app.command(epilog="Example: `bundles inspect bundles/default`")(inspect)
+
+
+def pretrain(
+    out: Annotated[Path, typer.Option(help="Directory of the bundle; replaced if it exists.")],
+    seed: Annotated[int, typer.Option(min=0, help="Of programs, machines and training.")] = 0,
+    programs: Annotated[int | None, typer.Option(min=40, max=100_000_000)] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, max=10_000)] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A tiny run, for tests.")] = False,
+    work: Annotated[
+        Path | None,
+        typer.Option(help="Directory for data and checkpoints: the same command again goes on."),
+    ] = None,
+    address: Annotated[
+        str, typer.Option(help="Ray cluster (HOST:PORT or ray://...); `local` starts one here.")
+    ] = "",
+    workers: Annotated[int, typer.Option(min=1, help="Of the cluster, for training.")] = 1,
+    device: Annotated[str, typer.Option(help="Where to train: `cpu` or `cuda`.")] = "cpu",
+    labels: Annotated[
+        list[Path] | None,
+        typer.Option(help="Label file of a reference machine (`bundles measure`); repeat it."),
+    ] = None,
+    name: Annotated[str, typer.Option(help="Of the bundle.")] = "default",
+    version: Annotated[str, typer.Option(help="Of the bundle; default: the time of making.")] = "",
+    evaluation: Annotated[
+        Path | None, typer.Option(help="evaluation.json of `bundles evaluate`, to keep with it.")
+    ] = None,
+    as_json: As_Json = False,
+) -> None:
+    """Make a bundle: an encoder from simulated and reference machines, the prior of its heads."""
+    needs("torch", "onnx", what="pre-training")
+    from bundles.training import pretrain as pipeline
+    from bundles.training.evidence import evaluation_in_brief
+    from bundles.training.settings import Where
+
+    if labels:
+        needs("pyarrow")
+    from bundles.labels.labels import load_labels
+
+    known = [load_labels(path) for path in labels or ()]
+    found = evaluation_in_brief(evaluation) if evaluation else None
+    manifest = pipeline.pretrain(
+        _settings(seed, programs, epochs, quick=quick),
+        out,
+        say,
+        Where(work, address, workers, device),
+        known,
+        evaluation=found,
+        named=(name, version),
+    )
+    if as_json:
+        show_json(in_brief(manifest))
+
+
+def _settings(seed: int, programs: int | None, epochs: int | None, *, quick: bool) -> Settings:
+    from bundles.training.settings import Settings
+    from bundles.training.settings import quick as tiny
+
+    made = tiny(Settings(seed=seed)) if quick else Settings(seed=seed)
+    return replace(made, programs=programs or made.programs, epochs=epochs or made.epochs)
+
+
+def in_brief(manifest: dict[str, Any]) -> dict[str, Any]:
+    """What a manifest says, without its long parts."""
+    provenance = manifest["provenance"]
+    return {
+        "name": manifest["name"],
+        "version": manifest["version"],
+        "files": manifest["files"],
+        "elapsed_s": provenance["elapsed_s"],
+        "evaluation": provenance["evaluation"],
+    }
+
+
+def inspect(
+    directory: Annotated[Path, typer.Argument(help="The bundle.")],
+    as_json: As_Json = False,
+) -> None:
+    """Verify a bundle and show what it is, what it was made from and how good it is."""
+    from agent.bundle.bundle import load_bundle
+    from agent.bundle.describe import describe, shown
+    from agent.bundle.encoder import Encoder, self_test
+    from agent.model.prior import Prior
+
+    bundle = load_bundle(directory)
+    prior = Prior.from_json(bundle.prior)
+    difference = self_test(bundle, Encoder(bundle))
+    value = describe(bundle, prior, difference)
+    if as_json:
+        show_json(value)
+    else:
+        typer.echo(shown(value))

@@ -1,0 +1,1 @@
+"""What a checkout can do beside the package; no wheel holds it."""

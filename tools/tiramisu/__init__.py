@@ -1,0 +1,1 @@
+"""The public Tiramisu timings as a file of labels: ``python -m tools.tiramisu PUBLIC OUT``."""
