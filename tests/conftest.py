@@ -1,11 +1,13 @@
 """What the tests of the commands share: a real bundle, a real calibrated state, the real script."""
 
+import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import jsonschema
@@ -65,7 +67,27 @@ def agent(*arguments, timeout=120, **env) -> Ran:
 
 
 @pytest.fixture(scope="session")
-def tiny_bundle(tmp_path_factory) -> Path:
+def made_once(tmp_path_factory):
+    """A function that has a directory filled once, whichever worker of this run is the first."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if os.environ.get("PYTEST_XDIST_WORKER") else own
+
+    def made(name, fill) -> Path:
+        place, whole = shared / f"once-{name}", shared / f"once-{name}.whole"
+        with (shared / f"once-{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not whole.exists():
+                shutil.rmtree(place, ignore_errors=True)
+                place.mkdir()
+                fill(place)
+                whole.touch()
+        return place
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(made_once) -> Path:
     """A bundle of four random projections: real files, no knowledge."""
     import numpy as np
     from onnx import helper, numpy_helper
@@ -89,17 +111,25 @@ def tiny_bundle(tmp_path_factory) -> Path:
     }
     rows = np.asarray(golden()["features"], np.float32)
     known = {"features": rows.tolist(), "embedding": (rows @ weights).tolist()}
-    path = tmp_path_factory.mktemp("bundles") / "tiny"
-    return write_bundle(path, encoder, json.dumps(prior).encode(), golden=known, name="tiny")
+
+    def fill(place):
+        priors = json.dumps(prior).encode()
+        write_bundle(place / "tiny", encoder, priors, golden=known, name="tiny")
+
+    return made_once("bundles", fill) / "tiny"
 
 
 @pytest.fixture(scope="session")
-def calibrated(tmp_path_factory, tiny_bundle) -> tuple[Path, Ran]:
+def calibrated(made_once, tiny_bundle) -> tuple[Path, Ran]:
     """A state directory with one calibration, and what the command answered. Only to be read."""
-    state = tmp_path_factory.mktemp("calibrated")
-    return state, agent(
-        "calibrate", "--budget", "10s", "--json", "--bundle", tiny_bundle, "--state-dir", state
-    )
+
+    def fill(place):
+        at = ("--bundle", tiny_bundle, "--state-dir", place / "state")
+        ran = agent("calibrate", "--budget", "10s", "--json", *at)
+        (place / "ran.json").write_text(json.dumps(asdict(ran)))
+
+    place = made_once("calibrated", fill)
+    return place / "state", Ran(**json.loads((place / "ran.json").read_text()))
 
 
 @pytest.fixture

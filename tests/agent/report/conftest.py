@@ -13,11 +13,12 @@ VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_
 
 
 @pytest.fixture(scope="session")
-def once_calibrated(tmp_path_factory) -> Path:
-    state = tmp_path_factory.mktemp("reported") / "state"
-    ran = agent("calibrate", "--budget", "3s", "--state-dir", state)
-    assert ran.code == 0, ran.err
-    return state
+def once_calibrated(made_once) -> Path:
+    def fill(place):
+        ran = agent("calibrate", "--budget", "3s", "--state-dir", place / "state")
+        assert ran.code == 0, ran.err
+
+    return made_once("reported", fill) / "state"
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from agent.progress import Progress
 from agent.terminal import console
 
 SAYS = (
-    "from agent import console, errors;"
+    "from agent import errors; from agent.terminal import console;"
     "console.note('working'); console.warn('look\\nhere');"
     "console.failure(errors.StateError('broken', 'mend it'), as_json=False);"
     "console.failure(errors.UnreachableError('offline'), as_json=False)"
