@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from agent.kernels.fixed_set import Kernel, PlannedVariant
 from agent.loopnest.program import Program
 from agent.loopnest.schedules.schedule import ORIGINAL, Schedule
+from agent.measure.toolchain import family_of
 from agent.state.state import StoredTiming, TimingKey
 
 if TYPE_CHECKING:
@@ -120,9 +121,8 @@ def facts_known(
 
     from agent.model.facts import FACTS, facts_of
 
-    family = ("clang" if "clang" in version.lower() else "gcc") if version else ""
-    l1, l2, l3 = (machine.caches.get(level, 0) for level in (1, 2, 3))
-    found = facts_of(vector_bytes, machine.threads, l1, l2, l3, family, flags)
+    family = family_of(version) if version else ""
+    found = facts_of(vector_bytes, machine.threads, machine.caches, family, flags)
     return {name: None if np.isnan(x) else float(x) for name, x in zip(FACTS, found, strict=True)}
 
 

@@ -5,7 +5,7 @@ head (``Prior.facts_shift``) and a site that knows its own starts nearer to the 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -18,9 +18,7 @@ HIGH_LEVELS = ("-O3", "-Ofast", "-O4")  # as compilers read them
 def facts_of(
     simd_bytes: float,
     threads: float,
-    l1: float,
-    l2: float,
-    l3: float,
+    caches: Mapping[int, float],
     compiler: str,
     flags: Sequence[str],
 ) -> Doubles:
@@ -29,21 +27,23 @@ def facts_of(
     Args:
         simd_bytes: widest vectors that the compiled code may use.
         threads: that parallel loops use.
-        l1: bytes of that cache; 0 (as for every size): none, or not known.
-        l2: bytes of that cache.
-        l3: bytes of that cache.
-        compiler: family, such as ``gcc`` or ``clang``; empty: not known, and then ``flags`` say
-            nothing.
+        caches: bytes of each level; 0 (as for every size), or left out: none, or not known.
+        compiler: family: ``gcc``, ``clang`` or another word; empty: not known, and then ``flags``
+            say nothing.
         flags: of every compilation; the last ``-O`` counts.
 
     Returns:
         [f] logs base 2 of bytes and threads, 0 or 1 for flags; nan where a fact is not known.
     """
-    sizes = [_log(size) for size in (simd_bytes, threads, l1, l2, l3)]
-    levels = [flag for flag in flags if flag.startswith("-O")]
-    high = bool(levels) and levels[-1] in HIGH_LEVELS
-    known = (compiler == "gcc", compiler == "clang", high)
+    sizes = [_log(size) for size in (simd_bytes, threads, *(caches.get(n, 0) for n in (1, 2, 3)))]
+    known = (compiler == "gcc", compiler == "clang", optimises_hard(flags))
     return np.array([*sizes, *(float(flag) if compiler else math.nan for flag in known)])
+
+
+def optimises_hard(flags: Sequence[str]) -> bool:
+    """Whether the last ``-O`` of a compilation's flags asks for all a compiler can do."""
+    levels = [flag for flag in flags if flag.startswith("-O")]
+    return bool(levels) and levels[-1] in HIGH_LEVELS
 
 
 def unknown() -> Doubles:

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, TypeGuard
 
 from agent import __version__
+from agent.measure.toolchain import family_of
 
 SCHEMA = 1
 MAX_BYTES = 2_048  # what the centre takes; the longest that can be made here is far shorter
@@ -31,7 +32,6 @@ ERROR_STEP, SHARE_STEP = 0.02, 0.05
 WORST_ERROR = 5.0  # log error: a factor of 148
 _TIMINGS_FROM = (1, 16, 32, 48)
 _NOISE_FROM = (0.01, 0.03, 0.10)
-_GCC = re.compile(r"(\S*-)?g?cc(-[\d.]+)? \(")  # how GCC's drivers begin their --version
 _NAME, _VERSION = 64, 32  # characters of a bundle's name and version
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._+-]")
 
@@ -165,10 +165,7 @@ def toolchain(used: Body) -> str:
     """The family of the compiler, from the closed list."""
     if used.get("kind") == "prebuilt":
         return "prebuilt"
-    version = str(used.get("version") or "")
-    if "clang" in version.lower():
-        return "clang"
-    return "gcc" if _GCC.match(version) else "other"
+    return family_of(str(used.get("version") or ""))
 
 
 def plain(text: object, longest: int) -> str:

@@ -15,7 +15,6 @@ from typing import Any, Literal
 import numpy as np
 
 from agent.arrays import Doubles, Indices, Singles
-from agent.model.facts import facts_of
 from agent.model.heads import BundleHead, Head, RidgeHead
 from agent.model.observations import SECONDS, SPEEDUP, Observations
 from agent.model.posterior import MOST_LABELS
@@ -23,7 +22,6 @@ from agent.model.prior import Prior, weak_prior
 from agent.model.select import best_head
 from bundles.evaluation.case import Case
 from bundles.evaluation.scores import Prediction, Truth
-from bundles.labels.labels import Target
 from bundles.training.trained import Trained
 
 HEAD_MOST = MOST_LABELS // 2  # a head takes MOST_LABELS; a speed-up brings up to one time along
@@ -91,15 +89,9 @@ def make_bench(
     labels = case.labels
     program = np.searchsorted(case.test_base, case.base[case.test])
     truth = Truth.of(labels.log_speedup[case.test], program, case.seconds[case.test_base])
-    prior = trained.prior.on(facts(labels.target))
+    prior = trained.prior.on(labels.target.facts)
     embedding = trained.embed(labels.features)
     return Bench(case, truth, standardised(case), plain, embedding, prior, reference)
-
-
-def facts(target: Target) -> Doubles:
-    """What is known of a target without timing anything."""
-    sizes = (target.simd_bytes, target.threads, target.l1, target.l2, target.l3)
-    return facts_of(*sizes, target.compiler, target.flags)
 
 
 def standardised(case: Case) -> Doubles:

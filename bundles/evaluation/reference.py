@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from agent.arrays import Doubles, Indices, Singles
-from bundles.evaluation.arms import XGBOOST, both, facts, fitted
+from bundles.evaluation.arms import XGBOOST, both, fitted
 from bundles.evaluation.case import Case
 from bundles.evaluation.scores import Prediction
 from bundles.labels.labels import Target
@@ -26,7 +26,7 @@ class Reference:
 
     def predict(self, case: Case) -> Prediction:
         """The test rows of another target."""
-        about, features = facts(case.labels.target), case.labels.features
+        about, features = case.labels.target.facts, case.labels.features
         return Prediction(
             self.gain(_with(both(features, case.base, case.test), about)),
             seconds=self.seconds(_with(features[case.test_base], about)),
@@ -45,7 +45,7 @@ def learn(references: Sequence[Case], seed: int = 0) -> Reference:
     pairs = list(zip(references, rows, strict=True))
     gains = [_gains(c, r) for c, r in pairs]
     levels = [
-        _with(c.labels.features[b], facts(c.labels.target))
+        _with(c.labels.features[b], c.labels.target.facts)
         for c, b in zip(references, bases, strict=True)
     ]
     true_gain = np.concatenate([c.labels.log_speedup[r] for c, r in pairs])
@@ -57,7 +57,7 @@ def learn(references: Sequence[Case], seed: int = 0) -> Reference:
 
 
 def _gains(case: Case, rows: Indices) -> Singles:
-    return _with(both(case.labels.features, case.base, rows), facts(case.labels.target))
+    return _with(both(case.labels.features, case.base, rows), case.labels.target.facts)
 
 
 def _with(inputs: Singles, about: Doubles) -> Singles:

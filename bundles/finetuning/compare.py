@@ -27,7 +27,6 @@ from bundles.finetuning.finetune import (
     spread,
     starting_heads,
 )
-from bundles.finetuning.refit import facts
 from bundles.finetuning.site import Figures, Site, figures, join
 from bundles.finetuning.thaw import thaw
 from bundles.finetuning.tuning import Mode, Tuning, split, tune
@@ -134,7 +133,7 @@ def _calibrated(start: _Start, chosen: Site) -> Doubles:
     """[t, E+1] the agent's own head on the same labels, the encoder as it is."""
     embedding = embed(start.encoder, chosen)
     heads = [
-        RidgeHead.fit(start.prior.on(facts(target)), observations(chosen, embedding, column))
+        RidgeHead.fit(start.prior.on(target.facts), observations(chosen, embedding, column))
         for column, target in enumerate(chosen.targets)
     ]
     return np.array([head.weights for head in heads])

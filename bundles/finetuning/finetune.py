@@ -22,7 +22,7 @@ from agent.arrays import Doubles
 from agent.bundle.bundle import Bundle
 from agent.errors import AgentError
 from agent.model.prior import Prior
-from bundles.finetuning.refit import Embedded, designs, facts, refit
+from bundles.finetuning.refit import Embedded, designs, refit
 from bundles.finetuning.site import Site, apart, figures, join
 from bundles.finetuning.thaw import thaw
 from bundles.finetuning.tuning import Tuned, Tuning, embedded, split, tune
@@ -104,7 +104,7 @@ def enough(site: Site) -> tuple[Site, Site]:
 
 def starting_heads(prior: Prior, site: Site) -> Doubles:
     """[t, E+1] what the prior says of each target before any label of it."""
-    return np.array([prior.on(facts(target)).mean for target in site.targets])
+    return np.array([prior.on(target.facts).mean for target in site.targets])
 
 
 def spread(prior: Prior) -> Doubles:

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from agent.arrays import Doubles
-from agent.model.facts import facts_of
 from agent.model.posterior import LEVEL, Z80, tail_factor
 from agent.model.prior import Prior
 from bundles.finetuning.site import Site
@@ -35,12 +34,6 @@ class Embedded:
 
     old: Doubles
     new: Doubles
-
-
-def facts(target: Target) -> Doubles:
-    """What is known of a target without timing anything."""
-    caches = (target.l1, target.l2, target.l3)
-    return facts_of(target.simd_bytes, target.threads, *caches, target.compiler, target.flags)
 
 
 def designs(site: Site, embedding: Doubles, others: Doubles) -> Doubles:
@@ -74,7 +67,7 @@ def refit(
         directions=_again(prior.directions, rows),
         facts_shift=_again(prior.facts_shift, rows),
     )
-    known = [moved.on(facts(target)).mean - moved.mean for target in targets]
+    known = [moved.on(target.facts).mean - moved.mean for target in targets]
     moved = replace(moved, mean=(heads - np.array(known)).mean(0))
     noise: dict[str, Any] = _noise(prior, held, times)
     return replace(moved, **noise)

@@ -81,8 +81,8 @@ class Target:
     @property
     def facts(self) -> Doubles:
         """[f] what is known of the target without timing it (``agent.model.facts``)."""
-        caches = (self.l1, self.l2, self.l3)
-        return facts_of(self.simd_bytes, self.threads, *caches, self.compiler, self.flags)
+        caches = {1: self.l1, 2: self.l2, 3: self.l3}
+        return facts_of(self.simd_bytes, self.threads, caches, self.compiler, self.flags)
 
     @classmethod
     def from_json(cls, data: object) -> Self:

@@ -32,6 +32,7 @@ from agent.measure.machine import Machine, read_machine
 from agent.measure.runner import Runner
 from agent.measure.session import Settings
 from agent.measure.timing import Outcome, Timing
+from agent.measure.toolchain import family_of
 from bundles.labels.labels import FIXED, Target, corpus_program, digest, write_labels
 
 Say = Callable[[str], None]
@@ -160,7 +161,7 @@ def measure(
 
 def describe(name: str, machine: Machine, toolchain: Compiler, threads: int) -> Target:
     """The anonymous description of a target."""
-    family = "clang" if "clang" in toolchain.version.lower() else "gcc"
+    family = family_of(toolchain.version)
     telling = [f for f in toolchain.flags if f.startswith(("-O", "-march=", "-mcpu="))]
     short = "-".join(
         f.removeprefix("-").removeprefix("march=").removeprefix("mcpu=") for f in telling

@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from agent.arrays import Singles
-from agent.model.facts import HIGH_LEVELS
+from agent.model.facts import optimises_hard
 from bundles.labels.labels import Target
 
 HUGE_PAGES = 32.0  # times as much within reach of the TLBs where the system uses large pages
@@ -309,11 +309,9 @@ def _any(dice: _Dice) -> Machine:
 
 def machine_like(target: Target) -> Machine:
     """The simulated machine that a target's facts speak for; the rest as usual in its class."""
-    flags = [f for f in target.flags if f.startswith("-O")]
-    hard = bool(flags) and flags[-1] in HIGH_LEVELS
     arm = target.architecture in ("aarch64", "arm64")
     kind = "arm" if arm else "virtual" if target.virtual else "desktop"
-    machine = _draw(kind, _Centre(), target.compiler, hard)
+    machine = _draw(kind, _Centre(), target.compiler, optimises_hard(target.flags))
     l2 = float(target.l2) or machine.l2
     return replace(
         machine,

@@ -24,7 +24,7 @@ from agent.model.prior import Prior  # noqa: E402
 from bundles import cli  # noqa: E402
 from bundles.finetuning.compare import compare, program_errors, table  # noqa: E402
 from bundles.finetuning.finetune import embed, finetune, predict, spread, starting_heads  # noqa: E402
-from bundles.finetuning.refit import Embedded, designs, facts, refit  # noqa: E402
+from bundles.finetuning.refit import Embedded, designs, refit  # noqa: E402
 from bundles.finetuning.site import Site, apart, figures, join  # noqa: E402
 from bundles.finetuning.thaw import thaw  # noqa: E402
 from bundles.finetuning.tuning import Mode, Tuning, split, tune  # noqa: E402
@@ -307,7 +307,7 @@ def test_on_its_own_facts_the_prior_of_one_target_is_its_head(bundle, site: Site
     old = designs(site, embed(thaw(bundle), site), np.zeros((0, WIDTH)))
     head = np.arange(WIDTH + 1.0)[None]
     fitted = refit(prior, Embedded(old, old), head, site, site.seconds, site.targets[:1])
-    np.testing.assert_allclose(fitted.on(facts(site.targets[0])).mean, head[0])
+    np.testing.assert_allclose(fitted.on(site.targets[0].facts).mean, head[0])
     assert np.abs(fitted.mean - head[0]).max() > 0.1
 
 
