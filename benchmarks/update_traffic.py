@@ -30,8 +30,11 @@ from agent.bundle.bundle import default_bundle
 from agent.update.source import open_source
 from agent.update.trust import NO_FLOORS, Floors, refresh
 from bundles.repository import publish
-from bundles.repository.keys import Passphrases
-from bundles.repository.publish import Place
+from bundles.repository.making import make_repository
+from bundles.repository.passphrases import Passphrases
+from bundles.repository.publish import Audience
+from bundles.repository.publisher import Publisher, publisher_at
+from bundles.repository.renewal import renew_online
 
 BUNDLES = str(Path(sys.executable).parent / "bundles")
 CONNECTIONS = 4
@@ -98,23 +101,23 @@ def next_version(work: Path, number: int) -> Path:
 def situations(work: Path) -> dict[str, Cost]:
     """What one machine costs in each."""
     now = [datetime.now(UTC)]
-    first = publish.place(
+    first = publisher_at(
         work / "repository", now[0], Passphrases(None, {"BUNDLES_PASSPHRASE": "only a benchmark"})
     )
-    publish.init(first, 3, 2)
+    make_repository(first, 3, 2)
 
-    def at() -> Place:
+    def at() -> Publisher:
         now[0] += timedelta(hours=1)
-        return Place(first.directory, first.keyring, now[0])
+        return Publisher(first.directory, first.keyring, now[0])
 
     def renewed(days: int) -> Callable[[], object]:
         def act() -> object:
             now[0] += timedelta(days=days)
-            return publish.timestamp(at())
+            return renew_online(at())
 
         return act
 
-    publish.add(at(), next_version(work, 1), "pilot")
+    publish.add_bundle(at(), next_version(work, 1), Audience("pilot"))
     root = (first.directory / "public" / "metadata" / "1.root.json").read_bytes()
     machine = Machine(work / "cache", root)
     changes: dict[str, Callable[[], object]] = {
@@ -122,10 +125,10 @@ def situations(work: Path) -> dict[str, Cost]:
         "nothing new": lambda: None,
         "timestamp renewed (daily)": renewed(1),
         "snapshot renewed (twice a month)": renewed(15),
-        "new bundle for the other channel": lambda: publish.add(
-            at(), next_version(work, 2), "stable"
+        "new bundle for the other channel": lambda: publish.add_bundle(
+            at(), next_version(work, 2), Audience("stable")
         ),
-        "new bundle": lambda: publish.add(at(), next_version(work, 3), "pilot"),
+        "new bundle": lambda: publish.add_bundle(at(), next_version(work, 3), Audience("pilot")),
     }
     found = {}
     for name, change in changes.items():

@@ -11,7 +11,7 @@ import typer
 
 from agent.errors import AgentError, InputError
 from agent.terminal.console import note
-from bundles.repository.commands import As_Json, telling
+from bundles.repository.telling import As_Json, telling
 
 EXTRA = "fleet"
 fleet = typer.Typer(

@@ -25,8 +25,10 @@ from bundles.fleet.carried import take_file
 from bundles.fleet.database import opened
 from bundles.fleet.release import release
 from bundles.fleet.settings import Settings, utc_now
-from bundles.repository import publish
-from bundles.repository.keys import Passphrases
+from bundles.repository.making import make_repository
+from bundles.repository.passphrases import Passphrases
+from bundles.repository.publish import Audience, add_bundle
+from bundles.repository.publisher import publisher_at
 
 THRESHOLD = 2  # a demo's machines are few; a real centre keeps to ten
 NAME = "demo"
@@ -75,9 +77,9 @@ def _repository(directory: Path) -> Path:
     manifest["version"] += "-again"
     (bundle / MANIFEST).write_text(json.dumps(manifest))
     environment = {"BUNDLES_PASSPHRASE": secrets.token_urlsafe(16)}
-    where = publish.place(directory / "repository", utc_now(), Passphrases(None, environment, None))
-    publish.init(where, root_keys=1, threshold=1)
-    publish.add(where, bundle, "pilot")
+    where = publisher_at(directory / "repository", utc_now(), Passphrases(None, environment, None))
+    make_repository(where, root_keys=1, threshold=1)
+    add_bundle(where, bundle, Audience("pilot"))
     return where.directory / "public"
 
 

@@ -25,7 +25,7 @@ from bundles.fleet import credentials
 from bundles.fleet.centre import Denied, of, outside, read
 from bundles.fleet.people import ON_THE_WAY, Cookies, begin_session, cookie, may_read
 from bundles.fleet.settings import Oidc
-from bundles.repository import plain_answer
+from bundles.repository.http_body import AS_IS, read_body
 
 ALGORITHMS = ["RS256", "ES256", "EdDSA"]  # never `none`, never a shared secret
 TRIP_S = 600
@@ -136,12 +136,12 @@ def _vouched_for(provider: Oidc, code: str, trip: Json, back: str) -> str:
 
 def _json(url: str, **form: Any) -> Json:
     """What a URL of the provider answers: as it is, never unpacked, no more than can be right."""
-    method, headers = "POST" if form else "GET", plain_answer.HEADERS
+    method, headers = "POST" if form else "GET", AS_IS
     with requests.request(
         method, url, headers=headers, timeout=WITHIN_S, stream=True, allow_redirects=False, **form
     ) as answer:
         answer.raise_for_status()
-        found = json.loads(plain_answer.content(answer, MOST_BYTES))
+        found = json.loads(read_body(answer, MOST_BYTES))
     if not isinstance(found, dict):
         raise ValueError("no object")
     return found

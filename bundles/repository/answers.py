@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from bundles.repository import channel as channels
 from bundles.repository.channel import Listed
 from bundles.repository.keys import file_of
+from bundles.repository.published import channel_of
 from bundles.repository.repository import OFFLINE, ONLINE, ROLES, TIME, Repository
 
 SOON = timedelta(days=60)
@@ -59,7 +59,7 @@ def role_states(repository: Repository) -> list[RoleState]:
     return found
 
 
-def did(
+def change_answer(
     repository: Repository,
     action: str,
     bundle: Listed,
@@ -73,14 +73,14 @@ def did(
         "action": action,
         "changed": changed,
         "bundle": bundle.to_json(),
-        "channels": [seen(name, repository) for name in names],
-        **standing(repository, notes),
+        "channels": [channel_answer(name, repository) for name in names],
+        **signatures_answer(repository, notes),
     }
 
 
-def seen(name: str, repository: Repository) -> Answer:
+def channel_answer(name: str, repository: Repository) -> Answer:
     """A channel as its machines see it."""
-    now = channels.read(name, repository.targets(name))
+    now = channel_of(repository, name)
     candidate = now.candidate
     return {
         "channel": name,
@@ -91,7 +91,7 @@ def seen(name: str, repository: Repository) -> Answer:
     }
 
 
-def standing(repository: Repository, notes: Sequence[Note] = ()) -> Answer:
+def signatures_answer(repository: Repository, notes: Sequence[Note] = ()) -> Answer:
     """How long signatures hold, with what to say about it."""
     states = role_states(repository)
     told = [*notes, *expiry_notes(states, repository.now)]

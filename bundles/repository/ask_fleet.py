@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import requests
@@ -12,8 +13,8 @@ from urllib3.exceptions import HTTPError
 
 from agent.errors import AgentError, Exit, InputError, UnreachableError
 from agent.report.payload import plain
-from bundles.repository import plain_answer
 from bundles.repository.channel import Listed
+from bundles.repository.http_body import AS_IS, read_body
 
 MAX_ANSWER = 64 << 10
 WITHIN_S = (10, 30)
@@ -26,8 +27,16 @@ class AgainstError(AgentError):
     exit_code = Exit.PROBLEM
 
 
-def ask(fleet: str, token_file: Path | None, bundle: Listed) -> dict[str, Any]:
-    """The fleet's verdict on a bundle of pilot.
+@dataclass(frozen=True)
+class _Advice:
+    """What a fleet says of a bundle: ``promote``, ``withdraw`` or else, and why."""
+
+    verdict: str
+    why: tuple[str, ...]
+
+
+def require_promote(fleet: str, token_file: Path | None, bundle: Listed) -> None:
+    """Go on only where the fleet's verdict on a bundle of pilot is to promote it.
 
     Args:
         fleet: its URL; https, or http on this machine.
@@ -35,16 +44,25 @@ def ask(fleet: str, token_file: Path | None, bundle: Listed) -> dict[str, Any]:
         bundle: as the repository lists it.
 
     Raises:
+        AgainstError: it is another one.
         InputError: the URL or token cannot be used.
         UnreachableError: no answer, or none that can be understood.
     """
+    found = _ask(fleet, token_file, bundle)
+    if found.verdict == "promote":
+        return
+    begins = "withdraw it" if found.verdict == "withdraw" else "wait"
+    raise AgainstError(f"the fleet says of {bundle.title}: {begins}. {' '.join(found.why)}", FORCE)
+
+
+def _ask(fleet: str, token_file: Path | None, bundle: Listed) -> _Advice:
     query = {"bundle": plain(bundle.name, 64), "version": plain(bundle.version, 32)}
     url = f"{_checked(fleet)}/v1/verdict?{urlencode(query)}"
     try:
         with requests.get(
             url, headers=_headers(token_file), timeout=WITHIN_S, allow_redirects=False, stream=True
         ) as answer:
-            content = plain_answer.content(answer, MAX_ANSWER)
+            content = read_body(answer, MAX_ANSWER)
     except (requests.RequestException, HTTPError, OSError) as error:
         raise UnreachableError(f"the fleet at {fleet} does not answer", FORCE) from error
     except ValueError as error:
@@ -54,22 +72,19 @@ def ask(fleet: str, token_file: Path | None, bundle: Listed) -> dict[str, Any]:
         hint = "Give --fleet-token-file; `bundles fleet token add NAME --kind staff` makes one."
         raise InputError(f"the fleet at {fleet} does not know this token", hint)
     try:
-        found: dict[str, Any] = json.loads(content)
-        if answer.status_code != 200 or not isinstance(found["verdict"], str):
+        if answer.status_code != 200:
             raise ValueError("not a verdict")
-        return found | {"why": [str(words) for words in found["why"]]}
+        return _advice(json.loads(content))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         words = f"what answers at {fleet} gives no verdict (HTTP {answer.status_code})"
         raise UnreachableError(words, FORCE) from error
 
 
-def require_promote(found: dict[str, Any], bundle: Listed) -> None:
-    """Raise AgainstError unless the verdict is to promote."""
-    if found["verdict"] == "promote":
-        return
-    begins = "withdraw it" if found["verdict"] == "withdraw" else "wait"
-    why = " ".join(found["why"])
-    raise AgainstError(f"the fleet says of {bundle.title}: {begins}. {why}", FORCE)
+def _advice(found: Mapping[str, Iterable[object]]) -> _Advice:
+    """What was answered; ValueError, KeyError or TypeError where it is no verdict."""
+    if not isinstance(found["verdict"], str):
+        raise ValueError("not a verdict")
+    return _Advice(found["verdict"], tuple(map(str, found["why"])))
 
 
 def _checked(fleet: str) -> str:
@@ -83,11 +98,11 @@ def _checked(fleet: str) -> str:
 
 def _headers(token_file: Path | None) -> dict[str, str]:
     if token_file is None:
-        return plain_answer.HEADERS
+        return AS_IS
     try:
         token = token_file.read_text(errors="replace").strip()
     except OSError as error:
         raise InputError(f"{token_file}: {error.strerror}", "Give the token's file.") from error
     if not token.isascii() or not token.isprintable() or " " in token:
         raise InputError(f"{token_file} holds no token", "It has one line: the token.")
-    return plain_answer.HEADERS | {"Authorization": f"Bearer {token}"}
+    return AS_IS | {"Authorization": f"Bearer {token}"}

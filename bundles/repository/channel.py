@@ -108,7 +108,7 @@ def offer(channel: Channel, bundle: Listed, rollout: int, *, again: bool = False
     return Channel(settled=bundle, withdrawn=withdrawn, history=history)
 
 
-def withdraw(channel: Channel, digest: str) -> Channel:
+def without_bundle(channel: Channel, digest: str) -> Channel:
     """Without that bundle: machines leave it; where it was settled, the one before comes back."""
     history = tuple(x for x in channel.history if x.digest != digest)
     settled, candidate = channel.settled, channel.candidate
@@ -126,7 +126,7 @@ def withdraw(channel: Channel, digest: str) -> Channel:
     )
 
 
-def find(wanted: str, among: tuple[Listed, ...], where: str) -> Listed:
+def find_bundle(wanted: str, among: tuple[Listed, ...], where: str) -> Listed:
     """The bundle called ``wanted``: its name, or NAME@VERSION.
 
     Raises:
@@ -142,7 +142,7 @@ def find(wanted: str, among: tuple[Listed, ...], where: str) -> Listed:
     raise InputError(f"{where} has no bundle called {wanted}", f"It has {there}.")
 
 
-def write(channel: Channel, name: str, role: Targets) -> None:
+def write_channel(channel: Channel, name: str, role: Targets) -> None:
     """Put what the channel offers into the signed part of its role."""
     role.targets = {
         path: TargetFile(x.length, {"sha256": x.sha256}, path, {"custom": _custom(channel, x, p)})
@@ -158,7 +158,7 @@ def write(channel: Channel, name: str, role: Targets) -> None:
     role.unrecognized_fields["withdrawn"] = list(channel.withdrawn)
 
 
-def read(name: str, role: Targets) -> Channel:
+def read_channel(name: str, role: Targets) -> Channel:
     """What ``write`` wrote.
 
     Raises:

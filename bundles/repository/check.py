@@ -1,10 +1,12 @@
-"""Everything a machine would check, before machines do; and when signatures end."""
+"""Looks at a repository and changes nothing: how it stands, and all that a machine would check."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tuf.api.metadata import Root
@@ -13,24 +15,44 @@ from agent.errors import AgentError, InputError
 from agent.settings.config import CHANNELS
 from agent.update.source import open_source
 from agent.update.trust import NO_FLOORS, refresh
-from bundles.repository import channel as channels
 from bundles.repository.answers import (
     Answer,
     Note,
     RoleState,
+    channel_answer,
     expiry_notes,
     notes_to_json,
     role_states,
-    seen,
+    signatures_answer,
 )
-from bundles.repository.fitness import examine
+from bundles.repository.fitness import examine_archive
+from bundles.repository.guard import require_repository
 from bundles.repository.journal import PUBLIC, RepositoryError, interrupted
 from bundles.repository.keys import file_of
-from bundles.repository.publish import Place, stored
+from bundles.repository.published import channel_of, published_archive
+from bundles.repository.publisher import Publisher
 from bundles.repository.repository import KEYS, OFFLINE, ONLINE, Repository
 
 
-def check(where: Place, root: Path | None = None) -> Answer:
+def repository_status(where: Publisher) -> Answer:
+    """What each channel offers, and how long every signature holds; changes nothing."""
+    require_repository(where.directory)
+    repository = where.draft()
+    unfinished = [(
+        "interrupted",
+        "A publisher died before it was done; the next command that publishes finishes its work.",
+    )]  # fmt: skip
+    found = signatures_answer(repository, unfinished if interrupted(where.directory) else [])
+    name = "1.root.json"
+    return {
+        **found,
+        "channels": [channel_answer(name, repository) for name in CHANNELS],
+        "trusted_root": str(repository.metadata / name),
+        "trusted_root_sha256": hashlib.sha256(repository.read(name) or b"").hexdigest(),
+    }
+
+
+def check_repository(where: Publisher, root: Path | None = None) -> Answer:
     """Look at a repository, or at an export of one, as machines do; changes nothing.
 
     Args:
@@ -43,29 +65,17 @@ def check(where: Place, root: Path | None = None) -> Answer:
     Raises:
         RepositoryError: there is no repository.
     """
-    whole = (where.directory / PUBLIC / "metadata").is_dir()
-    public = where.directory / PUBLIC if whole else where.directory
-    if not (public / "metadata").is_dir():
-        raise RepositoryError(
-            f"{where.directory} is not a bundle repository",
-            "Name a repository, or a directory made by `bundles export`.",
-        )
-    repository = Repository(where.directory, where.now, public=public)
+    whole, public = _what_is_served(where.directory)
     trusted = _read_root(root or public / "metadata" / "1.root.json")
     problems = [note for name in CHANNELS for note in _as_a_machine(name, public, trusted, where)]
-    notes: list[Note] = []
-    states: list[RoleState] = []
-    views: list[Answer] = []
+    said = _Said()
     try:
-        states = role_states(repository)
-        views = [seen(name, repository) for name in CHANNELS]
-        if whole:
-            notes += [*_history(repository), *_keys(repository, where)]
+        said.read(Repository(where.directory, where.now, public=public), where if whole else None)
     except AgentError as error:
         problems.append(("damaged", error.message))
-    expiring = expiry_notes(states, where.now)
+    expiring = expiry_notes(said.roles, where.now)
     problems += [note for note in expiring if note[0] == "expired"]
-    notes += [note for note in expiring if note[0] != "expired"]
+    notes = said.notes + [note for note in expiring if note[0] != "expired"]
     if whole and interrupted(where.directory):
         words = "A publisher died before it was done; the next one finishes its work."
         notes.append(("interrupted", words))
@@ -76,19 +86,47 @@ def check(where: Place, root: Path | None = None) -> Answer:
         "ok": not unique,
         "problems": notes_to_json(unique),
         "notes": notes_to_json(notes),
-        "roles": [state.to_json(where.now) for state in states],
-        "channels": views,
+        "roles": [state.to_json(where.now) for state in said.roles],
+        "channels": said.channels,
     }
 
 
-def _as_a_machine(name: str, public: Path, root: bytes, where: Place) -> Iterator[Note]:
+@dataclass
+class _Said:
+    """What a repository says of itself, as far as it can be read."""
+
+    roles: list[RoleState] = field(default_factory=list)
+    channels: list[Answer] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+
+    def read(self, repository: Repository, where: Publisher | None) -> None:
+        """Its roles and channels; with ``where`` (no export) also what lies beside them."""
+        self.roles = role_states(repository)
+        self.channels = [channel_answer(name, repository) for name in CHANNELS]
+        if where is not None:
+            self.notes = [*_history(repository), *_keys(repository, where)]
+
+
+def _what_is_served(directory: Path) -> tuple[bool, Path]:
+    """Whether it is a whole repository, and not an export; and what machines see of it."""
+    whole = (directory / PUBLIC / "metadata").is_dir()
+    public = directory / PUBLIC if whole else directory
+    if not (public / "metadata").is_dir():
+        raise RepositoryError(
+            f"{directory} is not a bundle repository",
+            "Name a repository, or a directory made by `bundles export`.",
+        )
+    return whole, public
+
+
+def _as_a_machine(name: str, public: Path, root: bytes, where: Publisher) -> Iterator[Note]:
     """What a new machine of the channel would refuse."""
     with tempfile.TemporaryDirectory(prefix="bundles-") as cache:
         try:
             source, now = open_source(str(public)), where.now.timestamp()
             session = refresh(source, root, Path(cache), name, NO_FLOORS, now)
             for slot, offer in session.trusted.offers.items():
-                bundle = examine(session.download(offer), offer.target.path)
+                bundle = examine_archive(session.download(offer), offer.target.path)
                 said = (offer.name, offer.version, offer.digest)
                 if said != (bundle.name, bundle.version, bundle.digest):
                     words = f"{name}: the {slot} bundle is not the one its metadata describe."
@@ -97,7 +135,7 @@ def _as_a_machine(name: str, public: Path, root: bytes, where: Place) -> Iterato
             yield "refused", f"{name}: {error.message}."
 
 
-def _keys(repository: Repository, where: Place) -> Iterator[Note]:
+def _keys(repository: Repository, where: Publisher) -> Iterator[Note]:
     """The daily timer must be able to sign; whoever takes this computer must not get it all."""
     try:
         for role in ONLINE:
@@ -124,9 +162,9 @@ def _keys(repository: Repository, where: Place) -> Iterator[Note]:
 def _history(repository: Repository) -> Iterator[Note]:
     """What a withdrawal would bring back must be there."""
     for name in CHANNELS:
-        for bundle in channels.read(name, repository.targets(name)).history:
+        for bundle in channel_of(repository, name).history:
             try:
-                stored(repository, bundle)
+                published_archive(repository, bundle)
             except RepositoryError as error:
                 yield "history", f"{name}: {error.message}."
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from agent.errors import AgentError, Exit, InputError
+from agent.errors import Exit, InputError
+from bundles.repository.telling import As_Json, telling
 
 if TYPE_CHECKING:
-    from agent.terminal.wording import Block
-    from bundles.repository.publish import Place
+    from bundles.repository.publisher import Publisher
+
 
 repo = typer.Typer(
     name="repo",
@@ -23,7 +23,6 @@ repo = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )
-As_Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 Repo = Annotated[
     Path | None,
     typer.Option("--repo", envvar="BUNDLES_REPO", help="The repository's directory."),
@@ -70,8 +69,8 @@ def attach(app: typer.Typer) -> None:
         app.command(name, epilog=f"Example: `{example}`")(function)
 
 
-@repo.command(epilog="Example: `bundles repo init /srv/bundles --keys /media/stick`")
-def init(
+@repo.command("init", epilog="Example: `bundles repo init /srv/bundles --keys /media/stick`")
+def repo_init(
     directory: Annotated[Path, typer.Argument(help="To be made.")],
     root_keys: Annotated[int, typer.Option(min=1, max=20, help="How many.")] = 3,
     threshold: Annotated[int, typer.Option(min=1, max=20, help="How many must sign.")] = 2,
@@ -84,15 +83,14 @@ def init(
 ) -> None:
     """Make a repository with new keys: 3 root keys of which 2 must sign, and one for each role."""
     with telling(as_json) as tell:
-        from bundles.repository import publish
-        from bundles.repository import words as publish_words
+        from bundles.repository import making, words
 
-        where = _place(directory, [keys] if keys else [], passphrase_file)
-        tell(publish.init(where, root_keys, threshold, keys), publish_words.told_init)
+        where = _publisher(directory, [keys] if keys else [], passphrase_file)
+        tell(making.make_repository(where, root_keys, threshold, keys), words.told_init)
 
 
-@repo.command(epilog="Example: `bundles repo check /srv/bundles`")
-def check(
+@repo.command("check", epilog="Example: `bundles repo check /srv/bundles`")
+def repo_check(
     directory: Annotated[
         Path | None,
         typer.Argument(help="A repository, or an export of one.", envvar="BUNDLES_REPO"),
@@ -104,17 +102,16 @@ def check(
 ) -> None:
     """Do all that a machine would do, and say how long signatures hold. Changes nothing."""
     with telling(as_json) as tell:
-        from bundles.repository import check as repo_check
-        from bundles.repository import words as publish_words
+        from bundles.repository import check, words
 
-        found = repo_check.check(_place(directory, [], None), root)
-        tell(found, publish_words.told_check)
+        found = check.check_repository(_publisher(directory), root)
+        tell(found, words.told_check)
         if not found["ok"]:
             raise typer.Exit(Exit.NOT_TRUSTED)
 
 
-@repo.command(epilog="Example: `bundles repo status /srv/bundles`")
-def status(
+@repo.command("status", epilog="Example: `bundles repo status /srv/bundles`")
+def repo_status(
     directory: Annotated[
         Path | None, typer.Argument(help="The repository.", envvar="BUNDLES_REPO")
     ] = None,
@@ -122,14 +119,13 @@ def status(
 ) -> None:
     """Show what each channel offers, and how long signatures hold. Changes nothing."""
     with telling(as_json) as tell:
-        from bundles.repository import publish
-        from bundles.repository import words as publish_words
+        from bundles.repository import check, words
 
-        tell(publish.status(_place(directory, [], None)), publish_words.told_status)
+        tell(check.repository_status(_publisher(directory)), words.told_status)
 
 
-@repo.command(epilog="Example: `bundles repo renew pilot --repo /srv/bundles`")
-def renew(
+@repo.command("renew", epilog="Example: `bundles repo renew pilot --repo /srv/bundles`")
+def repo_renew(
     role: Annotated[str, typer.Argument(help="`root`, `targets`, `pilot` or `stable`.")],
     repository: Repo = None,
     keys: Keys = None,
@@ -138,11 +134,10 @@ def renew(
 ) -> None:
     """Sign a role again as it is, before its signature ends."""
     with telling(as_json) as tell:
-        from bundles.repository import rotation
-        from bundles.repository import words as publish_words
+        from bundles.repository import renewal, words
 
-        where = _place(repository, keys, passphrase_file)
-        tell(rotation.renew(where, role), publish_words.told_renewal)
+        where = _publisher(repository, keys, passphrase_file)
+        tell(renewal.renew_role(where, role), words.told_renewal)
 
 
 def add(
@@ -157,12 +152,11 @@ def add(
 ) -> None:
     """Check a bundle as machines will, sign it, and offer it to machines of a channel."""
     with telling(as_json) as tell:
-        from bundles.repository import publish
-        from bundles.repository import words as publish_words
+        from bundles.repository import publish, words
 
-        where = _place(repository, keys, passphrase_file)
-        done = publish.add(where, bundle, channel, rollout, again=again)
-        tell(done, publish_words.told_offer)
+        to = publish.Audience(channel, rollout, again)
+        where = _publisher(repository, keys, passphrase_file)
+        tell(publish.add_bundle(where, bundle, to), words.told_offer)
 
 
 def promote(
@@ -180,17 +174,16 @@ def promote(
 ) -> None:
     """Offer the same bytes to another channel, or to more machines of pilot."""
     with telling(as_json) as tell:
-        from bundles.repository import publish
-        from bundles.repository import words as publish_words
+        from bundles.repository import publish, words
 
-        where = _place(repository, keys, passphrase_file)
+        audience = publish.Audience(to, rollout, again)
+        where = _publisher(repository, keys, passphrase_file)
         if fleet and to != "pilot" and not force:
             from bundles.repository import ask_fleet
 
-            wanted = publish.to_promote(where, name, to)
-            ask_fleet.require_promote(ask_fleet.ask(fleet, fleet_token_file, wanted), wanted)
-        done = publish.promote(where, name, to, rollout, again=again)
-        tell(done, publish_words.told_offer)
+            wanted = publish.bundle_to_promote(where, name, to)
+            ask_fleet.require_promote(fleet, fleet_token_file, wanted)
+        tell(publish.promote_bundle(where, name, audience), words.told_offer)
 
 
 def withdraw(
@@ -205,11 +198,10 @@ def withdraw(
 ) -> None:
     """Send machines back to the bundle before, by a newer signature."""
     with telling(as_json) as tell:
-        from bundles.repository import publish
-        from bundles.repository import words as publish_words
+        from bundles.repository import publish, words
 
-        where = _place(repository, keys, passphrase_file)
-        tell(publish.withdraw(where, name, channel), publish_words.told_withdraw)
+        where = _publisher(repository, keys, passphrase_file)
+        tell(publish.withdraw_bundle(where, name, channel), words.told_withdraw)
 
 
 def timestamp(
@@ -220,12 +212,11 @@ def timestamp(
 ) -> None:
     """Renew the short-lived signatures; say how long each holds. For a timer, every day."""
     with telling(as_json) as tell:
-        from bundles.repository import publish
-        from bundles.repository import words as publish_words
+        from bundles.repository import renewal, words
 
-        where = _place(repository, keys, None)
-        done = publish.timestamp(where, clock_is_right=clock_is_right)
-        tell(done, publish_words.told_timestamp)
+        where = _publisher(repository, keys)
+        done = renewal.renew_online(where, clock_is_right=clock_is_right)
+        tell(done, words.told_timestamp)
         if any(note["code"] == "expired" for note in done["notes"]):
             raise typer.Exit(Exit.NOT_TRUSTED)  # a timer that fails is seen
 
@@ -247,15 +238,14 @@ def rotate_key(
 ) -> None:
     """Replace a key: lost, stolen, or as a drill. Machines follow by themselves."""
     with telling(as_json) as tell:
-        from bundles.repository import rotation
-        from bundles.repository import words as publish_words
+        from bundles.repository import rotation, words
 
-        where = _place(repository, keys, passphrase_file)
-        done = rotation.rotate_key(where, role, new_key_in, clock_is_right=clock_is_right)
-        tell(done, publish_words.told_rotation)
+        where = _publisher(repository, keys, passphrase_file)
+        done = rotation.replace_key(where, role, new_key_in, clock_is_right=clock_is_right)
+        tell(done, words.told_rotation)
 
 
-def export(
+def export_repository(
     directory: Annotated[Path, typer.Argument(help="A new directory, or an earlier export.")],
     air_gap: Annotated[
         bool, typer.Option("--air-gap", help="With signatures of its own that hold long.")
@@ -269,17 +259,16 @@ def export(
 ) -> None:
     """Copy what machines need to a USB stick (--air-gap) or a web server's directory."""
     with telling(as_json) as tell:
-        from bundles.repository import stick
-        from bundles.repository import words as publish_words
+        from bundles.repository import stick, words
 
         if valid and not air_gap:
             raise InputError("--valid is for a copy with signatures of its own", "Add --air-gap.")
         life = stick.parse_valid(valid or "400d") if air_gap else None
-        where = _place(repository, keys, None)
-        tell(stick.export(where, directory, life), publish_words.told_export)
+        where = _publisher(repository, keys)
+        tell(stick.export_copy(where, directory, life), words.told_export)
 
 
-def serve(
+def serve_repository(
     directory: Annotated[
         Path | None,
         typer.Argument(help="A repository, or an export of one.", envvar="BUNDLES_REPO"),
@@ -293,7 +282,7 @@ def serve(
     with telling(as_json) as tell:
         from agent.terminal.console import note
         from bundles.repository import serve as server
-        from bundles.repository import words as publish_words
+        from bundles.repository import words
 
         public = server.public_of(_required(directory))
         made = server.Server(public, host, port, note if verbose else None)
@@ -302,7 +291,7 @@ def serve(
             note(f"Try: agent update --check --from {made.url}")
             stopped.wait()
         tell({"action": "serve", "url": made.url, **made.tally.to_json()},
-             publish_words.told_requests)  # fmt: skip
+             words.told_requests)  # fmt: skip
 
 
 _COMMANDS: Sequence[tuple[Callable[..., None], str, str]] = (
@@ -311,8 +300,8 @@ _COMMANDS: Sequence[tuple[Callable[..., None], str, str]] = (
     (withdraw, "withdraw", "bundles withdraw default@4 --repo /srv/bundles"),
     (timestamp, "timestamp", "bundles timestamp --repo /srv/bundles"),
     (rotate_key, "rotate-key", "bundles rotate-key pilot --keys /media/a --new-key-in /media/b"),
-    (export, "export", "bundles export --air-gap --valid 400d /media/stick/bundles"),
-    (serve, "serve", "bundles serve /srv/bundles"),
+    (export_repository, "export", "bundles export --air-gap --valid 400d /media/stick/bundles"),
+    (serve_repository, "serve", "bundles serve /srv/bundles"),
 )
 
 
@@ -322,41 +311,15 @@ def _required(directory: Path | None) -> Path:
     return Path(os.path.abspath(directory))  # noqa: PTH100  `.` and `..` must have names
 
 
-def _place(directory: Path | None, keys: Sequence[Path] | None, passphrases: Path | None) -> Place:
+def _publisher(
+    directory: Path | None, keys: Sequence[Path] | None = None, passphrases: Path | None = None
+) -> Publisher:
     import getpass
     from datetime import UTC, datetime
 
-    from bundles.repository.keys import Passphrases
-    from bundles.repository.publish import place
+    from bundles.repository.passphrases import Passphrases
+    from bundles.repository.publisher import publisher_at
 
     ask = getpass.getpass if sys.stdin.isatty() else None
     said = Passphrases(passphrases, os.environ, ask)
-    return place(_required(directory), datetime.now(UTC), said, keys or ())
-
-
-@contextmanager
-def telling(as_json: bool) -> Iterator[Callable[[Any, Callable[[Any], list[Block]]], None]]:
-    """Shows the answer; an expected failure is an object too, with ``--json``."""
-    from agent.terminal import console
-
-    def tell(answer: Any, words: Callable[[Any], list[Block]]) -> None:
-        console.answer(answer, None if as_json else words(answer))
-
-    try:
-        with _explained():
-            yield tell
-    except AgentError as error:
-        if as_json:
-            said = {"message": error.message, "hint": error.hint, "exit_code": error.exit_code}
-            console.answer({"error": said}, None)
-        raise
-
-
-@contextmanager
-def _explained() -> Iterator[None]:
-    """A disk that fails somewhere is no bug of ours."""
-    try:
-        yield
-    except OSError as error:
-        what = f"{error.filename}: " if error.filename else ""
-        raise AgentError(f"{what}{error.strerror or error}") from error
+    return publisher_at(_required(directory), datetime.now(UTC), said, keys or ())

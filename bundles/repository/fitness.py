@@ -15,7 +15,7 @@ from bundles.repository.answers import Note
 _HINT = "Correct it, or make it again with `bundles pretrain` or `bundles finetune`."
 
 
-def packed(directory: Path) -> tuple[bytes, Bundle]:
+def examined_archive(directory: Path) -> tuple[bytes, Bundle]:
     """The archive of the bundle in ``directory``, and what is in it, examined.
 
     Raises:
@@ -25,10 +25,10 @@ def packed(directory: Path) -> tuple[bytes, Bundle]:
         content = pack(directory)
     except BundleError as error:
         raise BundleError(error.message, _HINT) from error
-    return content, examine(content, str(directory))
+    return content, examine_archive(content, str(directory))
 
 
-def examine(content: bytes, named: str) -> Bundle:
+def examine_archive(content: bytes, named: str) -> Bundle:
     """The bundle in an archive, after every check that a machine will make, and some more.
 
     Args:

@@ -29,7 +29,7 @@ def locked(directory: Path, *, wait_s: float = WAIT_S) -> Iterator[None]:
         RepositoryError: there is no repository, or it cannot be written.
         BusyError: another publisher is still at work after ``wait_s``.
     """
-    require(directory)
+    require_repository(directory)
     try:
         handle = (directory / LOCK).open("a")
     except OSError as error:
@@ -55,7 +55,7 @@ def _take(descriptor: int, directory: Path, wait_s: float) -> None:
             return
 
 
-def require(directory: Path) -> None:
+def require_repository(directory: Path) -> None:
     """RepositoryError where there is no repository."""
     if not (directory / PUBLIC / "metadata").is_dir() and not interrupted(directory):
         raise RepositoryError(
@@ -64,7 +64,7 @@ def require(directory: Path) -> None:
         )
 
 
-def check_clock(repository: Repository, *, new_online_key: bool = False) -> None:
+def require_right_clock(repository: Repository, *, new_online_key: bool = False) -> None:
     """Refuse to sign where this computer's clock is plainly wrong.
 
     Machines remember the latest time of signing and never believe an earlier one, so a signature

@@ -28,14 +28,14 @@ class RepositoryError(AgentError):
 
 
 @dataclass(frozen=True)
-class Change:
+class FileChange:
     """A file to be written; ``path`` is relative to ``public``."""
 
     path: str
     content: bytes
 
 
-def commit(directory: Path, changes: Sequence[Change]) -> None:
+def commit(directory: Path, changes: Sequence[FileChange]) -> None:
     """Write ``changes`` below ``directory``/public, in this order, all or none of them.
 
     Raises:
@@ -65,7 +65,7 @@ def recover(directory: Path) -> bool:
     journal = directory / JOURNAL
     try:
         listed = json.loads(journal.read_bytes())
-        changes = [Change(x["path"], base64.b64decode(x["content"])) for x in listed]
+        changes = [FileChange(x["path"], base64.b64decode(x["content"])) for x in listed]
     except FileNotFoundError:
         return False
     except OSError as error:
@@ -90,7 +90,7 @@ def write_whole(path: Path, content: bytes, mode: int = 0o644) -> None:
     """
     staged = path.with_name(f".{path.name}.new")
     try:
-        make_directory(path.parent)
+        make_public_directory(path.parent)
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
         descriptor = os.open(staged, flags, mode)
         with os.fdopen(descriptor, "wb") as file:
@@ -108,11 +108,11 @@ def write_whole(path: Path, content: bytes, mode: int = 0o644) -> None:
         ) from error
 
 
-def make_directory(path: Path) -> None:
+def make_public_directory(path: Path) -> None:
     """Make a directory that everybody may read, with its parents; on disk on return."""
     if path.is_dir():
         return
-    make_directory(path.parent)
+    make_public_directory(path.parent)
     with contextlib.suppress(FileExistsError):
         path.mkdir()
         with contextlib.suppress(PermissionError):

@@ -1,4 +1,4 @@
-"""Signing keys: made, encrypted, found where a person keeps them, loaded.
+"""Signing keys: made, found where a person keeps them, loaded.
 
 A key is a PEM file (PKCS #8, ed25519). Those of people are encrypted; the online key is not, since
 a timer uses it, and only its owner may read it. The public half is in the repository's metadata,
@@ -7,135 +7,23 @@ with the name of its file, so that a key that is missing can be asked for by nam
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
-from cryptography.hazmat.primitives.padding import PKCS7
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
 from securesystemslib.exceptions import KeyMismatchError
 from securesystemslib.signer import CryptoSigner, Key, SSlibKey
 
-from agent.errors import AgentError, Exit, InputError
 from bundles.repository.journal import sync_directory
+from bundles.repository.passphrases import MAX_PEM, Passphrases, SigningKeyError, no_key
+from bundles.repository.pem import pem_of
 
 FILE_FIELD = "x-bundles-file"  # in a public key: the name of the file of its private half
-MAX_PEM = 16_384
-SHORTEST = 8
-TRIES = 3
-# scrypt as OWASP advises for 16 MiB; more memory, and openssl would not read the file.
-SCRYPT_N, SCRYPT_R, SCRYPT_P = 2**14, 8, 5
 _NAME = re.compile(r"(?P<stem>[a-z]+)(?:-(?P<number>[1-9][0-9]{0,5}))?\.pem")
-_SEQUENCE, _INTEGER, _OCTETS = 0x30, 0x02, 0x04
-# Object identifiers, as DER: RFC 8018 (PBES2), RFC 7914 section 7 (scrypt), AES-256-CBC.
-_PBES2 = bytes.fromhex("06092a864886f70d01050d")
-_SCRYPT = bytes.fromhex("06092b06010401da47040b")
-_AES_256_CBC = bytes.fromhex("060960864801650304012a")
-
-
-class SigningKeyError(AgentError):
-    """A signing key is missing, is another one, or its passphrase is not known."""
-
-    exit_code = Exit.USAGE
-
-
-class Passphrases:
-    """Passphrases, from a file, else the environment, else the person; asked for when needed.
-
-    Args:
-        file: one passphrase a line (keys of several people have several); the first is for new
-            keys.
-        environment: where BUNDLES_PASSPHRASE may be.
-        prompt: asks a person, without showing what is typed; None where nobody is there.
-    """
-
-    def __init__(
-        self,
-        file: Path | None = None,
-        environment: Mapping[str, str] | None = None,
-        prompt: Callable[[str], str] | None = None,
-    ) -> None:
-        self._file, self._environment, self._prompt = file, environment or {}, prompt
-        self._said: list[bytes] = []
-
-    def for_new(self, name: str) -> bytes:
-        """The passphrase of a key about to be made.
-
-        Raises:
-            SigningKeyError: there is none, or it is too short.
-        """
-        if given := self._given():
-            return _long_enough(given[0])
-        if self._prompt is None:
-            raise _nobody_to_ask(f"the new key {name} needs a passphrase")
-        again = " (empty: as before)" if self._said else ""
-        first = self._prompt(f"New passphrase of {name}{again}: ").encode()
-        if not first and self._said:
-            return self._said[-1]
-        _long_enough(first)
-        if self._prompt("Once more: ").encode() != first:
-            raise SigningKeyError("the two passphrases differ", "Run the command again.")
-        self._said.append(first)
-        return first
-
-    def open(self, pem: bytes, path: Path) -> Ed25519PrivateKey:
-        """The private key in ``pem``, read from ``path``.
-
-        Raises:
-            SigningKeyError: it cannot be decrypted, or is no ed25519 key.
-        """
-        try:
-            return _ed25519(load_pem_private_key(pem, None), path)
-        except TypeError:
-            pass  # it is encrypted
-        except ValueError as error:
-            raise _no_key(path) from error
-        for passphrase in self._to_try(path):
-            with contextlib.suppress(ValueError):
-                key = _ed25519(load_pem_private_key(pem, passphrase), path)
-                if passphrase not in self._said:
-                    self._said.append(passphrase)
-                return key
-        where = " in the file" if self._file else ""
-        raise SigningKeyError(
-            f"{path} cannot be decrypted: wrong passphrase{where}",
-            "A passphrase file holds one passphrase a line; each is tried.",
-        )
-
-    def _to_try(self, path: Path) -> Iterable[bytes]:
-        yield from (said for said in self._said if said)
-        given = self._given()
-        yield from given
-        if given:
-            return
-        if self._prompt is None:
-            raise _nobody_to_ask(f"{path} is encrypted")
-        for _ in range(TRIES):
-            yield self._prompt(f"Passphrase of {path}: ").encode()
-
-    def _given(self) -> list[bytes]:
-        if self._file is None:
-            said = self._environment.get("BUNDLES_PASSPHRASE", "")
-            return [said.encode()] if said else []
-        try:
-            lines = self._file.read_bytes()[:MAX_PEM].splitlines()
-        except OSError as error:
-            raise InputError(f"{self._file} cannot be read: {error.strerror}") from error
-        if not any(lines):
-            raise InputError(f"{self._file} holds no passphrase", "Write it on the first line.")
-        return [line for line in lines if line]
 
 
 class Keyring:
@@ -180,7 +68,7 @@ class Keyring:
         named = SSlibKey(
             public.keyid, public.keytype, public.scheme, public.keyval, {FILE_FIELD: name}
         )
-        self._unsaved.append((place / name, _pem(private, passphrase)))
+        self._unsaved.append((place / name, pem_of(private, passphrase)))
         self._signers[public.keyid] = CryptoSigner(private, named)
         return self._signers[public.keyid]
 
@@ -242,34 +130,6 @@ def missing(role: str, names: Sequence[str], places: Sequence[Path]) -> SigningK
     )
 
 
-def _long_enough(passphrase: bytes) -> bytes:
-    if len(passphrase) < SHORTEST:
-        raise SigningKeyError(
-            f"a passphrase of {len(passphrase)} characters is too short",
-            f"Use {SHORTEST} or more; five random words are good and can be remembered.",
-        )
-    return passphrase
-
-
-def _nobody_to_ask(what: str) -> SigningKeyError:
-    return SigningKeyError(
-        f"{what}, and there is no terminal to ask on",
-        "Give --passphrase-file FILE, or set BUNDLES_PASSPHRASE.",
-    )
-
-
-def _no_key(path: Path) -> SigningKeyError:
-    return SigningKeyError(
-        f"{path} is not an ed25519 key in PEM form", "Restore it from the copy kept elsewhere."
-    )
-
-
-def _ed25519(key: object, path: Path) -> Ed25519PrivateKey:
-    if not isinstance(key, Ed25519PrivateKey):
-        raise _no_key(path)
-    return key
-
-
 def _read(path: Path) -> bytes:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -279,7 +139,7 @@ def _read(path: Path) -> bytes:
     except OSError as error:
         raise SigningKeyError(f"{path} cannot be read: {error.strerror}") from error
     if not stat.S_ISREG(state.st_mode):
-        raise _no_key(path)
+        raise no_key(path)
     if b"ENCRYPTED" not in content and state.st_mode & 0o077:
         raise SigningKeyError(
             f"{path} is not encrypted and others may read it (mode {state.st_mode & 0o777:04o})",
@@ -308,36 +168,3 @@ def _write(path: Path, content: bytes) -> None:
         sync_directory(path.parent)
     except OSError as error:
         raise SigningKeyError(f"the key {path} cannot be written: {error.strerror}") from error
-
-
-def _pem(key: Ed25519PrivateKey, passphrase: bytes | None) -> bytes:
-    """PKCS #8, encrypted as openssl does with ``-scrypt``.
-
-    cryptography writes PKCS #8 with 2,048 rounds of PBKDF2 and takes no other number: a quarter of
-    a millisecond a guess. So the envelope is written here; cryptography and openssl both read it.
-    """
-    if passphrase is None:
-        return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    salt, start = os.urandom(16), os.urandom(16)
-    stretched = Scrypt(salt=salt, length=32, n=SCRYPT_N, r=SCRYPT_R, p=SCRYPT_P).derive(passphrase)
-    padder = PKCS7(algorithms.AES.block_size).padder()
-    plain = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-    cipher = Cipher(algorithms.AES(stretched), modes.CBC(start)).encryptor()
-    secret = cipher.update(padder.update(plain) + padder.finalize()) + cipher.finalize()
-    costs = b"".join(map(_number, (SCRYPT_N, SCRYPT_R, SCRYPT_P, 32)))
-    derivation = _der(_SEQUENCE, _SCRYPT + _der(_SEQUENCE, _der(_OCTETS, salt) + costs))
-    encryption = _der(_SEQUENCE, _AES_256_CBC + _der(_OCTETS, start))
-    method = _der(_SEQUENCE, _PBES2 + _der(_SEQUENCE, derivation + encryption))
-    body = base64.encodebytes(_der(_SEQUENCE, method + _der(_OCTETS, secret)))
-    label = b"ENCRYPTED PRIVATE KEY-----\n"
-    return b"-----BEGIN " + label + body + b"-----END " + label
-
-
-def _der(tag: int, content: bytes) -> bytes:
-    length = len(content)
-    size = bytes([length]) if length < 128 else bytes([0x81, length])
-    return bytes([tag]) + size + content
-
-
-def _number(value: int) -> bytes:
-    return _der(_INTEGER, value.to_bytes(value.bit_length() // 8 + 1, "big"))

@@ -35,13 +35,15 @@ from tuf.api.serialization import DeserializationError
 from tuf.repository import Repository as TufRepository
 
 from agent.settings.config import CHANNELS
-from bundles.repository.journal import PUBLIC, Change, RepositoryError, commit
-from bundles.repository.keys import Keyring, SigningKeyError, file_of, missing
+from bundles.repository.journal import PUBLIC, FileChange, RepositoryError, commit
+from bundles.repository.keys import Keyring, file_of, missing
+from bundles.repository.passphrases import SigningKeyError
 
 KEYS = "keys"
 TARGETS = Targets.type
 OFFLINE = (Root.type, TARGETS, *CHANNELS)
 ONLINE = (Snapshot.type, Timestamp.type)
+ONLINE_KEY = "online"  # how people call the key of both
 ROLES = (*OFFLINE, *ONLINE)
 LIVES: Mapping[str, timedelta] = {
     Root.type: timedelta(days=3 * 365),
@@ -96,7 +98,7 @@ class Repository(TufRepository):
         if role in self._changed:
             return copy.deepcopy(self._changed[role])
         if (published := self.published(role)) is not None:
-            return parse(published, role)
+            return parse_metadata(published, role)
         made: Metadata[Any] = Metadata(_NEW.get(role, Targets)())
         made.signed.version = 0  # the first is 1: ``close`` counts
         if isinstance(made.signed, Snapshot):
@@ -113,7 +115,7 @@ class Repository(TufRepository):
         """
         signed = md.signed
         before = self.published(role)
-        signed.version = 1 + (parse(before, role).signed.version if before else 0)
+        signed.version = 1 + (parse_metadata(before, role).signed.version if before else 0)
         if role in ONLINE:
             signed.version += self.reserved
         signed.expires = self.now + self.lives[role]
@@ -195,12 +197,12 @@ class Repository(TufRepository):
         """A new snapshot of the same versions, to live longer."""
         self.do_snapshot(force=True)
 
-    def changes(self) -> list[Change]:
+    def changes(self) -> list[FileChange]:
         """What ``publish`` would write, in order."""
         roles = [role for role in _ORDER if role in self._changed]
-        files = [Change(path, content) for path, content in self._files.items()]
+        files = [FileChange(path, content) for path, content in self._files.items()]
         return files + [
-            Change(f"metadata/{name_of(role, md.signed.version)}", md.to_bytes())
+            FileChange(f"metadata/{metadata_file(role, md.signed.version)}", md.to_bytes())
             for role in roles
             for md in (self._changed[role],)
         ]
@@ -229,7 +231,7 @@ class Repository(TufRepository):
         published = self.published(Root.type)
         if self.keyring is None or role in CHANNELS or published is None:
             return []
-        root: Root = parse(published, Root.type).signed
+        root: Root = parse_metadata(published, Root.type).signed
         now = {key.keyid for key in keys}
         former = [root.get_key(keyid) for keyid in root.roles[role].keyids if keyid not in now]
         return [key for key in former if self.keyring.has(key)]
@@ -238,7 +240,7 @@ class Repository(TufRepository):
         """A new root is signed by a threshold of the old root's keys, and of its own."""
         assert self.keyring is not None  # noqa: S101  _signers has looked
         published = self.published(Root.type)
-        old: Root = parse(published, Root.type).signed if published else root
+        old: Root = parse_metadata(published, Root.type).signed if published else root
         keys: dict[str, Key] = {}
         for which, trusted in (("present", old), ("new", root)):
             role = trusted.roles[Root.type]
@@ -262,7 +264,7 @@ class Repository(TufRepository):
         content = md.to_bytes() if md else self.published(role)
         if content is None:
             raise RepositoryError(f"{self.directory} has no {role}", _RESTORE)
-        version = parse(content, role).signed.version
+        version = parse_metadata(content, role).signed.version
         return MetaFile.from_data(version, content, ["sha256"])
 
     def _listing(self, role: str) -> MetaFile | None:
@@ -271,7 +273,7 @@ class Repository(TufRepository):
         content = self.published(above)
         if content is None:
             return None
-        signed = parse(content, above).signed
+        signed = parse_metadata(content, above).signed
         if isinstance(signed, Timestamp):
             return signed.snapshot_meta
         listed = signed.meta.get(f"{role}.json") if isinstance(signed, Snapshot) else None
@@ -292,7 +294,7 @@ def parse_time(text: object) -> datetime:
         raise RepositoryError(f"{str(text)[:40]!r} is not a time", _RESTORE) from error
 
 
-def parse(content: bytes, role: str) -> Metadata[Any]:
+def parse_metadata(content: bytes, role: str) -> Metadata[Any]:
     """Signed metadata from a file.
 
     Raises:
@@ -304,7 +306,7 @@ def parse(content: bytes, role: str) -> Metadata[Any]:
         raise RepositoryError(f"the metadata of {role} are damaged: {error}", _RESTORE) from error
 
 
-def name_of(role: str, version: int) -> str:
+def metadata_file(role: str, version: int) -> str:
     """The file of a role: all but the timestamp have their version in the name."""
     return "timestamp.json" if role == Timestamp.type else f"{version}.{role}.json"
 
@@ -323,6 +325,6 @@ def every_version(metadata: Path, role: str) -> Iterable[Targets]:
     numbered = re.compile(rf"([1-9][0-9]{{0,9}})\.{role}\.json")
     found = {int(m[1]): p for p in metadata.iterdir() if (m := numbered.fullmatch(p.name))}
     for _, path in sorted(found.items()):
-        signed = parse(path.read_bytes(), role).signed
+        signed = parse_metadata(path.read_bytes(), role).signed
         if isinstance(signed, Targets):
             yield signed

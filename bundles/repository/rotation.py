@@ -1,4 +1,4 @@
-"""New keys for old, and new signatures before the old ones end.
+"""New keys for old.
 
 A machine follows by itself: each new root is signed by a threshold of the keys it trusts already.
 """
@@ -13,13 +13,19 @@ from tuf.api.metadata import Root, Timestamp
 
 from agent.errors import InputError
 from agent.settings.config import CHANNELS
-from bundles.repository.answers import Answer, Note, standing
-from bundles.repository.guard import check_clock, locked
+from bundles.repository.answers import Answer, Note, signatures_answer
+from bundles.repository.guard import locked, require_right_clock
 from bundles.repository.keys import file_of
-from bundles.repository.publish import Place
-from bundles.repository.repository import KEYS, OFFLINE, ONLINE, TARGETS, Repository
+from bundles.repository.publisher import Publisher
+from bundles.repository.repository import (
+    KEYS,
+    OFFLINE,
+    ONLINE,
+    ONLINE_KEY,
+    TARGETS,
+    Repository,
+)
 
-ONLINE_KEY = "online"
 _BELONGS: Mapping[str, str] = {
     Root.type: "a medium and a place of its own, apart from the other root keys",
     TARGETS: "an offline medium, with the holder of a root key",
@@ -27,8 +33,8 @@ _BELONGS: Mapping[str, str] = {
 }
 
 
-def rotate_key(
-    where: Place, wanted: str, place: Path | None = None, *, clock_is_right: bool = False
+def replace_key(
+    where: Publisher, wanted: str, place: Path | None = None, *, clock_is_right: bool = False
 ) -> Answer:
     """Replace a key by a new one; what it signed is signed anew.
 
@@ -48,7 +54,7 @@ def rotate_key(
         repository = where.draft()
         role, old = _meant(repository, wanted)
         if not clock_is_right:
-            check_clock(repository, new_online_key=role in ONLINE)
+            require_right_clock(repository, new_online_key=role in ONLINE)
         stem = ONLINE_KEY if role in ONLINE else role
         _, present = repository.role_of(role)
         beside = where.directory / KEYS
@@ -63,7 +69,7 @@ def rotate_key(
             "role": stem,
             "old": file_of(old),
             "new": str(to / name),
-            **standing(repository, _to_be_moved(role, to / name, beside)),
+            **signatures_answer(repository, _to_be_moved(role, to / name, beside)),
         }
 
 
@@ -76,28 +82,6 @@ def _to_be_moved(role: str, new: Path, beside: Path) -> list[Note]:
         "With --new-key-in DIR it is written there at once."
     )
     return [("offline-keys-here", words)]
-
-
-def renew(where: Place, role: str) -> Answer:
-    """Sign a role again as it is, to hold its whole life from now.
-
-    Raises:
-        InputError: the role is renewed by ``timestamp``, or is none.
-        SigningKeyError: keys that must sign are missing.
-    """
-    if role in (*ONLINE, ONLINE_KEY):
-        raise InputError(f"{role} is signed by the online key", "Run `bundles timestamp`.")
-    if role not in OFFLINE:
-        raise InputError(f"there is no role {role}", f"Renew one of {', '.join(OFFLINE)}.")
-    with locked(where.directory):
-        repository = where.draft()
-        check_clock(repository)
-        with repository.edit(role):
-            pass  # signing is all
-        if role != Root.type:
-            repository.add_online()
-        repository.publish()
-        return {"action": "renew", "role": role, **standing(repository)}
 
 
 def _meant(repository: Repository, wanted: str) -> tuple[str, Key]:

@@ -16,10 +16,10 @@ from tuf.api.metadata import Snapshot, Targets, Timestamp
 
 from agent.errors import InputError
 from agent.settings.config import CHANNELS
-from bundles.repository.answers import Answer, standing
-from bundles.repository.guard import check_clock, locked
+from bundles.repository.answers import Answer, signatures_answer
+from bundles.repository.guard import locked, require_right_clock
 from bundles.repository.journal import RepositoryError, write_whole
-from bundles.repository.publish import Place
+from bundles.repository.publisher import Publisher
 from bundles.repository.repository import (
     LIVES,
     OFFLINE,
@@ -27,8 +27,8 @@ from bundles.repository.repository import (
     TARGETS,
     TIME,
     Repository,
-    name_of,
-    parse,
+    metadata_file,
+    parse_metadata,
     root_versions,
 )
 
@@ -37,7 +37,7 @@ _VALID = re.compile(r"([1-9][0-9]{0,4})\s*(d|w|days?|weeks?)")
 _DAYS = {"d": 1, "w": 7}
 
 
-def export(where: Place, out: Path, valid: timedelta | None = None) -> Answer:
+def export_copy(where: Publisher, out: Path, valid: timedelta | None = None) -> Answer:
     """Copy what clients need into ``out``.
 
     Args:
@@ -69,7 +69,7 @@ def export(where: Place, out: Path, valid: timedelta | None = None) -> Answer:
             "files": len(files),
             "bytes": sum(map(len, files.values())),
             "holds_until": min(ends.values()).strftime(TIME),
-            **standing(repository),
+            **signatures_answer(repository),
         }
 
 
@@ -85,9 +85,9 @@ def parse_valid(text: str) -> timedelta:
     return timedelta(days=int(found[1]) * _DAYS[found[2][0]])
 
 
-def _own_signatures(where: Place, valid: timedelta) -> Mapping[str, bytes]:
+def _own_signatures(where: Publisher, valid: timedelta) -> Mapping[str, bytes]:
     """Snapshot and timestamp that hold for ``valid``; the live ones take the versions above."""
-    check_clock(where.draft())
+    require_right_clock(where.draft())
     _refuse_shorter(where.draft(), valid)
     own = where.draft(lives={**LIVES, Snapshot.type: valid, Timestamp.type: valid})
     live = where.draft(reserved=1)
@@ -123,13 +123,13 @@ def _client_files(repository: Repository, own: Mapping[str, bytes]) -> dict[str,
     roles = (*CHANNELS, TARGETS, *ONLINE)
     content = {role: own.get(role) or repository.published(role) or b"" for role in roles}
     for role in CHANNELS:
-        signed = parse(content[role], role).signed
+        signed = parse_metadata(content[role], role).signed
         for target in signed.targets.values() if isinstance(signed, Targets) else ():
             path = f"targets/{target.get_prefixed_paths()[0]}"
             files[path] = _read(repository.public / path)
     for role in roles:
-        version = parse(content[role], role).signed.version
-        files[f"metadata/{name_of(role, version)}"] = content[role]
+        version = parse_metadata(content[role], role).signed.version
+        files[f"metadata/{metadata_file(role, version)}"] = content[role]
     for version in root_versions(repository.metadata):
         name = f"metadata/{version}.root.json"
         files[name] = _read(repository.public / name)

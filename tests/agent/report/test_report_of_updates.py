@@ -5,7 +5,7 @@ import json
 import jsonschema
 import pytest
 
-from bundles.repository import keys
+from bundles.repository import pem
 from tests.agent.update.published import made_bundle, new_centre
 from tests.conftest import SCHEMAS, agent
 
@@ -14,7 +14,7 @@ PAYLOAD = json.loads((SCHEMAS / "report-payload.json").read_text())
 
 @pytest.fixture
 def centre(tmp_path, monkeypatch):
-    monkeypatch.setattr(keys, "SCRYPT_N", 2)  # these keys open quickly
+    monkeypatch.setattr(pem, "SCRYPT_N", 2)  # these keys open quickly
     return new_centre(tmp_path / "repository")
 
 

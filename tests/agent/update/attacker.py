@@ -9,7 +9,7 @@ from pathlib import Path
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, MetaFile, TargetFile
 
-from bundles.repository.keys import Passphrases
+from bundles.repository.passphrases import Passphrases
 from tests.agent.update.published import PASSPHRASE, Centre
 
 NEVER = datetime(2100, 1, 1, tzinfo=UTC)

@@ -12,7 +12,8 @@ from agent.settings.config import Config
 from agent.state.lock import hold
 from agent.state.state import open_state, read_state
 from agent.update import flow
-from bundles.repository import keys, rotation
+from bundles.repository import pem, rotation
+from bundles.repository.renewal import renew_role
 from tests.agent.update.attacker import Mirror
 from tests.agent.update.published import Centre, copied, made_bundle, new_centre
 from tests.conftest import Ran, agent
@@ -78,18 +79,18 @@ def made_world(place: Path) -> World:
     bundles = [made_bundle(place / f"bundle-{n}", str(n), seed=n) for n in (1, 2, 3)]
     times = [datetime.now(UTC) - timedelta(hours=h) for h in (4, 3, 2, 1)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(keys, "SCRYPT_N", 2)  # these keys open quickly
+        patch.setattr(pem, "SCRYPT_N", 2)  # these keys open quickly
         centre = new_centre(place / "repository", times[0])
     centre.add(bundles[0], "pilot", now=times[1])
     digests = [centre.add(bundles[0], now=times[1])]
     old = copied(centre, place / "old")
     digests.append(centre.add(bundles[1], now=times[2]))
     for role in ("targets", "root"):  # so that these have an older version too
-        rotation.renew(centre.at(times[2]), role)
+        renew_role(centre.at(times[2]), role)
     now = copied(centre, place / "now")
     digests.append(centre.add(bundles[2], now=times[3]))
     rekeyed = copied(centre, place / "rekeyed")
-    rotation.rotate_key(rekeyed.at(), "online")
+    rotation.replace_key(rekeyed.at(), "online")
     machine = Machine(place / "machine", centre.root)
     for each in (old, now):
         assert machine.call(each.public)["outcome"] == "activated"

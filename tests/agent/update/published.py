@@ -16,7 +16,10 @@ from onnx import helper, numpy_helper
 
 from agent.bundle.bundle import load_bundle
 from bundles.repository import publish
-from bundles.repository.keys import Passphrases
+from bundles.repository.making import make_repository
+from bundles.repository.passphrases import Passphrases
+from bundles.repository.publisher import Publisher, publisher_at
+from bundles.repository.renewal import renew_online
 from tests.agent.bundle.bundles_made import FEATURE_COUNT, encoder_bytes, golden, write_bundle
 
 PASSPHRASE = "correct horse battery staple"
@@ -37,28 +40,29 @@ class Centre:
     def root(self) -> Path:
         return self.public / "metadata" / "1.root.json"
 
-    def at(self, now: datetime | None = None) -> publish.Place:
+    def at(self, now: datetime | None = None) -> Publisher:
         words = Passphrases(environment={"BUNDLES_PASSPHRASE": PASSPHRASE})
-        return publish.place(self.directory, now or datetime.now(UTC), words)
+        return publisher_at(self.directory, now or datetime.now(UTC), words)
 
     def add(self, bundle: Path, channel="stable", rollout=100, now=None) -> str:
         """Publish; the bundle's digest."""
-        publish.add(self.at(now), bundle, channel, rollout, again=True)
+        publish.add_bundle(self.at(now), bundle, publish.Audience(channel, rollout, again=True))
         return load_bundle(bundle).digest
 
     def withdraw(self, name: str, channel=None) -> None:
-        publish.withdraw(self.at(), name, channel)
+        publish.withdraw_bundle(self.at(), name, channel)
 
     def promote(self, name: str, channel="stable", rollout=100) -> None:
-        publish.promote(self.at(), name, channel, rollout, again=True)
+        to = publish.Audience(channel, rollout, again=True)
+        publish.promote_bundle(self.at(), name, to)
 
     def timestamp(self, now=None) -> None:
-        publish.timestamp(self.at(now), clock_is_right=True)
+        renew_online(self.at(now), clock_is_right=True)
 
 
 def new_centre(directory: Path, now: datetime | None = None) -> Centre:
     centre = Centre(directory)
-    publish.init(centre.at(now), 3, 2)
+    make_repository(centre.at(now), 3, 2)
     return centre
 
 

@@ -21,6 +21,7 @@ from tuf.api.metadata import MetaFile
 from agent.errors import UnreachableError
 from agent.update import source
 from bundles.repository import rotation
+from bundles.repository.renewal import renew_role
 from tests.agent.update.attacker import NEVER, STRANGER, Mirror, end_in, unsigned
 from tests.agent.update.followed import (
     Machine,
@@ -271,7 +272,7 @@ def _rotated(world: World, tmp: Path, *which: str) -> Mirror:
     """The repository after keys were replaced; the attacker still has the old ones."""
     centre = copied(world.later, tmp / "rotated")
     for role in which:
-        rotation.rotate_key(centre.at(), role)
+        rotation.replace_key(centre.at(), role)
     mirror = Mirror(centre, tmp / "mirror")
     mirror.good = centre
     return mirror
@@ -281,7 +282,7 @@ def _rotated(world: World, tmp: Path, *which: str) -> Mirror:
 def a_channel_signed_by_its_revoked_key(world, tmp) -> Mirror:
     mirror = _rotated(world, tmp, "stable")
     _own_offer(mirror, "stable")
-    rotation.rotate_key(mirror.good.at(), "online")  # that one was stolen too
+    rotation.replace_key(mirror.good.at(), "online")  # that one was stolen too
     return mirror
 
 
@@ -308,7 +309,7 @@ def a_root_that_has_expired(world, tmp) -> Mirror:
     mirror.forge("root", end_in(days=-1), ["root-1", "root-2"])
     mirror.good = copied(world.later, tmp / "renewed")
     shutil.copy(mirror.path("root"), mirror.good.public / "metadata")
-    rotation.renew(mirror.good.at(), "root")
+    renew_role(mirror.good.at(), "root")
     return mirror
 
 

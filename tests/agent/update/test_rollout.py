@@ -11,7 +11,7 @@ import pytest
 
 from agent.bundle.bundle import default_bundle, load_bundle
 from agent.update.flow import bucket
-from bundles.repository import keys
+from bundles.repository import pem
 from tests.agent.update.fleet import Fleet, Seen, fleet
 from tests.agent.update.published import Centre, made_bundle, new_centre, served
 
@@ -92,7 +92,7 @@ class Story:
 
 @pytest.fixture
 def story(tmp_path, monkeypatch):
-    monkeypatch.setattr(keys, "SCRYPT_N", 2)  # these keys open quickly
+    monkeypatch.setattr(pem, "SCRYPT_N", 2)  # these keys open quickly
     centre = new_centre(tmp_path / "centre")
     (tmp_path / "machines").mkdir()
     with (

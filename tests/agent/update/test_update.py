@@ -422,7 +422,7 @@ def test_a_stick_that_is_served_in_place_of_the_live_repository_is_noted(
     centre = new_centre(tmp_path / "centre", month)
     centre.add(first, now=month)
     stick = tmp_path / "stick"
-    publish_stick.export(centre.at(month), stick, timedelta(days=400))
+    publish_stick.export_copy(centre.at(month), stick, timedelta(days=400))
     with served(stick) as url:
         ran = update(fresh, centre, "--json", place=url)
     assert ran.code == 0, ran.err

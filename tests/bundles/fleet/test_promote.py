@@ -17,7 +17,8 @@ from bundles.fleet.database import opened
 from bundles.fleet.ingest import store
 from bundles.fleet.release import release
 from bundles.fleet.report import parse
-from bundles.repository import keys, publish
+from bundles.repository import pem
+from bundles.repository.making import make_repository
 from tests.bundles.repository.repositories import PASSPHRASE, bundle_like, place, put
 
 PROBLEM, INPUT, UNREACHABLE = 9, 2, 4
@@ -30,9 +31,9 @@ def made(tmp_path_factory, tiny_bundle):
     folder = tmp_path_factory.mktemp("promote")
     now = datetime.now(UTC)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(keys, "SCRYPT_N", 2)
+        patch.setattr(pem, "SCRYPT_N", 2)
         where = place(folder / "repository", now)
-        publish.init(where, 1, 1)
+        make_repository(where, 1, 1)
         put(where, bundle_like(tiny_bundle, folder / "4", "4"), "stable")
         put(where, bundle_like(tiny_bundle, folder / "5", "5"), "pilot")
     database = opened(f"sqlite:///{folder / 'fleet.db'}")

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bundles.repository import keys, publish
+from bundles.repository import pem
+from bundles.repository.making import make_repository
 from tests.bundles.repository.repositories import Client, bundle_like, first_root, place
 
 
@@ -14,15 +15,15 @@ def made_repository(tmp_path_factory) -> Path:
     """A new repository whose keys open quickly; only to be copied."""
     directory = tmp_path_factory.mktemp("made") / "repository"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(keys, "SCRYPT_N", 2)
-        publish.init(place(directory), 3, 2)
+        patch.setattr(pem, "SCRYPT_N", 2)
+        make_repository(place(directory), 3, 2)
     return directory
 
 
 @pytest.fixture
 def repository(made_repository, tmp_path, monkeypatch) -> Path:
     """A repository of one's own."""
-    monkeypatch.setattr(keys, "SCRYPT_N", 2)
+    monkeypatch.setattr(pem, "SCRYPT_N", 2)
     return Path(shutil.copytree(made_repository, tmp_path / "repository"))
 
 

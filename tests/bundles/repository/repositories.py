@@ -19,21 +19,23 @@ from agent.settings.config import CHANNELS
 from agent.update.archive import pack
 from agent.update.trust import SLOTS
 from bundles.repository import publish
-from bundles.repository.keys import Passphrases
-from bundles.repository.publish import Place
+from bundles.repository.passphrases import Passphrases
+from bundles.repository.publisher import Publisher, publisher_at
 
 PASSPHRASE = "four words and more"
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-def place(directory: Path, now: datetime = NOW, keys=(), said: str | None = PASSPHRASE) -> Place:
+def place(
+    directory: Path, now: datetime = NOW, keys=(), said: str | None = PASSPHRASE
+) -> Publisher:
     environment = {"BUNDLES_PASSPHRASE": said} if said else {}
-    return publish.place(directory, now, Passphrases(None, environment), keys)
+    return publisher_at(directory, now, Passphrases(None, environment), keys)
 
 
-def later(where: Place, **time: float) -> Place:
+def later(where: Publisher, **time: float) -> Publisher:
     """The same repository and keys, some time on."""
-    return Place(where.directory, where.keyring, where.now + timedelta(**time))
+    return Publisher(where.directory, where.keyring, where.now + timedelta(**time))
 
 
 def bundle_like(tiny: Path, directory: Path, version: str, **changes) -> Path:
@@ -48,9 +50,10 @@ def bundle_like(tiny: Path, directory: Path, version: str, **changes) -> Path:
     return directory
 
 
-def put(where: Place, directory: Path, channel: str, rollout: int = 100, **options):
-    """``publish.add`` without the child process that tries the encoder."""
-    return publish.put(where, pack(directory), load_bundle(directory), channel, rollout, **options)
+def put(where: Publisher, directory: Path, channel: str, rollout: int = 100, **options):
+    """``publish.add_bundle`` without the child process that tries the encoder."""
+    to = publish.Audience(channel, rollout, **options)
+    return publish.add_archive(where, pack(directory), load_bundle(directory), to)
 
 
 class Files(FetcherInterface):

@@ -21,11 +21,14 @@ from agent.update.archive import pack, unpack
 from agent.update.source import open_source
 from agent.update.trust import MAX_WITHDRAWN, NO_FLOORS, Trusted, refresh
 from bundles.repository import channel as channels
-from bundles.repository import check as repo_check
-from bundles.repository import keys, publish, rotation, stick
+from bundles.repository import pem, publish, rotation, stick
 from bundles.repository.channel import Channel, Listed
+from bundles.repository.check import check_repository, repository_status
 from bundles.repository.journal import RepositoryError
-from bundles.repository.keys import SigningKeyError
+from bundles.repository.making import make_repository
+from bundles.repository.passphrases import SigningKeyError
+from bundles.repository.publish import Audience
+from bundles.repository.renewal import renew_online, renew_role
 from bundles.repository.repository import Repository
 from tests.bundles.repository.repositories import (
     NOW,
@@ -58,7 +61,7 @@ def digest(bundle: Path) -> str:
 def test_a_bundle_added_is_settled_and_clients_get_its_very_bytes(
     repository, public, client, versions
 ) -> None:
-    answer = publish.add(place(repository), versions[0], "pilot")
+    answer = publish.add_bundle(place(repository), versions[0], Audience("pilot"))
     assert client.offers(public) == {"pilot/settled": "tiny@1"}
     archive = client.cache / "pilot%2Fsettled.bundle"
     assert archive.read_bytes() == pack(versions[0])
@@ -127,7 +130,7 @@ def test_a_bundle_that_is_not_fit_to_be_published_is_refused(
         del manifest["golden"]
         (bad / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(BundleError, match=words):
-        publish.add(place(repository), bad, "pilot")
+        publish.add_bundle(place(repository), bad, Audience("pilot"))
     assert not (repository / "public" / "targets").exists()
 
 
@@ -139,7 +142,7 @@ def test_a_bundle_that_is_refused_is_named_as_the_publisher_named_it(
     if missing == "file":
         (bad / "prior.json").unlink()
     with pytest.raises(BundleError) as caught:
-        publish.add(place(repository), bad, "pilot")
+        publish.add_bundle(place(repository), bad, Audience("pilot"))
     assert f"the bundle in {bad} cannot be used" in caught.value.message
     assert "Install" not in caught.value.hint
     assert "`bundles pretrain`" in caught.value.hint
@@ -151,12 +154,12 @@ def test_a_bundle_that_fails_its_own_examples_is_refused(repository, tiny_bundle
     golden["embedding"][0][0] += 1
     bad = bundle_like(tiny_bundle, tmp_path / "bad", "1", golden=golden)
     with pytest.raises(BundleError, match="off by 1"):
-        publish.add(place(repository), bad, "pilot")
+        publish.add_bundle(place(repository), bad, Audience("pilot"))
 
 
 def test_a_name_and_version_never_means_other_bytes(where, tiny_bundle, versions, tmp_path) -> None:
     put(where, versions[0], "pilot")
-    publish.withdraw(where, "tiny@1")
+    publish.withdraw_bundle(where, "tiny@1")
     other = bundle_like(tiny_bundle, tmp_path / "other", "1", created="2026-11-11T00:00:00Z")
     for channel in ("pilot", "stable"):
         with pytest.raises(InputError, match="published before with other content"):
@@ -185,7 +188,7 @@ def test_promoting_gives_stable_the_same_bytes_under_its_own_key(
     repository, public, where, client, versions
 ) -> None:
     put(where, versions[0], "pilot")
-    publish.promote(where, "tiny", "stable", 25)
+    publish.promote_bundle(where, "tiny", Audience("stable", 25))
     assert client.offers(public) == {"pilot/settled": "tiny@1", "stable/candidate": "tiny@1"}
     (pilot,) = (public / "targets" / "pilot").iterdir()
     (stable,) = (public / "targets" / "stable").iterdir()
@@ -197,10 +200,14 @@ def test_promoting_within_pilot_widens_the_roll_out_of_its_candidate(
 ) -> None:
     put(where, versions[0], "pilot")
     put(where, versions[1], "pilot", 10)
-    answer = publish.promote(where, "tiny", "pilot", 50)  # no doubt which one is meant
+    answer = publish.promote_bundle(
+        where, "tiny", Audience("pilot", 50)
+    )  # no doubt which one is meant
     assert answer["channels"][0]["candidate"]["rollout"] == 50
-    assert codes(publish.promote(where, "tiny", "pilot", 20)) == ["rollout-lowered"]
-    publish.promote(where, "tiny", "pilot")
+    assert codes(publish.promote_bundle(where, "tiny", Audience("pilot", 20))) == [
+        "rollout-lowered"
+    ]
+    publish.promote_bundle(where, "tiny", Audience("pilot"))
     assert client.offers(public) == {"pilot/settled": "tiny@2"}
 
 
@@ -208,36 +215,36 @@ def test_a_name_that_means_two_bundles_must_be_said_with_its_version(where, vers
     put(where, versions[0], "pilot")
     put(where, versions[1], "pilot", 10)
     with pytest.raises(InputError, match="several bundles called tiny") as caught:
-        publish.promote(where, "tiny", "stable")
+        publish.promote_bundle(where, "tiny", Audience("stable"))
     assert "tiny@1 or tiny@2" in caught.value.hint
-    assert codes(publish.promote(where, "tiny@2", "stable")) == ["pilot-candidate"]
+    assert codes(publish.promote_bundle(where, "tiny@2", Audience("stable"))) == ["pilot-candidate"]
 
 
 def test_what_pilot_does_not_have_cannot_be_promoted(where, versions) -> None:
     put(where, versions[0], "stable")
     with pytest.raises(InputError, match="pilot has no bundle called tiny") as caught:
-        publish.promote(where, "tiny", "stable")
+        publish.promote_bundle(where, "tiny", Audience("stable"))
     assert "nothing" in caught.value.hint
 
 
 def test_what_was_settled_before_can_still_be_promoted(public, where, client, versions) -> None:
     for version in versions[:3]:
         put(where, version, "pilot")
-    publish.promote(where, "tiny@1", "stable")
+    publish.promote_bundle(where, "tiny@1", Audience("stable"))
     assert client.offers(public)["stable/settled"] == "tiny@1"
 
 
 def test_a_settled_bundle_cannot_be_rolled_out_to_fewer(where, versions) -> None:
     put(where, versions[0], "pilot")
     with pytest.raises(InputError, match="is settled"):
-        publish.promote(where, "tiny", "pilot", 10)
+        publish.promote_bundle(where, "tiny", Audience("pilot", 10))
 
 
 def test_promoting_bytes_that_are_gone_is_told(public, where, versions) -> None:
     put(where, versions[0], "pilot")
     next((public / "targets" / "pilot").iterdir()).write_bytes(b"rotten")
     with pytest.raises(RepositoryError, match="missing or damaged"):
-        publish.promote(where, "tiny", "stable")
+        publish.promote_bundle(where, "tiny", Audience("stable"))
 
 
 # withdraw
@@ -246,10 +253,10 @@ def test_promoting_bytes_that_are_gone_is_told(public, where, versions) -> None:
 def test_withdrawing_brings_back_what_was_settled_before(public, where, client, versions) -> None:
     for version in versions[:3]:
         put(where, version, "pilot")
-    publish.withdraw(where, "tiny@3")
+    publish.withdraw_bundle(where, "tiny@3")
     assert client.offers(public) == {"pilot/settled": "tiny@2"}
-    publish.withdraw(where, "tiny@1")  # offered no more; some machine may still have it
-    publish.withdraw(where, "tiny@2")
+    publish.withdraw_bundle(where, "tiny@1")  # offered no more; some machine may still have it
+    publish.withdraw_bundle(where, "tiny@2")
     assert client.offers(public) == {}
 
 
@@ -259,13 +266,13 @@ def test_every_target_says_what_is_withdrawn_and_so_does_the_role(
     put(where, versions[0], "pilot")
     put(where, versions[1], "pilot")
     put(where, versions[2], "pilot", 10)
-    publish.withdraw(where, "tiny@2")
+    publish.withdraw_bundle(where, "tiny@2")
     role = signed(repository, "5.pilot.json")
     gone = [digest(versions[1])]
     assert [entry["custom"]["withdrawn"] for entry in role["targets"].values()] == [gone, gone]
     assert role["withdrawn"] == gone
-    publish.withdraw(where, "tiny@3")
-    publish.withdraw(where, "tiny@1")
+    publish.withdraw_bundle(where, "tiny@3")
+    publish.withdraw_bundle(where, "tiny@1")
     role = signed(repository, "7.pilot.json")
     assert role["targets"] == {}
     assert role["withdrawn"] == [digest(versions[n]) for n in (1, 2, 0)]
@@ -274,7 +281,7 @@ def test_every_target_says_what_is_withdrawn_and_so_does_the_role(
 def test_withdrawing_a_candidate_leaves_the_settled_one(public, where, client, versions) -> None:
     put(where, versions[0], "pilot")
     put(where, versions[1], "pilot", 10)
-    publish.withdraw(where, "tiny@2")
+    publish.withdraw_bundle(where, "tiny@2")
     assert client.offers(public) == {"pilot/settled": "tiny@1"}
 
 
@@ -284,13 +291,13 @@ def test_withdrawing_is_for_every_channel_unless_one_is_named(
     for channel in ("pilot", "stable"):
         put(where, versions[0], channel)
         put(where, versions[1], channel)
-    publish.withdraw(where, "tiny@2", "stable")
+    publish.withdraw_bundle(where, "tiny@2", "stable")
     assert client.offers(public) == {"pilot/settled": "tiny@2", "stable/settled": "tiny@1"}
-    answer = publish.withdraw(where, "tiny@2")
+    answer = publish.withdraw_bundle(where, "tiny@2")
     assert [c["channel"] for c in answer["channels"]] == ["pilot"]
     assert client.offers(public)["pilot/settled"] == "tiny@1"
     with pytest.raises(InputError, match="no bundle called tiny@9"):
-        publish.withdraw(where, "tiny@9")
+        publish.withdraw_bundle(where, "tiny@9")
 
 
 def test_one_command_withdraws_from_both_channels_and_every_machine_goes_on(
@@ -302,14 +309,14 @@ def test_one_command_withdraws_from_both_channels_and_every_machine_goes_on(
     client.offers(public)
     then = later(where, hours=1)
     before = signed(repository, "timestamp.json")["version"]
-    answer = publish.withdraw(then, "tiny@2")
+    answer = publish.withdraw_bundle(then, "tiny@2")
     assert [c["channel"] for c in answer["channels"]] == ["pilot", "stable"]
     assert signed(repository, "timestamp.json")["version"] == before + 1
     left = {"pilot/settled": "tiny@1", "stable/settled": "tiny@1"}
     assert client.offers(public, then.now) == fresh().offers(public, then.now) == left
-    found = repo_check.check(then)
+    found = check_repository(then)
     assert found["ok"], found["problems"]
-    publish.timestamp(later(then, days=1))
+    renew_online(later(then, days=1))
     assert client.offers(public, then.now) == left
 
 
@@ -323,7 +330,7 @@ def test_a_snapshot_signed_twice_in_one_change_is_described_as_it_is_written(
         draft.add_online()
     draft.publish()
     assert client.offers(public) == {}
-    assert repo_check.check(where)["ok"]
+    assert check_repository(where)["ok"]
 
 
 def test_the_daily_timestamp_repairs_one_that_describes_another_snapshot(
@@ -333,7 +340,7 @@ def test_the_daily_timestamp_repairs_one_that_describes_another_snapshot(
     path.write_text(json.dumps(json.loads(path.read_bytes())))  # signed the same, other bytes
     with pytest.raises(DownloadLengthMismatchError):
         client.offers(public)
-    publish.timestamp(where)
+    renew_online(where)
     assert client.offers(public) == {}
 
 
@@ -347,7 +354,7 @@ def test_a_candidate_that_another_replaced_can_still_be_withdrawn(
     put(where, versions[1], "pilot", 99)
     put(where, versions[3], "pilot", 99)
     put(where, versions[4], "pilot", 1)
-    answer = publish.withdraw(where, wanted)
+    answer = publish.withdraw_bundle(where, wanted)
     assert [c["channel"] for c in answer["channels"]] == ["pilot"]
     (number,) = [n for n in (1, 3) if wanted == f"tiny@{n + 1}"]
     assert answer["channels"][0]["withdrawn"] == [digest(versions[number])]
@@ -355,16 +362,16 @@ def test_a_candidate_that_another_replaced_can_still_be_withdrawn(
         "pilot/settled": "tiny@1", "pilot/candidate": "tiny@5", "stable/settled": "tiny@1",
     }  # fmt: skip
     with pytest.raises(InputError, match="stable has no bundle called"):
-        publish.withdraw(where, wanted, "stable")
+        publish.withdraw_bundle(where, wanted, "stable")
 
 
 def test_what_is_withdrawn_already_is_told_and_nothing_is_signed(
     repository, where, versions
 ) -> None:
     put(where, versions[0], "pilot")
-    assert publish.withdraw(where, "tiny@1")["changed"]
+    assert publish.withdraw_bundle(where, "tiny@1")["changed"]
     before = signed(repository, "timestamp.json")
-    assert not publish.withdraw(where, "tiny@1")["changed"]
+    assert not publish.withdraw_bundle(where, "tiny@1")["changed"]
     assert signed(repository, "timestamp.json") == before
 
 
@@ -375,13 +382,13 @@ def test_withdrawing_everywhere_needs_the_keys_of_both_and_is_all_or_nothing(
     put(where, versions[0], "stable")
     (repository / "keys" / "stable.pem").unlink()
     with pytest.raises(SigningKeyError, match="signing stable"):
-        publish.withdraw(place(repository), "tiny")
+        publish.withdraw_bundle(place(repository), "tiny")
     assert len(client.offers(public)) == 2
 
 
 def test_what_was_withdrawn_comes_back_only_on_purpose(where, public, client, versions) -> None:
     put(where, versions[0], "pilot")
-    publish.withdraw(where, "tiny")
+    publish.withdraw_bundle(where, "tiny")
     with pytest.raises(InputError, match="was withdrawn") as caught:
         put(where, versions[0], "pilot")
     assert "--again" in caught.value.hint
@@ -401,7 +408,7 @@ def test_no_sequence_of_changes_offers_what_is_withdrawn(steps) -> None:
     for bundle, rollout in steps:
         settled = channel.settled
         if rollout == 0:
-            channel = channels.withdraw(channel, bundle.digest)
+            channel = channels.without_bundle(channel, bundle.digest)
             assert bundle.digest in channel.withdrawn
         elif settled != bundle or rollout == 100:
             channel = channels.offer(channel, bundle, rollout, again=True)
@@ -414,8 +421,8 @@ def test_no_sequence_of_changes_offers_what_is_withdrawn(steps) -> None:
         assert bool(channel.candidate) == (0 < channel.rollout < 100)
         assert channel.candidate is None or channel.candidate != channel.settled
         role = Repository(Path("nowhere"), NOW).open("pilot").signed
-        channels.write(channel, "pilot", role)
-        assert channels.read("pilot", role) == channel
+        channels.write_channel(channel, "pilot", role)
+        assert channels.read_channel("pilot", role) == channel
 
 
 @pytest.mark.parametrize(
@@ -429,18 +436,18 @@ def test_no_sequence_of_changes_offers_what_is_withdrawn(steps) -> None:
 )
 def test_a_role_that_this_centre_did_not_write_is_told(spoil) -> None:
     role = Repository(Path("nowhere"), NOW).open("pilot").signed
-    channels.write(Channel(settled=LISTED[0]), "pilot", role)
+    channels.write_channel(Channel(settled=LISTED[0]), "pilot", role)
     spoil(role)
     with pytest.raises(RepositoryError, match="not this centre's"):
-        channels.read("pilot", role)
+        channels.read_channel("pilot", role)
 
 
 # timestamp
 
 
 def test_most_days_only_the_timestamp_is_new(repository, where) -> None:
-    assert publish.timestamp(later(where, days=1))["renewed"] == ["timestamp"]
-    assert publish.timestamp(later(where, days=16))["renewed"] == ["snapshot", "timestamp"]
+    assert renew_online(later(where, days=1))["renewed"] == ["timestamp"]
+    assert renew_online(later(where, days=16))["renewed"] == ["snapshot", "timestamp"]
     assert signed(repository, "2.snapshot.json")["expires"] == "2026-04-16T12:00:00Z"
     assert signed(repository, "timestamp.json")["signed_at"] == "2026-03-17T12:00:00Z"
 
@@ -452,16 +459,16 @@ def test_expired_online_signatures_are_repaired(where, public, client, versions,
     then = later(where, days=days)
     with pytest.raises(ExpiredMetadataError):
         client.offers(public, then.now)
-    publish.timestamp(then, clock_is_right=True)
+    renew_online(then, clock_is_right=True)
     assert client.offers(public, then.now) == {"pilot/settled": "tiny@1"}
 
 
 def test_roles_that_end_soon_are_told_and_expired_ones_too(where) -> None:
-    assert codes(publish.timestamp(where)) == []
+    assert codes(renew_online(where)) == []
     then = later(where, days=2 * 365 - 59)
-    assert codes(publish.timestamp(then, clock_is_right=True)) == ["expires-soon"] * 2
+    assert codes(renew_online(then, clock_is_right=True)) == ["expires-soon"] * 2
     then = later(where, days=2 * 365 + 1)
-    answer = publish.timestamp(then, clock_is_right=True)
+    answer = renew_online(then, clock_is_right=True)
     assert codes(answer) == ["expired"] * 2
     assert "`bundles repo renew pilot`" in answer["notes"][0]["message"]
 
@@ -476,19 +483,19 @@ def test_a_clock_that_is_plainly_wrong_signs_nothing(
     put(where, versions[0], "pilot")
     before = signed(repository, "timestamp.json")
     actions = (
-        publish.timestamp,
+        renew_online,
         lambda w: put(w, versions[1], "pilot"),
-        lambda w: publish.promote(w, "tiny", "stable"),
-        lambda w: publish.withdraw(w, "tiny"),
-        lambda w: rotation.renew(w, "pilot"),
-        lambda w: rotation.rotate_key(w, "pilot"),
-        lambda w: stick.export(w, tmp_path / "stick", timedelta(days=1)),
+        lambda w: publish.promote_bundle(w, "tiny", Audience("stable")),
+        lambda w: publish.withdraw_bundle(w, "tiny"),
+        lambda w: renew_role(w, "pilot"),
+        lambda w: rotation.replace_key(w, "pilot"),
+        lambda w: stick.export_copy(w, tmp_path / "stick", timedelta(days=1)),
     )
     for action in actions:
         with pytest.raises(InputError, match=words):
             action(later(where, days=days))
     assert signed(repository, "timestamp.json") == before
-    publish.timestamp(later(where, days=days), clock_is_right=True)
+    renew_online(later(where, days=days), clock_is_right=True)
 
 
 def asked(public: Path, root: bytes, cache: Path, now: datetime, floors=NO_FLOORS) -> Trusted:
@@ -505,7 +512,7 @@ def test_a_signature_of_the_future_is_repaired_as_the_how_to_says(
     root, cache = first_root(repository), tmp_path / "cache"
     floors = asked(public, root, cache, NOW).floors
     future = later(where, days=days)
-    publish.timestamp(future, clock_is_right=True)
+    renew_online(future, clock_is_right=True)
     if taken:
         floors = asked(public, root, cache, NOW, floors).floors
         assert floors.signed_at == future.now.timestamp()
@@ -514,9 +521,9 @@ def test_a_signature_of_the_future_is_repaired_as_the_how_to_says(
             asked(public, root, cache, NOW, floors)
     right = later(where, hours=1)
     with pytest.raises(InputError, match="signed at") as caught:
-        publish.timestamp(right)
+        renew_online(right)
     assert "`bundles rotate-key online`" in caught.value.hint
-    rotation.rotate_key(right, "online")
+    rotation.replace_key(right, "online")
     trusted = asked(public, root, cache, right.now, floors)
     assert trusted.floors.signed_at == right.now.timestamp()
     assert trusted.offers["settled"].version == "1"
@@ -524,7 +531,7 @@ def test_a_signature_of_the_future_is_repaired_as_the_how_to_says(
     put(then, versions[1], "pilot")
     for known, kept in ((trusted.floors, cache), (NO_FLOORS, tmp_path / "new")):
         assert asked(public, root, kept, then.now, known).offers["settled"].version == "2"
-    assert repo_check.check(then)["ok"]
+    assert check_repository(then)["ok"]
 
 
 def test_a_new_online_key_is_not_begun_by_a_clock_far_ahead_unless_a_person_says_so(
@@ -533,10 +540,10 @@ def test_a_new_online_key_is_not_begun_by_a_clock_far_ahead_unless_a_person_says
     (repository / "keys" / "online.pem").unlink()  # `timestamp` could not sign first
     then = later(place(repository), days=100)
     with pytest.raises(InputError, match="100 days after") as caught:
-        rotation.rotate_key(then, "online")
+        rotation.replace_key(then, "online")
     assert "add --clock-is-right" in caught.value.hint
-    rotation.rotate_key(then, "online", clock_is_right=True)
-    assert repo_check.check(then)["ok"]
+    rotation.replace_key(then, "online", clock_is_right=True)
+    assert check_repository(then)["ok"]
 
 
 # rotate_key, renew
@@ -552,13 +559,13 @@ def test_a_client_that_slept_through_every_rotation_follows(
     assert client.offers(public) == {"pilot/settled": "tiny@1"}
     awake = fresh()
     for role in ROTATED:
-        answer = rotation.rotate_key(where, role)
+        answer = rotation.replace_key(where, role)
         assert Path(answer["new"]).exists()
         assert awake.offers(public) == {"pilot/settled": "tiny@1"}
         assert fresh().offers(public) == {"pilot/settled": "tiny@1"}
     put(where, versions[1], "pilot")
     assert client.offers(public) == {"pilot/settled": "tiny@2"}
-    states = {role["role"]: role["keys"] for role in publish.status(where)["roles"]}
+    states = {role["role"]: role["keys"] for role in repository_status(where)["roles"]}
     assert states == {
         "root": ["root-4.pem", "root-5.pem", "root-6.pem"],
         "targets": ["targets-2.pem"],
@@ -575,7 +582,7 @@ def test_what_a_replaced_key_signs_is_refused(
 ) -> None:
     """A thief with the old key: signs with a repository as it was before the rotation."""
     stolen = Path(shutil.copytree(repository, tmp_path / "stolen"))
-    rotation.rotate_key(where, role)
+    rotation.replace_key(where, role)
     put(where, versions[0], "pilot")
     client.offers(public)
     thief = later(place(stolen), days=1)
@@ -589,8 +596,8 @@ def test_what_a_replaced_key_signs_is_refused(
 
 def test_a_root_key_is_replaced_by_name_and_a_lost_one_is_not_needed(repository, public, client):
     (repository / "keys" / "root-2.pem").unlink()
-    rotation.rotate_key(place(repository), "root-2")
-    (root,) = [r for r in publish.status(place(repository))["roles"] if r["role"] == "root"]
+    rotation.replace_key(place(repository), "root-2")
+    (root,) = [r for r in repository_status(place(repository))["roles"] if r["role"] == "root"]
     assert root["keys"] == ["root-1.pem", "root-3.pem", "root-4.pem"]
     assert client.offers(public) == {}
     signatures = json.loads((public / "metadata" / "2.root.json").read_bytes())["signatures"]
@@ -602,9 +609,9 @@ def test_with_a_root_threshold_lost_nothing_is_changed_and_no_key_is_left(reposi
         (repository / "keys" / name).unlink()
     before = sorted(p.name for p in (repository / "keys").iterdir())
     with pytest.raises(SigningKeyError, match="2 of the 3 present root keys, and found 1"):
-        rotation.rotate_key(place(repository), "root")
+        rotation.replace_key(place(repository), "root")
     with pytest.raises(SigningKeyError):
-        rotation.rotate_key(place(repository), "targets")
+        rotation.replace_key(place(repository), "targets")
     assert sorted(p.name for p in (repository / "keys").iterdir()) == before
     assert not (repository / "public" / "metadata" / "2.root.json").exists()
 
@@ -613,18 +620,18 @@ def test_with_a_root_threshold_lost_nothing_is_changed_and_no_key_is_left(reposi
 def test_a_lost_key_can_be_replaced(repository, public, client, role) -> None:
     client.offers(public)
     (repository / "keys" / f"{role}.pem").unlink()
-    rotation.rotate_key(place(repository), role)
+    rotation.replace_key(place(repository), role)
     assert client.offers(public) == {}
-    publish.timestamp(place(repository))
+    renew_online(place(repository))
 
 
 def test_a_new_key_goes_where_it_is_told_but_the_online_key_stays(repository, tmp_path) -> None:
     away = tmp_path / "away"
-    made = rotation.rotate_key(place(repository, keys=[away]), "pilot", away)
+    made = rotation.replace_key(place(repository, keys=[away]), "pilot", away)
     assert made["new"] == str(away / "pilot-2.pem")
-    made = rotation.rotate_key(place(repository, keys=[away]), "online", away)
+    made = rotation.replace_key(place(repository, keys=[away]), "online", away)
     assert made["new"] == str(repository / "keys" / "online-2.pem")
-    rotation.rotate_key(place(repository, keys=[away]), "pilot", away)
+    rotation.replace_key(place(repository, keys=[away]), "pilot", away)
     assert sorted(p.name for p in away.iterdir()) == ["pilot-2.pem", "pilot-3.pem"]
 
 
@@ -635,43 +642,43 @@ def test_a_new_key_goes_where_it_is_told_but_the_online_key_stays(repository, tm
 def test_a_new_key_that_lands_beside_the_online_one_is_to_be_moved(
     repository, tmp_path, role, words
 ) -> None:
-    answer = rotation.rotate_key(place(repository), role)
+    answer = rotation.replace_key(place(repository), role)
     (note,) = answer["notes"]
     assert note["code"] == "offline-keys-here"
     assert answer["new"] in note["message"]
     assert words in note["message"]
     assert "--new-key-in" in note["message"]
-    assert codes(rotation.rotate_key(place(repository), role, tmp_path / "away")) == []
+    assert codes(rotation.replace_key(place(repository), role, tmp_path / "away")) == []
 
 
 def test_a_new_online_key_belongs_where_it_is(repository) -> None:
-    assert codes(rotation.rotate_key(place(repository), "online")) == []
+    assert codes(rotation.replace_key(place(repository), "online")) == []
 
 
 @pytest.mark.parametrize("wanted", ["nobody", "root-9", "", "../root"])
 def test_a_key_that_does_not_exist_cannot_be_replaced(where, wanted) -> None:
     with pytest.raises(InputError, match="there is no key"):
-        rotation.rotate_key(where, wanted)
+        rotation.replace_key(where, wanted)
 
 
 @pytest.mark.parametrize("role", ["root", "targets", "pilot", "stable"])
 def test_a_renewed_role_holds_its_whole_life_again(repository, public, client, role) -> None:
     client.offers(public)
     then = later(place(repository), days=20)
-    answer = rotation.renew(then, role)
+    answer = renew_role(then, role)
     (state,) = [r for r in answer["roles"] if r["role"] == role]
     assert state["version"] == 2
     assert state["days_left"] in (2 * 365, 3 * 365)
-    publish.timestamp(then)
+    renew_online(then)
     assert client.offers(public, then.now) == {}
 
 
 def test_online_roles_are_not_renewed_by_hand(where) -> None:
     with pytest.raises(InputError) as caught:
-        rotation.renew(where, "snapshot")
+        renew_role(where, "snapshot")
     assert "bundles timestamp" in caught.value.hint
     with pytest.raises(InputError, match="no role leaf"):
-        rotation.renew(where, "leaf")
+        renew_role(where, "leaf")
 
 
 # export
@@ -682,8 +689,8 @@ def test_a_stick_is_taken_for_its_whole_life_and_no_longer(
 ) -> None:
     put(where, versions[0], "pilot")
     put(where, versions[1], "pilot", 10)
-    publish.promote(where, "tiny@1", "stable")
-    answer = stick.export(where, tmp_path / "stick", timedelta(days=400))
+    publish.promote_bundle(where, "tiny@1", Audience("stable"))
+    answer = stick.export_copy(where, tmp_path / "stick", timedelta(days=400))
     assert answer["holds_until"] == "2027-04-05T12:00:00Z"
     offered = {"pilot/settled": "tiny@1", "pilot/candidate": "tiny@2", "stable/settled": "tiny@1"}
     assert fresh().offers(tmp_path / "stick", NOW + timedelta(days=399)) == offered
@@ -699,7 +706,7 @@ def test_a_machine_that_asked_the_live_repository_since_refuses_the_stick(
     """Else whoever finds a stick could hold machines on its state for its whole life."""
     put(where, versions[0], "pilot")
     client.offers(public)
-    stick.export(where, tmp_path / "stick", timedelta(days=400))
+    stick.export_copy(where, tmp_path / "stick", timedelta(days=400))
     client.offers(tmp_path / "stick")  # not asked since: fine
     client.offers(public)
     with pytest.raises(BadVersionNumberError):
@@ -711,7 +718,7 @@ def test_a_machine_that_asked_the_live_repository_since_refuses_the_stick(
 def test_sticks_one_after_another_are_each_newer(where, versions, client, tmp_path) -> None:
     for number, version in enumerate(versions[:3]):
         put(where, version, "pilot")
-        stick.export(where, tmp_path / "stick", timedelta(days=300))
+        stick.export_copy(where, tmp_path / "stick", timedelta(days=300))
         assert client.offers(tmp_path / "stick") == {"pilot/settled": f"tiny@{number + 1}"}
     files = [p for p in (tmp_path / "stick").rglob("*") if p.is_file()]
     assert len(files) == 1 + 1 + 5  # bundle, root; pilot, stable, targets, snapshot, timestamp
@@ -719,7 +726,7 @@ def test_sticks_one_after_another_are_each_newer(where, versions, client, tmp_pa
 
 def test_a_stick_holds_nothing_that_is_secret(where, versions, tmp_path) -> None:
     put(where, versions[0], "pilot")
-    stick.export(where, tmp_path / "stick", timedelta(days=400))
+    stick.export_copy(where, tmp_path / "stick", timedelta(days=400))
     names = {p.name for p in (tmp_path / "stick").iterdir()}
     assert names == {"metadata", "targets"}
     files = [p for p in (tmp_path / "stick").rglob("*") if p.is_file()]
@@ -729,14 +736,14 @@ def test_a_stick_holds_nothing_that_is_secret(where, versions, tmp_path) -> None
 def test_a_stick_that_would_outlive_a_role_is_refused(repository, where, tmp_path) -> None:
     before = signed(repository, "timestamp.json")
     with pytest.raises(InputError, match="pilot on 2028-02-29, stable on") as caught:
-        stick.export(where, tmp_path / "stick", timedelta(days=800))
+        stick.export_copy(where, tmp_path / "stick", timedelta(days=800))
     assert "`bundles repo renew pilot` and `bundles repo renew stable`" in caught.value.hint
     assert "--valid 730d" in caught.value.hint
     assert not (tmp_path / "stick").exists()
     assert signed(repository, "timestamp.json") == before
     for role in ("pilot", "stable"):
-        rotation.renew(later(where, days=29), role)
-    stick.export(later(where, days=29), tmp_path / "stick", timedelta(days=730))
+        renew_role(later(where, days=29), role)
+    stick.export_copy(later(where, days=29), tmp_path / "stick", timedelta(days=730))
 
 
 def test_exporting_into_a_directory_of_somebody_else_is_refused(repository, where, tmp_path):
@@ -745,13 +752,13 @@ def test_exporting_into_a_directory_of_somebody_else_is_refused(repository, wher
     (tmp_path / "file").touch()
     for out in (tmp_path / "photos", tmp_path / "file", repository / "public", repository / "new"):
         with pytest.raises(InputError):
-            stick.export(where, out, timedelta(days=30))
+            stick.export_copy(where, out, timedelta(days=30))
 
 
 def test_a_plain_export_is_what_is_served(public, where, versions, fresh, tmp_path) -> None:
     put(where, versions[0], "pilot")
     put(where, versions[1], "pilot")
-    stick.export(where, tmp_path / "www")
+    stick.export_copy(where, tmp_path / "www")
     assert fresh().offers(tmp_path / "www") == fresh().offers(public)
     served = {p.relative_to(tmp_path / "www"): p for p in (tmp_path / "www").rglob("*.*")}
     assert all((public / name).read_bytes() == path.read_bytes() for name, path in served.items())
@@ -773,9 +780,9 @@ def test_what_is_no_life_is_refused(text) -> None:
 
 def test_a_repository_and_its_export_are_in_order(repository, where, versions, tmp_path) -> None:
     put(where, versions[0], "pilot")
-    stick.export(where, tmp_path / "stick", timedelta(days=100))
+    stick.export_copy(where, tmp_path / "stick", timedelta(days=100))
     for directory in (repository, tmp_path / "stick"):
-        found = repo_check.check(place(directory))
+        found = check_repository(place(directory))
         assert found["ok"], found["problems"]
         assert found["channels"][0]["settled"]["version"] == "1"
 
@@ -798,7 +805,7 @@ OFFLINE_KEYS = {
 def test_any_offline_key_beside_the_online_one_is_noted(repository, left, enough) -> None:
     for name in OFFLINE_KEYS - left:
         (repository / "keys" / name).unlink()
-    (note,) = repo_check.check(place(repository))["notes"]
+    (note,) = check_repository(place(repository))["notes"]
     assert note["code"] == "offline-keys-here"
     assert {name for name in OFFLINE_KEYS if name in note["message"]} == left
     assert ("enough to replace every key" in note["message"]) == enough
@@ -807,13 +814,13 @@ def test_any_offline_key_beside_the_online_one_is_noted(repository, left, enough
 def test_with_the_online_key_alone_nothing_is_noted(repository) -> None:
     for name in OFFLINE_KEYS:
         (repository / "keys" / name).unlink()
-    assert codes(repo_check.check(place(repository))) == []
+    assert codes(check_repository(place(repository))) == []
 
 
 def test_checking_changes_nothing(repository, where, versions) -> None:
     put(where, versions[0], "pilot")
     before = {p: p.stat().st_mtime_ns for p in repository.rglob("*")}
-    repo_check.check(place(repository))
+    check_repository(place(repository))
     assert {p: p.stat().st_mtime_ns for p in repository.rglob("*")} == before
 
 
@@ -845,16 +852,16 @@ def spoil_signature(public: Path) -> None:
 def test_what_machines_refuse_is_found(repository, public, where, versions, spoil, words) -> None:
     put(where, versions[0], "pilot")
     spoil(public)
-    found = repo_check.check(place(repository))
+    found = check_repository(place(repository))
     assert not found["ok"]
     assert any(words in problem["message"] for problem in found["problems"]), found["problems"]
 
 
 def test_signatures_that_ended_are_problems_and_ending_ones_notes(repository, where) -> None:
-    found = repo_check.check(later(where, days=8))
+    found = check_repository(later(where, days=8))
     assert codes(found, "problems") == ["refused", "refused", "expired"]
-    publish.timestamp(later(where, days=710), clock_is_right=True)
-    found = repo_check.check(later(where, days=710))
+    renew_online(later(where, days=710), clock_is_right=True)
+    found = check_repository(later(where, days=710))
     assert found["ok"]
     assert codes(found)[-2:] == ["expires-soon", "expires-soon"]
 
@@ -862,12 +869,12 @@ def test_signatures_that_ended_are_problems_and_ending_ones_notes(repository, wh
 def test_a_repository_of_somebody_else_is_found_by_the_root_that_machines_have(
     repository, tmp_path, monkeypatch
 ) -> None:
-    publish.init(place(tmp_path / "other"), 1, 1)
+    make_repository(place(tmp_path / "other"), 1, 1)
     (tmp_path / "root.json").write_bytes(first_root(tmp_path / "other"))
-    found = repo_check.check(place(repository), tmp_path / "root.json")
+    found = check_repository(place(repository), tmp_path / "root.json")
     assert not found["ok"]
     with pytest.raises(InputError, match="cannot be read"):
-        repo_check.check(place(repository), tmp_path / "no.json")
+        check_repository(place(repository), tmp_path / "no.json")
 
 
 def test_bytes_that_a_withdrawal_would_need_are_missed_early(
@@ -877,12 +884,12 @@ def test_bytes_that_a_withdrawal_would_need_are_missed_early(
     old = next((public / "targets" / "pilot").iterdir())
     put(where, versions[1], "pilot")
     old.unlink()
-    assert "history" in codes(repo_check.check(place(repository)))
+    assert "history" in codes(check_repository(place(repository)))
 
 
 def test_a_timer_that_could_not_sign_is_told(repository) -> None:
     (repository / "keys" / "online.pem").unlink()
-    found = repo_check.check(place(repository))
+    found = check_repository(place(repository))
     assert found["ok"]
     assert codes(found)[0] == "online-key"
 
@@ -909,7 +916,7 @@ OPERATIONS = st.one_of(
 def test_after_any_sequence_old_and_new_clients_agree_with_the_centre(
     made_repository, versions, tmp_path_factory, monkeypatch, steps
 ) -> None:
-    monkeypatch.setattr(keys, "SCRYPT_N", 2)
+    monkeypatch.setattr(pem, "SCRYPT_N", 2)
     folder = tmp_path_factory.mktemp("sequence")
     repository = Path(shutil.copytree(made_repository, folder / "repository"))
     where, root = place(repository), first_root(repository)
@@ -923,7 +930,7 @@ def test_after_any_sequence_old_and_new_clients_agree_with_the_centre(
         public = repository / "public"
         fresh = Client(folder / f"fresh-{number}", root)
         assert always.offers(public, where.now) == fresh.offers(public, where.now)
-        assert fresh.offers(public, where.now) == said_by(publish.status(where))
+        assert fresh.offers(public, where.now) == said_by(repository_status(where))
     assert asleep.offers(repository / "public", where.now) == always.offers(public, where.now)
 
 
@@ -933,13 +940,13 @@ def act(where, versions, step) -> None:
         if kind == "add":
             put(where, versions[rest[0]], rest[1], rest[2])
         elif kind == "promote":
-            publish.promote(where, f"tiny@{rest[0] + 1}", rest[1], rest[2])
+            publish.promote_bundle(where, f"tiny@{rest[0] + 1}", Audience(rest[1], rest[2]))
         elif kind == "withdraw":
-            publish.withdraw(where, f"tiny@{rest[0] + 1}", rest[1])
+            publish.withdraw_bundle(where, f"tiny@{rest[0] + 1}", rest[1])
         elif kind == "timestamp":
-            publish.timestamp(later(where, days=rest[0]), clock_is_right=True)
+            renew_online(later(where, days=rest[0]), clock_is_right=True)
         else:
-            rotation.rotate_key(where, rest[0])
+            rotation.replace_key(where, rest[0])
     except InputError:
         pass  # what makes no sense is refused; nothing may have changed
 
@@ -955,5 +962,5 @@ def said_by(status) -> dict[str, str]:
 
 def test_times_are_utc_in_whole_seconds(repository) -> None:
     moment = datetime(2026, 3, 2, 1, 2, 3, 999_999, tzinfo=UTC)
-    publish.timestamp(place(repository, moment))
+    renew_online(place(repository, moment))
     assert signed(repository, "timestamp.json")["signed_at"] == "2026-03-02T01:02:03Z"

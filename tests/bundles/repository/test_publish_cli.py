@@ -15,7 +15,7 @@ import pytest
 
 from agent.errors import Exit
 from bundles import cli
-from bundles.repository import keys
+from bundles.repository import pem
 from bundles.repository.serve import Server, caching, kind_of, read_below, serving
 from tests.bundles.repository.repositories import PASSPHRASE, place, put
 from tests.conftest import environment
@@ -30,7 +30,7 @@ COMMANDS = (
 @pytest.fixture
 def run(capsys, monkeypatch, tmp_path):
     """Run a command in this process; nobody is at the terminal."""
-    monkeypatch.setattr(keys, "SCRYPT_N", 2)
+    monkeypatch.setattr(pem, "SCRYPT_N", 2)
     monkeypatch.setenv("BUNDLES_PASSPHRASE", PASSPHRASE)
     monkeypatch.delenv("BUNDLES_REPO", raising=False)
     monkeypatch.delenv("BUNDLES_KEYS", raising=False)
@@ -363,10 +363,10 @@ def test_an_export_is_served_like_a_repository(repository, tmp_path) -> None:
 def test_the_agent_takes_what_is_served(served, repository, versions, tmp_path) -> None:
     from agent.update.source import open_source
     from agent.update.trust import NO_FLOORS, refresh
-    from bundles.repository.fitness import examine
+    from bundles.repository.fitness import examine_archive
     from tests.bundles.repository.repositories import NOW, first_root
 
     source, root = open_source(served.url), first_root(repository)
     session = refresh(source, root, tmp_path / "c", "pilot", NO_FLOORS, NOW.timestamp())
     offer = session.trusted.offers["settled"]
-    assert examine(session.download(offer), "it").version == "1"
+    assert examine_archive(session.download(offer), "it").version == "1"

@@ -14,10 +14,15 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from securesystemslib.signer import CryptoSigner
 
 from agent.errors import BusyError, InputError
-from bundles.repository import journal, keys, publish, rotation
+from bundles.repository import journal, passphrases, pem, rotation
+from bundles.repository.check import repository_status
 from bundles.repository.guard import locked
-from bundles.repository.journal import Change, RepositoryError
-from bundles.repository.keys import Keyring, Passphrases, SigningKeyError
+from bundles.repository.journal import FileChange, RepositoryError
+from bundles.repository.keys import Keyring
+from bundles.repository.making import make_repository
+from bundles.repository.passphrases import Passphrases, SigningKeyError
+from bundles.repository.publisher import publisher_at
+from bundles.repository.renewal import renew_online, renew_role
 from bundles.repository.repository import Repository
 from tests.bundles.repository.repositories import (
     NOW,
@@ -51,10 +56,10 @@ def test_keys_of_people_are_encrypted_and_only_their_owner_may_read_any(made_rep
 
 
 def test_what_is_served_can_be_read_by_a_web_server_whatever_the_umask(tmp_path, monkeypatch):
-    monkeypatch.setattr(keys, "SCRYPT_N", 2)
+    monkeypatch.setattr(pem, "SCRYPT_N", 2)
     before = os.umask(0o077)
     try:
-        publish.init(place(tmp_path / "r"), 1, 1)
+        make_repository(place(tmp_path / "r"), 1, 1)
     finally:
         os.umask(before)
     served = [p for p in (tmp_path / "r" / "public").rglob("*") if p.is_file()]
@@ -82,7 +87,7 @@ def test_a_key_costs_a_guesser_what_owasp_asks_and_openssl_reads_it(tmp_path) ->
 
 
 def test_a_key_is_on_the_disk_only_after_save_and_never_replaces_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(keys, "SCRYPT_N", 2)
+    monkeypatch.setattr(pem, "SCRYPT_N", 2)
     ring = Keyring([tmp_path], Passphrases(None, {"BUNDLES_PASSPHRASE": PASSPHRASE}))
     ring.make("stable.pem", tmp_path, encrypted=True)
     assert not list(tmp_path.iterdir())
@@ -108,13 +113,13 @@ def test_a_new_key_takes_a_number_above_all_that_are_known(tmp_path, monkeypatch
 def test_a_wrong_passphrase_is_told_and_changes_nothing(repository) -> None:
     before = first_state(repository)
     with pytest.raises(SigningKeyError, match=r"pilot\.pem cannot be decrypted: wrong passphrase"):
-        rotation.renew(place(repository, said="not the passphrase"), "pilot")
+        renew_role(place(repository, said="not the passphrase"), "pilot")
     assert first_state(repository) == before
 
 
 def test_without_passphrase_and_terminal_the_error_says_what_to_give(repository) -> None:
     with pytest.raises(SigningKeyError, match="no terminal to ask on") as caught:
-        rotation.renew(place(repository, said=None), "pilot")
+        renew_role(place(repository, said=None), "pilot")
     assert "--passphrase-file" in caught.value.hint
     assert "BUNDLES_PASSPHRASE" in caught.value.hint
 
@@ -123,15 +128,15 @@ def test_a_passphrase_file_comes_before_the_environment_and_each_line_is_tried(r
     file = repository.parent / "passphrases"
     file.write_text(f"of somebody else\n{PASSPHRASE}\n")
     said = Passphrases(file, {"BUNDLES_PASSPHRASE": "wrong"})
-    rotation.renew(publish.place(repository, NOW, said), "pilot")
+    renew_role(publisher_at(repository, NOW, said), "pilot")
 
 
 def test_an_empty_passphrase_file_is_an_error(repository, tmp_path) -> None:
     (tmp_path / "empty").write_text("\n")
     with pytest.raises(InputError, match="holds no passphrase"):
-        rotation.renew(publish.place(repository, NOW, Passphrases(tmp_path / "empty")), "pilot")
+        renew_role(publisher_at(repository, NOW, Passphrases(tmp_path / "empty")), "pilot")
     with pytest.raises(InputError, match="cannot be read"):
-        rotation.renew(publish.place(repository, NOW, Passphrases(tmp_path / "no")), "pilot")
+        renew_role(publisher_at(repository, NOW, Passphrases(tmp_path / "no")), "pilot")
 
 
 def test_a_person_is_asked_three_times_and_once_for_several_keys(repository) -> None:
@@ -142,12 +147,12 @@ def test_a_person_is_asked_three_times_and_once_for_several_keys(repository) -> 
         return PASSPHRASE
 
     said = Passphrases(None, {}, right)
-    rotation.renew(publish.place(repository, NOW, said), "root")
+    renew_role(publisher_at(repository, NOW, said), "root")
     assert len(asked) == 1
     wrong = Passphrases(None, {}, lambda q: asked.append(q) or "wrong")
     with pytest.raises(SigningKeyError):
-        rotation.renew(publish.place(repository, NOW, wrong), "pilot")
-    assert len(asked) == 1 + keys.TRIES
+        renew_role(publisher_at(repository, NOW, wrong), "pilot")
+    assert len(asked) == 1 + passphrases.TRIES
 
 
 def test_new_keys_ask_twice_and_an_empty_answer_repeats_the_last() -> None:
@@ -172,11 +177,11 @@ def test_keys_may_be_moved_away_and_named(repository, tmp_path) -> None:
     stick.mkdir()
     (repository / "keys" / "pilot.pem").rename(stick / "pilot.pem")
     with pytest.raises(SigningKeyError) as caught:
-        rotation.renew(place(repository), "pilot")
+        renew_role(place(repository), "pilot")
     assert "signing pilot needs the key pilot.pem" in caught.value.message
     assert str(repository / "keys") in caught.value.message
     assert "--keys DIR" in caught.value.hint
-    rotation.renew(place(repository, keys=[stick]), "pilot")
+    renew_role(place(repository, keys=[stick]), "pilot")
     assert signed(repository, "2.pilot.json")["version"] == 2
 
 
@@ -184,7 +189,7 @@ def test_another_key_under_the_name_is_refused(repository) -> None:
     folder = repository / "keys"
     (folder / "stable.pem").replace(folder / "pilot.pem")
     with pytest.raises(SigningKeyError, match="not the pilot key that the repository trusts"):
-        rotation.renew(place(repository), "pilot")
+        renew_role(place(repository), "pilot")
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"-----BEGIN PRIVATE KEY-----\nAAAA\n"])
@@ -192,14 +197,14 @@ def test_a_damaged_key_file_is_told(repository, content: bytes) -> None:
     path = repository / "keys" / "online.pem"
     path.write_bytes(content)
     with pytest.raises(SigningKeyError, match="not an ed25519 key"):
-        publish.timestamp(place(repository))
+        renew_online(place(repository))
 
 
 def test_an_online_key_that_others_may_read_is_refused(repository) -> None:
     path = repository / "keys" / "online.pem"
     path.chmod(0o644)
     with pytest.raises(SigningKeyError, match="others may read it") as caught:
-        publish.timestamp(place(repository))
+        renew_online(place(repository))
     assert "chmod 600" in caught.value.hint
 
 
@@ -208,7 +213,7 @@ def test_too_few_root_keys_are_told_by_name(repository, tmp_path) -> None:
         (repository / "keys" / name).rename(tmp_path / name)
     before = first_state(repository)
     with pytest.raises(SigningKeyError) as caught:
-        rotation.renew(place(repository), "root")
+        renew_role(place(repository), "root")
     assert "needs 2 of the 3" in caught.value.message
     assert "found 1" in caught.value.message
     assert "root-2.pem or root-3.pem" in caught.value.message
@@ -254,53 +259,53 @@ def test_lengths_and_digests_of_metadata_are_signed_above_them(repository) -> No
 def test_a_directory_that_is_taken_stays_as_it_is(tmp_path) -> None:
     (tmp_path / "mine").write_text("mine")
     with pytest.raises(RepositoryError, match="is there already"):
-        publish.init(place(tmp_path), 1, 1)
+        make_repository(place(tmp_path), 1, 1)
     assert [p.name for p in tmp_path.iterdir()] == ["mine"]
 
 
 @pytest.mark.parametrize(("count", "threshold"), [(2, 3), (0, 0), (1, 0), (21, 2)])
 def test_numbers_of_root_keys_that_cannot_be_are_refused(tmp_path, count, threshold) -> None:
     with pytest.raises(InputError, match="root keys cannot be"):
-        publish.init(place(tmp_path / "r"), count, threshold)
+        make_repository(place(tmp_path / "r"), count, threshold)
 
 
 def test_what_a_killed_init_left_is_no_hindrance(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(keys, "SCRYPT_N", 2)
+    monkeypatch.setattr(pem, "SCRYPT_N", 2)
     (tmp_path / ".r.init" / "keys").mkdir(parents=True)
     (tmp_path / ".r.init" / "keys" / "root-1.pem").write_text("half")
     (tmp_path / "r").mkdir()  # empty: allowed
-    publish.init(place(tmp_path / "r"), 1, 1)
+    make_repository(place(tmp_path / "r"), 1, 1)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["r"]
 
 
 def test_keys_can_be_made_on_a_stick_and_never_touch_the_disk_of_the_repository(
     tmp_path, monkeypatch
 ) -> None:
-    monkeypatch.setattr(keys, "SCRYPT_N", 2)
-    publish.init(place(tmp_path / "r"), 2, 1, tmp_path / "stick")
+    monkeypatch.setattr(pem, "SCRYPT_N", 2)
+    make_repository(place(tmp_path / "r"), 2, 1, tmp_path / "stick")
     assert [p.name for p in (tmp_path / "r" / "keys").iterdir()] == ["online.pem"]
     assert len(list((tmp_path / "stick").iterdir())) == 5
 
 
 def test_commands_on_what_is_no_repository_say_so(tmp_path) -> None:
     with pytest.raises(RepositoryError, match="not a bundle repository"):
-        publish.timestamp(place(tmp_path))
+        renew_online(place(tmp_path))
     assert not list(tmp_path.iterdir())
 
 
 def test_damaged_metadata_are_told(repository) -> None:
     (repository / "public" / "metadata" / "1.snapshot.json").write_text("{")
     with pytest.raises(RepositoryError, match="snapshot are damaged"):
-        publish.timestamp(place(repository))
+        renew_online(place(repository))
     (repository / "public" / "metadata" / "1.snapshot.json").unlink()
     with pytest.raises(RepositoryError, match="is missing"):
-        publish.timestamp(place(repository))
+        renew_online(place(repository))
 
 
 def test_a_repository_that_lost_its_timestamp_does_not_begin_again_at_version_1(repository) -> None:
     (repository / "public" / "metadata" / "timestamp.json").unlink()
     with pytest.raises(RepositoryError, match=r"timestamp\.json is missing"):
-        publish.timestamp(place(repository))
+        renew_online(place(repository))
     assert not (repository / "public" / "metadata" / "timestamp.json").exists()
 
 
@@ -324,7 +329,7 @@ def test_a_second_publisher_waits_and_then_gives_up(repository) -> None:
 )
 def test_nothing_is_written_outside_public(tmp_path, path: str) -> None:
     with pytest.raises(RepositoryError, match="not a file of a repository"):
-        journal.commit(tmp_path, [Change(path, b"x")])
+        journal.commit(tmp_path, [FileChange(path, b"x")])
     (tmp_path / "journal.json").write_text(json.dumps([{"path": path, "content": "eA=="}]))
     with pytest.raises(RepositoryError, match="not a file of a repository"):
         journal.recover(tmp_path)
@@ -345,7 +350,7 @@ def test_files_appear_in_an_order_that_clients_may_watch(repository, versions, m
     real = os.replace
     monkeypatch.setattr(os, "replace", lambda a, b: (seen.append(Path(b).name), real(a, b)))
     put(place(repository), versions[0], "pilot")
-    rotation.rotate_key(place(repository), "targets")
+    rotation.replace_key(place(repository), "targets")
     archive = next(n for n in seen if n.endswith(".settled.bundle"))
     assert seen == [
         "journal.json", archive, "2.pilot.json", "2.snapshot.json", "timestamp.json",
@@ -370,19 +375,20 @@ def named_for_good(repository: Path) -> dict[str, bytes]:
 KILLED = """
 import os, resource, shutil, signal, sys
 from pathlib import Path
-from bundles.repository import keys
+from bundles.repository import pem
 from bundles.repository import publish
 from bundles.repository import rotation
+from bundles.repository.journal import RepositoryError
 from tests.bundles.repository.repositories import later, place, put
-keys.SCRYPT_N = 2
+pem.SCRYPT_N = 2
 source, out, versions = map(Path, sys.argv[1:4])
 where = lambda at: later(place(at), hours=1)
 operations = {
     "add": lambda at: put(where(at), versions / "2", "pilot", 100),
-    "withdraw": lambda at: publish.withdraw(where(at), "tiny@1"),
-    "rotate": lambda at: rotation.rotate_key(where(at), "online"),
-    "rotate-root": lambda at: rotation.rotate_key(where(at), "root"),
-    "rotate-pilot": lambda at: rotation.rotate_key(where(at), "pilot"),
+    "withdraw": lambda at: publish.withdraw_bundle(where(at), "tiny@1"),
+    "rotate": lambda at: rotation.replace_key(where(at), "online"),
+    "rotate-root": lambda at: rotation.replace_key(where(at), "root"),
+    "rotate-pilot": lambda at: rotation.replace_key(where(at), "pilot"),
 }
 
 def dying(real, left):
@@ -425,7 +431,7 @@ for size in (0, 900, 4_000):  # as a full disk: files end at this many bytes
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
         try:
             operations["add"](at)
-        except publish.RepositoryError as error:
+        except RepositoryError as error:
             os._exit(3)
         os._exit(1)
     _, status = os.waitpid(child, 0)
@@ -440,7 +446,7 @@ def killed(made_repository, versions, tmp_path_factory):
     source = folder / "source"
     shutil.copytree(made_repository, source)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(keys, "SCRYPT_N", 2)
+        patch.setattr(pem, "SCRYPT_N", 2)
         put(place(source), versions[0], "pilot")
     (folder / "out").mkdir()
     done = subprocess.run(
@@ -493,7 +499,7 @@ def test_a_publisher_killed_at_any_moment_leaves_the_old_or_the_new(
         assert again.pop("stable/settled") == "tiny@3"
         assert again in (found, AFTER[operation])
         assert not (at / "journal.json").exists()
-        assert publish.status(place(at))["notes"] == []
+        assert repository_status(place(at))["notes"] == []
     assert seen[0] == BEFORE
     assert seen[-1] == AFTER[operation]
 
@@ -518,8 +524,8 @@ def test_what_was_begun_is_told_until_it_is_finished(repository, versions, monke
         patch.setattr(journal, "recover", dies)
         with pytest.raises(KeyboardInterrupt):
             put(place(repository), versions[0], "pilot")
-    (note,) = publish.status(place(repository))["notes"]
+    (note,) = repository_status(place(repository))["notes"]
     assert note["code"] == "interrupted"
-    publish.timestamp(place(repository))
-    assert publish.status(place(repository))["notes"] == []
+    renew_online(place(repository))
+    assert repository_status(place(repository))["notes"] == []
     assert Repository(repository, NOW).targets("pilot").version == 2

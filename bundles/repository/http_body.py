@@ -1,13 +1,13 @@
-"""What answers a request: as it is, whole, and no more than can be right."""
+"""The body of an answer: as it is, whole, and no more than can be right."""
 
 from __future__ import annotations
 
 import requests
 
-HEADERS = {"Accept-Encoding": "identity"}  # to be sent: what comes is never unpacked
+AS_IS = {"Accept-Encoding": "identity"}  # to be sent: what comes is never unpacked
 
 
-def content(answer: requests.Response, most: int) -> bytes:
+def read_body(answer: requests.Response, most: int) -> bytes:
     """The body of an answer that was asked for with ``stream=True``.
 
     Raises:
