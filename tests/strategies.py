@@ -34,6 +34,7 @@ from agent.loopnest.program import (
     Statement,
     Temporary,
     loops,
+    map_reads,
     reads,
     statements,
 )
@@ -297,29 +298,14 @@ def _reads(statement: Statement) -> list[Access]:
 def _shifted(node: Node, ranges: dict[tuple[str, int], tuple[int, int]]) -> Node:
     if isinstance(node, Loop):
         return replace(node, body=tuple(_shifted(n, ranges) for n in node.body))
-    return replace(node, target=_moved(node.target, ranges), value=_moved_in(node.value, ranges))
+    value = map_reads(node.value, lambda access: _moved(access, ranges))
+    return replace(node, target=_moved(node.target, ranges), value=value)
 
 
 def _moved(access: Access, ranges: dict[tuple[str, int], tuple[int, int]]) -> Access:
     shifts = [ranges.get((access.array, d), (0, 0))[0] for d in range(len(access.subscripts))]
     moved = (s - shift for s, shift in zip(access.subscripts, shifts, strict=True))
     return Access(access.array, tuple(moved))
-
-
-def _moved_in(expr: Expr, ranges: dict[tuple[str, int], tuple[int, int]]) -> Expr:
-    match expr:
-        case Read(access):
-            return Read(_moved(access, ranges))
-        case Binary(op, left, right):
-            return Binary(op, _moved_in(left, ranges), _moved_in(right, ranges))
-        case Select(condition, yes, no):
-            return Select(*(_moved_in(x, ranges) for x in (condition, yes, no)))
-        case Call(function, arguments):
-            return Call(function, tuple(_moved_in(x, ranges) for x in arguments))
-        case Cast(dtype, x):
-            return Cast(dtype, _moved_in(x, ranges))
-        case _:
-            return expr
 
 
 @st.composite

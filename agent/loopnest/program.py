@@ -16,7 +16,7 @@ substitute in it, so the relation "as written -> now" is always at hand for lega
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -186,6 +186,14 @@ class Literal:
 
     text: str
 
+    @property
+    def dtype(self) -> DType:
+        """Its C type: whole numbers are ints, others double, or float with an ``f``."""
+        lowered = self.text.lower()
+        if lowered.startswith("0x") or not any(c in lowered for c in ".ef"):
+            return DType.I32
+        return DType.F32 if lowered.endswith("f") else DType.F64
+
 
 @dataclass(frozen=True, slots=True)
 class Index:
@@ -243,9 +251,11 @@ class Cast:
     operand: Expr
 
 
-Expr = Literal | Index | Read | Unary | Binary | Select | Call | Cast
+Leaf = Literal | Index | Read
+Expr = Leaf | Unary | Binary | Select | Call | Cast
 
-BINARY_OPS = frozenset("+ - * / % << >> & | ^ < <= > >= == != && ||".split())
+PREDICATES = frozenset("< <= > >= == != && ||".split())  # whose value is an int
+BINARY_OPS = PREDICATES | frozenset("+ - * / % << >> & | ^".split())
 FUNCTIONS: Mapping[str, int] = {  # name -> number of arguments
     **{name: 1 for base in ("sqrt", "fabs", "exp", "log") for name in (base, base + "f")},
     **{name: 2 for base in ("fmin", "fmax") for name in (base, base + "f")},
@@ -311,9 +321,12 @@ class Program:
 
     def dtype_of(self, name: str) -> DType:
         """Element type of an array, scalar or temporary; KeyError where there is none."""
-        declared: tuple[Array | Scalar | Temporary, ...]
-        declared = (*self.arrays, *self.scalars, *self.temporaries)
-        return {item.name: item.dtype for item in declared}[name]
+        return {item.name: item.dtype for item in self.declared}[name]
+
+    @property
+    def declared(self) -> tuple[Array | Scalar | Temporary, ...]:
+        """Everything that has a name and a type."""
+        return (*self.arrays, *self.scalars, *self.temporaries)
 
     @property
     def bytes(self) -> int:
@@ -344,66 +357,115 @@ def loops(nodes: tuple[Node, ...]) -> Iterator[tuple[tuple[Loop, ...], Loop]]:
                 yield (node, *around), loop
 
 
+def children(expr: Expr) -> tuple[Expr, ...]:
+    """The operands of an expression, left to right."""
+    match expr:
+        case Unary(_, x) | Cast(_, x):
+            return (x,)
+        case Binary(_, left, right):
+            return left, right
+        case Select(condition, yes, no):
+            return condition, yes, no
+        case Call(_, arguments):
+            return arguments
+        case Literal() | Index() | Read():
+            return ()
+
+
+def walk(expr: Expr) -> Iterator[Expr]:
+    """``expr`` and everything in it, operators before operands, left to right."""
+    pending = [expr]
+    while pending:
+        here = pending.pop()
+        yield here
+        pending.extend(reversed(children(here)))
+
+
+def map_leaves(expr: Expr, change: Callable[[Leaf], Expr]) -> Expr:
+    """``expr`` with every literal, index and read replaced by what ``change`` makes of it."""
+    match expr:
+        case Unary(op, x):
+            return Unary(op, map_leaves(x, change))
+        case Cast(dtype, x):
+            return Cast(dtype, map_leaves(x, change))
+        case Binary(op, left, right):
+            return Binary(op, map_leaves(left, change), map_leaves(right, change))
+        case Select(condition, yes, no):
+            return Select(*(map_leaves(x, change) for x in (condition, yes, no)))
+        case Call(function, arguments):
+            return Call(function, tuple(map_leaves(x, change) for x in arguments))
+        case Literal() | Index() | Read():
+            return change(expr)
+
+
+def map_reads(expr: Expr, change: Callable[[Access], Access]) -> Expr:
+    """``expr`` with every access that it reads replaced."""
+    return map_leaves(expr, lambda x: Read(change(x.access)) if isinstance(x, Read) else x)
+
+
 def reads(expr: Expr) -> Iterator[Access]:
     """Every access an expression reads, left to right, repeated where it repeats."""
-    match expr:
-        case Read(access):
-            yield access
-        case Unary(_, x) | Cast(_, x):
-            yield from reads(x)
-        case Binary(_, left, right):
-            yield from reads(left)
-            yield from reads(right)
-        case Select(condition, yes, no):
-            yield from reads(condition)
-            yield from reads(yes)
-            yield from reads(no)
-        case Call(_, arguments):
-            for x in arguments:
-                yield from reads(x)
-        case Literal() | Index():
-            return
+    return (x.access for x in walk(expr) if isinstance(x, Read))
 
 
-def rename(expr: Expr, values: Mapping[str, Affine]) -> Expr:
-    """``expr`` with every iterator in ``values`` replaced by its affine value."""
+def accesses(statement: Statement) -> Iterator[Access]:
+    """Every access of a statement: what it reads, then what it writes."""
+    yield from reads(statement.value)
+    yield statement.target
+
+
+def is_float(expr: Expr, dtype_of: Callable[[str], DType]) -> bool:
+    """Whether the value has a floating type in C; ``dtype_of`` knows what is read."""
     match expr:
-        case Read(access):
-            return Read(rename_access(access, values))
-        case Index(value):
-            return Index(value.substitute(values))
-        case Unary(op, x):
-            return Unary(op, rename(x, values))
-        case Cast(dtype, x):
-            return Cast(dtype, rename(x, values))
-        case Binary(op, left, right):
-            return Binary(op, rename(left, values), rename(right, values))
-        case Select(condition, yes, no):
-            return Select(rename(condition, values), rename(yes, values), rename(no, values))
-        case Call(function, arguments):
-            return Call(function, tuple(rename(x, values) for x in arguments))
         case Literal():
-            return expr
-
-
-def rename_access(access: Access, values: Mapping[str, Affine]) -> Access:
-    """``access`` with every iterator in ``values`` replaced by its affine value."""
-    return Access(access.array, tuple(s.substitute(values) for s in access.subscripts))
+            return expr.dtype.is_float
+        case Index():
+            return False
+        case Read(access):
+            return dtype_of(access.array).is_float
+        case Cast(dtype, _):
+            return dtype.is_float
+        case Unary(op, x):
+            return op != "!" and is_float(x, dtype_of)
+        case Binary(op, left, right):
+            return op not in PREDICATES and (is_float(left, dtype_of) or is_float(right, dtype_of))
+        case Select(_, yes, no):
+            return is_float(yes, dtype_of) or is_float(no, dtype_of)
+        case Call(function, _):
+            return function != "abs"
 
 
 def substitute(node: Node, values: Mapping[str, Affine]) -> Node:
     """``node`` with iterators replaced throughout: bounds, subscripts, values, instances."""
     if isinstance(node, Statement):
-        return Statement(
-            node.name,
-            rename_access(node.target, values),
-            node.op,
-            rename(node.value, values),
-            tuple(a.substitute(values) for a in node.instance),
-        )
+        return substitute_statement(node, values)
     return replace(
         node,
         lower=tuple(Bound(b.expr.substitute(values), b.divisor) for b in node.lower),
         upper=tuple(Bound(b.expr.substitute(values), b.divisor) for b in node.upper),
         body=tuple(substitute(n, values) for n in node.body),
+    )
+
+
+def substitute_statement(statement: Statement, values: Mapping[str, Affine]) -> Statement:
+    """``statement`` with every iterator in ``values`` replaced by its affine value."""
+
+    def in_access(access: Access) -> Access:
+        return Access(access.array, tuple(s.substitute(values) for s in access.subscripts))
+
+    def in_leaf(leaf: Leaf) -> Expr:
+        match leaf:
+            case Read(access):
+                return Read(in_access(access))
+            case Index(value):
+                return Index(value.substitute(values))
+            case Literal():
+                return leaf
+
+    return Statement(
+        statement.name,
+        in_access(statement.target),
+        statement.op,
+        map_leaves(statement.value, in_leaf),
+        tuple(a.substitute(values) for a in statement.instance),
     )

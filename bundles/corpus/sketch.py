@@ -33,7 +33,9 @@ from agent.loopnest.program import (
     Statement,
     Temporary,
     Unary,
+    accesses,
     loops,
+    map_reads,
     reads,
     statements,
 )
@@ -221,12 +223,6 @@ def ranges(around: Sequence[Loop]) -> dict[str, Interval]:
     return out
 
 
-def accesses(statement: Statement) -> Iterator[Access]:
-    """Every access of a statement: what it reads, then what it writes."""
-    yield from reads(statement.value)
-    yield statement.target
-
-
 def _reach(body: tuple[Node, ...], names: Mapping[str, DType]) -> dict[str, list[Interval]]:
     """For every array, the range of each subscript over all its accesses."""
     out: dict[str, list[Interval]] = {}
@@ -243,30 +239,12 @@ def _reach(body: tuple[Node, ...], names: Mapping[str, DType]) -> dict[str, list
     return out
 
 
-def _shifted_access(access: Access, shift: Mapping[str, tuple[int, ...]]) -> Access:
+def _shifted(access: Access, shift: Mapping[str, tuple[int, ...]]) -> Access:
     by = shift.get(access.array)
     if by is None or not any(by):
         return access
     moved = tuple(s + d for s, d in zip(access.subscripts, by, strict=True))
     return Access(access.array, moved)
-
-
-def _shifted(expr: Expr, shift: Mapping[str, tuple[int, ...]]) -> Expr:
-    match expr:
-        case Read(access):
-            return Read(_shifted_access(access, shift))
-        case Unary(op, x):
-            return Unary(op, _shifted(x, shift))
-        case Cast(dtype, x):
-            return Cast(dtype, _shifted(x, shift))
-        case Binary(op, left, right):
-            return Binary(op, _shifted(left, shift), _shifted(right, shift))
-        case Select(condition, yes, no):
-            return Select(_shifted(condition, shift), _shifted(yes, shift), _shifted(no, shift))
-        case Call(function, arguments):
-            return Call(function, tuple(_shifted(x, shift) for x in arguments))
-        case _:
-            return expr
 
 
 def _complete(
@@ -285,9 +263,9 @@ def _complete(
         out.append(
             Statement(
                 f"S{next(count)}",
-                _shifted_access(node.target, shift),
+                _shifted(node.target, shift),
                 node.op,
-                _shifted(node.value, shift),
+                map_reads(node.value, lambda access: _shifted(access, shift)),
                 tuple(Affine.var(name) for name in around),
             )
         )

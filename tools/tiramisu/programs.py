@@ -12,7 +12,7 @@ counterpart in ``agent.loopnest.program`` an ``InexpressibleError``.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NoReturn, TypeVar
@@ -35,6 +35,7 @@ from agent.loopnest.program import (
     Select,
     Statement,
     Unary,
+    map_reads,
     reads,
     statements,
 )
@@ -438,21 +439,5 @@ def _moved(node: Node, lowest: Mapping[str, tuple[int, ...]]) -> Node:
         pairs = zip(access.subscripts, lowest[access.array], strict=True)
         return Access(access.array, tuple(s + (-low) for s, low in pairs))
 
-    value = _with_accesses(node.value, moved)
+    value = map_reads(node.value, moved)
     return Statement(node.name, moved(node.target), node.op, value, node.instance)
-
-
-def _with_accesses(value: Expr, change: Callable[[Access], Access]) -> Expr:
-    match value:
-        case Read(access):
-            return Read(change(access))
-        case Unary(op, x):
-            return Unary(op, _with_accesses(x, change))
-        case Binary(op, one, two):
-            return Binary(op, _with_accesses(one, change), _with_accesses(two, change))
-        case Select():
-            parts = (value.condition, value.yes, value.no)
-            return Select(*(_with_accesses(x, change) for x in parts))
-        case Call(function, arguments):
-            return Call(function, tuple(_with_accesses(x, change) for x in arguments))
-    return value

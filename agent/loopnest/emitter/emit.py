@@ -33,21 +33,17 @@ from agent.loopnest.emitter.accumulate import written
 from agent.loopnest.emitter.function import array_parameter, prototype
 from agent.loopnest.emitter.identifiers import Names
 from agent.loopnest.emitter.jam import Expanded, expand
-from agent.loopnest.emitter.loops import HELPERS, Body, Scope, declared, indented
+from agent.loopnest.emitter.loops import HELPERS, Body, Scope, indented
 from agent.loopnest.program import (
     Affine,
-    Binary,
     Call,
-    Cast,
-    Expr,
     Index,
     Loop,
     Program,
-    Select,
-    Unary,
     loops,
     reads,
     statements,
+    walk,
 )
 
 ENTRY = "loopnest_run"
@@ -83,7 +79,7 @@ def emit(program: Program) -> str:
 
 def _names(expanded: Expanded) -> Names:
     program, names = expanded.program, Names()
-    for item in declared(program):
+    for item in program.declared:
         names.add(item.name)
     for _, loop in loops(program.body):
         names.add(loop.iterator)
@@ -93,26 +89,9 @@ def _names(expanded: Expanded) -> Names:
 
 
 def _headers(program: Program) -> list[str]:
-    calls = {f for _, s in statements(program.body) for f in _functions(s.value)}
-    return ["math", "stdint", *(["stdlib"] if "abs" in calls else [])]
-
-
-def _functions(expr: Expr) -> Iterator[str]:
-    match expr:
-        case Call(function, arguments):
-            yield function
-            for x in arguments:
-                yield from _functions(x)
-        case Unary(_, x) | Cast(_, x):
-            yield from _functions(x)
-        case Binary(_, left, right):
-            yield from _functions(left)
-            yield from _functions(right)
-        case Select(condition, yes, no):
-            for x in (condition, yes, no):
-                yield from _functions(x)
-        case _:
-            return
+    parts = (x for _, s in statements(program.body) for x in walk(s.value))
+    uses_abs = any(isinstance(x, Call) and x.function == "abs" for x in parts)
+    return ["math", "stdint", *(["stdlib"] if uses_abs else [])]
 
 
 def _signature(program: Program, names: Names, kernel: str) -> str:
@@ -152,23 +131,4 @@ def _index_values(program: Program) -> Iterator[tuple[tuple[Loop, ...], Affine]]
     for around, statement in statements(program.body):
         for access in (statement.target, *reads(statement.value)):
             yield from ((around, s) for s in access.subscripts)
-        yield from ((around, i) for i in _indices(statement.value))
-
-
-def _indices(expr: Expr) -> Iterator[Affine]:
-    match expr:
-        case Index(value):
-            yield value
-        case Unary(_, x) | Cast(_, x):
-            yield from _indices(x)
-        case Binary(_, left, right):
-            yield from _indices(left)
-            yield from _indices(right)
-        case Select(condition, yes, no):
-            for x in (condition, yes, no):
-                yield from _indices(x)
-        case Call(_, arguments):
-            for x in arguments:
-                yield from _indices(x)
-        case _:
-            return
+        yield from ((around, x.value) for x in walk(statement.value) if isinstance(x, Index))

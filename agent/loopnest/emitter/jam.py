@@ -22,23 +22,16 @@ from agent.loopnest.emitter.lifetimes import homes
 from agent.loopnest.program import (
     Access,
     Affine,
-    Binary,
     Bound,
-    Call,
-    Cast,
-    Expr,
     Loop,
     Node,
     Program,
-    Read,
-    Select,
     Statement,
     Temporary,
-    Unary,
     loops,
-    rename,
-    rename_access,
+    map_reads,
     statements,
+    substitute_statement,
 )
 
 MAX_STATEMENTS = 1024  # that a program may have once its jams are written out
@@ -164,13 +157,13 @@ class _Copy:
     temporaries: Mapping[str, str]
 
     def statement(self, statement: Statement) -> Statement:
-        target = rename_access(statement.target, self.values)
+        moved = substitute_statement(statement, self.values)
         return replace(
-            statement,
-            target=_renamed(target, self.temporaries),
-            value=_rename(rename(statement.value, self.values), self.temporaries),
-            instance=tuple(a.substitute(self.values) for a in statement.instance),
+            moved, target=self._renamed(moved.target), value=map_reads(moved.value, self._renamed)
         )
+
+    def _renamed(self, access: Access) -> Access:
+        return replace(access, array=self.temporaries.get(access.array, access.array))
 
 
 def _copies(nodes: Sequence[Node], copies: Sequence[_Copy]) -> tuple[Node, ...]:
@@ -185,25 +178,3 @@ def _copies(nodes: Sequence[Node], copies: Sequence[_Copy]) -> tuple[Node, ...]:
         if node is not None:
             out.append(replace(node, body=_copies(node.body, copies)))
     return tuple(out)
-
-
-def _renamed(access: Access, names: Mapping[str, str]) -> Access:
-    return Access(names.get(access.array, access.array), access.subscripts)
-
-
-def _rename(expr: Expr, names: Mapping[str, str]) -> Expr:
-    match expr:
-        case Read(access):
-            return Read(_renamed(access, names))
-        case Unary(op, x):
-            return Unary(op, _rename(x, names))
-        case Cast(dtype, x):
-            return Cast(dtype, _rename(x, names))
-        case Binary(op, left, right):
-            return Binary(op, _rename(left, names), _rename(right, names))
-        case Select(condition, yes, no):
-            return Select(_rename(condition, names), _rename(yes, names), _rename(no, names))
-        case Call(function, arguments):
-            return Call(function, tuple(_rename(x, names) for x in arguments))
-        case _:
-            return expr

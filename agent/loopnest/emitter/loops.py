@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from agent.errors import ScheduleError
@@ -22,12 +22,10 @@ from agent.loopnest.emitter.lifetimes import uses
 from agent.loopnest.program import (
     Access,
     Affine,
-    Array,
     Bound,
     DType,
     Loop,
     Node,
-    Program,
     Scalar,
     Statement,
     Temporary,
@@ -42,13 +40,6 @@ HELPERS = {  # C99; {0} is the type of iterators; divisors are positive
     "max2": "{0} max2({0} a, {0} b)\n{{\n    return a > b ? a : b;\n}}",
 }
 _INDENT = "    "
-
-
-def declared(program: Program) -> Iterator[Array | Scalar | Temporary]:
-    """Everything that has a name and a type."""
-    yield from program.arrays
-    yield from program.scalars
-    yield from program.temporaries
 
 
 def indented(lines: Iterable[str]) -> list[str]:
@@ -97,7 +88,7 @@ class Body:
         self._program = expanded.program
         self._remainders = expanded.remainders
         self._homes = expanded.homes
-        self._dtypes: dict[str, DType] = {x.name: x.dtype for x in declared(expanded.program)}
+        self._dtypes: dict[str, DType] = {x.name: x.dtype for x in expanded.program.declared}
         self._names = names
         self._wide = wide
         self.index = "int64_t" if wide else "int"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agent.loopnest.program import (
+    PREDICATES,
     Access,
     Affine,
     Array,
@@ -17,10 +18,8 @@ from agent.loopnest.program import (
     Literal,
     Program,
     Read,
-    Scalar,
     Select,
     Statement,
-    Temporary,
     Unary,
     reads,
 )
@@ -33,7 +32,6 @@ _FUNCTION_OPS = {
     "sqrt": _SQRT, "exp": _EXP, "log": _EXP, "fabs": _INTEGER, "fmin": _MINMAX, "fmax": _MINMAX,
 }  # fmt: skip
 _ARITHMETIC = {"+": _ADD, "-": _ADD, "*": _MUL, "/": _DIV, "min": _MINMAX, "max": _MINMAX}
-_COMPARISONS = frozenset("< <= > >= == != && ||".split())
 
 Terms = tuple[tuple[str, int], ...]
 
@@ -71,9 +69,7 @@ class Summary:
 
 def summarise(statement: Statement, program: Program) -> Summary:
     """Accesses and operations of ``statement``; KeyError where it names what is not declared."""
-    declared: tuple[Array | Scalar | Temporary, ...]
-    declared = (*program.arrays, *program.scalars, *program.temporaries)
-    types = {x.name: x.dtype for x in declared}
+    types = {x.name: x.dtype for x in program.declared}
     depths = {t.name: t.depth for t in program.temporaries}
     arrays = {a.name: (number, a) for number, a in enumerate(program.arrays)}
     target = types[statement.target.array]
@@ -107,7 +103,7 @@ def _promote(left: DType, right: DType) -> DType:
 
 
 def _kind(op: str, dtype: DType) -> int:
-    if op in _COMPARISONS:
+    if op in PREDICATES:
         return _COMPARE
     kind = _ARITHMETIC.get(op, _INTEGER)
     if kind == _MINMAX and not dtype.is_float:
@@ -131,8 +127,8 @@ class _Operations:
         match expr:
             case Read(access):
                 return self.types[access.array]
-            case Literal(text):
-                return _literal(text)
+            case Literal():
+                return expr.dtype
             case Index():
                 return DType.I32
             case Binary(op, left, right):
@@ -162,7 +158,7 @@ class _Operations:
         for have, literal in (left, right):
             if not literal:  # the compiler converts literals
                 self.convert(have, dtype)
-        return DType.I32 if op in _COMPARISONS else dtype
+        return DType.I32 if op in PREDICATES else dtype
 
     def _call(self, function: str, arguments: tuple[Expr, ...]) -> DType:
         for x in arguments:
@@ -175,13 +171,6 @@ class _Operations:
         dtype = DType.F32 if narrow else DType.F64
         self.seen.add(dtype)
         return dtype
-
-
-def _literal(text: str) -> DType:
-    lowered = text.lower()
-    if lowered.startswith("0x") or not any(c in lowered for c in ".ef"):
-        return DType.I32
-    return DType.F32 if lowered.endswith("f") else DType.F64
 
 
 def _entries(statement: Statement, arrays: dict[str, tuple[int, Array]]) -> tuple[Entry, ...]:

@@ -30,7 +30,6 @@ from agent.loopnest.frontend.source import (
     Parameter,
     Place,
     Refused,
-    Region,
     Size,
 )
 from agent.loopnest.program import (
@@ -51,11 +50,11 @@ from agent.loopnest.program import (
     Select,
     Temporary,
     Unary,
+    is_float,
 )
 
 _FLOAT = re.compile(r"(([0-9]+\.[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[0-9]+[eE][+-]?[0-9]+)[fF]?")
 _INTEGER_ONLY = frozenset("% << >> & | ^".split())
-_YES_NO = frozenset("< <= > >= == != && ||".split())
 
 
 def expression(place: Place, node: c_ast.Node) -> Expr:
@@ -154,7 +153,7 @@ def _unary(place: Place, node: c_ast.UnaryOp, depth: int) -> Expr:
     if node.op not in ("+", "-", "!", "~"):
         raise place.error(node, f"{node.op!r} is not supported")
     operand = _value(place, node.expr, depth + 1)
-    if node.op == "~" and is_float(place.region, operand):
+    if node.op == "~" and is_float(operand, place.region.dtype_of):
         raise place.error(node, "~ needs a whole number")
     if node.op == "+":  # arithmetic promotion is all that unary + does
         return Binary("+", Literal("0"), operand) if _is_byte(place, operand) else operand
@@ -176,8 +175,8 @@ def _binary(place: Place, node: c_ast.BinaryOp, depth: int) -> Expr:
         raise place.error(node, f"the operator {node.op!r} is not supported")
     left = _value(place, node.left, depth + 1)
     right = _value(place, node.right, depth + 1)
-    region = place.region
-    if node.op in _INTEGER_ONLY and (is_float(region, left) or is_float(region, right)):
+    floating = any(is_float(x, place.region.dtype_of) for x in (left, right))
+    if node.op in _INTEGER_ONLY and floating:
         raise place.error(node, f"the operator {node.op!r} needs whole numbers")
     return Binary(node.op, left, right)
 
@@ -194,27 +193,6 @@ def _call(place: Place, node: c_ast.FuncCall, depth: int) -> Expr:
     if len(arguments) != FUNCTIONS[name]:
         raise place.error(node, f"{name} takes {FUNCTIONS[name]} argument(s)")
     return Call(name, tuple(_value(place, a, depth + 1) for a in arguments))
-
-
-def is_float(region: Region, expr: Expr) -> bool:
-    """Whether the value has a floating type in C."""
-    match expr:
-        case Literal(text):
-            return not INTEGER.fullmatch(text)
-        case Read(access):
-            return region.dtype_of(access.array).is_float
-        case Unary(op, x):
-            return op != "!" and is_float(region, x)
-        case Binary(op, left, right):
-            return op not in _YES_NO and (is_float(region, left) or is_float(region, right))
-        case Select(_, yes, no):
-            return is_float(region, yes) or is_float(region, no)
-        case Call(function, _):
-            return function != "abs"
-        case Cast(dtype, _):
-            return dtype.is_float
-        case Index():
-            return False
 
 
 # --- accesses ---------------------------------------------------------------------------------

@@ -14,7 +14,6 @@ from agent.loopnest.frontend.expressions import (
     check_assigned,
     declare_temporary,
     expression,
-    is_float,
     scalar_access,
 )
 from agent.loopnest.frontend.source import (
@@ -41,6 +40,7 @@ from agent.loopnest.program import (
     Node,
     Read,
     Statement,
+    is_float,
     reads,
 )
 
@@ -138,7 +138,7 @@ def _assignment(
     value = expression(place, right)
     _note_assigned(place, left)
     if op in ("%", "<<", ">>", "&", "|", "^") and (
-        place.region.dtype_of(target.array).is_float or is_float(place.region, value)
+        place.region.dtype_of(target.array).is_float or is_float(value, place.region.dtype_of)
     ):
         raise place.error(node, f"the operator {op + '='!r} needs whole numbers")
     return _statement(place, node, target, op, value)
@@ -221,7 +221,7 @@ def _associative(
     if isinstance(whole, Call):
         exact = dtype is DType.F32 or (dtype is DType.F64 and whole.function in ("fmin", "fmax"))
     else:
-        exact = dtype.is_float or not is_float(place.region, operand)
+        exact = dtype.is_float or not is_float(operand, place.region.dtype_of)
     return exact and not any(
         read.array == target.array and _meets(place, node, target, read) for read in reads(operand)
     )

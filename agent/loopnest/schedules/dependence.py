@@ -24,19 +24,16 @@ from agent.loopnest.polyhedron import affine_map, bounded, bounded_context, inte
 from agent.loopnest.program import (
     Access,
     Affine,
-    Binary,
-    Call,
     Cast,
     DType,
     Expr,
-    Index,
     Literal,
     Loop,
     Program,
     Read,
     Select,
     Statement,
-    Unary,
+    is_float,
     reads,
     statements,
 )
@@ -44,7 +41,6 @@ from agent.loopnest.program import (
 MAX_PAIRS = 5_000
 MAX_SECONDS = 20  # for one program; a millisecond a pair of accesses is usual
 _COMMUTES = {"+": "+", "-": "+", "*": "*", "min": "min", "max": "max"}
-_COMPARISONS = frozenset("< <= > >= == != && ||".split())
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,31 +252,10 @@ def _associative(program: Program, statement: Statement) -> bool:
     """
     if program.dtype_of(statement.target.array).is_float:
         return True
-    if _is_float(program, statement.value):
+    if is_float(statement.value, program.dtype_of):
         return False
     narrow = program.dtype_of(statement.target.array) is DType.U8
     return not (narrow and statement.op in ("min", "max")) or _is_byte(program, statement.value)
-
-
-def _is_float(program: Program, expr: Expr) -> bool:
-    match expr:
-        case Literal(text):
-            return not text.rstrip("uUlL").isdecimal() and not text.lower().startswith("0x")
-        case Index():
-            return False
-        case Read(access):
-            return program.dtype_of(access.array).is_float
-        case Cast(dtype, _):
-            return dtype.is_float
-        case Unary(op, x):
-            return op != "!" and _is_float(program, x)
-        case Binary(op, left, right):
-            either = _is_float(program, left) or _is_float(program, right)
-            return op not in _COMPARISONS and either
-        case Select(_, yes, no):
-            return _is_float(program, yes) or _is_float(program, no)
-        case Call(function, _):
-            return function != "abs"
 
 
 def _is_byte(program: Program, expr: Expr) -> bool:

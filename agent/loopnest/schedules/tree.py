@@ -9,12 +9,10 @@ from typing import NoReturn
 from agent.errors import ScheduleError
 from agent.loopnest.program import (
     Affine,
-    Array,
     Bound,
     Loop,
     Node,
     Program,
-    Scalar,
     Temporary,
     loops,
     reads,
@@ -180,10 +178,8 @@ def replace_iterator(body: tuple[Node, ...], name: str, value: Affine) -> tuple[
 
 def names_in_use(program: Program) -> set[str]:
     """Every name in use: a new iterator must differ from all of them."""
-    declared: tuple[Array | Scalar | Temporary, ...]
-    declared = (*program.arrays, *program.scalars, *program.temporaries)
     iterators = (loop.iterator for _, loop in loops(program.body))
-    return {program.name, *_C_TYPES, *(x.name for x in declared), *iterators}
+    return {program.name, *_C_TYPES, *(x.name for x in program.declared), *iterators}
 
 
 def fresh(base: str, taken: set[str], first: int = 1) -> str:

@@ -4,12 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from agent.loopnest.program import DType, Loop, Node, Program, Statement, statements
+from agent.loopnest.program import DType, Loop, Node, Program, Statement, accesses, statements
 from bundles.corpus.corpus import MAX_BYTES, MAX_WORK, MIN_WORK, fault, random_program
 from bundles.corpus.families import FAMILIES
 from bundles.corpus.sketch import (
     Sketch,
-    accesses,
     assign,
     at,
     finish,
