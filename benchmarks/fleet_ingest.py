@@ -26,9 +26,9 @@ import numpy as np
 import uvloop
 from sqlalchemy import func, select
 
-from bundles.fleet import credentials
-from bundles.fleet.database import Database, opened
-from bundles.fleet.schema import seen
+from bundles.fleet.access import credentials
+from bundles.fleet.storage.database import Database, opened
+from bundles.fleet.storage.schema import seen
 from tests.bundles.fleet.fleets import Centre, centre, postgres, varied
 
 WARM_UP_S = 3.0

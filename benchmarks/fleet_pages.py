@@ -23,11 +23,12 @@ import msgspec
 import numpy as np
 
 from benchmarks.fleet_ingest import database_of, resident
-from bundles.fleet import credentials, weeks
-from bundles.fleet.database import Database, opened
-from bundles.fleet.ingest import store
-from bundles.fleet.release import release
-from bundles.fleet.report import Report, parse
+from bundles.fleet.access import credentials
+from bundles.fleet.counting import weeks
+from bundles.fleet.counting.ingest import store
+from bundles.fleet.counting.release import release
+from bundles.fleet.counting.report import Report, parse
+from bundles.fleet.storage.database import Database, opened
 from tests.bundles.fleet.fleets import NOW, Centre, accuracy, centre, varied
 
 TOGETHER = 1000

@@ -14,11 +14,16 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bundles.fleet import api, centre, pages, released, rules
-from bundles.fleet.database import Database, reason
-from bundles.fleet.ingest import Unavailable
-from bundles.fleet.release import mix, release
+from bundles.fleet.access import centre
+from bundles.fleet.analysis import released
+from bundles.fleet.api.routes import ROUTES as API
+from bundles.fleet.counting import rules
+from bundles.fleet.counting.ingest import Unavailable
+from bundles.fleet.counting.release import mix, release
+from bundles.fleet.pages.routes import ROUTES as PAGES
+from bundles.fleet.pages.routes import failed
 from bundles.fleet.settings import Settings
+from bundles.fleet.storage.database import Database, reason
 
 LOG = logging.getLogger("bundles.fleet")
 LOOK_EVERY_S = 60
@@ -52,13 +57,13 @@ def application(database: Database, settings: Settings) -> ASGIApp:
                     await releasing
 
     app = Starlette(
-        routes=[*api.ROUTES, *pages.ROUTES],
+        routes=[*API, *PAGES],
         lifespan=lifespan,
         exception_handlers={
-            HTTPException: pages.failed,
-            centre.Denied: pages.failed,
-            Unavailable: pages.failed,
-            Exception: pages.failed,
+            HTTPException: failed,
+            centre.Denied: failed,
+            Unavailable: failed,
+            Exception: failed,
         },
     )
     app.state.centre = made

@@ -95,10 +95,10 @@ def serve(
 ) -> None:
     """Take reports and show the fleet; stop with Ctrl-C."""
     _needs_extra()
-    from bundles.fleet.database import name, opened
-    from bundles.fleet.rules import adopt
+    from bundles.fleet.counting.rules import adopt
     from bundles.fleet.server import run
     from bundles.fleet.settings import Settings
+    from bundles.fleet.storage.database import name, opened
 
     made = opened(database)
     try:
@@ -137,7 +137,7 @@ def import_(
     """Count reports that were carried here in a file; those known already count once."""
     with telling(as_json) as tell, _open(database) as opened:
         from bundles.fleet import words
-        from bundles.fleet.carried import take_file
+        from bundles.fleet.counting.carried import take_file
         from bundles.fleet.settings import utc_now
 
         tell(opened.named(take_file(opened.database, file, utc_now())), words.told_import)
@@ -155,7 +155,7 @@ def release(
     """Release what is ready now; a running centre does it by itself."""
     with telling(as_json) as tell, _open(database) as opened:
         from bundles.fleet import words
-        from bundles.fleet.release import release as releasing
+        from bundles.fleet.counting.release import release as releasing
         from bundles.fleet.settings import utc_now
 
         machines = releasing(opened.database, utc_now(), sure=clock_is_right)
@@ -172,7 +172,8 @@ def reopen(
 ) -> None:
     """Open weeks again that a clock closed which was ahead. Their dedupe values are gone."""
     with telling(as_json) as tell, _open(database) as opened:
-        from bundles.fleet import rules, weeks, words
+        from bundles.fleet import words
+        from bundles.fleet.counting import rules, weeks
         from bundles.fleet.settings import utc_now
 
         try:
@@ -213,7 +214,8 @@ def token_add(
 ) -> None:
     """Make a token; it is shown once, and only its hash is kept."""
     with telling(as_json) as tell, _open(database) as opened:
-        from bundles.fleet import credentials, words
+        from bundles.fleet import words
+        from bundles.fleet.access import credentials
 
         secret = credentials.add_token(opened.database, name, kind, _now_s())
         made = {"action": "token-add", "name": name, "kind": kind, "token": secret}
@@ -226,7 +228,8 @@ def token_add(
 def token_list(database: Database_Option = DEFAULT_DATABASE, as_json: As_Json = False) -> None:
     """Name every token, and whether it is in use."""
     with telling(as_json) as tell, _open(database) as opened:
-        from bundles.fleet import credentials, words
+        from bundles.fleet import words
+        from bundles.fleet.access import credentials
 
         with opened.database.reading() as connection:
             found = [each._asdict() for each in credentials.all_tokens(connection)]
@@ -241,7 +244,8 @@ def token_revoke(
 ) -> None:
     """Refuse a token from now on; a running centre knows within five seconds."""
     with telling(as_json) as tell, _open(database) as opened:
-        from bundles.fleet import credentials, words
+        from bundles.fleet import words
+        from bundles.fleet.access import credentials
 
         credentials.revoke_token(opened.database, name, _now_s())
         tell(opened.named({"action": "token-revoke", "name": name}), words.told_revoked)
@@ -258,7 +262,8 @@ def user_add(
 ) -> None:
     """Let somebody sign in, or give them a new password (it ends their sessions)."""
     with telling(as_json) as tell, _open(database) as opened:
-        from bundles.fleet import credentials, words
+        from bundles.fleet import words
+        from bundles.fleet.access import credentials
 
         credentials.set_password(opened.database, name, _password(password_file))
         tell(opened.named({"action": "user-add", "name": name}), words.told_user)
@@ -272,7 +277,8 @@ def user_remove(
 ) -> None:
     """End somebody's sessions, and let them sign in no more."""
     with telling(as_json) as tell, _open(database) as opened:
-        from bundles.fleet import credentials, words
+        from bundles.fleet import words
+        from bundles.fleet.access import credentials
 
         credentials.remove_user(opened.database, name)
         tell(opened.named({"action": "user-remove", "name": name}), words.told_no_user)
@@ -292,7 +298,7 @@ class _Opened(NamedTuple):
 def _open(address: str) -> Iterator[_Opened]:
     """Of what a centre made; says which it is, as the default depends on the current directory."""
     _needs_extra()
-    from bundles.fleet.database import name, opened
+    from bundles.fleet.storage.database import name, opened
 
     database = opened(address, create=False)
     try:

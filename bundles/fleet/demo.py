@@ -20,11 +20,12 @@ from typing import Any
 from agent.bundle.bundle import MANIFEST, default_bundle
 from agent.errors import AgentError, Exit, InputError
 from agent.settings.config import CHANNELS
-from bundles.fleet import credentials, rules
-from bundles.fleet.carried import take_file
-from bundles.fleet.database import opened
-from bundles.fleet.release import release
+from bundles.fleet.access import credentials
+from bundles.fleet.counting import rules
+from bundles.fleet.counting.carried import take_file
+from bundles.fleet.counting.release import release
 from bundles.fleet.settings import Settings, utc_now
+from bundles.fleet.storage.database import opened
 from bundles.repository.making import make_repository
 from bundles.repository.passphrases import Passphrases
 from bundles.repository.publish import Audience, add_bundle

@@ -12,8 +12,8 @@ from agent.errors import InputError
 from agent.terminal.console import note
 from bundles.fleet.app import application
 from bundles.fleet.connection import REFUSED_AT_ONCE, Connection
-from bundles.fleet.database import opened
 from bundles.fleet.settings import Settings
+from bundles.fleet.storage.database import opened
 
 MOST_CONNECTIONS = 10_000
 OTHER_FILES = 100  # the database's, and those of a release

@@ -30,8 +30,8 @@ def ask_centre(made, request):
 
 
 def test_a_report_that_is_sent_twice_and_carried_as_well_counts_once(machine, tmp_path):
-    from bundles.fleet import credentials
-    from bundles.fleet.database import opened
+    from bundles.fleet.access import credentials
+    from bundles.fleet.storage.database import opened
 
     address = f"sqlite:///{tmp_path / 'fleet.db'}"
     database = opened(address)

@@ -29,7 +29,7 @@ def address(request, tmp_path):
 
 @pytest.fixture
 def database(address):
-    from bundles.fleet.database import opened
+    from bundles.fleet.storage.database import opened
 
     found = opened(address)
     yield found

@@ -10,13 +10,14 @@ import sqlalchemy
 from fleets import NOW, WEEK, report, varied
 from sqlalchemy import func, select
 
-from bundles.fleet import answers, weeks
-from bundles.fleet.carried import take_file
-from bundles.fleet.database import DatabaseError, opened
-from bundles.fleet.ingest import Unavailable, Writer, check_week, store
-from bundles.fleet.release import release
-from bundles.fleet.report import Refusal, parse
-from bundles.fleet.schema import cells, metadata, parts, reports, seen
+from bundles.fleet.analysis import answers
+from bundles.fleet.counting import weeks
+from bundles.fleet.counting.carried import take_file
+from bundles.fleet.counting.ingest import Unavailable, Writer, check_week, store
+from bundles.fleet.counting.release import release
+from bundles.fleet.counting.report import Refusal, parse
+from bundles.fleet.storage.database import DatabaseError, opened
+from bundles.fleet.storage.schema import cells, metadata, parts, reports, seen
 
 LATE = 1
 

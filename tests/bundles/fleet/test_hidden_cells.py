@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 from starlette.testclient import TestClient
 
-from bundles.fleet import answers, credentials
+from bundles.fleet.access import credentials
+from bundles.fleet.analysis import answers
 from bundles.fleet.app import application
-from bundles.fleet.database import opened
-from bundles.fleet.ingest import store
-from bundles.fleet.release import Group, labels, lots, release, tens
-from bundles.fleet.report import parse
+from bundles.fleet.counting.ingest import store
+from bundles.fleet.counting.release import Group, labels, lots, release, tens
+from bundles.fleet.counting.report import parse
 from bundles.fleet.settings import Settings
+from bundles.fleet.storage.database import opened
 
 K = 10
 VICTIM = {"architecture": "aarch64", "channel": "pilot", "outcome": "fell-back",
@@ -276,9 +277,10 @@ def test_linear_programming_does_not_pin_a_small_crossing_of_two_labels(machines
 
 def test_the_attacker_has_every_page_of_the_centre_in_view():
     """A new address must be looked at here too."""
-    from bundles.fleet import api, pages
+    from bundles.fleet.api.routes import ROUTES as API
+    from bundles.fleet.pages.routes import ROUTES as PAGES
 
-    paths = {route.path for route in (*api.ROUTES, *pages.ROUTES)}
+    paths = {route.path for route in (*API, *PAGES)}
     looked = {"/", "/bundle", "/v1/overview", "/v1/cells", "/v1/cells.csv", "/v1/accuracy",
               "/v1/verdict", "/metrics", "/health"}  # fmt: skip
     silent = {"/v1/reports", "/v1/openapi.json", "/login", "/login/back", "/logout", "/static"}

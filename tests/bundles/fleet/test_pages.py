@@ -9,11 +9,13 @@ import time
 import pytest
 from fleets import NOW, accuracy, centre, report, varied
 
-from bundles.fleet import credentials, pages, weeks
-from bundles.fleet.database import opened
-from bundles.fleet.ingest import store
-from bundles.fleet.release import release
-from bundles.fleet.report import LABELS, parse
+from bundles.fleet.access import credentials
+from bundles.fleet.counting import weeks
+from bundles.fleet.counting.ingest import store
+from bundles.fleet.counting.release import release
+from bundles.fleet.counting.report import LABELS, parse
+from bundles.fleet.pages.rendering import label_words
+from bundles.fleet.storage.database import opened
 from tests.chromium import BROWSER, Chromium
 
 pytestmark = pytest.mark.skipif(not BROWSER, reason="chromium is not installed")
@@ -262,9 +264,9 @@ def test_labels_of_reports_are_said_in_words(signed_in, served):
     words = signed_in.value("document.querySelector('[aria-labelledby=machines]').innerText")
     assert "under 1\N{NO-BREAK SPACE}% between two timings of a program" in words
     assert "48 or more" in words
-    assert pages.label_words("noise", "3-10%").startswith("3 to 10\N{NO-BREAK SPACE}% between")
-    assert pages.label_words("timings", "1-15") == "1 to 15"
-    told = [pages.label_words(name, x) for name, labels in LABELS.items() for x in labels]
+    assert label_words("noise", "3-10%").startswith("3 to 10\N{NO-BREAK SPACE}% between")
+    assert label_words("timings", "1-15") == "1 to 15"
+    told = [label_words(name, x) for name, labels in LABELS.items() for x in labels]
     assert not [words for words in told if "-" in words or "+" in words]
 
 
@@ -302,7 +304,7 @@ def test_a_bundle_is_shown_by_architecture_calibrated_beside_alone(signed_in, se
 @pytest.mark.parametrize("bad", ["/bundle?bundle=<script>alert(1)</script>&version=4",
                                  "/bundle?bundle=x&version=4&channel='%20OR%201=1",
                                  "/bundle?bundle=x", "/%3Cscript%3E", "/static/../fleet.db",
-                                 "/static/%2e%2e/pages.py"])  # fmt: skip
+                                 "/static/%2e%2e/routes.py"])  # fmt: skip
 def test_an_address_that_is_no_page_says_so_and_repeats_nothing(signed_in, served, bad):
     signed_in.open(served.url + bad, 1200, 900)
     assert signed_in.value("document.querySelector('h1').textContent") == "404"

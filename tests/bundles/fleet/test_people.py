@@ -16,9 +16,9 @@ from joserfc.jwk import ECKey
 from provider import CLIENT, SECRET, provider
 from sqlalchemy import select
 
-from bundles.fleet import credentials
-from bundles.fleet.database import opened
-from bundles.fleet.schema import sessions, tokens, users
+from bundles.fleet.access import credentials
+from bundles.fleet.storage.database import opened
+from bundles.fleet.storage.schema import sessions, tokens, users
 
 NOW_S = int(NOW.timestamp())
 PASSWORD = "correct horse battery"
@@ -419,7 +419,7 @@ def test_nobody_signs_in_with_a_password_there(identity, idp):
     credentials.set_password(database, "bob", PASSWORD)
     visitor = Visitor(made)
     visitor.cookies["fleet-visitor"] = "x"
-    from bundles.fleet.people import form_secret
+    from bundles.fleet.access.people import form_secret
 
     fields = {"form": form_secret("x"), "name": "bob", "password": PASSWORD}
     assert visitor.ask("POST", "/login", fields)[0].status == 403

@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 import pytest
 from fleets import NOW, SCRIPT, accuracy, centre, free_port, report
 
-from bundles.fleet import credentials
-from bundles.fleet.database import opened
-from bundles.fleet.ingest import store
-from bundles.fleet.release import release
-from bundles.fleet.report import parse
+from bundles.fleet.access import credentials
+from bundles.fleet.counting.ingest import store
+from bundles.fleet.counting.release import release
+from bundles.fleet.counting.report import parse
+from bundles.fleet.storage.database import opened
 from bundles.repository import pem
 from bundles.repository.making import make_repository
 from tests.bundles.repository.repositories import PASSPHRASE, bundle_like, place, put

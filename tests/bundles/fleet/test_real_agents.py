@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 from fleets import SCRIPT, centre, free_port
 
-from bundles.fleet import answers, credentials, rules
-from bundles.fleet.database import opened
-from bundles.fleet.release import release
+from bundles.fleet.access import credentials
+from bundles.fleet.analysis import answers
+from bundles.fleet.counting import rules
+from bundles.fleet.counting.release import release
+from bundles.fleet.storage.database import opened
 
 AGENT = Path(sys.executable).with_name("agent")
 

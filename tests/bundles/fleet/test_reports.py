@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.report import payload
-from bundles.fleet.report import (
+from bundles.fleet.counting.report import (
     ARCHITECTURES,
     CHANNELS,
     LABELS,

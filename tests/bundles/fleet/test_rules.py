@@ -12,14 +12,16 @@ from fleets import NOW, SCRIPT, centre, report
 from sqlalchemy import func, select, text, update
 
 from agent.errors import InputError
-from bundles.fleet import credentials, metrics, rules, weeks
-from bundles.fleet.answers import CellsAnswer
-from bundles.fleet.carried import take_file
-from bundles.fleet.database import DatabaseError, name, opened
-from bundles.fleet.ingest import Unavailable, Writer, store
-from bundles.fleet.release import mix, release
-from bundles.fleet.report import Refusal, parse
-from bundles.fleet.schema import cells, progress, reports, seen
+from bundles.fleet.access import credentials
+from bundles.fleet.analysis.answers import CellsAnswer
+from bundles.fleet.api import metrics
+from bundles.fleet.counting import rules, weeks
+from bundles.fleet.counting.carried import take_file
+from bundles.fleet.counting.ingest import Unavailable, Writer, store
+from bundles.fleet.counting.release import mix, release
+from bundles.fleet.counting.report import Refusal, parse
+from bundles.fleet.storage.database import DatabaseError, name, opened
+from bundles.fleet.storage.schema import cells, progress, reports, seen
 
 IN_2030 = datetime(2030, 1, 5, tzinfo=UTC)
 TODAY = datetime.now(UTC)  # commands run by the real clock
@@ -216,7 +218,7 @@ def test_a_database_of_the_first_version_gets_the_new_columns(address):
     from alembic import command
     from alembic.config import Config
 
-    from bundles.fleet.database import MIGRATIONS
+    from bundles.fleet.storage.database import MIGRATIONS
 
     database = opened(address)
     send(database, range(3))

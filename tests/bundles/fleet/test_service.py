@@ -14,11 +14,12 @@ import pytest
 from fleets import NOW, accuracy, centre, free_port, report, varied
 from sqlalchemy import func, select
 
-from bundles.fleet import credentials, rules
-from bundles.fleet.ingest import store
-from bundles.fleet.release import release
-from bundles.fleet.report import parse
-from bundles.fleet.schema import reports, seen
+from bundles.fleet.access import credentials
+from bundles.fleet.counting import rules
+from bundles.fleet.counting.ingest import store
+from bundles.fleet.counting.release import release
+from bundles.fleet.counting.report import parse
+from bundles.fleet.storage.schema import reports, seen
 
 NOW_S = int(NOW.timestamp())
 # Tests that wait for the centre's own clocks, whatever the database is.
@@ -283,7 +284,7 @@ def test_2000_agents_with_losses_repeats_delays_and_a_killed_centre_are_counted_
 def test_a_database_that_goes_away_is_survived(cluster, tmp_path):
     """The centre says 503 and when to come again, goes on by itself, and lost nothing."""
     address = cluster.make(f"away{free_port()}")
-    from bundles.fleet.database import opened
+    from bundles.fleet.storage.database import opened
 
     database = opened(address)
     token = credentials.add_token(database, "plant", "machine", NOW_S)

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from fleets import NOW, accuracy, report
 
-from bundles.fleet import answers, weeks
-from bundles.fleet.figures import HIDDEN, difference, student
-from bundles.fleet.ingest import store
-from bundles.fleet.release import Part, release, tens
-from bundles.fleet.report import ERROR_STEP, parse
-from bundles.fleet.verdict import Side, judge
+from bundles.fleet.analysis import answers
+from bundles.fleet.analysis.figures import HIDDEN, difference, student
+from bundles.fleet.analysis.verdict import Side, judge
+from bundles.fleet.counting import weeks
+from bundles.fleet.counting.ingest import store
+from bundles.fleet.counting.release import Part, release, tens
+from bundles.fleet.counting.report import ERROR_STEP, parse
 
 K = 10
 FLEETS = 250

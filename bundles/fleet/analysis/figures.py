@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from agent.arrays import Doubles
-from bundles.fleet.released import Spread
+from bundles.fleet.analysis.released import Spread
 
 Z95 = 1.959964
 RELEASES = (

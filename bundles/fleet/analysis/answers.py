@@ -9,11 +9,12 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 from sqlalchemy import Connection
 
-from bundles.fleet import released, weeks
-from bundles.fleet.figures import machines_of, quantiles
-from bundles.fleet.released import Cell, Spread
-from bundles.fleet.report import CHANNELS, ERROR_STEP, LABELS, SHARE_STEP, Channel, Outcome
-from bundles.fleet.verdict import Code, Side, judge
+from bundles.fleet.analysis import released
+from bundles.fleet.analysis.figures import machines_of, quantiles
+from bundles.fleet.analysis.released import Cell, Spread
+from bundles.fleet.analysis.verdict import Code, Side, judge
+from bundles.fleet.counting import weeks
+from bundles.fleet.counting.report import CHANNELS, ERROR_STEP, LABELS, SHARE_STEP, Channel, Outcome
 
 SHOWN_WEEKS = 12
 JUDGED_WEEKS = 4

@@ -12,10 +12,11 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 
-from bundles.fleet import credentials, settings
-from bundles.fleet.database import COMPLAINT, Database
-from bundles.fleet.ingest import Unavailable, Writer
-from bundles.fleet.limits import Buckets, Tries
+from bundles.fleet import settings
+from bundles.fleet.access import credentials
+from bundles.fleet.access.limits import Buckets, Tries
+from bundles.fleet.counting.ingest import Unavailable, Writer
+from bundles.fleet.storage.database import COMPLAINT, Database
 
 TOKENS_LOOKED_UP_S = 5.0
 ASKED_AGAIN_S = 1.0  # of a database that does not answer: thousands of callers ask it once

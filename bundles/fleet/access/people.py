@@ -19,8 +19,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from bundles.fleet import credentials
-from bundles.fleet.centre import Centre, Denied, of, outside, read
+from bundles.fleet.access import credentials
+from bundles.fleet.access.centre import Centre, Denied, of, outside, read
 
 MOST_FORM_BYTES = 8192
 ON_THE_WAY = "\n"  # no person's name begins with it: a browser at its identity provider

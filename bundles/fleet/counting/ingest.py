@@ -15,10 +15,10 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from bundles.fleet import rules, weeks
-from bundles.fleet.database import COMPLAINT, Complaint, Database
-from bundles.fleet.report import Refusal, Report, row
-from bundles.fleet.schema import reports, seen
+from bundles.fleet.counting import rules, weeks
+from bundles.fleet.counting.report import Refusal, Report, row
+from bundles.fleet.storage.database import COMPLAINT, Complaint, Database
+from bundles.fleet.storage.schema import reports, seen
 
 MOST_TOGETHER = 256  # reports in one transaction
 MOST_WAITING = 4096  # beyond them, callers are asked to come again

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from bundles.fleet.answers import CellsAnswer
+from bundles.fleet.analysis.answers import CellsAnswer
 
 TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Table, delete, func, select, tuple_, update
 
-from bundles.fleet import rules, weeks
-from bundles.fleet.database import Database
-from bundles.fleet.report import LABELS
-from bundles.fleet.schema import ATTRIBUTES, KEY, cells, parts, progress, reports, seen
+from bundles.fleet.counting import rules, weeks
+from bundles.fleet.counting.report import LABELS
 from bundles.fleet.settings import LATE_WEEKS, THRESHOLD
+from bundles.fleet.storage.database import Database
+from bundles.fleet.storage.schema import ATTRIBUTES, KEY, cells, parts, progress, reports, seen
 
 MIXED = "mixed"  # architectures that are too few by themselves
 MOST_PARTS = 24  # of one attribute in one lot: finer than that nobody looks

@@ -17,8 +17,8 @@ from sqlalchemy import Connection, delete, select, update
 from sqlalchemy.exc import IntegrityError
 
 from agent.errors import InputError
-from bundles.fleet.database import Database
-from bundles.fleet.schema import sessions, tokens, users
+from bundles.fleet.storage.database import Database
+from bundles.fleet.storage.schema import sessions, tokens, users
 
 Kind = Literal["machine", "staff"]
 SESSION_S = 12 * 3600

@@ -21,9 +21,9 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 from starlette.requests import Request
 
-from bundles.fleet import credentials
-from bundles.fleet.centre import Denied, of, outside, read
-from bundles.fleet.people import ON_THE_WAY, Cookies, begin_session, cookie, may_read
+from bundles.fleet.access import credentials
+from bundles.fleet.access.centre import Denied, of, outside, read
+from bundles.fleet.access.people import ON_THE_WAY, Cookies, begin_session, cookie, may_read
 from bundles.fleet.settings import Oidc
 from bundles.repository.http_body import AS_IS, read_body
 

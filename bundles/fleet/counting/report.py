@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal, get_args
 import msgspec
 from msgspec import Meta
 
-from bundles.fleet import weeks
+from bundles.fleet.counting import weeks
 
 MAX_BYTES: Final = 2048
 ERROR_STEP, SHARE_STEP = 0.02, 0.05

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, func, select
 
-from bundles.fleet.release import Part
-from bundles.fleet.schema import cells, parts, progress
+from bundles.fleet.counting.release import Part
+from bundles.fleet.storage.schema import cells, parts, progress
 
 
 class Cell(NamedTuple):

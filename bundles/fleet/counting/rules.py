@@ -8,10 +8,10 @@ from typing import NamedTuple
 from sqlalchemy import Connection, select, update
 
 from agent.errors import AgentError, Exit, InputError
-from bundles.fleet import weeks
-from bundles.fleet.database import Database
-from bundles.fleet.schema import progress
+from bundles.fleet.counting import weeks
 from bundles.fleet.settings import LATE_WEEKS, THRESHOLD
+from bundles.fleet.storage.database import Database
+from bundles.fleet.storage.schema import progress
 
 MOST_WEEKS_AT_ONCE = 8  # that are closed; more of them, and the clock is doubted
 

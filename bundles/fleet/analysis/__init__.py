@@ -1,0 +1,1 @@
+"""What released counts say: spreads, differences, a verdict. Nothing else is read here."""

@@ -1,0 +1,1 @@
+"""For programs: reports in, JSON out; ``routes`` is the table of addresses."""

@@ -1,0 +1,108 @@
+"""What is drawn of released counts: charts, each with the table that says the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+from sqlalchemy import Connection
+
+from bundles.fleet.analysis import answers, figures, released
+from bundles.fleet.counting import weeks
+from bundles.fleet.counting.release import MIXED
+from bundles.fleet.counting.report import ARCHITECTURES, CHANNELS, ERROR_STEP
+from bundles.fleet.pages import drawing
+
+
+class Chart(msgspec.Struct, frozen=True):
+    """One chart and the table that says the same."""
+
+    title: str
+    newest: str
+    drawn: str
+    weeks: list[str]
+    lines: list[drawing.Line]
+
+
+def accuracy_charts(
+    connection: Connection, known: list[int], where: Mapping[str, str]
+) -> list[Chart]:
+    """Calibrated against bundle alone: all machines, then each architecture."""
+    named = (
+        ("bundle alone", "alone_speedup", "alone"),
+        ("calibrated", "calibrated_speedup", "ours"),
+    )
+    charts = []
+    for by in ((), ("architecture",)):
+        found = {
+            kind: released.read_spreads(connection, attribute, known, ("week", *by), where)
+            for _, attribute, kind in named
+        }
+        groups = sorted({key[1:] for of_kind in found.values() for key in of_kind}, key=_place)
+        for group in groups:
+            lines = [
+                drawing.Line(
+                    name, kind, [_box(found[kind].get((week, *group), ())) for week in known]
+                )
+                for name, _, kind in named
+            ]
+            charts.append(_chart(_named(group), known, lines))
+    return charts
+
+
+def _place(group: tuple[str, ...]) -> int:
+    """Where a chart comes: architectures in the order of their list, then the mixed ones."""
+    return [*ARCHITECTURES, MIXED].index(group[0]) if group else 0
+
+
+def _named(group: tuple[str, ...]) -> str:
+    if not group:
+        return "All architectures"
+    return "Architectures too few by themselves" if group[0] == MIXED else group[0]
+
+
+def gain_chart(connection: Connection, known: list[int], where: Mapping[str, str]) -> Chart | None:
+    """By how much calibrating makes a machine's predictions better."""
+    found = released.read_spreads(connection, "gain", known, ("week",), where)
+    boxes = [_box(found.get((week,), ())) for week in known]
+    if not any(boxes):
+        return None
+    return _chart("gain", known, [drawing.Line("error alone / error calibrated", "ours", boxes)])
+
+
+def trend_chart(connection: Connection) -> Chart | None:
+    """The error that machines get, by channel, over weeks."""
+    known = sorted(released.newest_weeks(connection, answers.SHOWN_WEEKS))
+    found = released.read_spreads(connection, "used", known, ("week", "channel"))
+    lines = [
+        drawing.Line(channel, channel, [_box(found.get((week, channel), ())) for week in known])
+        for channel in CHANNELS
+        if any(key[1] == channel for key in found)
+    ]
+    return _chart("channels", known, lines) if lines else None
+
+
+def _box(spread: released.Spread) -> drawing.Box | None:
+    if not spread:
+        return None
+    p10, p25, p50, p75, p90 = figures.quantiles(spread, answers.QUANTILES, ERROR_STEP)
+    return drawing.Box(p10, p25, p50, p75, p90, figures.machines_of(spread))
+
+
+def _newest(title: str, lines: list[drawing.Line]) -> str:
+    """How many machines the newest boxes are of; by line, where that differs."""
+    counts = {line.name: box.machines for line in lines for box in line.boxes[-1:] if box}
+    if len(counts) == len(lines) and len(set(counts.values())) == 1 and title != "channels":
+        return f"{counted(next(iter(counts.values())))} machines"
+    words = " and ".join(f"{counted(machines)} {name}" for name, machines in counts.items())
+    return f"{words} machines" if words else ""
+
+
+def counted(machines: int) -> str:
+    """A number as people read it."""
+    return f"{machines:,}".replace(",", "\u202f")
+
+
+def _chart(title: str, known: list[int], lines: list[drawing.Line]) -> Chart:
+    names = [weeks.shown(week) for week in known]
+    return Chart(title, _newest(title, lines), drawing.spreads(title, names, lines), names, lines)

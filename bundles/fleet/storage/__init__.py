@@ -1,0 +1,1 @@
+"""SQLite or PostgreSQL: the tables, and how transactions begin and end."""
