@@ -98,7 +98,7 @@ def _operation(one: Endpoint) -> JsonObject:
 
 
 def _name(one: Endpoint) -> str:
-    return "report" if one.takes else one.handler.__name__  # type: ignore[attr-defined]
+    return "report" if one.takes else one.handler.__name__
 
 
 def _parameters(query: type) -> list[JsonObject]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -30,7 +31,9 @@ NO_NUMBER = {
 }  # fmt: skip
 
 
-def form_page(request: Request, template: str, status: int = 200, **values: object) -> Response:
+def form_page(
+    request: Request, template: str, values: Mapping[str, object], status: int = 200
+) -> Response:
     """A page whose forms are bound to this browser."""
     centre = of(request)
     visitor = people.cookie(request, "visitor") or people.new_visitor()

@@ -23,7 +23,7 @@ async def login(request: Request) -> Response:
         return response
     if centre.settings.sign_in == "header":
         raise HTTPException(403, "The proxy in front of this centre did not say who you are.")
-    return form_page(request, "login.html")
+    return form_page(request, "login.html", {})
 
 
 async def login_back(request: Request) -> Response:
@@ -40,7 +40,7 @@ async def take_login(request: Request) -> Response:
         return _signed_in(request, await people.sign_in(request, form))
     except Denied as denied:
         status = 429 if denied.wait_s else 403
-        response = form_page(request, "login.html", status, problem=str(denied))
+        response = form_page(request, "login.html", {"problem": str(denied)}, status)
         if denied.wait_s:
             response.headers["Retry-After"] = str(math.ceil(denied.wait_s))
         return response

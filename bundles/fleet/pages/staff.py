@@ -69,7 +69,7 @@ async def bundle(request: Request) -> Response:
 
 def outcome_rows(
     connection: Connection, known: list[int], where: Mapping[str, str]
-) -> list[Values]:
+) -> list[dict[str, object]]:
     """For each week how many machines said what; newest first."""
     rows = []
     cells = released.read_cells(connection, known, where)
@@ -89,4 +89,4 @@ async def _staff_page(
     if not (name := await people.person(request)):
         return RedirectResponse("/login", 303)
     found = await read(of(request).database, look)
-    return form_page(request, template, person=name, **found)
+    return form_page(request, template, {"person": name, **found})
