@@ -22,10 +22,10 @@ from agent.loopnest.program import DType
 from agent.measure.compiler import find_compiler
 from agent.measure.evidence import Round
 from agent.measure.plan import Arguments, ArrayArgument, Job
-from agent.measure.runner import Runner
 from agent.measure.session import BASE, FIRST_VARIANT
 from agent.measure.stats import called_different, paired_log_ratios, quantile
 from agent.measure.timing import Measurement
+from agent.measure.worker_runner import WorkerRunner
 
 ENTRY = "void loopnest_run(void *const args[])"
 
@@ -115,7 +115,7 @@ def main() -> None:
     measured: dict[str, list[Measurement]] = {name: [] for name in jobs()}
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as cache:
-        runner = Runner(find_compiler(), Path(cache))
+        runner = WorkerRunner(find_compiler(), Path(cache))
         for trial in range(trials):
             name = list(measured)[trial % len(measured)]
             measured[name].append(runner.measure_job(jobs()[name]))

@@ -19,7 +19,8 @@ from agent.terminal.wording import step
 
 if TYPE_CHECKING:
     from agent.calibration.predictor import Prediction, Predictor
-    from agent.measure.timing import Event, Measurement, Timing
+    from agent.measure.runner import OpenRunner
+    from agent.measure.timing import MeasureEvent, Measurement, Timing
     from agent.measure.toolchain import Toolchain
 
 MAX_SCHEDULES = 64
@@ -90,21 +91,23 @@ def rank(config: Config, request: Request, candidates: int, top: int | None) -> 
 
 
 def measure(
-    config: Config, request: Request, schedules: Sequence[str], tell: Callable[[str], None]
+    config: Config,
+    request: Request,
+    schedules: Sequence[str],
+    tell: Callable[[str], None],
+    open_runner: OpenRunner,
 ) -> dict[str, Any]:
     """Time schedules against the program as written; ``{"measurements": [...]}`` as asked.
 
     Call with the lock held: two measurements at once disturb each other. ``config.budget_s`` is
     kept but for the least number of rounds, which are always run. ``tell`` is given lines of
-    progress.
+    progress; ``open_runner`` gives what times the program.
 
     Raises:
         InputError: more than ``MAX_SCHEDULES``.
         SourceError, ScheduleError, CompilerError, StateError: a part is unusable.
         MeasureError: none of them gave a usable timing.
     """
-    from agent.measure.compiler import find_compiler
-    from agent.measure.runner import Runner
     from agent.measure.stats import noise_floor
 
     if len(schedules) > MAX_SCHEDULES:
@@ -116,7 +119,7 @@ def measure(
     program = _load(config, request)
     dependences = Dependences.of(program)
     variants = [transform(program, s, dependences) for s in parsed]
-    runner = Runner(find_compiler(config.compiler), config.state_dir / "cache")
+    runner = open_runner(config)
     tell(f"measuring {program.name}")
     lines = Lines(tell)
     found = runner.measure(program, variants, on_event=lines.event, budget_s=config.budget_s)
@@ -143,7 +146,7 @@ class Lines:
     def __post_init__(self) -> None:
         self._next = self.clock() + FIRST_LINE_S
 
-    def event(self, event: Event) -> None:
+    def event(self, event: MeasureEvent) -> None:
         """Tell of ``event``, if it is rare or the last line is some time ago."""
         if event.kind in RARE or self.clock() >= self._next:
             self.tell(step(event.kind, event.done, event.total))

@@ -35,6 +35,7 @@ from agent.measure.runner import Runner
 from agent.measure.stats import noise_floor
 from agent.measure.toolchain import Toolchain, toolchain_json
 from agent.measure.worker import PROTOCOL
+from agent.measure.worker_runner import WorkerRunner
 from agent.progress import Progress, Stopwatch, Tell
 from agent.settings.config import Config
 from agent.state.state import Run, State, StoredTiming, TimingKey
@@ -125,7 +126,7 @@ def _measured(
     journal = Journal(state, run, mark, toolchain.identity)
     missing = [m for g in groups if (m := journal.missing(g, known)) is not None]
     reused = sum(len(g.variants) for g in groups) - sum(len(g.variants) for g in missing)
-    runner = Runner(toolchain, config.state_dir / "cache", machine=machine)
+    runner = WorkerRunner(toolchain, config.state_dir / "cache", machine=machine)
     with _keeping_timings(state, run), watch.phase("compiling"):
         _compile(runner, missing, tell)
     with _keeping_timings(state, run), watch.phase("measuring"):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from agent.calibration import experiment
 from agent.calibration.experiment import Group
 from agent.measure.quiet import Between, never
-from agent.measure.sentinel import drift
+from agent.measure.sentinel import sentinel_drift
 from agent.measure.worker import PROTOCOL
 from agent.progress import Progress, Stopwatch, Tell
 from agent.state.state import Run, State, StoredTiming, TimingKey
@@ -101,4 +101,4 @@ def collect(
         behind += experiment.weight(group)
     sentinels.append(runner.sentinel())
     tell(Progress("measuring", done, total, "", 0.0))
-    return Collected(total - done, drift(sentinels))
+    return Collected(total - done, sentinel_drift(sentinels))

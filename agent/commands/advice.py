@@ -106,6 +106,7 @@ def measure(
 ) -> None:
     """Measure schedules against the program as written."""
     from agent.advise.advise import measure as run
+    from agent.measure.resolve import runner_for_programs
     from agent.state.lock import hold
     from agent.terminal import wording
 
@@ -113,7 +114,7 @@ def measure(
     request = _request(file, function, size, cflags)
     own_directory(config)
     with hold(config.state_dir, "measure"):
-        found = run(config, request, schedule, console.note)
+        found = run(config, request, schedule, console.note, runner_for_programs)
     answer(found, wording.measurements, as_json)
 
 

@@ -56,10 +56,10 @@ def quiet(scene: Scene) -> Iterator[Finding]:
 
     An agent at work is no disturbance.
     """
-    from agent.measure.quiet import disturbance, look
+    from agent.measure.quiet import conditions_now, disturbance
 
     at_work = holder(scene.directory)
-    found = look(LOOK_S)
+    found = conditions_now(LOOK_S)
     at_work = at_work or holder(scene.directory)
     words = f"{found.busy:.0%} of the CPUs are in use now, {found.steal:.0%} taken by the host"
     if found.temperature is not None:

@@ -62,14 +62,14 @@ def measuring(config: Config) -> Iterator[Finding]:
     """A kernel of the fixed set and a version of it run, are timed, and give the same results."""
     from agent.measure.machine import read_machine
     from agent.measure.resolve import toolchain_for_set
-    from agent.measure.runner import Runner
+    from agent.measure.worker_runner import WorkerRunner
 
     machine = read_machine()
     toolchain = toolchain_for_set(config.compiler, machine)
     base, version = _programs()
     usable = config.state_dir if os.access(config.state_dir, os.W_OK | os.X_OK) else None
     with tempfile.TemporaryDirectory(prefix="self-test-", dir=usable) as place:
-        runner = Runner(toolchain, Path(place), machine=machine)
+        runner = WorkerRunner(toolchain, Path(place), machine=machine)
         timed = runner.measure(base, [version], budget_s=BUDGET_S)
     for timing in (timed.base, *timed.timings):
         if timing.outcome != "ok":

@@ -48,7 +48,7 @@ class Executable:
 
 
 @dataclass(frozen=True, slots=True)
-class Index:
+class PrebuiltIndex:
     """What lies in a folder of executables.
 
     Attributes:
@@ -200,7 +200,7 @@ def _levels_run_by(level: str) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=4)
-def _read_index(folder: Path) -> Index:
+def _read_index(folder: Path) -> PrebuiltIndex:
     path = folder / INDEX
     try:
         with path.open("rb") as file:
@@ -216,7 +216,7 @@ def _read_index(folder: Path) -> Index:
         if data["schema"] != SCHEMA:
             raise _damaged(path, f"its schema is {data['schema']!r}, not {SCHEMA}")
         executables = {str(n): _executable(e) for n, e in data["executables"].items()}
-        return Index(str(data["version"]), tuple(map(str, data["programs"])), executables)
+        return PrebuiltIndex(str(data["version"]), tuple(map(str, data["programs"])), executables)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise _damaged(path, f"{type(error).__name__} while reading it") from error
 

@@ -59,7 +59,7 @@ Look = Callable[[], Conditions]
 Between = Callable[["Measurement"], None]
 
 
-def look(seconds: float = LOOK_S) -> Conditions:
+def conditions_now(seconds: float = LOOK_S) -> Conditions:
     """The conditions at this moment; takes ``seconds``."""
     import psutil
 
@@ -137,7 +137,7 @@ def wait(
     tell: Tell,
     end: float | None = None,
     *,
-    look: Look = look,
+    look: Look = conditions_now,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:

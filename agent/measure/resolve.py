@@ -1,4 +1,4 @@
-"""Which toolchain a command times the fixed set with: found once, at its door."""
+"""What a command times programs with, from what is set: found once, at its door."""
 
 from __future__ import annotations
 
@@ -6,13 +6,21 @@ import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from agent.errors import CompilerError
 from agent.measure import prebuilt
 from agent.measure.compiler import PREBUILT_NAME, compiler_mark, find_compiler
 from agent.measure.machine import Machine
 from agent.measure.prebuilt import find_prebuilt
+from agent.measure.runner import Runner
 from agent.measure.toolchain import Toolchain
+from agent.measure.worker_runner import WorkerRunner
+
+if TYPE_CHECKING:
+    from agent.settings.config import Config
+
+CACHE = "cache"  # of compiled code, in the state directory
 
 
 def toolchain_for_set(compiler: str | None, machine: Machine) -> Toolchain:
@@ -47,3 +55,14 @@ def mark_for_set(compiler: str | None, machine: Machine) -> str:
         with contextlib.suppress(CompilerError):
             return look()
     return ""
+
+
+def runner_for_set(config: Config, machine: Machine) -> Runner:
+    """What times the fixed set here (errors: see ``toolchain_for_set``)."""
+    toolchain = toolchain_for_set(config.compiler, machine)
+    return WorkerRunner(toolchain, config.state_dir / CACHE, machine=machine)
+
+
+def runner_for_programs(config: Config) -> Runner:
+    """What times programs of a person's own: CompilerError where there is no compiler."""
+    return WorkerRunner(find_compiler(config.compiler), config.state_dir / CACHE)

@@ -1,67 +1,29 @@
-"""Measuring a program and its variants: one worker process, paired and rotated rounds.
-
-    compile everything -> start a worker -> check every program -> size the samples -> rounds
-
-A program that crashes, hangs or gives a wrong result is left out and the others go on: the
-worker is started again without it. Nothing else of ours runs while a round is timed.
-"""
+"""What times programs, as those see it who have programs timed: tests put a simulated one there."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol
 
-from agent.errors import ScheduleError
-from agent.loopnest.emitter.emit import emit
-from agent.loopnest.program import Program
-from agent.measure.cache import Cache
-from agent.measure.machine import Machine, read_machine
-from agent.measure.plan import Arguments, Job, arguments_of
-from agent.measure.sentinel import Sentinel, sentinel_jobs
-from agent.measure.session import (
-    BASE,
-    FIRST_VARIANT,
-    TWIN,
-    Session,
-    Settings,
-    start_worker,
-)
-from agent.measure.timing import Event, Measurement, Outcome, Timing
-from agent.measure.toolchain import Built, OnBuilt, Toolchain
-from agent.measure.trial import OnEvent, Trial, because_of_base
+from agent.measure.toolchain import OnBuilt, Toolchain
 
-MISCOMPILED = (
-    "the compiler computes a wrong result for the program as written (right without optimisation)"
-)
+if TYPE_CHECKING:
+    from agent.loopnest.program import Program
+    from agent.measure.machine import Machine
+    from agent.measure.sentinel import Sentinel
+    from agent.measure.timing import MeasureEvent, Measurement
+    from agent.settings.config import Config
 
 
-class Runner:
-    """Times programs on this machine with one toolchain.
+class Runner(Protocol):
+    """Times programs with one toolchain (on this machine: ``worker_runner.WorkerRunner``)."""
 
-    Args:
-        toolchain: compiles the programs and the worker, or holds them prebuilt.
-        cache: directory of compiled code.
-        settings: see ``Settings``.
-        machine: facts of this machine (read where not given).
-    """
-
-    def __init__(
-        self,
-        toolchain: Toolchain,
-        cache: Path | Cache,
-        settings: Settings | None = None,
-        machine: Machine | None = None,
-    ) -> None:
-        self.toolchain = toolchain
-        self.settings = settings or Settings()
-        self.machine = machine or read_machine()
-        self._cache = cache if isinstance(cache, Cache) else Cache(cache.absolute())
-        self._compiled: dict[str, Built] = {}
-        self._worker: Path | None = None
+    @property
+    def toolchain(self) -> Toolchain:
+        """What gives it machine code."""
 
     def prepare(self, programs: Sequence[Program], *, progress: OnBuilt | None = None) -> None:
-        """Compile ``programs`` and the worker in parallel, so that nothing compiles later.
+        """Do for ``programs`` whatever can be done before any of them is timed.
 
         A program that cannot be written as C, or that the compiler refuses, is reported when it
         is measured.
@@ -69,24 +31,13 @@ class Runner:
         Raises:
             CompilerError: the compiler is gone. StateError: the cache cannot be written.
         """
-        sources = [_emitted(p) for p in programs]
-        self.prepare_sources([s for s in sources if isinstance(s, str)], progress=progress)
-
-    def prepare_sources(self, sources: Sequence[str], *, progress: OnBuilt | None = None) -> None:
-        """``prepare`` for C sources."""
-        if self._worker is None or not self._worker.exists():
-            self._worker = self.toolchain.worker(self._cache)
-        new = [s for s in dict.fromkeys(sources) if not self._is_compiled(s)]
-        if new:
-            built = self.toolchain.build(new, self._cache, progress)
-            self._compiled.update(zip(new, built, strict=True))
 
     def measure(
         self,
         base: Program,
         variants: Sequence[Program],
         *,
-        on_event: OnEvent | None = None,
+        on_event: Callable[[MeasureEvent], None] | None = None,
         budget_s: float | None = None,
     ) -> Measurement:
         """Time ``base`` and ``variants`` against each other.
@@ -95,7 +46,7 @@ class Runner:
             base: the program as written.
             variants: other schedules of it.
             on_event: told of progress.
-            budget_s: wall time to aim for; at least ``min_rounds`` rounds are run all the same.
+            budget_s: wall time to aim for; a least number of rounds is run all the same.
 
         Returns:
             The measurement; failures of single programs are in the timings' outcomes.
@@ -103,108 +54,12 @@ class Runner:
         Raises:
             CompilerError, StateError: as for ``prepare``.
             ScheduleError: ``base`` itself cannot be written as C.
-            MeasureError: the worker itself does not work here.
+            MeasureError: nothing can be timed here.
         """
-        sources = [_emitted(v) for v in variants]
-        given = tuple(s for s in sources if isinstance(s, str))
-        job = Job(arguments_of(base), emit(base), given)
-        measured = self.measure_job(job, on_event=on_event, budget_s=budget_s)
-        return _with_unwritable(measured, sources)
-
-    def measure_job(
-        self, job: Job, *, on_event: OnEvent | None = None, budget_s: float | None = None
-    ) -> Measurement:
-        """``measure`` for C sources with described arguments.
-
-        Where a variant's result is wrong, it may be the base's that is: compilers have bugs, and
-        a schedule may avoid one. Then the base's outcome is ``wrong-result``.
-        """
-        tell = on_event or _silent
-        self.prepare_sources(
-            (job.base, *job.variants), progress=lambda d, t: tell(Event("compiled", d, t))
-        )
-        programs = {BASE: job.base, TWIN: job.base}
-        programs |= {FIRST_VARIANT + i: source for i, source in enumerate(job.variants)}
-        compiled = {p: self._compiled[source] for p, source in programs.items()}
-        measured = self._try(job.arguments, compiled, self.settings, tell, budget_s)
-        if any(t.outcome == Outcome.WRONG_RESULT for t in measured.timings):
-            tell(Event("arbitrating", 0, 1))
-            if self._miscompiles(job):
-                return _blaming_compiler(measured)
-        return measured
 
     def sentinel(self) -> Sentinel:
-        """Time the two sentinel programs (some 0.2 s); compare moments with ``drift``."""
-        first, second = (self.measure_job(job, budget_s=0.0) for job in sentinel_jobs())
-        return Sentinel(first.base.seconds, second.base.seconds)
-
-    def _miscompiles(self, job: Job) -> bool:
-        """Whether optimisation makes the base's own result wrong.
-
-        Without fused multiply-adds no optimisation may change a bit: a program whose result is
-        right again without them is but sensitive to rounding, and no fault of the compiler.
-        """
-        references = self.toolchain.references(job.base, self._cache)
-        if not references:
-            return False
-        plain, unfused = references
-        built = {BASE: plain, FIRST_VARIANT: self._compiled[job.base], FIRST_VARIANT + 1: unfused}
-        check_only = replace(self.settings, rounds=0)
-        found = self._try(job.arguments, built, check_only, _silent, None)
-        return all(t.outcome == Outcome.WRONG_RESULT for t in found.timings)
-
-    def _try(
-        self,
-        arguments: Arguments,
-        compiled: Mapping[int, Built],
-        settings: Settings,
-        tell: OnEvent,
-        budget_s: float | None,
-    ) -> Measurement:
-        def start() -> Session:
-            assert self._worker is not None  # noqa: S101  prepare_sources made it
-            worker = start_worker(self._worker, self.machine)
-            return Session(worker, self.machine, settings, arguments)
-
-        trial = Trial(
-            start, arguments, compiled, self.machine, settings, tell=tell, budget_s=budget_s
-        )
-        return trial.measurement()
-
-    def _is_compiled(self, source: str) -> bool:
-        built = self._compiled.get(source)
-        return built is not None and (not isinstance(built, Path) or built.exists())
+        """Time the two sentinel programs; compare moments with ``sentinel_drift``."""
 
 
-def _emitted(program: Program) -> str | ScheduleError:
-    """The C source, or why C cannot express what the schedule asks for."""
-    try:
-        return emit(program)
-    except ScheduleError as error:
-        return error
-
-
-def _with_unwritable(measured: Measurement, sources: Sequence[str | ScheduleError]) -> Measurement:
-    """``measured`` of the sources that are C, as a measurement of all of them."""
-    timed = iter(measured.timings)
-    timings = tuple(
-        next(timed) if isinstance(s, str) else Timing(Outcome.COMPILE_FAILED, detail=s.message)
-        for s in sources
-    )
-    asked = [BASE, TWIN, *(FIRST_VARIANT + i for i, s in enumerate(sources) if isinstance(s, str))]
-    rounds = tuple(
-        replace(r, seconds=tuple((asked[program], s) for program, s in r.seconds))
-        for r in measured.rounds
-    )
-    return replace(measured, timings=timings, rounds=rounds)
-
-
-def _blaming_compiler(measured: Measurement) -> Measurement:
-    """``measured`` with the base wrong; what was compared with it is worth nothing."""
-    wrong = Timing(Outcome.WRONG_RESULT, detail=MISCOMPILED)
-    timings = tuple(because_of_base(wrong) for _ in measured.timings)
-    return replace(measured, base=wrong, timings=timings, noise=())
-
-
-def _silent(_: Event) -> None:
-    """No one listens."""
+OpenSetRunner = Callable[["Config", "Machine"], Runner]  # for the fixed set
+OpenRunner = Callable[["Config"], Runner]  # for programs of a person's own

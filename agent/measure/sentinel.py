@@ -45,7 +45,7 @@ def sentinel_jobs() -> tuple[Job, Job]:
     return Job(Arguments((small,)), ARITHMETIC, ()), Job(Arguments((large,)), STREAM, ())
 
 
-def drift(sentinels: Sequence[Sentinel]) -> tuple[Notice, ...]:
+def sentinel_drift(sentinels: Sequence[Sentinel]) -> tuple[Notice, ...]:
     """A ``drift`` notice for each part that changed by more than 5 %, in log units."""
     parts = (
         ("drift-arithmetic", [s.arithmetic_s for s in sentinels]),

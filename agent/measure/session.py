@@ -21,7 +21,7 @@ PATIENCE = 8.0  # a round may take so many times what its programs took before
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class TimingSettings:
     """How to measure.
 
     Attributes:
@@ -36,6 +36,7 @@ class Settings:
         limit_s: longest single execution; a program that takes longer is given up.
         slow_s: programs slower than this take part in the first ``min_rounds`` only.
         memory_share: of the available memory that the arguments may take.
+        budget_s: wall time to aim for; None: as long as the rounds take.
     """
 
     sample_s: float = 0.010
@@ -47,6 +48,7 @@ class Settings:
     limit_s: float = 10.0
     slow_s: float = 0.25
     memory_share: float = 0.8
+    budget_s: float | None = None
 
 
 class OutOfMemoryError(Exception):
@@ -62,7 +64,7 @@ class LoadError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class CheckedRun:
     """One run from the pristine state, compared with the base's.
 
     Attributes:
@@ -79,18 +81,18 @@ class Check:
     not_finite: int = 0
 
 
-class Session:
+class WorkerSession:
     """A worker with the arguments and programs of one job loaded.
 
     Programs are called by number: 0 the base, 1 the base again, 2 + i the i-th variant.
 
     Raises:
         OutOfMemoryError, LoadError: see there. MeasureError: the worker does not work.
-        WorkerDiedError, WorkerTimeoutError: from every method (``program_of`` translates).
+        WorkerExitError, WorkerTimeoutError: from every method (``program_of`` translates).
     """
 
     def __init__(
-        self, worker: Worker, machine: Machine, settings: Settings, arguments: Arguments
+        self, worker: Worker, machine: Machine, settings: TimingSettings, arguments: Arguments
     ) -> None:
         self._worker, self._machine, self._settings = worker, machine, settings
         self._arguments = arguments
@@ -121,12 +123,12 @@ class Session:
         """The program in a worker's slot, -1 where there is none."""
         return self._slots[slot] if 0 <= slot < len(self._slots) else -1
 
-    def check(self, program: int) -> Check:
+    def check(self, program: int) -> CheckedRun:
         """Run ``program`` once from the pristine state; the base first, it is the reference."""
         limit = self._settings.limit_s + 1.0 + 3 * self._arguments.bytes / BYTES_PER_S
         words = self._ask(f"check {self._slots.index(program)}", "check", 6, limit)
         seconds = _seconds(words[1])
-        return Check(seconds, float(words[2]), int(words[3]), words[4], int(words[5]))
+        return CheckedRun(seconds, float(words[2]), int(words[3]), words[4], int(words[5]))
 
     def tune(self, program: int) -> float:
         """Set how many executions make one sample; seconds of an execution."""

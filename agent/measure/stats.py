@@ -19,7 +19,7 @@ DIFFERENT_LEVEL = 0.95  # two programs are called different when this interval e
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
+class MedianInterval:
     """A median with the order statistics around it.
 
     Attributes:
@@ -40,10 +40,10 @@ class Interval:
         return self.high - self.low
 
 
-def coverage(n: int, k: int) -> float:
+def interval_coverage(n: int, k: int) -> float:
     """Probability that the k-th smallest to k-th largest of n values hold the true median.
 
-    >>> coverage(5, 1)
+    >>> interval_coverage(5, 1)
     0.9375
     """
     return 1.0 - sum(math.comb(n, i) for i in range(k)) / float(2 ** (n - 1))
@@ -52,18 +52,20 @@ def coverage(n: int, k: int) -> float:
 def order_rank(n: int, level: float) -> int:
     """The largest k >= 1 whose interval covers at least ``level`` (1 where none does)."""
     k = 1
-    while 2 * (k + 1) <= n and coverage(n, k + 1) >= level:
+    while 2 * (k + 1) <= n and interval_coverage(n, k + 1) >= level:
         k += 1
     return k
 
 
-def median_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
+def median_interval(values: Sequence[float], level: float = LEVEL) -> MedianInterval:
     """The median of ``values`` and its order-statistic interval; ValueError if empty."""
     if not values:
         raise ValueError("no values")
     ordered, n = sorted(values), len(values)
     k = order_rank(n, level)
-    return Interval(statistics.median(ordered), ordered[k - 1], ordered[n - k], coverage(n, k))
+    return MedianInterval(
+        statistics.median(ordered), ordered[k - 1], ordered[n - k], interval_coverage(n, k)
+    )
 
 
 def paired_log_ratios(base: Sequence[float], variant: Sequence[float]) -> tuple[float, ...]:

@@ -89,7 +89,7 @@ class Measurement:
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class MeasureEvent:
     """Progress: ``done`` of ``total`` steps of ``kind``.
 
     Kinds: compiled, checked, round, restarted, arbitrating (see ``Runner.measure_job``).

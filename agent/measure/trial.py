@@ -15,11 +15,11 @@ from agent.measure.session import (
     BASE,
     FIRST_VARIANT,
     TWIN,
-    Check,
+    CheckedRun,
     LoadError,
     OutOfMemoryError,
-    Session,
-    Settings,
+    TimingSettings,
+    WorkerSession,
 )
 from agent.measure.stats import (
     geometric_means,
@@ -27,14 +27,14 @@ from agent.measure.stats import (
     paired_log_ratios,
     round_order,
 )
-from agent.measure.timing import Event, Measurement, Outcome, Timing
+from agent.measure.timing import MeasureEvent, Measurement, Outcome, Timing
 from agent.measure.toolchain import Built
-from agent.measure.worker import WorkerDiedError, WorkerTimeoutError
+from agent.measure.worker import WorkerExitError, WorkerTimeoutError
 
 CPU_LIMIT_S = 3600.0
 MAX_DETAIL = 600
 SLOW_EXTRA = 2  # attempts at rounds of slow programs beyond the least number
-OnEvent = Callable[[Event], None]
+OnEvent = Callable[[MeasureEvent], None]
 
 
 class Trial:
@@ -45,30 +45,28 @@ class Trial:
         arguments: of all programs.
         compiled: base, twin, variants, as the worker loads them, or why it cannot.
         machine: facts of this machine; ``settings``: how to measure.
-        tell: told of progress; ``budget_s``: wall time to aim for.
+        tell: told of progress.
     """
 
     def __init__(
         self,
-        start: Callable[[], Session],
+        start: Callable[[], WorkerSession],
         arguments: Arguments,
         compiled: Mapping[int, Built],
         machine: Machine,
-        settings: Settings,
-        *,
+        settings: TimingSettings,
         tell: OnEvent,
-        budget_s: float | None,
     ) -> None:
         self.start, self.arguments, self.compiled = start, arguments, compiled
         self.machine, self.settings = machine, settings
-        self.tell, self.budget_s = tell, budget_s
+        self.tell = tell
         self.libraries = {p: c for p, c in compiled.items() if not isinstance(c, CompilerError)}
         self.failed = {
             p: Timing(Outcome.COMPILE_FAILED, detail=c.message)
             for p, c in compiled.items()
             if isinstance(c, CompilerError)
         }
-        self.checks: dict[int, Check] = {}
+        self.checks: dict[int, CheckedRun] = {}
         self.rounds: list[Round] = []
         self.garbage = 0
         self.unpinned = False
@@ -81,7 +79,7 @@ class Trial:
             detail = f"the arrays need {need >> 20} MiB and {have >> 20} MiB are available"
             self.failed[BASE] = Timing(Outcome.OUT_OF_MEMORY, detail=detail)
         while BASE not in self.failed and not self._attempt():
-            self.tell(Event("restarted", len(self.failed), len(self.libraries)))
+            self.tell(MeasureEvent("restarted", len(self.failed), len(self.libraries)))
         return self._result()
 
     def _attempt(self) -> bool:
@@ -99,7 +97,7 @@ class Trial:
         except WorkerTimeoutError as error:
             detail = f"did not end within {error.limit_s:.0f} s"
             self._fail(session.program_of(error.slot), Outcome.TIMEOUT, detail)
-        except WorkerDiedError as error:
+        except WorkerExitError as error:
             self._fail(session.program_of(error.slot), *_death(error))
         else:
             return True
@@ -115,7 +113,7 @@ class Trial:
             outcome, detail=detail[:MAX_DETAIL]
         )
 
-    def _check_all(self, session: Session, alive: tuple[int, ...]) -> None:
+    def _check_all(self, session: WorkerSession, alive: tuple[int, ...]) -> None:
         """Run every program not yet checked once; the base always, for its reference."""
         for done, program in enumerate(p for p in alive if p != TWIN):
             if program not in self.checks or program == BASE:
@@ -126,11 +124,11 @@ class Trial:
                     self._fail(program, Outcome.TIMEOUT, detail)
                 elif check.bad_array >= 0:
                     self._wrong(program, check)
-            self.tell(Event("checked", done + 1, len(alive) - 1))
+            self.tell(MeasureEvent("checked", done + 1, len(alive) - 1))
             if BASE in self.failed:
                 return
 
-    def _wrong(self, program: int, check: Check) -> None:
+    def _wrong(self, program: int, check: CheckedRun) -> None:
         name = self.arguments.arrays[check.bad_array].name
         detail = f"array {name} differs from the base's by {check.max_error:.3g}"
         self.failed[program] = Timing(
@@ -140,7 +138,7 @@ class Trial:
             max_error=check.max_error,
         )
 
-    def _time_all(self, session: Session, alive: tuple[int, ...]) -> None:
+    def _time_all(self, session: WorkerSession, alive: tuple[int, ...]) -> None:
         """Paired rounds until enough are undisturbed, the intervals are narrow, or time is up."""
         if BASE in self.failed or not self.settings.rounds:
             return
@@ -153,7 +151,7 @@ class Trial:
                 break
             now = alive if self._slow_join(len(good)) else quick
             self.rounds.append(session.round(round_order(now, len(self.rounds))))
-            self.tell(Event("round", len(good) + 1, wanted))
+            self.tell(MeasureEvent("round", len(good) + 1, wanted))
             if self._late(session.cost(quick)) and len(self.rounds) >= self.settings.min_rounds:
                 break
 
@@ -162,21 +160,23 @@ class Trial:
         least = self.settings.min_rounds
         return good < least and len(self.rounds) < least + SLOW_EXTRA
 
-    def _affordable(self, session: Session, quick: tuple[int, ...], alive: tuple[int, ...]) -> int:
+    def _affordable(
+        self, session: WorkerSession, quick: tuple[int, ...], alive: tuple[int, ...]
+    ) -> int:
         """How many rounds the budget allows, within the settings' limits."""
         settings = self.settings
         slow = session.cost(quick) > settings.slow_s * len(quick)  # a slow base
         most = settings.min_rounds if slow else settings.rounds
-        if self.budget_s is None:
+        if settings.budget_s is None:
             return most
-        left = self.budget_s - (time.monotonic() - self.started)
+        left = settings.budget_s - (time.monotonic() - self.started)
         left -= settings.min_rounds * (session.cost(alive) - session.cost(quick))
         return max(settings.min_rounds, min(most, int(left / session.cost(quick))))
 
     def _late(self, next_round_s: float) -> bool:
-        if self.budget_s is None:
+        if self.settings.budget_s is None:
             return False
-        return time.monotonic() - self.started + next_round_s > self.budget_s
+        return time.monotonic() - self.started + next_round_s > self.settings.budget_s
 
     def _narrow(self, good: Sequence[Round], quick: tuple[int, ...]) -> bool:
         """The stopping rule fixed beforehand: it sees interval widths, never where they lie."""
@@ -273,7 +273,7 @@ def because_of_base(broken: Timing) -> Timing:
     return Timing(broken.outcome, detail=f"the program as written: {broken.detail}")
 
 
-def _death(error: WorkerDiedError) -> tuple[Outcome, str]:
+def _death(error: WorkerExitError) -> tuple[Outcome, str]:
     """What a worker's exit status says about the program that ran last."""
     if error.status >= 0:
         ended = f"ended the process with status {error.status}"

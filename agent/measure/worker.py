@@ -29,7 +29,7 @@ SPINS = 20_000  # of an idle OpenMP thread: well under a millisecond, then it sl
 PROTOCOL = "1"
 
 
-class WorkerDiedError(Exception):
+class WorkerExitError(Exception):
     """The worker ended by itself, or said what no worker says."""
 
     def __init__(self, slot: int, status: int, words: str) -> None:
@@ -143,7 +143,7 @@ class Worker:
             if len(words) == 3 and words[:2] == ["ready", PROTOCOL] and words[2].isdigit():
                 return int(words[2])
             problem = " ".join(words)
-        except (WorkerDiedError, WorkerTimeoutError) as failure:
+        except (WorkerExitError, WorkerTimeoutError) as failure:
             problem = str(failure)
         raise MeasureError(f"the measuring process did not start: {problem}")
 
@@ -152,7 +152,7 @@ class Worker:
 
         Raises:
             RefusedError: the answer is ``error``.
-            WorkerDiedError: it ended; ``slot`` is the program that ran last.
+            WorkerExitError: it ended; ``slot`` is the program that ran last.
             WorkerTimeoutError: no answer within ``limit_s``; the worker has been killed.
         """
         self._sequence += 1
@@ -208,14 +208,14 @@ class Worker:
         return line
 
     def _bury(self) -> None:
-        """Raise WorkerDiedError with what is known of the death."""
+        """Raise WorkerExitError with what is known of the death."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=1.0)
         self._kill()
         self._stderr.seek(0, os.SEEK_END)
         self._stderr.seek(max(0, self._stderr.tell() - MAX_STDERR))
         words = self._stderr.read().decode("utf-8", "replace").strip()
-        raise WorkerDiedError(self._slot(), self._process.returncode, words)
+        raise WorkerExitError(self._slot(), self._process.returncode, words)
 
     def _slot(self) -> int:
         """The program the worker entered last, -1 where it entered none."""

@@ -24,6 +24,7 @@ from agent.loopnest.schedules.schedule import ORIGINAL
 from agent.measure.machine import fingerprint, read_machine
 from agent.measure.resolve import toolchain_for_set
 from agent.measure.runner import Runner
+from agent.measure.worker_runner import WorkerRunner
 from agent.progress import Progress, Stopwatch, Tell
 from agent.upkeep import due
 
@@ -94,7 +95,7 @@ def check(config: Config, state: State, tell: Tell) -> dict[str, Any]:
     sentinels: tuple[Change, ...] = ()
     disturbed = False
     if not reasons:  # else what would be timed is another thing than then
-        runner = Runner(toolchain, config.state_dir / "cache", machine=machine)
+        runner = WorkerRunner(toolchain, config.state_dir / "cache", machine=machine)
         sentinels, disturbed = _timed(runner, state, stored, tell)
     verdict = verdict_of(bool(reasons), sentinels, disturbed=disturbed)
     body = {

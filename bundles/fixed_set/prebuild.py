@@ -25,7 +25,7 @@ from agent.kernels.fixed_set import fixed_variants, kernels, load_kernel
 from agent.loopnest.emitter.emit import ENTRY, emit
 from agent.loopnest.schedules.legality import Dependences, transform
 from agent.measure.compiler import BASE_FLAGS, HARNESS
-from agent.measure.prebuilt import INDEX, PREBUILT, SCHEMA, Executable, Index, program_name
+from agent.measure.prebuilt import INDEX, PREBUILT, SCHEMA, Executable, PrebuiltIndex, program_name
 from agent.measure.sentinel import sentinel_jobs
 
 POOL = HARNESS.with_name("pool.c")
@@ -75,7 +75,9 @@ def fixed_sources() -> tuple[str, ...]:
     return tuple(dict.fromkeys([*emitted, *(job.base for job in sentinel_jobs())]))
 
 
-def prebuild(levels: Sequence[Level], folder: Path, sources: Sequence[str] | None = None) -> Index:
+def prebuild(
+    levels: Sequence[Level], folder: Path, sources: Sequence[str] | None = None
+) -> PrebuiltIndex:
     """Build an executable for each of ``levels`` into ``folder``, with the index of them.
 
     Args:
@@ -89,7 +91,7 @@ def prebuild(levels: Sequence[Level], folder: Path, sources: Sequence[str] | Non
     programs = {program_name(s): s for s in (fixed_sources() if sources is None else sources)}
     folder.mkdir(parents=True, exist_ok=True)
     executables = {level.name: _executable(level, programs, folder) for level in levels}
-    index = Index(_version(), tuple(sorted(programs)), executables)
+    index = PrebuiltIndex(_version(), tuple(sorted(programs)), executables)
     (folder / INDEX).write_text(json.dumps({"schema": SCHEMA, **index.to_json()}, indent=1) + "\n")
     return index
 

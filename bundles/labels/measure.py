@@ -30,15 +30,16 @@ from agent.measure.cache import Cache
 from agent.measure.compiler import Compiler, find_compiler
 from agent.measure.machine import Machine, read_machine
 from agent.measure.runner import Runner
-from agent.measure.session import Settings
+from agent.measure.session import TimingSettings
 from agent.measure.timing import Outcome, Timing
 from agent.measure.toolchain import family_of
+from agent.measure.worker_runner import WorkerRunner
 from bundles.labels.labels import FIXED, Target, corpus_program, digest, write_labels
 
 Say = Callable[[str], None]
 CHUNK = 32  # programs compiled at once, so that nothing compiles while one is timed
 CACHE_BYTES = 1 << 30
-QUICK = Settings(
+QUICK = TimingSettings(
     sample_s=0.002,
     rounds=3,
     min_rounds=3,
@@ -220,7 +221,7 @@ def _roomy() -> str | None:
 
 
 def _runner(toolchain: Compiler, machine: Machine, cache: Cache, threads: int) -> Runner:
-    return Runner(toolchain, cache, QUICK, replace(machine, threads=threads))
+    return WorkerRunner(toolchain, cache, QUICK, replace(machine, threads=threads))
 
 
 def timed(runner: Runner, item: Item, budget_s: float) -> list[dict[str, Any]]:

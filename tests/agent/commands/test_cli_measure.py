@@ -1,8 +1,6 @@
-"""What ``agent measure`` says and does when a program, the compiler or the time is unusual."""
+"""What ``agent measure`` says and does when a program or the compiler is unusual."""
 
-from types import SimpleNamespace
-
-from agent.advise.advise import MAX_SCHEDULES, NEXT_LINE_S, Lines
+from agent.advise.advise import MAX_SCHEDULES
 from agent.measure.compiler import find_compiler
 from tests.conftest import agent
 
@@ -11,15 +9,6 @@ void scale(int n, float a[n]) {
 #pragma scop
   for (int i = 0; i < n; i++)
     a[i] = a[i] * 1.25f;
-#pragma endscop
-}
-"""
-SLOW = """
-void slow(int n, float out[1], const float b[n]) {
-#pragma scop
-  for (int i = 0; i < n; i++)
-    for (int j = 0; j < n; j++)
-      out[0] += b[i] * b[j];
 #pragma endscop
 }
 """
@@ -50,33 +39,9 @@ def test_a_compiler_that_computes_wrong_is_named_and_not_the_schedule(tmp_path):
     assert "--compiler" in ran.err.split("hint: ")[1]
 
 
-def test_a_slow_program_shows_its_progress_and_that_the_budget_was_too_small(tmp_path):
-    ran = measure(tmp_path, SLOW, "--size", "n=15000", "--json", AGENT_BUDGET="2s")
-    assert ran.code == 0, ran.err
-    assert " of 5\n" in ran.err
-    assert ran.json["measurements"][0]["rounds"] == 5
-    assert "over-budget" in [w["code"] for w in ran.json["warnings"]]
-
-
 def test_too_many_schedules_are_refused_before_anything_is_compiled(tmp_path):
     many = [word for _ in range(MAX_SCHEDULES) for word in ("--schedule", "original")]
     ran = measure(tmp_path, SCALE, "--size", "n=10", *many)
     assert ran.code == 2
     assert f"{MAX_SCHEDULES + 1} schedules are too many" in ran.err
     assert "hint: " in ran.err
-
-
-def test_lines_of_progress_come_neither_at_once_nor_all():
-    lines, now = [], [0.0]
-    told = Lines(lines.append, clock=lambda: now[0])
-    for tick in range(101):
-        now[0] = tick / 10
-        told.event(SimpleNamespace(kind="round", done=tick, total=100))
-    assert lines[0] == "round 8 of 100"
-    assert len(lines) == 1 + int((10 - 0.8) / NEXT_LINE_S)
-
-
-def test_what_is_rare_is_always_told():
-    lines = []
-    Lines(lines.append, clock=lambda: 0.0).event(SimpleNamespace(kind="restarted", done=1, total=2))
-    assert lines == ["a program failed: going on without it"]

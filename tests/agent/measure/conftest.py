@@ -8,8 +8,9 @@ from agent.loopnest.program import DType
 from agent.measure.compiler import find_compiler
 from agent.measure.plan import Arguments, ArrayArgument, Job
 from agent.measure.runner import Runner
-from agent.measure.session import Settings
+from agent.measure.session import TimingSettings
 from agent.measure.toolchain import Toolchain
+from agent.measure.worker_runner import WorkerRunner
 
 N = 4096
 ADD = "for (int i = 0; i < 4096; i++) x[i] += y[i];"
@@ -50,13 +51,13 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def quick() -> Settings:
-    return Settings(sample_s=0.0005, rounds=5, extra_rounds=1, limit_s=1.0)
+def quick() -> TimingSettings:
+    return TimingSettings(sample_s=0.0005, rounds=5, extra_rounds=1, limit_s=1.0)
 
 
 @pytest.fixture
-def runner(toolchain: Toolchain, cache: Path, quick: Settings) -> Runner:
-    return Runner(toolchain, cache, quick)
+def runner(toolchain: Toolchain, cache: Path, quick: TimingSettings) -> Runner:
+    return WorkerRunner(toolchain, cache, quick)
 
 
 @pytest.fixture

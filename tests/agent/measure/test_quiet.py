@@ -14,9 +14,9 @@ from agent.measure.evidence import Round
 from agent.measure.quiet import (
     LOOKS,
     Conditions,
+    conditions_now,
     disturbance,
     gives_way,
-    look,
     never,
     runs_on_battery,
     wait,
@@ -167,7 +167,7 @@ def test_a_machine_without_power_supplies_runs_on_no_battery(tmp_path):
 
 
 def test_a_look_at_this_machine_finds_shares():
-    found = look(0.2)
+    found = conditions_now(0.2)
     assert 0 <= found.busy <= 1
     assert 0 <= found.steal <= 1
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from agent.measure.stats import (
     called_different,
-    coverage,
     geometric_means,
+    interval_coverage,
     median_interval,
     noise_floor,
     order_rank,
@@ -22,14 +22,14 @@ values = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=40)
 
 
 def test_coverage_of_the_whole_range_of_five_values_is_15_in_16() -> None:
-    assert coverage(5, 1) == 0.9375
+    assert interval_coverage(5, 1) == 0.9375
 
 
 @pytest.mark.parametrize("n", range(4, 40))
 def test_the_rank_is_the_largest_that_covers_the_level(n: int) -> None:
     k = order_rank(n, 0.8)
-    assert coverage(n, k) >= 0.8
-    assert 2 * (k + 1) > n or coverage(n, k + 1) < 0.8
+    assert interval_coverage(n, k) >= 0.8
+    assert 2 * (k + 1) > n or interval_coverage(n, k + 1) < 0.8
 
 
 @pytest.mark.parametrize(("n", "level"), [(5, 0.8), (9, 0.8), (9, 0.95), (20, 0.8)])
@@ -45,7 +45,7 @@ def test_simulated_intervals_hold_the_median_as_often_as_stated(
         sample = [getattr(rng, draw)(*arguments) for _ in range(n)]
         interval = median_interval(sample, level)
         held += interval.low <= true_median <= interval.high
-    assert abs(held / trials - coverage(n, order_rank(n, level))) < 0.025
+    assert abs(held / trials - interval_coverage(n, order_rank(n, level))) < 0.025
 
 
 @given(values, st.randoms(use_true_random=False))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import MeasureError
-from agent.measure.worker import RefusedError, Worker, WorkerDiedError, WorkerTimeoutError
+from agent.measure.worker import RefusedError, Worker, WorkerExitError, WorkerTimeoutError
 
 READY = "echo '@0 ready 1 100' >/proc/self/fd/$1; "
 
@@ -50,7 +50,7 @@ def test_garbage_is_ignored_and_counted() -> None:
 def test_an_endless_stream_of_garbage_ends_the_worker() -> None:
     with shell(READY + "cat /dev/zero >/proc/self/fd/$1") as worker:
         worker.ready()
-        with pytest.raises(WorkerDiedError):
+        with pytest.raises(WorkerExitError):
             worker.ask("anything", 30)
 
 
@@ -73,7 +73,7 @@ def test_a_silent_worker_is_killed_when_its_time_is_up() -> None:
 def test_death_tells_the_exit_status_and_the_last_words() -> None:
     with shell(READY + "read c; echo out of cheese >&2; exit 9") as worker:
         worker.ready()
-        with pytest.raises(WorkerDiedError) as caught:
+        with pytest.raises(WorkerExitError) as caught:
             worker.ask("anything", 5)
     assert (caught.value.status, caught.value.slot) == (9, -1)
     assert caught.value.words == "out of cheese"

@@ -23,9 +23,10 @@ from agent.loopnest.program import (
 from agent.measure.machine import read_machine
 from agent.measure.plan import Arguments, ArrayArgument, Job, ScalarArgument
 from agent.measure.runner import Runner
-from agent.measure.session import Settings
-from agent.measure.timing import Event, Measurement
+from agent.measure.session import TimingSettings
+from agent.measure.timing import MeasureEvent, Measurement
 from agent.measure.toolchain import Toolchain
+from agent.measure.worker_runner import WorkerRunner
 from tests.agent.measure.conftest import program
 
 ADD = "for (int i = 0; i < 4096; i++) x[i] += y[i];"
@@ -159,11 +160,11 @@ def test_arrays_that_do_not_fit_are_refused_before_anything_runs(runner: Runner,
 
 
 def test_arrays_the_system_refuses_are_out_of_memory(
-    toolchain: Toolchain, cache: Path, quick: Settings, add: str
+    toolchain: Toolchain, cache: Path, quick: TimingSettings, add: str
 ) -> None:
     unknown = replace(read_machine(), available_bytes=0)
     huge = ArrayArgument("x", DType.U8, 1 << 47, written=False, restored=False, tolerance=0)
-    runner = Runner(toolchain, cache, quick, unknown)
+    runner = WorkerRunner(toolchain, cache, quick, unknown)
     measured = runner.measure_job(Job(Arguments((huge,)), add, ()))
     assert measured.base.outcome == "out-of-memory"
 
@@ -215,9 +216,9 @@ def test_threads_are_bound_one_to_a_cpu_and_the_first_to_the_last_cpu(
 def test_a_slow_program_takes_part_in_the_first_rounds_only(
     toolchain: Toolchain, cache: Path, job
 ) -> None:
-    settings = Settings(sample_s=0.0005, rounds=9, extra_rounds=0, slow_s=0.02)
+    settings = TimingSettings(sample_s=0.0005, rounds=9, extra_rounds=0, slow_s=0.02)
     body = f"struct timespec t = {{0, 30000000}}; nanosleep(&t, 0); {ADD}"
-    measured = Runner(toolchain, cache, replace(settings, early_width=0.0)).measure_job(
+    measured = WorkerRunner(toolchain, cache, replace(settings, early_width=0.0)).measure_job(
         job(body, BACKWARDS, headers="#include <time.h>")
     )
     slow, fast = measured.timings
@@ -231,7 +232,7 @@ def test_a_spent_budget_still_gives_the_least_number_of_rounds(runner: Runner, j
 
 
 def test_progress_is_told(runner: Runner, job) -> None:
-    events: list[Event] = []
+    events: list[MeasureEvent] = []
     runner.measure_job(job(BACKWARDS), on_event=events.append)
     assert {"checked", "round"} <= {e.kind for e in events}
 
@@ -239,7 +240,7 @@ def test_progress_is_told(runner: Runner, job) -> None:
 def test_prepared_sources_are_not_compiled_again(runner: Runner, job) -> None:
     plan = job(BACKWARDS)
     runner.prepare_sources((plan.base, *plan.variants))
-    events: list[Event] = []
+    events: list[MeasureEvent] = []
     runner.measure_job(plan, on_event=events.append)
     assert "compiled" not in {e.kind for e in events}
 
@@ -256,11 +257,12 @@ from pathlib import Path
 from agent.loopnest.program import DType
 from agent.measure.plan import ArrayArgument, Arguments, Job
 from agent.measure.runner import Runner
-from agent.measure.session import Settings
+from agent.measure.worker_runner import WorkerRunner
+from agent.measure.session import TimingSettings
 from agent.measure.compiler import find_compiler
 hang = "void loopnest_run(void *const args[]) { for (volatile int z = 1; z;) ; }"
 x = ArrayArgument("x", DType.F32, 64, True, False, 0.0)
-runner = Runner(find_compiler(), Path(sys.argv[1]), Settings(limit_s=60))
+runner = WorkerRunner(find_compiler(), Path(sys.argv[1]), TimingSettings(limit_s=60))
 runner.prepare_sources([hang])
 print("ready", flush=True)
 runner.measure_job(Job(Arguments((x,)), hang, ()))
@@ -301,7 +303,7 @@ def test_an_interruption_leaves_no_worker_behind(cache: Path, name: str) -> None
 
 
 def test_the_sentinel_times_both_parts(toolchain: Toolchain, cache: Path) -> None:
-    seen = Runner(toolchain, cache).sentinel()
+    seen = WorkerRunner(toolchain, cache).sentinel()
     assert 0 < seen.arithmetic_s < 1
     assert 0 < seen.stream_s < 1
 
@@ -328,7 +330,7 @@ def test_a_program_that_c_cannot_express_does_not_lose_the_others(
             raise ScheduleError("C has no such thing")
         return emit(program)
 
-    monkeypatch.setattr("agent.measure.runner.emit", refuse_subtraction)
+    monkeypatch.setattr("agent.measure.worker_runner.emit", refuse_subtraction)
     base = loop_program("+")
     measured = runner.measure(base, [loop_program("-"), base])
     assert outcomes(measured) == ["compile-failed", "ok"]
@@ -388,7 +390,7 @@ def test_a_base_too_slow_without_optimisation_does_not_blame_the_compiler(
 
 
 def test_arbitration_happens_once_and_only_where_a_result_is_wrong(runner: Runner, job) -> None:
-    events: list[Event] = []
+    events: list[MeasureEvent] = []
     runner.measure_job(job(BACKWARDS), on_event=events.append)
     assert "arbitrating" not in {e.kind for e in events}
     runner.measure_job(job(TWICE, ";"), on_event=events.append)
@@ -398,7 +400,7 @@ def test_arbitration_happens_once_and_only_where_a_result_is_wrong(runner: Runne
 def test_without_rounds_results_are_compared_and_nothing_is_timed(
     toolchain: Toolchain, cache: Path, job
 ) -> None:
-    measured = Runner(toolchain, cache, Settings(rounds=0)).measure_job(job(TWICE))
+    measured = WorkerRunner(toolchain, cache, TimingSettings(rounds=0)).measure_job(job(TWICE))
     assert outcomes(measured) == ["wrong-result"]
     assert measured.rounds == ()
 

@@ -1,0 +1,101 @@
+"""What `measure` makes of timings, on a machine that is simulated."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+
+from agent.advise.advise import NEXT_LINE_S, Lines, Request, measure
+from agent.errors import CompilerError, MeasureError
+from agent.measure.evidence import Notice
+from agent.measure.timing import Outcome, Timing
+from agent.settings.config import Config
+from tests.fake_runner import FakeRunner
+
+SIZES = {"ni": 64, "nj": 64, "nk": 64}
+SCHEDULES = ("original", "interchange j k", "tile i 32")
+
+
+def measured(gemm, runner, schedules=SCHEDULES, **settings):
+    config = Config(gemm.parent / "state", **settings)
+    request = Request(gemm, None, SIZES, None)
+    return measure(config, request, schedules, lambda _: None, lambda _: runner)
+
+
+def test_speedups_are_those_of_the_machine_in_the_order_asked(gemm):
+    runner = FakeRunner()
+    found = measured(gemm, runner)
+    ((base, versions),) = runner.asked
+    told = found["measurements"]
+    assert [m["schedule"] for m in told] == list(SCHEDULES)
+    expected = [math.exp(runner.log_speedup(base, v)) for v in versions]
+    assert [m["speedup"] for m in told] == pytest.approx(expected)
+    assert told[0]["speedup"] == pytest.approx(1.0)
+    assert found["base"]["seconds"] == pytest.approx(runner.seconds(base))
+
+
+def test_noise_widens_the_intervals_around_the_answer(gemm):
+    found = measured(gemm, FakeRunner(noise=0.05, seed=3))
+    assert found["noise_floor"]["round_median"] > 0
+    assert all(m["low"] < m["speedup"] < m["high"] for m in found["measurements"])
+
+
+def test_a_slow_program_says_that_the_budget_was_too_small(gemm):
+    found = measured(gemm, FakeRunner(elapsed_s=3.0), budget_s=2.0)
+    assert found["measurements"][0]["rounds"] == 5
+    assert "over-budget" in [w["code"] for w in found["warnings"]]
+
+
+def test_what_disturbed_the_machine_is_told(gemm):
+    found = measured(gemm, FakeRunner(notices=(Notice("steal", 0.2, 0.01),)))
+    assert found["warnings"] == [{"code": "steal", "kernels": 1, "worst": 0.2}]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "error", "hint"),
+    [
+        (Outcome.COMPILE_FAILED, CompilerError, "another compiler"),
+        (Outcome.CRASHED, MeasureError, "divisions by zero"),
+        (Outcome.TIMEOUT, MeasureError, "smaller sizes"),
+        (Outcome.OUT_OF_MEMORY, MeasureError, "fit in memory"),
+        (Outcome.WRONG_RESULT, MeasureError, "undefined behaviour"),
+    ],
+)
+def test_where_nothing_is_usable_the_first_failure_is_told_with_what_to_do(
+    gemm, outcome, error, hint
+):
+    runner = FakeRunner()
+    measured(gemm, runner, ["tile i 32"])
+    ((_, (version,)),) = runner.asked
+    failing = FakeRunner(failing={version.body: Timing(outcome, detail="so it ended")})
+    with pytest.raises(error, match="so it ended") as told:
+        measured(gemm, failing, ["tile i 32"])
+    assert hint in told.value.hint
+
+
+def test_a_failure_beside_a_good_timing_is_an_answer(gemm):
+    runner = FakeRunner()
+    measured(gemm, runner, ["tile i 32"])
+    ((_, (version,)),) = runner.asked
+    failing = FakeRunner(failing={version.body: Timing(Outcome.CRASHED, detail="SIGSEGV")})
+    _, crashed, good = measured(gemm, failing, ["original", "tile i 32", "tile j 32"])[
+        "measurements"
+    ]
+    assert (crashed["outcome"], crashed["speedup"]) == ("crashed", None)
+    assert good["outcome"] == "ok"
+
+
+def test_lines_of_progress_come_neither_at_once_nor_all():
+    lines, now = [], [0.0]
+    told = Lines(lines.append, clock=lambda: now[0])
+    for tick in range(101):
+        now[0] = tick / 10
+        told.event(SimpleNamespace(kind="round", done=tick, total=100))
+    assert lines[0] == "round 8 of 100"
+    assert len(lines) == 1 + int((10 - 0.8) / NEXT_LINE_S)
+
+
+def test_what_is_rare_is_always_told():
+    lines = []
+    Lines(lines.append, clock=lambda: 0.0).event(SimpleNamespace(kind="restarted", done=1, total=2))
+    assert lines == ["a program failed: going on without it"]

@@ -1,0 +1,165 @@
+"""A runner that times nothing: simulated machines with known answers, for tests of what uses one.
+
+A program's true time is a formula of the program alone (``seconds_of``), every round adds seeded
+noise, and what others do on the machine meanwhile is said, not made. So a test knows what has to
+come out, needs no compiler, and does not depend on how fast or how quiet its machine is.
+
+    runner = FakeRunner(noise=0.01)
+    (timing,) = runner.measure(base, [version]).timings
+    assert timing.log_speedup == pytest.approx(runner.log_speedup(base, version), abs=0.02)
+
+It is an ``agent.measure.runner.Runner``; pass ``lambda *_: FakeRunner()`` where a runner is opened.
+"""
+# ruff: noqa: ARG002  a stand-in takes all that a runner takes
+
+from __future__ import annotations
+
+import hashlib
+import math
+import random
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agent.loopnest.program import Program
+from agent.measure.cache import Cache
+from agent.measure.evidence import Notice, Round
+from agent.measure.sentinel import Sentinel
+from agent.measure.stats import median_interval
+from agent.measure.timing import MeasureEvent, Measurement, Outcome, Timing
+from agent.measure.toolchain import Built, Kind, OnBuilt
+
+ROUNDS = 5
+ROUND_S = 0.1  # simulated wall time of a round
+
+
+@dataclass(frozen=True)
+class FakeToolchain:
+    """Facts of a compiler that is never run."""
+
+    kind: Kind = "compiler"
+    compiler: str = "/fake/cc"
+    version: str = "cc (Fake) 1.0"
+    flags: tuple[str, ...] = ("-O3",)
+    openmp: bool = True
+    identity: str = "fake-identity"
+    mark: str = "fake-mark"
+    described: str = "cc (Fake) 1.0"
+    preparing: str = "compiling with /fake/cc"
+
+    def vector_bytes(self) -> int:
+        return 32
+
+    def worker(self, cache: Cache) -> Path:
+        raise AssertionError("a fake toolchain compiles nothing")
+
+    def build(
+        self, sources: Sequence[str], cache: Cache, progress: OnBuilt | None = None
+    ) -> Sequence[Built]:
+        raise AssertionError("a fake toolchain compiles nothing")
+
+    def references(self, source: str, cache: Cache) -> Sequence[Built]:
+        return ()
+
+
+def seconds_of(program: Program) -> float:
+    """A true time between 1 and 100 ms that hangs on the program's loops and on nothing else."""
+    digest = hashlib.sha256(repr(program.body).encode()).digest()
+    return 10 ** (-3 + 2 * int.from_bytes(digest[:8]) / 2**64)
+
+
+@dataclass
+class FakeRunner:
+    """Times programs by a formula.
+
+    Attributes:
+        seconds: the true time of a program.
+        noise: standard deviation of one timing, in log units; ``seed``: of the noise.
+        foreign: CPUs' worth of work that others do meanwhile.
+        failing: outcomes of programs (by ``Program.body``) that cannot be timed.
+        elapsed_s: what a measurement says it took; ``notices``: what it says besides.
+        asked: every (base, variants) that was to be timed, in order.
+    """
+
+    seconds: Callable[[Program], float] = seconds_of
+    noise: float = 0.0
+    seed: int = 0
+    foreign: float = 0.0
+    failing: Mapping[object, Timing] = field(default_factory=dict)
+    elapsed_s: float = ROUNDS * ROUND_S
+    notices: tuple[Notice, ...] = ()
+    toolchain: FakeToolchain = FakeToolchain()
+    asked: list[tuple[Program, tuple[Program, ...]]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._random = random.Random(self.seed)
+
+    def log_speedup(self, base: Program, version: Program) -> float:
+        """The known answer."""
+        return math.log(self.seconds(base) / self.seconds(version))
+
+    def prepare(self, programs: Sequence[Program], *, progress: OnBuilt | None = None) -> None:
+        """Nothing to do, and told to be done."""
+        if progress is not None:
+            progress(len(programs), len(programs))
+
+    def measure(
+        self,
+        base: Program,
+        variants: Sequence[Program],
+        *,
+        on_event: Callable[[MeasureEvent], None] | None = None,
+        budget_s: float | None = None,
+    ) -> Measurement:
+        self.asked.append((base, tuple(variants)))
+        programs = (base, base, *variants)
+        rounds = tuple(self._round(programs) for _ in range(ROUNDS))
+        if on_event is not None:
+            for done in range(ROUNDS):
+                on_event(MeasureEvent("round", done + 1, ROUNDS))
+        seen = [[dict(r.seconds)[n] for r in rounds] for n in range(len(programs))]
+        both = [math.sqrt(a * b) for a, b in zip(*seen[:2], strict=True)]
+        timings = [
+            self.failing.get(p.body) or _timing(both, s, first=n == 0)
+            for n, (p, s) in enumerate(zip(programs, seen, strict=True))
+        ]
+        return Measurement(
+            base=timings[0],
+            timings=tuple(timings[2:]),
+            noise=tuple(math.log(a / b) for a, b in zip(*seen[:2], strict=True)),
+            notices=self.notices,
+            rounds=rounds,
+            elapsed_s=self.elapsed_s,
+        )
+
+    def sentinel(self) -> Sentinel:
+        """The same at every moment."""
+        return Sentinel(1e-3, 1e-2)
+
+    def _round(self, programs: Sequence[Program]) -> Round:
+        timed = tuple(
+            (n, self.seconds(p) * math.exp(self._random.gauss(0.0, self.noise)))
+            for n, p in enumerate(programs)
+        )
+        busy = ROUND_S * (1 + self.foreign)
+        return Round(timed, ROUND_S, ROUND_S, steal_s=0.0, busy_s=busy, switches=0, others=0)
+
+
+def _timing(base: Sequence[float], seconds: Sequence[float], *, first: bool) -> Timing:
+    """A usable timing from rounds, with the intervals that real ones have."""
+    own = median_interval(seconds)
+    gain = median_interval([math.log(b / s) for b, s in zip(base, seconds, strict=True)])
+    return Timing(
+        outcome=Outcome.OK,
+        log_speedup=0.0 if first else gain.median,
+        low=0.0 if first else gain.low,
+        high=0.0 if first else gain.high,
+        seconds=own.median,
+        seconds_low=own.low,
+        seconds_high=own.high,
+        base_seconds=statistics.median(base),
+        rounds=len(seconds),
+        checksum="fake",
+        max_error=0.0,
+    )
