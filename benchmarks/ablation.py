@@ -18,7 +18,8 @@ import numpy as np
 
 from bundles.evaluation.arms import make_bench
 from bundles.evaluation.case import make_case
-from bundles.evaluation.protocol import Cell, Protocol, run
+from bundles.evaluation.options import EvaluationProtocol
+from bundles.evaluation.protocol import ArmTrial, run_protocol
 from bundles.evaluation.reference import left_out
 from bundles.labels.labels import Labels, load_labels
 from bundles.training import running
@@ -57,12 +58,12 @@ def configurations(seed: int) -> tuple[Configuration, ...]:
     )
 
 
-def evaluate(files: Sequence[Labels], tried: Configuration, work: Path) -> list[Cell]:
-    """All cells of a configuration: every target, its toolchain left out."""
+def evaluate(files: Sequence[Labels], tried: Configuration, work: Path) -> list[ArmTrial]:
+    """All trials of a configuration: every target, its toolchain left out."""
     with running.ready(Where(work=work)) as place:
         prepare(tried.settings, "cpu")
         stage = simulate_stage(tried.settings, print, place)
-    cells: list[Cell] = []
+    trials: list[ArmTrial] = []
     groups: dict[tuple[str, tuple[str, ...]], list[Labels]] = {}
     for some in files:
         if some.fixed.any():
@@ -73,16 +74,17 @@ def evaluate(files: Sequence[Labels], tried: Configuration, work: Path) -> list[
         trained = learn(stage, known, tried.how, tried.settings.seed, print).trained()
         plain = [np.zeros((len(x), 1)) for x in group]
         benches = [make_bench(make_case(x), trained, p) for x, p in zip(group, plain, strict=True)]
-        cells += run(benches, Protocol((0, LABELS), SEEDS, ARMS, processes=1), print)
-    return cells
+        protocol = EvaluationProtocol((0, LABELS), SEEDS, ARMS, processes=1)
+        trials += run_protocol(benches, protocol, print)
+    return trials
 
 
-def figures(cells: Sequence[Cell]) -> dict[str, dict[str, float]]:
+def figures(trials: Sequence[ArmTrial]) -> dict[str, dict[str, float]]:
     """Means over targets and seeds, by arm."""
     found = {}
     for arm in ARMS:
         wanted = 0 if arm == "bundle" else LABELS
-        scores = [c.scores for c in cells if c.arm == arm and c.budget == wanted]
+        scores = [t.scores for t in trials if t.arm == arm and t.budget == wanted]
         found[arm] = {
             "log_error": float(np.mean([s.error.sum() / s.count.sum() for s in scores])),
             "spearman": float(np.mean([np.nanmean(s.spearman) for s in scores])),

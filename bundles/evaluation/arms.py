@@ -10,26 +10,28 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
 from agent.arrays import Doubles, Indices, Singles
 from agent.model.heads import BundleHead, Head, RidgeHead
-from agent.model.observations import SECONDS, SPEEDUP, Observations
+from agent.model.observations import SECONDS, SPEEDUP
 from agent.model.posterior import MOST_LABELS
 from agent.model.prior import Prior, weak_prior
 from agent.model.select import best_head
 from bundles.evaluation.case import Case
-from bundles.evaluation.scores import Prediction, Truth
+from bundles.evaluation.scores import ArmPrediction, Truth
 from bundles.training.trained import Trained
 
 HEAD_MOST = MOST_LABELS // 2  # a head takes MOST_LABELS; a speed-up brings up to one time along
 Draw = Literal["none", "random", "fixed", "candidates"]
+MEDIAN, PLAIN, REFERENCE = "median", "plain_autoencoder", "reference"
+BUNDLE, BUNDLE_RANDOM, BUNDLE_FIXED = "bundle", "bundle_random", "bundle_fixed"
 FEWEST_LEAF, MOST_LEAF, LEAF_SHARE = 3, 20, 20
 BOOSTING = {"max_iter": 200, "learning_rate": 0.05, "max_leaf_nodes": 15}
-XGBOOST: dict[str, Any] = {
-    "n_estimators": 200,
+TREES = 200
+XGBOOST: dict[str, float | str] = {
     "max_depth": 6,
     "learning_rate": 0.05,
     "subsample": 0.8,
@@ -59,7 +61,20 @@ class Bench:
     plain: Doubles
     bundle: Doubles
     prior: Prior
-    reference: Prediction | None = None
+    reference: ArmPrediction | None = None
+
+
+Predict = Callable[[Bench, Indices, int], ArmPrediction]
+
+
+@dataclass(frozen=True)
+class LineStyle:
+    """How an arm is drawn; colours of Okabe and Ito, told apart by the colour-blind."""
+
+    colour: str
+    marker: str
+    width: float = 1.3
+    line: str = "-"
 
 
 @dataclass(frozen=True)
@@ -71,19 +86,32 @@ class Arm:
         draw: where its labels come from.
         pretrained: whether it knows anything that labels or simulated machines taught before.
         predict: (bench, rows with labels, seed) -> prediction of the bench's test rows.
-        most: labels that it can take.
+        style: of its learning curve.
+        least, most: labels that it can take.
     """
 
     name: str
     title: str
     draw: Draw
     pretrained: bool
-    predict: Callable[[Bench, Indices, int], Prediction]
+    predict: Predict
+    style: LineStyle
+    least: int = 1
     most: float = math.inf
 
 
+class Regressor(Protocol):
+    """What scikit-learn and XGBoost have in common."""
+
+    def fit(self, inputs: Singles, target: Doubles) -> object:
+        """Learn from inputs [n, I] and their values [n]."""
+
+    def predict(self, inputs: Singles) -> Doubles:
+        """[k] of inputs [k, I]."""
+
+
 def make_bench(
-    case: Case, trained: Trained, plain: Doubles, reference: Prediction | None = None
+    case: Case, trained: Trained, plain: Doubles, reference: ArmPrediction | None = None
 ) -> Bench:
     """Everything that is computed once for a target."""
     labels = case.labels
@@ -102,94 +130,99 @@ def standardised(case: Case) -> Doubles:
     return np.asarray(np.where(sd > 1e-6, (features - known.mean(axis=0)) / (sd + 1e-12), 0.0))
 
 
-def _median(bench: Bench, rows: Indices, seed: int) -> Prediction:  # noqa: ARG001
+def _median(bench: Bench, rows: Indices, seed: int) -> ArmPrediction:  # noqa: ARG001
     case = bench.case
     if not len(rows):
-        return Prediction(np.zeros(len(case.test)))
+        return ArmPrediction(np.zeros(len(case.test)))
     gain = float(np.median(case.labels.log_speedup[rows]))
     level = float(np.median(case.seconds[np.unique(case.base[rows])]))
-    return Prediction(np.full(len(case.test), gain), None, np.full(len(case.test_base), level))
+    return ArmPrediction(np.full(len(case.test), gain), None, np.full(len(case.test_base), level))
 
 
-def _with_head(bench: Bench, embedding: Doubles, head: Head) -> Prediction:
+def _with_head(bench: Bench, embedding: Doubles, head: Head) -> ArmPrediction:
     case = bench.case
     gain = head.predict(case.gains(embedding, case.test), SPEEDUP)
     seconds = head.predict(case.levels(embedding, case.test_base), SECONDS)
-    return Prediction(*gain, *seconds)
+    return ArmPrediction(*gain, *seconds)
 
 
-def _ridge(bench: Bench, embedding: Doubles, rows: Indices) -> Prediction:
-    seen = bench.case.observations(embedding, rows)
-    prior = weak_prior(seen.design[seen.kind == SPEEDUP])
-    return _with_head(bench, embedding, RidgeHead.fit(prior, seen))
+def _ridge(view: Callable[[Bench], Doubles]) -> Predict:
+    """The agent's robust ridge on a representation [n, E], with a prior that knows nothing."""
+
+    def predict(bench: Bench, rows: Indices, seed: int) -> ArmPrediction:  # noqa: ARG001
+        embedding = view(bench)
+        seen = bench.case.observations(embedding, rows)
+        prior = weak_prior(seen.design[seen.kind == SPEEDUP])
+        return _with_head(bench, embedding, RidgeHead.fit(prior, seen))
+
+    return predict
 
 
-def _raw_ridge(bench: Bench, rows: Indices, seed: int) -> Prediction:  # noqa: ARG001
-    return _ridge(bench, bench.raw, rows)
-
-
-def _plain_ridge(bench: Bench, rows: Indices, seed: int) -> Prediction:  # noqa: ARG001
-    return _ridge(bench, bench.plain, rows)
-
-
-def _bundle_head(bench: Bench, rows: Indices, seed: int) -> Prediction:
+def _bundle_head(bench: Bench, rows: Indices, seed: int) -> ArmPrediction:
+    """The head the agent would use: chosen and fitted on all labels, without outer folds."""
     seen = bench.case.observations(bench.bundle, rows)
-    return _with_head(bench, bench.bundle, chosen_head(bench.prior, seen, seed))
+    return _with_head(bench, bench.bundle, best_head(bench.prior, seen, seed)[0])
 
 
-def _bundle_alone(bench: Bench, rows: Indices, seed: int) -> Prediction:  # noqa: ARG001
+def _bundle_alone(bench: Bench, rows: Indices, seed: int) -> ArmPrediction:  # noqa: ARG001
     return _with_head(bench, bench.bundle, BundleHead.fit(bench.prior))
 
 
-def chosen_head(prior: Prior, observations: Observations, seed: int) -> Head:
-    """The head the agent would use: chosen and fitted on all labels, without outer folds."""
-    return best_head(prior, observations, seed)[0]
-
-
-def _raw_boosting(bench: Bench, rows: Indices, seed: int) -> Prediction:
+def _raw_boosting(bench: Bench, rows: Indices, seed: int) -> ArmPrediction:
     from sklearn.ensemble import HistGradientBoostingRegressor
 
-    def make(count: int) -> Any:
+    def make(count: int) -> Regressor:
         leaf = max(FEWEST_LEAF, min(MOST_LEAF, count // LEAF_SHARE))
-        return HistGradientBoostingRegressor(**BOOSTING, min_samples_leaf=leaf, random_state=seed)
+        made: Regressor = HistGradientBoostingRegressor(
+            **BOOSTING, min_samples_leaf=leaf, random_state=seed
+        )
+        return made
 
-    return _trees(bench, rows, make, differences)
+    return _trees(bench, rows, make, feature_changes)
 
 
-def _hand_made(bench: Bench, rows: Indices, seed: int) -> Prediction:
+def _hand_made(bench: Bench, rows: Indices, seed: int) -> ArmPrediction:
+    return _trees(bench, rows, lambda _: xgboost_regressor(seed), features_and_changes)
+
+
+def xgboost_regressor(seed: int, trees: int = TREES) -> Regressor:
+    """With the settings of ``XGBOOST``."""
     from xgboost import XGBRegressor
 
-    return _trees(bench, rows, lambda _: XGBRegressor(**XGBOOST, random_state=seed), both)
+    made: Regressor = XGBRegressor(**XGBOOST, n_estimators=trees, random_state=seed)
+    return made
 
 
-def differences(features: Singles, base: Indices, rows: Indices) -> Singles:
+def feature_changes(features: Singles, base: Indices, rows: Indices) -> Singles:
     """[k, F] features of programs as written less those of their versions."""
     return features[base[rows]] - features[rows]
 
 
-def both(features: Singles, base: Indices, rows: Indices) -> Singles:
+def features_and_changes(features: Singles, base: Indices, rows: Indices) -> Singles:
     """[k, 2F] features of versions, and what changed."""
-    return np.concatenate([features[rows], differences(features, base, rows)], axis=1)
+    return np.concatenate([features[rows], feature_changes(features, base, rows)], axis=1)
 
 
 def _trees(
     bench: Bench,
     rows: Indices,
-    make: Callable[[int], Any],
+    make: Callable[[int], Regressor],
     view: Callable[[Singles, Indices, Indices], Singles],
-) -> Prediction:
+) -> ArmPrediction:
     """A regressor on speed-up rows and another on the times of programs as written."""
     case, labels = bench.case, bench.case.labels
     bases = np.unique(case.base[rows])
-    gain = fitted(make(len(rows)), view(labels.features, case.base, rows), labels.log_speedup[rows])
-    level = fitted(make(len(bases)), labels.features[bases], case.seconds[bases])
-    return Prediction(
+    gain = fit_trees(
+        make(len(rows)), view(labels.features, case.base, rows), labels.log_speedup[rows]
+    )
+    level = fit_trees(make(len(bases)), labels.features[bases], case.seconds[bases])
+    return ArmPrediction(
         gain(view(labels.features, case.base, case.test)),
         seconds=level(labels.features[case.test_base]),
     )
 
 
-def fitted(model: Any, inputs: Singles, target: Doubles) -> Callable[[Singles], Doubles]:
+def fit_trees(model: Regressor, inputs: Singles, target: Doubles) -> Callable[[Singles], Doubles]:
     """Fit a regressor of trees on one thread, around the median: robust losses start at 0."""
     from threadpoolctl import threadpool_limits
 
@@ -204,29 +237,56 @@ def fitted(model: Any, inputs: Singles, target: Doubles) -> Callable[[Singles], 
     return predict
 
 
-def _scratch(bench: Bench, rows: Indices, seed: int) -> Prediction:
+def _scratch(bench: Bench, rows: Indices, seed: int) -> ArmPrediction:
     from bundles.evaluation.scratch import train_and_predict
 
     return train_and_predict(bench.case, rows, seed)
 
 
-def _reference(bench: Bench, rows: Indices, seed: int) -> Prediction:  # noqa: ARG001
+def _reference(bench: Bench, rows: Indices, seed: int) -> ArmPrediction:  # noqa: ARG001
     if bench.reference is None:
         raise ValueError("there are no reference labels")
     return bench.reference
 
 
 ARMS: tuple[Arm, ...] = (
-    Arm("median", "predict the median", "random", False, _median),
-    Arm("raw_ridge", "raw features, ridge", "random", False, _raw_ridge, HEAD_MOST),
-    Arm("raw_boosting", "raw features, boosting", "random", False, _raw_boosting),
-    Arm("hand_xgboost", "hand-made features, XGBoost", "random", False, _hand_made),
-    Arm("plain_autoencoder", "plain autoencoder, ridge", "random", False, _plain_ridge, HEAD_MOST),
-    Arm("scratch", "network from scratch", "random", False, _scratch),
-    Arm("reference", "reference labels, XGBoost", "none", True, _reference),
-    Arm("bundle", "bundle alone", "none", True, _bundle_alone),
-    Arm("bundle_random", "bundle + head, random labels", "random", True, _bundle_head, HEAD_MOST),
-    Arm("bundle_candidates", "bundle + head, random of the set", "candidates", True, _bundle_head),
-    Arm("bundle_fixed", "bundle + head, fixed set", "fixed", True, _bundle_head),
-)
+    Arm(MEDIAN, "predict the median", "random", False, _median, LineStyle("#999999", "."), least=0),
+    Arm(
+        "raw_ridge", "raw features, ridge", "random", False,
+        _ridge(lambda bench: bench.raw), LineStyle("#E69F00", "s"), most=HEAD_MOST,
+    ),
+    Arm(
+        "raw_boosting", "raw features, boosting", "random", False,
+        _raw_boosting, LineStyle("#E69F00", "^", line="--"),
+    ),
+    Arm(
+        "hand_xgboost", "hand-made features, XGBoost", "random", False,
+        _hand_made, LineStyle("#009E73", "D"),
+    ),
+    Arm(
+        PLAIN, "plain autoencoder, ridge", "random", False,
+        _ridge(lambda bench: bench.plain), LineStyle("#CC79A7", "v"), most=HEAD_MOST,
+    ),
+    Arm("scratch", "network from scratch", "random", False, _scratch, LineStyle("#56B4E9", "P")),
+    Arm(
+        REFERENCE, "reference labels, XGBoost", "none", True,
+        _reference, LineStyle("#000000", "X", line=":"), least=0,
+    ),
+    Arm(
+        BUNDLE, "bundle alone", "none", True,
+        _bundle_alone, LineStyle("#0072B2", "o", line=":"), least=0,
+    ),
+    Arm(
+        BUNDLE_RANDOM, "bundle + head, random labels", "random", True,
+        _bundle_head, LineStyle("#0072B2", "o", 2.4), most=HEAD_MOST,
+    ),
+    Arm(
+        "bundle_candidates", "bundle + head, random of the set", "candidates", True,
+        _bundle_head, LineStyle("#D55E00", "d", line="--"),
+    ),
+    Arm(
+        BUNDLE_FIXED, "bundle + head, fixed set", "fixed", True,
+        _bundle_head, LineStyle("#D55E00", "*", 2.8),
+    ),
+)  # fmt: skip
 BY_NAME: Mapping[str, Arm] = {arm.name: arm for arm in ARMS}

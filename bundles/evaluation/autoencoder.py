@@ -20,13 +20,13 @@ from bundles.simulator.machines import sample_machines
 from bundles.training.dataset import Recipe, generate
 from bundles.training.network import Pretrainer, Shape
 from bundles.training.prior import whitening
+from bundles.training.settings import Say
 
 Embed = Callable[[Singles], Doubles]
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Size:
+class AutoencoderSize:
     """How much the autoencoder is trained; everything else is as in pre-training."""
 
     programs: int = 3_000
@@ -38,10 +38,10 @@ class Size:
     seed: int = 0
 
 
-SMALL = Size(programs=50, variants=4, epochs=2)
+SMALL = AutoencoderSize(programs=50, variants=4, epochs=2)
 
 
-def plain_autoencoder(size: Size, work: Path, say: Say) -> Embed:
+def plain_autoencoder(size: AutoencoderSize, work: Path, say: Say) -> Embed:
     """Features [n, F] to whitened embeddings [n, E]; trained once and kept in ``work``."""
     work.mkdir(parents=True, exist_ok=True)
     key = hashlib.sha256(json.dumps([FEATURES_VERSION, asdict(size)]).encode()).hexdigest()[:16]
@@ -52,7 +52,7 @@ def plain_autoencoder(size: Size, work: Path, say: Say) -> Embed:
     return _load(path)
 
 
-def _trained(size: Size) -> dict[str, npt.NDArray[np.generic]]:
+def _trained(size: AutoencoderSize) -> dict[str, npt.NDArray[np.generic]]:
     """Weights of the encoder and the whitening of its embeddings."""
     torch.manual_seed(size.seed)
     torch.set_num_threads(1)
@@ -71,7 +71,7 @@ def _trained(size: Size) -> dict[str, npt.NDArray[np.generic]]:
     return {**weights, "shift": white.shift, "turn": white.turn}
 
 
-def _fit(model: Pretrainer, flat: torch.Tensor, size: Size) -> None:
+def _fit(model: Pretrainer, flat: torch.Tensor, size: AutoencoderSize) -> None:
     steps = size.epochs * -(-len(flat) // size.batch)
     optimiser = torch.optim.AdamW(model.parameters(), size.rate, weight_decay=size.decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, size.rate, total_steps=steps)

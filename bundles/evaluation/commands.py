@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from bundles.evaluation.options import (
+    BUDGETS,
+    QUICK,
+    EvaluationOptions,
+    EvaluationProtocol,
+    parse_arms,
+    parse_budgets,
+)
 from bundles.terminal import EVALUATE, As_Json, needs, say, show_json
 
 
@@ -35,9 +44,7 @@ def evaluate(
         typer.Option(help="`machine` or `target`: train encoders that never saw the one tested."),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, max=100, help="Draws of labels.")] = 5,
-    budgets: Annotated[
-        str, typer.Option(help="Numbers of labels.")
-    ] = "0,8,16,24,48,96,200,400,1000,3000",
+    budgets: Annotated[str, typer.Option(help="Numbers of labels.")] = ",".join(map(str, BUDGETS)),
     arms: Annotated[str, typer.Option(help="Some of the arms, by name. [all]")] = "",
     work: Annotated[
         Path | None, typer.Option(help="Directory of trained encoders. [OUT/cache]")
@@ -48,18 +55,22 @@ def evaluate(
 ) -> None:
     """Compare the bundle with its controls on machines and programs it never saw."""
     needs("torch", "pyarrow", "xgboost", "matplotlib", install=EVALUATE)
-    from bundles.evaluation.evaluate import evaluate as run
-    from bundles.evaluation.evaluate import request
-    from bundles.evaluation.tables import show
+    from bundles.evaluation.evaluate import evaluate_labels
+    from bundles.evaluation.tables import print_report
 
-    wanted = request(
-        labels or (), data or (), out, work, bundle, leave, budgets, seeds, arms, processes, quick
+    protocol = QUICK if quick else EvaluationProtocol(parse_budgets(budgets), seeds, (), processes)
+    options = EvaluationOptions(
+        labels=tuple(labels or ()),
+        out=out,
+        work=work or out / "cache",
+        data=tuple(data or ()),
+        bundle=bundle,
+        leave=leave,
+        protocol=replace(protocol, arms=parse_arms(arms)),
+        small=quick,
     )
-    found = run(wanted, say)
-    if as_json:
-        show_json(found)
-    else:
-        show(found)
+    report = evaluate_labels(options, say)
+    show_json(report.to_json()) if as_json else print_report(report)
 
 
 def check_simulator(

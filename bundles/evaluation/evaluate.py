@@ -5,131 +5,92 @@ load -> refuse leaks -> an encoder for every left-out group -> benches -> run ->
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from agent.arrays import Doubles, Singles
 from agent.bundle.bundle import default_bundle, load_bundle
 from agent.errors import AgentError
-from bundles.evaluation.arms import BY_NAME, Bench, make_bench
+from bundles.evaluation.arms import BY_NAME, PLAIN, REFERENCE, Bench, make_bench
 from bundles.evaluation.case import Case, TooFewError, make_case, refuse_leaks, refuse_names
-from bundles.evaluation.protocol import Protocol, run
-from bundles.evaluation.reference import Reference, learn, left_out
-from bundles.evaluation.summary import Results
+from bundles.evaluation.options import LEAVE, EvaluationOptions
+from bundles.evaluation.plot import draw_learning_curves
+from bundles.evaluation.protocol import run_protocol
+from bundles.evaluation.reference import Reference, learn_from_references, left_out
+from bundles.evaluation.report import (
+    BundleEncoder,
+    EvaluationReport,
+    LeftOutEncoder,
+    SkippedTarget,
+)
+from bundles.evaluation.statistics import Results
+from bundles.evaluation.summary import Evaluated, summarise
+from bundles.evaluation.tables import report_markdown
 from bundles.labels.labels import Labels, Target, load_labels
+from bundles.training.settings import Say
 from bundles.training.trained import Trained, from_bundle
 
-Say = Callable[[str], None]
-LEAVE = ("machine", "target")
-QUICK = Protocol(budgets=(0, 16, 48), seeds=2, processes=1)
 
-
-@dataclass(frozen=True)
-class Request:
-    """What is asked for.
-
-    Attributes:
-        labels: files of our machines: evaluated where no ``data`` is given, learned from else.
-        data: files to evaluate.
-        out: directory of the report; ``work``: of trained encoders.
-        bundle: to evaluate as it is; None: the agent's.
-        leave: ``machine`` or ``target``: train an encoder without it; None: use the bundle.
-        protocol: budgets, seeds, arms.
-        small: a small plain autoencoder, for tests.
-    """
-
-    labels: tuple[Path, ...]
-    out: Path
-    work: Path
-    data: tuple[Path, ...] = ()
-    bundle: Path | None = None
-    leave: str | None = None
-    protocol: Protocol = field(default_factory=Protocol)
-    small: bool = False
-
-
-def request(
-    labels: Sequence[Path],
-    data: Sequence[Path],
-    out: Path,
-    work: Path | None,
-    bundle: Path | None,
-    leave: str | None,
-    budgets: str,
-    seeds: int,
-    arms: str,
-    processes: int,
-    quick: bool,
-) -> Request:
-    """A request from the options of the command; lists are separated by commas.
-
-    Raises:
-        AgentError: a budget is not a whole number of labels.
-    """
-    names = tuple(filter(None, arms.replace(" ", "").split(","))) or tuple(BY_NAME)
-    protocol = replace(QUICK, arms=names)
-    if not quick:
-        protocol = Protocol(_numbers(budgets), seeds, names, processes)
-    places = (out, work or out / "cache")
-    return Request(tuple(labels), *places, tuple(data), bundle, leave, protocol, quick)
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not parts or not all(part.isdecimal() and len(part) < 8 for part in parts):
-        raise AgentError(f"--budgets {text[:40]!r} is not a list of numbers", "Such as 0,16,48.")
-    return tuple(sorted(set(map(int, parts))))
-
-
-def evaluate(request: Request, say: Say) -> dict[str, Any]:
-    """Run the evaluation and write its report; the report as plain data.
+def evaluate_labels(options: EvaluationOptions, say: Say) -> EvaluationReport:
+    """Run the evaluation and write its report.
 
     Raises:
         AgentError: a file cannot be used, a program is on both sides of the split, there is too
             little to evaluate, or a library is missing.
     """
-    from bundles.evaluation import report
-
     started = time.monotonic()
-    _check(request)
-    _make_directory(request.out)
-    files = {path: load_labels(path) for path in (*request.labels, *request.data)}
-    _refuse(list(files.values()))
+    _refuse_options(options)
+    _make_directory(options.out)
+    files = {path: load_labels(path) for path in (*options.labels, *options.data)}
+    _refuse_files(list(files.values()))
     cases, skipped = _cases(files, say)
-    tested = [cases[p] for p in (request.data or request.labels) if p in cases]
+    tested = [cases[p] for p in (options.data or options.labels) if p in cases]
     if not tested:
         raise AgentError(
-            f"there is nothing left to evaluate: {skipped[0]['why']}",
+            f"there is nothing left to evaluate: {skipped[0].why}",
             "Measure more programs, or give another file.",
         )
-    known = [cases[p] for p in request.labels if p in cases]
-    benches = _benches(request, tested, known, say)
-    say(f"targets: {len(benches)}, seeds: {request.protocol.seeds}")
-    cells = run(benches, request.protocol, say)
-    names = {c.name: c.labels.program[c.test_base] for c in tested}
-    results = Results.of(cells, names)
-    found = report.as_json(results, [c.labels.target for c in tested], tested, _about(request))
-    found |= {"skipped": skipped, "elapsed_s": round(time.monotonic() - started, 1)}
-    report.write(found, request.out)
-    return found
+    known = [cases[p] for p in options.labels if p in cases]
+    benches = _benches(options, tested, known, say)
+    say(f"targets: {len(benches)}, seeds: {options.protocol.seeds}")
+    trials = run_protocol(benches, options.protocol, say)
+    results = Results.of(trials, {c.name: c.labels.program[c.test_base] for c in tested})
+    about = Evaluated(_encoder(options), options.protocol, tested, skipped)
+    report = summarise(results, about)
+    report = replace(report, elapsed_s=round(time.monotonic() - started, 1))
+    write_report(report, options.out)
+    return report
 
 
-def _check(request: Request) -> None:
-    if not request.labels and not request.data:
+def write_report(report: EvaluationReport, out: Path) -> None:
+    """Write evaluation.json, evaluation.md and the plot into a directory."""
+    _write(out / "evaluation.json", json.dumps(report.to_json(), indent=1) + "\n")
+    _write(out / "evaluation.md", report_markdown(report))
+    draw_learning_curves(report, out)
+
+
+def _write(path: Path, text: str) -> None:
+    staged = path.with_name(f".{path.name}.new")
+    staged.write_text(text, encoding="utf-8")
+    staged.replace(path)
+
+
+def _refuse_options(options: EvaluationOptions) -> None:
+    if not options.labels and not options.data:
         raise AgentError("there is no label file to evaluate", "Give LABELS or --data FILE.")
-    if request.bundle and request.leave:
+    if options.bundle and options.leave:
         raise AgentError(
             "--bundle and --leave exclude each other",
             "--leave trains encoders of its own; --bundle takes the one given as it is.",
         )
-    if request.leave not in (None, *LEAVE):
-        raise AgentError(f"nothing is known of leaving out a {request.leave}", "machine or target.")
-    if unknown := [name for name in request.protocol.arms if name not in BY_NAME]:
+    if options.leave not in (None, *LEAVE):
+        raise AgentError(f"nothing is known of leaving out a {options.leave}", "machine or target.")
+    if unknown := [name for name in options.protocol.arms if name not in BY_NAME]:
         raise AgentError(f"there is no arm {unknown[0]!r}", f"Arms: {', '.join(BY_NAME)}.")
 
 
@@ -140,7 +101,7 @@ def _make_directory(out: Path) -> None:
         raise AgentError(f"cannot write to {out}: {error.strerror}", "Choose --out.") from error
 
 
-def _refuse(files: Sequence[Labels]) -> None:
+def _refuse_files(files: Sequence[Labels]) -> None:
     names = [labels.target.name for labels in files]
     if twice := [n for n in names if names.count(n) > 1]:
         raise AgentError(f"two files are of the target {twice[0]}", "Give each target once.")
@@ -149,7 +110,9 @@ def _refuse(files: Sequence[Labels]) -> None:
     refuse_leaks(files)
 
 
-def _cases(files: dict[Path, Labels], say: Say) -> tuple[dict[Path, Case], list[dict[str, str]]]:
+def _cases(
+    files: dict[Path, Labels], say: Say
+) -> tuple[dict[Path, Case], tuple[SkippedTarget, ...]]:
     """Files ready to use; those with too few labels are left out, with a warning."""
     cases, skipped = {}, []
     for path, labels in files.items():
@@ -157,23 +120,23 @@ def _cases(files: dict[Path, Labels], say: Say) -> tuple[dict[Path, Case], list[
             cases[path] = make_case(labels)
         except TooFewError as error:
             say(f"warning: left out: {error.message}")
-            skipped.append({"target": labels.target.name, "why": error.message})
-    return cases, skipped
+            skipped.append(SkippedTarget(labels.target.name, error.message))
+    return cases, tuple(skipped)
 
 
 def _benches(
-    request: Request, tested: Sequence[Case], known: Sequence[Case], say: Say
+    options: EvaluationOptions, tested: Sequence[Case], known: Sequence[Case], say: Say
 ) -> list[Bench]:
-    plain = _plain(request, say)
+    plain = _plain(options, say)
     learned: dict[tuple[str, ...], tuple[Trained, Reference | None]] = {}
     benches = []
     for case in tested:
-        allowed = _allowed(request, case, known)
+        allowed = _allowed(options, case, known)
         key = tuple(c.name for c in allowed)
         if key not in learned:
             learned[key] = (
-                _trained(request, case.labels.target, known, say),
-                _reference(request, allowed, say),
+                _trained(options, case.labels.target, known, say),
+                _reference(options, allowed, say),
             )
         trained, reference = learned[key]
         control = reference.predict(case) if reference else None
@@ -181,57 +144,47 @@ def _benches(
     return benches
 
 
-def _plain(request: Request, say: Say) -> Callable[[Singles], Doubles]:
+def _plain(options: EvaluationOptions, say: Say) -> Callable[[Singles], Doubles]:
     """The plain autoencoder, where it is asked for: it takes minutes to train the first time."""
-    if "plain_autoencoder" not in request.protocol.arms:
+    if PLAIN not in (options.protocol.arms or BY_NAME):
         return lambda features: np.zeros((len(features), 1))
-    from bundles.evaluation.autoencoder import SMALL, Size, plain_autoencoder
+    from bundles.evaluation.autoencoder import SMALL, AutoencoderSize, plain_autoencoder
 
-    return plain_autoencoder(SMALL if request.small else Size(), request.work, say)
+    return plain_autoencoder(SMALL if options.small else AutoencoderSize(), options.work, say)
 
 
-def _allowed(request: Request, case: Case, known: Sequence[Case]) -> list[Case]:
+def _allowed(options: EvaluationOptions, case: Case, known: Sequence[Case]) -> list[Case]:
     """The targets whose labels may be learned from when one is tested."""
-    if not request.leave and not request.data:
+    if not options.leave and not options.data:
         return []
-    hidden = left_out(request.leave or "machine", case.labels.target)
+    hidden = left_out(options.leave or "machine", case.labels.target)
     return [c for c in known if not hidden(c.labels.target)]
 
 
-def _trained(request: Request, target: Target, known: Sequence[Case], say: Say) -> Trained:
-    if not request.leave:
-        return from_bundle(load_bundle(request.bundle or default_bundle()))
+def _trained(
+    options: EvaluationOptions, target: Target, known: Sequence[Case], say: Say
+) -> Trained:
+    if not options.leave:
+        return from_bundle(load_bundle(options.bundle or default_bundle()))
     from bundles.training.learn import encoder_without
 
-    say(f"an encoder without the {request.leave} of {target.name}")
-    hidden = left_out(request.leave, target)
-    return encoder_without([c.labels for c in known], hidden, 0, request.work, say)
+    say(f"an encoder without the {options.leave} of {target.name}")
+    hidden = left_out(options.leave, target)
+    return encoder_without([c.labels for c in known], hidden, 0, options.work, say)
 
 
-def _reference(request: Request, allowed: Sequence[Case], say: Say) -> Reference | None:
-    if not allowed or "reference" not in request.protocol.arms:
+def _reference(options: EvaluationOptions, allowed: Sequence[Case], say: Say) -> Reference | None:
+    if not allowed or REFERENCE not in (options.protocol.arms or BY_NAME):
         return None
     say(f"learning the control from {len(allowed)} reference targets")
-    return learn(allowed)
+    return learn_from_references(allowed)
 
 
-def _about(request: Request) -> dict[str, Any]:
-    """How it was evaluated, for the JSON."""
-    encoder: dict[str, Any]
-    if request.leave:
-        encoder = {
-            "kind": "trained-without",
-            "leave": request.leave,
-            "note": f"every encoder was trained without any label of the {request.leave} tested",
-        }
-    else:
-        bundle = load_bundle(request.bundle or default_bundle())
-        encoder = {
-            "kind": "bundle",
-            "name": bundle.name,
-            "version": bundle.version,
-            "digest": bundle.digest,
-            "note": "the bundle as it is; machines such as the ones tested may have taught it",
-        }
-    protocol = request.protocol
-    return {"encoder": encoder, "seeds": protocol.seeds, "budgets": list(protocol.budgets)}
+def _encoder(options: EvaluationOptions) -> BundleEncoder | LeftOutEncoder:
+    """What was evaluated, for the report."""
+    if options.leave:
+        note = f"every encoder was trained without any label of the {options.leave} tested"
+        return LeftOutEncoder("trained-without", options.leave, note)
+    bundle = load_bundle(options.bundle or default_bundle())
+    note = "the bundle as it is; machines such as the ones tested may have taught it"
+    return BundleEncoder("bundle", bundle.name, bundle.version, bundle.digest, note)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from bundles.evaluation.arms import BY_NAME, MEDIAN, LineStyle
+from bundles.evaluation.report import EvaluationReport, Interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 NAME = "learning-curves"
 PANELS = (
@@ -17,73 +22,51 @@ PANELS = (
 ZERO_AT = 3.5  # where 0 labels stand on the axis, in budgets: it has no logarithm
 
 
-@dataclass(frozen=True)
-class Style:
-    """How an arm is drawn; colours of Okabe and Ito, told apart by the colour-blind."""
-
-    colour: str
-    marker: str
-    width: float = 1.3
-    line: str = "-"
-
-
-STYLES: Mapping[str, Style] = {
-    "median": Style("#999999", "."),
-    "raw_ridge": Style("#E69F00", "s"),
-    "raw_boosting": Style("#E69F00", "^", line="--"),
-    "hand_xgboost": Style("#009E73", "D"),
-    "plain_autoencoder": Style("#CC79A7", "v"),
-    "scratch": Style("#56B4E9", "P"),
-    "reference": Style("#000000", "X", line=":"),
-    "bundle": Style("#0072B2", "o", line=":"),
-    "bundle_random": Style("#0072B2", "o", 2.4),
-    "bundle_candidates": Style("#D55E00", "d", line="--"),
-    "bundle_fixed": Style("#D55E00", "*", 2.8),
-}
-
-
-def plot(found: Mapping[str, Any], out: Path) -> list[Path]:
-    """Draw the mean over targets into ``out``; the files."""
+def draw_learning_curves(report: EvaluationReport, out: Path) -> None:
+    """Draw the mean over targets into ``out``: learning-curves.svg and .png."""
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(13.5, 5.6), layout="constrained")
     FigureCanvasAgg(figure)
-    budgets = sorted({int(b) for curve in found["mean"].values() for b in curve})
+    budgets = report.mean_budgets
     for axes, (metric, title) in zip(figure.subplots(1, 2), PANELS, strict=True):
-        _panel(axes, found, metric, budgets)
+        _panel(axes, report, metric, budgets)
         axes.set_title(title, loc="left", fontsize=11)
-    count = len(found["compared"])
+    count = len(report.compared)
     figure.suptitle(
         f"Unseen programs, mean over {count} target{'s' if count > 1 else ''} and "
-        f"{found['protocol']['seeds']} seeds; bands: 95 % by bootstrap over programs and seeds, "
+        f"{report.protocol.seeds} seeds; bands: 95 % by bootstrap over programs and seeds, "
         "less what is hard for all arms alike; dotted: no more labels than that",
         fontsize=10,
         x=0.01,
         ha="left",
     )
-    paths = [out / f"{NAME}.svg", out / f"{NAME}.png"]
     with mpl.rc_context({"svg.hashsalt": NAME, "svg.fonttype": "none"}):
-        figure.savefig(paths[0], metadata={"Date": None})
-    figure.savefig(paths[1], dpi=120)
-    return paths
+        figure.savefig(out / f"{NAME}.svg", metadata={"Date": None})
+    figure.savefig(out / f"{NAME}.png", dpi=120)
 
 
-def _panel(axes: Any, found: Mapping[str, Any], metric: str, budgets: Sequence[int]) -> None:
+def _panel(axes: Axes, report: EvaluationReport, metric: str, budgets: Sequence[int]) -> None:
     right = _at(max([*budgets, 8]))
     ends = []
-    for name, curve in found["mean"].items():
-        points = sorted((int(b), row) for b, row in curve.items() if row[metric] is not None)
+    for name, curve in report.mean.items():
+        points = [
+            (b, value, getattr(row, f"{metric}_band"))
+            for b, row in sorted(curve.items())
+            if (value := row[metric]) is not None
+        ]
         if points:
-            last = _line(axes, STYLES[name], points, metric, right)
-            ends.append((last, found["arms"][name]["title"], STYLES[name].colour))
+            style = BY_NAME[name].style
+            last = _line(axes, style, points, right)
+            ends.append((last, report.arms[name].title, style.colour))
     axes.set_xticks([_at(b) for b in budgets], [str(b) for b in budgets], fontsize=9)
     axes.set_xlabel("timed versions on the new machine (logarithmic, and 0)")
     axes.grid(alpha=0.25, linewidth=0.6)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    _frame(axes, found, metric)
+    _frame(axes, report, metric)
     _name_lines(axes, ends, right)
 
 
@@ -92,12 +75,11 @@ def _at(budget: int) -> float:
 
 
 def _line(
-    axes: Any, style: Style, points: list[tuple[int, Any]], metric: str, right: float
+    axes: Axes, style: LineStyle, points: Sequence[tuple[int, float, Interval]], right: float
 ) -> float:
     """Draw one arm; the height at which it ends. What has no more labels goes on level, dotted."""
-    x = [_at(b) for b, _ in points]
-    y = [float(row[metric]) for _, row in points]
-    band = np.array([row[f"{metric}_band"] for _, row in points])
+    x, y = [_at(budget) for budget, _, _ in points], [value for _, value, _ in points]
+    band = np.array([interval for _, _, interval in points])
     axes.fill_between(x, band[:, 0], band[:, 1], color=style.colour, alpha=0.13, linewidth=0)
     axes.plot(
         x, y, color=style.colour, marker=style.marker, linewidth=style.width,
@@ -108,11 +90,11 @@ def _line(
     return y[-1]
 
 
-def _frame(axes: Any, found: Mapping[str, Any], metric: str) -> None:
+def _frame(axes: Axes, report: EvaluationReport, metric: str) -> None:
     """Show what is worth telling apart: the median ranks nothing and would squeeze the rest."""
     values = [
-        row[metric] for name, curve in found["mean"].items() for row in curve.values()
-        if row[metric] is not None and (name != "median" or metric == "log_error")
+        value for name, curve in report.mean.items() for row in curve.values()
+        if (value := row[metric]) is not None and (name != MEDIAN or metric == "log_error")
     ]  # fmt: skip
     low, high = min(values, default=0.0), max(values, default=1.0)
     if metric == "log_error":
@@ -121,7 +103,7 @@ def _frame(axes: Any, found: Mapping[str, Any], metric: str) -> None:
     axes.set_ylim(low - space, high + space)
 
 
-def _name_lines(axes: Any, ends: list[tuple[float, str, str]], right: float) -> None:
+def _name_lines(axes: Axes, ends: list[tuple[float, str, str]], right: float) -> None:
     """Names at the right margin, moved apart, tied to their lines; the value if out of sight."""
     low, high = axes.get_ylim()
     shown = sorted(

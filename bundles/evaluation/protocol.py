@@ -1,44 +1,25 @@
-"""The protocol: every arm at every budget, for every target and seed; nothing is chosen by test."""
+"""Every arm at every budget, for every target and seed; nothing is chosen by test."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from agent.arrays import Indices
 from agent.errors import AgentError
-from bundles.evaluation.arms import BY_NAME, Arm, Bench
+from bundles.evaluation.arms import BY_NAME, REFERENCE, Arm, Bench
+from bundles.evaluation.options import EvaluationProtocol
 from bundles.evaluation.scores import Scores, score
+from bundles.training.settings import Say
 from bundles.workers import WorkerDiedError, in_order
-
-Say = Callable[[str], None]
-BUDGETS = (0, 8, 16, 24, 48, 96, 200, 400, 1000, 3000)
-SEEDS = 5
-NONE: Indices = np.zeros(0, np.intp)
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """What is run.
-
-    Attributes:
-        budgets: numbers of timed versions; ``seeds``: draws of labels and of learned controls.
-        arms: names, in the order of reports.
-        processes: that share the work; the figures do not depend on it.
-    """
-
-    budgets: tuple[int, ...] = BUDGETS
-    seeds: int = SEEDS
-    arms: tuple[str, ...] = tuple(BY_NAME)
-    processes: int = 2
 
 
 @dataclass(frozen=True, eq=False)
-class Cell:
-    """The figures of one arm with one budget and seed on one target."""
+class ArmTrial:
+    """One arm tried with one budget and seed on one target."""
 
     target: str
     arm: str
@@ -47,17 +28,19 @@ class Cell:
     scores: Scores
 
 
-def run(benches: Sequence[Bench], protocol: Protocol, say: Say) -> list[Cell]:
+def run_protocol(
+    benches: Sequence[Bench], protocol: EvaluationProtocol, say: Say
+) -> list[ArmTrial]:
     """Everything, target by target.
 
     Raises:
         AgentError: a worker process died (out of memory, or killed).
     """
     jobs = [(b, protocol, seed) for b in benches for seed in range(protocol.seeds)]
-    started, cells = time.monotonic(), list[Cell]()
+    started, trials = time.monotonic(), list[ArmTrial]()
     try:
         for number, part in enumerate(in_order(_job, jobs, protocol.processes), 1):
-            cells += part
+            trials += part
             spent = time.monotonic() - started
             where = f"{part[0].target}, seed {part[0].seed}" if part else "nothing to run"
             say(f"{number}/{len(jobs)}: {where} ({spent:.0f} s)")
@@ -66,23 +49,24 @@ def run(benches: Sequence[Bench], protocol: Protocol, say: Say) -> list[Cell]:
             "a worker process of the evaluation died, perhaps for want of memory",
             "Run it again with --processes 1; trained encoders are kept.",
         ) from error
-    return cells
+    return trials
 
 
-def _job(bench: Bench, protocol: Protocol, seed: int) -> list[Cell]:
+def _job(bench: Bench, protocol: EvaluationProtocol, seed: int) -> list[ArmTrial]:
     """All arms and budgets of one target and seed."""
-    cells = []
-    for name in protocol.arms:
+    trials = []
+    for name in protocol.arms or BY_NAME:
         arm = BY_NAME[name]
-        if name == "reference" and bench.reference is None:
+        if name == REFERENCE and bench.reference is None:
             continue
-        for budget in reachable(arm, bench, protocol.budgets):
-            found = arm.predict(bench, drawn(arm, bench, budget, seed), seed)
-            cells.append(Cell(bench.case.name, name, budget, seed, score(bench.truth, found)))
-    return cells
+        for budget in reachable_budgets(arm, bench, protocol.budgets):
+            found = arm.predict(bench, drawn_rows(arm, bench, budget, seed), seed)
+            scores = score(bench.truth, found)
+            trials.append(ArmTrial(bench.case.name, name, budget, seed, scores))
+    return trials
 
 
-def reachable(arm: Arm, bench: Bench, budgets: Sequence[int]) -> list[int]:
+def reachable_budgets(arm: Arm, bench: Bench, budgets: Sequence[int]) -> list[int]:
     """The budgets that make sense for an arm and that the target's labels reach."""
     case = bench.case
     planned = len(case.fixed_order)
@@ -92,11 +76,10 @@ def reachable(arm: Arm, bench: Bench, budgets: Sequence[int]) -> list[int]:
         "fixed": planned if len(case.fixed_draw(planned)) else 0,
         "candidates": min(planned, len(case.kernels)),
     }[arm.draw]
-    least = 0 if arm.draw == "none" or arm.name == "median" else 1
-    return [b for b in budgets if least <= b <= min(most, arm.most)]
+    return [b for b in budgets if arm.least <= b <= min(most, arm.most)]
 
 
-def drawn(arm: Arm, bench: Bench, budget: int, seed: int) -> Indices:
+def drawn_rows(arm: Arm, bench: Bench, budget: int, seed: int) -> Indices:
     """The rows whose labels an arm may see."""
     if arm.draw == "random":
         return bench.case.random_draw(seed)[:budget]
@@ -104,4 +87,4 @@ def drawn(arm: Arm, bench: Bench, budget: int, seed: int) -> Indices:
         return bench.case.fixed_draw(budget)
     if arm.draw == "candidates":
         return bench.case.candidate_draw(seed)[:budget]
-    return NONE
+    return np.zeros(0, np.intp)

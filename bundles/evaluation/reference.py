@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from agent.arrays import Doubles, Indices, Singles
-from bundles.evaluation.arms import XGBOOST, both, fitted
+from bundles.evaluation.arms import features_and_changes, fit_trees, xgboost_regressor
 from bundles.evaluation.case import Case
-from bundles.evaluation.scores import Prediction
+from bundles.evaluation.scores import ArmPrediction
 from bundles.labels.labels import Target
 
 TREES = 400  # there are some ten times as many labels as an arm of one target gets
@@ -24,43 +23,42 @@ class Reference:
     gain: Callable[[Singles], Doubles]
     seconds: Callable[[Singles], Doubles]
 
-    def predict(self, case: Case) -> Prediction:
+    def predict(self, case: Case) -> ArmPrediction:
         """The test rows of another target."""
-        about, features = case.labels.target.facts, case.labels.features
-        return Prediction(
-            self.gain(_with(both(features, case.base, case.test), about)),
-            seconds=self.seconds(_with(features[case.test_base], about)),
-        )
+        bases = _level_inputs(case, case.test_base)
+        return ArmPrediction(self.gain(_gain_inputs(case, case.test)), seconds=self.seconds(bases))
 
 
-def learn(references: Sequence[Case], seed: int = 0) -> Reference:
+def learn_from_references(references: Sequence[Case], seed: int = 0) -> Reference:
     """Learn from every label of the references that is not of a test program."""
-    from xgboost import XGBRegressor
-
-    def model() -> Any:
-        return XGBRegressor(**{**XGBOOST, "n_estimators": TREES}, random_state=seed)
-
-    rows = [np.concatenate([c.pool, c.kernels]) for c in references]
-    bases = [np.unique(c.base[r]) for c, r in zip(references, rows, strict=True)]
-    pairs = list(zip(references, rows, strict=True))
-    gains = [_gains(c, r) for c, r in pairs]
-    levels = [
-        _with(c.labels.features[b], c.labels.target.facts)
-        for c, b in zip(references, bases, strict=True)
-    ]
-    true_gain = np.concatenate([c.labels.log_speedup[r] for c, r in pairs])
-    true_level = np.concatenate([c.seconds[b] for c, b in zip(references, bases, strict=True)])
+    gains, levels, true_gains, true_levels = [], [], [], []
+    for case in references:
+        rows = np.concatenate([case.pool, case.kernels])
+        bases = np.unique(case.base[rows])
+        gains.append(_gain_inputs(case, rows))
+        levels.append(_level_inputs(case, bases))
+        true_gains.append(case.labels.log_speedup[rows])
+        true_levels.append(case.seconds[bases])
     return Reference(
-        fitted(model(), np.concatenate(gains), true_gain),
-        fitted(model(), np.concatenate(levels), true_level),
+        fit_trees(
+            xgboost_regressor(seed, TREES), np.concatenate(gains), np.concatenate(true_gains)
+        ),
+        fit_trees(
+            xgboost_regressor(seed, TREES), np.concatenate(levels), np.concatenate(true_levels)
+        ),
     )
 
 
-def _gains(case: Case, rows: Indices) -> Singles:
-    return _with(both(case.labels.features, case.base, rows), case.labels.target.facts)
+def _gain_inputs(case: Case, rows: Indices) -> Singles:
+    changes = features_and_changes(case.labels.features, case.base, rows)
+    return _with_facts(changes, case.labels.target.facts)
 
 
-def _with(inputs: Singles, about: Doubles) -> Singles:
+def _level_inputs(case: Case, bases: Indices) -> Singles:
+    return _with_facts(case.labels.features[bases], case.labels.target.facts)
+
+
+def _with_facts(inputs: Singles, about: Doubles) -> Singles:
     """[k, I] inputs with the facts of their machine beside them; trees take nan for unknown."""
     return np.column_stack([inputs, np.tile(about, (len(inputs), 1))]).astype(np.float32)
 

@@ -1,231 +1,305 @@
-"""The report of an evaluation: one JSON, its tables as Markdown, one plot."""
+"""What an evaluation found, as one value: everything else only makes, writes or draws it.
+
+Fields are in the order of evaluation.json, whose meaning docs/reference/evaluation.md gives.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from types import UnionType
+from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
-import numpy as np
-
-from agent import __version__
-from bundles.evaluation.arms import ARMS
-from bundles.evaluation.case import Case
-from bundles.evaluation.summary import (
-    LESS_IS_BETTER,
-    LEVEL,
-    RESAMPLES,
-    Bootstrap,
-    Figures,
-    Results,
-    differences,
-    efficiency,
-    interval,
-    rises,
-)
-from bundles.labels.labels import Target
+from agent.errors import AgentError
 
 SCHEMA = 1
-BANDS = ("log_error", "spearman")
+Interval = tuple[float, float]
 
 
-def as_json(
-    results: Results, targets: Sequence[Target], cases: Sequence[Case], about: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Everything that was found, as plain data (docs/reference/evaluation.md)."""
-    boot = Bootstrap.of(results)
-    present = [arm for arm in ARMS if any(results.budgets(t, arm.name) for t in results.targets)]
-    names = [arm.name for arm in present]
-    return {
-        "schema": SCHEMA,
-        "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "agent": __version__,
-        "protocol": {**about, "resamples": RESAMPLES, "interval": LEVEL},
-        "arms": {
-            a.name: {"title": a.title, "draw": a.draw, "pretrained": a.pretrained} for a in present
-        },
-        "targets": [
-            {**_target(t, c), "arms": _curves(results, t.name, names)}
-            for t, c in zip(targets, cases, strict=True)
-        ],
-        "focus": _focus(results),
-        "compared": list(results.compared),
-        "mean": _means(results, boot, names),
-        "worst": _worst(results),
-        "differences": _differences(results, boot, names),
-        "efficiency": _efficiencies(results, names),
-        "gains": _gains(results, names),
-        "never_worse": _never_worse(results, names),
-    }
+@dataclass(frozen=True)
+class Figures:
+    """How good predictions are; None where an arm has no such figure."""
+
+    log_error: float | None = None
+    factor: float | None = None
+    mape: float | None = None
+    median_ape: float | None = None
+    spearman: float | None = None
+    top_share: float | None = None
+    pairwise: float | None = None
+    coverage: float | None = None
+    seconds_log_error: float | None = None
+    seconds_coverage: float | None = None
+
+    def __getitem__(self, metric: str) -> float | None:
+        value: float | None = getattr(self, metric)
+        return value
 
 
-def _focus(results: Results) -> dict[str, Any] | None:
-    focus = results.focus
-    return None if focus is None else {"arm": focus[0], "labels": focus[1]}
+Curves = Mapping[str, Mapping[int, Figures]]  # by arm and budget
+METRICS = tuple(field.name for field in fields(Figures))
+COMPARED = ("log_error", "spearman", "top_share", "seconds_log_error")  # between arms
+CURVES = ("log_error", "spearman")  # with intervals, drawn, and equalled by other arms
+MONOTONE = ("log_error", "spearman", "seconds_log_error")  # should improve with labels
+LESS_IS_BETTER = ("log_error", "seconds_log_error")
 
 
-def _target(target: Target, case: Case) -> dict[str, Any]:
-    return {
-        "name": target.name,
-        "machine": {k: v for k, v in asdict(target).items() if k != "name"},
-        "programs": {
-            "test": len(case.test_base),
-            "training": len(np.unique(case.base[case.pool])),
-            "kernels": len(np.unique(case.base[case.kernels])),
-        },
-        "versions": {
-            "test": len(case.test),
-            "training": len(case.pool),
-            "kernels": len(case.kernels),
-            "fixed_set": len(case.fixed_draw(len(case.fixed_order))),
-        },
-    }
+@dataclass(frozen=True)
+class MeanFigures(Figures):
+    """A mean over targets; ``band``: less what is hard for all arms alike."""
+
+    log_error_interval: Interval = (0.0, 0.0)
+    log_error_band: Interval = (0.0, 0.0)
+    spearman_interval: Interval = (0.0, 0.0)
+    spearman_band: Interval = (0.0, 0.0)
 
 
-def _curves(results: Results, target: str, names: Sequence[str]) -> dict[str, Any]:
-    return {
-        name: {str(b): _rounded(results.figures(target, name, b)) for b in budgets}
-        for name in names
-        if (budgets := results.budgets(target, name))
-    }
+@dataclass(frozen=True)
+class BundleEncoder:
+    """A bundle as it is was evaluated."""
+
+    kind: Literal["bundle"]
+    name: str
+    version: str
+    digest: str
+    note: str
 
 
-def _means(results: Results, boot: Bootstrap, names: Sequence[str]) -> dict[str, Any]:
-    """Mean over targets, at budgets that all of them reach, with intervals."""
-    cells = [(name, budget) for name in names for budget in results.common(name)]
-    shared = {metric: boot.shared(cells, metric) for metric in BANDS}
-    found: dict[str, Any] = {}
-    for name, budget in cells:
-        row: dict[str, Any] = _rounded(results.mean(name, budget))
-        for metric in BANDS:
-            values = boot.values(name, budget, metric)
-            row[f"{metric}_interval"] = [round(x, 4) for x in interval(values)]
-            row[f"{metric}_band"] = [round(x, 4) for x in interval(values - shared[metric])]
-        found.setdefault(name, {})[str(budget)] = row
-    return found
+@dataclass(frozen=True)
+class LeftOutEncoder:
+    """Encoders were trained that never saw what was tested."""
+
+    kind: Literal["trained-without"]
+    leave: str
+    note: str
 
 
-def _worst(results: Results) -> dict[str, Any] | None:
-    """The target with the largest error of our arm, and the one it ranks worst."""
-    if (focus := results.focus) is None:
-        return None
-    rows = {t: results.figures(t, *focus) for t in results.compared}
-    error = max(rows, key=lambda t: rows[t]["log_error"] or 0.0)
-    rank = min(rows, key=lambda t: rows[t]["spearman"] or 0.0)
-    return {
-        "log_error": {"target": error, "value": _round(rows[error]["log_error"])},
-        "spearman": {"target": rank, "value": _round(rows[rank]["spearman"])},
-    }
+@dataclass(frozen=True)
+class HowEvaluated:
+    """``interval``: the level of all intervals."""
+
+    encoder: BundleEncoder | LeftOutEncoder
+    seeds: int
+    budgets: tuple[int, ...]
+    resamples: int
+    interval: float
 
 
-def _differences(results: Results, boot: Bootstrap, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Our arm against every other one with as many labels (0 where it takes none), paired."""
-    if (focus := results.focus) is None:
-        return []
-    found = []
-    for name in names:
-        budget = focus[1] if focus[1] in results.common(name) else 0
-        if name == focus[0] or budget not in results.common(name):
-            continue
-        for difference in differences(boot, focus, (name, budget)):
-            numbers = {
-                k: _round(v) if isinstance(v, float) else v for k, v in asdict(difference).items()
-            }
-            found.append({"against": name, "labels": budget, **numbers})
-    return found
+@dataclass(frozen=True)
+class ArmTitle:
+    """What an arm is called, where its labels come from, and whether anything taught it before."""
+
+    title: str
+    draw: str
+    pretrained: bool
 
 
-def _efficiencies(results: Results, names: Sequence[str]) -> dict[str, Any]:
-    """For the mean of targets, and for each: it may have more labels than all of them have."""
-    found: dict[str, Any] = {"mean": [], "targets": {}}
-    if (focus := results.focus) is None:
-        return found
-    plain = [a.name for a in ARMS if a.name in names and not a.pretrained]
-    curves = {n: {b: results.mean(n, b) for b in results.common(n)} for n in plain}
-    found["mean"] = _efficiency(results.mean(*focus), focus[1], curves)
-    for t in results.compared:
-        curves = {n: {b: results.figures(t, n, b) for b in results.budgets(t, n)} for n in plain}
-        found["targets"][t] = _efficiency(results.figures(t, *focus), focus[1], curves)
-    return found
+@dataclass(frozen=True)
+class ProgramCounts:
+    """Programs of a target."""
+
+    test: int
+    training: int
+    kernels: int
 
 
-def _efficiency(
-    ours: Figures, count: int, curves: Mapping[str, Mapping[int, Figures]]
-) -> list[dict[str, Any]]:
-    rows = [efficiency(m, ours, count, curves) for m in ("log_error", "spearman")] if count else []
-    return [
-        {**asdict(r), "wanted": _round(r.wanted), "labels": round(r.labels, 1)}
-        | {"times": round(r.times, 2)}
-        for r in rows
-        if r
-    ]
+@dataclass(frozen=True)
+class VersionCounts:
+    """Timed versions of a target."""
+
+    test: int
+    training: int
+    kernels: int
+    fixed_set: int
 
 
-def _gains(results: Results, names: Sequence[str]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class TargetReport:
+    """One target: what it is (``bundles.labels.labels.Target``), how much there is, figures."""
+
+    name: str
+    machine: Mapping[str, object]
+    programs: ProgramCounts
+    versions: VersionCounts
+    arms: Curves
+
+
+@dataclass(frozen=True)
+class Focus:
+    """The arm and number of labels that others are compared with."""
+
+    arm: str
+    labels: int
+
+
+@dataclass(frozen=True)
+class WorstTarget:
+    """A target and its value."""
+
+    target: str
+    value: float | None
+
+
+@dataclass(frozen=True)
+class Worst:
+    """The target with the largest error, and the one that is ranked worst."""
+
+    log_error: WorstTarget
+    spearman: WorstTarget
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """By how much an arm differs from the one it is compared with, with its interval.
+
+    Attributes:
+        against, labels: the other arm and its budget.
+        metric: that is compared; ``value``: mean of ours less mean of the other.
+        low, high: of the interval.
+        relative: value over the other's mean.
+        better: ours is better, and the interval does not hold 0; ``worse``: likewise.
+    """
+
+    against: str
+    labels: int
+    metric: str
+    value: float
+    low: float
+    high: float
+    relative: float
+    better: bool
+    worse: bool
+
+
+@dataclass(frozen=True)
+class Efficiency:
+    """How many labels an arm without pre-training needs to equal ours.
+
+    Attributes:
+        metric: that is equalled; ``wanted``: its value with our labels.
+        arm: the one that needs fewest (or, if none gets there, comes closest).
+        labels: that it needs, interpolated on the logarithm; the most it was given if ``reached``
+            is false.
+        times: labels over ours; ``at_most``: it was given no fewer, and had equalled ours already.
+    """
+
+    metric: str
+    wanted: float
+    arm: str
+    labels: float
+    times: float
+    reached: bool
+    at_most: bool
+
+
+@dataclass(frozen=True)
+class Efficiencies:
+    """Of the mean over targets, and of each: it may have more labels than all of them have."""
+
+    mean: tuple[Efficiency, ...]
+    targets: Mapping[str, tuple[Efficiency, ...]]
+
+
+@dataclass(frozen=True)
+class Gain:
     """By how much, relatively, our arm's labels lower the errors of the bundle alone."""
-    if (focus := results.focus) is None or "bundle" not in names:
-        return {}
-    rows = {
-        t: (results.figures(t, "bundle", 0), results.figures(t, *focus)) for t in results.compared
-    }
-    rows["mean"] = (results.mean("bundle", 0), results.mean(*focus))
-    return {
-        name: {m: _round(1 - (after[m] or 0.0) / (before[m] or 1.0)) for m in LESS_IS_BETTER}
-        for name, (before, after) in rows.items()
-    }
+
+    log_error: float
+    seconds_log_error: float
 
 
-def _never_worse(results: Results, names: Sequence[str]) -> dict[str, Any]:
-    """Budgets at which our arms are worse than with fewer labels, or than the bundle alone."""
-    found: dict[str, Any] = {}
-    for name in (n for n in names if n.startswith("bundle_")):
-        curve = {b: results.mean(name, b) for b in results.common(name)}
-        alone = results.mean("bundle", 0) if "bundle" in names else None
-        found[name] = {
-            metric: {
-                "than_fewer": rises(curve, lambda f, m=metric: _error(f, m)),  # type: ignore[misc]
-                "than_bundle": _worse_than(curve, alone, metric),
-            }
-            for metric in ("log_error", "spearman", "seconds_log_error")
-        }
-    return found
+@dataclass(frozen=True)
+class Worsening:
+    """Budgets at which an arm is worse than with fewer labels, or than the bundle alone."""
+
+    than_fewer: tuple[int, ...]
+    than_bundle: tuple[int, ...]
 
 
-def _error(figures: Figures, metric: str) -> float | None:
-    value = figures[metric]
-    return value if value is None or metric in LESS_IS_BETTER else -value
+@dataclass(frozen=True)
+class SkippedTarget:
+    """A target left out for want of labels."""
+
+    target: str
+    why: str
 
 
-def _worse_than(curve: Mapping[int, Figures], alone: Figures | None, metric: str) -> list[int]:
-    bound = None if alone is None else _error(alone, metric)
-    if bound is None:
-        return []
-    errors = {b: _error(f, metric) for b, f in curve.items()}
-    return [b for b, e in errors.items() if e is not None and e > bound]
+@dataclass(frozen=True)
+class EvaluationReport:
+    """All of it; figures are rounded."""
+
+    schema: int
+    created: str
+    agent: str
+    protocol: HowEvaluated
+    arms: Mapping[str, ArmTitle]
+    targets: tuple[TargetReport, ...]
+    focus: Focus | None
+    compared: tuple[str, ...]
+    mean: Mapping[str, Mapping[int, MeanFigures]]
+    worst: Worst | None
+    differences: tuple[PairedDifference, ...]
+    efficiency: Efficiencies
+    gains: Mapping[str, Gain]
+    never_worse: Mapping[str, Mapping[str, Worsening]]
+    skipped: tuple[SkippedTarget, ...]
+    elapsed_s: float
+
+    @property
+    def mean_budgets(self) -> list[int]:
+        """All that some arm has a mean at."""
+        return sorted({budget for curve in self.mean.values() for budget in curve})
+
+    def to_json(self) -> dict[str, object]:
+        """As evaluation.json has it."""
+        return cast(dict[str, object], _plain(self))
+
+    @classmethod
+    def from_json(cls, data: object) -> EvaluationReport:
+        """Read what ``to_json`` gave; AgentError where something is missing or of another type."""
+        try:
+            return cast(EvaluationReport, _typed(cls, data))
+        except (KeyError, TypeError, ValueError) as error:
+            raise AgentError(
+                f"this is not a report of `bundles evaluate`: {error}",
+                "Give the evaluation.json that it wrote.",
+            ) from error
 
 
-def _round(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)
+def _plain(value: object) -> object:
+    """Records and mappings as mappings from text, sequences as lists."""
+    if is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(part) for key, part in value.items()}
+    return [_plain(part) for part in value] if isinstance(value, list | tuple) else value
 
 
-def _rounded(figures: Figures) -> dict[str, float | None]:
-    return {name: _round(value) for name, value in figures.items()}
+def _typed(kind: Any, value: Any) -> object:
+    """``_plain`` read backwards; KeyError, TypeError or ValueError where it is not of that kind."""
+    origin, parts = get_origin(kind), get_args(kind)
+    if is_dataclass(kind):
+        hints = get_type_hints(kind)
+        known = {f.name: _typed(hints[f.name], value[f.name]) for f in fields(kind)}
+        return cast(type, kind)(**known)
+    if origin is UnionType:
+        return _first_typed(parts, value)
+    if origin is Mapping:
+        return {parts[0](key): _typed(parts[1], part) for key, part in dict(value).items()}
+    if origin is tuple:
+        kinds = parts[:1] * len(value) if parts[-1] is ... else parts
+        return tuple(_typed(k, part) for k, part in zip(kinds, value, strict=True))
+    plain = (int, float) if kind is float else kind
+    if value in parts if origin is Literal else isinstance(value, plain):
+        return value
+    raise TypeError(f"{str(value)[:40]!r} is not {kind}")
 
 
-def write(found: Mapping[str, Any], out: Path) -> None:
-    """Write evaluation.json, evaluation.md and the plot into a directory."""
-    from bundles.evaluation.plot import plot
-    from bundles.evaluation.tables import markdown
-
-    _write(out / "evaluation.json", json.dumps(found, indent=1) + "\n")
-    _write(out / "evaluation.md", markdown(found))
-    plot(found, out)
-
-
-def _write(path: Path, text: str) -> None:
-    staged = path.with_name(f".{path.name}.new")
-    staged.write_text(text, encoding="utf-8")
-    staged.replace(path)
+def _first_typed(kinds: tuple[Any, ...], value: Any) -> object:
+    """As the first of the kinds that it is of."""
+    for kind in kinds[:-1]:
+        try:
+            return _typed(kind, value)
+        except (KeyError, TypeError, ValueError):
+            continue
+    return _typed(kinds[-1], value)

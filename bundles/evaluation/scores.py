@@ -1,7 +1,7 @@
 """The figures of ``agent.model.score`` for many predictions of the same test programs at once.
 
 Programs are padded to one table, ranks and pairs come from signs of differences: thousands of
-calls take seconds. ``tests/bundles/test_evaluation_scores.py`` holds both to the same numbers.
+calls take seconds. ``tests/bundles/evaluation/test_scores.py`` holds both to the same numbers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MOST_EXP = 50.0
 
 
 @dataclass(frozen=True, eq=False)
-class Prediction:
+class ArmPrediction:
     """Of a target's test rows, log units; an sd is None where the arm gives no interval.
 
     Attributes:
@@ -107,7 +107,7 @@ class Truth:
         return more.astype(np.int8) - more.transpose(0, 2, 1).astype(np.int8)
 
 
-def score(truth: Truth, found: Prediction) -> Scores:
+def score(truth: Truth, found: ArmPrediction) -> Scores:
     """Judge one prediction."""
     gap = found.gain - truth.gain
     relative = np.abs(np.expm1(np.clip(gap, -MOST_EXP, MOST_EXP)))
@@ -134,7 +134,7 @@ def _sums(truth: Truth, values: Doubles) -> Doubles:
     return np.bincount(truth.program, values, len(truth.seconds)).astype(np.float64)
 
 
-def _seconds(truth: Truth, found: Prediction) -> tuple[Doubles, Doubles]:
+def _seconds(truth: Truth, found: ArmPrediction) -> tuple[Doubles, Doubles]:
     none = np.full(len(truth.seconds), np.nan)
     if found.seconds is None:
         return none, none

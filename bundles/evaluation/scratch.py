@@ -9,14 +9,14 @@ from torch.nn import functional
 
 from agent.arrays import Doubles, Indices
 from bundles.evaluation.case import Case
-from bundles.evaluation.scores import Prediction
+from bundles.evaluation.scores import ArmPrediction
 from bundles.training.network import Pretrainer, Shape, Weights
 
 STEPS, BATCH = 300, 128  # batch in speed-up rows
 RATE, DECAY = 1e-3, 1e-2
 
 
-def train_and_predict(case: Case, rows: Indices, seed: int) -> Prediction:
+def train_and_predict(case: Case, rows: Indices, seed: int) -> ArmPrediction:
     """Train on the labels of speed-up rows and of their programs as written; predict the test."""
     torch.set_num_threads(1)
     torch.manual_seed(seed)
@@ -68,7 +68,7 @@ def _loss(gain: Tensor, true_gain: Tensor, level: Tensor, true_level: Tensor) ->
     return weights.speedup * speedup + weights.seconds * seconds
 
 
-def _predict(model: Pretrainer, case: Case) -> Prediction:
+def _predict(model: Pretrainer, case: Case) -> ArmPrediction:
     model.eval()
     features = case.labels.features
 
@@ -78,4 +78,4 @@ def _predict(model: Pretrainer, case: Case) -> Prediction:
     with torch.no_grad():
         base = times(case.test_base)
         place = np.searchsorted(case.test_base, case.base[case.test])
-        return Prediction(base[place] - times(case.test), seconds=base)
+        return ArmPrediction(base[place] - times(case.test), seconds=base)

@@ -1,302 +1,240 @@
-"""From cells to statements: means, bootstrap intervals, differences, label efficiency."""
+"""From results to the report: which statements are made, about which arms and budgets."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 
 import numpy as np
 
-from agent.arrays import Doubles, Indices, Texts
-from bundles.evaluation.protocol import Cell
-from bundles.evaluation.scores import Scores
+from agent import __version__
+from agent.arrays import Doubles
+from bundles.evaluation.arms import ARMS, BUNDLE
+from bundles.evaluation.case import Case
+from bundles.evaluation.options import EvaluationProtocol
+from bundles.evaluation.report import (
+    CURVES,
+    LESS_IS_BETTER,
+    METRICS,
+    MONOTONE,
+    SCHEMA,
+    ArmTitle,
+    BundleEncoder,
+    Curves,
+    Efficiencies,
+    Efficiency,
+    EvaluationReport,
+    Figures,
+    Focus,
+    Gain,
+    HowEvaluated,
+    LeftOutEncoder,
+    MeanFigures,
+    PairedDifference,
+    ProgramCounts,
+    SkippedTarget,
+    TargetReport,
+    VersionCounts,
+    Worsening,
+    Worst,
+    WorstTarget,
+)
+from bundles.evaluation.statistics import (
+    LEVEL,
+    RESAMPLES,
+    Bootstrap,
+    Results,
+    central_interval,
+    label_efficiency,
+    paired_differences,
+    rises,
+)
 
-RESAMPLES = 1_000
-LEVEL = 0.95
-METRICS = (
-    "log_error", "factor", "mape", "median_ape", "spearman", "top_share", "pairwise", "coverage",
-    "seconds_log_error", "seconds_coverage",
-)  # fmt: skip
-COMPARED = ("log_error", "spearman", "top_share", "seconds_log_error")
-LESS_IS_BETTER = ("log_error", "seconds_log_error")
-OURS, OTHERWISE, LABELS = "bundle_fixed", "bundle_random", 48
-Figures = dict[str, float | None]
-Pair = tuple[str, int]  # arm and budget
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What the report says beside the results: how, of what, and what was left out."""
+
+    encoder: BundleEncoder | LeftOutEncoder
+    protocol: EvaluationProtocol
+    cases: Sequence[Case]
+    skipped: tuple[SkippedTarget, ...]
 
 
-def _share(part: Doubles, whole: Doubles) -> float:
-    total = float(np.nansum(part))
-    return total / float(whole.sum()) if np.isfinite(part).any() else float("nan")
+def summarise(results: Results, about: Evaluated) -> EvaluationReport:
+    """Everything that was found; ``elapsed_s`` is still 0."""
+    boot = Bootstrap.of(results)
+    present = [arm for arm in ARMS if any(results.budgets(t, arm.name) for t in results.targets)]
+    names = [arm.name for arm in present]
+    plain = [arm.name for arm in present if not arm.pretrained]
+    protocol = about.protocol
+    return EvaluationReport(
+        schema=SCHEMA,
+        created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        agent=__version__,
+        protocol=HowEvaluated(about.encoder, protocol.seeds, protocol.budgets, RESAMPLES, LEVEL),
+        arms={arm.name: ArmTitle(arm.title, arm.draw, arm.pretrained) for arm in present},
+        targets=tuple(_target(results, case, names) for case in about.cases),
+        focus=Focus(*results.focus) if results.focus else None,
+        compared=results.compared,
+        mean=_means(results, boot, names),
+        worst=_worst(results),
+        differences=_differences(results, boot, names),
+        efficiency=_efficiencies(results, plain),
+        gains=_gains(results, names),
+        never_worse=_never_worse(results, names),
+        skipped=about.skipped,
+        elapsed_s=0.0,
+    )
 
 
-def _mean(values: Doubles) -> float:
-    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
+def _target(results: Results, case: Case, names: Sequence[str]) -> TargetReport:
+    target, base = case.labels.target, case.base
+    counts = [len(np.unique(base[rows])) for rows in (case.pool, case.kernels)]
+    fixed = len(case.fixed_draw(len(case.fixed_order)))
+    curves = _curves(results, target.name, names)
+    return TargetReport(
+        name=target.name,
+        machine={k: v for k, v in asdict(target).items() if k != "name"},
+        programs=ProgramCounts(len(case.test_base), *counts),
+        versions=VersionCounts(len(case.test), len(case.pool), len(case.kernels), fixed),
+        arms={n: {b: _rounded(f) for b, f in c.items()} for n, c in curves.items() if c},
+    )
 
 
-def figures(scores: Scores) -> dict[str, float]:
-    """All figures of one prediction; nan where an arm has none."""
-    error = _share(scores.error, scores.count)
+def _curves(results: Results, target: str, names: Sequence[str]) -> Curves:
     return {
-        "log_error": error,
-        "factor": float(np.exp(min(error, 50.0))),
-        "mape": _share(scores.relative, scores.count),
-        "median_ape": scores.median_ape,
-        "spearman": _mean(scores.spearman),
-        "top_share": _mean(scores.top_share),
-        "pairwise": _mean(scores.pairwise),
-        "coverage": _share(scores.covered, scores.count),
-        "seconds_log_error": _mean(scores.seconds),
-        "seconds_coverage": _mean(scores.seconds_covered),
+        name: {b: results.figures(target, name, b) for b in results.budgets(target, name)}
+        for name in names
     }
 
 
-@dataclass(frozen=True, eq=False)
-class Results:
-    """All cells in order, with the names of each target's test programs.
-
-    Attributes:
-        cells: by target, arm and budget; one a seed, in the order of seeds.
-        programs: by target, [q].
-    """
-
-    cells: Mapping[tuple[str, str, int], Sequence[Scores]]
-    programs: Mapping[str, Texts]
-
-    @classmethod
-    def of(cls, cells: Sequence[Cell], programs: Mapping[str, Texts]) -> Results:
-        """Sort cells."""
-        found: dict[tuple[str, str, int], list[Scores]] = {}
-        for cell in sorted(cells, key=lambda c: c.seed):
-            found.setdefault((cell.target, cell.arm, cell.budget), []).append(cell.scores)
-        return cls(found, programs)
-
-    @property
-    def targets(self) -> tuple[str, ...]:
-        """Names of the targets."""
-        return tuple(self.programs)
-
-    @property
-    def compared(self) -> tuple[str, ...]:
-        """Targets that means are over: those that timed the fixed set, if there are any."""
-        timed = tuple(t for t in self.targets if self.budgets(t, OURS))
-        return timed or self.targets
-
-    @property
-    def focus(self) -> Pair | None:
-        """The arm and budget that others are compared with: ours, at most ``LABELS``."""
-        for arm in (OURS, OTHERWISE):
-            if fitting := [b for b in self.common(arm) if b <= LABELS]:
-                return arm, fitting[-1]
-        return None
-
-    def budgets(self, target: str, arm: str) -> list[int]:
-        """Budgets that an arm has on a target."""
-        return sorted(b for t, a, b in self.cells if (t, a) == (target, arm))
-
-    def common(self, arm: str) -> list[int]:
-        """Budgets that an arm has on every target compared."""
-        return sorted(set.intersection(*(set(self.budgets(t, arm)) for t in self.compared)))
-
-    def figures(self, target: str, arm: str, budget: int) -> Figures:
-        """Mean over seeds."""
-        return _averaged([figures(s) for s in self.cells[target, arm, budget]])
-
-    def mean(self, arm: str, budget: int) -> Figures:
-        """Mean over seeds and the targets compared."""
-        rows = [figures(s) for t in self.compared for s in self.cells[t, arm, budget]]
-        return _averaged(rows)
+def _mean_curves(results: Results, names: Sequence[str]) -> Curves:
+    """At budgets that all targets compared reach."""
+    return {name: {b: results.mean(name, b) for b in results.common(name)} for name in names}
 
 
-def _averaged(rows: Sequence[Mapping[str, float]]) -> Figures:
-    means = {name: _mean(np.array([r[name] for r in rows])) for name in METRICS}
-    return {name: value if np.isfinite(value) else None for name, value in means.items()}
-
-
-@dataclass(frozen=True, eq=False)
-class Bootstrap:
-    """Programs and seeds drawn again, the same ones for every arm: paired.
-
-    A program that several targets have is drawn for all of them at once, since its errors on them
-    are not independent.
-
-    Attributes:
-        results: what is resampled.
-        programs: [B, U] how often each program was drawn; ``seeds``: [B, S].
-        place: by target, [q] columns of its programs.
-    """
-
-    results: Results
-    programs: Doubles
-    seeds: Doubles
-    place: Mapping[str, Indices]
-
-    @classmethod
-    def of(cls, results: Results, seed: int = 0) -> Bootstrap:
-        """Draw ``RESAMPLES`` times."""
-        names = np.unique(np.concatenate(list(results.programs.values())))
-        count = max(len(s) for s in results.cells.values())
-        rng = np.random.default_rng(seed)
-        place = {t: np.searchsorted(names, p) for t, p in results.programs.items()}
-        return cls(results, _drawn(rng, len(names)), _drawn(rng, count), place)
-
-    def values(self, arm: str, budget: int, metric: str) -> Doubles:
-        """[B] the mean over seeds and the targets compared of a metric, in each resample."""
-        cells = self.results.cells
-        compared = self.results.compared
-        rows = [self._target(t, cells[t, arm, budget], metric) for t in compared]
-        return np.asarray(np.mean(rows, axis=0))
-
-    def _target(self, target: str, cells: Sequence[Scores], metric: str) -> Doubles:
-        weight = self.programs[:, self.place[target]]  # [B, q]
-        parts = [_parts(s, metric) for s in cells]
-        top = weight @ np.stack([p[0] for p in parts]).T  # [B, S]
-        bottom = weight @ np.stack([p[1] for p in parts]).T
-        value = top / np.maximum(bottom, 1e-12)
-        return np.asarray((value * self.seeds).sum(1) / self.seeds.sum(1))
-
-    def shared(self, cells: Sequence[Pair], metric: str) -> Doubles:
-        """[B] how far the mean of all these arms and budgets is off in each resample.
-
-        What is hard for all arms alike is of no interest in comparing them: less this, intervals
-        show what tells arms apart (within-subject intervals; Cousineau 2005, Morey 2008).
-        """
-        means = [self.results.mean(*cell)[metric] for cell in cells]
-        known = [c for c, m in zip(cells, means, strict=True) if m is not None]
-        rows = np.mean([self.values(*cell, metric) for cell in known], axis=0)
-        return np.asarray(rows - np.mean([m for m in means if m is not None]))
-
-
-def _drawn(rng: np.random.Generator, count: int) -> Doubles:
-    return rng.multinomial(count, np.full(count, 1 / count), RESAMPLES).astype(np.float64)
-
-
-def _parts(scores: Scores, metric: str) -> tuple[Doubles, Doubles]:
-    """[q] sum and count of a metric in each program."""
-    if metric == "log_error":
-        return scores.error, scores.count
-    column = {"seconds_log_error": "seconds"}.get(metric, metric)
-    value: Doubles = getattr(scores, column)
-    there = np.isfinite(value)
-    return np.where(there, value, 0.0), there.astype(np.float64)
-
-
-def interval(values: Doubles) -> tuple[float, float]:
-    """Central ``LEVEL`` interval."""
-    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
-
-
-@dataclass(frozen=True)
-class Difference:
-    """By how much an arm differs from the one it is compared with, with its interval.
-
-    Attributes:
-        metric: that is compared; ``value``: mean of ours less mean of the other.
-        low, high: of the 95 % interval.
-        relative: value over the other's mean.
-        better: ours is better, and the interval does not hold 0; ``worse``: likewise.
-    """
-
-    metric: str
-    value: float
-    low: float
-    high: float
-    relative: float
-    better: bool
-    worse: bool
-
-
-def differences(boot: Bootstrap, ours: Pair, other: Pair) -> list[Difference]:
-    """Paired differences in all compared metrics that both arms have."""
-    mean = [boot.results.mean(*pair) for pair in (ours, other)]
-    found = []
-    for metric in COMPARED:
-        a, b = (m[metric] for m in mean)
-        if a is None or b is None:
-            continue
-        gap = boot.values(*ours, metric) - boot.values(*other, metric)
-        low, high = interval(gap)
-        sign = -1 if metric in LESS_IS_BETTER else 1
-        better, worse = min(sign * low, sign * high) > 0, max(sign * low, sign * high) < 0
-        relative = (a - b) / abs(b) if b else 0.0
-        found.append(Difference(metric, a - b, low, high, relative, better, worse))
+def _means(
+    results: Results, boot: Bootstrap, names: Sequence[str]
+) -> dict[str, dict[int, MeanFigures]]:
+    """Mean over targets, with intervals."""
+    points = [(name, budget) for name in names for budget in results.common(name)]
+    shared = {metric: boot.shared(points, metric) for metric in CURVES}
+    found: dict[str, dict[int, MeanFigures]] = {}
+    for name, budget in points:
+        intervals = {}
+        for metric in CURVES:
+            values = boot.values(name, budget, metric)
+            intervals[f"{metric}_interval"] = _rounded_interval(values)
+            intervals[f"{metric}_band"] = _rounded_interval(values - shared[metric])
+        row = vars(_rounded(results.mean(name, budget)))
+        found.setdefault(name, {})[budget] = MeanFigures(**row | intervals)
     return found
 
 
-@dataclass(frozen=True)
-class Efficiency:
-    """How many labels an arm without pre-training needs to equal ours.
-
-    Attributes:
-        metric: that is equalled; ``wanted``: its value with our labels.
-        arm: the one that needs fewest (or, if none gets there, comes closest).
-        labels: that it needs, interpolated on the logarithm; the most it was given if ``reached``
-            is false.
-        times: labels over ours; ``at_most``: it was given no fewer, and had equalled ours already.
-    """
-
-    metric: str
-    wanted: float
-    arm: str
-    labels: float
-    times: float
-    reached: bool
-    at_most: bool
-
-
-def efficiency(
-    metric: str, ours: Figures, count: int, curves: Mapping[str, Mapping[int, Figures]]
-) -> Efficiency | None:
-    """Compare with learning curves of arms without pre-training; None where nothing is known.
-
-    Args:
-        metric: ``log_error``, ``spearman``, ...
-        ours: figures with ``count`` labels.
-        count: our labels.
-        curves: by arm, figures by budget.
-    """
-    wanted = ours[metric]
-    if wanted is None:
+def _worst(results: Results) -> Worst | None:
+    if (focus := results.focus) is None:
         return None
-    sign = 1.0 if metric in LESS_IS_BETTER else -1.0
-    found = []
-    for arm, curve in curves.items():
-        points = [(b, sign * v) for b, f in sorted(curve.items()) if b and (v := f[metric])]
-        if points:
-            labels = crossing(points, sign * wanted)
-            closest, least = min(v for _, v in points), points[0][0]
-            if labels is None:
-                found.append((True, closest, arm, float(points[-1][0]), False))
-            else:
-                found.append((False, labels, arm, labels, labels <= least))
-    if not found:
-        return None
-    missed, _, arm, labels, at_most = min(found)
-    return Efficiency(metric, wanted, arm, labels, labels / count, not missed, at_most)
+    rows = {t: results.figures(t, *focus) for t in results.compared}
+    error = max(rows, key=lambda t: rows[t].log_error or 0.0)
+    rank = min(rows, key=lambda t: rows[t].spearman or 0.0)
+    return Worst(
+        WorstTarget(error, _round(rows[error].log_error)),
+        WorstTarget(rank, _round(rows[rank].spearman)),
+    )
 
 
-def crossing(points: Sequence[tuple[int, float]], wanted: float) -> float | None:
-    """The first budget at which a falling curve is at most ``wanted``; None if it never is."""
-    before: tuple[int, float] | None = None
-    for budget, value in points:
-        if value <= wanted:
-            if before is None:
-                return float(budget)
-            share = (before[1] - wanted) / (before[1] - value)
-            start, end = np.log(before[0]), np.log(budget)
-            return float(np.exp(start + share * (end - start)))
-        before = (budget, value)
-    return None
+def _differences(
+    results: Results, boot: Bootstrap, names: Sequence[str]
+) -> tuple[PairedDifference, ...]:
+    """Our arm against every other one with as many labels (0 where it takes none), paired."""
+    if (focus := results.focus) is None:
+        return ()
+    found: list[PairedDifference] = []
+    for name in names:
+        budget = focus[1] if focus[1] in results.common(name) else 0
+        if name != focus[0] and budget in results.common(name):
+            found += paired_differences(boot, focus, (name, budget))
+    return tuple(
+        replace(
+            d,
+            value=round(d.value, 4),
+            low=round(d.low, 4),
+            high=round(d.high, 4),
+            relative=round(d.relative, 4),
+        )
+        for d in found
+    )
 
 
-def rises(curve: Mapping[int, Figures], value: Callable[[Figures], float | None]) -> list[int]:
-    """Budgets with a larger error than some smaller budget."""
-    found, least = [], float("inf")
-    for budget in sorted(curve):
-        now = value(curve[budget])
-        if now is None:
-            continue
-        if now > least:
-            found.append(budget)
-        least = min(least, now)
-    return found
+def _efficiencies(results: Results, plain: Sequence[str]) -> Efficiencies:
+    if (focus := results.focus) is None:
+        return Efficiencies((), {})
+    return Efficiencies(
+        _efficiency(results.mean(*focus), focus[1], _mean_curves(results, plain)),
+        {
+            t: _efficiency(results.figures(t, *focus), focus[1], _curves(results, t, plain))
+            for t in results.compared
+        },
+    )
+
+
+def _efficiency(ours: Figures, count: int, curves: Curves) -> tuple[Efficiency, ...]:
+    rows = [label_efficiency(metric, ours, count, curves) for metric in CURVES] if count else []
+    return tuple(
+        replace(
+            row, wanted=round(row.wanted, 4), labels=round(row.labels, 1), times=round(row.times, 2)
+        )
+        for row in rows
+        if row
+    )
+
+
+def _gains(results: Results, names: Sequence[str]) -> dict[str, Gain]:
+    """By target and for their mean."""
+    if (focus := results.focus) is None or BUNDLE not in names:
+        return {}
+    pairs = {
+        t: (results.figures(t, BUNDLE, 0), results.figures(t, *focus)) for t in results.compared
+    }
+    pairs["mean"] = (results.mean(BUNDLE, 0), results.mean(*focus))
+    return {
+        name: Gain(*(round(1 - (after[m] or 0.0) / (before[m] or 1.0), 4) for m in LESS_IS_BETTER))
+        for name, (before, after) in pairs.items()
+    }
+
+
+def _never_worse(results: Results, names: Sequence[str]) -> dict[str, dict[str, Worsening]]:
+    """Of our arms."""
+    alone = results.mean(BUNDLE, 0) if BUNDLE in names else Figures()
+    curves = _mean_curves(results, [name for name in names if name.startswith(f"{BUNDLE}_")])
+    return {
+        name: {metric: _worsening(curve, alone, metric) for metric in MONOTONE}
+        for name, curve in curves.items()
+    }
+
+
+def _worsening(curve: Mapping[int, Figures], alone: Figures, metric: str) -> Worsening:
+    errors = {budget: _error(figures, metric) for budget, figures in curve.items()}
+    bound = _error(alone, metric)
+    over = [b for b, e in errors.items() if e is not None and bound is not None and e > bound]
+    return Worsening(rises(errors), tuple(over))
+
+
+def _error(figures: Figures, metric: str) -> float | None:
+    value = figures[metric]
+    return value if value is None or metric in LESS_IS_BETTER else -value
+
+
+def _round(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
+def _rounded(figures: Figures) -> Figures:
+    return Figures(**{metric: _round(figures[metric]) for metric in METRICS})
+
+
+def _rounded_interval(values: Doubles) -> tuple[float, float]:
+    low, high = central_interval(values)
+    return round(low, 4), round(high, 4)

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+
+from bundles.evaluation.arms import BUNDLE, BUNDLE_FIXED, REFERENCE
+from bundles.evaluation.report import (
+    COMPARED,
+    Efficiency,
+    EvaluationReport,
+    Figures,
+    Focus,
+    PairedDifference,
+)
+from bundles.evaluation.statistics import LABELS
 
 COLUMNS = (
     ("log_error", "log error", "3f"),
@@ -18,12 +28,14 @@ COLUMNS = (
     ("seconds_log_error", "seconds: log error", "3f"),
     ("seconds_coverage", "80 % holds", "%"),
 )
+HEADER = ("labels", *(name for _, name, _ in COLUMNS))
+NAMES = {metric: name for metric, name, _ in COLUMNS}
 NOTHING = "-"
 WIDTH = 150  # where no terminal says how wide it is
 
 
 @dataclass(frozen=True)
-class Table:
+class TextTable:
     """A title, a header and rows of text; the first column is left-aligned."""
 
     title: str
@@ -31,91 +43,80 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
 
 
-def tables(found: Mapping[str, Any]) -> list[Table]:
-    """All tables of a report."""
+def report_tables(report: EvaluationReport) -> list[TextTable]:
+    """All tables of a report that have rows."""
     made = [
-        _overview(found),
-        _curve(found, "log_error", "Mean absolute log error by labels"),
-        _curve(found, "spearman", "Spearman within a program by labels"),
-        _by_target(found),
-        _differences(found),
+        _overview(report),
+        _curve(report, "log_error", "Mean absolute log error by labels"),
+        _curve(report, "spearman", "Spearman within a program by labels"),
+        _by_target(report),
+        _differences(report),
     ]
     return [table for table in made if table.rows]
 
 
-def _overview(found: Mapping[str, Any]) -> Table:
-    rows = []
-    for name, arm in found["arms"].items():
-        curve = found["mean"].get(name, {})
-        budget = _nearest(curve)
-        if budget is not None:
-            cells = (_cell(curve[budget][key], form) for key, _, form in COLUMNS)
-            rows.append((arm["title"], budget, *cells))
-    count = len(found["compared"])
+def _overview(report: EvaluationReport) -> TextTable:
+    rows = tuple(_arm_rows(report, tuple(report.arms), report.mean))
+    count = len(report.compared)
     title = f"Unseen programs, {f'mean over {count} targets' if count > 1 else 'one target'}"
-    return Table(title, ("arm", "labels", *(c[1] for c in COLUMNS)), tuple(rows))
+    return TextTable(title, ("arm", *HEADER), rows)
 
 
-def _nearest(curve: Mapping[str, Any]) -> str | None:
-    """48 labels, or the most there are below, or whatever there is."""
-    budgets = sorted(map(int, curve))
-    fitting = [b for b in budgets if b <= 48] or budgets[:1]
-    return str(fitting[-1]) if fitting else None
+def _by_target(report: EvaluationReport) -> TextTable:
+    arms = (BUNDLE, _focus(report).arm, REFERENCE)
+    rows = tuple(
+        (target.name, *row)
+        for target in report.targets
+        for row in _arm_rows(report, arms, target.arms)
+    )
+    return TextTable("Target by target", ("target", "arm", *HEADER), rows)
 
 
-def _curve(found: Mapping[str, Any], metric: str, title: str) -> Table:
-    budgets = sorted({int(b) for curve in found["mean"].values() for b in curve})
+def _arm_rows(
+    report: EvaluationReport, arms: tuple[str, ...], curves: Mapping[str, Mapping[int, Figures]]
+) -> Iterator[tuple[str, ...]]:
+    """Of each arm that has figures: those with ``LABELS``, or the most there are below, or any."""
+    for name in arms:
+        if budgets := sorted(curves.get(name, {})):
+            budget = ([b for b in budgets if b <= LABELS] or budgets[:1])[-1]
+            cells = (_cell(curves[name][budget][metric], form) for metric, _, form in COLUMNS)
+            yield (report.arms[name].title, str(budget), *cells)
+
+
+def _curve(report: EvaluationReport, metric: str, title: str) -> TextTable:
+    budgets = report.mean_budgets
     rows = tuple(
         (
-            found["arms"][name]["title"],
-            *(_cell(curve.get(str(b), {}).get(metric), "3f") for b in budgets),
+            report.arms[name].title,
+            *(_cell(curve[b][metric] if b in curve else None, "3f") for b in budgets),
         )
-        for name, curve in found["mean"].items()
+        for name, curve in report.mean.items()
     )
-    return Table(title, ("arm", *map(str, budgets)), rows)
+    return TextTable(title, ("arm", *map(str, budgets)), rows)
 
 
-def _by_target(found: Mapping[str, Any]) -> Table:
-    rows = []
-    for target in found["targets"]:
-        for name in ("bundle", _focus(found)[0], "reference"):
-            curve = target["arms"].get(name, {})
-            if (budget := _nearest(curve)) is not None:
-                cells = (_cell(curve[budget][key], form) for key, _, form in COLUMNS)
-                rows.append((target["name"], found["arms"][name]["title"], budget, *cells))
-    header = ("target", "arm", "labels", *(c[1] for c in COLUMNS))
-    return Table("Target by target", header, tuple(rows))
-
-
-def _differences(found: Mapping[str, Any]) -> Table:
-    metrics = ("log_error", "spearman", "top_share", "seconds_log_error")
-    by_arm: dict[tuple[str, int], dict[str, Any]] = {}
-    for d in found["differences"]:
-        by_arm.setdefault((d["against"], d["labels"]), {})[d["metric"]] = d
+def _differences(report: EvaluationReport) -> TextTable:
+    by_arm: dict[tuple[str, int], dict[str, PairedDifference]] = {}
+    for d in report.differences:
+        by_arm.setdefault((d.against, d.labels), {})[d.metric] = d
     rows = tuple(
-        (
-            found["arms"][name]["title"],
-            str(labels),
-            *(_difference(by_metric.get(m)) for m in metrics),
-        )
-        for (name, labels), by_metric in by_arm.items()
+        (report.arms[name].title, str(labels), *(_difference(found.get(m)) for m in COMPARED))
+        for (name, labels), found in by_arm.items()
     )
-    names = ("log error", "Spearman", "top pick", "seconds: log error")
-    arm, count = _focus(found)
-    ours = found["arms"].get(arm, {}).get("title", arm)
-    title = f"{ours} ({count} labels), less the other arm (95 % interval)"
-    return Table(title, ("against", "labels", *names), rows)
+    focus = _focus(report)
+    ours = report.arms[focus.arm].title if focus.arm in report.arms else focus.arm
+    title = f"{ours} ({focus.labels} labels), less the other arm (95 % interval)"
+    return TextTable(title, ("against", "labels", *(NAMES[m] for m in COMPARED)), rows)
 
 
-def _focus(found: Mapping[str, Any]) -> tuple[str, int]:
-    focus = found["focus"] or {"arm": "bundle_fixed", "labels": 0}
-    return focus["arm"], focus["labels"]
+def _focus(report: EvaluationReport) -> Focus:
+    return report.focus or Focus(BUNDLE_FIXED, 0)
 
 
-def _difference(value: Mapping[str, Any] | None) -> str:
-    if value is None:
+def _difference(found: PairedDifference | None) -> str:
+    if found is None:
         return NOTHING
-    return f"{value['value']:+.3f} [{value['low']:+.3f}, {value['high']:+.3f}]"
+    return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
 
 
 def _cell(value: float | None, form: str) -> str:
@@ -124,72 +125,69 @@ def _cell(value: float | None, form: str) -> str:
     return f"{100 * value:.0f} %" if form == "%" else f"{value:.{form}}"
 
 
-def remarks(found: Mapping[str, Any]) -> list[str]:
+def report_remarks(report: EvaluationReport) -> list[str]:
     """What is to be said in words."""
-    count = _focus(found)[1]
-    lines = [found["protocol"]["encoder"]["note"]]
-    if worst := found["worst"]:
-        error, rank = worst["log_error"], worst["spearman"]
+    count = _focus(report).labels
+    lines = [report.protocol.encoder.note]
+    if worst := report.worst:
+        error, rank = worst.log_error, worst.spearman
         lines.append(
-            f"worst machine with {count} labels: {error['target']} (log error "
-            f"{error['value']:.3f}); worst ranked: {rank['target']} (Spearman {rank['value']:.3f})"
+            f"worst machine with {count} labels: {error.target} (log error "
+            f"{error.value:.3f}); worst ranked: {rank.target} (Spearman {rank.value:.3f})"
         )
-    if gain := found["gains"].get("mean"):
+    if gain := report.gains.get("mean"):
         lines.append(
-            f"{count} labels against the bundle alone: {100 * gain['log_error']:.0f} "
-            f"% less log error in speed-ups, {100 * gain['seconds_log_error']:.0f} % in seconds"
+            f"{count} labels against the bundle alone: {100 * gain.log_error:.0f} "
+            f"% less log error in speed-ups, {100 * gain.seconds_log_error:.0f} % in seconds"
         )
-    lines += [_efficiency(found, row) for row in found["efficiency"]["mean"]]
-    apart = [t["name"] for t in found["targets"] if t["name"] not in found["compared"]]
+    lines += [_efficiency(report, row) for row in report.efficiency.mean]
+    apart = [t.name for t in report.targets if t.name not in report.compared]
     lines += [f"no timings of the fixed set, so in no mean: {name}" for name in apart]
-    lines += [f"left out: {s['why']}" for s in found["skipped"]]
+    lines += [f"left out: {s.why}" for s in report.skipped]
     return lines
 
 
-def _efficiency(found: Mapping[str, Any], row: Mapping[str, Any]) -> str:
-    metric = row["metric"].replace("_", " ")
-    title = found["arms"][row["arm"]]["title"]
-    if row["reached"]:
-        words = "needs at most" if row["at_most"] else "needs"
-        needs = f"{words} {row['labels']:.0f} labels ({row['times']:.1f} x)"
+def _efficiency(report: EvaluationReport, row: Efficiency) -> str:
+    if row.reached:
+        words = "needs at most" if row.at_most else "needs"
+        needs = f"{words} {row.labels:.0f} labels ({row.times:.1f} x)"
     else:
-        needs = f"does not get there with {row['labels']:.0f} labels (> {row['times']:.1f} x)"
+        needs = f"does not get there with {row.labels:.0f} labels (> {row.times:.1f} x)"
     return (
-        f"to equal {metric} {row['wanted']:.3f} of the bundle with {_focus(found)[1]} labels, the "
-        f"best arm without pre-training ({title}) {needs}"
+        f"to equal {row.metric.replace('_', ' ')} {row.wanted:.3f} of the bundle with "
+        f"{_focus(report).labels} labels, the best arm without pre-training "
+        f"({report.arms[row.arm].title}) {needs}"
     )
 
 
-def markdown(found: Mapping[str, Any]) -> str:
+def report_markdown(report: EvaluationReport) -> str:
     """All tables and remarks as Markdown."""
     parts = []
-    for table in tables(found):
+    for table in report_tables(report):
         rule = ["---", *["---:"] * (len(table.header) - 1)]
         lines = [table.header, tuple(rule), *table.rows]
         body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
         parts.append(f"**{table.title}**\n\n{body}\n")
-    parts.append("\n".join(f"- {line}" for line in remarks(found)) + "\n")
+    parts.append("\n".join(f"- {line}" for line in report_remarks(report)) + "\n")
     return "\n".join(parts)
 
 
-def show(found: Mapping[str, Any], chosen: Sequence[str] = ()) -> None:
-    """Print tables (those whose title begins with a word chosen, or all) and remarks."""
+def print_report(report: EvaluationReport) -> None:
+    """Print tables and remarks."""
     from rich import box
     from rich.console import Console
-    from rich.table import Table as Rich
+    from rich.table import Table
 
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=WIDTH, no_color=True)
-    for table in tables(found):
-        if chosen and not table.title.startswith(tuple(chosen)):
-            continue
-        shown = Rich(title=table.title, box=box.SIMPLE_HEAD, title_justify="left")
+    for table in report_tables(report):
+        shown = Table(title=table.title, box=box.SIMPLE_HEAD, title_justify="left")
         for number, name in enumerate(table.header):
             text = not number or name == "arm"
             shown.add_column(name, justify="left" if text else "right", no_wrap=text)
         for row in table.rows:
             shown.add_row(*row)
         console.print(shown)
-    for line in remarks(found):
+    for line in report_remarks(report):
         console.print(line)

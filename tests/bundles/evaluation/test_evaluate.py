@@ -16,7 +16,7 @@ from agent.loopnest.features.vector import FEATURES_VERSION
 from bundles import cli
 from bundles.evaluation.arms import BY_NAME
 from bundles.evaluation.reference import left_out
-from bundles.evaluation.summary import METRICS
+from bundles.evaluation.report import METRICS
 from bundles.labels.labels import META, is_test, load_labels
 from tests.bundles.simulated_labels import timed_items, write_simulated
 

@@ -1,0 +1,67 @@
+"""What is asked of an evaluation, with its defaults; light, since the command line reads them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agent.errors import AgentError
+
+BUDGETS = (0, 8, 16, 24, 48, 96, 200, 400, 1000, 3000)
+LEAVE = ("machine", "target")
+
+
+@dataclass(frozen=True)
+class EvaluationProtocol:
+    """What is run.
+
+    Attributes:
+        budgets: numbers of timed versions; ``seeds``: draws of labels and of learned controls.
+        arms: some of them, by name, in the order in which they run; empty: all.
+        processes: that share the work; the figures do not depend on it.
+    """
+
+    budgets: tuple[int, ...] = BUDGETS
+    seeds: int = 5
+    arms: tuple[str, ...] = ()
+    processes: int = 2
+
+
+QUICK = EvaluationProtocol(budgets=(0, 16, 48), seeds=2, processes=1)
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """What is asked for.
+
+    Attributes:
+        labels: files of our machines: evaluated where no ``data`` is given, learned from else.
+        out: directory of the report; ``work``: of trained encoders.
+        data: files to evaluate.
+        bundle: to evaluate as it is; None: the agent's.
+        leave: ``machine`` or ``target``: train an encoder without it; None: use the bundle.
+        protocol: budgets, seeds, arms.
+        small: a small plain autoencoder, for tests.
+    """
+
+    labels: tuple[Path, ...]
+    out: Path
+    work: Path
+    data: tuple[Path, ...] = ()
+    bundle: Path | None = None
+    leave: str | None = None
+    protocol: EvaluationProtocol = field(default_factory=EvaluationProtocol)
+    small: bool = False
+
+
+def parse_budgets(text: str) -> tuple[int, ...]:
+    """Numbers of labels, separated by commas; AgentError where one is no whole number."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts or not all(part.isdecimal() and len(part) < 8 for part in parts):
+        raise AgentError(f"--budgets {text[:40]!r} is not a list of numbers", "Such as 0,16,48.")
+    return tuple(sorted(set(map(int, parts))))
+
+
+def parse_arms(text: str) -> tuple[str, ...]:
+    """Names separated by commas."""
+    return tuple(filter(None, text.replace(" ", "").split(",")))
