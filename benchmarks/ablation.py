@@ -22,10 +22,10 @@ from bundles.evaluation.options import EvaluationProtocol
 from bundles.evaluation.protocol import ArmTrial, run_protocol
 from bundles.evaluation.reference import left_out
 from bundles.labels.labels import Labels, load_labels
-from bundles.training import running
+from bundles.training import backend
 from bundles.training.adapt import Adaptation
-from bundles.training.learn import learn, simulate_stage
-from bundles.training.settings import Settings, Where
+from bundles.training.settings import TrainingSettings, Where
+from bundles.training.stages import learn, simulate_stage
 from bundles.training.training import prepare
 
 ARMS = ("bundle", "bundle_random", "bundle_fixed")
@@ -37,14 +37,14 @@ class Configuration:
     """A way to pre-train: stage 1, stage 2, and whether reference machines take part."""
 
     name: str
-    settings: Settings
+    settings: TrainingSettings
     how: Adaptation = field(default_factory=Adaptation)
     references: bool = True
 
 
 def configurations(seed: int) -> tuple[Configuration, ...]:
     """Everything, and everything but one objective."""
-    whole = Settings(seed=seed)
+    whole = TrainingSettings(seed=seed)
     return (
         Configuration("all", whole),
         Configuration("nothing masked", replace(whole, mask=0.0, decoder=0.03)),
@@ -60,7 +60,7 @@ def configurations(seed: int) -> tuple[Configuration, ...]:
 
 def evaluate(files: Sequence[Labels], tried: Configuration, work: Path) -> list[ArmTrial]:
     """All trials of a configuration: every target, its toolchain left out."""
-    with running.ready(Where(work=work)) as place:
+    with backend.ready(Where(work=work)) as place:
         prepare(tried.settings, "cpu")
         stage = simulate_stage(tried.settings, print, place)
     trials: list[ArmTrial] = []

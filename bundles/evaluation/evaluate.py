@@ -166,7 +166,7 @@ def _trained(
 ) -> Trained:
     if not options.leave:
         return from_bundle(load_bundle(options.bundle or default_bundle()))
-    from bundles.training.learn import encoder_without
+    from bundles.training.stages import encoder_without
 
     say(f"an encoder without the {options.leave} of {target.name}")
     hidden = left_out(options.leave, target)

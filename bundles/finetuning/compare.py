@@ -31,7 +31,7 @@ from bundles.finetuning.site import Figures, Site, figures, join
 from bundles.finetuning.thaw import thaw
 from bundles.finetuning.tuning import Mode, Tuning, split, tune
 from bundles.labels.labels import Labels
-from bundles.training.network import Encoder
+from bundles.training.network import EncoderNetwork
 from bundles.training.settings import Say
 
 BUDGETS = (200, 1000, 3000)
@@ -44,7 +44,7 @@ COLUMNS = ("log_error", "spearman", "top_share", "seconds_log_error")
 class _Start:
     """What every arm starts from, and what it is judged by."""
 
-    encoder: Encoder
+    encoder: EncoderNetwork
     prior: Prior
     pool: Site
     test: Site

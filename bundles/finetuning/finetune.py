@@ -28,7 +28,7 @@ from bundles.finetuning.thaw import thaw
 from bundles.finetuning.tuning import Tuned, Tuning, embedded, split, tune
 from bundles.labels.labels import Labels
 from bundles.training.export import Export, code_version, export
-from bundles.training.network import Encoder
+from bundles.training.network import EncoderNetwork
 from bundles.training.prior import Whitening
 from bundles.training.settings import Say
 
@@ -112,19 +112,19 @@ def spread(prior: Prior) -> Doubles:
     return HEAD_UNIT * np.column_stack([prior.scaled_directions, np.diag(prior.rest)])
 
 
-def embed(encoder: Encoder, site: Site) -> Doubles:
+def embed(encoder: EncoderNetwork, site: Site) -> Doubles:
     """[n, E] embeddings of all versions."""
     return np.asarray(embedded(encoder, torch.from_numpy(site.features)).numpy(), np.float64)
 
 
-def predict(encoder: Encoder, heads: Doubles, site: Site) -> Doubles:
+def predict(encoder: EncoderNetwork, heads: Doubles, site: Site) -> Doubles:
     """[n, t] log seconds less log work by heads [t, E+1]."""
     times: Doubles = embed(encoder, site) @ heads[:, :-1].T + heads[:, -1]
     return times
 
 
 def _prior(
-    bundle: Bundle, encoder: Encoder, prior: Prior, pool: Site, held: Site, tuned: Tuned
+    bundle: Bundle, encoder: EncoderNetwork, prior: Prior, pool: Site, held: Site, tuned: Tuned
 ) -> Prior:
     golden = torch.from_numpy(np.asarray(bundle.golden[0], np.float32))
     old, new = (

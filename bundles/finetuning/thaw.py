@@ -15,11 +15,11 @@ from onnx import numpy_helper
 
 from agent.arrays import Singles
 from agent.bundle.bundle import Bundle
-from agent.bundle.encoder import Encoder as Runtime
+from agent.bundle.encoder import Encoder
 from agent.errors import BundleError
 from agent.loopnest.features.vector import FEATURES
 from bundles.training.export import TOLERANCE
-from bundles.training.network import CLIP, Encoder, Shape
+from bundles.training.network import CLIP, EncoderNetwork, Shape
 
 FIRST = ("Sub", "Mul", "Clip", "Gemm")
 BLOCK = ("LayerNormalization", "Gemm", "Relu", "Gemm", "Add")
@@ -27,7 +27,7 @@ LAST = ("LayerNormalization", "Gemm")
 Weights = dict[str, Singles]
 
 
-def thaw(bundle: Bundle) -> Encoder:
+def thaw(bundle: Bundle) -> EncoderNetwork:
     """The encoder of a bundle, features [n, F] to whitened embeddings [n, E], ready to be trained.
 
     Raises:
@@ -39,7 +39,7 @@ def thaw(bundle: Bundle) -> Encoder:
     if kinds != FIRST + max(blocks, 0) * BLOCK + LAST:
         _refuse(bundle, f"its steps are {' '.join(kinds)[:200]}")
     weights = _weights(bundle, graph, _names(blocks))
-    encoder = Encoder(_shape(bundle, weights, blocks))
+    encoder = EncoderNetwork(_shape(bundle, weights, blocks))
     try:
         encoder.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
     except RuntimeError as error:  # a shape that does not fit the others
@@ -83,12 +83,12 @@ def _shape(bundle: Bundle, weights: Weights, blocks: int) -> Shape:
     return Shape(len(FEATURES), 1, hidden=len(enter), blocks=blocks, embedding=len(leave))
 
 
-def _compare(bundle: Bundle, encoder: Encoder) -> None:
+def _compare(bundle: Bundle, encoder: EncoderNetwork) -> None:
     """The network must give what the graph gives; that the steps are wired alike is seen so."""
     rows = np.asarray(bundle.golden[0], np.float32)
     with torch.no_grad():
         found = encoder(torch.from_numpy(rows)).numpy()
-    difference = float(np.abs(found - Runtime(bundle).embed(rows)).max())
+    difference = float(np.abs(found - Encoder(bundle).embed(rows)).max())
     if not difference <= TOLERANCE:
         _refuse(bundle, f"as a network it differs by {difference:.1e}")
 

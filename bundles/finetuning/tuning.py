@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from agent.arrays import Doubles, Indices
 from bundles.finetuning.site import Site
-from bundles.training.network import Encoder, Weights
+from bundles.training.network import EncoderNetwork, Weights
 from bundles.training.settings import Say
 
 Log = list[dict[str, float]]
@@ -72,7 +72,7 @@ class Tuning:
 class Tuned:
     """A fine-tuned encoder, the head [t, E+1] of every target, and how the training went."""
 
-    encoder: Encoder
+    encoder: EncoderNetwork
     heads: Doubles
     log: Log
 
@@ -85,7 +85,7 @@ def split(site: Site, tuning: Tuning) -> tuple[Site, Site]:
 
 
 def tune(
-    encoder: Encoder,
+    encoder: EncoderNetwork,
     heads: Doubles,
     spread: Doubles,
     train: Site,
@@ -125,7 +125,7 @@ class _Model(nn.Module):
     machines differ and little elsewhere, as the prior of the bundle wants it.
     """
 
-    def __init__(self, encoder: Encoder, start: Doubles, spread: Doubles) -> None:
+    def __init__(self, encoder: EncoderNetwork, start: Doubles, spread: Doubles) -> None:
         super().__init__()
         self.encoder = encoder
         self.register_buffer("start", torch.from_numpy(start.astype(np.float32)))
@@ -156,7 +156,7 @@ class _Data:
     speedup: Tensor
 
     @classmethod
-    def of(cls, site: Site, encoder: Encoder | None) -> _Data:
+    def of(cls, site: Site, encoder: EncoderNetwork | None) -> _Data:
         x = torch.from_numpy(site.features)
         if encoder is not None:
             x = embedded(encoder, x)
@@ -164,7 +164,7 @@ class _Data:
         return cls(site, x, *labels)
 
 
-def embedded(encoder: Encoder, x: Tensor) -> Tensor:
+def embedded(encoder: EncoderNetwork, x: Tensor) -> Tensor:
     """[n, E] embeddings without gradients."""
     with torch.no_grad():
         return torch.cat([encoder(part) for part in torch.split(x, 8_192)])
@@ -215,7 +215,7 @@ def _step(
     data: _Data,
     programs: Indices,
     optimiser: torch.optim.Optimizer,
-    frozen: Encoder | None,
+    frozen: EncoderNetwork | None,
 ) -> float:
     optimiser.zero_grad()
     value = _loss(model, data, programs, frozen)
@@ -225,12 +225,12 @@ def _step(
     return value.item()
 
 
-def _validate(model: _Model, data: _Data, frozen: Encoder | None) -> float:
+def _validate(model: _Model, data: _Data, frozen: EncoderNetwork | None) -> float:
     with torch.no_grad():
         return _loss(model, data, np.arange(len(data.site)), frozen).item()
 
 
-def _loss(model: _Model, data: _Data, programs: Indices, frozen: Encoder | None) -> Tensor:
+def _loss(model: _Model, data: _Data, programs: Indices, frozen: EncoderNetwork | None) -> Tensor:
     """As in pre-training: Huber's loss of speed-ups and, less, of seconds."""
     rows = torch.from_numpy(data.site.rows(programs))
     count = data.site.count[programs]

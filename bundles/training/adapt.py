@@ -20,9 +20,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from agent.arrays import Doubles, Floats, Indices
+from agent.arrays import Doubles, Floats
 from bundles.labels.references import References
-from bundles.training.dataset import Dataset
+from bundles.training.dataset import TrainingData
 from bundles.training.network import Pretrainer, Weights, loss
 from bundles.training.settings import Say
 
@@ -55,8 +55,7 @@ class Adaptation:
 
 def adapt(
     model: Pretrainer,
-    simulated: Dataset,
-    trained: slice | Indices,
+    simulated: TrainingData,
     references: References,
     how: Adaptation,
     seed: int,
@@ -66,8 +65,7 @@ def adapt(
 
     Args:
         model: as the first stage left it.
-        simulated: programs of the first stage.
-        trained: which of their machines the first stage learnt.
+        simulated: what the first stage learnt from.
         references: programs to learn from, with their times on real machines.
         how: rates and weights.
         seed: of every random choice; the result is the same for the same one.
@@ -75,8 +73,54 @@ def adapt(
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng([seed, 1])
-    model = copy.deepcopy(model)
-    heads = ReferenceHeads(_start(model, references))
+    run = _started(copy.deepcopy(model), simulated, references, how)
+    for epoch in range(how.epochs):
+        total = 0.0
+        for rows in _batches(len(references), how.batch, rng):
+            total += run.step(rows, rng) * len(rows) / len(references)
+        if (epoch + 1) % 10 == 0 or epoch + 1 == how.epochs:
+            say(f"reference machines: epoch {epoch + 1}/{how.epochs}  loss {total:.4f}")
+    return run.model
+
+
+@dataclass(eq=False)
+class _Run:
+    """What changes in the second stage, and what it learns from."""
+
+    model: Pretrainer
+    heads: ReferenceHeads
+    optimiser: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    simulated: TrainingData
+    references: References
+    how: Adaptation
+
+    def step(self, rows: Tensor, rng: np.random.Generator) -> float:
+        """Learn from some reference programs and as many simulated ones; the loss of the former."""
+        x, y = (torch.from_numpy(a) for a in (self.references.features, self.references.target))
+        self.optimiser.zero_grad()
+        value = reference_loss(self.model, self.heads, x[rows], y[rows], self.how)
+        found = value.item()
+        if self.how.simulated:
+            value = value + self.how.simulated * self._simulated_loss(rng)
+        value.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimiser.step()
+        self.schedule.step()
+        return found
+
+    def _simulated_loss(self, rng: np.random.Generator) -> Tensor:
+        programs = self.simulated.train
+        some = rng.choice(len(programs), min(self.how.batch, len(programs)), False)
+        part = programs.take(np.sort(some))
+        times = torch.from_numpy(np.ascontiguousarray(self.simulated.learnt(part.target)))
+        return loss(self.model, torch.from_numpy(np.array(part.features)), times, Weights())
+
+
+def _started(
+    model: Pretrainer, simulated: TrainingData, references: References, how: Adaptation
+) -> _Run:
+    heads = ReferenceHeads(_closed_form_heads(model, references))
     optimiser = torch.optim.AdamW(
         [
             {"params": model.parameters(), "weight_decay": how.decay},
@@ -84,30 +128,13 @@ def adapt(
         ],
         how.rate,
     )
-    steps = how.epochs * -(-len(references) // how.batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, how.rate, total_steps=steps, pct_start=0.1
+        optimiser,
+        how.rate,
+        total_steps=how.epochs * -(-len(references) // how.batch),
+        pct_start=0.1,
     )
-    x, y = torch.from_numpy(references.features), torch.from_numpy(references.target)
-    for epoch in range(how.epochs):
-        total = 0.0
-        for rows in _batches(len(references), how.batch, rng):
-            optimiser.zero_grad()
-            value = reference_loss(model, heads, x[rows], y[rows], how)
-            total += value.item() * len(rows) / len(references)
-            if how.simulated:
-                some = np.sort(rng.choice(len(simulated), min(how.batch, len(simulated)), False))
-                part = simulated.take(some)
-                times = torch.from_numpy(np.ascontiguousarray(part.target[..., trained]))
-                again = loss(model, torch.from_numpy(np.array(part.features)), times, Weights())
-                value = value + how.simulated * again
-            value.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimiser.step()
-            schedule.step()
-        if (epoch + 1) % 10 == 0 or epoch + 1 == how.epochs:
-            say(f"reference machines: epoch {epoch + 1}/{how.epochs}  loss {total:.4f}")
-    return model
+    return _Run(model, heads, optimiser, schedule, simulated, references, how)
 
 
 class ReferenceHeads(nn.Module):
@@ -150,7 +177,7 @@ def _batches(count: int, size: int, rng: np.random.Generator) -> Iterator[Tensor
     yield from torch.split(torch.from_numpy(rng.permutation(count)), size)
 
 
-def _start(model: Pretrainer, references: References) -> Doubles:
+def _closed_form_heads(model: Pretrainer, references: References) -> Doubles:
     """[R, E+1] closed-form heads on the embedding as it is."""
     p, v, f = references.features.shape
     with torch.no_grad():

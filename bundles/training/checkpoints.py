@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from bundles.training.shards import write_whole
+from bundles.files import write_whole
 
 KEPT = 2
 

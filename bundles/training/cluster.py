@@ -22,14 +22,16 @@ import numpy as np
 
 from agent.arrays import Indices
 from agent.errors import AgentError, InputError
+from bundles.terminal import missing
 from bundles.training import training
-from bundles.training.dataset import ARRAYS, Dataset, Maker, Recipe, shard
+from bundles.training.dataset import ARRAYS, Dataset, Maker, Recipe, TrainingData, shard
 from bundles.training.network import Pretrainer
-from bundles.training.settings import Say, Settings, Where
+from bundles.training.settings import Say, TrainingSettings, Where
 from bundles.training.shards import drawing_code, opened
 from bundles.training.training import Log
 
 LOCAL = "local"
+CLUSTER = "'.[pretrain,cluster]' in a checkout"
 BLOCKS = 10_000  # tasks of Ray Data at most; each makes one shard or more
 RESTARTS = 3
 PROGRESS = "progress.txt"
@@ -84,10 +86,7 @@ def _ray() -> Any:
         import ray.data
         import ray.train
     except ModuleNotFoundError as error:
-        raise InputError(
-            f"--address needs {error.name}, which is not installed",
-            "Install the extra: pip install '.[pretrain,cluster]' in a checkout.",
-        ) from error
+        raise missing(str(error.name), CLUSTER, "--address") from error
     return ray
 
 
@@ -155,34 +154,35 @@ def _unpacked(content: bytes) -> Dataset:
 class _Job:
     """What every training worker is told."""
 
-    settings: Settings
-    data: Path
+    settings: TrainingSettings
+    directory: Path
     train: slice
     held: slice
-    trained: slice | Indices
+    machines: slice | Indices
     kept: Path
+
+    def data(self) -> TrainingData:
+        """What is learnt from, on disk."""
+        whole = opened(self.directory)
+        return TrainingData(whole.take(self.train), whole.take(self.held), self.machines)
 
 
 def fit(
-    settings: Settings,
-    train: Dataset,
-    held: Dataset,
-    trained: slice | Indices,
-    say: Say,
-    where: Where,
+    settings: TrainingSettings, data: TrainingData, say: Say, where: Where
 ) -> tuple[Pretrainer, Log]:
     """``training.fit`` on ``where.workers`` workers of the cluster; both data sets on disk.
 
     Raises:
         AgentError: the workers failed again and again.
     """
-    if where.work is None or train.origin is None or held.origin != train.origin:
+    origin = data.train.origin
+    if where.work is None or origin is None or data.held.origin != origin:
         raise ValueError("training on a cluster reads its data from the work directory")
-    job = _Job(settings, train.origin, _rows(train), _rows(held), trained, where.work)
+    job = _Job(settings, origin, _rows(data.train), _rows(data.held), data.machines, where.work)
     (where.work / PROGRESS).unlink(missing_ok=True)
     with joined(where.address), _followed(where.work / PROGRESS, say):
         _train(job, where)
-    return training.fit(settings, train, held, trained, say, training.Place(kept=where.work))
+    return training.fit(settings, data, say, training.TrainingWorker(kept=where.work))
 
 
 def _rows(data: Dataset) -> slice:
@@ -232,19 +232,19 @@ def _work(config: dict[str, Any]) -> None:
     import ray.train.torch
 
     job: _Job = config["job"]
-    context, data = ray.train.get_context(), opened(job.data)
+    context = ray.train.get_context()
 
     def tell(line: str) -> None:
         with (job.kept / PROGRESS).open("a") as file:
             file.write(line + "\n")
 
-    place = training.Place(
+    worker = training.TrainingWorker(
         device=str(ray.train.torch.get_device()),
         rank=context.get_world_rank(),
         world=context.get_world_size(),
         kept=job.kept,
     )
-    training.fit(job.settings, data.take(job.train), data.take(job.held), job.trained, tell, place)
+    training.fit(job.settings, job.data(), tell, worker)
 
 
 @contextmanager

@@ -11,7 +11,9 @@ import typer
 from bundles.terminal import As_Json, needs, say, show_json
 
 if TYPE_CHECKING:
-    from bundles.training.settings import Settings
+    from collections.abc import Sequence
+
+    from bundles.labels.labels import Labels
 
 
 def attach(app: typer.Typer) -> None:
@@ -49,35 +51,32 @@ def pretrain(
 ) -> None:
     """Make a bundle: an encoder from simulated and reference machines, the prior of its heads."""
     needs("torch", "onnx", what="pre-training")
-    from bundles.training import pretrain as pipeline
     from bundles.training.evidence import evaluation_in_brief
-    from bundles.training.settings import Where
+    from bundles.training.pretrain import PretrainingRun
+    from bundles.training.pretrain import pretrain as run
+    from bundles.training.settings import TrainingSettings, Where, quick_settings
 
-    if labels:
-        needs("pyarrow")
-    from bundles.labels.labels import load_labels
-
-    known = [load_labels(path) for path in labels or ()]
-    found = evaluation_in_brief(evaluation) if evaluation else None
-    manifest = pipeline.pretrain(
-        _settings(seed, programs, epochs, quick=quick),
+    settings = quick_settings(TrainingSettings(seed=seed)) if quick else TrainingSettings(seed=seed)
+    wanted = PretrainingRun(
         out,
-        say,
+        replace(settings, programs=programs or settings.programs, epochs=epochs or settings.epochs),
         Where(work, address, workers, device),
-        known,
-        evaluation=found,
-        named=(name, version),
+        _loaded(labels or ()),
+        evaluation=evaluation_in_brief(evaluation) if evaluation else {},
+        name=name,
+        version=version,
     )
+    manifest = run(wanted, say)
     if as_json:
         show_json(in_brief(manifest))
 
 
-def _settings(seed: int, programs: int | None, epochs: int | None, *, quick: bool) -> Settings:
-    from bundles.training.settings import Settings
-    from bundles.training.settings import quick as tiny
+def _loaded(paths: Sequence[Path]) -> list[Labels]:
+    if paths:
+        needs("pyarrow")
+    from bundles.labels.labels import load_labels
 
-    made = tiny(Settings(seed=seed)) if quick else Settings(seed=seed)
-    return replace(made, programs=programs or made.programs, epochs=epochs or made.epochs)
+    return [load_labels(path) for path in paths]
 
 
 def in_brief(manifest: dict[str, Any]) -> dict[str, Any]:

@@ -68,6 +68,25 @@ class Dataset:
         return Dataset(np.array(some.features), np.array(some.target), np.array(some.family))
 
 
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """What a network learns from.
+
+    Attributes:
+        train: programs to learn from.
+        held: programs to validate on; of more than 16,384, the first are used.
+        machines: which machines of ``target`` are learnt.
+    """
+
+    train: Dataset
+    held: Dataset
+    machines: slice | Indices
+
+    def learnt(self, target: Singles) -> Singles:
+        """Of times [..., m], those on the machines that are learnt."""
+        return target[..., self.machines]
+
+
 @dataclass(frozen=True)
 class Recipe:
     """What a data set is made of; the same recipe gives the same data.

@@ -28,12 +28,11 @@ from onnx import TensorProto, helper, numpy_helper
 import bundles
 from agent.arrays import Floats, Singles
 from agent.bundle.bundle import ENCODER, MANIFEST, PRIOR, SCHEMA, load_bundle
-from agent.bundle.encoder import INPUT, OUTPUT, self_test
-from agent.bundle.encoder import Encoder as Runtime
+from agent.bundle.encoder import INPUT, OUTPUT, Encoder, self_test
 from agent.errors import BundleError
 from agent.loopnest.features.vector import FEATURES, FEATURES_VERSION
 from agent.model.prior import Prior
-from bundles.training.network import CLIP, Encoder
+from bundles.training.network import CLIP, EncoderNetwork
 from bundles.training.prior import Whitening
 
 TOLERANCE = 1e-4
@@ -53,7 +52,7 @@ class Export:
         name, version: of the bundle; without a version, the moment it is made.
     """
 
-    encoder: Encoder
+    encoder: EncoderNetwork
     whitening: Whitening
     prior: Prior
     golden: Singles
@@ -96,7 +95,7 @@ def _norm(graph: _Graph, layer: torch.nn.LayerNorm) -> str:
     return graph.add("LayerNormalization", graph.last, scale, shift, axis=-1, epsilon=layer.eps)
 
 
-def build(encoder: Encoder, white: Whitening) -> bytes:
+def build(encoder: EncoderNetwork, white: Whitening) -> bytes:
     """The ONNX model: [n, F] features to [n, E] whitened embeddings, n free."""
     graph = _Graph()
     shift, scale = encoder.get_buffer("shift"), encoder.get_buffer("scale")
@@ -159,7 +158,7 @@ def export(content: Export, out: Path, say: Callable[[str], None]) -> dict[str, 
 def _parity(path: Path, golden: Singles, expected: Singles) -> float:
     bundle = load_bundle(path)
     Prior.from_json(bundle.prior)
-    runtime = Runtime(bundle)
+    runtime = Encoder(bundle)
     self_test(bundle, runtime)
     difference = float(np.abs(runtime.embed(golden) - expected).max())
     if difference > TOLERANCE:

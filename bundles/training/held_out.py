@@ -17,6 +17,8 @@ from agent.model.heads import RidgeHead
 from agent.model.observations import Observations
 from agent.model.prior import Prior
 from agent.model.score import log_error, spearman, top_share
+from bundles.training.prior import SECONDS_SHARE
+from bundles.training.validation import labels_of
 
 LABELS = 48
 SCALES = (0.5, 0.7, 1.0, 1.4, 2.0, 3.0)
@@ -57,32 +59,10 @@ def some_labels(
     programs = rng.choice(len(embedding), count // 2, replace=False)
     picked = rng.permuted(np.tile(np.arange(1, embedding.shape[1]), (len(programs), 1)), axis=1)
     where, which = np.repeat(programs, 2), picked[:, :2].ravel()
-    gains = embedding[where, 0] - embedding[where, which]
-    speed = Observations(
-        design=np.column_stack([gains, np.zeros(len(gains))]),
-        target=target[where, 0] - target[where, which],
-        sd=np.full(len(gains), 0.03),
-        kind=np.full(len(gains), "speedup"),
-        group=where,
-    )
-    return _joined(
-        speed,
-        Observations(
-            design=np.column_stack([embedding[programs, 0], np.ones(len(programs))]),
-            target=target[programs, 0],
-            sd=np.full(len(programs), 0.03),
-            kind=np.full(len(programs), "seconds"),
-            group=programs,
-        ),
-    )
+    return labels_of(embedding, target, programs, (where, which))
 
 
-def _joined(a: Observations, b: Observations) -> Observations:
-    names = ("design", "target", "sd", "kind", "group")
-    return Observations(**{n: np.concatenate([getattr(a, n), getattr(b, n)]) for n in names})
-
-
-def figures(weights: Doubles, embedding: Doubles, target: Doubles) -> dict[str, float]:
+def head_figures(weights: Doubles, embedding: Doubles, target: Doubles) -> dict[str, float]:
     """Errors of a head (w, b) [E+1] on programs [q, v, E] with times [q, v]."""
     gains = ((embedding[:, :1] - embedding[:, 1:]) @ weights[:-1]).ravel()
     truth = (target[:, :1] - target[:, 1:]).ravel()
@@ -96,7 +76,8 @@ def figures(weights: Doubles, embedding: Doubles, target: Doubles) -> dict[str, 
     }
 
 
-def _mean(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+def mean_figures(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The mean of each figure over rows, to four digits."""
     return {name: round(float(np.mean([r[name] for r in rows])), 4) for name in rows[0]}
 
 
@@ -111,31 +92,33 @@ def calibrated(prior: Prior, held: HeldOut, count: int, seed: int) -> dict[str, 
         if count:
             weights = RidgeHead.fit(here, some_labels(held.known, known, count, rng)).weights
         unseen = held.unseen_target[:, :, m].astype(np.float64)
-        rows.append(figures(weights, held.unseen, unseen))
-    return _mean(rows)
+        rows.append(head_figures(weights, held.unseen, unseen))
+    return mean_figures(rows)
 
 
-def best_scale(prior: Prior, held: HeldOut, seed: int) -> float:
+def scale_for_simulated(prior: Prior, held: HeldOut, seed: int) -> float:
     """The shrinkage strength that serves machines best with 48 labels."""
 
     def score(scale: float) -> float:
         tried = calibrated(replace(prior, direction_scale=scale), held, LABELS, seed)
-        return tried["log_error"] + 0.3 * tried["seconds_log_error"]
+        return tried["log_error"] + SECONDS_SHARE * tried["seconds_log_error"]
 
     return min(SCALES, key=score)
 
 
-def report(prior: Prior, held: HeldOut, seed: int) -> dict[str, dict[str, float]]:
+def held_out_figures(prior: Prior, held: HeldOut, seed: int) -> dict[str, dict[str, float]]:
     """Figures for the manifest: controls, no labels, 16 and 48 labels, and the best linear head."""
     truth = held.unseen_target.astype(np.float64)
-    nothing = [figures(np.zeros(len(prior.mean)), held.unseen, truth[..., m]) for m in _range(held)]
+    nothing = [
+        head_figures(np.zeros(len(prior.mean)), held.unseen, truth[..., m]) for m in _range(held)
+    ]
     median = []
     for m in _range(held):
         gains = truth[:, :1, m] - truth[:, 1:, m]
         median.append({"log_error": float(np.mean(np.abs(gains - np.median(gains))))})
     return {
-        "median_baseline": {"log_error": _mean(median)["log_error"], "spearman": 0.0}
-        | {"top_share": _mean(nothing)["top_share"]},
+        "median_baseline": {"log_error": mean_figures(median)["log_error"], "spearman": 0.0}
+        | {"top_share": mean_figures(nothing)["top_share"]},
         "labels_0": calibrated(prior, held, 0, seed),
         "labels_16": calibrated(prior, held, 16, seed),
         "labels_48": calibrated(prior, held, LABELS, seed),

@@ -44,7 +44,7 @@ class Block(nn.Module):
         return x + step
 
 
-class Encoder(nn.Module):
+class EncoderNetwork(nn.Module):
     """Features [B, F] as they are to the embedding [B, E]; the normalisation is part of it."""
 
     def __init__(self, shape: Shape) -> None:
@@ -76,7 +76,7 @@ class Pretrainer(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.shape = shape
-        self.encoder = Encoder(shape)
+        self.encoder = EncoderNetwork(shape)
         self.machines = nn.Linear(shape.embedding, shape.machines)
         self.decoder = nn.Sequential(
             nn.Linear(shape.embedding, shape.hidden),

@@ -3,9 +3,7 @@
     corpus + simulated machines -> data set -> train -> reference machines -> whiten -> prior
         -> evaluate -> export
 
-The data is exactly reproducible from the seed. Training repeats bit by bit on the same CPU type
-with the same torch, numpy and thread count (deterministic algorithms, seeded orders); elsewhere
-sums round differently, and the weights differ slightly.
+What can be repeated is said in ``REPRODUCIBLE``.
 """
 
 from __future__ import annotations
@@ -13,7 +11,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,74 +22,104 @@ from agent.arrays import Indices
 from agent.model.prior import Prior
 from bundles.labels.labels import Labels
 from bundles.simulator.machines import facts
-from bundles.training import held_out as simulated_evaluation
 from bundles.training.adapt import Adaptation
+from bundles.training.backend import ready
 from bundles.training.export import Export, code_version, export
-from bundles.training.learn import Learned, Simulated, embed, learn, simulate_stage
+from bundles.training.held_out import (
+    HeldOut,
+    head_figures,
+    held_out_figures,
+    mean_figures,
+    scale_for_simulated,
+)
 from bundles.training.prior import heads
-from bundles.training.running import ready
-from bundles.training.settings import HERE, Say, Settings, Where
+from bundles.training.settings import HERE, Say, TrainingSettings, Where
+from bundles.training.stages import Learned, Simulated, embed, learn, simulate_stage
 from bundles.training.training import prepare
 
+# Every manifest says this; the words are part of it.
+REPRODUCIBLE = (
+    "The data is exactly reproducible from the seed. Training repeats bit by bit on the same CPU "
+    "type with the same torch, numpy and thread count (deterministic algorithms, seeded orders); "
+    "elsewhere sums round differently, and the weights differ slightly."
+)
 TUNING = 0.5  # part of the held-out machines that sets the shrinkage; the rest is reported on
 
 
-def pretrain(
-    settings: Settings,
-    out: Path,
-    say: Say,
-    where: Where = HERE,
-    labels: Sequence[Labels] = (),
-    how: Adaptation | None = None,
-    evaluation: Mapping[str, Any] | None = None,
-    named: tuple[str, str] = ("default", ""),
-) -> dict[str, Any]:
-    """Make a bundle in the directory ``out``; returns its manifest.
+@dataclass(frozen=True, eq=False)
+class PretrainingRun:
+    """What to make, from what, and where: every option resolved.
 
-    Args:
+    Attributes:
+        out: directory of the bundle; replaced whole.
         settings: sizes and seeds of stage 1.
-        out: the bundle; replaced whole.
-        say: receives progress lines.
         where: this process, a work directory, a cluster.
         labels: of reference machines, for stage 2; their test programs are not used.
-        how: of stage 2.
+        adaptation: how stage 2 runs.
         evaluation: what ``bundles evaluate`` found for bundles made this way; kept with it.
-        named: name and version; an empty version is the moment it is made.
+        name, version: of the bundle; an empty version is the moment it is made.
+    """
+
+    out: Path
+    settings: TrainingSettings
+    where: Where = HERE
+    labels: Sequence[Labels] = ()
+    adaptation: Adaptation = field(default_factory=Adaptation)
+    evaluation: Mapping[str, object] = field(default_factory=dict)
+    name: str = "default"
+    version: str = ""
+
+
+def pretrain(run: PretrainingRun, say: Say) -> dict[str, Any]:
+    """Make a bundle; returns its manifest.
 
     Raises:
         BundleError: the bundle does not pass its own checks, or cannot be written.
         InputError: it cannot be made there (no such device, cluster or directory).
     """
     started, code = time.monotonic(), code_version()  # what runs, not what is there at the end
-    how = how or Adaptation()
-    with ready(where) as place:
-        prepare(settings, "cpu")
-        stage = simulate_stage(settings, say, place)
-        learned = learn(stage, labels, how, settings.seed, say)
-    results: dict[str, Any] = {}
-    if not labels:
-        prior, results = _on_simulated_machines(stage, learned, settings.seed)
-        learned = replace(learned, prior=prior)
+    stage, learned = _learned(run, say)
+    results: Mapping[str, Mapping[str, float]] = {}
+    if not run.labels:
+        learned, results = _on_simulated_machines(stage, learned, run.settings.seed)
     for name, found in results.items():
         say(f"{name:>18}: " + "  ".join(f"{k} {v:.3f}" for k, v in found.items()))
-    recipe = {**asdict(settings), "directions": learned.prior.directions.shape[1]}
-    recipe["direction_scale"] = learned.prior.direction_scale
     provenance = {
         "code_version": code,
-        "seeds": {"all": settings.seed},
-        "recipe": recipe | ({"adaptation": asdict(how)} if labels else {}),
+        **_provenance(run, learned.prior),
+        "training_log": stage.log,
+        "evaluation": dict(run.evaluation or results),
+        "elapsed_s": round(time.monotonic() - started, 1),
+    }
+    golden = stage.data.held.features[:8, :2].reshape(16, -1)
+    made = Export(
+        learned.model.encoder, learned.white, learned.prior, golden, provenance,
+        run.name, run.version,
+    )  # fmt: skip
+    return export(made, run.out, say)
+
+
+def _learned(run: PretrainingRun, say: Say) -> tuple[Simulated, Learned]:
+    """Both stages, one after the other."""
+    with ready(run.where) as where:
+        prepare(run.settings, "cpu")
+        stage = simulate_stage(run.settings, say, where)
+        return stage, learn(stage, run.labels, run.adaptation, run.settings.seed, say)
+
+
+def _provenance(run: PretrainingRun, prior: Prior) -> dict[str, object]:
+    """What the bundle is made from, and what that takes to be done again."""
+    recipe = {**asdict(run.settings), "directions": prior.directions.shape[1]}
+    recipe["direction_scale"] = prior.direction_scale
+    return {
+        "seeds": {"all": run.settings.seed},
+        "recipe": recipe | ({"adaptation": asdict(run.adaptation)} if run.labels else {}),
         "environment": {"torch": torch.__version__, "numpy": np.__version__}
         | {"python": platform.python_version(), "machine": platform.machine()},
         "data": "random loop nests (bundles.corpus) on simulated machines (bundles.simulator)",
-        "references": [_reference(some) for some in labels],
-        "reproducible": (__doc__ or "").split("\n\n")[2].replace("\n", " ").strip(),
-        "training_log": stage.log,
-        "evaluation": dict(evaluation or results),
-        "elapsed_s": round(time.monotonic() - started, 1),
+        "references": [_reference(some) for some in run.labels],
+        "reproducible": REPRODUCIBLE,
     }
-    golden = stage.held.features[:8, :2].reshape(16, -1)
-    made = Export(learned.model.encoder, learned.white, learned.prior, golden, provenance, *named)
-    return export(made, out, say)
 
 
 def _reference(labels: Labels) -> dict[str, Any]:
@@ -102,31 +130,24 @@ def _reference(labels: Labels) -> dict[str, Any]:
 
 def _on_simulated_machines(
     stage: Simulated, learned: Learned, seed: int
-) -> tuple[Prior, dict[str, dict[str, float]]]:
+) -> tuple[Learned, Mapping[str, Mapping[str, float]]]:
     """Shrinkage set on some machines that training never saw; figures on the others."""
-    others = np.arange(stage.trained, len(stage.machines))
+    others = np.arange(len(stage.learnt), len(stage.machines))
     tuning, reporting = np.array_split(others, [round(len(others) * TUNING)])
-    known = learned.white(embed(learned.model, stage.train.features))
-    unseen = learned.white(embed(learned.model, stage.held.features))
+    train, held = stage.data.train, stage.data.held
+    known = learned.white(embed(learned.model, train.features))
+    unseen = learned.white(embed(learned.model, held.features))
 
-    def part(machines: Indices) -> simulated_evaluation.HeldOut:
-        return simulated_evaluation.HeldOut(
-            known,
-            stage.train.target[..., machines],
-            unseen,
-            stage.held.target[..., machines],
-            facts([stage.machines[m] for m in machines]).astype(np.float64),
-        )
+    def part(machines: Indices) -> HeldOut:
+        about = facts([stage.machines[m] for m in machines]).astype(np.float64)
+        times = train.target[..., machines], held.target[..., machines]
+        return HeldOut(known, times[0], unseen, times[1], about)
 
-    scale = simulated_evaluation.best_scale(learned.prior, part(tuning), seed)
+    scale = scale_for_simulated(learned.prior, part(tuning), seed)
     prior = replace(learned.prior, direction_scale=scale)
-    results = simulated_evaluation.report(prior, part(reporting), seed)
-    fitted = heads(known, stage.train.target[..., reporting])
+    results = held_out_figures(prior, part(reporting), seed)
     bound = [
-        simulated_evaluation.figures(w, unseen, stage.held.target[..., m].astype(np.float64))
-        for w, m in zip(fitted, reporting, strict=True)
+        head_figures(head, unseen, held.target[..., m].astype(np.float64))
+        for head, m in zip(heads(known, train.target[..., reporting]), reporting, strict=True)
     ]
-    results["best_linear_head"] = {
-        name: round(float(np.mean([row[name] for row in bound])), 4) for name in bound[0]
-    }
-    return prior, results
+    return replace(learned, prior=prior), results | {"best_linear_head": mean_figures(bound)}

@@ -69,7 +69,7 @@ def heads(embedding: Doubles, target: Floats, ridge: float = 1e-3) -> Doubles:
 
 
 @dataclass(frozen=True, eq=False)
-class Family:
+class MachineHeads:
     """Machines with their linear heads: what a prior is learnt from.
 
     Attributes:
@@ -99,8 +99,8 @@ def directions_needed(differences: Doubles, most: int = MOST_DIRECTIONS) -> int:
 
 
 def make_prior(
-    simulated: Family,
-    reference: Family | None = None,
+    simulated: MachineHeads,
+    reference: MachineHeads | None = None,
     noise: Noise = Noise(),
     direction_scale: float = 1.0,
 ) -> Prior:

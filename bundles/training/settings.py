@@ -10,7 +10,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Settings:
+class TrainingSettings:
     """What a bundle is made from; the manifest repeats all of it.
 
     Attributes:
@@ -43,7 +43,7 @@ class Settings:
     processes: int = 2
 
 
-def quick(settings: Settings) -> Settings:
+def quick_settings(settings: TrainingSettings) -> TrainingSettings:
     """A tiny run of the same pipeline, for tests: seconds instead of minutes."""
     small = replace(settings, programs=200, variants=8, machines=32, other_machines=8)
     return replace(small, epochs=4, batch=16, hidden=64, blocks=1, embedding=24, processes=1)

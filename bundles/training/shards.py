@@ -27,6 +27,7 @@ import numpy as np
 import agent
 from agent.errors import BusyError, InputError
 from agent.loopnest.features.vector import FEATURES, FEATURES_VERSION
+from bundles.files import write_whole
 from bundles.training.dataset import (
     ARRAYS,
     SHARD,
@@ -70,16 +71,6 @@ def drawing_code() -> str:
     """Digest of the code that draws programs, computes features and simulates."""
     top = Path(agent.__file__).parent.parent
     return code_digest(path for pattern in DRAWN_BY for path in top.glob(pattern))
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that, whatever happens, it is there whole or not at all."""
-    staged = path.with_name(f".{path.name}.new")
-    with staged.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    staged.replace(path)
 
 
 @contextmanager

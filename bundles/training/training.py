@@ -24,9 +24,9 @@ from torch.nn.parallel import DistributedDataParallel
 from agent.arrays import Indices
 from agent.errors import InputError
 from bundles.training.checkpoints import Checkpoints
-from bundles.training.dataset import Dataset
+from bundles.training.dataset import Dataset, TrainingData
 from bundles.training.network import Pretrainer, Shape, Weights, loss
-from bundles.training.settings import Say, Settings
+from bundles.training.settings import Say, TrainingSettings
 from bundles.training.shards import code_digest, digest_of
 
 Log = list[dict[str, float]]
@@ -37,8 +37,8 @@ VALIDATED = 16 * BLOCK  # programs, at most
 
 
 @dataclass(frozen=True)
-class Place:
-    """The part of a training run that one process has.
+class TrainingWorker:
+    """The process that has a part of a training run, or all of it.
 
     Attributes:
         device: of torch, such as ``cpu`` or ``cuda:0``.
@@ -52,7 +52,7 @@ class Place:
     kept: Path | None = None
 
 
-ALONE = Place()
+ALONE = TrainingWorker()
 
 
 class Objective(nn.Module):
@@ -68,48 +68,41 @@ class Objective(nn.Module):
 
 
 def fit(
-    settings: Settings,
-    train: Dataset,
-    held: Dataset,
-    trained: slice | Indices,
-    say: Say,
-    place: Place = ALONE,
+    settings: TrainingSettings, data: TrainingData, say: Say, worker: TrainingWorker = ALONE
 ) -> tuple[Pretrainer, Log]:
     """Train the network; the log holds one record an epoch.
 
     Args:
         settings: sizes, rates, epochs and the seed.
-        train: programs to learn from.
-        held: programs to validate on; of more than 16,384, the first are used.
-        trained: which machines of ``target`` are learnt.
+        data: programs, and the machines that are learnt.
         say: told of every epoch.
-        place: which part of the run this process has.
+        worker: which part of the run this process has.
 
     Raises:
         InputError: the device is not there.
     """
-    prepare(settings, place.device)
-    run = _start(settings, train, trained, place)
-    checkpoints = Checkpoints(place.kept, _identity(settings, train, trained))
+    prepare(settings, worker.device)
+    run = _start(settings, data, worker)
+    checkpoints = Checkpoints(worker.kept, _identity(settings, data))
     if found := checkpoints.newest():
         run.restore(found)
         say(f"training goes on after epoch {len(run.log)}")
-    _agree(place, len(run.log))
+    _agree(worker, len(run.log))
     while len(run.log) < settings.epochs:
         started, epoch = time.monotonic(), len(run.log)
-        mean = _epoch(run, settings, train, trained, epoch)
+        mean = _epoch(run, settings, data, epoch)
         record = {"epoch": epoch + 1, "loss": round(mean, 5)}
-        if place.rank == 0:
-            record |= _validate(run.model, held, trained, place.device)
+        if worker.rank == 0:
+            record |= _validate(run.model, data, worker.device)
         run.log.append(record)
-        if place.rank == 0:
+        if worker.rank == 0:
             checkpoints.keep(epoch + 1, run.state())
             took = time.monotonic() - started
             say("  ".join(f"{k} {v:g}" for k, v in record.items()) + f"  ({took:.0f} s)")
     return run.model.cpu(), run.log
 
 
-def prepare(settings: Settings, device: str) -> None:
+def prepare(settings: TrainingSettings, device: str) -> None:
     """Seed torch, set its threads, and make it deterministic.
 
     Raises:
@@ -142,7 +135,7 @@ def check_device(device: str) -> None:
 class _Run:
     """All that changes while training."""
 
-    place: Place
+    worker: TrainingWorker
     model: Pretrainer
     objective: nn.Module
     optimiser: torch.optim.Optimizer
@@ -168,31 +161,34 @@ class _Run:
         self.log = list(state["log"])
 
 
-def _start(settings: Settings, train: Dataset, trained: slice | Indices, place: Place) -> _Run:
-    sample = train.take(slice(WINDOW))  # programs are in no order: any will do
+def _start(settings: TrainingSettings, data: TrainingData, worker: TrainingWorker) -> _Run:
+    sample = data.train.take(slice(WINDOW))  # programs are in no order: any will do
     x = torch.from_numpy(np.array(sample.features))  # [P, V, F]
-    y = torch.from_numpy(np.ascontiguousarray(sample.target[..., trained]))  # [P, V, M]
+    y = torch.from_numpy(np.ascontiguousarray(data.learnt(sample.target)))  # [P, V, M]
     model = Pretrainer(
         Shape(x.shape[2], y.shape[2], settings.hidden, settings.blocks, settings.embedding)
     )
     _normalisation(model, x, y)
-    model = model.to(place.device)
+    model = model.to(worker.device)
+    objective: nn.Module = Objective(model, _weights(settings))
+    if worker.world > 1:
+        objective = DistributedDataParallel(objective)
+    optimiser = torch.optim.AdamW(model.parameters(), settings.rate, weight_decay=settings.decay)
+    steps = sum(-(-len(window) // settings.batch) for window in _windows(len(data.train), [0]))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, settings.rate, total_steps=steps * settings.epochs, pct_start=0.1
+    )
+    return _Run(worker, model, objective, optimiser, schedule, [])
+
+
+def _weights(settings: TrainingSettings) -> Weights:
     plain = Weights()
-    weights = Weights(
+    return Weights(
         settings.simulated * plain.speedup,
         settings.simulated * plain.seconds,
         settings.decoder,
         settings.mask,
     )
-    objective: nn.Module = Objective(model, weights)
-    if place.world > 1:
-        objective = DistributedDataParallel(objective)
-    optimiser = torch.optim.AdamW(model.parameters(), settings.rate, weight_decay=settings.decay)
-    steps = sum(-(-len(window) // settings.batch) for window in _windows(len(train), [0]))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, settings.rate, total_steps=steps * settings.epochs, pct_start=0.1
-    )
-    return _Run(place, model, objective, optimiser, schedule, [])
 
 
 def _normalisation(model: Pretrainer, x: Tensor, y: Tensor) -> None:
@@ -205,46 +201,44 @@ def _normalisation(model: Pretrainer, x: Tensor, y: Tensor) -> None:
         model.machines.bias.copy_(y.reshape(-1, y.shape[2]).mean(0))
 
 
-def _identity(settings: Settings, train: Dataset, trained: slice | Indices) -> str:
+def _identity(settings: TrainingSettings, data: TrainingData) -> str:
     """Tells runs apart: settings, code, and the data by their shape and a sample."""
-    here = Path(__file__)
+    here, train = Path(__file__), data.train
     sample = train.take(slice(BLOCK))
     content = (sample.features, sample.target)
     facts = [asdict(settings), train.features.shape, train.target.shape]
-    chosen = np.arange(train.target.shape[2])[trained].tolist()
+    chosen = np.arange(train.target.shape[2])[data.machines].tolist()
     code = code_digest([here, here.with_name("network.py")])
     return digest_of([facts, chosen, code, *(sha256(a.tobytes()).hexdigest() for a in content)])
 
 
-def _agree(place: Place, epochs: int) -> None:
+def _agree(worker: TrainingWorker, epochs: int) -> None:
     """All workers must have found the same checkpoint."""
-    if place.world > 1:
-        found = torch.tensor([epochs, -epochs], device=place.device)
+    if worker.world > 1:
+        found = torch.tensor([epochs, -epochs], device=worker.device)
         distributed.all_reduce(found, distributed.ReduceOp.MIN)
         if int(found[0]) != -int(found[1]):
             raise RuntimeError("workers see different checkpoints in the work directory")
 
 
-def _epoch(
-    run: _Run, settings: Settings, train: Dataset, trained: slice | Indices, epoch: int
-) -> float:
+def _epoch(run: _Run, settings: TrainingSettings, data: TrainingData, epoch: int) -> float:
     """One pass over the data; the mean loss over all workers."""
-    place, total, count = run.place, 0.0, 0
-    for rows, data, share in _batches(train, settings, epoch, place):
-        x = torch.from_numpy(np.ascontiguousarray(data.features[rows])).to(place.device)
-        y = torch.from_numpy(np.ascontiguousarray(data.target[rows][..., trained]))
+    worker, total, count = run.worker, 0.0, 0
+    for rows, part, share in _batches(data.train, settings, epoch, worker):
+        x = torch.from_numpy(np.ascontiguousarray(part.features[rows])).to(worker.device)
+        y = torch.from_numpy(np.ascontiguousarray(data.learnt(part.target[rows])))
         run.optimiser.zero_grad()
-        value = run.objective(x, y.to(place.device)) * share
+        value = run.objective(x, y.to(worker.device)) * share
         value.backward()
         torch.nn.utils.clip_grad_norm_(run.model.parameters(), 1.0)
         run.optimiser.step()
         run.schedule.step()
         total += value.item()
         count += 1
-    mean = torch.tensor(total / count, dtype=torch.float64, device=place.device)
-    if place.world > 1:
+    mean = torch.tensor(total / count, dtype=torch.float64, device=worker.device)
+    if worker.world > 1:
         distributed.all_reduce(mean)
-    return float(mean) / place.world
+    return float(mean) / worker.world
 
 
 def _windows(count: int, seed: list[int]) -> Iterator[Indices]:
@@ -262,7 +256,7 @@ def _windows(count: int, seed: list[int]) -> Iterator[Indices]:
 
 
 def _batches(
-    train: Dataset, settings: Settings, epoch: int, place: Place
+    train: Dataset, settings: TrainingSettings, epoch: int, worker: TrainingWorker
 ) -> Iterator[tuple[Indices, Dataset, float]]:
     """This worker's rows of every batch, where they are, and how much they weigh.
 
@@ -272,8 +266,8 @@ def _batches(
     on_disk = isinstance(train.features, np.memmap)
     for window in _windows(len(train), [settings.seed, epoch]):
         batches = np.split(window, range(settings.batch, len(window), settings.batch))
-        mine = [batch[place.rank :: place.world] for batch in batches]
-        weights = [len(m) * place.world / len(b) for m, b in zip(mine, batches, strict=True)]
+        mine = [batch[worker.rank :: worker.world] for batch in batches]
+        weights = [len(m) * worker.world / len(b) for m, b in zip(mine, batches, strict=True)]
         mine = [m if len(m) else b[:1] for m, b in zip(mine, batches, strict=True)]
         if not on_disk:
             yield from ((m, train, w) for m, w in zip(mine, weights, strict=True))
@@ -284,18 +278,16 @@ def _batches(
         yield from ((p, data, w) for p, w in zip(places, weights, strict=True))
 
 
-def _validate(
-    model: Pretrainer, held: Dataset, trained: slice | Indices, device: str
-) -> dict[str, float]:
+def _validate(model: Pretrainer, data: TrainingData, device: str) -> dict[str, float]:
     """Mean absolute log error of speed-ups and of times, on unseen programs."""
-    held = held.take(slice(VALIDATED))
+    held = data.held.take(slice(VALIDATED))
     flat = held.features.reshape(-1, held.features.shape[2])
     with torch.no_grad():
         parts = [
             model(torch.from_numpy(np.array(flat[start : start + EMBEDDED])).to(device))[0].cpu()
             for start in range(0, len(flat), EMBEDDED)
         ]
-    truth = held.target[..., trained]
+    truth = data.learnt(held.target)
     predicted = torch.cat(parts).numpy().reshape(truth.shape)
     gain = (predicted[:, :1] - predicted[:, 1:]) - (truth[:, :1] - truth[:, 1:])
     return {

@@ -39,7 +39,7 @@ from bundles.labels.labels import (  # noqa: E402
 from bundles.simulator.machines import sample_machines  # noqa: E402
 from bundles.simulator.simulate import simulate  # noqa: E402
 from bundles.training.export import Export, build, export  # noqa: E402
-from bundles.training.network import Encoder, Shape  # noqa: E402
+from bundles.training.network import EncoderNetwork, Shape  # noqa: E402
 from bundles.training.prior import Whitening  # noqa: E402
 
 PROGRAMS, SCHEDULES, WIDTH = 70, 5, 6
@@ -113,7 +113,7 @@ def in_memory(rows: list[dict], number: int) -> Labels:
 def bundle(labels, tmp_path_factory) -> Bundle:
     """A random encoder of real features, with a prior that knows how long programs take."""
     torch.manual_seed(0)
-    encoder = Encoder(Shape(len(FEATURES), 1, hidden=16, blocks=2, embedding=WIDTH))
+    encoder = EncoderNetwork(Shape(len(FEATURES), 1, hidden=16, blocks=2, embedding=WIDTH))
     x = labels[0].features
     encoder.get_buffer("shift").copy_(torch.from_numpy(x.mean(0)))
     sd = np.where(x.std(0) > 1e-4, x.std(0), np.inf)
@@ -154,7 +154,7 @@ def tune_as(bundle: Bundle, site: Site, **changes):
     return tune(thaw(bundle), heads, spread(prior), train, held, settings, lambda _: None)
 
 
-def weights_of(encoder: Encoder) -> bytes:
+def weights_of(encoder: EncoderNetwork) -> bytes:
     return b"".join(v.numpy().tobytes() for v in encoder.state_dict().values())
 
 

@@ -16,35 +16,35 @@ ray = pytest.importorskip("ray")
 
 from agent.errors import InputError  # noqa: E402
 from bundles.simulator.machines import sample_machines  # noqa: E402
-from bundles.training import cluster, running  # noqa: E402
-from bundles.training.dataset import Dataset, Recipe, generate  # noqa: E402
+from bundles.training import backend, cluster  # noqa: E402
+from bundles.training.dataset import Recipe, TrainingData, generate  # noqa: E402
 from bundles.training.network import Pretrainer  # noqa: E402
-from bundles.training.settings import Settings, Where, quick  # noqa: E402
+from bundles.training.settings import TrainingSettings, Where, quick_settings  # noqa: E402
 from bundles.training.training import Log, fit  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own, of many kinds
 
 # Nothing masked: every worker draws for itself what is hidden from it.
-SETTINGS = replace(quick(Settings(seed=1)), mask=0.0)
+SETTINGS = replace(quick_settings(TrainingSettings(seed=1)), mask=0.0)
 RECIPE = Recipe(220, 4, 1, sample_machines(np.random.default_rng(1), 10))
 TRAINED = slice(8)
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Where]:
-    with running.ready(Where(tmp_path_factory.mktemp("work"), "local", 2)) as where:
+    with backend.ready(Where(tmp_path_factory.mktemp("work"), "local", 2)) as where:
         yield where
 
 
 @pytest.fixture(scope="module")
-def parts(place: Where) -> tuple[Dataset, Dataset]:
-    data = running.corpus(RECIPE, 1, place, lambda *_: None)
-    return data.take(slice(200)), data.take(slice(200, None))
+def parts(place: Where) -> TrainingData:
+    data = backend.corpus(RECIPE, 1, place, lambda *_: None)
+    return TrainingData(data.take(slice(200)), data.take(slice(200, None)), TRAINED)
 
 
 @pytest.fixture(scope="module")
-def here(parts: tuple[Dataset, Dataset]) -> tuple[Pretrainer, Log]:
-    return fit(SETTINGS, *parts, TRAINED, lambda _: None)
+def here(parts: TrainingData) -> tuple[Pretrainer, Log]:
+    return fit(SETTINGS, parts, lambda _: None)
 
 
 def test_shards_from_a_cluster_are_those_made_here_though_a_worker_is_killed(
@@ -52,7 +52,7 @@ def test_shards_from_a_cluster_are_those_made_here_though_a_worker_is_killed(
 ) -> None:
     killer = threading.Thread(target=kill_a_worker, args=(tmp_path / "killed",), daemon=True)
     killer.start()
-    data = running.corpus(RECIPE, 1, place, lambda *_: None)
+    data = backend.corpus(RECIPE, 1, place, lambda *_: None)
     made = generate(RECIPE)
     assert (tmp_path / "killed").exists()
     assert data.features.tobytes() == made.features.tobytes()
@@ -73,11 +73,11 @@ def kill_a_worker(done: Path) -> None:
 
 
 def test_one_worker_trains_the_same_weights_as_this_process(
-    place: Where, parts: tuple[Dataset, Dataset], here: tuple[Pretrainer, Log]
+    place: Where, parts: TrainingData, here: tuple[Pretrainer, Log]
 ) -> None:
     lines: list[str] = []
     alone = replace(place, workers=1)
-    model, log = running.train(SETTINGS, *parts, TRAINED, lines.append, alone)
+    model, log = backend.train(SETTINGS, parts, lines.append, alone)
     state, expected = model.state_dict(), here[0].state_dict()
     assert all(torch.equal(state[name], expected[name]) for name in expected)
     assert log == here[1]
@@ -85,10 +85,10 @@ def test_one_worker_trains_the_same_weights_as_this_process(
 
 
 def test_two_workers_train_the_same_weights_up_to_rounding(
-    place: Where, parts: tuple[Dataset, Dataset], here: tuple[Pretrainer, Log], tmp_path: Path
+    place: Where, parts: TrainingData, here: tuple[Pretrainer, Log], tmp_path: Path
 ) -> None:
     elsewhere = replace(place, work=tmp_path)
-    model, log = running.train(SETTINGS, *parts, TRAINED, lambda _: None, elsewhere)
+    model, log = backend.train(SETTINGS, parts, lambda _: None, elsewhere)
     state, expected = model.state_dict(), here[0].state_dict()
     for name in expected:
         torch.testing.assert_close(state[name], expected[name], rtol=1e-3, atol=1e-4)
@@ -110,6 +110,6 @@ def test_more_workers_than_the_cluster_has_are_refused(place: Where) -> None:
 def test_no_cluster_at_an_address_is_said_at_once(tmp_path: Path, address: str) -> None:
     ray.shutdown()  # this process may have joined the cluster of the tests above
     where = Where(tmp_path, address)
-    with pytest.raises(InputError, match="no Ray cluster at") as refused, running.ready(where):
+    with pytest.raises(InputError, match="no Ray cluster at") as refused, backend.ready(where):
         pass
     assert "--address local" in refused.value.hint

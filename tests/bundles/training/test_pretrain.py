@@ -13,19 +13,24 @@ from agent.loopnest.features.vector import FEATURES  # noqa: E402
 from agent.model.prior import Prior  # noqa: E402
 from bundles.training import export as exporting  # noqa: E402
 from bundles.training.export import Export, build, export  # noqa: E402
-from bundles.training.network import Encoder as Network  # noqa: E402
-from bundles.training.network import Pretrainer, Shape, Weights, loss  # noqa: E402
-from bundles.training.pretrain import pretrain  # noqa: E402
-from bundles.training.prior import Family, heads, make_prior, whitening  # noqa: E402
-from bundles.training.settings import Settings, quick  # noqa: E402
+from bundles.training.network import (  # noqa: E402
+    EncoderNetwork,
+    Pretrainer,
+    Shape,
+    Weights,
+    loss,
+)
+from bundles.training.pretrain import PretrainingRun, pretrain  # noqa: E402
+from bundles.training.prior import MachineHeads, heads, make_prior, whitening  # noqa: E402
+from bundles.training.settings import TrainingSettings, quick_settings  # noqa: E402
 
-QUICK = quick(Settings(seed=1))
+QUICK = quick_settings(TrainingSettings(seed=1))
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict, list[str]]:
     out, lines = tmp_path_factory.mktemp("bundles") / "tiny", []
-    return out, pretrain(QUICK, out, lines.append), lines
+    return out, pretrain(PretrainingRun(out, QUICK), lines.append), lines
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +40,10 @@ def bundle(made) -> Bundle:
 
 def small_export() -> Export:
     torch.manual_seed(0)
-    encoder = Network(Shape(len(FEATURES), 3, hidden=16, blocks=1, embedding=4))
+    encoder = EncoderNetwork(Shape(len(FEATURES), 3, hidden=16, blocks=1, embedding=4))
     rng = np.random.default_rng(0)
     white = whitening(rng.standard_normal((20, 5, 4)))
-    prior = make_prior(Family(rng.standard_normal((10, 5)), rng.standard_normal((10, 8))))
+    prior = make_prior(MachineHeads(rng.standard_normal((10, 5)), rng.standard_normal((10, 8))))
     golden = rng.standard_normal((4, len(FEATURES))).astype(np.float32)
     return Export(encoder, white, prior, golden, {"seeds": {"all": 0}})
 
@@ -85,7 +90,7 @@ def test_even_a_quick_bundle_beats_the_median_without_labels(made) -> None:
 
 
 def test_training_again_gives_the_same_bundle(made, tmp_path: Path) -> None:
-    pretrain(QUICK, tmp_path / "again", lambda _: None)
+    pretrain(PretrainingRun(tmp_path / "again", QUICK), lambda _: None)
     for name in ("encoder.onnx", "prior.json"):
         assert (tmp_path / "again" / name).read_bytes() == (made[0] / name).read_bytes()
 

@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import bundles
 from agent.errors import BusyError, Exit, InputError
+from bundles.files import write_whole
 from bundles.simulator.machines import sample_machines
 from bundles.training import shards
 from bundles.training.dataset import Dataset, Recipe, generate, in_processes, shard_rows
-from bundles.training.shards import held_alone, stored, write_whole
+from bundles.training.shards import held_alone, stored
 
 RECIPE = Recipe(220, 3, 5, sample_machines(np.random.default_rng(0), 3))
 SCRIPT = """
@@ -176,10 +178,12 @@ def test_data_of_other_code_are_not_used(work: Path, again: Counting, monkeypatc
 def test_the_code_that_draws_is_all_in_the_digest() -> None:
     probe = (
         "import sys, bundles.training.dataset\n"
-        "print(*(m.split('.')[1] for m in sys.modules if m.startswith('bundles.')))"
+        "print(*(m.__file__ for n, m in sys.modules.items() if n.startswith('bundles.')))"
     )
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
-    assert set(done.stdout.split()) <= set(shards.DRAWN_BY)
+    used = {Path(name) for name in done.stdout.split() if not name.endswith("__init__.py")}
+    top = Path(bundles.__file__).parent.parent
+    assert used <= {path for pattern in shards.DRAWN_BY for path in top.glob(pattern)}
 
 
 def test_too_little_room_is_said_before_anything_is_made(tmp_path: Path) -> None:

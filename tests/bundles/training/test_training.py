@@ -12,27 +12,29 @@ from agent.errors import Exit, InputError  # noqa: E402
 from bundles import cli  # noqa: E402
 from bundles.simulator.machines import sample_machines  # noqa: E402
 from bundles.training import training  # noqa: E402
-from bundles.training.dataset import Dataset, Recipe, in_processes  # noqa: E402
+from bundles.training.backend import ready  # noqa: E402
+from bundles.training.dataset import Dataset, Recipe, TrainingData, in_processes  # noqa: E402
 from bundles.training.network import Pretrainer  # noqa: E402
-from bundles.training.running import ready  # noqa: E402
-from bundles.training.settings import Settings, Where, quick  # noqa: E402
+from bundles.training.settings import TrainingSettings, Where, quick_settings  # noqa: E402
 from bundles.training.shards import opened, stored  # noqa: E402
-from bundles.training.training import Log, Place, fit  # noqa: E402
+from bundles.training.training import Log, TrainingWorker, fit  # noqa: E402
 
-SETTINGS = quick(Settings(seed=1))
+SETTINGS = quick_settings(TrainingSettings(seed=1))
 RECIPE = Recipe(120, 4, 1, sample_machines(np.random.default_rng(1), 10))
 TRAINED = slice(8)
 SCRIPT = """
 import sys
 from pathlib import Path
-from bundles.training.settings import Settings, quick
+from bundles.training.settings import TrainingSettings, quick_settings
 from bundles.training.shards import opened
-from bundles.training.training import Place, fit
+from bundles.training.dataset import TrainingData
+from bundles.training.training import TrainingWorker, fit
 
 data = opened(Path(sys.argv[1]))
-parts = data.take(slice(100)), data.take(slice(100, None))
-settings = quick(Settings(seed=1))
-fit(settings, *parts, slice(8), lambda t: print(t, flush=True), Place(kept=Path(sys.argv[2])))
+parts = TrainingData(data.take(slice(100)), data.take(slice(100, None)), slice(8))
+settings = quick_settings(TrainingSettings(seed=1))
+worker = TrainingWorker(kept=Path(sys.argv[2]))
+fit(settings, parts, lambda t: print(t, flush=True), worker)
 """
 
 
@@ -47,9 +49,12 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return data.origin
 
 
-def train(origin: Path, place: Place = training.ALONE, say=lambda _: None) -> tuple:
-    data = opened(origin)
-    return fit(SETTINGS, data.take(slice(100)), data.take(slice(100, None)), TRAINED, say, place)
+def train(origin: Path, worker: TrainingWorker = training.ALONE, say=lambda _: None) -> tuple:
+    return fit(SETTINGS, parted(opened(origin)), say, worker)
+
+
+def parted(data: Dataset, at: int = 100) -> TrainingData:
+    return TrainingData(data.take(slice(at)), data.take(slice(at, None)), TRAINED)
 
 
 @pytest.fixture(scope="module")
@@ -78,18 +83,17 @@ def test_data_on_disk_train_the_same_weights_as_data_in_memory(
     origin: Path, uninterrupted: tuple
 ) -> None:
     data = opened(origin).loaded(RECIPE.programs)
-    parts = data.take(slice(100)), data.take(slice(100, None))
-    assert same(fit(SETTINGS, *parts, TRAINED, lambda _: None), uninterrupted)
+    assert same(fit(SETTINGS, parted(data), lambda _: None), uninterrupted)
 
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_weights(
     origin: Path, tmp_path: Path, uninterrupted: tuple
 ) -> None:
-    place = Place(kept=tmp_path)
+    worker = TrainingWorker(kept=tmp_path)
     with pytest.raises(StopError):
-        train(origin, place, stop_after(2))
+        train(origin, worker, stop_after(2))
     lines: list[str] = []
-    assert same(train(origin, place, lines.append), uninterrupted)
+    assert same(train(origin, worker, lines.append), uninterrupted)
     assert lines[0] == "training goes on after epoch 2"
     assert lines[1].startswith("epoch 3")
 
@@ -105,16 +109,16 @@ def test_a_process_that_was_killed_goes_on_to_the_same_weights(
         run.kill()
     run.wait()
     lines: list[str] = []
-    assert same(train(origin, Place(kept=tmp_path), lines.append), uninterrupted)
+    assert same(train(origin, TrainingWorker(kept=tmp_path), lines.append), uninterrupted)
     assert lines[0].startswith("training goes on")
 
 
 def test_a_run_that_is_complete_is_not_trained_again(
     origin: Path, tmp_path: Path, uninterrupted: tuple
 ) -> None:
-    train(origin, Place(kept=tmp_path))
+    train(origin, TrainingWorker(kept=tmp_path))
     lines: list[str] = []
-    assert same(train(origin, Place(kept=tmp_path), lines.append), uninterrupted)
+    assert same(train(origin, TrainingWorker(kept=tmp_path), lines.append), uninterrupted)
     assert lines == ["training goes on after epoch 4"]
     assert len(checkpoints(tmp_path)) == 2
 
@@ -123,20 +127,19 @@ def test_a_damaged_checkpoint_is_passed_over(
     origin: Path, tmp_path: Path, uninterrupted: tuple
 ) -> None:
     with pytest.raises(StopError):
-        train(origin, Place(kept=tmp_path), stop_after(3))
+        train(origin, TrainingWorker(kept=tmp_path), stop_after(3))
     newest = checkpoints(tmp_path)[-1]
     newest.write_bytes(newest.read_bytes()[:-9])
     lines: list[str] = []
-    assert same(train(origin, Place(kept=tmp_path), lines.append), uninterrupted)
+    assert same(train(origin, TrainingWorker(kept=tmp_path), lines.append), uninterrupted)
     assert lines[0] == "training goes on after epoch 2"
 
 
 def test_a_checkpoint_of_another_run_is_not_used(origin: Path, tmp_path: Path) -> None:
-    train(origin, Place(kept=tmp_path))
-    data, lines = opened(origin), list[str]()
+    train(origin, TrainingWorker(kept=tmp_path))
+    lines: list[str] = []
     other = replace(SETTINGS, seed=2)
-    parts = data.take(slice(100)), data.take(slice(100, None))
-    fit(other, *parts, TRAINED, lines.append, Place(kept=tmp_path))
+    fit(other, parted(opened(origin)), lines.append, TrainingWorker(kept=tmp_path))
     assert lines[0].startswith("epoch 1")
 
 
@@ -162,8 +165,7 @@ def test_data_on_disk_and_in_memory_train_the_same_in_windows(origin: Path, monk
     monkeypatch.setattr(training, "WINDOW", 40)
     data = opened(origin)
     models = [
-        fit(SETTINGS, d.take(slice(93)), d.take(slice(93, None)), TRAINED, lambda _: None)
-        for d in (data, data.loaded(RECIPE.programs))
+        fit(SETTINGS, parted(d, 93), lambda _: None) for d in (data, data.loaded(RECIPE.programs))
     ]
     assert same(*models)
     assert models[0][1][-1]["loss"] < models[0][1][0]["loss"]
@@ -172,9 +174,9 @@ def test_data_on_disk_and_in_memory_train_the_same_in_windows(origin: Path, monk
 @pytest.mark.parametrize("world", [2, 3])
 def test_workers_share_every_batch_and_weigh_it_as_one(world: int) -> None:
     data = Dataset(np.zeros((50, 1, 1), np.float32), np.zeros((50, 1, 1), np.float32), np.zeros(50))
-    alone = list(training._batches(data, SETTINGS, 0, Place()))
+    alone = list(training._batches(data, SETTINGS, 0, TrainingWorker()))
     shared = [
-        list(training._batches(data, SETTINGS, 0, Place(rank=rank, world=world)))
+        list(training._batches(data, SETTINGS, 0, TrainingWorker(rank=rank, world=world)))
         for rank in range(world)
     ]
     for number, (rows, _, share) in enumerate(alone):
@@ -221,6 +223,6 @@ def test_options_that_do_not_fit_are_refused(where: Where, words: str) -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_a_gpu_trains_nearly_the_same_weights(origin: Path, uninterrupted: tuple) -> None:
-    model, log = train(origin, Place("cuda"))
+    model, log = train(origin, TrainingWorker("cuda"))
     assert log[-1]["loss"] == pytest.approx(uninterrupted[1][-1]["loss"], rel=0.02)
     assert next(model.parameters()).device.type == "cpu"

@@ -9,14 +9,20 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from agent.arrays import Indices
 from agent.errors import InputError
 from bundles.training import cluster
-from bundles.training.dataset import Dataset, Progress, Recipe, generate, in_processes
+from bundles.training.dataset import (
+    Dataset,
+    Progress,
+    Recipe,
+    TrainingData,
+    generate,
+    in_processes,
+)
 from bundles.training.network import Pretrainer
-from bundles.training.settings import Say, Settings, Where
+from bundles.training.settings import Say, TrainingSettings, Where
 from bundles.training.shards import held_alone, stored
-from bundles.training.training import Log, Place, check_device, fit
+from bundles.training.training import Log, TrainingWorker, check_device, fit
 
 DEVICES = ("cpu", "cuda")
 SAID_EVERY_S = 10.0
@@ -80,14 +86,9 @@ def corpus(recipe: Recipe, processes: int, where: Where, progress: Progress) -> 
 
 
 def train(
-    settings: Settings,
-    data: Dataset,
-    held: Dataset,
-    trained: slice | Indices,
-    say: Say,
-    where: Where,
+    settings: TrainingSettings, data: TrainingData, say: Say, where: Where
 ) -> tuple[Pretrainer, Log]:
     """``training.fit`` where the run happens."""
     if where.address:
-        return cluster.fit(settings, data, held, trained, say, where)
-    return fit(settings, data, held, trained, say, Place(where.device, kept=where.work))
+        return cluster.fit(settings, data, say, where)
+    return fit(settings, data, say, TrainingWorker(where.device, kept=where.work))

@@ -1,0 +1,41 @@
+"""Writing a file whole: in work directories, repositories and label files."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+
+def write_whole(path: Path, content: bytes, mode: int | None = None) -> None:
+    """Write a file so that, whatever happens, it is there whole or not at all; on disk on return.
+
+    Args:
+        path: of the file; its directory is there.
+        content: all of it.
+        mode: of the file, whatever the umask; None: as the umask has it.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    staged = path.with_name(f".{path.name}.new")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+    descriptor = os.open(staged, flags, 0o666 if mode is None else mode)
+    with os.fdopen(descriptor, "wb") as file:
+        if mode is not None:
+            with contextlib.suppress(PermissionError):  # a USB stick's file system has no modes
+                os.fchmod(descriptor, mode)
+        file.write(content)
+        file.flush()
+        os.fsync(descriptor)
+    os.replace(staged, path)  # noqa: PTH105  tests count the calls that change the disk
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """What was renamed, made or deleted in ``path`` outlives a power cut."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
