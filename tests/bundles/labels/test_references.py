@@ -12,12 +12,13 @@ from agent.errors import AgentError  # noqa: E402
 from bundles.labels.labels import Labels, is_test, load_labels  # noqa: E402
 from bundles.labels.references import MOST_VERSIONS, side_by_side  # noqa: E402
 from bundles.training.adapt import Adaptation, labelled_head  # noqa: E402
-from bundles.training.learn import Simulated, encoder_without, is_validation, learn  # noqa: E402
-from bundles.training.learn import simulate_stage as first_stage  # noqa: E402
-from bundles.training.settings import HERE, Settings, quick  # noqa: E402
+from bundles.training.settings import HERE, TrainingSettings, quick_settings  # noqa: E402
+from bundles.training.stages import Simulated, encoder_without, learn  # noqa: E402
+from bundles.training.stages import simulate_stage as first_stage  # noqa: E402
+from bundles.training.validation import is_validation  # noqa: E402
 from tests.bundles.simulated_labels import timed_items, write_simulated  # noqa: E402
 
-QUICK = quick(Settings(seed=2))
+QUICK = quick_settings(TrainingSettings(seed=2))
 SHORT = Adaptation(epochs=6)
 
 
