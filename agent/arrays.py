@@ -1,5 +1,7 @@
 """The array types of the project, one name an element type; shapes stand where they are used."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -11,3 +13,4 @@ Indices = npt.NDArray[np.intp]
 Shorts = npt.NDArray[np.int16]
 Bools = npt.NDArray[np.bool_]
 Texts = npt.NDArray[np.str_]
+Array = npt.NDArray[Any]  # of elements of any one type

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from agent.arrays import Bools, Floats, Indices
-from agent.loopnest.features.nest import NestTable
+from agent.arrays import Array, Bools, Doubles, Floats, Indices
+from agent.loopnest.features.nest import NestTable, fields_along
 
-_BY_LOOP = (
-    "trip", "loop_id", "parallel", "vector", "unroll", "jam", "imbalance", "reduction", "recurrence"
-)  # fmt: skip
 STRIP = 30_000  # numbers of the loops over lanes; no program has so many loops
 SHORTER = (3.0, 2.0)  # strides inside must shrink so many times: for the innermost two, others
+
+Element = TypeVar("Element", bound=np.generic)
 
 
 def _reordered(table: NestTable, order: Indices) -> NestTable:
     """The table with loop ``order[n,S,l]`` at place l."""
-    changed: dict[str, Any] = {
-        name: np.take_along_axis(getattr(table, name), order, axis=-1) for name in _BY_LOOP
+    changed: dict[str, Array] = {
+        name: np.take_along_axis(getattr(table, name), order, axis=-1)
+        for name in fields_along("SL")
     }
     coef = np.take_along_axis(table.coef, order[:, :, None, None, :], axis=-1)
     return replace(table, coef=coef, **changed)
@@ -55,8 +55,8 @@ def interchanged(table: NestTable) -> NestTable:
 
 
 def _patched(table: NestTable, rows: Indices, part: NestTable) -> NestTable:
-    changed: dict[str, Any] = {}
-    for name in (*_BY_LOOP, "coef"):
+    changed: dict[str, Array] = {}
+    for name in (*fields_along("SL"), *fields_along("SADL")):
         changed[name] = getattr(table, name).copy()
         changed[name][rows] = getattr(part, name)
     return replace(table, **changed)
@@ -113,12 +113,11 @@ def with_lanes(table: NestTable, level: Indices, lanes: Floats) -> NestTable:
     return replace(table, trip=trip, coef=coef, loop_id=ids)
 
 
-def _stride(table: NestTable, level: Indices) -> npt.NDArray[Any]:
+def _stride(table: NestTable, level: Indices) -> Doubles:
     """[n,S] bytes all accesses of a statement move together per step of its loop at that level."""
     n, s = np.arange(len(level))[:, None], np.arange(level.shape[1])[None]
     steps = table.coef[n, s, :, :, level] * table.row_bytes
-    total: npt.NDArray[Any] = np.abs(steps.sum(-1)).sum(-1)
-    return total
+    return np.asarray(np.abs(steps.sum(-1)).sum(-1), np.float64)
 
 
 def _mates(table: NestTable, level: Indices) -> Bools:
@@ -128,13 +127,11 @@ def _mates(table: NestTable, level: Indices) -> Bools:
     return np.asarray((others == own[:, :, None]) & (own[:, :, None] >= 0))
 
 
-def _joint(mates: Bools, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def _joint(mates: Bools, values: Doubles) -> Doubles:
     """[n,S] sums of ``values[n,S]`` over the statements in the same loop."""
-    total: npt.NDArray[Any] = np.einsum("nst,nt->ns", mates.astype(np.float64), values)
-    return total
+    return np.asarray(np.einsum("nst,nt->ns", mates.astype(np.float64), values), np.float64)
 
 
-def _at(field: npt.NDArray[Any], level: Indices) -> npt.NDArray[Any]:
+def _at(field: npt.NDArray[Element], level: Indices) -> npt.NDArray[Element]:
     """``field[n,S,L]`` at one level of each statement."""
-    found: npt.NDArray[Any] = np.take_along_axis(field, level[..., None], axis=-1)[..., 0]
-    return found
+    return np.take_along_axis(field, level[..., None], axis=-1)[..., 0]

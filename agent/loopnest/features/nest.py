@@ -7,8 +7,11 @@ enumeration of the domain, no islpy.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,10 +19,64 @@ from agent.arrays import Bools, Doubles, Indices, Shorts, Singles
 from agent.loopnest.features import counting
 from agent.loopnest.features.counting import Level
 from agent.loopnest.features.inplace import carried_loops
-from agent.loopnest.features.summary import OPS, Entry, Summary, summarise
+from agent.loopnest.features.summary import (
+    MAX_DIMS,
+    MAX_ENTRIES,
+    OPS,
+    Entry,
+    Summary,
+    summarise,
+)
 from agent.loopnest.program import Loop, Node, Program, Statement
 
-STATEMENTS, LOOPS, ACCESSES, DIMS = 4, 12, 10, 4
+STATEMENTS, LOOPS, ACCESSES, DIMS = 4, 12, MAX_ENTRIES, MAX_DIMS
+AXES = {"S": STATEMENTS, "L": LOOPS, "A": ACCESSES, "D": DIMS, "O": len(OPS)}
+
+
+class Field(NamedTuple):
+    """One array of a NestTable: its axes after that of the programs, element type, padding."""
+
+    axes: str
+    dtype: type[np.generic]
+    fill: float = 0
+
+
+FIELDS: Mapping[str, Field] = {  # in the order of NestTable, which says what they mean
+    "trip": Field("SL", np.float64, 1),
+    "loop_id": Field("SL", np.int16, -1),
+    "parallel": Field("SL", np.bool_),
+    "vector": Field("SL", np.bool_),
+    "unroll": Field("SL", np.float32, 1),
+    "jam": Field("SL", np.float32, 1),
+    "imbalance": Field("SL", np.float32, 1),
+    "reduction": Field("SL", np.bool_),
+    "recurrence": Field("SL", np.bool_),
+    "array": Field("SA", np.int16, -1),
+    "element_bytes": Field("SA", np.float32),
+    "is_write": Field("SA", np.bool_),
+    "is_reduction": Field("SA", np.bool_),
+    "leader": Field("SA", np.bool_),
+    "weight": Field("SA", np.float32),
+    "group": Field("SA", np.float32),
+    "array_bytes": Field("SA", np.float64),
+    "span": Field("SAD", np.float32),
+    "coef": Field("SADL", np.float32),
+    "row_bytes": Field("SAD", np.float64),
+    "ops": Field("SO", np.float32),
+    "float_bytes": Field("S", np.float32),
+    "lane_bytes": Field("S", np.float32, 4),
+    "float_target": Field("S", np.bool_),
+    "instances": Field("S", np.float64),
+    "share": Field("S", np.float64),
+    "total_instances": Field("", np.float64),
+    "statements": Field("", np.float32),
+}
+
+
+@cache
+def fields_along(axes: str) -> tuple[str, ...]:
+    """The names of the fields with exactly these axes."""
+    return tuple(name for name, field in FIELDS.items() if field.axes == axes)
 
 
 @dataclass(frozen=True)
@@ -90,19 +147,27 @@ class NestTable:
     total_instances: Doubles
     statements: Singles
 
+    @staticmethod
+    def empty(n: int) -> NestTable:
+        """The table of ``n`` programs without statements."""
+        return NestTable(
+            **{
+                name: np.full((n, *(AXES[axis] for axis in f.axes)), f.fill, f.dtype)
+                for name, f in FIELDS.items()
+            }
+        )
+
     def __len__(self) -> int:
         return len(self.total_instances)
 
     def take(self, rows: slice | Indices) -> NestTable:
         """The programs ``rows`` alone."""
-        return NestTable(*(getattr(self, f.name)[rows] for f in fields(self)))
+        return NestTable(*(getattr(self, name)[rows] for name in FIELDS))
 
 
 def concat(tables: Sequence[NestTable]) -> NestTable:
     """One table of all programs, in order; ``tables`` must not be empty."""
-    return NestTable(
-        *(np.concatenate([getattr(t, f.name) for t in tables]) for f in fields(NestTable))
-    )
+    return NestTable(*(np.concatenate([getattr(t, name) for t in tables]) for name in FIELDS))
 
 
 def lower(programs: Sequence[Program]) -> NestTable:
@@ -111,7 +176,7 @@ def lower(programs: Sequence[Program]) -> NestTable:
     ``instances`` of a statement agree between all schedules of one program: exactly where bounds
     are numbers or tiles of them or few points matter, else within about 1e-3.
     """
-    table = _empty(len(programs))
+    table = NestTable.empty(len(programs))
     filler = _Filler(table)
     memo: dict[int, tuple[Statement, Summary]] = {}
     for v, program in enumerate(programs):
@@ -120,89 +185,32 @@ def lower(programs: Sequence[Program]) -> NestTable:
     return table
 
 
-def _empty(n: int) -> NestTable:
-    s, loops, a, d = STATEMENTS, LOOPS, ACCESSES, DIMS
-    f4, f8, i2, b1 = np.float32, np.float64, np.int16, np.bool_
-    return NestTable(
-        trip=np.ones((n, s, loops), f8),
-        loop_id=np.full((n, s, loops), -1, i2),
-        parallel=np.zeros((n, s, loops), b1),
-        vector=np.zeros((n, s, loops), b1),
-        unroll=np.ones((n, s, loops), f4),
-        jam=np.ones((n, s, loops), f4),
-        imbalance=np.ones((n, s, loops), f4),
-        reduction=np.zeros((n, s, loops), b1),
-        recurrence=np.zeros((n, s, loops), b1),
-        array=np.full((n, s, a), -1, i2),
-        element_bytes=np.zeros((n, s, a), f4),
-        is_write=np.zeros((n, s, a), b1),
-        is_reduction=np.zeros((n, s, a), b1),
-        leader=np.zeros((n, s, a), b1),
-        weight=np.zeros((n, s, a), f4),
-        group=np.zeros((n, s, a), f4),
-        array_bytes=np.zeros((n, s, a), f8),
-        span=np.zeros((n, s, a, d), f4),
-        coef=np.zeros((n, s, a, d, loops), f4),
-        row_bytes=np.zeros((n, s, a, d), f8),
-        ops=np.zeros((n, s, len(OPS)), f4),
-        float_bytes=np.zeros((n, s), f4),
-        lane_bytes=np.full((n, s), 4, f4),
-        float_target=np.zeros((n, s), b1),
-        instances=np.zeros((n, s), f8),
-        share=np.zeros((n, s), f8),
-        total_instances=np.zeros(n, f8),
-        statements=np.zeros(n, f4),
-    )
-
-
 class _Filler:
-    """Collects rows as lists and writes them into the table at once."""
-
-    _LOOP_FIELDS = (
-        "trip", "loop_id", "parallel", "vector", "unroll", "jam", "imbalance", "reduction",
-        "recurrence",
-    )  # fmt: skip
-    _ACCESS_FIELDS = (
-        "array", "element_bytes", "is_write", "is_reduction", "leader", "weight", "group",
-        "array_bytes",
-    )  # fmt: skip
-    _ROW_FIELDS = ("float_bytes", "lane_bytes", "float_target", "instances", "share")
+    """Collects values as lists, those of fields with the same axes together, and writes them."""
 
     def __init__(self, table: NestTable) -> None:
         self.table = table
-        self.loop_at: list[int] = []
-        self.loop_values: list[tuple[float, ...]] = []
-        self.access_at: list[int] = []
-        self.access_values: list[tuple[float, ...]] = []
-        self.dim_at: list[int] = []
-        self.dim_values: list[tuple[float, float]] = []
-        self.coef_at: list[int] = []
-        self.coef_values: list[float] = []
-        self.row_at: list[int] = []
-        self.row_values: list[tuple[float, ...]] = []
-        self.ops: list[tuple[float, ...]] = []
+        self.places: dict[str, list[int]] = defaultdict(list)
+        self.values: dict[str, list[tuple[float, ...]]] = defaultdict(list)
+
+    def add(self, axes: str, place: int, *values: float) -> None:
+        """One value for each field with these axes, in their order, at a place in the flat field.
+
+        Several values of ``coef`` in one place add up: steps may move a subscript together.
+        """
+        self.places[axes].append(place)
+        self.values[axes].append(values)
 
     def flush(self) -> None:
         """Write everything collected."""
-        self._scatter(self.loop_at, self.loop_values, self._LOOP_FIELDS)
-        self._scatter(self.access_at, self.access_values, self._ACCESS_FIELDS)
-        self._scatter(self.dim_at, self.dim_values, ("row_bytes", "span"))
-        self._scatter(self.row_at, self.row_values, self._ROW_FIELDS)
-        if self.row_at:
-            self.table.ops.reshape(-1, len(OPS))[self.row_at] = self.ops
-        # Several steps may move one subscript along one loop: they add up.
-        np.add.at(
-            self.table.coef.reshape(-1), self.coef_at, np.asarray(self.coef_values, np.float32)
-        )
-
-    def _scatter(
-        self, at: list[int], values: Sequence[tuple[float, ...]], names: tuple[str, ...]
-    ) -> None:
-        if at:
-            columns = np.asarray(values, np.float64).T
-            index = np.asarray(at)
-            for name, column in zip(names, columns, strict=True):
-                getattr(self.table, name).reshape(-1)[index] = column
+        for axes, places in self.places.items():
+            columns = np.asarray(self.values[axes], np.float64).T
+            for name, column in zip(fields_along(axes), columns, strict=True):
+                flat = getattr(self.table, name).reshape(-1)
+                if axes == "SADL":
+                    np.add.at(flat, places, column.astype(np.float32))
+                else:
+                    flat[places] = column
 
 
 @dataclass(slots=True)
@@ -270,19 +278,19 @@ def _fill(
         uneven = (
             counting.imbalance(levels, depth) if loop.parallel or not depth else level.imbalance
         )
-        filler.loop_at.append(row * LOOPS + depth - merged)
-        filler.loop_values.append(
-            (trip, level.number, loop.parallel, loop.vector, loop.unroll, loop.jam, uneven,
-             depth in accumulates, depth in carried)
+        filler.add(
+            "SL", row * LOOPS + depth - merged,
+            trip, level.number, loop.parallel, loop.vector, loop.unroll, loop.jam, uneven,
+            depth in accumulates, depth in carried,
         )  # fmt: skip
         trip = 1.0
-    for a, entry in enumerate(summary.entries[:ACCESSES]):
+    for a, entry in enumerate(summary.entries):
         _fill_access(entry, moves, merged, row * ACCESSES + a, filler)
-    filler.row_at.append(row)
-    filler.row_values.append(
-        (summary.float_bytes, summary.lane_bytes, summary.float_target, placed.instances, share)
-    )
-    filler.ops.append(summary.ops)
+    filler.add(
+        "S", row,
+        summary.float_bytes, summary.lane_bytes, summary.float_target, placed.instances, share,
+    )  # fmt: skip
+    filler.table.ops.reshape(-1, len(OPS))[row] = summary.ops
 
 
 def _accumulates(placed: _Placed, moves: dict[str, tuple[tuple[int, int], ...]]) -> frozenset[int]:
@@ -310,18 +318,16 @@ def _fill_access(
     at: int,
     filler: _Filler,
 ) -> None:
-    filler.access_at.append(at)
-    filler.access_values.append(
-        (entry.array, entry.element_bytes, entry.is_write, entry.is_reduction, entry.leader,
-         entry.weight, entry.group, entry.array_bytes)
+    filler.add(
+        "SA", at,
+        entry.array, entry.element_bytes, entry.is_write, entry.is_reduction, entry.leader,
+        entry.weight, entry.group, entry.array_bytes,
     )  # fmt: skip
     first = DIMS - len(entry.terms)
     for d, terms in enumerate(entry.terms):
         place = at * DIMS + first + d
-        filler.dim_at.append(place)
-        filler.dim_values.append((entry.row_bytes[d], entry.span[d]))
+        filler.add("SAD", place, entry.span[d], entry.row_bytes[d])
         for name, c in terms:
             for depth, distance in moves.get(name, ()):
                 if depth >= merged:
-                    filler.coef_at.append(place * LOOPS + depth - merged)
-                    filler.coef_values.append(c * distance)
+                    filler.add("SADL", place * LOOPS + depth - merged, c * distance)

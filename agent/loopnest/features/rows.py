@@ -10,8 +10,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agent.arrays import Bools, Doubles, Indices, Ints, Shorts, Singles
-from agent.loopnest.features.nest import ACCESSES, DIMS, LOOPS, STATEMENTS, NestTable
+from agent.arrays import Array, Bools, Doubles, Indices, Ints, Shorts, Singles
+from agent.loopnest.features.nest import (
+    ACCESSES,
+    DIMS,
+    FIELDS,
+    LOOPS,
+    STATEMENTS,
+    NestTable,
+    fields_along,
+)
+
+FEWEST_TRIPS = 1e-3  # of a loop, on average: it is divided by
 
 
 @dataclass(frozen=True)
@@ -87,68 +97,63 @@ class Rows:
 
 def flatten(table: NestTable) -> Rows:
     """The rows and entries that exist."""
-    depths = (table.loop_id >= 0).sum(axis=2, dtype=np.int64).reshape(-1)
     at = np.flatnonzero(table.share.reshape(-1) > 0)
-    depth = depths[at]
+    depth = (table.loop_id >= 0).sum(axis=2, dtype=np.int64).reshape(-1)[at]
     levels = max(int(depth.max(initial=0)), 3)
     inner = depth[None, :] - 1 - np.arange(levels)[:, None]
-    valid = inner >= 0
-    place = at[None, :] * LOOPS + np.maximum(inner, 0)
-
-    def by_level(name: str, pad: float) -> Singles:
-        values = getattr(table, name).reshape(-1)[place]
-        return np.where(valid, values, pad).astype(np.float32, copy=False)
-
-    def marks(name: str) -> Bools:
-        return np.asarray(getattr(table, name).reshape(-1)[place] & valid)
-
-    def of_row(name: str) -> Singles:
-        return getattr(table, name).reshape(-1)[at].astype(np.float32)  # type: ignore[no-any-return]
-
-    leaders = table.leader.reshape(-1, ACCESSES)[at]
-    row, slot = np.nonzero(leaders)
-    entry = at[row] * ACCESSES + slot
-    trip = by_level("trip", 1.0)
-    counts = np.bincount(row, minlength=len(at))
-    group = table.group.reshape(-1)[entry]
-    stores = table.is_write.reshape(-1)[entry].astype(np.float32)
-    accumulates = table.is_reduction.reshape(-1)[entry]
-    row_bytes = table.row_bytes.reshape(-1, DIMS)[entry].T[::-1]
-    array_bytes = table.array_bytes.reshape(-1)[entry]
-    dims = max(int((row_bytes > 0).any(axis=1).sum()), 1)
-    coef, stride = _coefficients(table, entry, inner[:, row], row_bytes, dims)
+    row, slot = np.nonzero(table.leader.reshape(-1, ACCESSES)[at])
     return Rows(
         program=at // STATEMENTS,
-        share=of_row("share"),
         depth=depth,
         instances=np.maximum(table.instances.reshape(-1)[at], 1.0),
-        trip=np.maximum(trip, 1e-3),
-        unroll=by_level("unroll", 1.0),
-        jam=by_level("jam", 1.0),
-        imbalance=by_level("imbalance", 1.0),
-        parallel=marks("parallel"),
-        vector=marks("vector"),
-        reduction=marks("reduction"),
-        recurrence=marks("recurrence"),
         ops=np.ascontiguousarray(table.ops.reshape(-1, table.ops.shape[-1])[at].T),
-        float_bytes=of_row("float_bytes"),
-        lane_bytes=of_row("lane_bytes"),
+        share=table.share.reshape(-1)[at].astype(np.float32),
+        float_bytes=table.float_bytes.reshape(-1)[at],
+        lane_bytes=table.lane_bytes.reshape(-1)[at],
         float_target=table.float_target.reshape(-1)[at],
         row=row,
         starts=np.flatnonzero(np.diff(row, prepend=-1)),
-        filled=counts > 0,
-        coef=np.abs(coef),
-        stride=stride,
-        span=table.span.reshape(-1, DIMS)[entry].T[::-1][:dims],
-        extent=_extents(row_bytes, array_bytes)[:dims],
-        row_bytes=row_bytes[:dims].astype(np.float32),
-        element=table.element_bytes.reshape(-1)[entry],
-        array_bytes=array_bytes.astype(np.float32),
-        loads=group - stores + accumulates,
-        stores=stores,
-        group=group,
-        array=table.array.reshape(-1)[entry],
+        filled=np.bincount(row, minlength=len(at)) > 0,
+        **_by_level(table, at, inner),
+        **_by_entry(table, at[row] * ACCESSES + slot, inner[:, row]),
     )
+
+
+def _by_level(table: NestTable, at: Indices, inner: Ints) -> dict[str, Array]:
+    """[K,R] what is known of each loop; ``inner`` [K,R] are their places, negative for none."""
+    there = inner >= 0
+    place = at[None, :] * LOOPS + np.maximum(inner, 0)
+    out: dict[str, Array] = {}
+    for name in fields_along("SL"):
+        if name != "loop_id":
+            values = getattr(table, name).reshape(-1)[place]
+            padded = np.where(there, values, FIELDS[name].fill)
+            out[name] = padded.astype(np.bool_ if values.dtype == np.bool_ else np.float32)
+    out["trip"] = np.maximum(out["trip"], FEWEST_TRIPS)
+    return out
+
+
+def _by_entry(table: NestTable, entry: Indices, inner: Ints) -> dict[str, Array]:
+    """What is known of each group of accesses; dimensions lead, the contiguous one first."""
+    group = table.group.reshape(-1)[entry]
+    stores = table.is_write.reshape(-1)[entry].astype(np.float32)
+    row_bytes = table.row_bytes.reshape(-1, DIMS)[entry].T[::-1]
+    array_bytes = table.array_bytes.reshape(-1)[entry]
+    dims = max(int((row_bytes > 0).any(axis=1).sum()), 1)
+    coef, stride = _coefficients(table, entry, inner, row_bytes, dims)
+    return {
+        "coef": np.abs(coef),
+        "stride": stride,
+        "span": table.span.reshape(-1, DIMS)[entry].T[::-1][:dims],
+        "extent": _extents(row_bytes, array_bytes)[:dims],
+        "row_bytes": row_bytes[:dims].astype(np.float32),
+        "element": table.element_bytes.reshape(-1)[entry],
+        "array_bytes": array_bytes.astype(np.float32),
+        "loads": group - stores + table.is_reduction.reshape(-1)[entry],
+        "stores": stores,
+        "group": group,
+        "array": table.array.reshape(-1)[entry],
+    }
 
 
 def _coefficients(
