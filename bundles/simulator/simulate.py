@@ -15,6 +15,7 @@ import numpy as np
 
 from agent.arrays import Bools, Doubles, Floats, Indices, Singles
 from agent.loopnest.features.nest import NestTable
+from agent.loopnest.features.summary import Operation
 from bundles.simulator.inner import Forks, Inner, forks, jammed, sharers, views
 from bundles.simulator.machines import Machine, columns
 from bundles.simulator.reorder import interchanged, with_lanes, without_single_turns
@@ -34,7 +35,6 @@ CHUNK = 256  # programs at a time: the working arrays stay in a cache
 PEELED_OPERATIONS = 400.0  # a larger body is not unrolled completely
 STRIP_BYTES = 32.0  # the vectors assumed where only the order of accesses matters
 _MOST_PAGES = 8192.0  # TLBs of more reach do so by large pages
-ADD, MUL, DIV, SQRT, EXP, COMPARE, INTEGER, CONVERT, MINMAX = range(9)
 
 Machines = dict[str, Floats]
 Views = tuple[tuple[Inner, Inner], ...]
@@ -133,16 +133,20 @@ class _Ops:
 
 def _operations(table: NestTable, rows: Rows) -> _Ops:
     ops = table.ops[rows.program, rows.place][:, None, :]
-    fused = ops[..., ADD] + ops[..., MUL] - 0.6 * np.minimum(ops[..., ADD], ops[..., MUL])
+    add, mul = ops[..., Operation.ADD], ops[..., Operation.MUL]
+    fused = add + mul - 0.6 * np.minimum(add, mul)
     return _Ops(
-        arithmetic=fused + ops[..., COMPARE] + ops[..., MINMAX] + 0.6 * ops[..., INTEGER],
-        convert=ops[..., CONVERT],
-        divide=ops[..., DIV],
-        root=ops[..., SQRT],
-        transcendental=ops[..., EXP],
+        arithmetic=fused
+        + ops[..., Operation.COMPARE]
+        + ops[..., Operation.MINMAX]
+        + 0.6 * ops[..., Operation.INTEGER],
+        convert=ops[..., Operation.CONVERT],
+        divide=ops[..., Operation.DIV],
+        root=ops[..., Operation.SQRT],
+        transcendental=ops[..., Operation.EXP],
         floating=table.float_target[rows.program, rows.place][:, None],
-        selects=ops[..., MINMAX] > 0,
-        compares=ops[..., COMPARE] > 0,
+        selects=ops[..., Operation.MINMAX] > 0,
+        compares=ops[..., Operation.COMPARE] > 0,
         lane_bytes=_lane_bytes(table, rows),
     )
 

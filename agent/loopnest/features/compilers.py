@@ -3,8 +3,8 @@
 Both unroll short inner loops completely and look at the loop that is innermost afterwards; gcc
 (11 to 14, -O3) also takes the lanes from the loop around a sum, interchanges two loops for shorter
 strides, and calls the library for every fmin and fmax outside ``omp simd``; clang does none of
-that. Limits: gcc's parameters max-completely-peel-times (16) and max-completely-peeled-insns
-(200); clang's -unroll-threshold (300). Instructions are guessed from operations and accesses.
+that, and neither does any of it to a loop that a schedule has marked. Instructions are guessed
+from operations and accesses.
 """
 
 from __future__ import annotations
@@ -14,31 +14,25 @@ from dataclasses import dataclass
 import numpy as np
 
 from agent.arrays import Bools, Ints, Singles
+from agent.loopnest.features import cycles
 from agent.loopnest.features.locality import Columns, log_of
 from agent.loopnest.features.rows import Rows
-from agent.loopnest.features.summary import OPS
+from agent.loopnest.features.summary import Operation
 
 PEELS = 3  # loops unrolled completely, at most
-GCC_TRIPS, GCC_SIZE = 16.0, 200.0
-CLANG_TRIPS, CLANG_SIZE = 64.0, 300.0
-LANES_BYTES = 32.0
+GCC_TRIPS, GCC_SIZE = 16.0, 200.0  # max-completely-peel-times, max-completely-peeled-insns
+CLANG_TRIPS, CLANG_SIZE = 64.0, 300.0  # the first chosen, the second -unroll-threshold
 FEWEST_TURNS = 4.0  # of a loop whose iterations become lanes
-CALL_CYCLES = 6.0
-_EXP, _MINMAX = OPS.index("exp"), OPS.index("minmax")
+WORTH_SWAPPING = 2.0  # strides inside must shrink so many times; seen with gcc 12
 
 
-def compiler_columns(rows: Rows, arithmetic: Singles) -> Columns:
-    """Decisions of each compiler and rough cycles per instance, [R] each.
-
-    Args:
-        rows: the statements.
-        arithmetic: [R] cycles of one instance's operations, before SIMD.
-    """
+def compiler_columns(rows: Rows) -> Columns:
+    """Decisions of each compiler and rough cycles per instance, [R] each."""
     size = rows.ops.sum(axis=0) + rows.total(rows.loads + rows.stores) + 1.0
     forced = rows.vector[0]
     gcc = _after_peeling(rows, _peels(rows, size, GCC_TRIPS, GCC_SIZE))
     clang = _after_peeling(rows, _peels(rows, size, CLANG_TRIPS, CLANG_SIZE))
-    library = rows.ops[_MINMAX] * ~forced
+    library = rows.ops[Operation.MINMAX] * ~forced
     lanes_gcc = (gcc.free & (library == 0)) | gcc.around
     swapped = _interchanged(rows)
     out: Columns = {
@@ -56,7 +50,8 @@ def compiler_columns(rows: Rows, arithmetic: Singles) -> Columns:
         ("gcc", gcc, forced | lanes_gcc, library),
         ("clang", clang, forced | clang.free, np.zeros_like(library)),
     ):
-        out[f"cycles_{name}"] = _cycles(rows, view, simd, arithmetic + CALL_CYCLES * calls)
+        arithmetic = cycles.THROUGHPUT @ rows.ops + cycles.LIBRARY_CALL * calls
+        out[f"cycles_{name}"] = _cycles(rows, view, simd, arithmetic)
     return out
 
 
@@ -95,7 +90,7 @@ def _after_peeling(rows: Rows, peels: Ints) -> _View:
     everyone = np.arange(len(peels))
     last = rows.levels - 1
     outer = np.minimum(peels + 1, last)
-    calls = rows.ops[_EXP] > 0
+    calls = cycles.calls(rows)
     summing = rows.reduction[peels, everyone] & rows.float_target
     bound = rows.recurrence[peels, everyone]
     off, still = _off(rows, peels)
@@ -121,11 +116,10 @@ def _off(rows: Rows, level: Ints) -> tuple[Singles, Singles]:
 
 def _interchanged(rows: Rows) -> Bools:
     """Whether gcc swaps the two innermost loops: strides inside at least halve by it."""
-    strides = np.abs(rows.stride[[0, 1]]).astype(np.float32) * rows.group
-    here, there = rows.total(strides)
+    here, there = cycles.strides(rows, 1)
     free = ~rows.parallel[0] & ~rows.parallel[1] & ~rows.recurrence[0] & ~rows.recurrence[1]
     free &= ~(rows.vector[0] & rows.reduction[0]) & (rows.depth > 1)
-    return np.asarray(free & (here > 2.0 * there))
+    return np.asarray(free & (here > WORTH_SWAPPING * there))
 
 
 def _permuted(rows: Rows, level: Ints, simd: Bools) -> Singles:
@@ -143,11 +137,12 @@ def _permuted(rows: Rows, level: Ints, simd: Bools) -> Singles:
 
 def _cycles(rows: Rows, view: _View, simd: Bools, arithmetic: Singles) -> Singles:
     """log2 of rough cycles of an instance, its operations in lanes where the compiler finds any."""
-    moves = 0.5 * np.maximum(rows.total(rows.loads + rows.stores) - view.still, 0.0)
-    lanes = np.where(simd, np.maximum(LANES_BYTES / np.maximum(rows.lane_bytes, 1.0), 1.0), 1.0)
+    moves = cycles.LOAD * np.maximum(rows.total(rows.loads + rows.stores) - view.still, 0.0)
+    lanes = cycles.lanes(rows, simd, cycles.USUAL_VECTOR)
     steps = np.floor(view.turns / lanes)
     left = view.turns - steps * lanes
     part = np.minimum((steps + left) / np.maximum(view.turns, 1e-3), 1.0)
-    chain = np.where(~simd & rows.reduction[0] & rows.float_target, 4.0, 0.0)
-    cost = np.maximum((arithmetic + moves) * part, chain) + 0.7 * view.scattered * simd
+    chain = np.where(~simd & cycles.is_sum(rows), cycles.FLOAT_SUM, 0.0)
+    cost = np.maximum((arithmetic + moves) * part, chain)
+    cost = cost + cycles.GATHERED * view.scattered * simd
     return log_of((cost + 1.0 / rows.unroll[0] * part).astype(np.float32), 2.0**-6)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 
 from agent.loopnest.program import (
     PREDICATES,
@@ -24,16 +27,43 @@ from agent.loopnest.program import (
     reads,
 )
 
-OPS = ("add", "mul", "div", "sqrt", "exp", "compare", "integer", "convert", "minmax")
+
+class Operation(IntEnum):
+    """The kinds of operations told apart; the value is the position in ``Summary.ops``."""
+
+    ADD = 0
+    MUL = 1
+    DIV = 2
+    SQRT = 3
+    EXP = 4
+    COMPARE = 5
+    INTEGER = 6
+    CONVERT = 7
+    MINMAX = 8
+
+
+OPS = tuple(operation.name.lower() for operation in Operation)
 MAX_ENTRIES = 10
 MAX_DIMS = 4
-_ADD, _MUL, _DIV, _SQRT, _EXP, _COMPARE, _INTEGER, _CONVERT, _MINMAX = range(9)
 _FUNCTION_OPS = {
-    "sqrt": _SQRT, "exp": _EXP, "log": _EXP, "fabs": _INTEGER, "fmin": _MINMAX, "fmax": _MINMAX,
-}  # fmt: skip
-_ARITHMETIC = {"+": _ADD, "-": _ADD, "*": _MUL, "/": _DIV, "min": _MINMAX, "max": _MINMAX}
+    "sqrt": Operation.SQRT,
+    "exp": Operation.EXP,
+    "log": Operation.EXP,
+    "fabs": Operation.INTEGER,
+    "fmin": Operation.MINMAX,
+    "fmax": Operation.MINMAX,
+}
+_ARITHMETIC = {
+    "+": Operation.ADD,
+    "-": Operation.ADD,
+    "*": Operation.MUL,
+    "/": Operation.DIV,
+    "min": Operation.MINMAX,
+    "max": Operation.MINMAX,
+}
 
 Terms = tuple[tuple[str, int], ...]
+_Arrays = Mapping[str, tuple[int, Array]]  # by name: position in Program.arrays, and it
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +132,15 @@ def _promote(left: DType, right: DType) -> DType:
     return DType.F32 if DType.F32 in (left, right) else DType.I32
 
 
-def _kind(op: str, dtype: DType) -> int:
+def _kind(op: str, dtype: DType) -> Operation:
     if op in PREDICATES:
-        return _COMPARE
-    kind = _ARITHMETIC.get(op, _INTEGER)
-    if kind == _MINMAX and not dtype.is_float:
-        return _COMPARE
-    return kind if dtype.is_float or kind in (_COMPARE, _DIV) else _INTEGER
+        return Operation.COMPARE
+    kind = _ARITHMETIC.get(op, Operation.INTEGER)
+    if kind == Operation.MINMAX and not dtype.is_float:
+        return Operation.COMPARE
+    return (
+        kind if dtype.is_float or kind in (Operation.COMPARE, Operation.DIV) else Operation.INTEGER
+    )
 
 
 class _Operations:
@@ -121,7 +153,7 @@ class _Operations:
 
     def convert(self, have: DType, want: DType) -> None:
         if have is not want and (have.is_float or want.is_float):
-            self.ops[_CONVERT] += 1
+            self.ops[Operation.CONVERT] += 1
 
     def visit(self, expr: Expr) -> DType:
         match expr:
@@ -135,14 +167,14 @@ class _Operations:
                 return self._binary(op, self._operand(left), self._operand(right))
             case Unary(op, x):
                 dtype = _promote(self.visit(x), DType.I32)
-                self.ops[_ADD if dtype.is_float else _INTEGER] += 1
+                self.ops[Operation.ADD if dtype.is_float else Operation.INTEGER] += 1
                 return dtype
             case Cast(dtype, x):
                 self.convert(self.visit(x), dtype)
                 return dtype
             case Select(condition, yes, no):
                 self.visit(condition)
-                self.ops[_COMPARE] += 1
+                self.ops[Operation.COMPARE] += 1
                 return _promote(self.visit(yes), self.visit(no))
             case Call(function, arguments):
                 return self._call(function, arguments)
@@ -153,7 +185,7 @@ class _Operations:
     def _binary(self, op: str, left: tuple[DType, bool], right: tuple[DType, bool]) -> DType:
         dtype = _promote(left[0], right[0])
         constant_divisor = op == "/" and right[1] and not dtype.is_float
-        self.ops[_INTEGER if constant_divisor else _kind(op, dtype)] += 1
+        self.ops[Operation.INTEGER if constant_divisor else _kind(op, dtype)] += 1
         self.seen.add(dtype)
         for have, literal in (left, right):
             if not literal:  # the compiler converts literals
@@ -164,7 +196,7 @@ class _Operations:
         for x in arguments:
             self.visit(x)
         if function == "abs":
-            self.ops[_INTEGER] += 1
+            self.ops[Operation.INTEGER] += 1
             return DType.I32
         narrow = function.endswith("f")
         self.ops[_FUNCTION_OPS[function.removesuffix("f") if narrow else function]] += 1
@@ -173,53 +205,74 @@ class _Operations:
         return dtype
 
 
-def _entries(statement: Statement, arrays: dict[str, tuple[int, Array]]) -> tuple[Entry, ...]:
+_Group = tuple[str, tuple[Terms, ...]]  # array and coefficients: what its accesses share
+
+
+@dataclass(frozen=True, slots=True)
+class _Shaped:
+    """An access with its subscripts taken apart; ``leads``: it is the first of its group."""
+
+    access: Access
+    is_write: bool
+    leads: bool
+    terms: tuple[Terms, ...]
+    consts: tuple[int, ...]
+    row_bytes: tuple[float, ...]
+
+    @property
+    def group(self) -> _Group:
+        return self.access.array, self.terms
+
+
+def _entries(statement: Statement, arrays: _Arrays) -> tuple[Entry, ...]:
     """Distinct accesses: the store, then one of every group, then the others; cut at 10."""
-    store = [(statement.target, True)] if statement.target.array in arrays else []
-    loads = [(x, False) for x in dict.fromkeys(reads(statement.value)) if x.array in arrays]
-    if statement.op:  # the target is read by the store's own entry
-        loads = [(x, w) for x, w in loads if x != statement.target]
-    groups: dict[tuple[str, tuple[Terms, ...]], list[tuple[int, ...]]] = {}
+    groups: dict[_Group, list[tuple[int, ...]]] = {}
     shaped = []
-    for access, write in (*store, *loads):
+    for access, is_write in _distinct(statement, arrays):
         terms, consts, rows = _shape(access, arrays[access.array][1])
         group = groups.setdefault((access.array, terms), [])
-        shaped.append((access, write, terms, consts, rows, not group))
+        shaped.append(_Shaped(access, is_write, not group, terms, consts, rows))
         group.append(consts)
-    ordered = [x for x in shaped if x[1]] + [x for x in shaped if not x[1] and x[5]]
-    ordered += [x for x in shaped if not x[1] and not x[5]]
-    cut = _groups_cut(ordered[MAX_ENTRIES:])
+    shaped.sort(key=lambda x: 0 if x.is_write else 1 if x.leads else 2)
+    cut = Counter(x.group for x in shaped[MAX_ENTRIES:])
     return tuple(
-        Entry(
-            array=arrays[access.array][0],
-            element_bytes=arrays[access.array][1].dtype.size,
-            array_bytes=float(arrays[access.array][1].bytes),
-            is_write=write,
-            is_reduction=write and bool(statement.op),
-            leader=leads,
-            weight=1.0 + (cut.get((access.array, terms), 0) if leads else 0),
-            group=len(groups[access.array, terms]) if leads else 0,
-            terms=terms,
-            consts=consts,
-            span=_span(groups[access.array, terms]) if leads else (0.0,) * len(terms),
-            row_bytes=rows,
-        )
-        for access, write, terms, consts, rows, leads in ordered[:MAX_ENTRIES]
+        _entry(x, arrays[x.access.array], groups[x.group], cut[x.group], bool(statement.op))
+        for x in shaped[:MAX_ENTRIES]
     )
 
 
-_Shaped = tuple[Access, bool, tuple[Terms, ...], tuple[int, ...], tuple[float, ...], bool]
+def _distinct(statement: Statement, arrays: _Arrays) -> Iterator[tuple[Access, bool]]:
+    """Accesses to arrays, each once, and whether it is the store; that of a reduction reads too."""
+    if statement.target.array in arrays:
+        yield statement.target, True
+    for access in dict.fromkeys(reads(statement.value)):
+        if access.array in arrays and not (statement.op and access == statement.target):
+            yield access, False
 
 
-def _groups_cut(rest: list[_Shaped]) -> dict[tuple[str, tuple[Terms, ...]], int]:
-    out: dict[tuple[str, tuple[Terms, ...]], int] = {}
-    for access, _, terms, *_ in rest:
-        out[access.array, terms] = out.get((access.array, terms), 0) + 1
-    return out
-
-
-def _span(consts: list[tuple[int, ...]]) -> tuple[float, ...]:
-    return tuple(float(max(c) - min(c)) for c in zip(*consts, strict=True))
+def _entry(
+    shaped: _Shaped,
+    array: tuple[int, Array],
+    group: Sequence[tuple[int, ...]],
+    cut: int,
+    reduces: bool,
+) -> Entry:
+    """``group``: the constants of all accesses in its group, of which ``cut`` have no entry."""
+    ends = [(min(c), max(c)) for c in zip(*group, strict=True)]
+    return Entry(
+        array=array[0],
+        element_bytes=array[1].dtype.size,
+        array_bytes=float(array[1].bytes),
+        is_write=shaped.is_write,
+        is_reduction=shaped.is_write and reduces,
+        leader=shaped.leads,
+        weight=1.0 + cut * shaped.leads,
+        group=len(group) * shaped.leads,
+        terms=shaped.terms,
+        consts=shaped.consts,
+        span=tuple(float(high - low) * shaped.leads for low, high in ends),
+        row_bytes=shaped.row_bytes,
+    )
 
 
 def _shape(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from agent.arrays import Doubles, Indices, Singles
-from agent.loopnest.features import compilers, execution, locality
+from agent.loopnest.features import compilers, execution, locality, simd
 from agent.loopnest.features.nest import STATEMENTS, NestTable, lower
 from agent.loopnest.features.rows import Rows, flatten
 
@@ -54,9 +54,9 @@ def row_columns(rows: Rows) -> locality.Columns:
     columns |= locality.set_columns(rows, feet)
     columns |= execution.loop_columns(rows)
     columns |= execution.operation_columns(rows, columns)
-    columns |= execution.vector_columns(rows)
+    columns |= simd.vector_columns(rows)
     columns |= execution.parallel_columns(rows, columns, feet)
-    columns |= compilers.compiler_columns(rows, execution.THROUGHPUT @ rows.ops)
+    columns |= compilers.compiler_columns(rows)
     return columns
 
 
