@@ -28,7 +28,7 @@ def figures(count: int) -> dict[str, float]:
     from agent.kernels.fixed_set import kernels, load_kernel
     from agent.loopnest.features.nest import lower
     from agent.loopnest.schedules.candidates import candidate_schedules
-    from agent.model.heads import BundleHead
+    from agent.model.linear import BundleHead
 
     bundle = load_bundle(default_bundle())
     encoder, head = Encoder(bundle), BundleHead.fit(prior_of(bundle))

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from agent.json_values import is_finite_number
 from agent.kernels.fixed_set import Kernel, PlannedVariant
 from agent.loopnest.program import Program
 from agent.loopnest.schedules.schedule import ORIGINAL, Schedule
@@ -203,7 +204,7 @@ def sample_of(kernel: Kernel, schedule: str, timing: Mapping[str, Any]) -> Sampl
     base = schedule == ORIGINAL
     names = ("seconds", "seconds_low", "seconds_high") if base else ("log_speedup", "low", "high")
     numbers = [timing.get(name) for name in names]
-    if not all(isinstance(n, int | float) and math.isfinite(n) for n in numbers):
+    if not all(map(is_finite_number, numbers)):
         return None
     values = [float(n) for n in numbers if n is not None]
     if base:

@@ -18,7 +18,8 @@ from agent.loopnest.features.nest import NestTable, lower
 from agent.loopnest.features.vector import features, work
 from agent.loopnest.program import Program
 from agent.measure.machine import Machine, fingerprint
-from agent.model.heads import BundleHead, Head, head_from_json
+from agent.model.heads import Head, head_from_json
+from agent.model.linear import BundleHead
 from agent.model.observations import SECONDS, SPEEDUP
 from agent.model.posterior import Z80
 from agent.model.prior import Prior

@@ -83,7 +83,8 @@ def fitting(_: Config) -> Iterator[Finding]:
     """Every head that a calibration may choose is fitted on made-up rows, and read back."""
     import numpy as np
 
-    from agent.model.heads import BoostedHead, PairHead, RidgeHead, head_from_json
+    from agent.model.heads import BoostedHead, PairHead, head_from_json
+    from agent.model.linear import RidgeHead
     from agent.model.select import best_head
 
     prior, rows = _made_up_labels()

@@ -4,15 +4,22 @@ scikit-learn is imported by ``fit_forest`` alone, so that predicting needs neith
 memory.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Protocol, Self
 
 import numpy as np
 
 from agent.arrays import Doubles, Ints
-from agent.model import plain
-from agent.model.plain import MalformedError
+from agent.json_values import (
+    JsonObject,
+    JsonValue,
+    MalformedError,
+    as_object,
+    member,
+    number_within,
+)
+from agent.model.stored_arrays import check_finite, float_vector, int_vector
 
 TREES = 30
 DEPTH = 2
@@ -22,6 +29,8 @@ FEWEST_ROWS = 2 * SMALLEST_LEAF  # fewer cannot be split
 HUBER_QUANTILE = 0.85
 SUBSAMPLE = 0.8
 
+# What a forest may hold that comes from a file.
+MOST_INPUTS = 4096
 MOST_TREES = 256
 MOST_NODES = 8192
 MOST_DEPTH = 16
@@ -71,17 +80,17 @@ class Forest:
         total: Doubles = self.value[at].sum(axis=1)
         return total
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, JsonValue]:
         """Plain numbers; ``from_json`` gives the same forest back, bit for bit."""
         return {"inputs": self.inputs} | {name: getattr(self, name).tolist() for name in _ARRAYS}
 
     @classmethod
     def from_json(cls, data: object) -> Self:
         """Read a forest; MalformedError where a number, index or shape is wrong."""
-        stored = plain.record(data, "the forest")
-        inputs = int(plain.number(plain.field(stored, "inputs"), "inputs", 1, 4096))
-        roots = plain.integers(plain.field(stored, "roots"), "roots", None, MOST_TREES)
-        feature = plain.integers(plain.field(stored, "feature"), "feature", None, MOST_NODES)
+        stored = as_object(data, "the forest")
+        inputs = int(number_within(member(stored, "inputs"), "inputs", 1, MOST_INPUTS))
+        roots = int_vector(member(stored, "roots"), "roots", None, MOST_TREES)
+        feature = int_vector(member(stored, "feature"), "feature", None, MOST_NODES)
         count = len(feature)
         left, right = (_indices(stored, name, count) for name in ("left", "right"))
         threshold, value = (_values(stored, name, count) for name in ("threshold", "value"))
@@ -91,12 +100,12 @@ class Forest:
 _ARRAYS = ("roots", "feature", "threshold", "left", "right", "value")
 
 
-def _indices(stored: Mapping[str, Any], name: str, count: int) -> Ints:
-    return plain.integers(plain.field(stored, name), name, count, MOST_NODES)
+def _indices(stored: JsonObject, name: str, count: int) -> Ints:
+    return int_vector(member(stored, name), name, count, MOST_NODES)
 
 
-def _values(stored: Mapping[str, Any], name: str, count: int) -> Doubles:
-    return plain.floats(plain.field(stored, name), name, (count,), MOST_NODES)
+def _values(stored: JsonObject, name: str, count: int) -> Doubles:
+    return float_vector(member(stored, name), name, count, MOST_NODES)
 
 
 def _check(forest: Forest) -> None:
@@ -112,8 +121,8 @@ def _check(forest: Forest) -> None:
         raise MalformedError("a node compares a feature that does not exist")
     if ((forest.roots < 0) | (forest.roots >= count)).any():
         raise MalformedError("a tree's root is out of range")
-    plain.finite(forest.threshold, "threshold")
-    plain.finite(forest.value, "value")
+    check_finite(forest.threshold, "threshold")
+    check_finite(forest.value, "value")
     if _height(forest) > MOST_DEPTH:
         raise MalformedError(f"a tree is deeper than {MOST_DEPTH}")
 
@@ -156,7 +165,30 @@ def fit_forest(features: Doubles, target: Doubles, weight: Doubles, seed: int) -
     return from_sklearn(model)
 
 
-def from_sklearn(model: Any) -> Forest:
+class _FittedTree(Protocol):
+    """What is read of ``sklearn.tree._tree.Tree``; [N] nodes."""
+
+    node_count: int
+    children_left: Ints
+    children_right: Ints
+    feature: Ints
+    threshold: Doubles
+    value: Doubles  # [N, 1, 1]
+
+
+class _FittedStage(Protocol):
+    tree_: _FittedTree
+
+
+class FittedBoosting(Protocol):
+    """What is read of a fitted ``GradientBoostingRegressor``."""
+
+    estimators_: Sequence[Sequence[_FittedStage]]
+    learning_rate: float
+    n_features_in_: int
+
+
+def from_sklearn(model: FittedBoosting) -> Forest:
     """Copy a fitted ``GradientBoostingRegressor(init="zero")`` into plain numbers."""
     trees = [stage[0].tree_ for stage in model.estimators_]
     starts = np.cumsum([0] + [tree.node_count for tree in trees])

@@ -10,16 +10,29 @@ move the mean.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
 from agent.arrays import Doubles
 from agent.errors import BundleError
-from agent.model import plain
+from agent.json_values import (
+    JsonObject,
+    JsonValue,
+    MalformedError,
+    as_object,
+    member,
+    number_within,
+)
 from agent.model.facts import FACTS
 from agent.model.observations import PerKind
-from agent.model.plain import MalformedError
+from agent.model.stored_arrays import (
+    SMALLEST_SCALE,
+    check_finite,
+    check_scale,
+    float_matrix,
+    float_vector,
+)
 
 SCHEMA = 1
 MOST_WEIGHTS = 1025
@@ -132,7 +145,7 @@ class Prior:
             self, mean=mean, facts_centre=_none(), facts_scale=_none(), facts_shift=_none()
         )
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, JsonValue]:
         """Plain numbers; ``from_json`` gives the same prior back, bit for bit."""
         scalars = {name: float(getattr(self, name)) for name in _SCALARS}
         known = _ARRAYS if len(self.facts_centre) else _ARRAYS[:2]
@@ -144,42 +157,48 @@ class Prior:
     def from_json(cls, data: object) -> Self:
         """Read a prior; BundleError where it is malformed. Numbers left out take their defaults."""
         try:
-            return cls._read(plain.record(data, "the prior"))
+            return cls._read(as_object(data, "the prior"))
         except MalformedError as error:
             raise _refusal(error) from error
 
     @classmethod
-    def _read(cls, data: Mapping[str, Any]) -> Self:
-        if plain.field(data, "schema") != SCHEMA:
+    def _read(cls, data: JsonObject) -> Self:
+        if member(data, "schema") != SCHEMA:
             raise MalformedError(f"schema is not {SCHEMA}")
-        mean = plain.floats(plain.field(data, "mean"), "mean", (None,), MOST_WEIGHTS)
+        mean = float_vector(member(data, "mean"), "mean", None, MOST_WEIGHTS)
         shape = (len(mean), None)
-        directions = plain.floats(
-            plain.field(data, "directions"), "directions", shape, MOST_WEIGHTS
-        )
-        needed = {name: plain.field(data, name) for name in ("noise_speedup", "noise_seconds")}
+        directions = float_matrix(member(data, "directions"), "directions", shape, MOST_WEIGHTS)
+        needed = {name: member(data, name) for name in ("noise_speedup", "noise_seconds")}
         given = {name: data[name] for name in _SCALARS if name in data} | needed
-        scalars: dict[str, Any] = {k: plain.number(v, k, *_READ[k]) for k, v in given.items()}
-        arrays: dict[str, Any] = {"mean": mean, "directions": directions}
-        arrays |= _facts_read(data, len(mean))
-        for name, array in arrays.items():
+        scalars = {k: number_within(v, k, *_READ[k]) for k, v in given.items()}
+        centre, scale, shift = _read_facts(data, len(mean))
+        arrays = (mean, directions, centre, scale, shift)
+        for name, array in zip(_ARRAYS, arrays, strict=True):
             if np.abs(array).max(initial=0.0) > MOST_WEIGHT:
                 raise MalformedError(f"{name} holds a number beyond {MOST_WEIGHT:g}")
-        return cls(**arrays, **scalars)
+        return cls(
+            mean,
+            directions,
+            facts_centre=centre,
+            facts_scale=scale,
+            facts_shift=shift,
+            **scalars,
+        )
 
 
-def _facts_read(data: Mapping[str, Any], width: int) -> dict[str, Doubles]:
-    """What a prior says of facts, by attribute; nothing where it says nothing of them."""
+def _read_facts(data: JsonObject, width: int) -> tuple[Doubles, Doubles, Doubles]:
+    """Centre [f], scale [f] and shift [width, f] of a prior's facts; f = 0 where it has none."""
     if "facts" not in data:
-        return {}
+        return _none(), _none(), _none()
     if data["facts"] != list(FACTS):
         raise MalformedError(f"facts are not {', '.join(FACTS)}")
     count = len(FACTS)
-    shapes = {"facts_centre": (count,), "facts_scale": (count,), "facts_shift": (width, count)}
-    return {
-        name: plain.floats(plain.field(data, name), name, shape, MOST_WEIGHTS)
-        for name, shape in shapes.items()
-    }
+    centre, scale = (
+        float_vector(member(data, name), name, count, MOST_WEIGHTS)
+        for name in ("facts_centre", "facts_scale")
+    )
+    shift = member(data, "facts_shift")
+    return centre, scale, float_matrix(shift, "facts_shift", (width, count), MOST_WEIGHTS)
 
 
 _SCALARS = tuple(f.name for f in fields(Prior) if f.name not in _ARRAYS)
@@ -207,13 +226,13 @@ def _check(prior: Prior) -> None:
     shape = prior.directions.shape
     if len(shape) != 2 or shape[0] != len(prior.mean) or shape[1] > MOST_DIRECTIONS:
         raise MalformedError(f"directions is not [{len(prior.mean)}, K <= {MOST_DIRECTIONS}]")
-    plain.finite(prior.mean, "mean")
-    plain.finite(prior.directions, "directions")
+    check_finite(prior.mean, "mean")
+    check_finite(prior.directions, "directions")
     _check_facts(prior)
     for name in _SCALARS:
         value = getattr(prior, name)
         if value != 0 or name not in _MAY_BE_ZERO:
-            plain.scale(value, name)
+            check_scale(value, name)
 
 
 def _check_facts(prior: Prior) -> None:
@@ -221,32 +240,14 @@ def _check_facts(prior: Prior) -> None:
     shapes = (prior.facts_centre.shape, prior.facts_scale.shape, prior.facts_shift.shape)
     if count not in (0, len(FACTS)) or shapes != ((count,), (count,), (len(prior.mean), count)):
         raise MalformedError(f"facts are not {len(FACTS)}, with a shift of every weight each")
-    plain.finite(prior.facts_centre, "facts_centre")
-    plain.finite(prior.facts_shift, "facts_shift")
+    check_finite(prior.facts_centre, "facts_centre")
+    check_finite(prior.facts_shift, "facts_shift")
     for value in prior.facts_scale:
-        plain.scale(float(value), "facts_scale")
+        check_scale(float(value), "facts_scale")
 
 
 def _refusal(error: MalformedError) -> BundleError:
     return BundleError(f"the bundle's prior is not usable: {error}", "get the bundle again")
-
-
-def prior_from_machines(weights: Doubles, directions: int, **others: Any) -> Prior:
-    """The prior of a family of machines: their mean and their leading principal directions.
-
-    Args:
-        weights: [m, E+1] the linear head of each machine (simulated or reference), intercept last.
-        directions: how many directions to keep (K).
-        **others: the other attributes of ``Prior``; noise_speedup and noise_seconds are needed.
-
-    Returns:
-        A prior whose direction columns have the length of the machines' sd along them.
-    """
-    mean = weights.mean(axis=0)
-    _, lengths, axes = np.linalg.svd(weights - mean, full_matrices=False)
-    keep = min(directions, len(lengths), MOST_DIRECTIONS)
-    spread = lengths[:keep] / np.sqrt(max(len(weights) - 1, 1))
-    return Prior(mean, axes[:keep].T * spread, **others)
 
 
 def weak_prior(designs: Doubles) -> Prior:
@@ -258,7 +259,7 @@ def weak_prior(designs: Doubles) -> Prior:
     """
     size = float(np.sqrt(np.mean(np.sum(designs**2, axis=1)))) if len(designs) else 1.0
     width = designs.shape[1]
-    rest_sd = 1.0 / max(size, plain.SMALLEST_SCALE)
+    rest_sd = 1.0 / max(size, SMALLEST_SCALE)
     return Prior(
         np.zeros(width),
         np.zeros((width, 0)),

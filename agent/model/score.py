@@ -7,11 +7,11 @@ speed-up 0.
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 
 from agent.arrays import Doubles, Ints
+from agent.json_values import JsonValue
 from agent.model.observations import SECONDS, SPEEDUP, Observations
 from agent.model.posterior import Z80
 
@@ -131,7 +131,7 @@ class Accuracy:
     seconds_log_error: float | None = None
     seconds_coverage: float | None = None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, JsonValue]:
         """Plain data."""
         return asdict(self)
 

@@ -10,21 +10,14 @@ fit *and* choice knew nothing of the programs held out.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from agent.arrays import Doubles, Ints
-from agent.model.heads import (
-    BoostedHead,
-    BundleHead,
-    Head,
-    HeadKind,
-    PairHead,
-    RidgeHead,
-    SingleHead,
-    interval_factor,
-)
+from agent.arrays import Bools, Doubles, Ints
+from agent.json_values import JsonValue
+from agent.model.heads import BoostedHead, Head, PairHead, SingleHead
+from agent.model.linear import BundleHead, HeadKind, RidgeHead, interval_factor
 from agent.model.observations import KINDS, SPEEDUP, Kind, Observations, group_folds
 from agent.model.posterior import Z80
 from agent.model.prior import Prior
@@ -62,7 +55,7 @@ class Verdict:
     bundle_log_error: float | None = None
     margin: float | None = None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, JsonValue]:
         """Plain data."""
         return asdict(self)
 
@@ -130,7 +123,7 @@ def choose_head(prior: Prior, observations: Observations, seed: int = 0) -> Sele
     )
 
 
-def _share(hits: Any) -> float | None:
+def _share(hits: Bools) -> float | None:
     return float(hits.mean()) if len(hits) else None
 
 

@@ -15,9 +15,10 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, TypeGuard
+from typing import Any
 
 from agent import __version__
+from agent.json_values import is_finite_number
 from agent.measure.toolchain import family_of
 
 SCHEMA = 1
@@ -150,7 +151,7 @@ def outcome_of(body: Body) -> str:
 def noise(body: Body) -> str:
     """By how much a program differs from itself here, in the median: a bucket."""
     floor = (body["noise_floor"] or {}).get("label_median")
-    if not _is_number(floor):
+    if not is_finite_number(floor):
         return NOISE[4]
     return _bucket(math.expm1(min(floor, WORST_ERROR)), _NOISE_FROM, NOISE)
 
@@ -209,13 +210,9 @@ def _accuracy(found: Body) -> Accuracy | None:
 
 def _rounded(value: object, step: float, low: float, high: float) -> float | None:
     """To the nearest multiple of ``step`` within the bounds; None where it is no number."""
-    if not _is_number(value):
+    if not is_finite_number(value):
         return None
     return round(round(min(max(value, low), high) / step) * step, 2) + 0.0  # never -0.0
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _bucket(value: float, begins: tuple[float, ...], names: tuple[str, ...]) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.errors import DamagedError, StateError
+from agent.json_values import finite_object
 from agent.state.owner import name_of
 
 FILE = "state.sqlite"
@@ -247,7 +247,7 @@ def closing_on_error(db: sqlite3.Connection) -> Iterator[None]:
 
 def dump(body: Mapping[str, Any]) -> str:
     """A record as the file keeps it; what is not finite becomes null."""
-    return json.dumps(finite(body), allow_nan=False, separators=(",", ":"))
+    return json.dumps(finite_object(body), allow_nan=False, separators=(",", ":"))
 
 
 def load(text: object) -> Mapping[str, Any]:
@@ -259,14 +259,3 @@ def load(text: object) -> Mapping[str, Any]:
     if not isinstance(body, dict):
         raise DamagedError("the state database holds a record that cannot be read", AFRESH)
     return body
-
-
-def finite(value: Any) -> Any:
-    """``value`` with every number that is not finite replaced by None, at any depth."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    return value

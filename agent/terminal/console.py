@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from agent.clock import duration
 from agent.errors import AgentError, Exit
+from agent.json_values import finite_object
 from agent.terminal.wording import Block, Table
 
 if TYPE_CHECKING:
@@ -50,9 +51,7 @@ def answer(body: Mapping[str, Any], blocks: Sequence[Block] | None) -> None:
     """
     try:
         if blocks is None:
-            from agent.state.file import finite
-
-            text = json.dumps({"schema": SCHEMA, **finite(body)}, indent=2, allow_nan=False)
+            text = json.dumps({"schema": SCHEMA, **finite_object(body)}, indent=2, allow_nan=False)
             sys.stdout.write(text + "\n")
         else:
             for block in blocks:

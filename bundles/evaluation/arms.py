@@ -15,7 +15,8 @@ from typing import Literal, Protocol
 import numpy as np
 
 from agent.arrays import Doubles, Indices, Singles
-from agent.model.heads import BundleHead, Head, RidgeHead
+from agent.model.heads import Head
+from agent.model.linear import BundleHead, RidgeHead
 from agent.model.observations import SECONDS, SPEEDUP
 from agent.model.posterior import MOST_LABELS
 from agent.model.prior import Prior, weak_prior

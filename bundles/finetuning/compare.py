@@ -15,7 +15,7 @@ import numpy as np
 from agent.arrays import Doubles
 from agent.bundle.bundle import Bundle
 from agent.errors import AgentError
-from agent.model.heads import RidgeHead
+from agent.model.linear import RidgeHead
 from agent.model.observations import SECONDS, SPEEDUP, Observations
 from agent.model.posterior import MOST_LABELS
 from agent.model.prior import Prior

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from agent.arrays import Doubles, Floats
-from agent.model.heads import RidgeHead
+from agent.model.linear import RidgeHead
 from agent.model.observations import Observations
 from agent.model.prior import Prior
 from agent.model.score import log_error, spearman, top_share

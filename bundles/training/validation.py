@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from agent.arrays import Bools, Doubles, Floats, Indices, Singles, Texts
-from agent.model.heads import RidgeHead
+from agent.model.linear import RidgeHead
 from agent.model.observations import SECONDS, SPEEDUP, Observations
 from agent.model.posterior import posterior
 from agent.model.prior import Prior

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from agent.model.observations import Observations
-from agent.model.prior import Prior, prior_from_machines
+from agent.model.prior import Prior
 
 EMBEDDING = 64
 DIRECTIONS = 8
@@ -20,9 +20,12 @@ def make_prior(seed: int = 0) -> Prior:
     lengths = np.append(1.5, 0.35 * 0.8 ** np.arange(DIRECTIONS - 1))
     machines = mean + rng.normal(size=(200, DIRECTIONS)) @ (axes * lengths).T
     machines += 0.01 * rng.normal(size=machines.shape)
-    return prior_from_machines(
-        machines,
-        DIRECTIONS,
+    centre = machines.mean(axis=0)
+    _, lengths, axes = np.linalg.svd(machines - centre, full_matrices=False)
+    spread = lengths[:DIRECTIONS] / np.sqrt(len(machines) - 1)
+    return Prior(
+        centre,
+        axes[:DIRECTIONS].T * spread,
         noise_speedup=0.2,
         noise_seconds=0.25,
         program_speedup=0.2,

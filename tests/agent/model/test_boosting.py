@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.ensemble import GradientBoostingRegressor
 
+from agent.json_values import MalformedError
 from agent.model.boosting import MOST_NODES, Forest, fit_forest, from_sklearn
-from agent.model.plain import MalformedError
 
 
 def make_data(seed=0, rows=80, inputs=6):

@@ -8,13 +8,8 @@ import numpy as np
 import pytest
 
 from agent.errors import StateError
-from agent.model.heads import (
-    BoostedHead,
-    BundleHead,
-    PairHead,
-    RidgeHead,
-    head_from_json,
-)
+from agent.model.heads import BoostedHead, PairHead, head_from_json
+from agent.model.linear import BundleHead, RidgeHead
 from agent.model.observations import Observations, PerKind, as_kinds, group_folds
 from agent.model.posterior import Z80, posterior, quantile_scale, tail_factor
 from agent.model.prior import weak_prior

@@ -10,7 +10,7 @@ import pytest
 from agent.errors import BundleError
 from agent.model.facts import FACTS, unknown
 from agent.model.posterior import posterior
-from agent.model.prior import Prior, prior_from_machines, weak_prior
+from agent.model.prior import Prior, weak_prior
 from tests.agent.model.synthetic_machines import draw_machine, make_prior
 
 
@@ -102,15 +102,6 @@ def test_a_prior_that_is_accepted_can_be_fitted_however_odd_it_is():
             assert np.isfinite(found.covariance).all()
             fitted += 1
     assert fitted > 10
-
-
-def test_a_prior_of_machines_has_their_mean_and_main_directions():
-    rng = np.random.default_rng(1)
-    axis = np.array([3.0, 0.0, 4.0]) / 5
-    machines = np.array([1.0, 2.0, 3.0]) + rng.normal(size=(4000, 1)) * 2.0 * axis
-    prior = prior_from_machines(machines, 1, noise_speedup=0.1, noise_seconds=0.1)
-    assert prior.mean == pytest.approx([1, 2, 3], abs=0.1)
-    assert np.abs(prior.directions[:, 0]) == pytest.approx(2.0 * axis, abs=0.1)
 
 
 def test_the_shrinkage_strength_scales_the_covariance_along_directions():

@@ -4,7 +4,8 @@ import json
 import numpy as np
 import pytest
 
-from agent.model.heads import BundleHead, head_from_json
+from agent.model.heads import head_from_json
+from agent.model.linear import BundleHead
 from agent.model.observations import Observations
 from agent.model.score import accuracy
 from agent.model.select import choose_head

@@ -10,7 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from agent.errors import BusyError, DamagedError, StateError
-from agent.state.file import FILE, finite
+from agent.json_values import finite_object
+from agent.state.file import FILE
 from agent.state.lock import hold, holder, is_odd
 from agent.state.state import KEPT_CALIBRATIONS, TimingKey, open_state, read_state
 
@@ -236,7 +237,10 @@ def _die_in_finish(directory):
 
 
 def test_numbers_that_are_not_finite_become_none():
-    assert finite({"a": [math.nan, math.inf, 1.0], "b": (2,)}) == {"a": [None, None, 1.0], "b": [2]}
+    assert finite_object({"a": [math.nan, math.inf, 1.0], "b": (2,)}) == {
+        "a": [None, None, 1.0],
+        "b": [2],
+    }
 
 
 def test_the_lock_is_held_by_one_at_a_time(tmp_path):
