@@ -125,7 +125,7 @@ def _request(
 
     from agent.advise.advise import Request
     from agent.errors import InputError
-    from agent.settings.config import parse_sizes
+    from agent.settings.values import parse_sizes
 
     try:
         flags = None if cflags is None else tuple(shlex.split(cflags))

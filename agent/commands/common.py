@@ -44,9 +44,9 @@ Compiler = Annotated[
 
 def settings(**flags: str | None) -> Config:
     """The settings of this command: files, environment, then ``flags`` (None: not given)."""
-    from agent.settings.config import load
+    from agent.settings.resolve import load_config
 
-    return load(os.environ, flags)
+    return load_config(os.environ, flags)
 
 
 @contextmanager

@@ -30,11 +30,15 @@ def config_root(context: typer.Context) -> None:
 @config_app.command("show", epilog="Example: agent config show --json")
 def config_show(state_dir: StateDir = None, as_json: Json = False) -> None:
     """Show every setting: its value, where it comes from, its default."""
-    from agent.settings.answers import show
-    from agent.settings.config import resolve
+    from agent.settings.answers import settings_shown
+    from agent.settings.resolve import resolve_config
     from agent.terminal import wording
 
-    answer(show(resolve(os.environ, {"state_dir": state_dir})), wording.settings, as_json)
+    answer(
+        settings_shown(resolve_config(os.environ, {"state_dir": state_dir})),
+        wording.settings,
+        as_json,
+    )
 
 
 @config_app.command("check", epilog="Example: agent config check new-config.toml")
@@ -47,12 +51,12 @@ def config_check(
     as_json: Json = False,
 ) -> None:
     """Look for mistakes in the configuration files and variables; exit 9 if there are any."""
-    from agent.settings.answers import check
-    from agent.settings.config import resolve
+    from agent.settings.answers import mistakes_found
+    from agent.settings.resolve import resolve_config
     from agent.terminal import wording
 
     environment = {**os.environ, **({} if file is None else {"AGENT_CONFIG": str(file)})}
-    found = check(resolve(environment, {"state_dir": state_dir}), environment)
+    found = mistakes_found(resolve_config(environment, {"state_dir": state_dir}), environment)
     answer(found, wording.settings_checked, as_json)
     if found["problems"]:
         raise typer.Exit(Exit.PROBLEM)

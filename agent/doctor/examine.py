@@ -16,7 +16,8 @@ from agent.doctor import machine, model, outside, place
 from agent.doctor.findings import Finding, answer_of, look, problem, warning
 from agent.doctor.scene import Scene, opened
 from agent.errors import AgentError
-from agent.settings.config import SYSTEM_STATE, resolve
+from agent.settings.config import SYSTEM_STATE
+from agent.settings.resolve import resolve_config
 from agent.state.owner import act_as_owner
 
 Looking = Callable[[Scene], Iterable[Finding]]
@@ -48,7 +49,7 @@ def examine(environment: Mapping[str, str], flags: Mapping[str, str | None]) -> 
     Returns:
         The answer (docs/reference/schemas/doctor.json).
     """
-    state_dir = resolve(environment, flags).config.state_dir
+    state_dir = resolve_config(environment, flags).config.state_dir
     try:
         acting = act_as_owner(state_dir)
         refused: list[Finding] = []
@@ -60,7 +61,7 @@ def examine(environment: Mapping[str, str], flags: Mapping[str, str | None]) -> 
             **{k: os.environ[k] for k in ("HOME", "USER") if k in os.environ},
         }
         flags = {**flags, "state_dir": str(state_dir)}
-    resolved = resolve(environment, flags)
+    resolved = resolve_config(environment, flags)
     with opened(state_dir) as (state, trouble):
         scene = Scene(environment, resolved, resolved.config, state, trouble, time.time())
         findings = [*refused, *_all(scene)]

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.errors import AgentError
-from agent.settings.config import Config, Resolved
+from agent.settings.config import Config
+from agent.settings.resolve import Resolved
 
 if TYPE_CHECKING:
     from agent.state.state import State

@@ -1,4 +1,4 @@
 """What a site sets: files, environment and options read into one ``Config``.
 
-The door is ``config.load_config``.
+The door is ``resolve.load_config``.
 """

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from agent.errors import AgentError
-from agent.settings.config import KEYS, SETTINGS, Config, Resolved
+from agent.settings.config import SETTINGS, Config
+from agent.settings.resolve import Resolved
 from agent.settings.values import HOUR, MINUTE, in_units, meant
 
 _PASSWORD = re.compile(r"(?<=://)[^/@\s]+(?=@)")
@@ -15,21 +15,20 @@ _OURS, _NO_SETTING = "AGENT_", "AGENT_CONFIG"
 JOB_LIMIT_S, JOB_REST_S = HOUR, 5 * MINUTE  # of systemd's unit; what besides waiting takes time
 
 
-def show(resolved: Resolved) -> dict[str, Any]:
+def settings_shown(resolved: Resolved) -> dict[str, object]:
     """Every setting with its value, where it comes from and its default."""
     return {
-        "settings": [_entry(resolved, key) for key in KEYS],
+        "settings": [_entry(resolved, name) for name in SETTINGS],
         "files": [str(path) for path in resolved.files],
         "problems": [_problem(error) for error in resolved.problems],
     }
 
 
-def _entry(resolved: Resolved, key: str) -> dict[str, Any]:
-    given = resolved.given[key]
-    setting = next(s for s in SETTINGS if s.name == key)
+def _entry(resolved: Resolved, name: str) -> dict[str, object]:
+    given, setting = resolved.given[name], SETTINGS[name]
     origin = {"kind": given.kind, "name": given.origin, "line": given.line}
     return {
-        "name": key,
+        "name": name,
         "value": _plain(given.value),
         "origin": origin,
         "default": setting.default,
@@ -42,7 +41,7 @@ def _plain(text: str) -> str:
     return _PASSWORD.sub("...", text).encode("utf-8", "backslashreplace").decode()
 
 
-def check(resolved: Resolved, environment: Mapping[str, str]) -> dict[str, Any]:
+def mistakes_found(resolved: Resolved, environment: Mapping[str, str]) -> dict[str, object]:
     """Every mistake, and what is probably one."""
     found = [_problem(error) for error in resolved.problems]
     found += [{"message": m, "hint": h} for m, h in contradictions(resolved.config)]
@@ -98,9 +97,9 @@ def _problem(error: AgentError) -> dict[str, str]:
 
 def _misspelt(environment: Mapping[str, str]) -> list[str]:
     """Variables that are nearly one of ours; any others are somebody else's."""
-    ours = [setting.variable for setting in SETTINGS]
+    ours = [setting.variable for setting in SETTINGS.values()]
     names = sorted(n for n in environment if n.startswith(_OURS) and n not in (*ours, _NO_SETTING))
-    near = {name: meant(name.removeprefix(_OURS), KEYS).rstrip() for name in names}
+    near = {name: meant(name.removeprefix(_OURS), tuple(SETTINGS)).rstrip() for name in names}
     return [
         f"the variable {_plain(name)[:80]} is not used. {words}"
         for name, words in near.items()

@@ -76,7 +76,7 @@ def _list(folder: Path) -> list[str]:
     return [name for name in names if name.endswith(".toml") and not name.startswith(".")]
 
 
-def read_file(path: Path) -> dict[str, tuple[object, int | None]]:
+def read_settings(path: Path) -> dict[str, tuple[object, int | None]]:
     """What a file sets: by key, the value and its line.
 
     Raises:

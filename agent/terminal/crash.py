@@ -66,7 +66,7 @@ def _write(folder: Path, text: str) -> Path:
 
 def _state_dir(environment: Mapping[str, str], arguments: Sequence[str]) -> Path:
     """Best effort: the error may have been in the configuration itself."""
-    from agent.settings.config import load
+    from agent.settings.resolve import load_config
 
     given = None
     for word, following in zip(arguments, [*arguments[1:], None], strict=True):
@@ -74,4 +74,4 @@ def _state_dir(environment: Mapping[str, str], arguments: Sequence[str]) -> Path
             given = following
         elif word.startswith("--state-dir="):
             given = word.partition("=")[2]
-    return load(environment, {"state_dir": given}).state_dir
+    return load_config(environment, {"state_dir": given}).state_dir

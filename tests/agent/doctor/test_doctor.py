@@ -17,7 +17,8 @@ from agent.doctor import machine, model, outside, place
 from agent.doctor.examine import CHECKS, examine
 from agent.doctor.findings import look
 from agent.doctor.scene import Scene, opened
-from agent.settings.config import Config, resolve
+from agent.settings.config import Config
+from agent.settings.resolve import resolve_config
 from agent.state.file import SCHEMA
 from agent.state.lock import hold
 from agent.state.state import open_state
@@ -74,7 +75,7 @@ def state(calibrated, tmp_path):
 
 def scene(directory, state=None, now=None, trouble=None, **settings):
     """What checks look at, with settings of the test's own."""
-    resolved = resolve({"AGENT_CONFIG": "", "HOME": "/h"}, {})
+    resolved = resolve_config({"AGENT_CONFIG": "", "HOME": "/h"}, {})
     config = Config(directory, **settings)
     return Scene({}, resolved, config, state, trouble, time.time() if now is None else now)
 

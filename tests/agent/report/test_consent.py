@@ -4,7 +4,8 @@ import pytest
 
 from agent.errors import InputError
 from agent.report.consent import Standing, disable, enable, standing, weighed
-from agent.settings.config import Config, load
+from agent.settings.config import Config
+from agent.settings.resolve import load_config
 from agent.state.state import open_state
 
 
@@ -51,9 +52,9 @@ def test_a_no_in_an_earlier_file_is_not_undone_by_a_later_one_or_the_environment
     (home / "config.toml").write_text(f"report = {no}\n")
     (home / "conf.d" / "90-mine.toml").write_text("report = true\n")
     environment = {"XDG_CONFIG_HOME": str(tmp_path), "HOME": str(tmp_path), "AGENT_REPORT": "on"}
-    assert load(environment, {}).report is False
+    assert load_config(environment, {}).report is False
 
 
 @pytest.mark.parametrize(("written", "read"), [("on", True), ("no", False), ("", None)])
 def test_the_setting_has_three_values_one_of_them_silence(written, read):
-    assert load({"AGENT_CONFIG": "", "AGENT_REPORT": written}, {}).report is read
+    assert load_config({"AGENT_CONFIG": "", "AGENT_REPORT": written}, {}).report is read

@@ -2,8 +2,9 @@
 
 import pytest
 
-from agent.settings.answers import check
-from agent.settings.config import KEYS, resolve
+from agent.settings.answers import mistakes_found
+from agent.settings.config import SETTINGS
+from agent.settings.resolve import resolve_config
 from tests.conftest import agent, valid
 from tests.other_user import needs_root
 
@@ -28,7 +29,7 @@ def test_show_has_every_setting_with_its_origin_and_default(config_file, tmp_pat
     body = valid(ran.json, "config-show")
     assert ran.code == 0
     by_name = {s["name"]: s for s in body["settings"]}
-    assert tuple(by_name) == KEYS
+    assert list(by_name) == list(SETTINGS)
     assert by_name["budget"]["value"] == "1m"
     assert by_name["budget"]["default"] == "45s"
     assert by_name["budget"]["origin"] == {"kind": "file", "name": str(path), "line": 2}
@@ -115,7 +116,7 @@ def test_check_has_no_note_where_systemd_gives_the_job_time_enough(config_file):
 
 def test_a_variable_that_is_nearly_one_of_ours_is_noted_and_others_are_not():
     found = {"AGENT_BUDGTE": "1m", "AGENT_SMITH": "x", "AGENT_CONFIG": "", "HOME": "/h"}
-    body = check(resolve(found, {}), found)
+    body = mistakes_found(resolve_config(found, {}), found)
     assert body["notes"] == ["the variable AGENT_BUDGTE is not used. Did you mean budget?"]
     assert body["problems"] == []
 

@@ -14,7 +14,7 @@ BEGIN, END = "<!-- the table of agent/settings/config.py -->\n", "<!-- end of th
 
 def rows():
     yield "| setting | may be | default | what it is for | variable |\n|---|---|---|---|---|\n"
-    for s in SETTINGS:
+    for s in SETTINGS.values():
         default = f"`{s.default}`" if s.default else "-"
         yield f"| `{s.name}` | {s.values} | {default} | {s.words} | `{s.variable}` |\n"
 
@@ -30,11 +30,11 @@ def test_the_reference_of_the_configuration_is_made_from_the_table():
 
 
 def test_the_example_of_the_reference_is_right(tmp_path):
-    from agent.settings.config import load
+    from agent.settings.resolve import load_config
 
     example = PAGE.read_text().split("```toml\n")[1].split("```")[0]
     path = tmp_path / "config.toml"
     path.write_text(example)
-    found = load({"AGENT_CONFIG": str(path), "HOME": "/home/p"}, {})
+    found = load_config({"AGENT_CONFIG": str(path), "HOME": "/home/p"}, {})
     assert found.repository == "https://bundles.example.org"
     assert (found.budget_s, found.on_battery) == (60.0, False)
