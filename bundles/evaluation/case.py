@@ -19,7 +19,8 @@ from agent.errors import AgentError
 from agent.kernels.fixed_set import fixed_variants, kernels
 from agent.loopnest.schedules.schedule import ORIGINAL
 from agent.model.observations import SECONDS, SPEEDUP, Observations
-from bundles.labels.labels import RIGHT, Labels, is_test
+from bundles.labels.labels import Labels, is_test
+from bundles.labels.target import RIGHT
 
 AT_ONCE = 2  # schedules of a program that are drawn before another program is
 MOST_VERSIONS = 40  # of a test program that are judged: pairs of versions grow with the square

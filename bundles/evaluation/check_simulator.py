@@ -24,7 +24,8 @@ from agent.loopnest.features.summary import OPS
 from agent.loopnest.schedules.schedule import ORIGINAL, parse_schedule
 from agent.loopnest.schedules.transform import apply
 from agent.model.score import spearman
-from bundles.labels.labels import Labels, corpus_program, is_test, load_labels
+from bundles.labels.labels import Labels, is_test, load_labels
+from bundles.labels.programs import corpus_program
 from bundles.simulator.machines import machine_like
 from bundles.simulator.simulate import simulate
 from bundles.simulator.traffic import rows_of, touched

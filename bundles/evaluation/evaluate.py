@@ -31,7 +31,8 @@ from bundles.evaluation.report import (
 from bundles.evaluation.statistics import Results
 from bundles.evaluation.summary import Evaluated, summarise
 from bundles.evaluation.tables import report_markdown
-from bundles.labels.labels import Labels, Target, load_labels
+from bundles.labels.labels import Labels, load_labels
+from bundles.labels.target import Target
 from bundles.training.settings import Say
 from bundles.training.trained import Trained, from_bundle
 

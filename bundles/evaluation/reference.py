@@ -11,7 +11,7 @@ from agent.arrays import Doubles, Indices, Singles
 from bundles.evaluation.arms import features_and_changes, fit_trees, xgboost_regressor
 from bundles.evaluation.case import Case
 from bundles.evaluation.scores import ArmPrediction
-from bundles.labels.labels import Target
+from bundles.labels.target import Target
 
 TREES = 400  # there are some ten times as many labels as an arm of one target gets
 

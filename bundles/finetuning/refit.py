@@ -17,7 +17,7 @@ from agent.arrays import Doubles
 from agent.model.posterior import LEVEL, Z80, tail_factor
 from agent.model.prior import Prior
 from bundles.finetuning.site import Site
-from bundles.labels.labels import Target
+from bundles.labels.target import Target
 
 RIDGE = 1e-3  # times the number of rows; embeddings are whitened
 LEAST_NOISE = 1e-3

@@ -14,7 +14,8 @@ import numpy as np
 from agent.arrays import Bools, Doubles, Indices, Singles, Texts
 from agent.loopnest.schedules.schedule import ORIGINAL
 from agent.model.score import log_error, spearman, top_share
-from bundles.labels.labels import Labels, Target, is_test
+from bundles.labels.labels import Labels, is_test
+from bundles.labels.target import Target
 
 Figures = dict[str, float]
 

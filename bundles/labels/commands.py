@@ -43,11 +43,12 @@ def measure(
     as_json: As_Json = False,
 ) -> None:
     """Time random programs and the fixed set here: labels of a reference machine (Parquet)."""
-    from bundles.labels.measure import Plan
-    from bundles.labels.measure import measure as run
+    from bundles.labels.measure import Campaign, measure_labels
 
-    plan = Plan(machine, programs, schedules, kernel_schedules, seed, tuple(threads or (1,)))
-    paths = run(plan, out, compiler, shlex.split(flags) if flags else None, say, lock)
+    targets = tuple(threads or (1,))
+    campaign = Campaign(machine, programs, schedules, kernel_schedules, seed, targets)
+    given = shlex.split(flags) if flags else None
+    paths = measure_labels(campaign, out, compiler, given, say, lock)
     if as_json:
         show_json({"files": [str(path) for path in paths]})
     else:

@@ -10,7 +10,8 @@ import numpy as np
 from agent.arrays import Bools, Doubles, Indices, Singles, Texts
 from agent.errors import AgentError
 from agent.loopnest.schedules.schedule import ORIGINAL
-from bundles.labels.labels import Labels, Target
+from bundles.labels.labels import Labels
+from bundles.labels.target import Target
 
 MOST_VERSIONS = 24  # of one program; a hundred of its schedules teach little more
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from agent.arrays import Singles
 from agent.model.facts import optimises_hard
-from bundles.labels.labels import Target
+from bundles.labels.target import Target
 
 HUGE_PAGES = 32.0  # times as much within reach of the TLBs where the system uses large pages
 O3_SHARE = 0.7  # of the sampled machines; the others compile with -O2

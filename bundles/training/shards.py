@@ -49,7 +49,7 @@ JOURNAL = "shards.txt"
 DRAWN_BY = (  # below the packages' own folder; labels: the targets that machines are drawn for
     "agent/loopnest/**/*.py",
     "bundles/corpus/*.py",
-    "bundles/labels/labels.py",
+    "bundles/labels/target.py",
     "bundles/simulator/*.py",
     "bundles/training/dataset.py",
     "bundles/workers.py",

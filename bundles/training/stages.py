@@ -15,8 +15,9 @@ import torch
 
 from agent.arrays import Doubles, Singles
 from agent.model.prior import Prior
-from bundles.labels.labels import Labels, Target, is_test
+from bundles.labels.labels import Labels, is_test
 from bundles.labels.references import References, side_by_side
+from bundles.labels.target import Target
 from bundles.simulator.machines import Machine, facts, sample_machines
 from bundles.training import backend
 from bundles.training.adapt import Adaptation, adapt, labelled_head

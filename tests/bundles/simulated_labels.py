@@ -8,8 +8,10 @@ import numpy as np
 from agent.kernels.fixed_set import kernels
 from agent.loopnest.features.nest import lower
 from agent.loopnest.features.vector import features, work
-from bundles.labels.labels import FIXED, Target, digest, write_labels
-from bundles.labels.measure import Item, Plan, items
+from bundles.labels.labels import write_labels
+from bundles.labels.measure import Campaign, Item, items
+from bundles.labels.programs import FIXED, program_digest
+from bundles.labels.target import Target
 
 ROW_ERROR = 0.05
 TARGET = Target(
@@ -30,7 +32,7 @@ TARGET = Target(
 
 
 def timed_items(programs: int, schedules: int, *, fixed: bool) -> list[Item]:
-    plan = Plan("simulated", programs, schedules, kernel_schedules=3)
+    plan = Campaign("simulated", programs, schedules, kernel_schedules=3)
     numbers = [(FIXED, n) for n in range(len(kernels()))] if fixed else []
     return items(plan, numbers + [("random", n) for n in range(programs)])
 
@@ -60,7 +62,7 @@ def _write(found: list[Item], log_seconds: np.ndarray, machine: int, out: Path) 
         for schedule, gain, time in zip(item.schedules, times[0] - times, times, strict=True):
             rows.append(
                 {
-                    "program": digest(item.program),
+                    "program": program_digest(item.program),
                     "family": item.family,
                     "corpus": item.corpus,
                     "number": item.number,

@@ -32,7 +32,9 @@ from agent.loopnest.features.nest import lower
 from agent.loopnest.features.vector import features, work
 from agent.loopnest.program import Program
 from agent.loopnest.schedules.schedule import ORIGINAL
-from bundles.labels.labels import LONGEST_S, SHORTEST_S, Target, digest, write_labels
+from bundles.labels.labels import LONGEST_S, SHORTEST_S, write_labels
+from bundles.labels.programs import program_digest
+from bundles.labels.target import Target
 from tools.tiramisu.programs import (
     InexpressibleError,
     Source,
@@ -184,7 +186,7 @@ def _program(line: Any, report: Report, seen: set[str]) -> Mapping[str, npt.NDAr
 
 def _named(source: Source, seen: set[str]) -> str:
     try:
-        name = digest(source.program)
+        name = program_digest(source.program)
     except ScheduleError as error:
         raise InexpressibleError("it cannot be written as C") from error
     if name in seen:

@@ -28,14 +28,9 @@ from bundles.finetuning.refit import Embedded, designs, refit  # noqa: E402
 from bundles.finetuning.site import Site, apart, figures, join  # noqa: E402
 from bundles.finetuning.thaw import thaw  # noqa: E402
 from bundles.finetuning.tuning import Mode, Tuning, split, tune  # noqa: E402
-from bundles.labels.labels import (  # noqa: E402
-    Labels,
-    Target,
-    corpus_program,
-    digest,
-    is_test,
-    write_labels,
-)
+from bundles.labels.labels import Labels, is_test, write_labels  # noqa: E402
+from bundles.labels.programs import corpus_program, program_digest  # noqa: E402
+from bundles.labels.target import Target  # noqa: E402
 from bundles.simulator.machines import sample_machines  # noqa: E402
 from bundles.simulator.simulate import simulate  # noqa: E402
 from bundles.training.export import Export, build, export  # noqa: E402
@@ -62,7 +57,12 @@ def rows_of(number: int) -> tuple[list[dict], np.ndarray]:
             versions.setdefault(str(schedule) if schedule.steps else ORIGINAL, scheduled)
     lowered = lower(list(versions.values()))
     made, spent = features(lowered), float(work(lower([program]))[0])
-    about = {"program": digest(program), "family": program.name, "corpus": "random", "seed": 0}
+    about = {
+        "program": program_digest(program),
+        "family": program.name,
+        "corpus": "random",
+        "seed": 0,
+    }
     rows = [
         {**about, "number": number, "schedule": text, "features": row.tolist(), "work": spent}
         for text, row in zip(versions, made, strict=True)

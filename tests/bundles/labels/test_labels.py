@@ -10,15 +10,9 @@ import pytest
 
 from agent.errors import AgentError
 from agent.loopnest.features.vector import FEATURES, FEATURES_VERSION
-from bundles.labels.labels import (
-    META,
-    Target,
-    corpus_program,
-    digest,
-    is_test,
-    load_labels,
-    write_labels,
-)
+from bundles.labels.labels import META, is_test, load_labels, write_labels
+from bundles.labels.programs import corpus_program, program_digest
+from bundles.labels.target import Target
 
 TARGET = Target(
     name="box-gcc-O3-native-t2",
@@ -40,7 +34,7 @@ TARGET = Target(
 def row(number: int, schedule: str, **changes: object) -> dict[str, object]:
     program = corpus_program(0, number)
     plain = {
-        "program": digest(program),
+        "program": program_digest(program),
         "family": program.name,
         "corpus": "random",
         "number": number,

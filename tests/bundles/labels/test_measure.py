@@ -13,10 +13,10 @@ import pytest
 
 from agent.errors import AgentError
 from bundles.labels.labels import load_labels
-from bundles.labels.measure import Plan, measure
+from bundles.labels.measure import Campaign, measure_labels
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
-SMALL = Plan("test-box", programs=2, schedules=3, kernel_schedules=0, budget_s=0.1)
+SMALL = Campaign("test-box", programs=2, schedules=3, kernel_schedules=0, budget_s=0.1)
 FLAGS = ("-O1",)
 
 
@@ -29,7 +29,7 @@ def journal_of(folder: Path) -> Path:
 
 
 def test_measured_labels_can_be_loaded(tmp_path: Path) -> None:
-    (path,) = measure(SMALL, tmp_path, "gcc", FLAGS, quiet)
+    (path,) = measure_labels(SMALL, tmp_path, "gcc", FLAGS, quiet)
     found = load_labels(path)
     assert path.name == "test-box-gcc-O1-t1.parquet"
     assert (found.target.threads, found.target.compiler) == (1, "gcc")
@@ -38,7 +38,7 @@ def test_measured_labels_can_be_loaded(tmp_path: Path) -> None:
 
 
 def test_nothing_that_names_the_machine_is_written(tmp_path: Path) -> None:
-    (path,) = measure(SMALL, tmp_path, "gcc", FLAGS, quiet)
+    (path,) = measure_labels(SMALL, tmp_path, "gcc", FLAGS, quiet)
     import pyarrow.parquet as pq
 
     words = str(pq.read_table(path).to_pylist()) + str(pq.read_metadata(path).metadata)
@@ -49,9 +49,9 @@ def test_nothing_that_names_the_machine_is_written(tmp_path: Path) -> None:
 
 def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     code = (
-        "from pathlib import Path; from bundles.labels.measure import Plan, measure;"
-        "measure(Plan('test-box', programs=400, schedules=3, kernel_schedules=0, budget_s=0.1),"
-        f"Path({str(tmp_path)!r}), 'gcc', ('-O1',), lambda s: None)"
+        "from pathlib import Path; from bundles.labels.measure import Campaign, measure_labels;"
+        "wanted = Campaign('test-box', 400, schedules=3, kernel_schedules=0, budget_s=0.1);"
+        f"measure_labels(wanted, Path({str(tmp_path)!r}), 'gcc', ('-O1',), lambda s: None)"
     )
     running = subprocess.Popen([sys.executable, "-c", code])
     for _ in range(600):
@@ -63,31 +63,31 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     before = journal_of(tmp_path).read_bytes()
     whole = before[: before.rfind(b"\n") + 1]
     assert whole.count(b"\n") > 2
-    (path,) = measure(SMALL, tmp_path, "gcc", FLAGS, quiet)  # needs two programs: they are there
+    (path,) = measure_labels(SMALL, tmp_path, "gcc", FLAGS, quiet)  # two programs are there
     assert journal_of(tmp_path).read_bytes() == whole
     assert len(set(load_labels(path).program)) >= 2
 
 
 def test_a_torn_last_line_is_measured_again(tmp_path: Path) -> None:
-    measure(SMALL, tmp_path, "gcc", FLAGS, quiet)
+    measure_labels(SMALL, tmp_path, "gcc", FLAGS, quiet)
     path = journal_of(tmp_path)
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:-1]) + lines[-1][:40])
-    measure(SMALL, tmp_path, "gcc", FLAGS, quiet)
+    measure_labels(SMALL, tmp_path, "gcc", FLAGS, quiet)
     assert [json.loads(x)["number"] for x in path.read_bytes().splitlines()[1:]] == [0, 1]
 
 
 def test_the_journal_of_another_experiment_is_refused(tmp_path: Path) -> None:
-    measure(SMALL, tmp_path, "gcc", FLAGS, quiet)
+    measure_labels(SMALL, tmp_path, "gcc", FLAGS, quiet)
     with pytest.raises(AgentError, match="other settings"):
-        measure(Plan("test-box", schedules=4), tmp_path, "gcc", FLAGS, quiet)
+        measure_labels(Campaign("test-box", schedules=4), tmp_path, "gcc", FLAGS, quiet)
 
 
 def test_more_threads_than_the_machine_has_are_refused(tmp_path: Path) -> None:
     with pytest.raises(AgentError, match="CPUs"):
-        measure(Plan("test-box", threads=(4096,)), tmp_path, "gcc", FLAGS, quiet)
+        measure_labels(Campaign("test-box", threads=(4096,)), tmp_path, "gcc", FLAGS, quiet)
 
 
 def test_a_host_name_like_name_with_blanks_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AgentError, match="class of machine"):
-        measure(Plan("Halle 3, Ofen"), tmp_path, "gcc", FLAGS, quiet)
+        measure_labels(Campaign("Halle 3, Ofen"), tmp_path, "gcc", FLAGS, quiet)

@@ -1,0 +1,126 @@
+"""What was timed so far: one program a line of JSON, synced; the first line says for which target.
+
+A run that was stopped goes on after the last whole line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from agent.errors import AgentError
+from bundles.labels.labels import Row
+
+
+@dataclass(frozen=True)
+class TimedVersion:
+    """A version of a program with its time; all zero where ``outcome`` says why there is none."""
+
+    schedule: str
+    outcome: str
+    seconds: float
+    log_speedup: float
+    low: float
+    high: float
+    rounds: int
+
+
+@dataclass(frozen=True)
+class TimedProgram:
+    """A line of the journal: a program as label files name it, and its versions."""
+
+    corpus: str
+    number: int
+    family: str
+    program: str
+    rows: Sequence[TimedVersion]
+
+    @classmethod
+    def from_json(cls, line: dict[str, Any]) -> Self:
+        """Read what ``asdict`` gave."""
+        return cls(**{**line, "rows": [TimedVersion(**row) for row in line["rows"]]})
+
+    def labels(self, seed: int) -> list[Row]:
+        """Rows of a label file."""
+        about: Row = {
+            "program": self.program,
+            "family": self.family,
+            "corpus": self.corpus,
+            "number": self.number,
+            "seed": seed,
+        }
+        return [{**about, **asdict(row)} for row in self.rows]
+
+
+@dataclass(frozen=True)
+class JournalHead:
+    """What a journal is for: another experiment may not go on with it."""
+
+    seed: int
+    schedules: int
+    target: str
+
+
+class LabelJournal:
+    """The journal of one target, open for writing."""
+
+    def __init__(self, path: Path, head: JournalHead, timed: list[TimedProgram]) -> None:
+        self.head, self._timed = head, timed
+        self.done = {(program.corpus, program.number) for program in timed}
+        self._file = path.open("a", encoding="utf-8")
+
+    @classmethod
+    @contextlib.contextmanager
+    def open(cls, path: Path, head: JournalHead) -> Iterator[LabelJournal]:
+        """Open or go on with a journal; AgentError if it belongs to another experiment."""
+        try:
+            lines = _whole_lines(path)
+            if lines and lines[0] != asdict(head):
+                raise AgentError(
+                    f"{path} was begun with other settings: {lines[0]}",
+                    "Give the same seed and schedules to go on, or another --out to start anew.",
+                )
+            journal = cls(path, head, [TimedProgram.from_json(line) for line in lines[1:]])
+            if not lines:
+                journal._write(asdict(head))
+        except OSError as error:
+            raise AgentError(f"cannot write {path}: {error.strerror}", "Choose --out.") from error
+        with journal._file:
+            yield journal
+
+    def add(self, timed: TimedProgram) -> None:
+        """Keep a program's rows; they are on the disk when this returns."""
+        self._write(asdict(timed))
+        self._timed.append(timed)
+        self.done.add((timed.corpus, timed.number))
+
+    def _write(self, line: object) -> None:
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def labels(self) -> list[Row]:
+        """Everything as rows of a label file; of programs drawn twice, the first."""
+        first = {timed.program: timed for timed in reversed(self._timed)}
+        kept = [timed for timed in self._timed if timed is first[timed.program]]
+        return [row for timed in kept for row in timed.labels(self.head.seed)]
+
+
+def _whole_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a journal that were written whole; a torn last one is cut off."""
+    if not path.exists():
+        return []
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if len(whole) < len(content):
+        with path.open("rb+") as file:
+            file.truncate(len(whole))
+    try:
+        return [json.loads(line) for line in whole.splitlines()]
+    except ValueError as error:
+        raise AgentError(f"{path} is damaged: {error}", "Move it away to start anew.") from error
