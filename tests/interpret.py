@@ -15,12 +15,12 @@ import numpy as np
 from agent.loopnest.program import (
     Access,
     Affine,
+    AffineValue,
     Binary,
     Call,
     Cast,
     DType,
     Expr,
-    Index,
     Literal,
     Loop,
     Node,
@@ -211,7 +211,7 @@ class _Machine:
         match expr:
             case Literal(text):
                 return literal(text)
-            case Index(affine):
+            case AffineValue(affine):
                 return _int(affine.evaluate(point))
             case Read(access):
                 return self.read(access, point)
@@ -257,7 +257,7 @@ def kind(program: Program, expr: Expr) -> type:
     match expr:
         case Literal(text):
             return type(literal(text))
-        case Index():
+        case AffineValue():
             return int
         case Read(access):
             dtype = program.dtype_of(access.array)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from agent.loopnest.program import (
     Access,
     Affine,
+    AffineValue,
     Array,
     Binary,
     Bound,
@@ -23,7 +24,6 @@ from agent.loopnest.program import (
     Cast,
     DType,
     Expr,
-    Index,
     Literal,
     Loop,
     Node,
@@ -185,7 +185,7 @@ class _Draft:
         if choice == 1 and temporaries:
             return Read(Access(str(self.one(*temporaries))))
         if choice == 2:
-            return Index(self.subscript(around))
+            return AffineValue(self.subscript(around))
         if choice == 3:
             return Read(Access("alpha"))
         return self.input(around)
@@ -243,7 +243,7 @@ class _Draft:
         one: Expr = Binary(str(self.one("<", ">=", "==")), self.input(around), Literal("0"))
         if self.number(0, 2):
             return one
-        index = Binary(">", Index(self.subscript(around)), Literal("2"))
+        index = Binary(">", AffineValue(self.subscript(around)), Literal("2"))
         return Binary(str(self.one("&&", "||")), one, index)
 
 

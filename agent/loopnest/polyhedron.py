@@ -64,14 +64,14 @@ def integer(value: isl.Val) -> int:
     return int(text)
 
 
-def affine_text(expr: Affine, names: Mapping[str, str]) -> str:
+def isl_sum(expr: Affine, names: Mapping[str, str]) -> str:
     """``expr`` in isl's notation, every iterator under the name ``names`` gives it."""
     return " + ".join([*(f"{c}*{names[n]}" for n, c in expr.terms), f"{expr.const}"])
 
 
 def _stride(loop: Loop, me: str, names: Mapping[str, str]) -> str:
     """``me`` lies a multiple of the step above the first iteration (the largest lower bound)."""
-    lower = [(affine_text(b.expr, names), b.divisor) for b in loop.lower]
+    lower = [(isl_sum(b.expr, names), b.divisor) for b in loop.lower]
     above = " and ".join(f"{d}*first >= {text}" for text, d in lower)
     reached = " or ".join(f"{d}*first <= {text} + {d - 1}" for text, d in lower)
     return f"exists (first, count : {above} and ({reached}) and {me} = first + {loop.step}*count)"
@@ -80,8 +80,8 @@ def _stride(loop: Loop, me: str, names: Mapping[str, str]) -> str:
 def loop_constraint(loop: Loop, names: Mapping[str, str]) -> str:
     """The values one loop's iterator takes, as a constraint in isl's notation."""
     me = names[loop.iterator]
-    parts = [f"{b.divisor}*{me} >= {affine_text(b.expr, names)}" for b in loop.lower]
-    parts += [f"{b.divisor}*{me} <= {affine_text(b.expr, names)}" for b in loop.upper]
+    parts = [f"{b.divisor}*{me} >= {isl_sum(b.expr, names)}" for b in loop.lower]
+    parts += [f"{b.divisor}*{me} <= {isl_sum(b.expr, names)}" for b in loop.upper]
     if loop.step > 1:
         parts.append(_stride(loop, me, names))
     return " and ".join(parts)
@@ -114,7 +114,7 @@ def affine_map(
     """The relation from iteration vectors in the loops ``around`` to the tuple ``values``."""
     names = positional(around)
     constraints = " and ".join(loop_constraint(loop, names) for loop in around) or "true"
-    outputs = ", ".join(affine_text(value, names) for value in values)
+    outputs = ", ".join(isl_sum(value, names) for value in values)
     text = f"{{ [{', '.join(names.values())}] -> [{outputs}] : {constraints} }}"
     return isl.Map.read_from_str(context or isl.DEFAULT_CONTEXT, text)
 
@@ -136,7 +136,7 @@ def scan_bounds(outer: tuple[Loop, ...], band: tuple[Loop, ...]) -> list[Bounds]
     dims = ", ".join(names.values())
 
     def basic_set(constraints: Iterable[Affine]) -> isl.BasicSet:
-        texts = (f"{affine_text(c, names)} >= 0" for c in constraints)
+        texts = (f"{isl_sum(c, names)} >= 0" for c in constraints)
         return isl.BasicSet.read_from_str(context, f"{{ [{dims}] : {' and '.join(texts)} }}")
 
     def project() -> list[Bounds]:

@@ -5,7 +5,7 @@
                | Statement(name, target: Access, op, value: Expr, instance: Affine*)
     Bound      = expr: Affine / divisor
     Access     = array, subscripts: Affine*
-    Expr       = Literal | Index | Read | Unary | Binary | Select | Call | Cast
+    Expr       = Literal | AffineValue | Read | Unary | Binary | Select | Call | Cast
 
 Sizes are numbers by the time a Program exists: the front end replaces every size parameter by
 its value. A Program is a value: transformations make new ones. Every iterator name occurs in one
@@ -196,7 +196,7 @@ class Literal:
 
 
 @dataclass(frozen=True, slots=True)
-class Index:
+class AffineValue:
     """An affine function of the iterators used as an ``int`` value."""
 
     value: Affine
@@ -251,7 +251,7 @@ class Cast:
     operand: Expr
 
 
-Leaf = Literal | Index | Read
+Leaf = Literal | AffineValue | Read
 Expr = Leaf | Unary | Binary | Select | Call | Cast
 
 PREDICATES = frozenset("< <= > >= == != && ||".split())  # whose value is an int
@@ -368,7 +368,7 @@ def children(expr: Expr) -> tuple[Expr, ...]:
             return condition, yes, no
         case Call(_, arguments):
             return arguments
-        case Literal() | Index() | Read():
+        case Literal() | AffineValue() | Read():
             return ()
 
 
@@ -394,7 +394,7 @@ def map_leaves(expr: Expr, change: Callable[[Leaf], Expr]) -> Expr:
             return Select(*(map_leaves(x, change) for x in (condition, yes, no)))
         case Call(function, arguments):
             return Call(function, tuple(map_leaves(x, change) for x in arguments))
-        case Literal() | Index() | Read():
+        case Literal() | AffineValue() | Read():
             return change(expr)
 
 
@@ -419,7 +419,7 @@ def is_float(expr: Expr, dtype_of: Callable[[str], DType]) -> bool:
     match expr:
         case Literal():
             return expr.dtype.is_float
-        case Index():
+        case AffineValue():
             return False
         case Read(access):
             return dtype_of(access.array).is_float
@@ -457,8 +457,8 @@ def substitute_statement(statement: Statement, values: Mapping[str, Affine]) -> 
         match leaf:
             case Read(access):
                 return Read(in_access(access))
-            case Index(value):
-                return Index(value.substitute(values))
+            case AffineValue(value):
+                return AffineValue(value.substitute(values))
             case Literal():
                 return leaf
 

@@ -18,7 +18,7 @@ from agent.loopnest.emitter.emit import emit
 from agent.loopnest.frontend.reader import load_program
 from agent.loopnest.program import Program, loops
 from agent.loopnest.schedules.candidates import candidate_schedules
-from agent.loopnest.schedules.legality import Dependences, check, transform
+from agent.loopnest.schedules.legality import Dependences, check_legal, transform
 from agent.loopnest.schedules.schedule import (
     Distribute,
     Fuse,
@@ -81,7 +81,7 @@ def keeps_order(version: Program, dependences: Dependences) -> bool:
     """Whether even updates of reductions run in the order as written."""
     items = tuple(replace(item, reduction=False) for item in dependences.items)
     try:
-        check(version, replace(dependences, items=items))
+        check_legal(version, replace(dependences, items=items))
     except ScheduleError:
         return False
     return True

@@ -12,7 +12,7 @@ import pytest
 from agent.errors import AgentError, Exit
 from agent.loopnest.emitter.emit import emit
 from agent.loopnest.program import Affine, DType, loops, statements
-from agent.loopnest.schedules.legality import Dependences, check
+from agent.loopnest.schedules.legality import Dependences, check_legal
 from bundles.labels.labels import load_labels
 from tools.tiramisu.__main__ import main
 from tools.tiramisu.convert import _lines, load_tiramisu
@@ -263,7 +263,7 @@ def test_a_wavefront_of_tiles_keeps_every_instance_and_dependence() -> None:
         transformations_list=[lean(0, 1, 1, 1, 0, 1)], tiling=tiling(("i1", 16), ("i2", 8))
     )
     _, program = Converter(source, [wanted]).convert(wanted)
-    check(program, Dependences.of(source.program))
+    check_legal(program, Dependences.of(source.program))
     ((around, _),) = statements(program.body)
     assert len(around) == 5
 

@@ -31,13 +31,13 @@ from collections.abc import Iterator
 from agent.loopnest.emitter import extent
 from agent.loopnest.emitter.accumulate import written
 from agent.loopnest.emitter.function import array_parameter, prototype
-from agent.loopnest.emitter.identifiers import Names
+from agent.loopnest.emitter.identifiers import Identifiers
 from agent.loopnest.emitter.jam import Expanded, expand
 from agent.loopnest.emitter.loops import HELPERS, Body, Scope, indented
 from agent.loopnest.program import (
     Affine,
+    AffineValue,
     Call,
-    Index,
     Loop,
     Program,
     loops,
@@ -77,8 +77,8 @@ def emit(program: Program) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _names(expanded: Expanded) -> Names:
-    program, names = expanded.program, Names()
+def _names(expanded: Expanded) -> Identifiers:
+    program, names = expanded.program, Identifiers()
     for item in program.declared:
         names.add(item.name)
     for _, loop in loops(program.body):
@@ -94,7 +94,7 @@ def _headers(program: Program) -> list[str]:
     return ["math", "stdint", *(["stdlib"] if uses_abs else [])]
 
 
-def _signature(program: Program, names: Names, kernel: str) -> str:
+def _signature(program: Program, names: Identifiers, kernel: str) -> str:
     """The typed prototype; never inlined, so that ``restrict`` keeps its meaning."""
     changed = written(program.body)
     parameters = [
@@ -117,7 +117,7 @@ def _entry(program: Program, kernel: str) -> str:
 def _needs_wide(program: Program) -> bool:
     """Whether some index or bound might not fit an ``int``."""
     return any(
-        extent.magnitude(value, around) > INT_MAX for around, value in _index_values(program)
+        extent.magnitude_bound(value, around) > INT_MAX for around, value in _index_values(program)
     )
 
 
@@ -131,4 +131,4 @@ def _index_values(program: Program) -> Iterator[tuple[tuple[Loop, ...], Affine]]
     for around, statement in statements(program.body):
         for access in (statement.target, *reads(statement.value)):
             yield from ((around, s) for s in access.subscripts)
-        yield from ((around, x.value) for x in walk(statement.value) if isinstance(x, Index))
+        yield from ((around, x.value) for x in walk(statement.value) if isinstance(x, AffineValue))

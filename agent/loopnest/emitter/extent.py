@@ -128,7 +128,7 @@ def _implied(bound: Bound, by: Bound, around: Sequence[Loop], *, lower: bool) ->
     return least(gap if lower else -gap, around) >= 0
 
 
-def magnitude(expr: Affine, around: Sequence[Loop]) -> int:
+def magnitude_bound(expr: Affine, around: Sequence[Loop]) -> int:
     """A number that neither ``expr`` nor a partial sum of its terms exceeds in size."""
     total = abs(expr.const)
     for name, c in expr.terms:

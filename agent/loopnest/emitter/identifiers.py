@@ -35,7 +35,7 @@ def is_safe(name: str) -> bool:
     )
 
 
-class Names:
+class Identifiers:
     """Hands out identifiers: safe, and different for different keys."""
 
     def __init__(self) -> None:

@@ -14,11 +14,11 @@ from agent.loopnest.emitter.accumulate import (
     operator,
     written,
 )
-from agent.loopnest.emitter.expressions import Printer
 from agent.loopnest.emitter.function import array_parameter, identifiers, prototype
-from agent.loopnest.emitter.identifiers import Names
+from agent.loopnest.emitter.identifiers import Identifiers
 from agent.loopnest.emitter.jam import Expanded
 from agent.loopnest.emitter.lifetimes import uses
+from agent.loopnest.emitter.printer import Printer
 from agent.loopnest.program import (
     Access,
     Affine,
@@ -84,7 +84,7 @@ class Body:
         functions: the bodies of parallel loops, each before the one that calls it.
     """
 
-    def __init__(self, expanded: Expanded, names: Names, *, wide: bool) -> None:
+    def __init__(self, expanded: Expanded, names: Identifiers, *, wide: bool) -> None:
         self._program = expanded.program
         self._remainders = expanded.remainders
         self._homes = expanded.homes

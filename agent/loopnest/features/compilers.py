@@ -16,7 +16,7 @@ import numpy as np
 from agent.arrays import Bools, Ints, Singles
 from agent.loopnest.features import cycles
 from agent.loopnest.features.locality import Columns, log_of
-from agent.loopnest.features.rows import Rows
+from agent.loopnest.features.rows import StatementRows
 from agent.loopnest.features.summary import Operation
 
 PEELS = 3  # loops unrolled completely, at most
@@ -26,7 +26,7 @@ FEWEST_TURNS = 4.0  # of a loop whose iterations become lanes
 WORTH_SWAPPING = 2.0  # strides inside must shrink so many times; seen with gcc 12
 
 
-def compiler_columns(rows: Rows) -> Columns:
+def compiler_columns(rows: StatementRows) -> Columns:
     """Decisions of each compiler and rough cycles per instance, [R] each."""
     size = rows.ops.sum(axis=0) + rows.total(rows.loads + rows.stores) + 1.0
     forced = rows.vector[0]
@@ -72,7 +72,7 @@ class _View:
     turns: Singles
 
 
-def _peels(rows: Rows, size: Singles, trips: float, most: float) -> Ints:
+def _peels(rows: StatementRows, size: Singles, trips: float, most: float) -> Ints:
     """[R] how many inner loops are unrolled completely."""
     going = np.ones(len(rows.depth), np.bool_)
     count = np.zeros(len(rows.depth), np.int64)
@@ -86,7 +86,7 @@ def _peels(rows: Rows, size: Singles, trips: float, most: float) -> Ints:
     return count
 
 
-def _after_peeling(rows: Rows, peels: Ints) -> _View:
+def _after_peeling(rows: StatementRows, peels: Ints) -> _View:
     everyone = np.arange(len(peels))
     last = rows.levels - 1
     outer = np.minimum(peels + 1, last)
@@ -105,7 +105,7 @@ def _after_peeling(rows: Rows, peels: Ints) -> _View:
     return _View(peels, free, around, off, still, rows.trip[lanes, everyone])
 
 
-def _off(rows: Rows, level: Ints) -> tuple[Singles, Singles]:
+def _off(rows: StatementRows, level: Ints) -> tuple[Singles, Singles]:
     """[R] accesses strided along a level of their own, and those it does not move."""
     stride = np.abs(rows.stride[level[rows.row], np.arange(len(rows.row))])
     weight = rows.loads + rows.stores
@@ -114,7 +114,7 @@ def _off(rows: Rows, level: Ints) -> tuple[Singles, Singles]:
     return off, still
 
 
-def _interchanged(rows: Rows) -> Bools:
+def _interchanged(rows: StatementRows) -> Bools:
     """Whether gcc swaps the two innermost loops: strides inside at least halve by it."""
     here, there = cycles.strides(rows, 1)
     free = ~rows.parallel[0] & ~rows.parallel[1] & ~rows.recurrence[0] & ~rows.recurrence[1]
@@ -122,7 +122,7 @@ def _interchanged(rows: Rows) -> Bools:
     return np.asarray(free & (here > WORTH_SWAPPING * there))
 
 
-def _permuted(rows: Rows, level: Ints, simd: Bools) -> Singles:
+def _permuted(rows: StatementRows, level: Ints, simd: Bools) -> Singles:
     """log2 of the stride, in lanes, of groups that vector code loads whole and permutes.
 
     gcc does so where several elements of a group are a power of two apart.
@@ -135,7 +135,7 @@ def _permuted(rows: Rows, level: Ints, simd: Bools) -> Singles:
     return rows.most(cost.astype(np.float32)) * simd
 
 
-def _cycles(rows: Rows, view: _View, simd: Bools, arithmetic: Singles) -> Singles:
+def _cycles(rows: StatementRows, view: _View, simd: Bools, arithmetic: Singles) -> Singles:
     """log2 of rough cycles of an instance, its operations in lanes where the compiler finds any."""
     moves = cycles.LOAD * np.maximum(rows.total(rows.loads + rows.stores) - view.still, 0.0)
     lanes = cycles.lanes(rows, simd, cycles.USUAL_VECTOR)

@@ -24,7 +24,7 @@ _STRATA = 64  # iterations looked at for the imbalance of a loop
 
 
 @dataclass(slots=True)
-class Level:
+class CountedLoop:
     """One loop of a nest, with what is known of it from the loops around it.
 
     Attributes:
@@ -46,7 +46,7 @@ class Level:
     trip: float = 1.0
     count: float = 1.0
     moves: tuple[tuple[int, int], ...] = ()
-    tile: Level | None = None
+    tile: CountedLoop | None = None
     plain: bool = False
     low: int = 0
     high: int = -1
@@ -58,9 +58,9 @@ class Level:
         return max((self.high - self.low) // self.loop.step + 1, 0)
 
 
-def enter(loop: Loop, around: tuple[Level, ...], number: int) -> Level:
+def enter(loop: Loop, around: tuple[CountedLoop, ...], number: int) -> CountedLoop:
     """``loop`` measured inside the loops ``around`` it (outermost first)."""
-    level = Level(loop, len(around), number)
+    level = CountedLoop(loop, len(around), number)
     window = _window(loop, around)
     _set_moves(level, window, around)
     level.tile = _tile_of(loop, window, around)
@@ -81,7 +81,7 @@ def enter(loop: Loop, around: tuple[Level, ...], number: int) -> Level:
     return level
 
 
-def _window(loop: Loop, around: tuple[Level, ...]) -> tuple[int, Affine, Affine] | None:
+def _window(loop: Loop, around: tuple[CountedLoop, ...]) -> tuple[int, Affine, Affine] | None:
     """Width and both ends of the narrowest range that moves with outer loops, if any is strict."""
     best: tuple[int, Affine, Affine] | None = None
     low = [b.expr.const for b in loop.lower if b.divisor == 1 and not b.expr.terms]
@@ -103,7 +103,7 @@ def _window(loop: Loop, around: tuple[Level, ...]) -> tuple[int, Affine, Affine]
 
 
 def _set_moves(
-    level: Level, window: tuple[int, Affine, Affine] | None, around: tuple[Level, ...]
+    level: CountedLoop, window: tuple[int, Affine, Affine] | None, around: tuple[CountedLoop, ...]
 ) -> None:
     moves = {level.depth: level.loop.step}
     if window is not None:
@@ -116,8 +116,8 @@ def _set_moves(
 
 
 def _tile_of(
-    loop: Loop, window: tuple[int, Affine, Affine] | None, around: tuple[Level, ...]
-) -> Level | None:
+    loop: Loop, window: tuple[int, Affine, Affine] | None, around: tuple[CountedLoop, ...]
+) -> CountedLoop | None:
     if window is None:
         return None
     terms = dict(window[1].terms)
@@ -128,7 +128,7 @@ def _tile_of(
     return None
 
 
-def _set_range(level: Level) -> None:
+def _set_range(level: CountedLoop) -> None:
     """``low`` and ``high``: the numeric range once the tile loop's bounds are put aside."""
     tile = level.tile
     name = tile.loop.iterator if tile else None
@@ -167,7 +167,7 @@ class _Points:
     values: dict[str, Ints] = field(default_factory=dict)
 
 
-def count(levels: Sequence[Level]) -> float:
+def count(levels: Sequence[CountedLoop]) -> float:
     """Number of iterations of the innermost of ``levels``."""
     nest = _without_skews(_without_tiles(levels, keep=None))
     if all(r.plain for r in nest):
@@ -175,7 +175,7 @@ def count(levels: Sequence[Level]) -> float:
     return float(_sum(nest, _Points(np.ones(1), np.zeros(1, np.int64))).weight.sum())
 
 
-def imbalance(levels: Sequence[Level], at: int) -> float:
+def imbalance(levels: Sequence[CountedLoop], at: int) -> float:
     """Most over mean work of the iterations of ``levels[at]``, the loops around it halfway."""
     inner = levels[at + 1 :]
     name = levels[at].loop.iterator
@@ -240,7 +240,7 @@ def _without_skews(nest: Sequence[_Range]) -> list[_Range]:
     return out
 
 
-def _without_tiles(levels: Sequence[Level], keep: str | None) -> list[_Range]:
+def _without_tiles(levels: Sequence[CountedLoop], keep: str | None) -> list[_Range]:
     """The nest without the tile loops whose tiles are run through inside it."""
     gone = {lv.tile.loop.iterator for lv in levels if lv.tile is not None} - {keep}
     nest = []

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from agent.arrays import Bools, Singles
-from agent.loopnest.features.rows import Rows
+from agent.loopnest.features.rows import StatementRows
 from agent.loopnest.features.summary import Operation
 
 _CYCLES = {  # of an operation: throughput, latency
@@ -39,22 +39,22 @@ VECTOR_BYTES = (16, 32, 64)
 USUAL_VECTOR = 32.0  # bytes, AVX2: what gcc and clang prefer on cores with AVX-512 too
 
 
-def lanes(rows: Rows, simd: Bools, width: float) -> Singles:
+def lanes(rows: StatementRows, simd: Bools, width: float) -> Singles:
     """[R] elements of a vector of ``width`` bytes where a statement runs in lanes, else 1."""
     return np.where(simd, np.maximum(width / rows.lane_bytes, 1.0), 1.0).astype(np.float32)
 
 
-def is_sum(rows: Rows, level: int = 0) -> Bools:
+def is_sum(rows: StatementRows, level: int = 0) -> Bools:
     """[R] whether the loop adds up floats, whose order -O3 without -ffast-math keeps."""
     return np.asarray(rows.reduction[level] & rows.float_target)
 
 
-def calls(rows: Rows) -> Bools:
+def calls(rows: StatementRows) -> Bools:
     """[R] whether exp or log is called, which stay scalar."""
     return np.asarray(rows.ops[Operation.EXP] > 0)
 
 
-def strides(rows: Rows, level: int) -> tuple[Singles, Singles]:
+def strides(rows: StatementRows, level: int) -> tuple[Singles, Singles]:
     """[R] bytes that accesses move together per step of the innermost loop, and of another."""
     here, there = rows.total(np.abs(rows.stride[[0, level]]).astype(np.float32) * rows.group)
     return here, there

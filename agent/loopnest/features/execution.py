@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from agent.arrays import Bools, Ints, Singles
 from agent.loopnest.features.cycles import FORK
-from agent.loopnest.features.locality import LINE, Columns, Footprint, log_of
-from agent.loopnest.features.rows import Rows
+from agent.loopnest.features.locality import LINE, Columns, Footprints, log_of
+from agent.loopnest.features.rows import StatementRows
 from agent.loopnest.features.summary import OPS
 
 THREADS = (2, 4, 8, 16, 64)
@@ -18,12 +18,12 @@ USUAL_THREADS = 16.0  # where one number has to do
 MOST_PRODUCT = 1e30  # of factors: finite as float32
 
 
-def loop_columns(rows: Rows) -> Columns:
+def loop_columns(rows: StatementRows) -> Columns:
     """Trip counts, loop overhead, unrolling and jamming, sums and carried values."""
     return _trip_columns(rows) | _copy_columns(rows) | _carry_columns(rows)
 
 
-def _trip_columns(rows: Rows) -> Columns:
+def _trip_columns(rows: StatementRows) -> Columns:
     trip = np.log2(rows.trip)
     last = np.maximum(rows.depth - 1, 0)
     columns: Columns = {f"trip_{k}": _level(trip, k) for k in range(5)}
@@ -40,7 +40,7 @@ def _trip_columns(rows: Rows) -> Columns:
     return columns
 
 
-def _copy_columns(rows: Rows) -> Columns:
+def _copy_columns(rows: StatementRows) -> Columns:
     unroll = np.log2(rows.unroll[0])
     jam = np.log2(np.minimum(rows.jam.prod(axis=0), MOST_PRODUCT))
     remainder = np.where(rows.unroll[0] > 1, np.mod(rows.trip[0], rows.unroll[0]), 0.0)
@@ -53,7 +53,7 @@ def _copy_columns(rows: Rows) -> Columns:
     }
 
 
-def _carry_columns(rows: Rows) -> Columns:
+def _carry_columns(rows: StatementRows) -> Columns:
     columns: Columns = {}
     for name, marks in (("reduction", rows.reduction), ("recurrence", rows.recurrence)):
         for k in range(3):
@@ -72,7 +72,7 @@ def as_flag(mask: npt.ArrayLike) -> Singles:
     return np.asarray(mask, np.float32)
 
 
-def operation_columns(rows: Rows, columns: Columns) -> Columns:
+def operation_columns(rows: StatementRows, columns: Columns) -> Columns:
     """Operations by kind, accesses left after hoisting, and operations per byte moved."""
     out: Columns = {f"ops_{name}": np.log2(rows.ops[k] + 1.0) for k, name in enumerate(OPS)}
     total = rows.ops.sum(axis=0)
@@ -91,7 +91,7 @@ def operation_columns(rows: Rows, columns: Columns) -> Columns:
     return out
 
 
-def accesses(rows: Rows) -> tuple[Singles, Singles, Singles, Singles]:
+def accesses(rows: StatementRows) -> tuple[Singles, Singles, Singles, Singles]:
     """[R] loads, stores, and those of them that the innermost loop does not move."""
     still = (rows.stride[0] == 0).astype(np.float32)
     stacked = np.stack([rows.loads, rows.stores, rows.loads * still, rows.stores * still])
@@ -113,7 +113,7 @@ class _Fork:
     forks: Singles
 
     @staticmethod
-    def of(rows: Rows) -> _Fork:
+    def of(rows: StatementRows) -> _Fork:
         level = rows.levels - 1 - np.argmax(rows.parallel[::-1], axis=0)
         there = np.asarray(rows.parallel.any(axis=0))
         trip = np.where(there, rows.trip[level, np.arange(len(level))], 1.0)
@@ -122,7 +122,7 @@ class _Fork:
         return _Fork(there, level, trip, forks)
 
 
-def parallel_columns(rows: Rows, columns: Columns, feet: Footprint) -> Columns:
+def parallel_columns(rows: StatementRows, columns: Columns, feet: Footprints) -> Columns:
     """How the parallel loop shares the work, how often it forks, and what threads fight about."""
     fork = _Fork.of(rows)
     out = _sharing_columns(rows, fork, columns["cycles_32"] + columns["instances"])
@@ -136,7 +136,7 @@ def parallel_columns(rows: Rows, columns: Columns, feet: Footprint) -> Columns:
     return {name: np.asarray(x, np.float32) for name, x in out.items()}
 
 
-def _sharing_columns(rows: Rows, fork: _Fork, cycles: Singles) -> Columns:
+def _sharing_columns(rows: StatementRows, fork: _Fork, cycles: Singles) -> Columns:
     """``cycles`` [R]: log2 of those of all instances together."""
     there, level, work = fork.there, fork.level, cycles - fork.forks
     everyone = np.arange(len(level))
@@ -154,7 +154,7 @@ def _sharing_columns(rows: Rows, fork: _Fork, cycles: Singles) -> Columns:
     }
 
 
-def _contention_columns(rows: Rows, fork: _Fork) -> Columns:
+def _contention_columns(rows: StatementRows, fork: _Fork) -> Columns:
     """Stores into lines that threads share: everywhere, or at the ends of their parts only."""
     at = fork.level[rows.row]
     step = np.abs(rows.stride[at, np.arange(len(at))]) * fork.there[rows.row]

@@ -12,17 +12,17 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from agent.loopnest.features.counting import Level
-from agent.loopnest.features.summary import Entry, Summary
+from agent.loopnest.features.counting import CountedLoop
+from agent.loopnest.features.summary import DistinctAccess, Summary
 from agent.loopnest.program import Statement, reads
 
-Placed = tuple[Statement, Summary, tuple[Level, ...]]
+Placed = tuple[Statement, Summary, tuple[CountedLoop, ...]]
 
 
 def carried_loops(placed: Sequence[Placed]) -> list[frozenset[int]]:
     """For each statement, the depths of the loops that carry a value into or out of it."""
     out: list[set[int]] = [set() for _ in placed]
-    stores: dict[int, list[tuple[int, Entry]]] = {}
+    stores: dict[int, list[tuple[int, DistinctAccess]]] = {}
     for k, (_, summary, _) in enumerate(placed):
         for entry in summary.entries:
             if entry.is_write:
@@ -41,13 +41,13 @@ def carried_loops(placed: Sequence[Placed]) -> list[frozenset[int]]:
     return [frozenset(x) for x in out]
 
 
-def _shared(placed: Sequence[Placed], a: int, b: int) -> list[Level]:
+def _shared(placed: Sequence[Placed], a: int, b: int) -> list[CountedLoop]:
     pairs = zip(placed[a][2], placed[b][2], strict=False)
     return [x for x, y in pairs if x.number == y.number]
 
 
 def _array_depths(
-    placed: Sequence[Placed], reader: int, writer: int, store: Entry, load: Entry
+    placed: Sequence[Placed], reader: int, writer: int, store: DistinctAccess, load: DistinctAccess
 ) -> Iterable[int]:
     """Depths of the loops that carry ``load`` from ``store``."""
     shared = _shared(placed, reader, writer)
@@ -68,7 +68,7 @@ def _array_depths(
     return [x.depth for lv in carriers for x in _with_tiles(lv)]
 
 
-def _with_tiles(level: Level) -> Iterable[Level]:
+def _with_tiles(level: CountedLoop) -> Iterable[CountedLoop]:
     while True:
         yield level
         if level.tile is None:
@@ -76,7 +76,7 @@ def _with_tiles(level: Level) -> Iterable[Level]:
         level = level.tile
 
 
-def _solve(store: Entry, delta: Sequence[int]) -> dict[str, float]:
+def _solve(store: DistinctAccess, delta: Sequence[int]) -> dict[str, float]:
     """Iterations by which each iterator must advance to cover ``delta``; empty where it cannot."""
     names = sorted({name for terms in store.terms for name, _ in terms})
     out: dict[str, float] = {}

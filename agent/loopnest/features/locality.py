@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from agent.arrays import Singles
-from agent.loopnest.features.rows import Rows
+from agent.loopnest.features.rows import StatementRows
 
 LINE = 64.0
 PAGE = 4096.0
@@ -30,7 +30,7 @@ Columns = dict[str, Singles]
 
 
 @dataclass(frozen=True)
-class Footprint:
+class Footprints:
     """Distinct lines and pages under the inner 0..K loops: [K+1,Q] a group, and rows' bytes."""
 
     lines: Singles
@@ -39,7 +39,7 @@ class Footprint:
     page_total: Singles  # [K+1,R]
 
 
-def footprint(rows: Rows) -> Footprint:
+def footprints(rows: StatementRows) -> Footprints:
     """Lines and pages touched by the inner 0, 1, ..., K loops."""
     dims, levels, size = rows.coef.shape
     lines = np.empty((levels + 1, size), np.float32)
@@ -55,10 +55,10 @@ def footprint(rows: Rows) -> Footprint:
             reach[d] += step * more
             distinct[d] *= np.where(step > 0, trip[k], 1.0)
         lines[k + 1], pages[k + 1] = _box(rows, reach, distinct)
-    return Footprint(lines, pages, rows.total(lines) * np.float32(LINE), rows.total(pages))
+    return Footprints(lines, pages, rows.total(lines) * np.float32(LINE), rows.total(pages))
 
 
-def _box(rows: Rows, reach: Singles, distinct: Singles) -> tuple[Singles, Singles]:
+def _box(rows: StatementRows, reach: Singles, distinct: Singles) -> tuple[Singles, Singles]:
     """Lines and pages of a box of subscripts that reach so far in so many distinct values."""
     span = np.minimum(reach[0], rows.extent[0] - 1.0) * rows.element
     count = np.minimum(distinct[0], rows.extent[0])
@@ -72,7 +72,7 @@ def _box(rows: Rows, reach: Singles, distinct: Singles) -> tuple[Singles, Single
     return np.maximum(lines, 1.0), np.maximum(pages, 1.0)
 
 
-def traffic(rows: Rows, units: Singles, held: Singles, sizes: Singles) -> Singles:
+def moved_units(rows: StatementRows, units: Singles, held: Singles, sizes: Singles) -> Singles:
     """[Z,Q] lines (or pages) brought into caches of ``sizes`` in one run of each nest.
 
     Args:
@@ -94,11 +94,11 @@ def traffic(rows: Rows, units: Singles, held: Singles, sizes: Singles) -> Single
     return moved
 
 
-def traffic_columns(rows: Rows, feet: Footprint) -> Columns:
+def traffic_columns(rows: StatementRows, feet: Footprints) -> Columns:
     """Bytes an instance moves into 16 cache sizes, stores at four of them, and page walks."""
     per = (1.0 / rows.instances).astype(np.float32)
     sizes = np.array(CACHE_SIZES, np.float32)
-    moved = traffic(rows, feet.lines, feet.bytes, sizes)
+    moved = moved_units(rows, feet.lines, feet.bytes, sizes)
     total = rows.total(moved)
     columns: Columns = {}
     for z, name in enumerate(_names(CACHE_SIZES)):
@@ -108,7 +108,7 @@ def traffic_columns(rows: Rows, feet: Footprint) -> Columns:
         name = _names(CACHE_SIZES)[index]
         columns[f"written_{name}"] = log_of(written[z] * LINE * per, 2.0**-10)
     walks = rows.total(
-        traffic(rows, feet.pages, feet.page_total, np.array(TLB_ENTRIES, np.float32))
+        moved_units(rows, feet.pages, feet.page_total, np.array(TLB_ENTRIES, np.float32))
     )
     for z, entries in enumerate(TLB_ENTRIES):
         columns[f"page_walks_{entries:.0f}"] = log_of(walks[z] * per, 2.0**-14)
@@ -119,7 +119,7 @@ def _names(sizes: tuple[float, ...]) -> list[str]:
     return [f"{s / KIB:.0f}k" if s < KIB * KIB else f"{s / KIB / KIB:.0f}m" for s in sizes]
 
 
-def working_set_columns(rows: Rows, feet: Footprint) -> Columns:
+def working_set_columns(rows: StatementRows, feet: Footprints) -> Columns:
     """Bytes, pages and lines of the inner 1, 2, 3, 4 loops and of the whole nest."""
     columns: Columns = {}
     last = rows.levels
@@ -137,7 +137,7 @@ def working_set_columns(rows: Rows, feet: Footprint) -> Columns:
     return columns
 
 
-def _line_use(rows: Rows, feet: Footprint) -> Singles:
+def _line_use(rows: StatementRows, feet: Footprints) -> Singles:
     """Part of the bytes of the lines touched by the innermost loop that it uses."""
     moving = rows.coef[:, 0].sum(axis=0) > 0
     trips = rows.trip[0, rows.row]
@@ -147,7 +147,7 @@ def _line_use(rows: Rows, feet: Footprint) -> Singles:
     return np.divide(rows.total(share), groups, dtype=np.float32)
 
 
-def stride_columns(rows: Rows) -> Columns:
+def stride_columns(rows: StatementRows) -> Columns:
     """How many loads and stores have a stride of each class along the three innermost loops."""
     columns: Columns = {}
     kinds = np.empty((3, len(STRIDE_CLASSES), len(rows.row)), np.float32)
@@ -168,7 +168,7 @@ def stride_columns(rows: Rows) -> Columns:
     return columns
 
 
-def set_columns(rows: Rows, feet: Footprint) -> Columns:
+def set_columns(rows: StatementRows, feet: Footprints) -> Columns:
     """Pressure on the sets of three caches, and the traffic it causes.
 
     The addresses ``s, 2s, ..., ns`` touch at most ``sets * 64 / gcd(s, sets * 64)`` sets; with a
@@ -187,12 +187,12 @@ def set_columns(rows: Rows, feet: Footprint) -> Columns:
             columns[f"set_lines_{name}_{m}"] = np.log2(rows.most(need[m]) + 1.0)
             columns[f"set_excess_{name}_{m}"] = np.log2(rows.most(penalty[m]) + 1.0) - 1.0
         held = rows.total(clean * penalty) * np.float32(LINE)
-        moved = rows.total(traffic(rows, feet.lines, held, np.array([size], np.float32)))
+        moved = rows.total(moved_units(rows, feet.lines, held, np.array([size], np.float32)))
         columns[f"traffic_sets_{name}"] = log_of(moved[0] * LINE * per, 2.0**-10)
     return columns
 
 
-def _sets_touched(rows: Rows, sets: int) -> Singles:
+def _sets_touched(rows: StatementRows, sets: int) -> Singles:
     """[K+1,Q] distinct sets that the lines under the inner 0..K loops fall into, at most."""
     levels, size = rows.stride.shape
     period = sets * int(LINE)

@@ -17,13 +17,13 @@ import numpy as np
 
 from agent.arrays import Bools, Doubles, Indices, Shorts, Singles
 from agent.loopnest.features import counting
-from agent.loopnest.features.counting import Level
+from agent.loopnest.features.counting import CountedLoop
 from agent.loopnest.features.inplace import carried_loops
 from agent.loopnest.features.summary import (
     MAX_DIMS,
     MAX_ENTRIES,
     OPS,
-    Entry,
+    DistinctAccess,
     Summary,
     summarise,
 )
@@ -219,7 +219,7 @@ class _Placed:
 
     statement: Statement
     summary: Summary
-    levels: tuple[Level, ...]
+    levels: tuple[CountedLoop, ...]
 
     @property
     def instances(self) -> float:
@@ -251,8 +251,8 @@ def _lower(
 
 
 def _walk(
-    nodes: tuple[Node, ...], around: tuple[Level, ...], numbers: list[int]
-) -> Iterator[tuple[tuple[Level, ...], Statement]]:
+    nodes: tuple[Node, ...], around: tuple[CountedLoop, ...], numbers: list[int]
+) -> Iterator[tuple[tuple[CountedLoop, ...], Statement]]:
     for node in nodes:
         if isinstance(node, Loop):
             level = counting.enter(node, around, numbers[0])
@@ -312,7 +312,7 @@ def _accumulates(placed: _Placed, moves: dict[str, tuple[tuple[int, int], ...]])
 
 
 def _fill_access(
-    entry: Entry,
+    entry: DistinctAccess,
     moves: dict[str, tuple[tuple[int, int], ...]],
     merged: int,
     at: int,

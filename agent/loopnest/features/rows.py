@@ -25,7 +25,7 @@ FEWEST_TRIPS = 1e-3  # of a loop, on average: it is divided by
 
 
 @dataclass(frozen=True)
-class Rows:
+class StatementRows:
     """R statements with Q groups of accesses under K levels, level 0 innermost.
 
     Attributes:
@@ -95,14 +95,14 @@ class Rows:
         return out
 
 
-def flatten(table: NestTable) -> Rows:
+def flatten(table: NestTable) -> StatementRows:
     """The rows and entries that exist."""
     at = np.flatnonzero(table.share.reshape(-1) > 0)
     depth = (table.loop_id >= 0).sum(axis=2, dtype=np.int64).reshape(-1)[at]
     levels = max(int(depth.max(initial=0)), 3)
     inner = depth[None, :] - 1 - np.arange(levels)[:, None]
     row, slot = np.nonzero(table.leader.reshape(-1, ACCESSES)[at])
-    return Rows(
+    return StatementRows(
         program=at // STATEMENTS,
         depth=depth,
         instances=np.maximum(table.instances.reshape(-1)[at], 1.0),

@@ -16,7 +16,7 @@ from agent.loopnest.features import cycles
 from agent.loopnest.features.compilers import GCC_TRIPS
 from agent.loopnest.features.execution import MOST_PRODUCT, accesses, as_flag
 from agent.loopnest.features.locality import Columns, log_of
-from agent.loopnest.features.rows import Rows
+from agent.loopnest.features.rows import StatementRows
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class _Lanes:
         return ~self.forced & self.possible & self.packed
 
 
-def vector_columns(rows: Rows) -> Columns:
+def vector_columns(rows: StatementRows) -> Columns:
     """What runs in SIMD lanes, by itself or forced, and a rough cost per instance of each."""
     strided = (np.abs(rows.stride[0]) > rows.element).astype(np.float32)
     backwards = as_flag(rows.stride[0] < 0) * rows.group
@@ -63,7 +63,7 @@ def vector_columns(rows: Rows) -> Columns:
     return out | _cycle_columns(rows, lanes, simd) | _wait_columns(rows, simd)
 
 
-def _mark_columns(rows: Rows, lanes: _Lanes) -> Columns:
+def _mark_columns(rows: StatementRows, lanes: _Lanes) -> Columns:
     forced, auto, packed = lanes.forced, lanes.auto, lanes.packed
     return {
         "simd_forced": as_flag(forced),
@@ -75,7 +75,7 @@ def _mark_columns(rows: Rows, lanes: _Lanes) -> Columns:
     }
 
 
-def _outer_columns(rows: Rows, lanes: _Lanes) -> Columns:
+def _outer_columns(rows: StatementRows, lanes: _Lanes) -> Columns:
     """Lanes along loops further out, complete unrolling and interchange."""
     scalar = ~lanes.forced & ~lanes.auto & ~cycles.calls(rows)
     both = rows.trip[0] * rows.trip[1]
@@ -90,7 +90,7 @@ def _outer_columns(rows: Rows, lanes: _Lanes) -> Columns:
     }
 
 
-def _scalar_columns(rows: Rows, lanes: _Lanes) -> Columns:
+def _scalar_columns(rows: StatementRows, lanes: _Lanes) -> Columns:
     return {
         "scalar_sum": as_flag(~lanes.forced & cycles.is_sum(rows)),
         "scalar_call": as_flag(~lanes.forced & cycles.calls(rows)),
@@ -98,19 +98,19 @@ def _scalar_columns(rows: Rows, lanes: _Lanes) -> Columns:
     }
 
 
-def _contiguous_along(rows: Rows, level: int) -> Bools:
+def _contiguous_along(rows: StatementRows, level: int) -> Bools:
     """Whether every access is contiguous or fixed along the loop ``level``."""
     off = (np.abs(rows.stride[level]) > rows.element).astype(np.float32)
     return np.asarray(rows.total(off) == 0)
 
 
-def _lanes_along(rows: Rows, level: int) -> Bools:
+def _lanes_along(rows: StatementRows, level: int) -> Bools:
     """Whether the iterations of a loop further out could run in SIMD lanes as they stand."""
     free = ~rows.reduction[level] & ~rows.recurrence[level] & ~rows.parallel[level]
     return np.asarray(_contiguous_along(rows, level) & free & (rows.depth > level))
 
 
-def _strides_saved(rows: Rows, level: int) -> Singles:
+def _strides_saved(rows: StatementRows, level: int) -> Singles:
     """log2 of the bytes the innermost loop strides over those it would after an interchange."""
     here, there = cycles.strides(rows, level)
     saved = np.log2((here + 1.0) / (there + 1.0))
@@ -118,7 +118,7 @@ def _strides_saved(rows: Rows, level: int) -> Singles:
     return np.where(free & (rows.depth > level), saved, 0.0).astype(np.float32)
 
 
-def _cycle_columns(rows: Rows, lanes: _Lanes, simd: Bools) -> Columns:
+def _cycle_columns(rows: StatementRows, lanes: _Lanes, simd: Bools) -> Columns:
     """log2 of rough cycles per instance in the core for three vector widths."""
     out: Columns = {}
     loads, stores, still_loads, still_stores = accesses(rows)
@@ -138,7 +138,7 @@ def _cycle_columns(rows: Rows, lanes: _Lanes, simd: Bools) -> Columns:
     return out
 
 
-def _wait_columns(rows: Rows, simd: Bools) -> Columns:
+def _wait_columns(rows: StatementRows, simd: Bools) -> Columns:
     """Bounds by the latency of sums and of carried values, and registers needed."""
     loads, _, still_loads, still_stores = accesses(rows)
     chain = (cycles.LATENCY @ rows.ops).astype(np.float32)

@@ -11,13 +11,13 @@ from agent.loopnest.program import (
     PREDICATES,
     Access,
     Affine,
+    AffineValue,
     Array,
     Binary,
     Call,
     Cast,
     DType,
     Expr,
-    Index,
     Literal,
     Program,
     Read,
@@ -67,7 +67,7 @@ _Arrays = Mapping[str, tuple[int, Array]]  # by name: position in Program.arrays
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class DistinctAccess:
     """One distinct access, subscripts without their constants; see ``NestTable``."""
 
     array: int
@@ -88,7 +88,7 @@ class Entry:
 class Summary:
     """A statement's accesses (writes first) and its operations per execution."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[DistinctAccess, ...]
     ops: tuple[float, ...]
     float_bytes: int
     lane_bytes: int
@@ -161,7 +161,7 @@ class _Operations:
                 return self.types[access.array]
             case Literal():
                 return expr.dtype
-            case Index():
+            case AffineValue():
                 return DType.I32
             case Binary(op, left, right):
                 return self._binary(op, self._operand(left), self._operand(right))
@@ -224,7 +224,7 @@ class _Shaped:
         return self.access.array, self.terms
 
 
-def _entries(statement: Statement, arrays: _Arrays) -> tuple[Entry, ...]:
+def _entries(statement: Statement, arrays: _Arrays) -> tuple[DistinctAccess, ...]:
     """Distinct accesses: the store, then one of every group, then the others; cut at 10."""
     groups: dict[_Group, list[tuple[int, ...]]] = {}
     shaped = []
@@ -256,10 +256,10 @@ def _entry(
     group: Sequence[tuple[int, ...]],
     cut: int,
     reduces: bool,
-) -> Entry:
+) -> DistinctAccess:
     """``group``: the constants of all accesses in its group, of which ``cut`` have no entry."""
     ends = [(min(c), max(c)) for c in zip(*group, strict=True)]
-    return Entry(
+    return DistinctAccess(
         array=array[0],
         element_bytes=array[1].dtype.size,
         array_bytes=float(array[1].bytes),

@@ -13,7 +13,7 @@ import numpy as np
 from agent.arrays import Doubles, Indices, Singles
 from agent.loopnest.features import compilers, execution, locality, simd
 from agent.loopnest.features.nest import STATEMENTS, NestTable, lower
-from agent.loopnest.features.rows import Rows, flatten
+from agent.loopnest.features.rows import StatementRows, flatten
 
 FEATURES_VERSION = 2
 BOUND = 64.0
@@ -45,9 +45,9 @@ _PROGRAM = (
 )  # fmt: skip
 
 
-def row_columns(rows: Rows) -> locality.Columns:
+def row_columns(rows: StatementRows) -> locality.Columns:
     """Every column of a statement, [R] each, in a fixed order."""
-    feet = locality.footprint(rows)
+    feet = locality.footprints(rows)
     columns = locality.traffic_columns(rows, feet)
     columns |= locality.working_set_columns(rows, feet)
     columns |= locality.stride_columns(rows)
@@ -108,7 +108,7 @@ def _chunk(table: NestTable) -> Singles:
     return np.clip(out, -BOUND, BOUND).T
 
 
-def _aggregate(rows: Rows, columns: Singles, out: Singles) -> None:
+def _aggregate(rows: StatementRows, columns: Singles, out: Singles) -> None:
     """Write the means, the heaviest statements' and the largest into ``out`` [F,n]."""
     c, h = len(COLUMNS), len(_HEAVIEST)
     single = len(rows.program) == out.shape[1] and bool((np.diff(rows.program) == 1).all())
@@ -126,7 +126,7 @@ def _aggregate(rows: Rows, columns: Singles, out: Singles) -> None:
     out[c + h : c + h + len(_LARGEST), present] = largest
 
 
-def _program_columns(table: NestTable, rows: Rows, out: Singles) -> None:
+def _program_columns(table: NestTable, rows: StatementRows, out: Singles) -> None:
     """Totals, and what neighbouring statements share."""
     out[0] = np.log2(np.maximum(table.total_instances, 1.0))
     out[1] = np.log2(_total_work(table))

@@ -55,7 +55,7 @@ def blank_comments(text: str) -> str:
     return _TOKEN.sub(blank, text)
 
 
-def plain(text: str) -> str | None:
+def without_preprocessor(text: str) -> str | None:
     """``text`` ready to parse where no compiler is needed for it, else None.
 
     Comments must be blanked out already. Pragmas other than scop and endscop say nothing about

@@ -15,7 +15,7 @@ MAX_QUESTIONS = 200  # to isl, a program; each is bounded too
 Range = tuple[int, int]
 
 
-def ranges(around: tuple[Loop, ...]) -> dict[str, Range] | None:
+def iterator_ranges(around: tuple[Loop, ...]) -> dict[str, Range] | None:
     """An interval that holds every value of each iterator; None where no instance exists."""
     found: dict[str, Range] = {}
     for loop in around:
@@ -50,7 +50,7 @@ class Prover:
         Raises:
             SourceError: the loops are too complex to tell.
         """
-        values = ranges(around)
+        values = iterator_ranges(around)
         if values is None or _within(span(subscript, values), extent):
             return None
         exact = self._image(around, (subscript,))
@@ -67,7 +67,7 @@ class Prover:
         apart = tuple(a - b for a, b in zip(one.subscripts, two.subscripts, strict=True))
         if all(d == Affine() for d in apart):
             return True
-        values = ranges(around)
+        values = iterator_ranges(around)
         if values is None or not all(_within_zero(span(d, values)) for d in apart):
             return False
         return self._image(around, (*apart, Affine())) is True

@@ -1,8 +1,9 @@
 """The C front end: a function with a ``#pragma scop`` region in, a Program out.
 
 The parser is pycparser: pure Python, no libclang on the edge, C99 with line and column, and well
-kept. It needs preprocessed text, see ``cpp``. From here the way goes through ``cregion`` (loops and
-statements), ``cexpr`` (expressions, subscripts) and ``cproof`` (every access proved in bounds).
+kept. It needs preprocessed text, see ``preprocess``. From here the way goes through ``region``
+(loops and statements), ``expressions`` and ``affine`` (values, subscripts) and ``proof`` (every
+access proved in bounds).
 
 The file may come from anywhere, so everything is bounded before it is walked: bytes, nesting,
 statements, sizes, memory; whatever is outside the subset becomes a SourceError that starts with
@@ -19,24 +20,24 @@ from pycparser import c_ast
 from pycparser.c_parser import CParser, ParseError
 
 from agent.errors import SourceError
-from agent.loopnest.frontend import preprocess as cpp
-from agent.loopnest.frontend.affine import shown
-from agent.loopnest.frontend.region import block, declared, initialised
+from agent.loopnest.frontend import preprocess
+from agent.loopnest.frontend.affine import c_excerpt
+from agent.loopnest.frontend.region import block, declared_entity, initialised
 from agent.loopnest.frontend.source import (
     MAX_FILE,
     MAX_NESTING,
     MAX_SIZE,
     ArrayParameter,
     Entity,
+    Environment,
+    FreshNames,
+    KnownSize,
     Local,
-    Names,
     Parameter,
-    Place,
     Refused,
     Region,
     Scope,
-    Size,
-    Source,
+    SourceFile,
 )
 from agent.loopnest.program import FUNCTIONS, Node, Program, statements
 
@@ -73,11 +74,11 @@ def load_program(
         InputError: a flag does more than change how the file is read.
         CompilerError: a compiler is needed and there is none, or it refuses the file.
     """
-    text = cpp.blank_comments(_read(path))
+    text = preprocess.blank_comments(_read(path))
     _check_nesting(text, str(path))
-    ready = cpp.plain(text) if cflags is None else None
+    ready = preprocess.without_preprocessor(text) if cflags is None else None
     if ready is None:
-        ready = cpp.preprocess(path, cflags or (), compiler)
+        ready = preprocess.preprocess(path, cflags or (), compiler)
         _check_nesting(ready, str(path))
     else:
         ready = _with_types(ready)
@@ -99,9 +100,9 @@ def parse_program(
     """
     if len(text) > MAX_FILE:
         raise SourceError(f"{filename}:1:1: the text is larger than {MAX_FILE >> 20} MiB")
-    text = cpp.blank_comments(text)
+    text = preprocess.blank_comments(text)
     _check_nesting(text, filename)
-    ready = cpp.plain(text)
+    ready = preprocess.without_preprocessor(text)
     if ready is None:
         raise SourceError(
             f"{filename}:1:1: it has macros or headers of its own",
@@ -131,7 +132,7 @@ def _read(path: Path) -> str:
 
 def _with_types(text: str) -> str:
     """``text`` after the types of the standard headers; its lines keep their numbers."""
-    return f"{cpp.TYPEDEFS}\n# 1\n{text}"
+    return f"{preprocess.TYPEDEFS}\n# 1\n{text}"
 
 
 # --- parsing ----------------------------------------------------------------------------------
@@ -146,13 +147,13 @@ def _program(
 ) -> Program:
     tree = _parse(text, filename)
     typedefs = {node.name: node for node in tree.ext if isinstance(node, c_ast.Typedef)}
-    source = Source(filename, typedefs)
+    source = SourceFile(filename, typedefs)
     found = _function(source, tree, function)
     scope = _parameters(source, found, sizes)
-    names = Names(set(FUNCTIONS) | set(scope))
+    names = FreshNames(set(FUNCTIONS) | set(scope))
     region = Region(source, names, parameters=dict(scope), missing=_missing(scope))
     _globals(scope, tree)
-    body = _body(Place(region, scope), found)
+    body = _body(Environment(region, scope), found)
     program = Program(
         name=found.decl.name,
         arrays=tuple(region.arrays[n].array for n in scope if n in region.arrays),
@@ -209,7 +210,7 @@ def _check_nesting(text: str, filename: str) -> None:
 # --- the function -----------------------------------------------------------------------------
 
 
-def _function(source: Source, tree: c_ast.FileAST, name: str | None) -> c_ast.FuncDef:
+def _function(source: SourceFile, tree: c_ast.FileAST, name: str | None) -> c_ast.FuncDef:
     functions = [node for node in tree.ext if isinstance(node, c_ast.FuncDef)]
     marked = [f.decl.name for f in functions if _marks(f)]
     listed = ", ".join(marked[:10]) or "none"
@@ -243,7 +244,7 @@ def _marks(function: c_ast.FuncDef) -> list[int]:
     return [n for n, item in enumerate(items) if isinstance(item, c_ast.Pragma)]
 
 
-def _parameters(source: Source, function: c_ast.FuncDef, sizes: Mapping[str, int]) -> Scope:
+def _parameters(source: SourceFile, function: c_ast.FuncDef, sizes: Mapping[str, int]) -> Scope:
     listed = function.decl.type.args
     scope: Scope = {}
     for node in listed.params if listed else ():
@@ -261,7 +262,7 @@ def _parameters(source: Source, function: c_ast.FuncDef, sizes: Mapping[str, int
     return scope
 
 
-def _parameter(source: Source, node: c_ast.Decl) -> Entity:
+def _parameter(source: SourceFile, node: c_ast.Decl) -> Entity:
     dims: list[c_ast.Node | None] = []
     inner = node.type
     while isinstance(inner, c_ast.ArrayDecl):
@@ -271,17 +272,17 @@ def _parameter(source: Source, node: c_ast.Decl) -> Entity:
     if kind is None:
         if isinstance(inner, c_ast.PtrDecl):
             return Refused("it is a pointer; declare it with its sizes, for example A[n][m]")
-        return Refused(f"its type `{shown(inner)}` is not supported")
+        return Refused(f"its type `{c_excerpt(inner)}` is not supported")
     if dims:
         return ArrayParameter(node.name, kind, tuple(dims), node)
     return Parameter(node.name, kind)
 
 
 def _set_sizes(
-    source: Source, function: c_ast.FuncDef, scope: Scope, sizes: Mapping[str, int]
+    source: SourceFile, function: c_ast.FuncDef, scope: Scope, sizes: Mapping[str, int]
 ) -> None:
     known = [n for n, e in scope.items() if isinstance(e, Parameter) and e.type.integer]
-    place = source.place(function.decl)
+    place = source.position(function.decl)
     for name, value in sizes.items():
         if name not in known:
             raise SourceError(
@@ -293,7 +294,7 @@ def _set_sizes(
                 f"{place}: the size {name} = {value} is outside 1..{MAX_SIZE}",
                 hint="Give a size in this range.",
             )
-        scope[name] = Size(value)
+        scope[name] = KnownSize(value)
 
 
 def _missing(scope: Scope) -> tuple[str, ...]:
@@ -327,60 +328,62 @@ def _globals(scope: Scope, tree: c_ast.FileAST) -> None:
 # --- the region -------------------------------------------------------------------------------
 
 
-def _body(place: Place, function: c_ast.FuncDef) -> tuple[Node, ...]:
-    begin, end = _delimit(place, function)
+def _body(env: Environment, function: c_ast.FuncDef) -> tuple[Node, ...]:
+    begin, end = _delimit(env, function)
     items = function.body.block_items
     inside = items[begin + 1 : end]
-    before, nodes = _before(place, items[:begin], inside), block(place, inside)
-    if place.region.statements == 0:
-        raise place.error(items[begin], "the region has no statements")
-    _check_live_out(place, nodes, items[end + 1 :])
+    before, nodes = _before(env, items[:begin], inside), block(env, inside)
+    if env.region.statements == 0:
+        raise env.error(items[begin], "the region has no statements")
+    _check_live_out(env, nodes, items[end + 1 :])
     return (*before, *nodes)
 
 
-def _check_live_out(place: Place, nodes: list[Node], after: Sequence[c_ast.Node]) -> None:
+def _check_live_out(env: Environment, nodes: list[Node], after: Sequence[c_ast.Node]) -> None:
     """Results leave the region in arrays only: a variable's value ends with it."""
     written = {statement.target.array for _, statement in statements(tuple(nodes))}
     for item in after:
         for name in sorted(_identifiers(item)):
-            entity = place.scope.get(name)
+            entity = env.scope.get(name)
             if isinstance(entity, Local) and entity.temporary in written:
-                raise place.error(
+                raise env.error(
                     item,
                     f"{name!r} is computed in the region and used after it",
                     hint="Store the result in an array parameter, if need be of one element.",
                 )
 
 
-def _delimit(place: Place, function: c_ast.FuncDef) -> tuple[int, int]:
+def _delimit(env: Environment, function: c_ast.FuncDef) -> tuple[int, int]:
     marks = _marks(function)
     items = function.body.block_items
     words = [str(items[n].string).strip() for n in marks]
     if words == ["scop", "endscop"]:
         return marks[0], marks[1]
     if words[0] == "endscop":
-        raise place.error(items[marks[0]], "#pragma endscop without #pragma scop", hint=_EXAMPLE)
+        raise env.error(items[marks[0]], "#pragma endscop without #pragma scop", hint=_EXAMPLE)
     if words[1:2] != ["endscop"]:
-        raise place.error(items[marks[0]], "#pragma endscop is missing", hint=_EXAMPLE)
-    raise place.error(
+        raise env.error(items[marks[0]], "#pragma endscop is missing", hint=_EXAMPLE)
+    raise env.error(
         items[marks[2]], "the function has a second region", hint="Give it a function of its own."
     )
 
 
-def _before(place: Place, items: Sequence[c_ast.Node], inside: Sequence[c_ast.Node]) -> list[Node]:
+def _before(
+    env: Environment, items: Sequence[c_ast.Node], inside: Sequence[c_ast.Node]
+) -> list[Node]:
     """Declarations before the region; initialisers of the data used inside start the Program."""
     nodes: list[Node] = []
     pure = all(isinstance(item, c_ast.Decl | c_ast.EmptyStatement) for item in items)
     used = set[str]().union(*map(_identifiers, inside)) - _counters(inside)
     for item in items:
         if isinstance(item, c_ast.Decl) and item.name:
-            entity = declared(place, item)
+            entity = declared_entity(env, item)
             if isinstance(entity, Local) and entity.init is not None and item.name in used:
                 if pure:
-                    nodes += initialised(place, item, entity)
+                    nodes += initialised(env, item, entity)
                 else:
                     entity = Refused("statements before the region may change its value")
-            place.scope[item.name] = entity
+            env.scope[item.name] = entity
     return nodes
 
 
@@ -396,7 +399,7 @@ def _counters(inside: Sequence[c_ast.Node]) -> set[str]:
 
 
 def _check_memory(
-    source: Source, function: c_ast.FuncDef, program: Program, limit: int | None
+    source: SourceFile, function: c_ast.FuncDef, program: Program, limit: int | None
 ) -> None:
     if limit is None:
         import psutil

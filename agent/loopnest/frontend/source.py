@@ -56,7 +56,7 @@ class CType:
 
 
 @dataclass
-class Source:
+class SourceFile:
     """The parsed file: its name for messages and its typedefs."""
 
     filename: str
@@ -64,9 +64,9 @@ class Source:
 
     def error(self, node: c_ast.Node | None, message: str, hint: str = "") -> SourceError:
         """A SourceError at ``node``."""
-        return SourceError(f"{self.place(node)}: {message}", hint=hint or SUBSET)
+        return SourceError(f"{self.position(node)}: {message}", hint=hint or SUBSET)
 
-    def place(self, node: c_ast.Node | None) -> str:
+    def position(self, node: c_ast.Node | None) -> str:
         """``file:line:column`` of ``node``."""
         coord = getattr(node, "coord", None)
         if coord is None:
@@ -103,7 +103,7 @@ def _scalar_type(words: tuple[str, ...], const: bool) -> CType | None:
 
 
 @dataclass(frozen=True)
-class Size:
+class KnownSize:
     """An integer whose value is known."""
 
     value: int
@@ -155,12 +155,12 @@ class Refused:
     why: str
 
 
-Entity = Size | Parameter | ArrayParameter | Iterator | Local | Refused
+Entity = KnownSize | Parameter | ArrayParameter | Iterator | Local | Refused
 Scope = dict[str, Entity]
 
 
 @dataclass
-class Names:
+class FreshNames:
     """Names of the Program being built; every one is given once."""
 
     taken: set[str] = field(default_factory=lambda: set(FUNCTIONS))
@@ -186,8 +186,8 @@ class ArrayUse:
 class Region:
     """The Program being built: what its expressions have used so far."""
 
-    source: Source
-    names: Names = field(default_factory=Names)
+    source: SourceFile
+    names: FreshNames = field(default_factory=FreshNames)
     arrays: dict[str, ArrayUse] = field(default_factory=dict)
     scalars: dict[str, Scalar] = field(default_factory=dict)
     temporaries: list[Temporary] = field(default_factory=list)
@@ -207,7 +207,7 @@ class Region:
 
 
 @dataclass(frozen=True)
-class Place:
+class Environment:
     """Where an expression stands: the names in sight and the loops around it."""
 
     region: Region

@@ -55,7 +55,9 @@ def rescan(what: str, path: tuple[Loop, ...], order: tuple[Loop, ...]) -> tuple[
     )
 
 
-def strip(what: str, loop: Loop, size: int, name: str, inside: Sequence[Loop]) -> tuple[Loop, Loop]:
+def tile_loop(
+    what: str, loop: Loop, size: int, name: str, inside: Sequence[Loop]
+) -> tuple[Loop, Loop]:
     """The loop over the tiles of ``loop`` and the loop inside a tile.
 
     ``inside`` are the loops inside the tiles of the outer loops of the band.

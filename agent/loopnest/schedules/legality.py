@@ -5,7 +5,7 @@ written, so one check serves all steps: the source of every dependence still run
 target, and loops whose iterations run at the same time carry none. Reductions may be reordered,
 and shared out where all iterations update one element and C with OpenMP can say so.
 
-Ranges of distances answer most questions (``places``); isl answers the rest exactly.
+Ranges of distances answer most questions (``positions``); isl answers the rest exactly.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from agent.loopnest.polyhedron import affine_map, bounded, integer
 from agent.loopnest.program import Access, Loop, Node, Program, loops, statements
 from agent.loopnest.schedules import transform as steps
 from agent.loopnest.schedules.dependence import Dependence, Dependences, common_depth
-from agent.loopnest.schedules.places import Place, advance, places, tiles_name
+from agent.loopnest.schedules.positions import Position, advance, positions, tiles_name
 from agent.loopnest.schedules.schedule import Parallelize, Schedule, Step, Unroll, Vectorize
 
-__all__ = ["Dependences", "check", "check_step", "transform"]
+__all__ = ["Dependences", "check_legal", "check_step", "transform"]
 
 
 def transform(
@@ -60,7 +60,7 @@ def transform(
     return after[-1]
 
 
-def check(program: Program, dependences: Dependences) -> None:
+def check_legal(program: Program, dependences: Dependences) -> None:
     """Refuse a transformed program that does not mean what it meant as written.
 
     Raises:
@@ -75,7 +75,8 @@ def check_step(program: Program, step: Step, dependences: Dependences) -> None:
     """Refuse ``program``, the outcome of ``step`` on one that was legal, if it no longer is.
 
     Raises:
-        ScheduleError: as for ``check``; marks that change nothing else are not looked at again.
+        ScheduleError: as for ``check_legal``; marks that change nothing else are not looked at
+            again.
     """
     match step:
         case Unroll():
@@ -85,7 +86,7 @@ def check_step(program: Program, step: Step, dependences: Dependences) -> None:
             if not _check_concurrent(str(step), program, nest, dependences):
                 emit(program)
         case _:
-            check(program, dependences)
+            check_legal(program, dependences)
 
 
 def _culprit(schedule: Schedule, after: list[Program], dependences: Dependences) -> Step:
@@ -131,12 +132,12 @@ class _Order:
 
     def __init__(self, program: Program, dependences: Dependences) -> None:
         self.dependences = dependences
-        self.places = places(program, dependences.iterators)
+        self.positions = positions(program, dependences.iterators)
         self._vectors: dict[str, isl.Map] = {}
 
-    def ends(self, item: Dependence) -> tuple[Place, Place]:
+    def ends(self, item: Dependence) -> tuple[Position, Position]:
         """Where the source and the target of a dependence run."""
-        return self.places[item.source], self.places[item.target]
+        return self.positions[item.source], self.positions[item.target]
 
     def find(self, item: Dependence, constraints: list[str]) -> Conflict | None:
         """A pair of the dependence whose iteration vectors of now satisfy ``constraints``."""
@@ -155,15 +156,15 @@ class _Order:
     def _as_written(self, name: str) -> isl.Map:
         """From iteration vectors of now to those as written."""
         if name not in self._vectors:
-            place = self.places[name]
+            position = self.positions[name]
             context = self.dependences.context
-            self._vectors[name] = affine_map(place.around, place.instance, context)
+            self._vectors[name] = affine_map(position.around, position.instance, context)
         return self._vectors[name]
 
     def _example(self, item: Dependence, bad: isl.Map) -> Conflict:
         """The first of the pairs ``bad``, in terms of the program as written."""
         point = bad.wrap().lexmin().sample_point()
-        depths = [len(place.around) for place in self.ends(item)]
+        depths = [len(position.around) for position in self.ends(item)]
         vector = [
             integer(point.get_coordinate_val(isl.dim_type.set, n)) for n in range(sum(depths))
         ]
@@ -171,9 +172,9 @@ class _Order:
         return Conflict(item, source, self._instance(item.target, vector[depths[0] :]))
 
     def _instance(self, name: str, vector: list[int]) -> dict[str, int]:
-        place, iterators = self.places[name], self.dependences.iterators[name]
-        now = dict(zip((loop.iterator for loop in place.around), vector, strict=True))
-        return {n: v.evaluate(now) for n, v in zip(iterators, place.instance, strict=True)}
+        position, iterators = self.positions[name], self.dependences.iterators[name]
+        now = dict(zip((loop.iterator for loop in position.around), vector, strict=True))
+        return {n: v.evaluate(now) for n, v in zip(iterators, position.instance, strict=True)}
 
 
 def _misplaced(program: Program, dependences: Dependences) -> Conflict | None:
@@ -209,7 +210,7 @@ def _violation(order: _Order, item: Dependence) -> Conflict | None:
     return next((conflict for conflict in found if conflict is not None), None)
 
 
-def _surely_ordered(item: Dependence, source: Place, target: Place, shared: int) -> bool:
+def _surely_ordered(item: Dependence, source: Position, target: Position, shared: int) -> bool:
     """Whether the ranges of the distances prove that the source runs first."""
     for level in range(shared):
         least, _ = advance(item.distance, source, target, level)

@@ -12,7 +12,14 @@ from dataclasses import replace
 
 from agent.errors import ScheduleError
 from agent.loopnest.program import Affine, Bound, Loop, Node, Program, loops
-from agent.loopnest.schedules.bounds import offset, range_text, rescan, shifted, strip, well_placed
+from agent.loopnest.schedules.bounds import (
+    offset,
+    range_text,
+    rescan,
+    shifted,
+    tile_loop,
+    well_placed,
+)
 from agent.loopnest.schedules.schedule import (
     Distribute,
     Fuse,
@@ -30,7 +37,7 @@ from agent.loopnest.schedules.tree import (
     band_between,
     check_temporary,
     edit,
-    find,
+    find_loop,
     fresh,
     height,
     kind,
@@ -129,7 +136,7 @@ def tile(program: Program, sizes: Sequence[tuple[str, int]]) -> Program:
     inside: list[Loop] = []
     for loop, (_, size) in zip(band, sizes, strict=True):
         name = fresh(f"{loop.iterator}_t", taken)
-        tiles, points = strip(what, loop, size, name, inside)
+        tiles, points = tile_loop(what, loop, size, name, inside)
         over.append(tiles)
         inside.append(points)
     nest = nested((*over, *inside), band[-1].body)
@@ -146,8 +153,8 @@ def skew(program: Program, inner: str, outer: str, factor: int) -> Program:
             S(i, j)                      S(i, j - i)
     """
     what = str(Skew(inner, outer, factor))
-    path, loop = find(program, what, inner)
-    outer_path, around = find(program, what, outer)
+    path, loop = find_loop(program, what, inner)
+    outer_path, around = find_loop(program, what, outer)
     if around not in path:
         raise ScheduleError(
             f"{what}: loop {outer} does not surround loop {inner}",
@@ -176,7 +183,7 @@ def reverse(program: Program, name: str) -> Program:
           S(i)                         S(11 - i)
     """
     what = f"reverse {name}"
-    path, loop = find(program, what, name)
+    path, loop = find_loop(program, what, name)
     refuse_marked(what, path, (loop,))
     bounds = (*loop.lower, *loop.upper)
     if len(bounds) > 2 or any(b.divisor != 1 for b in bounds):
@@ -206,8 +213,8 @@ def fuse(program: Program, first: str, second: str) -> Program:
           T(j)
     """
     what = f"fuse {first} {second}"
-    path, one = find(program, what, first)
-    other, two = find(program, what, second)
+    path, one = find_loop(program, what, first)
+    other, two = find_loop(program, what, second)
     siblings = path[-1].body if path else program.body
     if one not in siblings or two not in siblings:
         raise ScheduleError(
@@ -251,7 +258,7 @@ def distribute(program: Program, name: str) -> Program:
                                        T(i2)
     """
     what = f"distribute {name}"
-    path, loop = find(program, what, name)
+    path, loop = find_loop(program, what, name)
     refuse_marked(what, path, (loop,))
     if len(loop.body) < 2:
         raise ScheduleError(f"{what}: the body of loop {name} is a single {kind(loop.body[0])}")
@@ -267,7 +274,7 @@ def distribute(program: Program, name: str) -> Program:
 def parallelize(program: Program, name: str) -> Program:
     """Share the iterations of a loop among threads: ``for`` -> ``parallel for``."""
     what = f"parallelize {name}"
-    path, loop = find(program, what, name)
+    path, loop = find_loop(program, what, name)
     refuse_again(what, loop, parallel=loop.parallel)
     inner = [x for _, x in loops(loop.body)]
     for other in (*path, *inner):
@@ -290,7 +297,7 @@ def parallelize(program: Program, name: str) -> Program:
 def vectorize(program: Program, name: str) -> Program:
     """Run the iterations of an innermost loop in SIMD lanes: ``for`` -> ``simd for``."""
     what = f"vectorize {name}"
-    _, loop = find(program, what, name)
+    _, loop = find_loop(program, what, name)
     refuse_again(what, loop, vectorized=loop.vector)
     refuse_outer(what, loop)
     if loop.step != 1:
@@ -306,7 +313,7 @@ def vectorize(program: Program, name: str) -> Program:
 def unroll(program: Program, name: str, factor: int) -> Program:
     """Unroll an innermost loop ``factor`` times; the order of execution stays."""
     what = str(Unroll(name, factor))
-    _, loop = find(program, what, name)
+    _, loop = find_loop(program, what, name)
     refuse_again(what, loop, unrolled=loop.unroll > 1)
     refuse_outer(what, loop)
     refuse_factor(what, factor, MAX_UNROLL)
@@ -336,7 +343,7 @@ def jam(program: Program, name: str, factor: int) -> Program:
     The tree keeps its shape: the factor is a mark on the loop, carried out when C is emitted.
     """
     what = str(Jam(name, factor))
-    path, loop = find(program, what, name)
+    path, loop = find_loop(program, what, name)
     refuse_again(what, loop, jammed=loop.jam > 1)
     refuse_factor(what, factor, MAX_JAM)
     below = [inner for _, inner in loops(loop.body)]

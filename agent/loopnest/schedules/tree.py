@@ -28,7 +28,7 @@ _C_TYPES = frozenset(  # end in _t as the loops over tiles do, and may be in use
 # Finding loops
 
 
-def find(program: Program, what: str, name: str) -> tuple[tuple[Loop, ...], Loop]:
+def find_loop(program: Program, what: str, name: str) -> tuple[tuple[Loop, ...], Loop]:
     """The loop ``name`` and the loops around it; ScheduleError with the names that exist."""
     known = []
     for path, loop in loops(program.body):
@@ -45,7 +45,7 @@ def band_between(
     program: Program, what: str, *names: str
 ) -> tuple[tuple[Loop, ...], tuple[Loop, ...]]:
     """The loops around a perfectly nested band, and the band between the named loops."""
-    found = [find(program, what, name) for name in names]
+    found = [find_loop(program, what, name) for name in names]
     path, top = min(found, key=lambda item: len(item[0]))
     chain = perfect_band(top)
     for around, loop in found:

@@ -38,7 +38,9 @@ def inputs(program: Program) -> dict[str, np.ndarray]:
 
 
 def parameters(text: str, function: str) -> list[str]:
-    tree = CParser().parse(cpp.TYPEDEFS + (cpp.plain(cpp.blank_comments(text)) or ""))
+    tree = CParser().parse(
+        cpp.TYPEDEFS + (cpp.without_preprocessor(cpp.blank_comments(text)) or "")
+    )
     (found,) = [n for n in tree.ext if isinstance(n, c_ast.FuncDef) and n.decl.name == function]
     return [p.name for p in found.decl.type.args.params]
 

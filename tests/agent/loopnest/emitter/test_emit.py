@@ -15,11 +15,11 @@ from agent.loopnest.frontend.reader import parse_program
 from agent.loopnest.program import (
     Access,
     Affine,
+    AffineValue,
     Array,
     Binary,
     Bound,
     DType,
-    Index,
     Literal,
     Loop,
     Program,
@@ -357,13 +357,15 @@ def test_parentheses_keep_the_order_of_operations() -> None:
 
 
 def test_a_ternary_inside_an_expression_is_parenthesised() -> None:
-    chosen = Select(Binary("<", Index(Affine.var("i")), Literal("3")), Literal("1"), Literal("2"))
+    chosen = Select(
+        Binary("<", AffineValue(Affine.var("i")), Literal("3")), Literal("1"), Literal("2")
+    )
     value = Binary("*", chosen, Literal("0.5f"))
     assert "x[i] = (i < 3 ? 1 : 2) * 0.5f;" in emit(one_loop(X, "", value))
 
 
 def test_iterators_are_64_bit_where_an_index_may_not_fit_an_int() -> None:
-    program = one_loop(X, "", Index(Affine.var("i")))
+    program = one_loop(X, "", AffineValue(Affine.var("i")))
     assert "for (int i" in emit(program)
     assert "for (int64_t i" in emit(replace(program, body=(loop("i", 0, 2**31 - 2),)))
 

@@ -9,12 +9,12 @@ from agent.loopnest.frontend.reader import load_program, parse_program
 from agent.loopnest.program import (
     Access,
     Affine,
+    AffineValue,
     Binary,
     Bound,
     Call,
     Cast,
     DType,
-    Index,
     Literal,
     Loop,
     Program,
@@ -78,7 +78,7 @@ def test_statements_are_numbered_in_textual_order_and_iterators_are_unique():
     assert [s.name for _, s in statements(program.body)] == ["S0", "S1", "S2", "S3", "S4"]
     assert [loop.iterator for _, loop in loops(program.body)] == ["i", "i2", "j", "i3"]
     assert [s.instance for _, s in statements(program.body)][3] == (Affine.var("i2"), J)
-    assert [s.value for _, s in statements(program.body)][4] == Index(Affine.var("i3"))
+    assert [s.value for _, s in statements(program.body)][4] == AffineValue(Affine.var("i3"))
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_a_loop_that_counts_down_is_turned_round(step):
     assert around[0].upper == (Bound(Affine.constant(14)),)
     assert statement.target == Access("A", (-I + 15,))
     assert statement.instance == (I,)
-    assert statement.value == Binary("+", Read(Access("A", (-I + 14,))), Index(-I + 15))
+    assert statement.value == Binary("+", Read(Access("A", (-I + 14,))), AffineValue(-I + 15))
 
 
 def test_triangles_keep_their_outer_iterators():

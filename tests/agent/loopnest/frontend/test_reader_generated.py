@@ -7,12 +7,12 @@ from agent.loopnest.frontend.reader import parse_program
 from agent.loopnest.program import (
     Access,
     Affine,
+    AffineValue,
     Binary,
     Call,
     Cast,
     DType,
     Expr,
-    Index,
     Literal,
     Read,
     Select,
@@ -34,7 +34,7 @@ def as_c(expr: Expr) -> str:
     match expr:
         case Literal(text):
             return text
-        case Index(value):
+        case AffineValue(value):
             return str(value)
         case Read(access):
             return access.array + "".join(f"[{written(s)}]" for s in access.subscripts)
@@ -64,7 +64,7 @@ def accesses(draw: st.DrawFn, name: str, depth: int) -> Access:
 def values(depth: int) -> st.SearchStrategy[Expr]:
     leaves = st.one_of(
         st.sampled_from(["1", "2.5", "0.125f", "1e-3", "0x10"]).map(Literal),
-        st.sampled_from(ITERATORS[:depth]).map(lambda n: Index(Affine.var(n))),
+        st.sampled_from(ITERATORS[:depth]).map(lambda n: AffineValue(Affine.var(n))),
         st.sampled_from(["B", "C"]).flatmap(lambda n: accesses(n, depth)).map(Read),
     )
 

@@ -9,7 +9,7 @@ from agent.loopnest.program import Program, loops
 from agent.loopnest.schedules import transform
 from agent.loopnest.schedules.candidates import candidate_schedules, random_schedule
 from agent.loopnest.schedules.dependence import Dependences
-from agent.loopnest.schedules.legality import check
+from agent.loopnest.schedules.legality import check_legal
 from agent.loopnest.schedules.schedule import Schedule, Skew, Tile, parse_schedule
 from tests.agent.loopnest.nests import at, gemm, loop, program, read, statement
 from tests.agent.loopnest.schedules.brute_force import trace
@@ -24,7 +24,7 @@ def test_candidates_are_legal_and_differ(base: Program) -> None:
     found = candidate_schedules(base, 60, dependences=dependences)
     assert len({p.body for _, p in found}) == len(found) == 60
     for schedule, after in found:
-        check(after, dependences)
+        check_legal(after, dependences)
         assert parse_schedule(str(schedule)) == schedule
 
 

@@ -20,7 +20,7 @@ from agent.loopnest.program import (
 )
 from agent.loopnest.schedules import dependence
 from agent.loopnest.schedules.dependence import Dependences
-from agent.loopnest.schedules.legality import check, transform
+from agent.loopnest.schedules.legality import check_legal, transform
 from agent.loopnest.schedules.schedule import Interchange, Schedule, parse_schedule
 from agent.loopnest.schedules.transform import apply
 from tests.agent.loopnest.nests import at, gemm, loop, plus, program, read, statement, times
@@ -376,7 +376,7 @@ def test_check_refuses_a_program_transformed_elsewhere() -> None:
     dependences = Dependences.of(seidel())
     turned = apply(seidel(), parse_schedule("reverse i").steps[0])
     with pytest.raises(ScheduleError, match="the schedule breaks the dependence S -> S"):
-        check(turned, dependences)
+        check_legal(turned, dependences)
 
 
 def test_dependences_are_those_of_a_program_as_written() -> None:

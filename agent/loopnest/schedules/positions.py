@@ -25,7 +25,7 @@ UNKNOWN = (-(2**62), 2**62)
 
 
 @dataclass(frozen=True)
-class Place:
+class Position:
     """A statement's position.
 
     Attributes:
@@ -44,11 +44,11 @@ class Place:
     points: tuple[int, ...]
 
 
-def places(program: Program, iterators: Mapping[str, tuple[str, ...]]) -> dict[str, Place]:
-    """The place of every statement, by name; ``iterators`` as written, of every statement."""
+def positions(program: Program, iterators: Mapping[str, tuple[str, ...]]) -> dict[str, Position]:
+    """The position of every statement, by name; ``iterators`` as written, of every statement."""
     body = spread_jams(program.body)
     return {
-        s.name: Place(index, around, s.instance, *_meaning(around, s, iterators[s.name]))
+        s.name: Position(index, around, s.instance, *_meaning(around, s, iterators[s.name]))
         for index, (around, s) in enumerate(statements(body))
     }
 
@@ -153,7 +153,7 @@ def _sunk(nodes: tuple[Node, ...], points: Loop, counter: Iterator[int]) -> tupl
 
 
 def advance(
-    distance: Mapping[str, tuple[int, int]], source: Place, target: Place, level: int
+    distance: Mapping[str, tuple[int, int]], source: Position, target: Position, level: int
 ) -> tuple[int, int]:
     """How far ahead of the source the target may be in the shared loop ``level``.
 

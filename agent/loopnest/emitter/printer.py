@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from agent.loopnest.program import (
     Access,
     Affine,
+    AffineValue,
     Binary,
     Call,
     Cast,
     Expr,
-    Index,
     Literal,
     Read,
     Select,
@@ -26,7 +26,7 @@ _COMPARE = frozenset("< <= > >= == !=".split())
 _ASK_PARENTHESES = frozenset("<< >> & | ^".split())  # whose precedence readers do not know
 
 
-def affine_text(value: Affine, name: Callable[[str], str]) -> str:
+def c_sum(value: Affine, name: Callable[[str], str]) -> str:
     """``value`` as a C sum; positive parts first so that it seldom starts with a minus."""
     const = value.const
     out = str(const) if const > 0 and all(factor < 0 for _, factor in value.terms) else ""
@@ -58,7 +58,7 @@ class Printer:
     Attributes:
         names: identifier of each array, scalar, temporary and iterator.
         locals: accesses that a local variable stands for.
-        wide: iterators are int64_t, so that an Index is cast to the ``int`` it is.
+        wide: iterators are int64_t, so that an affine value is cast to the ``int`` it is.
     """
 
     names: Callable[[str], str]
@@ -67,7 +67,7 @@ class Printer:
 
     def affine(self, value: Affine) -> str:
         """An affine form of the iterators."""
-        return affine_text(value, self.names)
+        return c_sum(value, self.names)
 
     def access(self, access: Access) -> str:
         """An element, scalar or temporary, or the local that stands for it."""
@@ -85,7 +85,7 @@ class Printer:
         match expr:
             case Literal(text):
                 return text, UNARY if text.startswith("-") else PRIMARY
-            case Index(value):
+            case AffineValue(value):
                 if self.wide:
                     return f"(int)({self.affine(value)})", UNARY
                 return self.affine(value), _affine_level(value)
@@ -115,7 +115,7 @@ class Printer:
 
 def _unclear(op: str, side: Expr) -> bool:
     """Whether parentheses help the reader (and quiet -Wparentheses) without being needed."""
-    if isinstance(side, Index) and op in _ASK_PARENTHESES:
+    if isinstance(side, AffineValue) and op in _ASK_PARENTHESES:
         return len(side.value.terms) + bool(side.value.const) > 1
     if not isinstance(side, Binary):
         return False
