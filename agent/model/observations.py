@@ -34,6 +34,12 @@ class PerKind:
         return self.seconds if kind == SECONDS else self.speedup
 
 
+def design_rows(gains: Doubles, levels: Doubles) -> Doubles:
+    """[n+k, E+1] designs of speed-ups (``e(base) - e(v)``, [n, E]), then of seconds ([k, E])."""
+    ones = np.concatenate([np.zeros(len(gains)), np.ones(len(levels))])
+    return np.column_stack([np.concatenate([gains, levels]), ones])
+
+
 def as_kinds(kind: Texts | str, rows: int) -> Texts:
     """Spread one kind over all rows, or check that there is one known kind a row; ValueError."""
     kinds = np.broadcast_to(np.asarray(kind, dtype=np.str_), (rows,))

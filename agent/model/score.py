@@ -91,7 +91,12 @@ def log_error_interval(
     count = np.bincount(which)
     drawn = np.random.default_rng(seed).integers(len(count), size=(RESAMPLES, len(count)))
     means = total[drawn].sum(axis=1) / count[drawn].sum(axis=1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return central_interval(means, level)
+
+
+def central_interval(values: Doubles, level: float) -> tuple[float, float]:
+    """The interval that holds this share of the values, as many left out below it as above."""
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from agent.arrays import Doubles, Indices, Singles
 from agent.model.heads import Head
 from agent.model.linear import BundleHead, RidgeHead
-from agent.model.observations import SECONDS, SPEEDUP
+from agent.model.observations import SECONDS, SPEEDUP, design_rows
 from agent.model.posterior import MOST_LABELS
 from agent.model.prior import Prior, weak_prior
 from agent.model.select import best_head
@@ -142,8 +142,9 @@ def _median(bench: Bench, rows: Indices, seed: int) -> ArmPrediction:  # noqa: A
 
 def _with_head(bench: Bench, embedding: Doubles, head: Head) -> ArmPrediction:
     case = bench.case
-    gain = head.predict(case.gains(embedding, case.test), SPEEDUP)
-    seconds = head.predict(case.levels(embedding, case.test_base), SECONDS)
+    nothing = embedding[:0]
+    gain = head.predict(design_rows(case.gains(embedding, case.test), nothing), SPEEDUP)
+    seconds = head.predict(design_rows(nothing, embedding[case.test_base]), SECONDS)
     return ArmPrediction(*gain, *seconds)
 
 

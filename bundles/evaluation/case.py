@@ -18,7 +18,7 @@ from agent.arrays import Doubles, Indices, Ints
 from agent.errors import AgentError
 from agent.kernels.fixed_set import fixed_variants, kernels
 from agent.loopnest.schedules.schedule import ORIGINAL
-from agent.model.observations import SECONDS, SPEEDUP, Observations
+from agent.model.observations import SECONDS, SPEEDUP, Observations, design_rows
 from bundles.labels.labels import Labels, is_test
 from bundles.labels.target import RIGHT
 
@@ -100,7 +100,7 @@ class Case:
         kind = np.concatenate([np.full(len(rows), SPEEDUP), np.full(len(bases), SECONDS)])
         both = np.concatenate([rows, bases])
         return Observations(
-            design=np.concatenate([self.gains(embedding, rows), self.levels(embedding, bases)]),
+            design=design_rows(self.gains(embedding, rows), embedding[bases]),
             target=np.concatenate([self.labels.log_speedup[rows], self.seconds[bases]]),
             sd=self.labels.sd[both],
             kind=kind,
@@ -109,12 +109,8 @@ class Case:
         )
 
     def gains(self, embedding: Doubles, rows: Indices) -> Doubles:
-        """[k, E+1] designs of speed-up rows."""
-        return np.column_stack([embedding[self.base[rows]] - embedding[rows], np.zeros(len(rows))])
-
-    def levels(self, embedding: Doubles, rows: Indices) -> Doubles:
-        """[k, E+1] designs of seconds rows."""
-        return np.column_stack([embedding[rows], np.ones(len(rows))])
+        """[k, E] by how much versions differ from their programs as written."""
+        return embedding[self.base[rows]] - embedding[rows]
 
 
 def make_case(labels: Labels) -> Case:

@@ -9,6 +9,7 @@ from itertools import accumulate
 import numpy as np
 
 from agent.arrays import Doubles, Indices, Texts
+from agent.model.score import central_interval
 from bundles.evaluation.arms import BUNDLE_FIXED, BUNDLE_RANDOM
 from bundles.evaluation.protocol import ArmTrial
 from bundles.evaluation.report import (
@@ -183,12 +184,6 @@ def _parts(scores: Scores, metric: str) -> tuple[Doubles, Doubles]:
     return np.where(there, value, 0.0), there.astype(np.float64)
 
 
-def central_interval(values: Doubles) -> tuple[float, float]:
-    """Central ``LEVEL`` interval."""
-    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
-
-
 def paired_differences(
     boot: Bootstrap, ours: ArmBudget, other: ArmBudget
 ) -> list[PairedDifference]:
@@ -200,7 +195,7 @@ def paired_differences(
         if a is None or b is None:
             continue
         gap = boot.values(*ours, metric) - boot.values(*other, metric)
-        low, high = central_interval(gap)
+        low, high = central_interval(gap, LEVEL)
         sign = -1 if metric in LESS_IS_BETTER else 1
         better, worse = min(sign * low, sign * high) > 0, max(sign * low, sign * high) < 0
         relative = (a - b) / abs(b) if b else 0.0

@@ -10,6 +10,7 @@ import numpy as np
 
 from agent import __version__
 from agent.arrays import Doubles
+from agent.model.score import central_interval
 from bundles.evaluation.arms import ARMS, BUNDLE
 from bundles.evaluation.case import Case
 from bundles.evaluation.options import EvaluationProtocol
@@ -45,7 +46,6 @@ from bundles.evaluation.statistics import (
     RESAMPLES,
     Bootstrap,
     Results,
-    central_interval,
     label_efficiency,
     paired_differences,
     rises,
@@ -236,5 +236,5 @@ def _rounded(figures: Figures) -> Figures:
 
 
 def _rounded_interval(values: Doubles) -> tuple[float, float]:
-    low, high = central_interval(values)
+    low, high = central_interval(values, LEVEL)
     return round(low, 4), round(high, 4)

@@ -11,6 +11,8 @@ from agent.errors import AgentError
 from bundles.terminal import As_Json, needs, say, show_json
 from bundles.training.commands import in_brief
 
+BUDGETS = (200, 1000, 3000)
+
 
 def attach(app: typer.Typer) -> None:
     """Add the command to the ``bundles`` app."""
@@ -38,7 +40,7 @@ def finetune(
     ] = False,
     budget: Annotated[
         list[int] | None,
-        typer.Option(min=1, help="With --compare: labels a target; repeat. [200, 1000, 3000]"),
+        typer.Option(min=1, help=f"With --compare: labels a target; repeat. {list(BUDGETS)}"),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, max=100, help="With --compare: how many.")] = 3,
     as_json: As_Json = False,
@@ -48,18 +50,17 @@ def finetune(
         raise AgentError("nothing to write to", "Give --out DIRECTORY, or --compare.")
     needs("torch", "onnx", "pyarrow")
     from agent.bundle.bundle import default_bundle, load_bundle
-    from bundles.finetuning.compare import BUDGETS, table
-    from bundles.finetuning.compare import compare as compared
-    from bundles.finetuning.finetune import finetune as run
+    from bundles.finetuning.compare import compare_modes, comparison_table
+    from bundles.finetuning.finetune import fine_tune
     from bundles.finetuning.tuning import Mode, Tuning
     from bundles.labels.labels import load_labels
 
     start, tuning = load_bundle(bundle or default_bundle()), Tuning(mode=Mode(mode), seed=seed)
     timed = [load_labels(path) for path in labels]
     if compare or out is None:
-        found = compared(start, timed, tuning, budget or BUDGETS, seeds, say)
-        show_json(found) if as_json else typer.echo(table(found))
+        found = compare_modes(start, timed, tuning, budget or BUDGETS, seeds, say)
+        show_json(found.to_json()) if as_json else typer.echo(comparison_table(found))
         return
-    manifest = run(start, timed, out, tuning, say)
+    manifest = fine_tune(start, timed, out, tuning, say)
     if as_json:
         show_json(in_brief(manifest))

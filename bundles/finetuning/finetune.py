@@ -11,34 +11,50 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from agent.arrays import Doubles
 from agent.bundle.bundle import Bundle
-from agent.errors import AgentError
 from agent.model.prior import Prior
-from bundles.finetuning.refit import Embedded, designs, refit
-from bundles.finetuning.site import Site, apart, figures, join
+from bundles.finetuning.refit import EmbeddedRows, prior_rows, refit_prior
+from bundles.finetuning.site import Site, SiteFigures, join_labels, site_figures
+from bundles.finetuning.start import (
+    predicted_times,
+    site_embedding,
+    split_off_test,
+    starting_heads,
+    starting_point,
+)
 from bundles.finetuning.thaw import thaw
-from bundles.finetuning.tuning import Tuned, Tuning, embedded, split, tune
+from bundles.finetuning.tuning import (
+    StartingPoint,
+    Tuned,
+    Tuning,
+    embedded,
+    split_off_validation,
+    tune_in_stages,
+)
 from bundles.labels.labels import Labels
 from bundles.training.export import Export, code_version, export
-from bundles.training.network import EncoderNetwork
 from bundles.training.prior import Whitening
 from bundles.training.settings import Say
 
-FEWEST_PROGRAMS, FEWEST_TESTS = 10, 3
-HEAD_UNIT = 5.0  # sds of the prior in a unit of a head's parameters: one rate then suits all
+
+@dataclass(frozen=True)
+class TuningFigures:
+    """On test programs: the bundle as it was, the tuned one, and the site's own heads on it."""
+
+    before: SiteFigures
+    after: SiteFigures
+    own_heads: SiteFigures
 
 
-def finetune(
+def fine_tune(
     bundle: Bundle, labels: Sequence[Labels], out: Path, tuning: Tuning, say: Say
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Make a site's bundle in the directory ``out``; returns its manifest.
 
     Args:
@@ -54,30 +70,25 @@ def finetune(
     """
     started, code = time.monotonic(), code_version()
     encoder, prior = thaw(bundle), Prior.from_json(bundle.prior)
-    pool, test = enough(join(labels))
+    pool, test = split_off_test(join_labels(labels))
     say(f"{len(pool)} programs to learn from, {pool.labels} speed-ups; {len(test)} to test on")
-    start = starting_heads(prior, pool)
-    train, held = split(pool, tuning)
-    tuned = tune(encoder, start, spread(prior), train, held, tuning, say)
-    fitted = _prior(bundle, encoder, prior, pool, held, tuned)
-    evaluation = {
-        "before": figures(test, predict(encoder, start, test)),
-        "after": figures(test, predict(tuned.encoder, starting_heads(fitted, test), test)),
-        "own_heads": figures(test, predict(tuned.encoder, tuned.heads, test)),
-    }
-    for name, row in evaluation.items():
+    start = starting_point(encoder, prior, pool)
+    train, held = split_off_validation(pool, tuning)
+    tuned = tune_in_stages(start, train, held, tuning, say)
+    fitted = _prior(bundle, prior, start, pool, held, tuned)
+    found = TuningFigures(
+        site_figures(test, predicted_times(encoder, start.heads, test)),
+        site_figures(test, predicted_times(tuned.encoder, starting_heads(fitted, test), test)),
+        site_figures(test, predicted_times(tuned.encoder, tuned.heads, test)),
+    )
+    for name, row in asdict(found).items():
         say(f"{name:>9}: " + "  ".join(f"{k} {v:.3f}" for k, v in row.items()))
     provenance = {
         "code_version": code,
-        "seeds": {"all": tuning.seed},
-        "recipe": asdict(tuning),
-        "environment": {"torch": torch.__version__, "numpy": np.__version__}
-        | {"python": platform.python_version(), "machine": platform.machine()},
-        "data": "labelled timings of a site, each target with a head of its own",
-        "tuned_from": {"name": bundle.name, "version": bundle.version, "digest": bundle.digest},
+        **_recipe(bundle, tuning),
         "targets": _targets(labels, pool),
         "training_log": tuned.log,
-        "evaluation": {**evaluation, "protocol": _protocol(test)},
+        "evaluation": {**asdict(found), "protocol": _protocol(test)},
         "elapsed_s": round(time.monotonic() - started, 1),
     }
     white = Whitening(np.zeros(bundle.embedding), np.eye(bundle.embedding))  # folded in already
@@ -86,56 +97,31 @@ def finetune(
     return export(Export(tuned.encoder, white, fitted, golden, provenance, name), out, say)
 
 
-def enough(site: Site) -> tuple[Site, Site]:
-    """Programs to learn from and to test on; AgentError where a target has too few of either."""
-    pool, test = apart(site)
-    needs = ((pool, FEWEST_PROGRAMS, "to learn from"), (test, FEWEST_TESTS, "to test on"))
-    for part, least, use in needs:
-        counts = part.timed.sum(0)
-        worst = int(np.argmin(counts))
-        if counts[worst] < least:
-            raise AgentError(
-                f"the labels of {site.targets[worst].name} have {counts[worst]} programs {use}; "
-                f"at least {least} are needed",
-                "Three in ten programs are kept for testing. Label more with `bundles measure`.",
-            )
-    return pool, test
-
-
-def starting_heads(prior: Prior, site: Site) -> Doubles:
-    """[t, E+1] what the prior says of each target before any label of it."""
-    return np.array([prior.on(target.facts).mean for target in site.targets])
-
-
-def spread(prior: Prior) -> Doubles:
-    """[E+1, k] how the prior lets a head move, column by column."""
-    return HEAD_UNIT * np.column_stack([prior.scaled_directions, np.diag(prior.rest)])
-
-
-def embed(encoder: EncoderNetwork, site: Site) -> Doubles:
-    """[n, E] embeddings of all versions."""
-    return np.asarray(embedded(encoder, torch.from_numpy(site.features)).numpy(), np.float64)
-
-
-def predict(encoder: EncoderNetwork, heads: Doubles, site: Site) -> Doubles:
-    """[n, t] log seconds less log work by heads [t, E+1]."""
-    times: Doubles = embed(encoder, site) @ heads[:, :-1].T + heads[:, -1]
-    return times
-
-
 def _prior(
-    bundle: Bundle, encoder: EncoderNetwork, prior: Prior, pool: Site, held: Site, tuned: Tuned
+    bundle: Bundle, prior: Prior, start: StartingPoint, pool: Site, held: Site, tuned: Tuned
 ) -> Prior:
+    """The prior of the tuned encoder."""
     golden = torch.from_numpy(np.asarray(bundle.golden[0], np.float32))
     old, new = (
-        designs(pool, embed(e, pool), embedded(e, golden).numpy().astype(np.float64))
-        for e in (encoder, tuned.encoder)
+        prior_rows(pool, site_embedding(e, pool), embedded(e, golden).numpy().astype(np.float64))
+        for e in (start.encoder, tuned.encoder)
     )
-    times = predict(tuned.encoder, tuned.heads, held)
-    return refit(prior, Embedded(old, new), tuned.heads, held, times, pool.targets)
+    times = predicted_times(tuned.encoder, tuned.heads, held)
+    return refit_prior(prior, EmbeddedRows(old, new), tuned.heads, held, times)
 
 
-def _targets(labels: Sequence[Labels], pool: Site) -> list[dict[str, Any]]:
+def _recipe(bundle: Bundle, tuning: Tuning) -> dict[str, object]:
+    return {
+        "seeds": {"all": tuning.seed},
+        "recipe": asdict(tuning),
+        "environment": {"torch": torch.__version__, "numpy": np.__version__}
+        | {"python": platform.python_version(), "machine": platform.machine()},
+        "data": "labelled timings of a site, each target with a head of its own",
+        "tuned_from": {"name": bundle.name, "version": bundle.version, "digest": bundle.digest},
+    }
+
+
+def _targets(labels: Sequence[Labels], pool: Site) -> list[dict[str, object]]:
     """What was learned from, target by target: machine classes and counts, no file names."""
     counts = np.isfinite(pool.speedup).sum(0)
     return [

@@ -1,4 +1,4 @@
-"""A prior that fits a fine-tuned encoder: mean from the site's heads, the rest said again.
+"""A prior that fits a fine-tuned encoder: mean from the site's heads, the rest re-expressed.
 
 What the old prior says of machines (its directions, what facts shift) is a prediction for every
 program. The tuned embedding has other coordinates, so the same predictions need other weights:
@@ -7,25 +7,23 @@ those that repeat them best on the site's programs and differ little from the ol
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from agent.arrays import Doubles
+from agent.model.observations import design_rows
 from agent.model.posterior import LEVEL, Z80, tail_factor
 from agent.model.prior import Prior
 from bundles.finetuning.site import Site
-from bundles.labels.target import Target
 
 RIDGE = 1e-3  # times the number of rows; embeddings are whitened
 LEAST_NOISE = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
-class Embedded:
-    """Rows by which a prior is said again.
+class EmbeddedRows:
+    """Rows by which a prior is re-expressed.
 
     Attributes:
         old: [n, E+1] designs in the old embedding.
@@ -36,21 +34,14 @@ class Embedded:
     new: Doubles
 
 
-def designs(site: Site, embedding: Doubles, others: Doubles) -> Doubles:
+def prior_rows(site: Site, embedding: Doubles, others: Doubles) -> Doubles:
     """[m, E+1] speed-up rows of a site's versions [n, E], seconds rows of all bases and others."""
     gains = embedding[site.base] - embedding
-    levels = np.concatenate([embedding[site.first], others])
-    ones = np.concatenate([np.zeros(len(gains)), np.ones(len(levels))])
-    return np.column_stack([np.concatenate([gains, levels]), ones])
+    return design_rows(gains, np.concatenate([embedding[site.first], others]))
 
 
-def refit(
-    prior: Prior,
-    rows: Embedded,
-    heads: Doubles,
-    held: Site,
-    times: Doubles,
-    targets: Sequence[Target],
+def refit_prior(
+    prior: Prior, rows: EmbeddedRows, heads: Doubles, held: Site, times: Doubles
 ) -> Prior:
     """The prior of a fine-tuned encoder.
 
@@ -60,43 +51,40 @@ def refit(
         heads: [t, E+1] of the site's targets, in the tuned embedding.
         held: programs that did not train them; errors on these set the noise.
         times: [n, t] log seconds less log work that the heads predict of ``held``.
-        targets: [t] what the heads belong to.
     """
     moved = replace(
         prior,
-        directions=_again(prior.directions, rows),
-        facts_shift=_again(prior.facts_shift, rows),
+        directions=_reexpressed(prior.directions, rows),
+        facts_shift=_reexpressed(prior.facts_shift, rows),
     )
-    known = [moved.on(target.facts).mean - moved.mean for target in targets]
+    known = [moved.on(target.facts).mean - moved.mean for target in held.targets]
     moved = replace(moved, mean=(heads - np.array(known)).mean(0))
-    noise: dict[str, Any] = _noise(prior, held, times)
-    return replace(moved, **noise)
+    return _with_noise(moved, held, times)
 
 
-def _again(weights: Doubles, rows: Embedded) -> Doubles:
+def _reexpressed(weights: Doubles, rows: EmbeddedRows) -> Doubles:
     """Weights [E+1, k] in the tuned embedding that predict what they did in the old one."""
     ridge = RIDGE * len(rows.new) * np.eye(len(weights))
     missed = rows.new.T @ ((rows.old - rows.new) @ weights)
-    again: Doubles = weights + np.linalg.solve(rows.new.T @ rows.new + ridge, missed)
-    return again
+    new: Doubles = weights + np.linalg.solve(rows.new.T @ rows.new + ridge, missed)
+    return new
 
 
-def _noise(prior: Prior, held: Site, times: Doubles) -> dict[str, float]:
-    """Noise scales of ``Prior``, the prior's own counting as ``noise_weight`` labels more."""
+def _with_noise(prior: Prior, held: Site, times: Doubles) -> Prior:
+    """Noise scales fitted again, the prior's own counting as ``noise_weight`` labels more."""
     program, own = _parted(held, times)
     level = (times - held.seconds)[held.first]
     total = _scale(prior, level[np.isfinite(level)])
     before = float(np.hypot(prior.noise_seconds, prior.program_seconds))
     count = int(np.isfinite(level).sum())
     pooled = _pooled(prior, before, total, count) / before  # one row a program: keep the shares
-    return {
-        "noise_speedup": _pooled(prior, prior.noise_speedup, _scale(prior, own), len(own)),
-        "program_speedup": _pooled(
-            prior, prior.program_speedup, _scale(prior, program), len(program)
-        ),
-        "noise_seconds": max(LEAST_NOISE, pooled * prior.noise_seconds),
-        "program_seconds": pooled * prior.program_seconds,
-    }
+    return replace(
+        prior,
+        noise_speedup=_pooled(prior, prior.noise_speedup, _scale(prior, own), len(own)),
+        program_speedup=_pooled(prior, prior.program_speedup, _scale(prior, program), len(program)),
+        noise_seconds=max(LEAST_NOISE, pooled * prior.noise_seconds),
+        program_seconds=pooled * prior.program_seconds,
+    )
 
 
 def _parted(held: Site, times: Doubles) -> tuple[Doubles, Doubles]:

@@ -7,7 +7,7 @@ a target has no usable time of is nan in its column.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 
@@ -16,8 +16,6 @@ from agent.loopnest.schedules.schedule import ORIGINAL
 from agent.model.score import log_error, spearman, top_share
 from bundles.labels.labels import Labels, is_test
 from bundles.labels.target import Target
-
-Figures = dict[str, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +56,11 @@ class Site:
         return np.repeat(self.first, self.count)
 
     @property
+    def owner(self) -> Indices:
+        """[n] number of each row's program."""
+        return np.repeat(np.arange(len(self)), self.count)
+
+    @property
     def labels(self) -> int:
         """How many speed-ups there are, over all targets."""
         return int(np.isfinite(self.speedup).sum())
@@ -66,9 +69,13 @@ class Site:
     def timed(self) -> Bools:
         """[p, t] whether a program has a speed-up on a target."""
         timed = np.zeros((len(self), len(self.targets)), np.bool_)
-        owner = np.repeat(np.arange(len(self)), self.count)
-        np.logical_or.at(timed, owner, np.isfinite(self.speedup))
+        np.logical_or.at(timed, self.owner, np.isfinite(self.speedup))
         return timed
+
+    @property
+    def test(self) -> Bools:
+        """[p] whether a program is kept for testing (``labels.is_test``)."""
+        return is_test(self.program) & ~self.fixed
 
     def rows(self, programs: Indices) -> Indices:
         """Rows of the given programs, program by program."""
@@ -92,7 +99,7 @@ class Site:
         )
 
 
-def join(labels: Sequence[Labels]) -> Site:
+def join_labels(labels: Sequence[Labels]) -> Site:
     """The site that these label files, one a target, speak for."""
     place: dict[tuple[str, bool, str], int] = {}
     versions = [
@@ -117,30 +124,48 @@ def join(labels: Sequence[Labels]) -> Site:
     return Site(targets, names, fixed, count.astype(np.intp), features, seconds, speedup, sd)
 
 
-def apart(site: Site) -> tuple[Site, Site]:
-    """Programs to learn from, and those that ``labels.is_test`` keeps for testing."""
-    test = is_test(site.program) & ~site.fixed
-    return site.take(np.flatnonzero(~test)), site.take(np.flatnonzero(test))
+@dataclass(frozen=True)
+class SiteFigures:
+    """How good predictions of a site are, as in ``agent.model.score``; means over the targets."""
+
+    log_error: float
+    spearman: float
+    top_share: float
+    seconds_log_error: float
+
+    @classmethod
+    def mean(cls, rows: Sequence[SiteFigures]) -> SiteFigures:
+        """Mean of each figure, rounded."""
+        columns = zip(*map(astuple, rows), strict=True)
+        return cls(*(round(float(np.mean(column)), 4) for column in columns))
 
 
-def figures(site: Site, times: Doubles) -> Figures:
-    """Errors of predicted log seconds less log work [n, t]; means over the targets.
+def site_figures(site: Site, times: Doubles) -> SiteFigures:
+    """Errors of predicted log seconds less log work [n, t].
 
     Seconds are judged by the programs as written, everything else by speed-ups over them.
     """
     gains = times[site.base] - times
-    group = np.repeat(np.arange(len(site)), site.count)
+    missed = np.abs((times - site.seconds)[site.first])
     found = []
-    for column in range(len(site.targets)):
-        truth, predicted = site.speedup[:, column], gains[:, column]
+    for truth, predicted, late in zip(site.speedup.T, gains.T, missed.T, strict=True):
         rows = np.isfinite(truth)
-        missed = (times - site.seconds)[site.first, column]
+        judged = (truth[rows], predicted[rows])
         found.append(
-            {
-                "log_error": log_error(truth[rows], predicted[rows]),
-                "spearman": spearman(truth[rows], predicted[rows], group[rows]) or 0.0,
-                "top_share": top_share(truth[rows], predicted[rows], group[rows]) or 0.0,
-                "seconds_log_error": float(np.nanmean(np.abs(missed))),
-            }
+            SiteFigures(
+                log_error(*judged),
+                spearman(*judged, site.owner[rows]) or 0.0,
+                top_share(*judged, site.owner[rows]) or 0.0,
+                float(np.nanmean(late)),
+            )
         )
-    return {name: round(float(np.mean([f[name] for f in found])), 4) for name in found[0]}
+    return SiteFigures.mean(found)
+
+
+def program_errors(site: Site, times: Doubles) -> Doubles:
+    """[p] mean absolute log error of a program's speed-ups; nan where it has none."""
+    errors = np.abs((times[site.base] - times) - site.speedup)
+    timed = np.isfinite(errors)
+    total = np.add.reduceat(np.where(timed, errors, 0.0).sum(1), site.first)
+    count = np.add.reduceat(timed.sum(1), site.first)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)

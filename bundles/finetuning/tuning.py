@@ -69,6 +69,21 @@ class Tuning:
 
 
 @dataclass(frozen=True, eq=False)
+class StartingPoint:
+    """What is tuned further.
+
+    Attributes:
+        encoder: features to embeddings [n, E].
+        heads: [t, E+1] to start from, the intercept last.
+        moves: [E+1, k] how heads may move: each column by about one standard deviation.
+    """
+
+    encoder: EncoderNetwork
+    heads: Doubles
+    moves: Doubles
+
+
+@dataclass(frozen=True, eq=False)
 class Tuned:
     """A fine-tuned encoder, the head [t, E+1] of every target, and how the training went."""
 
@@ -77,28 +92,20 @@ class Tuned:
     log: Log
 
 
-def split(site: Site, tuning: Tuning) -> tuple[Site, Site]:
+def split_off_validation(site: Site, tuning: Tuning) -> tuple[Site, Site]:
     """Programs to train on and to validate on, whole programs each."""
     order = np.random.default_rng([tuning.seed, 0]).permutation(len(site))
     cut = max(1, round(len(site) * tuning.validation))
     return site.take(np.sort(order[cut:])), site.take(np.sort(order[:cut]))
 
 
-def tune(
-    encoder: EncoderNetwork,
-    heads: Doubles,
-    spread: Doubles,
-    train: Site,
-    held: Site,
-    tuning: Tuning,
-    say: Say,
+def tune_in_stages(
+    start: StartingPoint, train: Site, held: Site, tuning: Tuning, say: Say
 ) -> Tuned:
     """Fine-tune a copy of the encoder; what had the lowest validation loss is kept.
 
     Args:
-        encoder: features to embeddings [n, E].
-        heads: [t, E+1] to start from, the intercept last.
-        spread: [E+1, k] how heads may move: each column by about one standard deviation.
+        start: not changed.
         train: to learn from.
         held: to see by when to stop.
         tuning: how.
@@ -106,7 +113,7 @@ def tune(
     """
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-    model = _Model(copy.deepcopy(encoder), heads, spread)
+    model = _Model(start)
     log: Log = []
     for number, share in enumerate(tuning.stages):
         order = np.random.default_rng([tuning.seed, 1, number])
@@ -121,20 +128,20 @@ def tune(
 class _Model(nn.Module):
     """Encoder and one linear head a target.
 
-    A head is ``start + spread @ place``: with Adam, whose steps are of one size, it moves far where
+    A head is ``start + moves @ place``: with Adam, whose steps are of one size, it moves far where
     machines differ and little elsewhere, as the prior of the bundle wants it.
     """
 
-    def __init__(self, encoder: EncoderNetwork, start: Doubles, spread: Doubles) -> None:
+    def __init__(self, start: StartingPoint) -> None:
         super().__init__()
-        self.encoder = encoder
-        self.register_buffer("start", torch.from_numpy(start.astype(np.float32)))
-        self.register_buffer("spread", torch.from_numpy(spread.astype(np.float32)))
-        self.place = nn.Parameter(torch.zeros(len(start), spread.shape[1]))
+        self.encoder = copy.deepcopy(start.encoder)
+        self.register_buffer("start", torch.from_numpy(start.heads.astype(np.float32)))
+        self.register_buffer("moves", torch.from_numpy(start.moves.astype(np.float32)))
+        self.place = nn.Parameter(torch.zeros(len(start.heads), start.moves.shape[1]))
 
     def heads(self) -> Tensor:
         """[t, E+1]."""
-        return self.get_buffer("start") + self.place @ self.get_buffer("spread").T
+        return self.get_buffer("start") + self.place @ self.get_buffer("moves").T
 
     def times(self, embedding: Tensor) -> Tensor:
         """[n, t] log seconds less log work of embeddings [n, E]."""

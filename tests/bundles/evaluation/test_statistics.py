@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
+from agent.model.score import central_interval
 from bundles.evaluation.protocol import ArmTrial
 from bundles.evaluation.report import Figures
 from bundles.evaluation.scores import ArmPrediction, Truth, score
 from bundles.evaluation.statistics import (
+    LEVEL,
     Bootstrap,
     Results,
-    central_interval,
     crossing_budget,
     figures_of,
     label_efficiency,
@@ -61,7 +62,7 @@ def test_a_clear_difference_has_an_interval_without_zero_although_programs_vary(
     assert not first.worse
     assert first.low < first.value < first.high < 0
     assert first.relative == pytest.approx(-0.25, abs=1e-6)
-    alone = central_interval(boot.values("bundle_fixed", 48, "log_error"))
+    alone = central_interval(boot.values("bundle_fixed", 48, "log_error"), LEVEL)
     assert first.high - first.low < alone[1] - alone[0]
 
 

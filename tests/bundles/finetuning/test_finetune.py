@@ -22,12 +22,25 @@ from agent.loopnest.schedules.schedule import ORIGINAL  # noqa: E402
 from agent.model.facts import FACTS  # noqa: E402
 from agent.model.prior import Prior  # noqa: E402
 from bundles import cli  # noqa: E402
-from bundles.finetuning.compare import compare, program_errors, table  # noqa: E402
-from bundles.finetuning.finetune import embed, finetune, predict, spread, starting_heads  # noqa: E402
-from bundles.finetuning.refit import Embedded, designs, refit  # noqa: E402
-from bundles.finetuning.site import Site, apart, figures, join  # noqa: E402
+from bundles.finetuning.compare import compare_modes, comparison_table  # noqa: E402
+from bundles.finetuning.finetune import fine_tune  # noqa: E402
+from bundles.finetuning.refit import EmbeddedRows, prior_rows, refit_prior  # noqa: E402
+from bundles.finetuning.site import Site, join_labels, program_errors, site_figures  # noqa: E402
+from bundles.finetuning.start import (  # noqa: E402
+    predicted_times,
+    site_embedding,
+    split_off_test,
+    starting_heads,
+    starting_point,
+)
 from bundles.finetuning.thaw import thaw  # noqa: E402
-from bundles.finetuning.tuning import Mode, Tuning, split, tune  # noqa: E402
+from bundles.finetuning.tuning import (  # noqa: E402
+    Mode,
+    Tuned,
+    Tuning,
+    split_off_validation,
+    tune_in_stages,
+)
 from bundles.labels.labels import Labels, is_test, write_labels  # noqa: E402
 from bundles.labels.programs import corpus_program, program_digest  # noqa: E402
 from bundles.labels.target import Target  # noqa: E402
@@ -135,23 +148,22 @@ def bundle(labels, tmp_path_factory) -> Bundle:
 
 @pytest.fixture(scope="module")
 def site(labels) -> Site:
-    return join(labels)
+    return join_labels(labels)
 
 
 @pytest.fixture(scope="module")
 def tuned(bundle, labels, tmp_path_factory) -> tuple[Bundle, dict]:
     out = tmp_path_factory.mktemp("tuned") / "site"
-    manifest = finetune(bundle, labels[:1], out, QUICK, lambda _: None)
+    manifest = fine_tune(bundle, labels[:1], out, QUICK, lambda _: None)
     return load_bundle(out), manifest
 
 
-def tune_as(bundle: Bundle, site: Site, **changes):
+def tune_as(bundle: Bundle, site: Site, **changes) -> Tuned:
     settings = replace(QUICK, **changes)
-    pool, _ = apart(site)
-    train, held = split(pool, settings)
-    prior = Prior.from_json(bundle.prior)
-    heads = starting_heads(prior, pool)
-    return tune(thaw(bundle), heads, spread(prior), train, held, settings, lambda _: None)
+    pool, _ = split_off_test(site)
+    train, held = split_off_validation(pool, settings)
+    start = starting_point(thaw(bundle), Prior.from_json(bundle.prior), pool)
+    return tune_in_stages(start, train, held, settings, lambda _: None)
 
 
 def weights_of(encoder: EncoderNetwork) -> bytes:
@@ -194,7 +206,7 @@ def test_label_files_of_the_same_programs_share_their_rows(labels, site: Site) -
 def test_a_version_that_a_target_has_not_timed_is_nan_in_its_column(labels) -> None:
     missing = int(np.flatnonzero(labels[1].schedule != ORIGINAL)[0])
     kept = np.delete(np.arange(len(labels[1])), missing)
-    site = join([labels[0], labels[1].take(kept)])
+    site = join_labels([labels[0], labels[1].take(kept)])
     assert np.isnan(site.seconds).sum(0).tolist() == [0, 1]
     assert np.isnan(site.speedup).sum(0).tolist() == [PROGRAMS, PROGRAMS + 1]
 
@@ -206,25 +218,25 @@ def test_a_programs_first_row_is_the_program_as_written(site: Site) -> None:
 
 
 def test_test_programs_are_kept_apart_and_never_are_of_the_fixed_set(site: Site) -> None:
-    pool, test = apart(site)
+    pool, test = split_off_test(site)
     assert is_test(test.program).all()
     assert not is_test(pool.program).any()
     all_fixed = replace(site, fixed=np.ones(len(site), np.bool_))
-    assert len(apart(all_fixed)[1]) == 0
+    assert not all_fixed.test.any()
 
 
 def test_validation_takes_whole_programs_and_none_that_trains(site: Site) -> None:
-    train, held = split(site, QUICK)
+    train, held = split_off_validation(site, QUICK)
     assert not set(train.program) & set(held.program)
     assert sorted([*train.program, *held.program]) == sorted(site.program)
     assert len(held.features) == held.count.sum()
 
 
 def test_perfect_predictions_have_no_error(site: Site) -> None:
-    found = figures(site, site.seconds)
-    assert found["log_error"] == found["seconds_log_error"] == 0
-    assert found["spearman"] == pytest.approx(1)
-    assert found["top_share"] == pytest.approx(1)
+    found = site_figures(site, site.seconds)
+    assert found.log_error == found.seconds_log_error == 0
+    assert found.spearman == pytest.approx(1)
+    assert found.top_share == pytest.approx(1)
 
 
 def test_a_frozen_encoder_stays_as_it_is_and_its_heads_learn(bundle, site: Site) -> None:
@@ -258,9 +270,9 @@ def test_a_stage_ends_when_the_validation_loss_stops_falling(bundle, site: Site)
 def test_what_had_the_lowest_validation_loss_is_kept(bundle, site: Site) -> None:
     tuned = tune_as(bundle, site, mode=Mode.FREE, rate=0.05, rounds=60)
     heads = starting_heads(Prior.from_json(bundle.prior), site)
-    _, held = split(apart(site)[0], QUICK)
+    _, held = split_off_validation(split_off_test(site)[0], QUICK)
     before, after = (
-        figures(held, predict(e, h, held))["log_error"]
+        site_figures(held, predicted_times(e, h, held)).log_error
         for e, h in ((thaw(bundle), heads), (tuned.encoder, tuned.heads))
     )
     assert after < before
@@ -274,29 +286,29 @@ def test_the_same_seed_tunes_to_the_same_bytes_and_another_does_not(bundle, site
 
 
 def test_directions_predict_the_same_in_a_turned_embedding(bundle, site: Site) -> None:
-    old = embed(thaw(bundle), site)
+    old = site_embedding(thaw(bundle), site)
     turn = np.linalg.qr(np.random.default_rng(1).standard_normal((WIDTH, WIDTH)))[0]
-    rows = Embedded(designs(site, old, old[:0]), designs(site, old @ turn, old[:0]))
+    rows = EmbeddedRows(prior_rows(site, old, old[:0]), prior_rows(site, old @ turn, old[:0]))
     prior = Prior.from_json(bundle.prior)
     heads = np.tile(prior.mean, (2, 1))
-    fitted = refit(prior, rows, heads, site, site.seconds, site.targets)
+    fitted = refit_prior(prior, rows, heads, site, site.seconds)
     was, now = rows.old @ prior.directions, rows.new @ fitted.directions
     assert np.abs(now - was).mean() < 0.03 * np.abs(was).mean()
 
 
 def test_an_encoder_that_stayed_keeps_its_directions(bundle, site: Site) -> None:
-    old = designs(site, embed(thaw(bundle), site), np.zeros((0, WIDTH)))
+    old = prior_rows(site, site_embedding(thaw(bundle), site), np.zeros((0, WIDTH)))
     prior = Prior.from_json(bundle.prior)
     heads = np.tile(prior.mean, (2, 1))
-    fitted = refit(prior, Embedded(old, old), heads, site, site.seconds, site.targets)
+    fitted = refit_prior(prior, EmbeddedRows(old, old), heads, site, site.seconds)
     np.testing.assert_allclose(fitted.directions, prior.directions, atol=1e-12)
 
 
 def test_the_mean_is_the_mean_of_the_sites_heads(bundle, site: Site) -> None:
-    old = designs(site, embed(thaw(bundle), site), np.zeros((0, WIDTH)))
+    old = prior_rows(site, site_embedding(thaw(bundle), site), np.zeros((0, WIDTH)))
     heads = np.random.default_rng(2).standard_normal((2, WIDTH + 1))
     prior = Prior.from_json(bundle.prior)
-    fitted = refit(prior, Embedded(old, old), heads, site, site.seconds, site.targets)
+    fitted = refit_prior(prior, EmbeddedRows(old, old), heads, site, site.seconds)
     np.testing.assert_allclose(fitted.mean, heads.mean(0))
 
 
@@ -304,30 +316,31 @@ def test_on_its_own_facts_the_prior_of_one_target_is_its_head(bundle, site: Site
     shift = np.random.default_rng(3).standard_normal((WIDTH + 1, len(FACTS)))
     known = {"facts_centre": np.zeros(len(FACTS)), "facts_scale": np.full(len(FACTS), 9.0)}
     prior = replace(Prior.from_json(bundle.prior), facts_shift=shift, **known)
-    old = designs(site, embed(thaw(bundle), site), np.zeros((0, WIDTH)))
+    old = prior_rows(site, site_embedding(thaw(bundle), site), np.zeros((0, WIDTH)))
     head = np.arange(WIDTH + 1.0)[None]
-    fitted = refit(prior, Embedded(old, old), head, site, site.seconds, site.targets[:1])
+    alone = replace(site, targets=site.targets[:1])
+    fitted = refit_prior(prior, EmbeddedRows(old, old), head, alone, site.seconds)
     np.testing.assert_allclose(fitted.on(site.targets[0].facts).mean, head[0])
     assert np.abs(fitted.mean - head[0]).max() > 0.1
 
 
 @pytest.mark.parametrize("size", [0.02, 1.5])
 def test_noise_scales_follow_the_errors_on_validation_programs(bundle, site: Site, size) -> None:
-    old = designs(site, embed(thaw(bundle), site), np.zeros((0, WIDTH)))
+    old = prior_rows(site, site_embedding(thaw(bundle), site), np.zeros((0, WIDTH)))
     prior = Prior.from_json(bundle.prior)
     heads = np.tile(prior.mean, (2, 1))
     wrong = site.seconds + size * np.random.default_rng(4).standard_t(4, site.seconds.shape)
-    fitted = refit(prior, Embedded(old, old), heads, site, wrong, site.targets)
+    fitted = refit_prior(prior, EmbeddedRows(old, old), heads, site, wrong)
     for name in ("noise_speedup", "noise_seconds"):
         moved = getattr(fitted, name) - getattr(prior, name)
         assert np.sign(moved) == np.sign(size - getattr(prior, name))
 
 
 def test_few_validation_programs_hardly_move_the_noise_scales(bundle, site: Site) -> None:
-    old = designs(site, embed(thaw(bundle), site), np.zeros((0, WIDTH)))
+    old = prior_rows(site, site_embedding(thaw(bundle), site), np.zeros((0, WIDTH)))
     prior = replace(Prior.from_json(bundle.prior), noise_weight=1e6)
     heads = np.tile(prior.mean, (2, 1))
-    fitted = refit(prior, Embedded(old, old), heads, site, site.seconds + 3, site.targets)
+    fitted = refit_prior(prior, EmbeddedRows(old, old), heads, site, site.seconds + 3)
     assert fitted.noise_speedup == pytest.approx(prior.noise_speedup, rel=0.01)
     assert fitted.noise_seconds == pytest.approx(prior.noise_seconds, rel=0.1)
 
@@ -352,7 +365,7 @@ def test_the_tuned_bundle_says_what_it_came_from_and_never_a_path(tuned, bundle)
 def test_two_label_files_make_one_bundle_with_the_mean_of_their_heads(
     bundle, labels, tmp_path: Path
 ) -> None:
-    manifest = finetune(bundle, labels, tmp_path / "two", QUICK, lambda _: None)
+    manifest = fine_tune(bundle, labels, tmp_path / "two", QUICK, lambda _: None)
     assert [t["name"] for t in manifest["provenance"]["targets"]] == ["box-t1", "box-t2"]
     evaluation = manifest["provenance"]["evaluation"]
     assert evaluation["own_heads"]["log_error"] < evaluation["before"]["log_error"]
@@ -360,7 +373,7 @@ def test_two_label_files_make_one_bundle_with_the_mean_of_their_heads(
 
 
 def test_tuning_again_makes_the_same_bundle(tuned, bundle, labels, tmp_path: Path) -> None:
-    finetune(bundle, labels[:1], tmp_path / "again", QUICK, lambda _: None)
+    fine_tune(bundle, labels[:1], tmp_path / "again", QUICK, lambda _: None)
     for name in ("encoder.onnx", "prior.json"):
         assert (tmp_path / "again" / name).read_bytes() == (tuned[0].path / name).read_bytes()
 
@@ -373,10 +386,10 @@ def test_an_interrupted_run_leaves_the_old_bundle_untouched(
             raise KeyboardInterrupt
 
     out = tmp_path / "old"
-    finetune(bundle, labels[:1], out, QUICK, lambda _: None)
+    fine_tune(bundle, labels[:1], out, QUICK, lambda _: None)
     before = {p.name: p.read_bytes() for p in out.iterdir()}
     with pytest.raises(KeyboardInterrupt):
-        finetune(bundle, labels[1:], out, QUICK, stop)
+        fine_tune(bundle, labels[1:], out, QUICK, stop)
     assert {p.name: p.read_bytes() for p in out.iterdir()} == before
     assert [p.name for p in tmp_path.iterdir()] == ["old"]
 
@@ -384,27 +397,27 @@ def test_an_interrupted_run_leaves_the_old_bundle_untouched(
 def test_too_few_programs_are_refused_by_the_targets_name(bundle, labels, tmp_path: Path) -> None:
     few = labels[1].take(np.isin(labels[1].program, np.unique(labels[1].program)[:8]))
     with pytest.raises(AgentError, match=r"labels of box-t2 have \d programs") as caught:
-        finetune(bundle, [labels[0], few], tmp_path / "none", QUICK, lambda _: None)
+        fine_tune(bundle, [labels[0], few], tmp_path / "none", QUICK, lambda _: None)
     assert "bundles measure" in caught.value.hint
     assert not (tmp_path / "none").exists()
 
 
 def test_the_comparison_has_every_arm_at_every_budget_there_is(bundle, labels) -> None:
-    found = compare(bundle, labels[:1], QUICK, (100, 10**6), 2, lambda _: None)
-    budgets = sorted({row["labels"] for row in found["rows"]})
+    found = compare_modes(bundle, labels[:1], QUICK, (100, 10**6), 2, lambda _: None)
+    budgets = sorted({row.labels for row in found.rows})
     assert len(budgets) == 2
     assert budgets[0] == 100
     assert budgets[1] < 10**6
-    arms = [row["arm"] for row in found["rows"] if row["labels"] == 100]
+    arms = [row.arm for row in found.rows if row.labels == 100]
     assert arms == ["bundle", "calibrated", "staged", "frozen", "free", "free-slow"]
-    staged = [row for row in found["rows"] if row["arm"] == "staged"]
-    assert all(row["staged_saves"] == [0, 0, 0] for row in staged)
-    assert table(found).count("staged") == 4
+    staged = [row for row in found.rows if row.arm == "staged"]
+    assert all(row.staged_saves == (0, 0, 0) for row in staged)
+    assert comparison_table(found).count("staged") == 4
 
 
 def test_a_budget_of_too_few_programs_is_refused(bundle, labels) -> None:
     with pytest.raises(AgentError, match="12 labels are"):
-        compare(bundle, labels[:1], QUICK, (12,), 1, lambda _: None)
+        compare_modes(bundle, labels[:1], QUICK, (12,), 1, lambda _: None)
 
 
 def test_a_programs_error_is_the_mean_over_its_speedups(site: Site) -> None:
