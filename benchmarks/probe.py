@@ -22,7 +22,7 @@ from onnx import TensorProto, helper, numpy_helper
 from agent.bundle.bundle import ENCODER, MAX_BYTES, Bundle, default_bundle, load_bundle
 from agent.bundle.encoder import Encoder
 from agent.bundle.onnx_rules import check_model
-from agent.bundle.probe import Limits, _environment, probe
+from agent.bundle.probe import ProbeLimits, _environment, probe
 from agent.errors import BundleError
 from agent.loopnest.features.vector import FEATURES
 from agent.model.prior import Prior
@@ -83,7 +83,7 @@ def least_memory(bundle: Bundle) -> int:
     while high - low > 2:
         middle = (low + high) // 2
         try:
-            probe(bundle, Limits(memory=middle * 2**20))
+            probe(bundle, ProbeLimits(memory=middle * 2**20))
             high = middle
         except BundleError:
             low = middle

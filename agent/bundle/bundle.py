@@ -19,10 +19,11 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import agent
 from agent.errors import BundleError
+from agent.json_values import JsonObject, JsonValue, is_number
 
 SCHEMA = 1
 MANIFEST, ENCODER, PRIOR = "manifest.json", "encoder.onnx", "prior.json"
@@ -53,7 +54,7 @@ class Bundle:
         encoder: the ONNX graph.
         prior: the content of prior.json (``Prior.from_json`` checks it).
         provenance: seeds, code version, recipe, training log, evaluation.
-        golden: features and embeddings, [g][F] and [g][E], for ``encoder.self_test``.
+        golden: features and embeddings, [g][F] and [g][E], for ``encoder.golden_difference``.
     """
 
     path: Path
@@ -64,8 +65,8 @@ class Bundle:
     embedding: int
     digest: str
     encoder: bytes
-    prior: Mapping[str, Any]
-    provenance: Mapping[str, Any]
+    prior: JsonObject
+    provenance: JsonObject
     golden: tuple[list[list[float]], list[list[float]]]
 
 
@@ -81,7 +82,7 @@ def load_bundle(path: Path) -> Bundle:
         BundleError: it is incomplete, corrupt, hostile, or not made for this agent; the message
             names the file and what is wrong with it.
     """
-    manifest_bytes = read_file(path, MANIFEST)
+    manifest_bytes = read_bundle_file(path, MANIFEST)
     manifest = _object(path, MANIFEST, manifest_bytes)
     _check_schema(path, manifest)
     contents = {name: _verified(path, name, manifest) for name in (ENCODER, PRIOR)}
@@ -111,7 +112,7 @@ def _refuse(path: Path, what: str, hint: str = _AGAIN) -> NoReturn:
     raise BundleError(f"the bundle in {path} cannot be used: {what}", hint=hint)
 
 
-def read_file(path: Path, name: str) -> bytes:
+def read_bundle_file(path: Path, name: str) -> bytes:
     """The content of a regular file, never through a link, never more than its limit."""
     limit = MAX_BYTES[name]
     try:
@@ -129,7 +130,7 @@ def read_file(path: Path, name: str) -> bytes:
     return content
 
 
-def _object(path: Path, name: str, content: bytes) -> Mapping[str, Any]:
+def _object(path: Path, name: str, content: bytes) -> JsonObject:
     try:
         value = json.loads(
             content.decode("utf-8"), parse_constant=_no_constant, object_pairs_hook=_no_key_twice
@@ -149,7 +150,7 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a number")
 
 
-def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _no_key_twice(pairs: list[tuple[str, JsonValue]]) -> JsonObject:
     """An object; of a key that comes twice, readers could take the one or the other."""
     value = dict(pairs)
     if len(value) < len(pairs):
@@ -163,9 +164,9 @@ def _unfit(value: object) -> str:
     A bundle's provenance is shown to people as it is, and written as JSON again: control characters
     would command their terminal, halves of characters and infinite numbers cannot be written.
     """
-    level: list[Any] = [value]
+    level: list[object] = [value]
     for _ in range(MAX_DEPTH):
-        inner: list[Any] = []
+        inner: list[object] = []
         for item in level:
             if isinstance(item, dict):
                 inner += item
@@ -183,7 +184,7 @@ def _unfit(value: object) -> str:
     return "is nested too deeply"
 
 
-def _check_schema(path: Path, manifest: Mapping[str, Any]) -> None:
+def _check_schema(path: Path, manifest: JsonObject) -> None:
     # Not above: numpy comes with it, and most who ask for a place or a digest need no features.
     from agent.loopnest.features.vector import FEATURES, FEATURES_VERSION
 
@@ -202,11 +203,11 @@ def _check_schema(path: Path, manifest: Mapping[str, Any]) -> None:
         _refuse(path, f"its manifest lists {found}; expected {ENCODER} and {PRIOR} only")
 
 
-def _verified(path: Path, name: str, manifest: Mapping[str, Any]) -> bytes:
-    entry = manifest["files"][name]
+def _verified(path: Path, name: str, manifest: JsonObject) -> bytes:
+    entry = _mapping(path, manifest, "files")[name]
     if not isinstance(entry, dict):
         _refuse(path, f"its manifest says nothing about {name}")
-    content = read_file(path, name)
+    content = read_bundle_file(path, name)
     if entry.get("bytes") != len(content):
         _refuse(path, f"{name} has {len(content)} bytes, not what its manifest says")
     if entry.get("sha256") != hashlib.sha256(content).hexdigest():
@@ -214,21 +215,21 @@ def _verified(path: Path, name: str, manifest: Mapping[str, Any]) -> bytes:
     return content
 
 
-def _text(path: Path, manifest: Mapping[str, Any], key: str) -> str:
+def _text(path: Path, manifest: JsonObject, key: str) -> str:
     value = manifest.get(key)
     if not isinstance(value, str) or not 0 < len(value) <= 200 or not value.isprintable():
         _refuse(path, f"its manifest has no proper {key!r}")
     return value
 
 
-def _whole(path: Path, manifest: Mapping[str, Any], key: str, most: int) -> int:
+def _whole(path: Path, manifest: JsonObject, key: str, most: int) -> int:
     value = manifest.get(key)
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+    if not is_number(value) or not isinstance(value, int) or not 1 <= value <= most:
         _refuse(path, f"{key!r} in its manifest is not a whole number from 1 to {most}")
     return value
 
 
-def _mapping(path: Path, manifest: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+def _mapping(path: Path, manifest: JsonObject, key: str) -> JsonObject:
     value = manifest.get(key)
     if not isinstance(value, dict):
         _refuse(path, f"its manifest has no proper {key!r}")
@@ -236,15 +237,15 @@ def _mapping(path: Path, manifest: Mapping[str, Any], key: str) -> Mapping[str, 
 
 
 def _golden(
-    path: Path, manifest: Mapping[str, Any], embedding: int
+    path: Path, manifest: JsonObject, embedding: int
 ) -> tuple[list[list[float]], list[list[float]]]:
     if "golden" not in manifest:
         return [], []
     golden = _mapping(path, manifest, "golden")
-    rows = golden.get("features")
-    count = len(rows) if isinstance(rows, list) else 0
+    rows, features = golden.get("features"), manifest["features"]
+    count, width = (len(x) if isinstance(x, list) else 0 for x in (rows, features))
     return (
-        _table(path, golden.get("features"), count, len(manifest["features"])),
+        _table(path, rows, count, width),
         _table(path, golden.get("embedding"), count, embedding),
     )
 
@@ -253,12 +254,11 @@ def _table(path: Path, rows: object, count: int, width: int) -> list[list[float]
     if not isinstance(rows, list) or not 1 <= len(rows) == count <= MAX_GOLDEN:
         _refuse(path, "the golden rows in its manifest do not fit together")
     for row in rows:
-        if not isinstance(row, list) or len(row) != width or not all(map(_finite, row)):
+        if not isinstance(row, list) or len(row) != width or not all(map(_bounded, row)):
             _refuse(path, f"a golden row in its manifest is not {width} numbers")
     return rows
 
 
-def _finite(value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return abs(value) < _LARGEST  # false for NaN, and exact for whole numbers of any length
+def _bounded(value: object) -> bool:
+    # False for NaN, and exact for whole numbers of any length.
+    return is_number(value) and abs(value) < _LARGEST

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from agent.bundle.bundle import Bundle
+from agent.json_values import JsonValue
 from agent.model.prior import Prior
 
 _COLUMNS = {
@@ -18,7 +19,7 @@ _COLUMNS = {
 }
 
 
-def describe(bundle: Bundle, prior: Prior, difference: float) -> dict[str, Any]:
+def describe(bundle: Bundle, prior: Prior, difference: float) -> dict[str, JsonValue]:
     """Everything worth knowing about a verified bundle; ``difference``: of its self-test."""
     spread = np.linalg.norm(prior.scaled_directions, axis=0)
     return {
@@ -42,7 +43,7 @@ def describe(bundle: Bundle, prior: Prior, difference: float) -> dict[str, Any]:
     }
 
 
-def shown(value: Mapping[str, Any]) -> str:
+def description_text(value: Mapping[str, Any]) -> str:
     """The description as text."""
     provenance, prior, test = value["provenance"], value["prior"], value["self_test"]
     size = value["bytes"]["encoder"] / 2**20

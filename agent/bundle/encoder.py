@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -18,6 +19,24 @@ _HINT = "Install the bundle again, or use the one that came with the agent."
 _FATAL = 4
 
 
+class _TensorInfo(Protocol):
+    """What is read of ``onnxruntime.NodeArg``."""
+
+    name: str
+    type: str
+    shape: Sequence[int | str | None]  # a text or nothing: any size
+
+
+class _Session(Protocol):
+    """What is called of ``onnxruntime.InferenceSession``."""
+
+    def get_inputs(self) -> Sequence[_TensorInfo]: ...
+
+    def get_outputs(self) -> Sequence[_TensorInfo]: ...
+
+    def run(self, names: Sequence[str], given: Mapping[str, Singles]) -> Sequence[Singles]: ...
+
+
 class Encoder:
     """Maps [n,F] features to [n,E] embeddings.
 
@@ -29,7 +48,7 @@ class Encoder:
         self._embedding = bundle.embedding
         try:
             # From bytes, never from a path: no file beside it can be named by it.
-            self._session: Any = onnxruntime.InferenceSession(
+            self._session: _Session = onnxruntime.InferenceSession(
                 bundle.encoder, _options(), providers=["CPUExecutionProvider"]
             )
         except ERRORS as error:
@@ -60,7 +79,7 @@ class Encoder:
         return embedding
 
 
-def self_test(bundle: Bundle, encoder: Encoder) -> float:
+def golden_difference(bundle: Bundle, encoder: Encoder) -> float:
     """Largest difference from the bundle's golden embeddings; 0 where it has none.
 
     Raises:
@@ -77,7 +96,7 @@ def self_test(bundle: Bundle, encoder: Encoder) -> float:
     return difference
 
 
-def _options() -> Any:
+def _options() -> object:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
@@ -87,7 +106,7 @@ def _options() -> Any:
     return options
 
 
-def _check(values: list[Any], name: str, width: int) -> None:
+def _check(values: Sequence[_TensorInfo], name: str, width: int) -> None:
     if len(values) != 1:
         raise BundleError(f"the bundle's encoder has {len(values)} {name} tensors", hint=_HINT)
     value = values[0]

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent.errors import BundleError
+from agent.json_values import JsonValue
 
 if TYPE_CHECKING:
     from agent.bundle.bundle import Bundle
@@ -30,7 +31,7 @@ KEPT = 3  # bundles on the disk besides the one in force: the way back
 
 
 @dataclass(frozen=True)
-class InForce:
+class BundleInForce:
     """The bundle in force, and what a person should know about how it came to be that one."""
 
     bundle: Bundle
@@ -42,7 +43,7 @@ def path_of(state_dir: Path, digest: str) -> Path:
     return state_dir / FOLDER / digest[:32]
 
 
-def in_force(state: State, state_dir: Path) -> InForce:
+def bundle_in_force(state: State, state_dir: Path) -> BundleInForce:
     """The bundle to use here.
 
     Raises:
@@ -55,8 +56,8 @@ def in_force(state: State, state_dir: Path) -> InForce:
         except BundleError as error:
             notes.append(("bundle-passed-over", error.message))
         else:
-            return InForce(bundle, tuple(notes))
-    return InForce(load_installed(state_dir, BUILT_IN), tuple(notes))
+            return BundleInForce(bundle, tuple(notes))
+    return BundleInForce(load_installed(state_dir, BUILT_IN), tuple(notes))
 
 
 def load_installed(state_dir: Path, digest: str) -> Bundle:
@@ -79,12 +80,12 @@ def event_digest(bundle: Bundle) -> str:
     return BUILT_IN if bundle.path == default_bundle() else bundle.digest
 
 
-def facts(bundle: Bundle) -> dict[str, Any]:
+def bundle_identity(bundle: Bundle) -> dict[str, JsonValue]:
     """What answers and events say of a bundle."""
     return {"name": bundle.name, "version": bundle.version, "digest": bundle.digest}
 
 
-def bundle_for(asked: Path | None, state: State, state_dir: Path) -> InForce:
+def bundle_for(asked: Path | None, state: State, state_dir: Path) -> BundleInForce:
     """The bundle to predict with: the one asked for, else that of the calibration, else in force.
 
     A calibration's head works on its own bundle only, so that one is used while it is whole, unless
@@ -96,7 +97,7 @@ def bundle_for(asked: Path | None, state: State, state_dir: Path) -> InForce:
     from agent.bundle.bundle import load_bundle
 
     if asked is not None:
-        return InForce(load_bundle(asked))
+        return BundleInForce(load_bundle(asked))
     stored = state.latest()
     notes: tuple[tuple[str, str], ...] = ()
     if stored is not None and not outdated(stored, state):
@@ -104,12 +105,12 @@ def bundle_for(asked: Path | None, state: State, state_dir: Path) -> InForce:
         try:
             bundle = load_bundle(path)
             if bundle.digest == stored.body["bundle"]["digest"]:
-                return InForce(bundle)
+                return BundleInForce(bundle)
         except BundleError as error:
             if path.exists():
                 notes = (("bundle-passed-over", error.message),)
-    found = in_force(state, state_dir)
-    return InForce(found.bundle, tuple(dict.fromkeys((*notes, *found.notes))))
+    found = bundle_in_force(state, state_dir)
+    return BundleInForce(found.bundle, tuple(dict.fromkeys((*notes, *found.notes))))
 
 
 def outdated(stored: Stored, state: State) -> bool:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias
 
 from agent.bundle.onnx_wire import refuse
 
@@ -20,21 +20,23 @@ MAX_WIDTH = 4_096
 MAX_ROW = 65_536  # numbers that all values of one row take together; the default bundle: 5,092
 MAX_WORK = 4_000_000  # multiplications of one row in matrices; the default bundle: 383,712
 Shape = tuple[int, ...]
+AttributeValue: TypeAlias = float | int | bytes | Shape  # a shape: of the tensor it holds
+Attributes: TypeAlias = Mapping[str, AttributeValue]
 Operand = int | Shape | None  # rows of that width, a constant of that shape, or left out
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class OnnxNode:
     """An operation: ``output = operator(inputs, attributes)``."""
 
     operator: str
     inputs: tuple[str, ...]
     output: str
-    attributes: Mapping[str, Any]
+    attributes: Attributes
 
 
 @dataclass(frozen=True, slots=True)
-class Graph:
+class OnnxGraph:
     """What a model says.
 
     Attributes:
@@ -43,13 +45,13 @@ class Graph:
         input: name and width of what goes in, [n, width]; ``output``: of what comes out.
     """
 
-    nodes: tuple[Node, ...]
+    nodes: tuple[OnnxNode, ...]
     tensors: Mapping[str, Shape]
     input: tuple[str, int]
     output: tuple[str, int]
 
 
-def check_rows(graph: Graph) -> None:
+def check_rows(graph: OnnxGraph) -> None:
     """Accept a graph that embeds every row by itself, in bounded memory and time.
 
     Raises:
@@ -86,7 +88,7 @@ def _operand(name: str, widths: Mapping[str, int], tensors: Mapping[str, Shape])
 Found = tuple[int, int] | None
 
 
-def _each(operands: list[Operand], _: Mapping[str, Any]) -> Found:
+def _each(operands: list[Operand], _: Attributes) -> Found:
     """A function of every number by itself."""
     match operands:
         case [int(width)]:
@@ -94,18 +96,18 @@ def _each(operands: list[Operand], _: Mapping[str, Any]) -> Found:
     return None
 
 
-def _clip(operands: list[Operand], _: Mapping[str, Any]) -> Found:
+def _clip(operands: list[Operand], _: Attributes) -> Found:
     match operands:
         case [int(width), *bounds] if len(bounds) <= 2 and all(map(_single, bounds)):
             return width, 0
     return None
 
 
-def _pairs(operands: list[Operand], _: Mapping[str, Any]) -> Found:
+def _pairs(operands: list[Operand], _: Attributes) -> Found:
     return _broadcast(operands) if len(operands) == 2 else None
 
 
-def _broadcast(operands: list[Operand], _: Mapping[str, Any] | None = None) -> Found:
+def _broadcast(operands: list[Operand], _: Attributes | None = None) -> Found:
     """Rows with rows or with one row for all: number by number, or one number for the whole row."""
     widths = []
     for operand in operands:
@@ -119,14 +121,14 @@ def _broadcast(operands: list[Operand], _: Mapping[str, Any] | None = None) -> F
     return (max(widths), 0) if rows and {*widths} <= {1, max(widths)} else None
 
 
-def _matmul(operands: list[Operand], _: Mapping[str, Any]) -> Found:
+def _matmul(operands: list[Operand], _: Attributes) -> Found:
     match operands:
         case [int(width), (int(height), int(across))] if height == width:
             return across, height * across
     return None
 
 
-def _gemm(operands: list[Operand], attributes: Mapping[str, Any]) -> Found:
+def _gemm(operands: list[Operand], attributes: Attributes) -> Found:
     match operands:
         case [int(width), (int(height), int(across)), *added] if len(added) <= 1:
             if attributes.get("transB"):
@@ -137,7 +139,7 @@ def _gemm(operands: list[Operand], attributes: Mapping[str, Any]) -> Found:
     return None
 
 
-def _norm(operands: list[Operand], _: Mapping[str, Any]) -> Found:
+def _norm(operands: list[Operand], _: Attributes) -> Found:
     """Rows, and one number for each column: scale and shift (LayerNormalization)."""
     match operands:
         case [int(width), *columns] if 1 <= len(columns) <= 2 and {*columns} == {(width,)}:
@@ -145,7 +147,7 @@ def _norm(operands: list[Operand], _: Mapping[str, Any]) -> Found:
     return None
 
 
-def _batch_norm(operands: list[Operand], _: Mapping[str, Any]) -> Found:
+def _batch_norm(operands: list[Operand], _: Attributes) -> Found:
     match operands:
         case [int(width), *columns] if len(columns) == 4 and {*columns} == {(width,)}:
             return width, 0
@@ -156,7 +158,7 @@ def _single(operand: Operand) -> bool:
     return not isinstance(operand, int) and math.prod(operand or ()) == 1
 
 
-_RULES: Mapping[str, Callable[[list[Operand], Mapping[str, Any]], Found]] = {
+_RULES: Mapping[str, Callable[[list[Operand], Attributes], Found]] = {
     "Add": _pairs,
     "Sub": _pairs,
     "Mul": _pairs,

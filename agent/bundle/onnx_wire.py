@@ -10,9 +10,9 @@ more often than it says, and every number written in its shortest form.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Literal, NoReturn, TypeAlias, TypeVar
 
 from agent.errors import BundleError
 
@@ -22,7 +22,7 @@ _NOT_ONNX = "it is cut short or not an ONNX model"
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class MessageSchema:
     """What a message may hold.
 
     Attributes:
@@ -32,33 +32,52 @@ class Message:
     """
 
     name: str
-    fields: Mapping[int, Field]
+    fields: Mapping[int, FieldSchema]
     refused: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class FieldSchema:
     """A field: its name, what it holds ("int", "float", "text", "bytes" or a message), how often.
 
     A field of whole numbers that may occur more than once may also be packed.
     """
 
     name: str
-    kind: str | Message
+    kind: Literal["int", "float", "text", "bytes"] | MessageSchema
     most: int = 1
 
 
-def read(message: memoryview, schema: Message) -> dict[str, list[Any]]:
-    """The values of a message by field name, in the order written; every name is there.
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message as it was read: the values of its fields by name, in the order written.
 
-    Whole numbers are as written, without a sign (-1 is 2**64 - 1). Contents of messages are
-    read likewise: the depth is that of the table.
+    Whole numbers are as written, without a sign (-1 is 2**64 - 1).
+    """
+
+    values: Mapping[str, Sequence[FieldValue]]
+
+    def all(self, name: str, kind: type[_Kind]) -> list[_Kind]:
+        """The values of a field, which holds that kind by its schema; empty where it is absent."""
+        return [value for value in self.values[name] if isinstance(value, kind)]
+
+    def only(self, name: str, default: _Kind) -> _Kind:
+        """The value of a field that occurs at most once."""
+        return next(iter(self.all(name, type(default))), default)
+
+
+FieldValue: TypeAlias = int | float | str | memoryview | Message
+_Kind = TypeVar("_Kind", int, float, str, memoryview, Message)
+
+
+def read_message(content: memoryview, schema: MessageSchema) -> Message:
+    """The content of a message; messages in it are read likewise: the depth is the schema's.
 
     Raises:
-        BundleError: it does not fit the table, or could be read in more than one way.
+        BundleError: it does not fit the schema, or could be read in more than one way.
     """
-    found: dict[str, list[Any]] = {known.name: [] for known in schema.fields.values()}
-    for number, wire, value in _raw(message):
+    found: dict[str, list[FieldValue]] = {known.name: [] for known in schema.fields.values()}
+    for number, wire, value in _raw(content):
         known = schema.fields.get(number)
         if known is None:
             refuse(f"it holds {schema.refused.get(number, f'field {number} of {schema.name}')}")
@@ -67,7 +86,7 @@ def read(message: memoryview, schema: Message) -> dict[str, list[Any]]:
             if len(values) == known.most:
                 refuse(f"one {schema.name} has more than {known.most} {known.name}")
             values.append(one)
-    return found
+    return Message(found)
 
 
 def refuse(what: str) -> NoReturn:
@@ -78,21 +97,25 @@ def refuse(what: str) -> NoReturn:
     )
 
 
-def _values(known: Field, wire: int, value: Any) -> Iterator[Any]:
+def _values(known: FieldSchema, wire: int, value: int | memoryview) -> Iterator[FieldValue]:
     kind = known.kind
-    if kind == "int" and wire == _VARINT:
+    if isinstance(value, int):
+        if kind != "int":
+            refuse(_NOT_ONNX)
         yield value
-    elif kind == "int" and wire == _BYTES and known.most > 1:
+    elif wire == _FIXED32:
+        if kind != "float":
+            refuse(_NOT_ONNX)
+        yield from struct.unpack("<f", value)
+    elif kind == "int" and known.most > 1:
         at = 0
         while at < len(value):
             number, at = _varint(value, at)
             yield number
-    elif kind == "float" and wire == _FIXED32:
-        yield struct.unpack("<f", value)[0]
-    elif wire != _BYTES or kind in ("int", "float"):
+    elif kind in ("int", "float"):
         refuse(_NOT_ONNX)
-    elif isinstance(kind, Message):
-        yield read(value, kind)
+    elif isinstance(kind, MessageSchema):
+        yield read_message(value, kind)
     else:
         yield value if kind == "bytes" else _text(value)
 
@@ -110,7 +133,7 @@ def _text(value: memoryview) -> str:
     return text
 
 
-def _raw(message: memoryview) -> Iterator[tuple[int, int, Any]]:
+def _raw(message: memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
     """The fields of a message: number, wire type, and a whole number or a piece of the message."""
     at, end = 0, len(message)
     while at < end:

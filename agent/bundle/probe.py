@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from agent.bundle.bundle import TOLERANCE, Bundle
-from agent.bundle.probe_child import BATCH, Outcome, request
+from agent.bundle.probe_child import BATCH, ProbeOutcome, probe_request
 from agent.errors import BundleError
 
 CHILD = "agent.bundle.probe_child"
@@ -31,7 +31,7 @@ _HINT = "It is not used. Make the bundle again, or tell whoever publishes it."
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ProbeLimits:
     """What a child may use.
 
     Attributes:
@@ -48,7 +48,7 @@ class Limits:
     memory: int = 192 * 2**20
 
 
-def probe(bundle: Bundle, limits: Limits | None = None) -> float:
+def probe(bundle: Bundle, limits: ProbeLimits | None = None) -> float:
     """Largest difference of the encoder's embeddings from the bundle's golden ones.
 
     Rows are embedded alone, together, in another order and as a full batch, golden ones and some
@@ -60,13 +60,13 @@ def probe(bundle: Bundle, limits: Limits | None = None) -> float:
     """
     if not bundle.golden[0]:
         _refuse("it has no golden rows to try its encoder on")
-    limits = limits or Limits()
-    with _child(request(bundle), limits) as child:
+    limits = limits or ProbeLimits()
+    with _child(probe_request(bundle), limits) as child:
         in_time = _ended(child, limits.loading + limits.seconds)
         _end(child)
         if not in_time:
             _refuse(_slow(limits))
-        if child.returncode != Outcome.FOUND:
+        if child.returncode != ProbeOutcome.FOUND:
             _refuse(_words(child.returncode, limits))
         difference = _number(child)
     if difference > TOLERANCE:
@@ -79,7 +79,7 @@ def _refuse(what: str) -> NoReturn:
 
 
 @contextlib.contextmanager
-def _child(given: bytes, limits: Limits) -> Iterator[subprocess.Popen[bytes]]:
+def _child(given: bytes, limits: ProbeLimits) -> Iterator[subprocess.Popen[bytes]]:
     """A child at work on ``given``, in a session of its own; it and its group end with the context.
 
     It confines itself (``probe_child.confine``): code between fork and exec is not safe where there
@@ -148,7 +148,7 @@ def _number(child: subprocess.Popen[bytes]) -> float:
     return float(answer)
 
 
-def _words(code: int, limits: Limits) -> str:
+def _words(code: int, limits: ProbeLimits) -> str:
     """Why a child ended with this exit code (negative: the signal that ended it)."""
     if code in (-signal.SIGXCPU, -signal.SIGALRM):
         return _slow(limits)
@@ -157,13 +157,13 @@ def _words(code: int, limits: Limits) -> str:
         return f"its encoder crashes the process it is tried in ({name})"
     memory = f"its encoder needs more than {limits.memory >> 20} MiB for {BATCH} rows"
     known: dict[int, str] = {
-        Outcome.NOT_TAKEN: "onnxruntime does not take its encoder, or with other widths",
-        Outcome.NO_MEMORY: memory,
-        Outcome.NO_NUMBERS: "its encoder fails on some rows, or gives no finite numbers",
-        Outcome.COMPANY: "its encoder gives a row another embedding beside other rows",
+        ProbeOutcome.NOT_TAKEN: "onnxruntime does not take its encoder, or with other widths",
+        ProbeOutcome.NO_MEMORY: memory,
+        ProbeOutcome.NO_NUMBERS: "its encoder fails on some rows, or gives no finite numbers",
+        ProbeOutcome.COMPANY: "its encoder gives a row another embedding beside other rows",
     }
     return known.get(code, f"the process it was tried in failed (exit code {code})")
 
 
-def _slow(limits: Limits) -> str:
+def _slow(limits: ProbeLimits) -> str:
     return f"its encoder takes longer than {limits.seconds} s for {BATCH} rows"

@@ -19,14 +19,15 @@ import sys
 import time
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from agent.arrays import Singles
     from agent.bundle.bundle import Bundle
     from agent.bundle.encoder import Encoder
 
 
-class Outcome(IntEnum):
+class ProbeOutcome(IntEnum):
     """Exit codes, clear of those Python and shells use."""
 
     FOUND = 0
@@ -43,7 +44,7 @@ _MEMORY_WORDS = ("bad_alloc", "bad allocation", "allocate memory", "out of memor
 _PR_SET_NO_NEW_PRIVS = 38  # linux/prctl.h
 
 
-def request(bundle: Bundle) -> bytes:
+def probe_request(bundle: Bundle) -> bytes:
     """What a child is given: a line of JSON, and the graph."""
     head = {"embedding": bundle.embedding, "golden": bundle.golden}
     return json.dumps(head, allow_nan=False).encode() + b"\n" + bundle.encoder
@@ -80,7 +81,7 @@ def confine(seconds: int, memory: int) -> None:
         resource.setrlimit(limit, (value, value))
 
 
-def try_out(encoder: Encoder, golden: Any, expected: Any) -> float:
+def try_out(encoder: Encoder, golden: Singles, expected: Singles) -> float:
     """Largest difference from the golden embeddings, over all the ways of asking.
 
     Args:
@@ -114,7 +115,7 @@ class _CompanyError(Exception):
     """An embedding that depends on the rows beside it."""
 
 
-def _answer(content: bytes) -> tuple[Outcome, float]:
+def _answer(content: bytes) -> tuple[ProbeOutcome, float]:
     import numpy as np
 
     from agent.bundle.bundle import Bundle
@@ -124,20 +125,20 @@ def _answer(content: bytes) -> tuple[Outcome, float]:
     head, _, graph = content.partition(b"\n")
     said = json.loads(head)
     golden, expected = (np.asarray(x, np.float32) for x in said["golden"])
-    outcome = Outcome.NOT_TAKEN
+    outcome = ProbeOutcome.NOT_TAKEN
     bundle = Bundle(Path(), "", "", "", "", said["embedding"], "", graph, {}, {}, ([], []))
     try:
         encoder = Encoder(bundle)
-        outcome = Outcome.NO_NUMBERS
-        return Outcome.FOUND, try_out(encoder, golden, expected)
+        outcome = ProbeOutcome.NO_NUMBERS
+        return ProbeOutcome.FOUND, try_out(encoder, golden, expected)
     except _CompanyError:
-        return Outcome.COMPANY, 0.0
+        return ProbeOutcome.COMPANY, 0.0
     except MemoryError:
-        return Outcome.NO_MEMORY, 0.0
+        return ProbeOutcome.NO_MEMORY, 0.0
     except BundleError as error:
         short = isinstance(error.__cause__, MemoryError)
         short = short or any(words in error.message for words in _MEMORY_WORDS)
-        return (Outcome.NO_MEMORY if short else outcome), 0.0
+        return (ProbeOutcome.NO_MEMORY if short else outcome), 0.0
 
 
 def main() -> None:
@@ -150,8 +151,8 @@ def main() -> None:
     try:
         outcome, difference = _answer(sys.stdin.buffer.read())
     except MemoryError:
-        outcome, difference = Outcome.NO_MEMORY, 0.0
-    if outcome == Outcome.FOUND:
+        outcome, difference = ProbeOutcome.NO_MEMORY, 0.0
+    if outcome == ProbeOutcome.FOUND:
         os.write(1, f"{difference:.6e}\n".encode())
     os._exit(outcome)  # no clean-up of onnxruntime's: it has nothing to save
 

@@ -86,11 +86,11 @@ def calibrate(
         NotNowError: gave way; timings made so far are kept.
     """
     from agent.bundle.bundle import load_bundle
-    from agent.bundle.installed import in_force
+    from agent.bundle.installed import bundle_in_force
     from agent.calibration.predictor import prior_of
 
     watch, machine = Stopwatch(), read_machine()
-    found = in_force(state, config.state_dir)
+    found = bundle_in_force(state, config.state_dir)
     bundle = load_bundle(config.bundle) if config.bundle else found.bundle
     prior_of(bundle)  # refused before anything is measured, not after
     if refit:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from agent.bundle.installed import BUILT_IN, CHECKED, event_digest, in_force
+from agent.bundle.installed import BUILT_IN, CHECKED, bundle_in_force, event_digest
 from agent.clock import age, duration, stamp
 from agent.doctor.findings import Finding, ok, problem, warning
 from agent.doctor.scene import Scene
@@ -24,7 +24,7 @@ def bundle(scene: Scene) -> Iterator[Finding]:
     """The bundle in force: every byte as its manifest says, and who vouches for it."""
     if scene.state is None:
         return
-    found = in_force(scene.state, scene.directory)
+    found = bundle_in_force(scene.state, scene.directory)
     name = f"{found.bundle.name} {found.bundle.version}"
     built_in = event_digest(found.bundle) == BUILT_IN
     vouched = "came with the agent" if built_in else "signed by the centre"

@@ -177,9 +177,9 @@ def _made_up_labels() -> tuple[Prior, Observations]:
 
 def _bundle(config: Config) -> Bundle:
     from agent.bundle.bundle import load_bundle
-    from agent.bundle.installed import in_force
+    from agent.bundle.installed import bundle_in_force
 
     if config.bundle is not None:
         return load_bundle(config.bundle)
     with read_state(config.state_dir) as state:
-        return in_force(state, config.state_dir).bundle
+        return bundle_in_force(state, config.state_dir).bundle

@@ -92,7 +92,7 @@ def _story(row: Answer) -> str:
 
 def shown(answer: Answer) -> list[Block]:
     """One bundle with its provenance."""
-    from agent.bundle.describe import shown as text
+    from agent.bundle.describe import description_text as text
 
     return list(text(answer).split("\n"))
 

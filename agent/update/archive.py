@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
-from agent.bundle.bundle import ENCODER, MANIFEST, MAX_TOTAL, PRIOR, read_file
+from agent.bundle.bundle import ENCODER, MANIFEST, MAX_TOTAL, PRIOR, read_bundle_file
 from agent.bundle.bundle import MAX_BYTES as MAX_FILE
 from agent.errors import BundleError, StateError
 
@@ -31,7 +31,7 @@ def pack(directory: Path) -> bytes:
     Raises:
         BundleError: a file is missing, is not a regular file, or is too large.
     """
-    contents = {name: read_file(directory, name) for name in MEMBERS}
+    contents = {name: read_bundle_file(directory, name) for name in MEMBERS}
     if sum(map(len, contents.values())) > MAX_TOTAL:
         raise BundleError(
             f"the bundle in {directory} holds more than {MAX_TOTAL} bytes",

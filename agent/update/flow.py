@@ -22,9 +22,9 @@ from agent.bundle.installed import (
     BUILT_IN,
     CHECKED,
     DECLINED,
+    bundle_identity,
+    bundle_in_force,
     event_digest,
-    facts,
-    in_force,
     left,
     path_of,
     pin_of,
@@ -101,13 +101,13 @@ def update(
             "Name one with --from URL-or-DIRECTORY, or set `repository` in the configuration.",
         )
     now = time.time()
-    found = in_force(state, config.state_dir)
+    found = bundle_in_force(state, config.state_dir)
     source = open_source(config.repository)
     tell(Progress("asking", 0, 1, f"asking {source.name} what there is"))
     session = _refresh(source, config, state, now)
     refused = {d: e for d, e in left(state).items() if e.kind == DECLINED and not force}
     offer = choose(session.trusted, roll_out_secret(state), refused)
-    decision = decide(session.trusted, offer, facts(found.bundle), pin_of(state), refused)
+    decision = decide(session.trusted, offer, bundle_identity(found.bundle), pin_of(state), refused)
     said = _Said(
         {
             "repository": source.name,
@@ -115,7 +115,7 @@ def update(
             "checked_at": stamp(now),
             "signatures_hold_until": stamp(min(session.trusted.expires.values())),
             "offered": _offered(offer),
-            "before": facts(found.bundle),
+            "before": bundle_identity(found.bundle),
         },
         (*found.notes, *session.trusted.notes, *decision.notes),
     )
@@ -224,7 +224,7 @@ class _Said:
         notes: Collection[Note] = (),
     ) -> dict[str, Any]:
         told = [{"code": code, "message": words} for code, words in (*self.notes, *notes)]
-        after = {"after": facts(bundle), "verdict": verdict, "notes": told}
+        after = {"after": bundle_identity(bundle), "verdict": verdict, "notes": told}
         return {"outcome": outcome, **self.about, **after}
 
 

@@ -13,9 +13,9 @@ from agent.bundle.installed import (
     PINNED,
     UNPINNED,
     WITHDRAWN,
+    bundle_identity,
+    bundle_in_force,
     event_digest,
-    facts,
-    in_force,
     left,
     load_installed,
     path_of,
@@ -40,7 +40,7 @@ def listing(state_dir: Path) -> dict[str, Any]:
         StateError: the state cannot be read.
     """
     with read_state(state_dir) as state:
-        found, pin = in_force(state, state_dir), pin_of(state)
+        found, pin = bundle_in_force(state, state_dir), pin_of(state)
         events, refused = state.events(ACTIVATED, DECLINED, WITHDRAWN), left(state)
         asked = state.fact(CHECKED)
     present = event_digest(found.bundle)
@@ -65,7 +65,7 @@ def _row(
     mine = [event for event in events if event.digest == digest]
     try:
         bundle = load_installed(state_dir, digest)
-        about = {**facts(bundle), "created": bundle.created, "licence": bundle.licence}
+        about = {**bundle_identity(bundle), "created": bundle.created, "licence": bundle.licence}
     except BundleError:
         bundle = None
         names = ("name", "version", "digest")
@@ -97,12 +97,12 @@ def show(state_dir: Path, which: str | None) -> dict[str, Any]:
         BundleError, InputError: it is not here, or several answer to that name.
     """
     from agent.bundle.describe import describe
-    from agent.bundle.encoder import Encoder, self_test
+    from agent.bundle.encoder import Encoder, golden_difference
     from agent.model.prior import Prior
 
     rows = listing(state_dir)["bundles"]
     bundle = load_installed(state_dir, _digest_of(rows, which))
-    difference = self_test(bundle, Encoder(bundle))
+    difference = golden_difference(bundle, Encoder(bundle))
     return describe(bundle, Prior.from_json(bundle.prior), difference)
 
 
@@ -138,23 +138,23 @@ def rollback(config: Config, state: State) -> dict[str, Any]:
     if pin_of(state) is not None:
         hint = "`agent bundle unpin` first."
         raise InputError("this machine is pinned to its bundle", hint)
-    before = in_force(state, config.state_dir).bundle
+    before = bundle_in_force(state, config.state_dir).bundle
     gone = (state.fact(GONE) or {}).get("digests", ())
     after = step_back(config, state, gone, ROLLED_BACK)
-    return {"before": facts(before), "after": facts(after)}
+    return {"before": bundle_identity(before), "after": bundle_identity(after)}
 
 
 def pin(config: Config, state: State) -> dict[str, Any]:
     """Hold this machine to the bundle in force: updates leave it alone."""
-    bundle = in_force(state, config.state_dir).bundle
+    bundle = bundle_in_force(state, config.state_dir).bundle
     if pin_of(state) is None:
-        state.note([(PINNED, event_digest(bundle), facts(bundle))], time.time())
-    return {"pinned": True, "bundle": facts(bundle)}
+        state.note([(PINNED, event_digest(bundle), bundle_identity(bundle))], time.time())
+    return {"pinned": True, "bundle": bundle_identity(bundle)}
 
 
 def unpin(config: Config, state: State) -> dict[str, Any]:
     """Let updates change the bundle again."""
-    bundle = in_force(state, config.state_dir).bundle
+    bundle = bundle_in_force(state, config.state_dir).bundle
     if pin_of(state) is not None:
-        state.note([(UNPINNED, event_digest(bundle), facts(bundle))], time.time())
-    return {"pinned": False, "bundle": facts(bundle)}
+        state.note([(UNPINNED, event_digest(bundle), bundle_identity(bundle))], time.time())
+    return {"pinned": False, "bundle": bundle_identity(bundle)}

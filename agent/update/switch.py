@@ -13,9 +13,9 @@ from agent.bundle.installed import (
     DECLINED,
     KEPT,
     WITHDRAWN,
+    bundle_identity,
+    bundle_in_force,
     event_digest,
-    facts,
-    in_force,
     left,
     load_installed,
     ways_back,
@@ -113,7 +113,7 @@ def step_back(config: Config, state: State, barred: Collection[str], why: str) -
     Raises:
         InputError: the built-in bundle is in force: there is nothing before it.
     """
-    present = in_force(state, config.state_dir).bundle
+    present = bundle_in_force(state, config.state_dir).bundle
     if event_digest(present) == BUILT_IN:
         hint = "`agent update` brings another, once the centre offers one."
         raise InputError("the built-in bundle is in force; there is none before it", hint)
@@ -133,7 +133,7 @@ def step_back(config: Config, state: State, barred: Collection[str], why: str) -
 
 def _event(bundle: Bundle, why: str, verdict: Verdict | None) -> tuple[str, dict[str, Any]]:
     judged = {} if verdict is None else {"verdict": verdict.to_json()}
-    return event_digest(bundle), {**facts(bundle), "why": why, **judged}
+    return event_digest(bundle), {**bundle_identity(bundle), "why": why, **judged}
 
 
 def _sweep(config: Config, state: State) -> None:

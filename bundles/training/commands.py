@@ -97,15 +97,15 @@ def inspect(
 ) -> None:
     """Verify a bundle and show what it is, what it was made from and how good it is."""
     from agent.bundle.bundle import load_bundle
-    from agent.bundle.describe import describe, shown
-    from agent.bundle.encoder import Encoder, self_test
+    from agent.bundle.describe import describe, description_text
+    from agent.bundle.encoder import Encoder, golden_difference
     from agent.model.prior import Prior
 
     bundle = load_bundle(directory)
     prior = Prior.from_json(bundle.prior)
-    difference = self_test(bundle, Encoder(bundle))
+    difference = golden_difference(bundle, Encoder(bundle))
     value = describe(bundle, prior, difference)
     if as_json:
         show_json(value)
     else:
-        typer.echo(shown(value))
+        typer.echo(description_text(value))

@@ -28,7 +28,7 @@ from onnx import TensorProto, helper, numpy_helper
 import bundles
 from agent.arrays import Floats, Singles
 from agent.bundle.bundle import ENCODER, MANIFEST, PRIOR, SCHEMA, load_bundle
-from agent.bundle.encoder import INPUT, OUTPUT, Encoder, self_test
+from agent.bundle.encoder import INPUT, OUTPUT, Encoder, golden_difference
 from agent.errors import BundleError
 from agent.loopnest.features.vector import FEATURES, FEATURES_VERSION
 from agent.model.prior import Prior
@@ -159,7 +159,7 @@ def _parity(path: Path, golden: Singles, expected: Singles) -> float:
     bundle = load_bundle(path)
     Prior.from_json(bundle.prior)
     runtime = Encoder(bundle)
-    self_test(bundle, runtime)
+    golden_difference(bundle, runtime)
     difference = float(np.abs(runtime.embed(golden) - expected).max())
     if difference > TOLERANCE:
         raise BundleError(f"the exported encoder differs from torch by {difference:.1e}")

@@ -5,7 +5,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from agent.bundle.bundle import load_bundle
-from agent.bundle.encoder import Encoder, self_test
+from agent.bundle.encoder import Encoder, golden_difference
 from agent.errors import BundleError
 from agent.loopnest.features.vector import FEATURES
 from tests.agent.bundle.bundles_made import EMBEDDING, WEIGHTS, encoder_bytes, write_bundle
@@ -34,16 +34,16 @@ def test_no_rows_and_many_rows_are_embedded(tmp_path):
 
 def test_the_self_test_compares_the_golden_rows(tmp_path):
     bundle = loaded(tmp_path)
-    assert self_test(bundle, Encoder(bundle)) < 1e-5
+    assert golden_difference(bundle, Encoder(bundle)) < 1e-5
     rows, embedding = bundle.golden
     off = replace(bundle, golden=(rows, [[x + 0.01 for x in row] for row in embedding]))
     with pytest.raises(BundleError, match="golden"):
-        self_test(off, Encoder(off))
+        golden_difference(off, Encoder(off))
 
 
 def test_a_bundle_without_golden_rows_passes_its_self_test(tmp_path):
     bundle = replace(loaded(tmp_path), golden=([], []))
-    assert self_test(bundle, Encoder(bundle)) == 0
+    assert golden_difference(bundle, Encoder(bundle)) == 0
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from agent.bundle.installed import (
     PINNED,
     UNPINNED,
     bundle_for,
-    in_force,
+    bundle_in_force,
     left,
     outdated,
     path_of,
@@ -54,15 +54,15 @@ def activate(state, *digests: str) -> None:
 
 
 def test_a_fresh_machine_uses_the_built_in_bundle(state, tmp_path) -> None:
-    assert in_force(state, tmp_path).bundle.path == default_bundle()
+    assert bundle_in_force(state, tmp_path).bundle.path == default_bundle()
 
 
 def test_the_newest_activation_is_in_force(state, tmp_path, make) -> None:
     first, second = make("1"), make("2")
     activate(state, first, second)
-    assert in_force(state, tmp_path).bundle.digest == second
+    assert bundle_in_force(state, tmp_path).bundle.digest == second
     activate(state, first)
-    assert in_force(state, tmp_path).bundle.digest == first
+    assert bundle_in_force(state, tmp_path).bundle.digest == first
 
 
 @pytest.mark.parametrize("harm", ["missing", "torn", "exchanged"])
@@ -79,7 +79,7 @@ def test_a_bundle_that_is_not_whole_gives_way_to_the_one_before(
     else:
         shutil.rmtree(path)
         shutil.copytree(path_of(tmp_path, first), path)
-    found = in_force(state, tmp_path)
+    found = bundle_in_force(state, tmp_path)
     assert found.bundle.digest == first
     assert [code for code, _ in found.notes] == ["bundle-passed-over"]
 
@@ -87,7 +87,7 @@ def test_a_bundle_that_is_not_whole_gives_way_to_the_one_before(
 def test_with_all_bundles_gone_the_built_in_one_still_works(state, tmp_path, make) -> None:
     activate(state, make("1"), make("2"))
     shutil.rmtree(tmp_path / "bundles")
-    found = in_force(state, tmp_path)
+    found = bundle_in_force(state, tmp_path)
     assert found.bundle.path == default_bundle()
     assert len(found.notes) == 2
 
@@ -109,7 +109,7 @@ def test_the_built_in_bundle_comes_back_whatever_its_digest_is_by_then(
     state, tmp_path, make
 ) -> None:
     activate(state, make("1"), BUILT_IN)
-    assert in_force(state, tmp_path).bundle.path == default_bundle()
+    assert bundle_in_force(state, tmp_path).bundle.path == default_bundle()
 
 
 def test_a_pin_holds_until_it_is_taken_away(state) -> None:
@@ -187,7 +187,7 @@ def test_events_of_a_state_of_an_older_agent_are_none(tmp_path) -> None:
     with read_state(tmp_path / "old") as old:
         assert old.events() == ()
         assert old.fact("x") is None
-        assert in_force(old, tmp_path / "old").bundle.path == default_bundle()
+        assert bundle_in_force(old, tmp_path / "old").bundle.path == default_bundle()
     with open_state(tmp_path / "old") as old:
         old.remember("x", {"y": 1})
         assert old.fact("x") == {"y": 1}

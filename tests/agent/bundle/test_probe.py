@@ -17,11 +17,11 @@ from onnx import TensorProto, helper, numpy_helper
 from agent.bundle import encoder, probe_child
 from agent.bundle import probe as probing
 from agent.bundle.bundle import default_bundle, load_bundle
-from agent.bundle.probe import Limits, probe
+from agent.bundle.probe import ProbeLimits, probe
 from agent.errors import BundleError
 from tests.agent.bundle.bundles_made import EMBEDDING, WEIGHTS, encoder_bytes, golden, write_bundle
 
-SHORT = Limits(seconds=1, loading=10)
+SHORT = ProbeLimits(seconds=1, loading=10)
 ROWS = np.array(golden()["features"], np.float32)
 
 
@@ -260,7 +260,7 @@ def test_an_exit_code_nobody_agreed_on_is_a_refusal(good, tmp_path, monkeypatch)
 def test_a_child_that_never_stops_talking_costs_time_not_memory(good, tmp_path, monkeypatch):
     pretend(monkeypatch, tmp_path, "while True: print('0.000000e+00')")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    refused(good, "longer than", Limits(seconds=1, loading=1))
+    refused(good, "longer than", ProbeLimits(seconds=1, loading=1))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # kB
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from agent import cli
-from agent.bundle.installed import in_force
+from agent.bundle.installed import bundle_in_force
 
 # Imported here, once, so that every fork is quick.
 from agent.commands import root as command_line  # noqa: F401
@@ -46,7 +46,7 @@ def command(arguments: list[str]) -> int:
 
 def present(state_dir: Path) -> str:
     with read_state(state_dir) as state:
-        return in_force(state, state_dir).bundle.digest
+        return bundle_in_force(state, state_dir).bundle.digest
 
 
 def look(state_dir: Path, allowed: list[str]) -> Callable[[], int]:

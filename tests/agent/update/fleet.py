@@ -14,7 +14,7 @@ from pathlib import Path
 
 from agent.bundle import probe as probing
 from agent.bundle.bundle import Bundle
-from agent.bundle.installed import in_force
+from agent.bundle.installed import bundle_in_force
 from agent.settings.config import Config
 from agent.state.lock import hold
 from agent.state.state import open_state
@@ -65,7 +65,7 @@ def _ask(config: Config) -> Seen:
     config.state_dir.mkdir(exist_ok=True)
     with hold(config.state_dir, "update"), open_state(config.state_dir) as state:
         answer = flow.update(config, state, lambda _: None)
-        found = in_force(state, config.state_dir)
+        found = bundle_in_force(state, config.state_dir)
         assert not found.notes
         notes = tuple(note["code"] for note in answer["notes"])
         secret = flow.roll_out_secret(state)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.bundle.installed import in_force
+from agent.bundle.installed import bundle_in_force
 from agent.settings.config import Config
 from agent.state.lock import hold
 from agent.state.state import open_state, read_state
@@ -43,7 +43,7 @@ class Machine:
     def bundle(self) -> str:
         """The digest of the bundle in force; every byte of it is verified."""
         with read_state(self.state) as state:
-            found = in_force(state, self.state)
+            found = bundle_in_force(state, self.state)
         assert not found.notes
         return found.bundle.digest
 

@@ -19,7 +19,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from agent.bundle.bundle import load_bundle
-from agent.bundle.describe import describe, shown
+from agent.bundle.describe import describe, description_text
 from agent.bundle.onnx_rules import check_model
 from agent.bundle.probe import probe
 from agent.errors import BundleError
@@ -147,7 +147,9 @@ def used(path: Path) -> bool:
     """Do with a bundle what the agent does before it runs the encoder."""
     bundle = load_bundle(path)
     prior = Prior.from_json(bundle.prior)
-    text = shown(describe(bundle, prior, 0.0)) + json.dumps(bundle.provenance, allow_nan=False)
+    text = description_text(describe(bundle, prior, 0.0)) + json.dumps(
+        bundle.provenance, allow_nan=False
+    )
     text.encode()
     assert "\x1b" not in text
     return True

@@ -1,7 +1,6 @@
 """Calibrations as the state keeps them, as far as deciding what is due reads them."""
 
-from agent.bundle.installed import BUILT_IN, load_installed
-from agent.bundle.installed import facts as facts_of_bundle
+from agent.bundle.installed import BUILT_IN, bundle_identity, load_installed
 from agent.upkeep.due import look_around
 
 
@@ -13,7 +12,7 @@ def body_of_now(config, **machine):
     return {
         "machine": facts,
         "toolchain": {"kind": "compiler", "mark": present.mark},
-        "bundle": {**facts_of_bundle(bundle), "path": str(bundle.path)},
+        "bundle": {**bundle_identity(bundle), "path": str(bundle.path)},
     }
 
 

@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from agent.bundle.bundle import MAX_BYTES, Bundle, load_bundle  # noqa: E402
-from agent.bundle.encoder import Encoder, self_test  # noqa: E402
+from agent.bundle.encoder import Encoder, golden_difference  # noqa: E402
 from agent.errors import BundleError  # noqa: E402
 from agent.loopnest.features.vector import FEATURES  # noqa: E402
 from agent.model.prior import Prior  # noqa: E402
@@ -63,7 +63,7 @@ def test_its_prior_fits_its_encoder(bundle: Bundle) -> None:
 
 def test_its_golden_rows_pass_the_self_test(bundle: Bundle) -> None:
     assert len(bundle.golden[0]) == 16
-    assert self_test(bundle, Encoder(bundle)) <= 1e-4
+    assert golden_difference(bundle, Encoder(bundle)) <= 1e-4
 
 
 def test_its_manifest_tells_where_it_came_from(bundle: Bundle) -> None:
