@@ -19,7 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from agent.loopnest.program import DType
-from agent.measure.compiler import find_compiler
+from agent.measure.compiler import working_compiler
 from agent.measure.evidence import Round
 from agent.measure.plan import Arguments, ArrayArgument, Job
 from agent.measure.session import BASE, FIRST_VARIANT
@@ -115,7 +115,7 @@ def main() -> None:
     measured: dict[str, list[Measurement]] = {name: [] for name in jobs()}
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as cache:
-        runner = WorkerRunner(find_compiler(), Path(cache))
+        runner = WorkerRunner(working_compiler(), Path(cache))
         for trial in range(trials):
             name = list(measured)[trial % len(measured)]
             measured[name].append(runner.measure_job(jobs()[name]))

@@ -105,7 +105,7 @@ class Compiler:
         return replace(self, flags=(*self.flags, *more), identity=identity)
 
 
-def find_compiler(compiler: str | None = None, flags: Sequence[str] | None = None) -> Compiler:
+def working_compiler(compiler: str | None = None, flags: Sequence[str] | None = None) -> Compiler:
     """The compiler to use: ``compiler``, else $CC, else cc, gcc, clang; tried before returned.
 
     Args:
@@ -131,7 +131,7 @@ def compiler_mark(compiler: str | None = None) -> str:
     """What changes when the compiler does: found in milliseconds, nothing is compiled or written.
 
     Args:
-        compiler: as for ``find_compiler``.
+        compiler: as for ``working_compiler``.
 
     Raises:
         CompilerError: there is none, or it says nothing of itself.

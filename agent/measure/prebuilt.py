@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from agent.errors import CompilerError
 from agent.measure.cache import Cache
@@ -61,7 +61,7 @@ class PrebuiltIndex:
     programs: tuple[str, ...]
     executables: Mapping[str, Executable]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Plain values."""
         return asdict(self)
 
@@ -215,15 +215,18 @@ def _read_index(folder: Path) -> PrebuiltIndex:
         data = json.loads(text)
         if data["schema"] != SCHEMA:
             raise _damaged(path, f"its schema is {data['schema']!r}, not {SCHEMA}")
-        executables = {str(n): _executable(e) for n, e in data["executables"].items()}
+        executables = {
+            str(level): Executable(
+                sha256=str(found["sha256"]),
+                target=str(found["target"]),
+                flags=tuple(map(str, found["flags"])),
+                vector_bytes=int(found["vector_bytes"]),
+            )
+            for level, found in data["executables"].items()
+        }
         return PrebuiltIndex(str(data["version"]), tuple(map(str, data["programs"])), executables)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise _damaged(path, f"{type(error).__name__} while reading it") from error
-
-
-def _executable(data: Mapping[str, Any]) -> Executable:
-    flags = tuple(map(str, data["flags"]))
-    return Executable(str(data["sha256"]), str(data["target"]), flags, int(data["vector_bytes"]))
 
 
 def _damaged(path: Path, why: str) -> CompilerError:

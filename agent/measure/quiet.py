@@ -7,10 +7,10 @@ gives way when production comes back. Looking costs nothing: two readings of the
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent.errors import GaveWayError, NotNowError
 from agent.progress import Progress, Tell
@@ -73,8 +73,8 @@ def _hottest() -> float | None:
     """Of all sensors, in degrees Celsius."""
     import psutil
 
-    sensors: Mapping[str, Any] = getattr(psutil, "sensors_temperatures", dict)()
-    known = [s.current for group in sensors.values() for s in group if s.current < NO_SENSOR]
+    groups = psutil.sensors_temperatures() if hasattr(psutil, "sensors_temperatures") else {}
+    known = [s.current for group in groups.values() for s in group if s.current < NO_SENSOR]
     return max(known, default=None)
 
 

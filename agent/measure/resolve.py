@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from agent.errors import CompilerError
 from agent.measure import prebuilt
-from agent.measure.compiler import PREBUILT_NAME, compiler_mark, find_compiler
+from agent.measure.compiler import PREBUILT_NAME, compiler_mark, working_compiler
 from agent.measure.machine import Machine
 from agent.measure.prebuilt import find_prebuilt
 from agent.measure.runner import Runner
@@ -36,7 +36,7 @@ def toolchain_for_set(compiler: str | None, machine: Machine) -> Toolchain:
     if compiler == PREBUILT_NAME:
         return find_prebuilt(machine)
     try:
-        return find_compiler(compiler)
+        return working_compiler(compiler)
     except CompilerError:
         if compiler or os.environ.get("CC") or not prebuilt.is_installed():
             raise
@@ -65,4 +65,4 @@ def runner_for_set(config: Config, machine: Machine) -> Runner:
 
 def runner_for_programs(config: Config) -> Runner:
     """What times programs of a person's own: CompilerError where there is no compiler."""
-    return WorkerRunner(find_compiler(config.compiler), config.state_dir / CACHE)
+    return WorkerRunner(working_compiler(config.compiler), config.state_dir / CACHE)

@@ -1,6 +1,6 @@
 """What programs are timed with: a C compiler, or the prebuilt set in place of one.
 
-Resolved once a command (``resolve.toolchain_for_set``, ``compiler.find_compiler``), then passed on.
+Resolved once a command (``resolve``), then passed on.
 """
 
 from __future__ import annotations

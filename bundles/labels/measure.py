@@ -24,7 +24,7 @@ from agent.loopnest.program import Program
 from agent.loopnest.schedules.candidates import candidate_schedules
 from agent.loopnest.schedules.schedule import ORIGINAL
 from agent.measure.cache import Cache
-from agent.measure.compiler import Compiler, find_compiler
+from agent.measure.compiler import Compiler, working_compiler
 from agent.measure.machine import Machine, read_machine
 from agent.measure.runner import Runner
 from agent.measure.session import TimingSettings
@@ -126,8 +126,8 @@ def measure_labels(
     Args:
         campaign: what to time.
         out: directory of the label files and of the journals they are made from.
-        compiler: as for ``find_compiler``.
-        flags: as for ``find_compiler``.
+        compiler: as for ``working_compiler``.
+        flags: as for ``working_compiler``.
         say: receives progress lines.
         lock: held exclusively (flock) while something is timed, shared while compiling.
 
@@ -135,7 +135,7 @@ def measure_labels(
         AgentError: no compiler, more threads than there are CPUs, a journal of another campaign, or
             ``out`` cannot be written.
     """
-    toolchain, machine = find_compiler(compiler, flags), read_machine()
+    toolchain, machine = working_compiler(compiler, flags), read_machine()
     _check(campaign, machine)
     out.mkdir(parents=True, exist_ok=True)
     targets = [target_of(campaign.machine, machine, toolchain, t) for t in campaign.threads]

@@ -36,7 +36,7 @@ def until_measuring(state, tiny_bundle, done=2):
 
 
 def ended(process) -> Ran:
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=240)
     return Ran(process.returncode, out, err)
 
 

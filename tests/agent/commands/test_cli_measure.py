@@ -1,7 +1,7 @@
 """What ``agent measure`` says and does when a program or the compiler is unusual."""
 
 from agent.advise.advise import MAX_SCHEDULES
-from agent.measure.compiler import find_compiler
+from agent.measure.compiler import working_compiler
 from tests.conftest import agent
 
 SCALE = """
@@ -35,7 +35,7 @@ def test_a_compiler_that_computes_wrong_is_named_and_not_the_schedule(tmp_path):
     assert ran.code == 3, ran.err
     assert "the compiler computes a wrong result for the program as written" in ran.err
     assert str(compiler) in ran.err
-    assert find_compiler(str(compiler)).version in ran.err
+    assert working_compiler(str(compiler)).version in ran.err
     assert "--compiler" in ran.err.split("hint: ")[1]
 
 

@@ -1,13 +1,13 @@
 """C programs with the entry point's ABI, and one toolchain and cache for all tests here."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from agent.loopnest.program import DType
-from agent.measure.compiler import find_compiler
+from agent.measure.compiler import working_compiler
 from agent.measure.plan import Arguments, ArrayArgument, Job
-from agent.measure.runner import Runner
 from agent.measure.session import TimingSettings
 from agent.measure.toolchain import Toolchain
 from agent.measure.worker_runner import WorkerRunner
@@ -42,7 +42,7 @@ def arguments() -> Arguments:
 
 @pytest.fixture(scope="session")
 def toolchain() -> Toolchain:
-    return find_compiler()
+    return working_compiler()
 
 
 @pytest.fixture(scope="session")
@@ -52,12 +52,18 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def quick() -> TimingSettings:
-    return TimingSettings(sample_s=0.0005, rounds=5, extra_rounds=1, limit_s=1.0)
+    return TimingSettings(sample_s=0.0005, rounds=5, extra_rounds=1)
 
 
 @pytest.fixture
-def runner(toolchain: Toolchain, cache: Path, quick: TimingSettings) -> Runner:
+def runner(toolchain: Toolchain, cache: Path, quick: TimingSettings) -> WorkerRunner:
     return WorkerRunner(toolchain, cache, quick)
+
+
+@pytest.fixture
+def hasty(toolchain: Toolchain, cache: Path, quick: TimingSettings) -> WorkerRunner:
+    """For programs that never end: nobody waits for them for long."""
+    return WorkerRunner(toolchain, cache, replace(quick, limit_s=3.0))
 
 
 @pytest.fixture

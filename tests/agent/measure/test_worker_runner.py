@@ -22,7 +22,6 @@ from agent.loopnest.program import (
 )
 from agent.measure.machine import read_machine
 from agent.measure.plan import Arguments, ArrayArgument, Job, ScalarArgument
-from agent.measure.runner import Runner
 from agent.measure.session import TimingSettings
 from agent.measure.timing import MeasureEvent, Measurement
 from agent.measure.toolchain import Toolchain
@@ -32,7 +31,7 @@ from tests.agent.measure.conftest import program
 ADD = "for (int i = 0; i < 4096; i++) x[i] += y[i];"
 BACKWARDS = "for (int i = 4095; i >= 0; i--) x[i] += y[i];"
 TWICE = f"for (volatile int t = 0; t < 8; t++) {{ {ADD} }}"
-
+PATIENCE_S = 60  # against hanging only
 
 AT_I = Affine.var("i")
 TRAP_ON_DENORMALS = """
@@ -45,7 +44,7 @@ def outcomes(measured: Measurement) -> list[str]:
     return [t.outcome for t in measured.timings]
 
 
-def test_equal_results_are_ok_and_have_every_number(runner: Runner, job) -> None:
+def test_equal_results_are_ok_and_have_every_number(runner: WorkerRunner, job) -> None:
     measured = runner.measure_job(job(BACKWARDS))
     (timing,) = measured.timings
     assert timing.ok
@@ -57,25 +56,25 @@ def test_equal_results_are_ok_and_have_every_number(runner: Runner, job) -> None
     assert len(measured.noise) == timing.rounds
 
 
-def test_much_more_work_is_slower(runner: Runner, job) -> None:
+def test_much_more_work_is_slower(runner: WorkerRunner, job) -> None:
     body = f"for (volatile int i = 0; i < 200000; i++) ; {ADD}"
     (timing,) = runner.measure_job(job(body)).timings
     assert timing.ok
     assert timing.high < -1
 
 
-def test_a_wrong_result_is_found_and_names_the_array(runner: Runner, job) -> None:
+def test_a_wrong_result_is_found_and_names_the_array(runner: WorkerRunner, job) -> None:
     (timing,) = runner.measure_job(job(TWICE)).timings
     assert timing.outcome == "wrong-result"
     assert "array x" in timing.detail
     assert timing.max_error > 0.1
 
 
-def test_results_left_by_the_program_before_are_not_credited(runner: Runner, job) -> None:
+def test_results_left_by_the_program_before_are_not_credited(runner: WorkerRunner, job) -> None:
     assert outcomes(runner.measure_job(job(";"))) == ["wrong-result"]
 
 
-def test_nan_in_place_of_a_number_is_wrong(runner: Runner, job) -> None:
+def test_nan_in_place_of_a_number_is_wrong(runner: WorkerRunner, job) -> None:
     body = f"{ADD} x[7] = 0.0f / (x[8] - x[8]);"
     assert outcomes(runner.measure_job(job(body))) == ["wrong-result"]
 
@@ -90,61 +89,63 @@ def test_nan_in_place_of_a_number_is_wrong(runner: Runner, job) -> None:
     ],
 )
 def test_a_crash_is_named_and_does_not_lose_the_others(
-    runner: Runner, job, body: str, name: str
+    runner: WorkerRunner, job, body: str, name: str
 ) -> None:
     first, second, third = runner.measure_job(job(BACKWARDS, body, ADD)).timings
     assert (first.outcome, second.outcome, third.outcome) == ("ok", "crashed", "ok")
     assert name in second.detail
 
 
-def test_a_program_that_ends_the_process_has_crashed(runner: Runner, job) -> None:
+def test_a_program_that_ends_the_process_has_crashed(runner: WorkerRunner, job) -> None:
     measured = runner.measure_job(job("exit(3);", headers="#include <stdlib.h>"))
     assert outcomes(measured) == ["crashed"]
     assert "status 3" in measured.timings[0].detail
 
 
-def test_a_hang_is_ended_at_the_limit_and_does_not_lose_the_others(runner: Runner, job) -> None:
-    started = time.monotonic()
-    measured = runner.measure_job(job("for (volatile int z = 1; z;) ;", BACKWARDS))
+def test_a_hang_is_ended_at_the_limit_and_does_not_lose_the_others(
+    hasty: WorkerRunner, job
+) -> None:
+    measured = hasty.measure_job(job("for (volatile int z = 1; z;) ;", BACKWARDS))
     assert outcomes(measured) == ["timeout", "ok"]
-    assert time.monotonic() - started < 15
 
 
-def test_a_refused_program_does_not_lose_the_others(runner: Runner, job) -> None:
+def test_a_refused_program_does_not_lose_the_others(runner: WorkerRunner, job) -> None:
     measured = runner.measure_job(job("int q = ;", BACKWARDS))
     assert outcomes(measured) == ["compile-failed", "ok"]
     assert "expected expression" in measured.timings[0].detail
 
 
 def test_a_program_without_the_entry_point_is_reported(
-    runner: Runner, arguments: Arguments, add: str
+    runner: WorkerRunner, arguments: Arguments, add: str
 ) -> None:
     measured = runner.measure_job(Job(arguments, add, ("int other;", add)))
     assert outcomes(measured) == ["compile-failed", "ok"]
     assert "loopnest_run" in measured.timings[0].detail
 
 
-def test_a_program_that_takes_all_memory_is_stopped_by_the_limit(runner: Runner, job) -> None:
+def test_a_program_that_takes_all_memory_is_stopped_by_the_limit(runner: WorkerRunner, job) -> None:
     body = "volatile char *p = malloc((size_t)64 << 30); *p = 1;" + ADD
     measured = runner.measure_job(job(body, BACKWARDS, headers="#include <stdlib.h>"))
     assert outcomes(measured) == ["crashed", "ok"]
 
 
-def test_what_a_program_prints_is_ignored(runner: Runner, job) -> None:
+def test_what_a_program_prints_is_ignored(runner: WorkerRunner, job) -> None:
     body = 'printf("@1 ok\\n@9 round 1 2 3\\n"); fprintf(stderr, "noise\\n");' + ADD
     measured = runner.measure_job(job(body, headers="#include <stdio.h>"))
     assert outcomes(measured) == ["ok"]
     assert "garbage" not in [n.kind for n in measured.notices]
 
 
-def test_garbage_in_the_protocol_is_noticed_and_harmless(runner: Runner, job) -> None:
+def test_garbage_in_the_protocol_is_noticed_and_harmless(runner: WorkerRunner, job) -> None:
     body = 'for (int f = 3; f < 1024; f++) dprintf(f, "what?\\n");' + ADD
     measured = runner.measure_job(job(body, headers="#define _GNU_SOURCE\n#include <stdio.h>"))
     assert outcomes(measured) == ["ok"]
     assert "garbage" in [n.kind for n in measured.notices]
 
 
-def test_a_failing_base_fails_every_variant(runner: Runner, arguments: Arguments, add: str) -> None:
+def test_a_failing_base_fails_every_variant(
+    runner: WorkerRunner, arguments: Arguments, add: str
+) -> None:
     bad = add.replace("for (int i = 0", "*(volatile int *)8 = 1; for (int i = 0")
     measured = runner.measure_job(Job(arguments, bad, (add,)))
     assert measured.base.outcome == "crashed"
@@ -152,7 +153,9 @@ def test_a_failing_base_fails_every_variant(runner: Runner, arguments: Arguments
     assert "the program as written" in measured.timings[0].detail
 
 
-def test_arrays_that_do_not_fit_are_refused_before_anything_runs(runner: Runner, add: str) -> None:
+def test_arrays_that_do_not_fit_are_refused_before_anything_runs(
+    runner: WorkerRunner, add: str
+) -> None:
     huge = ArrayArgument("x", DType.F32, 1 << 44, written=True, restored=True, tolerance=0)
     measured = runner.measure_job(Job(Arguments((huge, huge)), add, (add,)))
     assert outcomes(measured) == ["out-of-memory"]
@@ -169,14 +172,14 @@ def test_arrays_the_system_refuses_are_out_of_memory(
     assert measured.base.outcome == "out-of-memory"
 
 
-def test_values_do_not_drift_from_sample_to_sample(runner: Runner, job) -> None:
+def test_values_do_not_drift_from_sample_to_sample(runner: WorkerRunner, job) -> None:
     """It would trap if the values of one sample met those of the one before."""
     body = f"if (x[0] > 1e6f) __builtin_trap(); {ADD}"
     measured = runner.measure_job(job(body))
     assert outcomes(measured) == ["ok"]
 
 
-def test_scalars_arrive_with_their_type(runner: Runner) -> None:
+def test_scalars_arrive_with_their_type(runner: WorkerRunner) -> None:
     z = ArrayArgument("z", DType.F64, 2, written=True, restored=False, tolerance=0)
     scalars = (ScalarArgument(DType.F32, 0.75), ScalarArgument(DType.I32, 3))
     head = "void loopnest_run(void *const args[]) { double *z = args[0];"
@@ -185,12 +188,12 @@ def test_scalars_arrive_with_their_type(runner: Runner) -> None:
     assert outcomes(runner.measure_job(Job(Arguments((z,), scalars), known, (passed,)))) == ["ok"]
 
 
-def test_denormals_are_flushed(runner: Runner, job) -> None:
+def test_denormals_are_flushed(runner: WorkerRunner, job) -> None:
     assert outcomes(runner.measure_job(job(TRAP_ON_DENORMALS + ADD))) == ["ok"]
 
 
 def test_denormals_are_flushed_in_openmp_threads_too(
-    runner: Runner, job, toolchain: Toolchain
+    runner: WorkerRunner, job, toolchain: Toolchain
 ) -> None:
     if not toolchain.openmp:
         pytest.skip("this compiler has no OpenMP")
@@ -199,7 +202,7 @@ def test_denormals_are_flushed_in_openmp_threads_too(
 
 
 def test_threads_are_bound_one_to_a_cpu_and_the_first_to_the_last_cpu(
-    runner: Runner, job, toolchain: Toolchain
+    runner: WorkerRunner, job, toolchain: Toolchain
 ) -> None:
     if not toolchain.openmp:
         pytest.skip("this compiler has no OpenMP")
@@ -226,18 +229,18 @@ def test_a_slow_program_takes_part_in_the_first_rounds_only(
     assert slow.log_speedup < -3
 
 
-def test_a_spent_budget_still_gives_the_least_number_of_rounds(runner: Runner, job) -> None:
+def test_a_spent_budget_still_gives_the_least_number_of_rounds(runner: WorkerRunner, job) -> None:
     measured = runner.measure_job(job(BACKWARDS), budget_s=0.0)
     assert measured.timings[0].rounds == 5
 
 
-def test_progress_is_told(runner: Runner, job) -> None:
+def test_progress_is_told(runner: WorkerRunner, job) -> None:
     events: list[MeasureEvent] = []
     runner.measure_job(job(BACKWARDS), on_event=events.append)
     assert {"checked", "round"} <= {e.kind for e in events}
 
 
-def test_prepared_sources_are_not_compiled_again(runner: Runner, job) -> None:
+def test_prepared_sources_are_not_compiled_again(runner: WorkerRunner, job) -> None:
     plan = job(BACKWARDS)
     runner.prepare_sources((plan.base, *plan.variants))
     events: list[MeasureEvent] = []
@@ -245,7 +248,7 @@ def test_prepared_sources_are_not_compiled_again(runner: Runner, job) -> None:
     assert "compiled" not in {e.kind for e in events}
 
 
-def test_timings_are_json_without_nan(runner: Runner, job) -> None:
+def test_timings_are_json_without_nan(runner: WorkerRunner, job) -> None:
     (timing,) = runner.measure_job(job("int q = ;")).timings
     assert timing.to_json()["log_speedup"] is None
     assert timing.to_json()["outcome"] == "compile-failed"
@@ -256,13 +259,12 @@ import sys
 from pathlib import Path
 from agent.loopnest.program import DType
 from agent.measure.plan import ArrayArgument, Arguments, Job
-from agent.measure.runner import Runner
 from agent.measure.worker_runner import WorkerRunner
 from agent.measure.session import TimingSettings
-from agent.measure.compiler import find_compiler
+from agent.measure.compiler import working_compiler
 hang = "void loopnest_run(void *const args[]) { for (volatile int z = 1; z;) ; }"
 x = ArrayArgument("x", DType.F32, 64, True, False, 0.0)
-runner = WorkerRunner(find_compiler(), Path(sys.argv[1]), TimingSettings(limit_s=60))
+runner = WorkerRunner(working_compiler(), Path(sys.argv[1]), TimingSettings(limit_s=60))
 runner.prepare_sources([hang])
 print("ready", flush=True)
 runner.measure_job(Job(Arguments((x,)), hang, ()))
@@ -295,8 +297,8 @@ def test_an_interruption_leaves_no_worker_behind(cache: Path, name: str) -> None
             time.sleep(0.01)
             assert child.poll() is None
         child.send_signal(getattr(signal, name))
-        child.wait(timeout=5)
-        deadline = time.monotonic() + 5
+        child.wait(timeout=PATIENCE_S)
+        deadline = time.monotonic() + PATIENCE_S
         while workers_of(cache) and time.monotonic() < deadline:
             time.sleep(0.01)
     assert not workers_of(cache)
@@ -304,8 +306,8 @@ def test_an_interruption_leaves_no_worker_behind(cache: Path, name: str) -> None
 
 def test_the_sentinel_times_both_parts(toolchain: Toolchain, cache: Path) -> None:
     seen = WorkerRunner(toolchain, cache).sentinel()
-    assert 0 < seen.arithmetic_s < 1
-    assert 0 < seen.stream_s < 1
+    assert 0 < seen.arithmetic_s < PATIENCE_S
+    assert 0 < seen.stream_s < PATIENCE_S
 
 
 def loop_program(op: str, *, parallel: bool = False) -> Program:
@@ -316,14 +318,14 @@ def loop_program(op: str, *, parallel: bool = False) -> Program:
     return Program("p", arrays, (), (), (Loop("i", zero, last, 1, (body,), parallel=parallel),))
 
 
-def test_programs_are_emitted_compiled_and_timed(runner: Runner) -> None:
+def test_programs_are_emitted_compiled_and_timed(runner: WorkerRunner) -> None:
     base = loop_program("+")
     measured = runner.measure(base, [loop_program("+", parallel=True), loop_program("-")])
     assert outcomes(measured) == ["ok", "wrong-result"]
 
 
 def test_a_program_that_c_cannot_express_does_not_lose_the_others(
-    runner: Runner, monkeypatch: pytest.MonkeyPatch
+    runner: WorkerRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse_subtraction(program: Program) -> str:
         if program == loop_program("-"):
@@ -344,7 +346,7 @@ CHAOTIC = """for (int t = 0; t < 400; t++) x[5] = 3.9f * x[5] - 3.9f * x[5] * x[
 
 
 def test_a_base_that_optimisation_breaks_is_wrong_and_not_its_variants(
-    runner: Runner, arguments: Arguments, add: str
+    runner: WorkerRunner, arguments: Arguments, add: str
 ) -> None:
     measured = runner.measure_job(Job(arguments, program(MISCOMPILED), (add,)))
     assert measured.base.outcome == "wrong-result"
@@ -354,7 +356,7 @@ def test_a_base_that_optimisation_breaks_is_wrong_and_not_its_variants(
 
 
 def test_sums_of_pairs_blame_the_compiler_where_it_miscompiles_them(
-    runner: Runner, arguments: Arguments
+    runner: WorkerRunner, arguments: Arguments
 ) -> None:
     """GCC before 11.5, 12.4 and 13.2 adds one of each pair twice (PR 110381)."""
     pairs = "for (int j = 0; j < 2048; j++) { s += y[2 * j + 1]; s += y[2 * j]; } x[0] = s;"
@@ -365,14 +367,14 @@ def test_sums_of_pairs_blame_the_compiler_where_it_miscompiles_them(
     assert measured.base.outcome == "wrong-result"
 
 
-def test_a_variant_that_optimisation_breaks_keeps_its_verdict(runner: Runner, job) -> None:
+def test_a_variant_that_optimisation_breaks_keeps_its_verdict(runner: WorkerRunner, job) -> None:
     measured = runner.measure_job(job(MISCOMPILED, BACKWARDS))
     assert measured.base.ok
     assert outcomes(measured) == ["wrong-result", "ok"]
 
 
 def test_a_result_that_hangs_on_rounding_does_not_blame_the_compiler(
-    runner: Runner, arguments: Arguments
+    runner: WorkerRunner, arguments: Arguments
 ) -> None:
     base = program("x[5] = 0.4f; " + CHAOTIC)
     measured = runner.measure_job(Job(arguments, base, (program("x[5] = 0.41f;" + CHAOTIC),)))
@@ -381,15 +383,17 @@ def test_a_result_that_hangs_on_rounding_does_not_blame_the_compiler(
 
 
 def test_a_base_too_slow_without_optimisation_does_not_blame_the_compiler(
-    runner: Runner, arguments: Arguments, add: str
+    hasty: WorkerRunner, arguments: Arguments, add: str
 ) -> None:
     hang = "\n#ifndef __OPTIMIZE__\nfor (volatile int z = 1; z;) ;\n#endif\n"
-    measured = runner.measure_job(Job(arguments, program(MISCOMPILED + hang), (add,)))
+    measured = hasty.measure_job(Job(arguments, program(MISCOMPILED + hang), (add,)))
     assert measured.base.ok
     assert outcomes(measured) == ["wrong-result"]
 
 
-def test_arbitration_happens_once_and_only_where_a_result_is_wrong(runner: Runner, job) -> None:
+def test_arbitration_happens_once_and_only_where_a_result_is_wrong(
+    runner: WorkerRunner, job
+) -> None:
     events: list[MeasureEvent] = []
     runner.measure_job(job(BACKWARDS), on_event=events.append)
     assert "arbitrating" not in {e.kind for e in events}
@@ -405,7 +409,9 @@ def test_without_rounds_results_are_compared_and_nothing_is_timed(
     assert measured.rounds == ()
 
 
-def test_results_that_are_not_finite_are_noticed(runner: Runner, arguments: Arguments, job) -> None:
+def test_results_that_are_not_finite_are_noticed(
+    runner: WorkerRunner, arguments: Arguments, job
+) -> None:
     broken = program("for (int i = 0; i < 7; i++) x[i] = y[i] / (y[i] - y[i]);")
     measured = runner.measure_job(Job(arguments, broken, (broken,)))
     assert outcomes(measured) == ["ok"]
