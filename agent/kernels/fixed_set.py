@@ -51,7 +51,7 @@ class PlannedVariant:
     schedule: Schedule
 
 
-def _kernel(entry: dict[str, Any]) -> Kernel:
+def _kernel(entry: Mapping[str, Any]) -> Kernel:
     return Kernel(
         name=entry["name"],
         path=SET.with_name(entry["file"]),

@@ -1,7 +1,7 @@
 """Loop nests as integer sets and relations (isl), for what has to be exact.
 
-Dimensions are built under positional names, because an iterator may be called what isl reserves
-(``exists``, ``mod``), and get the iterators' names afterwards.
+Dimensions have positional names, because an iterator may be called what isl reserves (``exists``,
+``mod``).
 """
 
 from __future__ import annotations
@@ -90,22 +90,6 @@ def loop_constraint(loop: Loop, names: Mapping[str, str]) -> str:
 def positional(around: Iterable[Loop], letter: str = "x") -> dict[str, str]:
     """Iterator -> the name it has while isl reads a text: ``x0``, ``x1``..."""
     return {loop.iterator: f"{letter}{number}" for number, loop in enumerate(around)}
-
-
-def iteration_domain(around: tuple[Loop, ...], context: isl.Context | None = None) -> isl.Set:
-    """The iteration vectors of a statement inside the loops ``around``, outermost first.
-
-    Returns:
-        A set with one dimension a loop, called like its iterator; strides and ceilings are
-        existentially quantified.
-    """
-    names = positional(around)
-    constraints = " and ".join(loop_constraint(loop, names) for loop in around) or "true"
-    text = f"{{ [{', '.join(names.values())}] : {constraints} }}"
-    domain = isl.Set.read_from_str(context or isl.DEFAULT_CONTEXT, text)
-    for position, loop in enumerate(around):
-        domain = domain.set_dim_name(isl.dim_type.set, position, loop.iterator)
-    return domain
 
 
 def affine_map(

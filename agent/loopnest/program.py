@@ -20,6 +20,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 
+MAX_DEPTH = 12  # loops around a statement: schedules make no more, feature tables hold as many
+
 
 class DType(Enum):
     """Element types; the value is the C spelling."""
@@ -105,6 +107,14 @@ class Affine:
     def evaluate(self, point: Mapping[str, int]) -> int:
         """Its value where every iterator is known; KeyError where one is not."""
         return self.const + sum(c * point[n] for n, c in self.terms)
+
+    def interval(self, ends: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
+        """Its least and greatest value while every iterator keeps between its ``ends``."""
+        low = high = self.const
+        for name, c in self.terms:
+            first, last = sorted((c * ends[name][0], c * ends[name][1]))
+            low, high = low + first, high + last
+        return low, high
 
     def __str__(self) -> str:
         out = ""

@@ -204,21 +204,12 @@ def round_log2(x: float) -> int:
     return max(0, round(math.log2(x))) if x > 1 else 0
 
 
-def span(value: Affine, ranges: Mapping[str, Interval]) -> Interval:
-    """The least and greatest value over a box of iterators."""
-    low = high = value.const
-    for name, c in value.terms:
-        a, b = ranges[name]
-        low, high = low + min(c * a, c * b), high + max(c * a, c * b)
-    return low, high
-
-
 def ranges(around: Sequence[Loop]) -> dict[str, Interval]:
     """The box that holds the iterators of nested loops (exact for rectangular ones)."""
     out: dict[str, Interval] = {}
     for node in around:
-        low = max(-(-span(b.expr, out)[0] // b.divisor) for b in node.lower)
-        high = min(span(b.expr, out)[1] // b.divisor for b in node.upper)
+        low = max(-(-b.expr.interval(out)[0] // b.divisor) for b in node.lower)
+        high = min(b.expr.interval(out)[1] // b.divisor for b in node.upper)
         out[node.iterator] = (low, max(low, high))
     return out
 
@@ -231,7 +222,7 @@ def _reach(body: tuple[Node, ...], names: Mapping[str, DType]) -> dict[str, list
         for access in accesses(statement):
             if access.array not in names:
                 continue
-            here = [span(s, box) for s in access.subscripts]
+            here = [s.interval(box) for s in access.subscripts]
             old = out.get(access.array, here)
             out[access.array] = [
                 (min(a, c), max(b, d)) for (a, b), (c, d) in zip(old, here, strict=True)

@@ -389,7 +389,7 @@ def _arrays(
         types[statement.target.array] = dtypes[statement.name]
         for access in (statement.target, *reads(statement.value)):
             types.setdefault(access.array, dtypes[statement.name])
-            here = [_span(form, ranges) for form in access.subscripts]
+            here = [form.interval(ranges) for form in access.subscripts]
             known = spans.setdefault(access.array, here)
             if len(known) != len(here):
                 raise InexpressibleError("a buffer used with several numbers of dimensions")
@@ -413,20 +413,12 @@ def _ranges(around: tuple[Loop, ...]) -> dict[str, tuple[int, int]]:
         forms = (*loop.lower, *loop.upper)
         if any(b.expr.names - set(ranges) for b in forms):
             malformed(f"a bound of {loop.iterator} names no outer iterator")
-        low = max(_span(b.expr, ranges)[0] for b in loop.lower)
-        high = min(_span(b.expr, ranges)[1] for b in loop.upper)
+        low = max(b.expr.interval(ranges)[0] for b in loop.lower)
+        high = min(b.expr.interval(ranges)[1] for b in loop.upper)
         if low > high:
             raise InexpressibleError("a loop that never runs")
         ranges[loop.iterator] = low, high
     return ranges
-
-
-def _span(form: Affine, ranges: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
-    low = high = form.const
-    for name, factor in form.terms:
-        ends = (ranges[name][0] * factor, ranges[name][1] * factor)
-        low, high = low + min(ends), high + max(ends)
-    return low, high
 
 
 def _moved(node: Node, lowest: Mapping[str, tuple[int, ...]]) -> Node:

@@ -80,7 +80,7 @@ def operation_columns(rows: StatementRows, columns: Columns) -> Columns:
     out["float_bytes"] = np.log2(rows.float_bytes + 1.0)
     out["lane_bytes"] = np.log2(np.maximum(rows.lane_bytes, 1.0))
     out["float_target"] = as_flag(rows.float_target)
-    loads, stores, still_loads, still_stores = accesses(rows)
+    loads, stores, still_loads, still_stores = access_counts(rows)
     out["loads"], out["stores"] = np.log2(loads + 1.0), stores
     out["groups"] = np.log2(rows.total(np.ones_like(rows.loads)) + 1.0)
     out["hoisted_loads"] = np.divide(still_loads, np.maximum(loads, 1.0), dtype=np.float32)
@@ -91,7 +91,7 @@ def operation_columns(rows: StatementRows, columns: Columns) -> Columns:
     return out
 
 
-def accesses(rows: StatementRows) -> tuple[Singles, Singles, Singles, Singles]:
+def access_counts(rows: StatementRows) -> tuple[Singles, Singles, Singles, Singles]:
     """[R] loads, stores, and those of them that the innermost loop does not move."""
     still = (rows.stride[0] == 0).astype(np.float32)
     stacked = np.stack([rows.loads, rows.stores, rows.loads * still, rows.stores * still])

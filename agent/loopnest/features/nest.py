@@ -25,15 +25,15 @@ from agent.loopnest.features.summary import (
     OPS,
     DistinctAccess,
     Summary,
-    summarise,
+    summarise_statement,
 )
-from agent.loopnest.program import Loop, Node, Program, Statement
+from agent.loopnest.program import MAX_DEPTH, Loop, Node, Program, Statement
 
-STATEMENTS, LOOPS, ACCESSES, DIMS = 4, 12, MAX_ENTRIES, MAX_DIMS
+STATEMENTS, LOOPS, ACCESSES, DIMS = 4, MAX_DEPTH, MAX_ENTRIES, MAX_DIMS
 AXES = {"S": STATEMENTS, "L": LOOPS, "A": ACCESSES, "D": DIMS, "O": len(OPS)}
 
 
-class Field(NamedTuple):
+class TableField(NamedTuple):
     """One array of a NestTable: its axes after that of the programs, element type, padding."""
 
     axes: str
@@ -41,35 +41,35 @@ class Field(NamedTuple):
     fill: float = 0
 
 
-FIELDS: Mapping[str, Field] = {  # in the order of NestTable, which says what they mean
-    "trip": Field("SL", np.float64, 1),
-    "loop_id": Field("SL", np.int16, -1),
-    "parallel": Field("SL", np.bool_),
-    "vector": Field("SL", np.bool_),
-    "unroll": Field("SL", np.float32, 1),
-    "jam": Field("SL", np.float32, 1),
-    "imbalance": Field("SL", np.float32, 1),
-    "reduction": Field("SL", np.bool_),
-    "recurrence": Field("SL", np.bool_),
-    "array": Field("SA", np.int16, -1),
-    "element_bytes": Field("SA", np.float32),
-    "is_write": Field("SA", np.bool_),
-    "is_reduction": Field("SA", np.bool_),
-    "leader": Field("SA", np.bool_),
-    "weight": Field("SA", np.float32),
-    "group": Field("SA", np.float32),
-    "array_bytes": Field("SA", np.float64),
-    "span": Field("SAD", np.float32),
-    "coef": Field("SADL", np.float32),
-    "row_bytes": Field("SAD", np.float64),
-    "ops": Field("SO", np.float32),
-    "float_bytes": Field("S", np.float32),
-    "lane_bytes": Field("S", np.float32, 4),
-    "float_target": Field("S", np.bool_),
-    "instances": Field("S", np.float64),
-    "share": Field("S", np.float64),
-    "total_instances": Field("", np.float64),
-    "statements": Field("", np.float32),
+FIELDS: Mapping[str, TableField] = {  # in the order of NestTable, which says what they mean
+    "trip": TableField("SL", np.float64, 1),
+    "loop_id": TableField("SL", np.int16, -1),
+    "parallel": TableField("SL", np.bool_),
+    "vector": TableField("SL", np.bool_),
+    "unroll": TableField("SL", np.float32, 1),
+    "jam": TableField("SL", np.float32, 1),
+    "imbalance": TableField("SL", np.float32, 1),
+    "reduction": TableField("SL", np.bool_),
+    "recurrence": TableField("SL", np.bool_),
+    "array": TableField("SA", np.int16, -1),
+    "element_bytes": TableField("SA", np.float32),
+    "is_write": TableField("SA", np.bool_),
+    "is_reduction": TableField("SA", np.bool_),
+    "leader": TableField("SA", np.bool_),
+    "weight": TableField("SA", np.float32),
+    "group": TableField("SA", np.float32),
+    "array_bytes": TableField("SA", np.float64),
+    "span": TableField("SAD", np.float32),
+    "coef": TableField("SADL", np.float32),
+    "row_bytes": TableField("SAD", np.float64),
+    "ops": TableField("SO", np.float32),
+    "float_bytes": TableField("S", np.float32),
+    "lane_bytes": TableField("S", np.float32, 4),
+    "float_target": TableField("S", np.bool_),
+    "instances": TableField("S", np.float64),
+    "share": TableField("S", np.float64),
+    "total_instances": TableField("", np.float64),
+    "statements": TableField("", np.float32),
 }
 
 
@@ -237,7 +237,7 @@ def _lower(
     for levels, statement in _walk(program.body, (), [0]):
         known = memo.get(id(statement))
         if known is None or known[0] is not statement:
-            known = memo[id(statement)] = (statement, summarise(statement, program))
+            known = memo[id(statement)] = (statement, summarise_statement(statement, program))
         placed.append(_Placed(statement, known[1], levels))
     table = filler.table
     table.total_instances[v] = sum(p.instances for p in placed)

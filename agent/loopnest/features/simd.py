@@ -14,7 +14,7 @@ import numpy as np
 from agent.arrays import Bools, Singles
 from agent.loopnest.features import cycles
 from agent.loopnest.features.compilers import GCC_TRIPS
-from agent.loopnest.features.execution import MOST_PRODUCT, accesses, as_flag
+from agent.loopnest.features.execution import MOST_PRODUCT, access_counts, as_flag
 from agent.loopnest.features.locality import Columns, log_of
 from agent.loopnest.features.rows import StatementRows
 
@@ -121,7 +121,7 @@ def _strides_saved(rows: StatementRows, level: int) -> Singles:
 def _cycle_columns(rows: StatementRows, lanes: _Lanes, simd: Bools) -> Columns:
     """log2 of rough cycles per instance in the core for three vector widths."""
     out: Columns = {}
-    loads, stores, still_loads, still_stores = accesses(rows)
+    loads, stores, still_loads, still_stores = access_counts(rows)
     packed = cycles.LOAD * np.maximum(loads - still_loads - lanes.gathers, 0.0)
     packed = packed + np.maximum(stores - still_stores - lanes.scatters, 0.0)
     packed = packed + cycles.THROUGHPUT @ rows.ops + 1.0 / rows.unroll[0]
@@ -140,7 +140,7 @@ def _cycle_columns(rows: StatementRows, lanes: _Lanes, simd: Bools) -> Columns:
 
 def _wait_columns(rows: StatementRows, simd: Bools) -> Columns:
     """Bounds by the latency of sums and of carried values, and registers needed."""
-    loads, _, still_loads, still_stores = accesses(rows)
+    loads, _, still_loads, still_stores = access_counts(rows)
     chain = (cycles.LATENCY @ rows.ops).astype(np.float32)
     jam = np.minimum(rows.jam.prod(axis=0), cycles.MOST_COPIES)
     sums = np.where(rows.float_target, cycles.FLOAT_SUM, cycles.INTEGER_SUM)

@@ -97,7 +97,7 @@ class Summary:
     cost: float
 
 
-def summarise(statement: Statement, program: Program) -> Summary:
+def summarise_statement(statement: Statement, program: Program) -> Summary:
     """Accesses and operations of ``statement``; KeyError where it names what is not declared."""
     types = {x.name: x.dtype for x in program.declared}
     depths = {t.name: t.depth for t in program.temporaries}

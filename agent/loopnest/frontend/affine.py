@@ -8,8 +8,8 @@ from pycparser import c_ast, c_generator
 
 from agent.errors import SourceError
 from agent.loopnest.frontend.source import (
-    MAX_DEPTH,
     MAX_INT,
+    MAX_OPERATORS_DEEP,
     Environment,
     Iterator,
     KnownSize,
@@ -28,7 +28,7 @@ def affine_form(env: Environment, node: c_ast.Node, what: str, depth: int = 0) -
     Raises:
         SourceError: it is not affine, uses data, or a size is missing; ``what`` says where.
     """
-    if depth > MAX_DEPTH:
+    if depth > MAX_OPERATORS_DEEP:
         raise env.error(node, f"{what} is nested too deeply")
     match node:
         case c_ast.Constant():

@@ -20,9 +20,9 @@ from agent.loopnest.frontend.affine import (
 )
 from agent.loopnest.frontend.source import (
     MAX_ARRAYS,
-    MAX_DEPTH,
     MAX_INT,
     MAX_NODES,
+    MAX_OPERATORS_DEEP,
     ArrayParameter,
     ArrayUse,
     Environment,
@@ -69,7 +69,7 @@ def expression(env: Environment, node: c_ast.Node) -> Expr:
 
 def _value(env: Environment, node: c_ast.Node, depth: int) -> Expr:
     env.region.nodes += 1
-    if depth > MAX_DEPTH or env.region.nodes > MAX_NODES:
+    if depth > MAX_OPERATORS_DEEP or env.region.nodes > MAX_NODES:
         raise env.error(node, "the expression is too large or nested too deeply")
     match node:
         case c_ast.Constant():
@@ -89,18 +89,28 @@ def _value(env: Environment, node: c_ast.Node, depth: int) -> Expr:
                 _value(env, node.iffalse, depth + 1),
             )
         case c_ast.Cast():
-            kind = env.region.source.scalar_type(node.to_type)
-            if kind is None or kind.dtype is None:
-                raise env.error(node, f"a cast to {c_excerpt(node.to_type)!r} is not supported")
-            return Cast(kind.dtype, _value(env, node.expr, depth + 1))
+            return Cast(_cast_type(env, node), _value(env, node.expr, depth + 1))
         case c_ast.FuncCall():
             return _call(env, node, depth)
-        case c_ast.Assignment():
-            raise env.error(node, "an assignment inside an expression is not supported")
-        case c_ast.StructRef():
-            raise env.error(node, "structures are not supported")
         case _:
-            raise env.error(node, f"this kind of expression ({_kind(node)}) is not supported")
+            raise env.error(node, _why_not(node))
+
+
+def _cast_type(env: Environment, node: c_ast.Cast) -> DType:
+    kind = env.region.source.scalar_type(node.to_type)
+    if kind is None or kind.dtype is None:
+        raise env.error(node, f"a cast to {c_excerpt(node.to_type)!r} is not supported")
+    return kind.dtype
+
+
+def _why_not(node: c_ast.Node) -> str:
+    match node:
+        case c_ast.Assignment():
+            return "an assignment inside an expression is not supported"
+        case c_ast.StructRef():
+            return "structures are not supported"
+        case _:
+            return f"this kind of expression ({_kind(node)}) is not supported"
 
 
 def _kind(node: c_ast.Node) -> str:

@@ -93,7 +93,7 @@ def keep_scop(text: str) -> str:
     return _DIRECTIVE.sub(kept, text)
 
 
-def find_compiler(compiler: str | None) -> str:
+def preprocessor_path(compiler: str | None) -> str:
     """The path of ``compiler``, or of the first of COMPILERS on PATH.
 
     Raises:
@@ -142,7 +142,7 @@ def preprocess(path: Path, cflags: Sequence[str], compiler: str | None) -> str:
         SourceError: the result is longer than MAX_OUTPUT.
     """
     check_flags(cflags)
-    found = find_compiler(compiler)
+    found = preprocessor_path(compiler)
     defines = [f"-D{name}=" for name in GNU] + ["-D__restrict=restrict", "-D__restrict__=restrict"]
     own = ["-nostdinc", "-isystem", str(INCLUDE), *defines]
     # An absolute path: a file called "-x.c" is no flag. Markers keep the name people gave.

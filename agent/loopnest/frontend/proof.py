@@ -19,21 +19,12 @@ def iterator_ranges(around: tuple[Loop, ...]) -> dict[str, Range] | None:
     """An interval that holds every value of each iterator; None where no instance exists."""
     found: dict[str, Range] = {}
     for loop in around:
-        low = max(-(-span(b.expr, found)[0] // b.divisor) for b in loop.lower)
-        high = min(span(b.expr, found)[1] // b.divisor for b in loop.upper)
+        low = max(-(-b.expr.interval(found)[0] // b.divisor) for b in loop.lower)
+        high = min(b.expr.interval(found)[1] // b.divisor for b in loop.upper)
         if low > high:
             return None
         found[loop.iterator] = (low, high)
     return found
-
-
-def span(expr: Affine, values: dict[str, Range]) -> Range:
-    """An interval that holds every value of ``expr``."""
-    low = high = expr.const
-    for name, c in expr.terms:
-        ends = sorted((c * values[name][0], c * values[name][1]))
-        low, high = low + ends[0], high + ends[1]
-    return low, high
 
 
 @dataclass
@@ -51,7 +42,7 @@ class Prover:
             SourceError: the loops are too complex to tell.
         """
         values = iterator_ranges(around)
-        if values is None or _within(span(subscript, values), extent):
+        if values is None or _within(subscript.interval(values), extent):
             return None
         exact = self._image(around, (subscript,))
         if exact is None or isinstance(exact, bool) or _within(exact, extent):
@@ -68,7 +59,7 @@ class Prover:
         if all(d == Affine() for d in apart):
             return True
         values = iterator_ranges(around)
-        if values is None or not all(_within_zero(span(d, values)) for d in apart):
+        if values is None or not all(_within_zero(d.interval(values)) for d in apart):
             return False
         return self._image(around, (*apart, Affine())) is True
 

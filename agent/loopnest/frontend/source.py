@@ -13,7 +13,7 @@ from agent.loopnest.program import FUNCTIONS, Affine, Array, DType, Loop, Scalar
 
 MAX_FILE = 1 << 20  # bytes
 MAX_NESTING = 64  # brackets within brackets, in the text
-MAX_DEPTH = 100  # operators within operators, in one expression
+MAX_OPERATORS_DEEP = 100  # operators within operators, in one expression
 MAX_NODES = 2_000  # operators and operands of one expression
 MAX_LOOPS = 8
 MAX_BOUNDS = 8  # above, of one loop

@@ -11,7 +11,7 @@ the loop over tiles.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from agent.errors import ScheduleError
 
@@ -22,18 +22,24 @@ ORIGINAL = "original"
 
 
 @dataclass(frozen=True, slots=True)
-class Interchange:
+class _Words:
+    """A step's text form: its name, then its fields in order."""
+
+    def __str__(self) -> str:
+        values = (getattr(self, field.name) for field in fields(self))
+        return " ".join((type(self).__name__.lower(), *map(str, values)))
+
+
+@dataclass(frozen=True, slots=True)
+class Interchange(_Words):
     """Swap two loops of one perfectly nested band."""
 
     first: str
     second: str
 
-    def __str__(self) -> str:
-        return f"interchange {self.first} {self.second}"
-
 
 @dataclass(frozen=True, slots=True)
-class Tile:
+class Tile(_Words):
     """Tile a band of nested loops: ``((loop, size), ...)``, outermost first."""
 
     sizes: tuple[tuple[str, int], ...]
@@ -43,88 +49,64 @@ class Tile:
 
 
 @dataclass(frozen=True, slots=True)
-class Skew:
+class Skew(_Words):
     """Skew the inner loop by the outer: ``inner' = inner + factor * outer``."""
 
     inner: str
     outer: str
     factor: int
 
-    def __str__(self) -> str:
-        return f"skew {self.inner} {self.outer} {self.factor}"
-
 
 @dataclass(frozen=True, slots=True)
-class Reverse:
+class Reverse(_Words):
     """Run a loop backwards."""
 
     loop: str
 
-    def __str__(self) -> str:
-        return f"reverse {self.loop}"
-
 
 @dataclass(frozen=True, slots=True)
-class Fuse:
+class Fuse(_Words):
     """Fuse two neighbouring loops into the first."""
 
     first: str
     second: str
 
-    def __str__(self) -> str:
-        return f"fuse {self.first} {self.second}"
-
 
 @dataclass(frozen=True, slots=True)
-class Distribute:
+class Distribute(_Words):
     """Give every node in a loop's body a loop of its own."""
 
     loop: str
 
-    def __str__(self) -> str:
-        return f"distribute {self.loop}"
-
 
 @dataclass(frozen=True, slots=True)
-class Parallelize:
+class Parallelize(_Words):
     """Share the iterations of a loop among threads."""
 
     loop: str
 
-    def __str__(self) -> str:
-        return f"parallelize {self.loop}"
-
 
 @dataclass(frozen=True, slots=True)
-class Vectorize:
+class Vectorize(_Words):
     """Run the iterations of an innermost loop in SIMD lanes."""
 
     loop: str
 
-    def __str__(self) -> str:
-        return f"vectorize {self.loop}"
-
 
 @dataclass(frozen=True, slots=True)
-class Unroll:
+class Unroll(_Words):
     """Unroll an innermost loop."""
 
     loop: str
     factor: int
 
-    def __str__(self) -> str:
-        return f"unroll {self.loop} {self.factor}"
-
 
 @dataclass(frozen=True, slots=True)
-class Jam:
+class Jam(_Words):
     """Unroll an outer loop and jam the copies into the loops inside it."""
 
     loop: str
     factor: int
-
-    def __str__(self) -> str:
-        return f"jam {self.loop} {self.factor}"
 
 
 Step = (

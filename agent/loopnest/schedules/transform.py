@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from agent.errors import ScheduleError
-from agent.loopnest.program import Affine, Bound, Loop, Node, Program, loops
+from agent.loopnest.program import MAX_DEPTH, Affine, Bound, Loop, Node, Program, loops
 from agent.loopnest.schedules.bounds import (
     offset,
     range_text,
@@ -52,7 +52,6 @@ from agent.loopnest.schedules.tree import (
     with_loop,
 )
 
-MAX_DEPTH = 12
 MAX_UNROLL = 64
 MAX_JAM = 16
 

@@ -14,8 +14,8 @@ from agent.loopnest.program import (
     Node,
     Program,
     Temporary,
+    accesses,
     loops,
-    reads,
     statements,
     substitute,
 )
@@ -206,31 +206,40 @@ def check_temporary(body: tuple[Node, ...], temporary: Temporary) -> None:
     uses = [
         (around, s)
         for around, s in statements(body)
-        if s.target.array == temporary.name
-        or any(a.array == temporary.name for a in reads(s.value))
+        if any(a.array == temporary.name for a in accesses(s))
     ]
     if not uses or not temporary.depth:
         return
-    common = uses[0][0]
-    for around, _ in uses[1:]:
-        same = sum(1 for x, y in zip(common, around, strict=False) if x.iterator == y.iterator)
-        common = common[:same]
     owner = uses[0][1].instance[: temporary.depth]
     own = {name for value in owner for name in value.names}
-    mentioned = {n for _, s in uses for value in s.instance for n in value.names}
-    home = common
+    home = _common_loops([around for around, _ in uses])
     while home and home[-1].iterator not in own:
         home = home[:-1]
-    allowed = set(own)
-    for loop in reversed(home):  # a loop over tiles is determined by the loop inside its tiles
-        if loop.iterator not in mentioned and any(
-            Bound(Affine.var(loop.iterator)) in x.lower for x in home if x.iterator in allowed
-        ):
-            allowed.add(loop.iterator)
     within = {loop.iterator for loop in home}
+    mentioned = {n for _, s in uses for value in s.instance for n in value.names}
     same_owner = all(s.instance[: temporary.depth] == owner for _, s in uses)
-    if not (own <= within <= allowed and same_owner):
+    if not (own <= within <= own | _tile_loops(home, own, mentioned) and same_owner):
         raise ScheduleError(
             f"temporary {temporary.name} would be needed across iterations of different loops",
             hint="Make it an array, or keep the loops around its declaration together.",
         )
+
+
+def _common_loops(nests: Sequence[tuple[Loop, ...]]) -> tuple[Loop, ...]:
+    """The loops that several statements share, outermost first."""
+    common = nests[0]
+    for around in nests[1:]:
+        same = sum(1 for x, y in zip(common, around, strict=False) if x.iterator == y.iterator)
+        common = common[:same]
+    return common
+
+
+def _tile_loops(home: tuple[Loop, ...], own: set[str], mentioned: set[str]) -> set[str]:
+    """Loops over tiles of the loops ``own``: the loop inside its tiles determines such a loop."""
+    found: set[str] = set()
+    for loop in reversed(home):
+        inside = [x for x in home if x.iterator in own | found]
+        start = Bound(Affine.var(loop.iterator))
+        if loop.iterator not in mentioned and any(start in x.lower for x in inside):
+            found.add(loop.iterator)
+    return found
