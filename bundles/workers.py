@@ -12,9 +12,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TypeVar, TypeVarTuple
 
 T = TypeVar("T")
+Arguments = TypeVarTuple("Arguments")
 AHEAD = 4  # jobs under way for each worker: bounds the memory
 NICE = 10
 LOOK_S = 0.5  # how often a worker looks whether its parent lives
@@ -25,7 +26,7 @@ class WorkerDiedError(Exception):
 
 
 def in_order(
-    function: Callable[..., T], jobs: Iterable[tuple[Any, ...]], processes: int
+    function: Callable[[*Arguments], T], jobs: Iterable[tuple[*Arguments]], processes: int
 ) -> Iterator[T]:
     """``function(*job)`` of every job, in the order of the jobs; here, if there is one process.
 

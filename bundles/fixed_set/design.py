@@ -10,9 +10,10 @@ greedily by information per second of measuring (Fedorov 1972; Chaloner and Verd
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -35,6 +36,7 @@ SLOWEST = np.log(1 / 8)  # predicted; slower ones only cost time
 LABEL_SD = 0.03
 MOST_STEPS = 4
 MISFIT = 0.3  # the larger an effect, the larger what no linear head explains of it
+TIE = 1e-9  # differences in value that are rounding
 MARKER = "[[variant]]"
 
 
@@ -80,7 +82,7 @@ def design_set(
     for kernel in kernels():
         pools.append(_pool(kernel, candidates, prior, encoder))
         say(f"{kernel.name}: {len(pools[-1].schedules)} candidates")
-    return choose(pools, count, prior)
+    return choose_variants(pools, count, prior)
 
 
 def usual(schedule: Schedule, *, in_place: bool) -> bool:
@@ -119,34 +121,55 @@ def project(design: Doubles, prior: Prior) -> Doubles:
     return np.column_stack([along, design[:, -1] * prior.intercept_sd])
 
 
-def choose(pools: Sequence[Candidates], count: int, prior: Prior) -> tuple[Choice, ...]:
+class _Option(NamedTuple):
+    """A variant that may be next, what it tells (twice the nats), and that for a second."""
+
+    value: float
+    gain: float
+    pool: Candidates
+    candidate: int
+
+
+def choose_variants(pools: Sequence[Candidates], count: int, prior: Prior) -> tuple[Choice, ...]:
     """Greedy choice from the candidates; deterministic (ties: the first)."""
     taken: dict[str, list[int]] = {pool.kernel: [] for pool in pools}
-    rest = np.eye(prior.directions.shape[1] + 1)
+    precision = np.eye(prior.directions.shape[1] + 1)
     chosen: list[Choice] = []
     for number in range(count):
-        best: tuple[float, float, Candidates, int] | None = None
-        for pool in _open(pools, taken, number, count):
-            have = taken[pool.kernel]
-            before = _information(pool, have, prior)
-            others = rest - before
-            start = np.linalg.slogdet(rest)[1]
-            for c in range(len(pool.schedules)):
-                if c in have:
-                    continue
-                grown = others + _information(pool, [*have, c], prior)
-                gain = float(np.linalg.slogdet(grown)[1] - start)
-                value = gain / _cost(new=not have)
-                if best is None or value > best[0] + 1e-9:
-                    best = (value, gain, pool, c)
+        open_now = _open(pools, taken, number, count)
+        best = _best(
+            option for pool in open_now for option in _options(pool, taken, precision, prior)
+        )
         if best is None:
             break
-        _, gain, pool, c = best
-        rest = rest - _information(pool, taken[pool.kernel], prior)
-        taken[pool.kernel].append(c)
-        rest = rest + _information(pool, taken[pool.kernel], prior)
-        chosen.append(Choice(pool.kernel, pool.schedules[c], gain / 2))
+        pool, have = best.pool, taken[best.pool.kernel]
+        precision = precision - _information(pool, have, prior)
+        have.append(best.candidate)
+        precision = precision + _information(pool, have, prior)
+        chosen.append(Choice(pool.kernel, pool.schedules[best.candidate], best.gain / 2))
     return tuple(chosen)
+
+
+def _best(options: Iterable[_Option]) -> _Option | None:
+    best: _Option | None = None
+    for option in options:
+        if best is None or option.value > best.value + TIE:
+            best = option
+    return best
+
+
+def _options(
+    pool: Candidates, taken: Mapping[str, list[int]], precision: Doubles, prior: Prior
+) -> Iterator[_Option]:
+    """The candidates of a kernel that are not taken yet."""
+    have = taken[pool.kernel]
+    others = precision - _information(pool, have, prior)
+    before = np.linalg.slogdet(precision)[1]
+    for candidate in range(len(pool.schedules)):
+        if candidate not in have:
+            grown = others + _information(pool, [*have, candidate], prior)
+            gain = float(np.linalg.slogdet(grown)[1] - before)
+            yield _Option(gain / _cost(new=not have), gain, pool, candidate)
 
 
 def _open(

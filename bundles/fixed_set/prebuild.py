@@ -36,7 +36,7 @@ LIMIT_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
-class Level:
+class InstructionSet:
     """An instruction set to build for.
 
     Attributes:
@@ -55,10 +55,10 @@ class Level:
 # Left alone, clang uses half of AVX-512's width for this level: some old CPUs clock down with all.
 WIDE = "-mprefer-vector-width=512"
 LEVELS = (
-    Level("x86-64-v2", "x86_64-linux-musl", ("-mcpu=x86_64_v2",), 16),
-    Level("x86-64-v3", "x86_64-linux-musl", ("-mcpu=x86_64_v3",), 32),
-    Level("x86-64-v4", "x86_64-linux-musl", ("-mcpu=x86_64_v4", WIDE), 64),
-    Level("aarch64", "aarch64-linux-musl", ("-mcpu=generic",), 16),
+    InstructionSet("x86-64-v2", "x86_64-linux-musl", ("-mcpu=x86_64_v2",), 16),
+    InstructionSet("x86-64-v3", "x86_64-linux-musl", ("-mcpu=x86_64_v3",), 32),
+    InstructionSet("x86-64-v4", "x86_64-linux-musl", ("-mcpu=x86_64_v4", WIDE), 64),
+    InstructionSet("aarch64", "aarch64-linux-musl", ("-mcpu=generic",), 16),
 )
 ARCHITECTURES = {"x86_64": LEVELS[:3], "aarch64": LEVELS[3:]}
 
@@ -76,7 +76,7 @@ def fixed_sources() -> tuple[str, ...]:
 
 
 def prebuild(
-    levels: Sequence[Level], folder: Path, sources: Sequence[str] | None = None
+    levels: Sequence[InstructionSet], folder: Path, sources: Sequence[str] | None = None
 ) -> PrebuiltIndex:
     """Build an executable for each of ``levels`` into ``folder``, with the index of them.
 
@@ -96,7 +96,7 @@ def prebuild(
     return index
 
 
-def _executable(level: Level, programs: dict[str, str], folder: Path) -> Executable:
+def _executable(level: InstructionSet, programs: dict[str, str], folder: Path) -> Executable:
     """Compile every program by itself, as a machine does, and link all with the harness."""
     flags = (*BASE_FLAGS, *level.flags)
     units: dict[str, tuple[str, tuple[str, ...]]] = {

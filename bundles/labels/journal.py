@@ -16,6 +16,8 @@ from typing import Any, Self
 from agent.errors import AgentError
 from bundles.labels.labels import Row
 
+Line = dict[str, Any]  # of JSON
+
 
 @dataclass(frozen=True)
 class TimedVersion:
@@ -41,7 +43,7 @@ class TimedProgram:
     rows: Sequence[TimedVersion]
 
     @classmethod
-    def from_json(cls, line: dict[str, Any]) -> Self:
+    def from_json(cls, line: Line) -> Self:
         """Read what ``asdict`` gave."""
         return cls(**{**line, "rows": [TimedVersion(**row) for row in line["rows"]]})
 
@@ -111,7 +113,7 @@ class LabelJournal:
         return [row for timed in kept for row in timed.labels(self.head.seed)]
 
 
-def _whole_lines(path: Path) -> list[dict[str, Any]]:
+def _whole_lines(path: Path) -> list[Line]:
     """The lines of a journal that were written whole; a torn last one is cut off."""
     if not path.exists():
         return []

@@ -11,13 +11,13 @@ import base64
 import binascii
 import contextlib
 import json
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from agent.errors import AgentError
+from bundles.files import sync_directory, write_whole
 
 PUBLIC, JOURNAL = "public", "journal.json"
 _PATH = re.compile(r"(metadata|targets/[a-z]+)/[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -47,7 +47,7 @@ def commit(directory: Path, changes: Sequence[FileChange]) -> None:
         _check_path(change.path)
     listed = [{"path": c.path, "content": base64.b64encode(c.content).decode()} for c in changes]
     # From here on the changes happen, whoever may die.
-    write_whole(directory / JOURNAL, json.dumps(listed).encode(), mode=0o600)
+    write_public(directory / JOURNAL, json.dumps(listed).encode(), mode=0o600)
     recover(directory)
 
 
@@ -75,32 +75,22 @@ def recover(directory: Path) -> bool:
         raise RepositoryError(f"{journal} is damaged", hint) from error
     for change in changes:
         _check_path(change.path)
-        write_whole(directory / PUBLIC / change.path, change.content)
+        write_public(directory / PUBLIC / change.path, change.content)
     with contextlib.suppress(FileNotFoundError):
         journal.unlink()
     sync_directory(directory)
     return True
 
 
-def write_whole(path: Path, content: bytes, mode: int = 0o644) -> None:
-    """Write a file so that, whatever happens, it is there whole or not at all; on disk on return.
+def write_public(path: Path, content: bytes, mode: int = 0o644) -> None:
+    """Write a file whole, whatever the umask (a web server reads it), and the directories above.
 
     Raises:
         RepositoryError: it cannot be written.
     """
-    staged = path.with_name(f".{path.name}.new")
     try:
         make_public_directory(path.parent)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
-        descriptor = os.open(staged, flags, mode)
-        with os.fdopen(descriptor, "wb") as file:
-            with contextlib.suppress(PermissionError):  # a USB stick's file system has no modes
-                os.fchmod(descriptor, mode)  # a web server reads it, whatever the umask
-            file.write(content)
-            file.flush()
-            os.fsync(descriptor)
-        os.replace(staged, path)  # noqa: PTH105  tests count the calls that change the disk
-        sync_directory(path.parent)
+        write_whole(path, content, mode)
     except OSError as error:
         raise RepositoryError(
             f"{path} cannot be written: {error.strerror}",
@@ -118,15 +108,6 @@ def make_public_directory(path: Path) -> None:
         with contextlib.suppress(PermissionError):
             path.chmod(0o755)
     sync_directory(path.parent)
-
-
-def sync_directory(path: Path) -> None:
-    """What was renamed, made or deleted in ``path`` outlives a power cut."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _check_path(path: str) -> None:

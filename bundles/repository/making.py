@@ -10,10 +10,11 @@ from tuf.api.metadata import DelegatedRole, Delegations, Root
 
 from agent.errors import InputError
 from agent.settings.config import CHANNELS
+from bundles.files import sync_directory
 from bundles.repository.answers import Answer
 from bundles.repository.channel import Channel, write_channel
 from bundles.repository.check import repository_status
-from bundles.repository.journal import RepositoryError, sync_directory
+from bundles.repository.journal import RepositoryError
 from bundles.repository.publisher import Publisher
 from bundles.repository.repository import KEYS, ONLINE, TARGETS
 

@@ -18,7 +18,7 @@ from agent.errors import InputError
 from agent.settings.config import CHANNELS
 from bundles.repository.answers import Answer, signatures_answer
 from bundles.repository.guard import locked, require_right_clock
-from bundles.repository.journal import RepositoryError, write_whole
+from bundles.repository.journal import RepositoryError, write_public
 from bundles.repository.publisher import Publisher
 from bundles.repository.repository import (
     LIVES,
@@ -162,7 +162,7 @@ def _write(files: Mapping[str, bytes], out: Path) -> None:
     for path, content in files.items():
         there = out / path
         if not (there.is_file() and there.read_bytes() == content):
-            write_whole(there, content)
+            write_public(there, content)
 
 
 def _remove_others(files: Mapping[str, bytes], out: Path) -> None:

@@ -13,6 +13,7 @@ import torch
 from bundles.files import write_whole
 
 KEPT = 2
+State = dict[str, Any]  # what torch saves: tensors, numbers, texts, and mappings of them
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Checkpoints:
     directory: Path | None
     run: str
 
-    def newest(self) -> dict[str, Any] | None:
+    def newest(self) -> State | None:
         """The newest whole checkpoint, if there is one; damaged ones are passed over."""
         for path in reversed(self._files()):
             content = path.read_bytes()
@@ -36,7 +37,7 @@ class Checkpoints:
                 return dict(state)
         return None
 
-    def keep(self, epoch: int, state: dict[str, Any]) -> None:
+    def keep(self, epoch: int, state: State) -> None:
         """Write a checkpoint, then drop the oldest."""
         if self.directory is None:
             return

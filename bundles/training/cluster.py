@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 
@@ -42,6 +42,7 @@ OFF = {
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
 }
+Packed = dict[str, int | bytes | str]  # a shard on its way: number, arrays, fault
 SAME = "Every node needs this version of calibration-agent with the extras pretrain and cluster."
 
 
@@ -80,7 +81,7 @@ def _check_reachable(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=REACHED_S).close()
 
 
-def _ray() -> Any:
+def _ray() -> ModuleType:
     try:
         import ray
         import ray.data
@@ -126,10 +127,10 @@ def _cause(error: BaseException) -> str:
     return lines[-1].strip()[:300] if lines else type(error).__name__
 
 
-def _packer(recipe: Recipe, code: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+def _packer(recipe: Recipe, code: str) -> Callable[[dict[str, int]], Packed]:
     """What a worker does with a shard's number."""
 
-    def pack(row: dict[str, Any]) -> dict[str, Any]:
+    def pack(row: dict[str, int]) -> Packed:
         number = int(row["number"])
         if drawing_code() != code:
             fault = "a node of the cluster has another version of the program"
@@ -204,7 +205,7 @@ def _train(job: _Job, where: Where) -> None:
     from ray.train.torch import TorchTrainer
     from ray.train.v2.api.exceptions import TrainingFailedError
 
-    api: Any = _ray().train  # its types are those of an older interface
+    api = _ray().train
     gpu = where.device == "cuda"
     logging.getLogger("ray.train").setLevel(logging.ERROR)
     trainer = TorchTrainer(
@@ -226,12 +227,12 @@ def _train(job: _Job, where: Where) -> None:
         ) from error
 
 
-def _work(config: dict[str, Any]) -> None:
+def _work(config: dict[str, _Job]) -> None:
     """One training worker."""
     import ray.train
     import ray.train.torch
 
-    job: _Job = config["job"]
+    job = config["job"]
     context = ray.train.get_context()
 
     def tell(line: str) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from bundles.terminal import As_Json, needs, say, show_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from bundles.labels.labels import Labels
 
@@ -79,9 +79,9 @@ def _loaded(paths: Sequence[Path]) -> list[Labels]:
     return [load_labels(path) for path in paths]
 
 
-def in_brief(manifest: dict[str, Any]) -> dict[str, Any]:
+def in_brief(manifest: Mapping[str, object]) -> dict[str, object]:
     """What a manifest says, without its long parts."""
-    provenance = manifest["provenance"]
+    provenance = cast("Mapping[str, object]", manifest["provenance"])
     return {
         "name": manifest["name"],
         "version": manifest["version"],

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from agent.errors import AgentError
 
 
-def evaluation_in_brief(path: Path) -> dict[str, Any]:
+def evaluation_in_brief(path: Path) -> dict[str, object]:
     """The figures of an evaluation.json that a bundle's manifest keeps: one row an arm.
 
     Raises:

@@ -15,10 +15,9 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -56,7 +55,7 @@ class Export:
     whitening: Whitening
     prior: Prior
     golden: Singles
-    provenance: dict[str, Any]
+    provenance: Mapping[str, object]
     name: str = "default"
     version: str = ""
 
@@ -65,8 +64,8 @@ class _Graph:
     """Nodes and weights in the making; every node continues from the one before."""
 
     def __init__(self) -> None:
-        self.nodes: list[Any] = []
-        self.weights: list[Any] = []
+        self.nodes: list[onnx.NodeProto] = []
+        self.weights: list[TensorProto] = []
         self.last = INPUT
 
     def constant(self, value: Floats) -> str:
@@ -74,9 +73,11 @@ class _Graph:
         self.weights.append(numpy_helper.from_array(np.asarray(value, np.float32), name))
         return name
 
-    def add(self, kind: str, *inputs: str, output: str = "", **attributes: Any) -> str:
+    def add(self, kind: str, *inputs: str, output: str = "", **attributes: float) -> str:
         output = output or f"x{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
+        node = helper.make_node(kind, list(inputs), [output])
+        node.attribute.extend(helper.make_attribute(k, v) for k, v in sorted(attributes.items()))
+        self.nodes.append(node)
         self.last = output
         return output
 
@@ -131,7 +132,7 @@ def _model(graph: _Graph, width: int) -> bytes:
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def export(content: Export, out: Path, say: Callable[[str], None]) -> dict[str, Any]:
+def export(content: Export, out: Path, say: Callable[[str], None]) -> dict[str, object]:
     """Write the bundle to the directory ``out``, replacing the bundle that is there.
 
     Raises:
@@ -180,7 +181,7 @@ def _put(staging: Path, out: Path, names: list[str]) -> None:
         ) from error
 
 
-def _manifest(content: Export, golden: Singles, files: dict[str, bytes]) -> dict[str, Any]:
+def _manifest(content: Export, golden: Singles, files: dict[str, bytes]) -> dict[str, object]:
     created = _now()
     return {
         "schema": SCHEMA,

@@ -13,7 +13,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -70,7 +69,7 @@ class PretrainingRun:
     version: str = ""
 
 
-def pretrain(run: PretrainingRun, say: Say) -> dict[str, Any]:
+def pretrain(run: PretrainingRun, say: Say) -> dict[str, object]:
     """Make a bundle; returns its manifest.
 
     Raises:
@@ -122,7 +121,7 @@ def _provenance(run: PretrainingRun, prior: Prior) -> dict[str, object]:
     }
 
 
-def _reference(labels: Labels) -> dict[str, Any]:
+def _reference(labels: Labels) -> dict[str, object]:
     """What the manifest says of a reference machine: its class, never whose it is."""
     programs = len(np.unique(labels.program[~labels.fixed]))
     return {"target": labels.target.name, "programs": programs, "labels": len(labels)}

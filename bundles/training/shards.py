@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 
@@ -40,7 +40,7 @@ from bundles.training.dataset import (
     shard_rows,
 )
 
-DTYPES: dict[str, np.dtype[Any]] = {
+DTYPES: dict[str, np.dtype[np.generic]] = {
     "features": np.dtype("<f4"),
     "target": np.dtype("<f4"),
     "family": np.dtype("<U16"),

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from agent.arrays import Indices
 from agent.errors import InputError
-from bundles.training.checkpoints import Checkpoints
+from bundles.training.checkpoints import Checkpoints, State
 from bundles.training.dataset import Dataset, TrainingData
 from bundles.training.network import Pretrainer, Shape, Weights, loss
 from bundles.training.settings import Say, TrainingSettings
@@ -142,7 +141,7 @@ class _Run:
     schedule: torch.optim.lr_scheduler.LRScheduler
     log: Log
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> State:
         """What a checkpoint holds: tensors, numbers and texts."""
         return {
             "model": self.model.state_dict(),
@@ -152,7 +151,7 @@ class _Run:
             "log": self.log,
         }
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: State) -> None:
         """Go on from a checkpoint."""
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])

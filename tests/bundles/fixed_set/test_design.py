@@ -8,7 +8,7 @@ import pytest
 from agent.errors import AgentError
 from agent.loopnest.schedules.schedule import parse_schedule
 from agent.model.prior import Prior
-from bundles.fixed_set.design import Candidates, Choice, choose, project, usual, write_set
+from bundles.fixed_set.design import Candidates, Choice, choose_variants, project, usual, write_set
 
 PRIOR = Prior(np.zeros(5), np.eye(5)[:, :4], noise_speedup=0.3, noise_seconds=0.3)
 
@@ -29,7 +29,7 @@ def information(chosen: tuple[Choice, ...]) -> float:
 
 
 def test_every_prefix_of_eight_or_more_spans_six_kernels() -> None:
-    chosen = choose(pools(20), 48, PRIOR)
+    chosen = choose_variants(pools(20), 48, PRIOR)
     assert len(chosen) == 48
     for length in range(8, 49):
         present = len({c.kernel for c in chosen[:length]})
@@ -38,37 +38,39 @@ def test_every_prefix_of_eight_or_more_spans_six_kernels() -> None:
 
 
 def test_every_kernel_is_there_in_the_end_at_most_four_times() -> None:
-    counts = Counter(c.kernel for c in choose(pools(20), 48, PRIOR))
+    counts = Counter(c.kernel for c in choose_variants(pools(20), 48, PRIOR))
     assert len(counts) == 20
     assert max(counts.values()) <= 4
 
 
 def test_kernels_are_all_covered_even_if_there_is_only_just_room() -> None:
-    counts = Counter(c.kernel for c in choose(pools(30), 32, PRIOR))
+    counts = Counter(c.kernel for c in choose_variants(pools(30), 32, PRIOR))
     assert len(counts) == 30
 
 
 def test_no_variant_is_chosen_twice() -> None:
-    chosen = choose(pools(15), 48, PRIOR)
+    chosen = choose_variants(pools(15), 48, PRIOR)
     assert len({(c.kernel, c.schedule) for c in chosen}) == len(chosen)
 
 
 def test_too_few_candidates_give_a_shorter_set() -> None:
-    assert len(choose(pools(2), 48, PRIOR)) == 8
+    assert len(choose_variants(pools(2), 48, PRIOR)) == 8
 
 
 def test_the_choice_is_deterministic() -> None:
-    assert choose(pools(10), 20, PRIOR) == choose(pools(10), 20, PRIOR)
+    assert choose_variants(pools(10), 20, PRIOR) == choose_variants(pools(10), 20, PRIOR)
 
 
 def test_a_design_tells_more_than_the_first_candidates_of_every_kernel() -> None:
     everything = pools(12)
     few = [Candidates(p.kernel, p.schedules[:2], p.speedup[:2], p.seconds) for p in everything]
-    assert information(choose(everything, 20, PRIOR)) > information(choose(few, 20, PRIOR))
+    assert information(choose_variants(everything, 20, PRIOR)) > information(
+        choose_variants(few, 20, PRIOR)
+    )
 
 
 def test_information_only_grows() -> None:
-    assert all(c.gain > 0 for c in choose(pools(10), 30, PRIOR))
+    assert all(c.gain > 0 for c in choose_variants(pools(10), 30, PRIOR))
 
 
 def test_a_direction_in_which_machines_do_not_differ_is_worth_nothing() -> None:
@@ -93,7 +95,7 @@ def test_writing_a_set_keeps_its_kernels_and_replaces_its_variants(tmp_path: Pat
 def test_writing_the_same_set_again_changes_no_byte(tmp_path: Path) -> None:
     path = tmp_path / "set.toml"
     path.write_text("schema = 1\n\n[[variant]]\n")
-    chosen = choose(pools(8), 10, PRIOR)
+    chosen = choose_variants(pools(8), 10, PRIOR)
     write_set(path, chosen)
     before = path.read_bytes()
     write_set(path, chosen)
