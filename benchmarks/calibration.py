@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,12 @@ def arms(state_dir: Path) -> dict[str, dict[str, Any]]:
     import numpy as np
 
     from agent.bundle.bundle import default_bundle, load_bundle
-    from agent.calibration import calibrate, experiment
+    from agent.calibration.calibration import latest_calibration
+    from agent.calibration.facts import facts_vector
+    from agent.calibration.fit import embed_samples, observe
+    from agent.calibration.journal import newest
+    from agent.calibration.labels import judge
+    from agent.calibration.plan import variant_program
     from agent.calibration.predictor import prior_of
     from agent.kernels.fixed_set import kernels
     from agent.loopnest.features.nest import lower
@@ -66,22 +72,22 @@ def arms(state_dir: Path) -> dict[str, dict[str, Any]]:
     with read_state(state_dir) as state:
         run = state.finished_run()
         assert run is not None
-        stored = list(experiment.newest(state.timings(run)).values())
-        last = state.latest()
+        stored = list(newest(state.timings(run)).values())
+        last = latest_calibration(state)
         assert last is not None
-    samples, _ = experiment.judge(stored, {k.name: k for k in kernels()})
+    samples, _ = judge(stored, {k.name: k for k in kernels()})
     bundle = load_bundle(default_bundle())
-    observations, _ = calibrate.embed_samples(samples, bundle)
-    prior = prior_of(bundle).on(experiment.facts_vector(last.body["facts"]))
+    observations, _ = embed_samples(samples, bundle)
+    prior = prior_of(bundle).on(facts_vector(last.body.facts))
     chosen = choose_head(prior, observations, seed=0)
 
     names = sorted({(s.kernel.name, s.schedule) for s in samples})
     names += [(n, ORIGINAL) for n in {n for n, _ in names} if (n, ORIGINAL) not in names]
     by_name = {k.name: k for k in kernels()}
-    table = lower([calibrate.variant_program(by_name[n], s) for n, s in names])
+    table = lower([variant_program(by_name[n], s) for n, s in names])
     raw = features(table).astype(np.float64)
     raw = (raw - raw.mean(axis=0)) / (raw.std(axis=0) + 1e-6)
-    raw_rows = experiment.observe(
+    raw_rows = observe(
         samples,
         {n: (v, float(w)) for n, v, w in zip(names, raw, work(table), strict=True)},
     )
@@ -92,7 +98,7 @@ def arms(state_dir: Path) -> dict[str, dict[str, Any]]:
         "bundle alone": (observations, chosen.bundle_alone),
         "calibrated": (observations, chosen.calibrated),
     }
-    return {name: accuracy(rows, mean).to_json() for name, (rows, mean) in ways.items()}
+    return {name: asdict(accuracy(rows, mean)) for name, (rows, mean) in ways.items()}
 
 
 def table_lines(found: dict[str, dict[str, Any]], columns: Sequence[str] = COLUMNS) -> list[str]:

@@ -15,7 +15,6 @@ from agent.loopnest.schedules.legality import Dependences, transform
 from agent.loopnest.schedules.schedule import Schedule, parse_schedule
 from agent.settings.config import Config
 from agent.state.state import read_state
-from agent.terminal.wording import step
 
 if TYPE_CHECKING:
     from agent.calibration.predictor import Prediction, Predictor
@@ -26,6 +25,13 @@ if TYPE_CHECKING:
 MAX_SCHEDULES = 64
 FIRST_LINE_S, NEXT_LINE_S = 0.8, 2.0  # when progress is told, at most so often
 RARE = frozenset(("restarted", "arbitrating"))  # always told
+_STEPS = {
+    "compiled": "compiled {done} of {total} programs",
+    "checked": "checked the results of {done} of {total} programs",
+    "round": "round {done} of {total}",
+    "restarted": "a program failed: going on without it",
+    "arbitrating": "a result is wrong: comparing with the program compiled without optimisation",
+}
 _HINTS = {
     "crashed": "It ran with floats from 0.5 to 1.5 and whole numbers from 1 to 100 in its arrays, "
     "0.75 or 3 in its scalars: look for divisions by zero.",
@@ -149,8 +155,13 @@ class Lines:
     def event(self, event: MeasureEvent) -> None:
         """Tell of ``event``, if it is rare or the last line is some time ago."""
         if event.kind in RARE or self.clock() >= self._next:
-            self.tell(step(event.kind, event.done, event.total))
+            self.tell(_step(event.kind, event.done, event.total))
             self._next = self.clock() + NEXT_LINE_S
+
+
+def _step(kind: str, done: int, total: int) -> str:
+    """A step of measuring one program, while it goes on."""
+    return _STEPS.get(kind, "{done} of {total}").format(done=done, total=total)
 
 
 def _warnings(found: Measurement, budget_s: float) -> list[dict[str, Any]]:
@@ -172,11 +183,13 @@ def _load(config: Config, request: Request) -> Program:
 
 def _predictor(config: Config) -> Predictor:
     from agent.bundle.installed import bundle_for
+    from agent.calibration.calibration import latest_calibration
     from agent.calibration.predictor import load_predictor
     from agent.measure.machine import read_machine
 
     with read_state(config.state_dir) as state:
-        stored, found = state.latest(), bundle_for(config.bundle, state, config.state_dir)
+        stored = latest_calibration(state)
+        found = bundle_for(config.bundle, state, config.state_dir)
     predictor = load_predictor(stored, found.bundle, read_machine())
     return replace(predictor, notes=(*found.notes, *predictor.notes))
 

@@ -13,14 +13,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from agent.errors import BundleError
 from agent.json_values import JsonValue
+from agent.state import typed
 
 if TYPE_CHECKING:
     from agent.bundle.bundle import Bundle
-    from agent.state.state import Event, State, Stored
+    from agent.state.state import BundleEvent, State
 
 FOLDER = "bundles"
 BUILT_IN = ""  # in place of a digest
@@ -28,6 +29,21 @@ ACTIVATED, PINNED, UNPINNED = "activated", "pinned", "unpinned"
 DECLINED, WITHDRAWN = "declined", "withdrawn"  # left or not taken: by this machine, by the centre
 CHECKED = "checked"  # the fact that says when a repository was last asked and believed
 KEPT = 3  # bundles on the disk besides the one in force: the way back
+
+
+@dataclass(frozen=True, slots=True)
+class BundleReference:
+    """A bundle as a calibration names it: with the SHA-256 of its manifest, and its directory."""
+
+    name: str = ""
+    version: str = ""
+    digest: str = ""
+    path: str = ""
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> Self:
+        """What is noted of a bundle."""
+        return cls(bundle.name, bundle.version, bundle.digest, str(bundle.path))
 
 
 @dataclass(frozen=True)
@@ -100,11 +116,12 @@ def bundle_for(asked: Path | None, state: State, state_dir: Path) -> BundleInFor
         return BundleInForce(load_bundle(asked))
     stored = state.latest()
     notes: tuple[tuple[str, str], ...] = ()
-    if stored is not None and not outdated(stored, state):
-        path = Path(str(stored.body["bundle"]["path"]))
+    ours = typed.from_json(BundleReference, stored.body.get("bundle") or {}) if stored else None
+    if stored and ours and not outdated(stored.id, ours.digest, state):
+        path = Path(ours.path)
         try:
             bundle = load_bundle(path)
-            if bundle.digest == stored.body["bundle"]["digest"]:
+            if bundle.digest == ours.digest:
                 return BundleInForce(bundle)
         except BundleError as error:
             if path.exists():
@@ -113,14 +130,15 @@ def bundle_for(asked: Path | None, state: State, state_dir: Path) -> BundleInFor
     return BundleInForce(found.bundle, tuple(dict.fromkeys((*notes, *found.notes))))
 
 
-def outdated(stored: Stored, state: State) -> bool:
-    """Is the bundle of this calibration no longer the one to use?
+def outdated(calibration: int, digest: str, state: State) -> bool:
+    """Is the bundle of this digest, which that calibration was fitted on, no longer the one to use?
 
     By number, not by time: clocks are wrong now and then.
     """
     newest = next(iter(state.events(ACTIVATED)), None)
-    since = newest is not None and stored.id <= int(newest.body.get("outdates", 0))
-    return since or stored.body["bundle"]["digest"] in left(state)
+    last = newest.body.get("outdates") if newest else None
+    since = isinstance(last, int) and calibration <= last
+    return since or digest in left(state)
 
 
 def ways_back(state: State) -> tuple[str, ...]:
@@ -130,15 +148,15 @@ def ways_back(state: State) -> tuple[str, ...]:
     return tuple(digest for digest in names if digest not in refused)
 
 
-def left(state: State) -> dict[str, Event]:
+def left(state: State) -> dict[str, BundleEvent]:
     """Bundles that this machine turned down or left and has not taken since, by digest."""
-    newest: dict[str, Event] = {}
+    newest: dict[str, BundleEvent] = {}
     for event in state.events(ACTIVATED, DECLINED, WITHDRAWN):
         newest.setdefault(event.digest, event)
     return {digest: event for digest, event in newest.items() if event.kind != ACTIVATED}
 
 
-def pin_of(state: State) -> Event | None:
+def pin_of(state: State) -> BundleEvent | None:
     """The pin that holds this machine to its bundle, if there is one."""
     newest = next(iter(state.events(PINNED, UNPINNED)), None)
     return newest if newest is not None and newest.kind == PINNED else None

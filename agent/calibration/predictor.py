@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from agent.arrays import Doubles
+from agent.arrays import Bools, Doubles
 from agent.bundle.bundle import Bundle
 from agent.bundle.encoder import Encoder
-from agent.calibration.experiment import MOST_LOG, facts_known, facts_vector, is_far
+from agent.calibration.calibration import Calibration, Reach, StoredCalibration
+from agent.calibration.facts import facts_known, facts_vector
 from agent.errors import BundleError
 from agent.loopnest.features.nest import NestTable, lower
 from agent.loopnest.features.vector import features, work
@@ -23,7 +23,9 @@ from agent.model.linear import BundleHead
 from agent.model.observations import SECONDS, SPEEDUP
 from agent.model.posterior import Z80
 from agent.model.prior import Prior
-from agent.state.state import Stored
+
+MOST_LOG = 45.0  # exp of it still is a number that people can read
+FAR = 1.5  # a program this many times farther out than any of the fixed set is "far"
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Predictor:
         bundle: where the encoder came from.
         encoder: its encoder.
         head: of the calibration in force, else the bundle's own.
-        reach: what the calibration has timed (see ``experiment.reach_of``); None without one.
+        reach: what the calibration has timed; None without one.
         calibration_id: None where the bundle predicts alone.
         notes: (code, words) a person should know about these predictions.
     """
@@ -72,7 +74,7 @@ class Predictor:
     bundle: Bundle
     encoder: Encoder
     head: Head
-    reach: Mapping[str, Any] | None
+    reach: Reach | None
     calibration_id: int | None
     notes: tuple[tuple[str, str], ...] = ()
 
@@ -107,7 +109,7 @@ def _interval(mean: float, sd: float) -> tuple[float, float, float]:
     return value, low, high
 
 
-def load_predictor(stored: Stored | None, bundle: Bundle, machine: Machine) -> Predictor:
+def load_predictor(stored: StoredCalibration | None, bundle: Bundle, machine: Machine) -> Predictor:
     """The calibration in force on its bundle, or the bundle alone where that does not fit.
 
     Args:
@@ -121,30 +123,37 @@ def load_predictor(stored: Stored | None, bundle: Bundle, machine: Machine) -> P
     """
     encoder = Encoder(bundle)
     here = fingerprint(machine)
-    alone = BundleHead.fit(prior_of(bundle).on(_facts(stored, machine, here)))
+    ours = stored.body if stored else None
+    alone = BundleHead.fit(prior_of(bundle).on(_facts(ours, machine, here)))
     if stored is None:
         note = ("no-calibration", "no calibration yet: the bundle predicts alone")
         return Predictor(bundle, encoder, alone, None, None, (note,))
-    body = stored.body
-    if body["bundle"]["digest"] != bundle.digest:
+    calibration = stored.body
+    if calibration.bundle.digest != bundle.digest:
         note = ("other-bundle", "the calibration in force was made with another bundle")
         return Predictor(bundle, encoder, alone, None, None, (note,))
     notes: tuple[tuple[str, str], ...] = ()
-    if body["machine"]["fingerprint"] != here:
+    if calibration.machine.fingerprint != here:
         notes = (("other-machine", "the calibration in force was made on another machine"),)
-    head = head_from_json(body["model"])
-    return Predictor(bundle, encoder, head, body.get("reach"), stored.id, notes)
+    head = head_from_json(calibration.model)
+    return Predictor(bundle, encoder, head, calibration.reach, stored.id, notes)
 
 
-def _facts(stored: Stored | None, machine: Machine, here: str) -> Doubles:
+def _facts(calibration: Calibration | None, machine: Machine, here: str) -> Doubles:
     """The facts of the calibration in force, if it is of this machine; else what needs no compiler.
 
     The agent compiles for this CPU, so that its vectors are those of the code.
     """
-    same = stored is not None and stored.body["machine"]["fingerprint"] == here
-    if stored is not None and same and "facts" in stored.body:
-        return facts_vector(stored.body["facts"])
+    if calibration and calibration.facts and calibration.machine.fingerprint == here:
+        return facts_vector(calibration.facts)
     return facts_vector(facts_known(machine, machine.simd_bytes))
+
+
+def is_far(reach: Reach, vectors: Doubles) -> Bools:
+    """[n] whether each embedding [n, E] lies far outside what was timed."""
+    distance = (((vectors - np.array(reach.mean)) / np.array(reach.sd)) ** 2).mean(axis=1) ** 0.5
+    far: Bools = distance > FAR * reach.radius
+    return far
 
 
 def prior_of(bundle: Bundle) -> Prior:

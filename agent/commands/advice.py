@@ -55,11 +55,11 @@ def predict(
 ) -> None:
     """Predict speed-up and seconds of one schedule."""
     from agent.advise.advise import predict as run
-    from agent.terminal import wording
+    from agent.terminal.advice_wording import prediction_blocks
 
     config = settings(state_dir=state_dir, bundle=bundle, compiler=compiler)
     found = run(config, _request(file, function, size, cflags), schedule)
-    answer(found, wording.prediction, as_json)
+    answer(found, prediction_blocks, as_json)
 
 
 @COMMANDS.command(
@@ -83,11 +83,11 @@ def rank(
 ) -> None:
     """Predict many legal schedules, best first."""
     from agent.advise.advise import rank as run
-    from agent.terminal import wording
+    from agent.terminal.advice_wording import ranking_blocks
 
     config = settings(state_dir=state_dir, bundle=bundle, compiler=compiler)
     found = run(config, _request(file, function, size, cflags), candidates, top or None)
-    answer(found, wording.ranking, as_json)
+    answer(found, ranking_blocks, as_json)
 
 
 @COMMANDS.command(
@@ -108,14 +108,14 @@ def measure(
     from agent.advise.advise import measure as run
     from agent.measure.resolve import runner_for_programs
     from agent.state.lock import hold
-    from agent.terminal import wording
+    from agent.terminal.advice_wording import measurement_blocks
 
     config = settings(state_dir=state_dir, compiler=compiler)
     request = _request(file, function, size, cflags)
     own_directory(config)
     with hold(config.state_dir, "measure"):
         found = run(config, request, schedule, console.note, runner_for_programs)
-    answer(found, wording.measurements, as_json)
+    answer(found, measurement_blocks, as_json)
 
 
 def _request(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -23,13 +23,13 @@ from agent.errors import AgentError, Exit, GaveWayError, InputError, NothingToDo
 from agent.terminal import console
 
 if TYPE_CHECKING:
+    from agent.calibration.calibration import StoredCalibration
     from agent.progress import Tell
     from agent.settings.config import Config
     from agent.state.state import State
 
 COMMANDS: Final = typer.Typer()
 _CODES: Final = {"holds": Exit.OK, "changed": Exit.PROBLEM, "unclear": Exit.NOT_NOW}
-_INTERNAL = frozenset(("model", "reach", "facts", "points"))  # for predict and the page; long
 Report = Annotated[
     str | None,
     typer.Option("--report", metavar="FILE", help="Also write a page for a browser (HTML)."),
@@ -74,14 +74,15 @@ def calibrate(
         found = _calibrate_when_quiet(config, refit=False, if_due=if_due)
     else:
         found = _calibrate(config, refit=refit, if_due=if_due, polite=False)
-    from agent.terminal import wording
+    from agent.calibration.calibration import answer_json
+    from agent.terminal.calibration_wording import calibration_blocks
 
-    answer({k: v for k, v in found.items() if k not in _INTERNAL}, wording.calibration, as_json)
+    answer(answer_json(found), lambda _: calibration_blocks(found), as_json)
     if report is not None:
         _write_page(report, config.state_dir)
 
 
-def _calibrate(config: Config, *, refit: bool, if_due: bool, polite: bool) -> dict[str, Any]:
+def _calibrate(config: Config, *, refit: bool, if_due: bool, polite: bool) -> StoredCalibration:
     with writing(config, "calibrate") as state, console.progress() as tell:
         if if_due:
             _confirm(config, state, tell)
@@ -90,7 +91,7 @@ def _calibrate(config: Config, *, refit: bool, if_due: bool, polite: bool) -> di
         return run(config, state, tell, refit=refit, polite=polite)
 
 
-def _calibrate_when_quiet(config: Config, **how: bool) -> dict[str, Any]:
+def _calibrate_when_quiet(config: Config, **how: bool) -> StoredCalibration:
     """Wait, measure, and wait again where it has to give way, as long as there is patience."""
     from agent.measure.quiet import wait
 
@@ -142,27 +143,28 @@ def _confirm(config: Config, state: State, tell: Tell) -> None:
 @COMMANDS.command(epilog="Example: agent check --json")
 def check(compiler: Compiler = None, state_dir: StateDir = None, as_json: Json = False) -> None:
     """See in seconds whether the calibration still holds; exit 9 if the machine has changed."""
-    from agent.terminal import wording
-    from agent.upkeep.drift import check as run
+    from agent.terminal.calibration_wording import check_blocks
+    from agent.upkeep.drift import check_drift
 
     config = settings(state_dir=state_dir, compiler=compiler)
     with writing(config, "check") as state, console.progress() as tell:
-        found = run(config, state, tell)
-    answer(found, wording.check, as_json)
-    if (code := _CODES[found["verdict"]]) != Exit.OK:
+        checked = check_drift(config, state, tell)
+    answer(checked.to_json(), lambda _: check_blocks(checked.found), as_json)
+    if (code := _CODES[checked.found.verdict]) != Exit.OK:
         raise typer.Exit(code)
 
 
 @COMMANDS.command(epilog="Example: agent status --json")
 def status(report: Report = None, state_dir: StateDir = None, as_json: Json = False) -> None:
     """Show the calibration in force and how good it is."""
-    from agent.terminal import wording
-    from agent.upkeep.records import status as read
+    from agent.terminal.calibration_wording import status_blocks
+    from agent.upkeep.records import read_status
 
     config = settings(state_dir=state_dir)
     if report is not None:
         _check_place(report, config.state_dir)
-    answer(read(config.state_dir), wording.status, as_json)
+    told = read_status(config.state_dir)
+    answer(told.to_json(), lambda _: status_blocks(told), as_json)
     if report is not None:
         _write_page(report, config.state_dir)
 
@@ -182,16 +184,18 @@ def history(
     as_json: Json = False,
 ) -> None:
     """List earlier calibrations, newest first."""
-    from agent.terminal import wording
-    from agent.upkeep.records import history as read
+    from agent.terminal.calibration_wording import history_blocks
+    from agent.upkeep.records import history_json, read_history
 
-    answer(read(settings(state_dir=state_dir).state_dir, limit), wording.history, as_json)
+    found = read_history(settings(state_dir=state_dir).state_dir, limit)
+    answer(history_json(found), lambda _: history_blocks(found), as_json)
 
 
 @COMMANDS.command(epilog="Example: agent kernels --json")
 def kernels(state_dir: StateDir = None, as_json: Json = False) -> None:  # noqa: ARG001  as all have
     """List the fixed set and what each kernel stands for."""
-    from agent.terminal import wording
-    from agent.upkeep.records import fixed_set
+    from agent.terminal.calibration_wording import fixed_set_blocks
+    from agent.upkeep.records import fixed_set_entries, fixed_set_json
 
-    answer(fixed_set(), wording.kernels, as_json)
+    entries = fixed_set_entries()
+    answer(fixed_set_json(entries), lambda _: fixed_set_blocks(entries), as_json)

@@ -14,7 +14,7 @@ from agent.terminal import console
 if TYPE_CHECKING:
     from agent.settings.config import Config
     from agent.state.state import State
-    from agent.terminal.wording import Block
+    from agent.terminal.blocks import Block
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 StateDir = Annotated[

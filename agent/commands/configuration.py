@@ -32,11 +32,11 @@ def config_show(state_dir: StateDir = None, as_json: Json = False) -> None:
     """Show every setting: its value, where it comes from, its default."""
     from agent.settings.answers import settings_shown
     from agent.settings.resolve import resolve_config
-    from agent.terminal import wording
+    from agent.terminal.settings_wording import settings_blocks
 
     answer(
         settings_shown(resolve_config(os.environ, {"state_dir": state_dir})),
-        wording.settings,
+        settings_blocks,
         as_json,
     )
 
@@ -53,10 +53,10 @@ def config_check(
     """Look for mistakes in the configuration files and variables; exit 9 if there are any."""
     from agent.settings.answers import mistakes_found
     from agent.settings.resolve import resolve_config
-    from agent.terminal import wording
+    from agent.terminal.settings_wording import checked_settings_blocks
 
     environment = {**os.environ, **({} if file is None else {"AGENT_CONFIG": str(file)})}
     found = mistakes_found(resolve_config(environment, {"state_dir": state_dir}), environment)
-    answer(found, wording.settings_checked, as_json)
+    answer(found, checked_settings_blocks, as_json)
     if found["problems"]:
         raise typer.Exit(Exit.PROBLEM)

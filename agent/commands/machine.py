@@ -18,10 +18,10 @@ COMMANDS: Final = typer.Typer()
 def doctor(state_dir: StateDir = None, as_json: Json = False) -> None:
     """Look for what is wrong with this machine or the agent on it, and say what to do."""
     from agent.doctor.examine import examine
-    from agent.terminal import wording
+    from agent.terminal.settings_wording import finding_blocks
 
     found = examine(os.environ, {"state_dir": state_dir})
-    answer(found, wording.findings, as_json)
+    answer(found, finding_blocks, as_json)
     if found["problems"]:
         raise typer.Exit(Exit.PROBLEM)
 
@@ -31,11 +31,11 @@ def self_test(compiler: Compiler = None, state_dir: StateDir = None, as_json: Js
     """Try every part once, after an installation; a few seconds."""
     from agent.commands.common import settings
     from agent.doctor.self_test import self_test as run
-    from agent.terminal import wording
+    from agent.terminal.settings_wording import finding_blocks
 
     config = settings(state_dir=state_dir, compiler=compiler)
     with console.progress() as tell:
         found = run(config, tell)
-    answer(found, wording.findings, as_json)
+    answer(found, finding_blocks, as_json)
     if found["problems"]:
         raise typer.Exit(Exit.PROBLEM)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from agent.errors import AgentError
 
@@ -68,7 +68,7 @@ def look(
         yield unforeseen(name, words, "Report this with the output of `agent doctor --json`.")
 
 
-def answer_of(findings: Sequence[Finding]) -> dict[str, Any]:
+def answer_of(findings: Sequence[Finding]) -> dict[str, object]:
     """The findings as the commands print them with ``--json``."""
     count = {level: sum(f.level == level for f in findings) for level in ("problem", "warning")}
     return {

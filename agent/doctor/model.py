@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent.bundle.installed import BUILT_IN, CHECKED, bundle_in_force, event_digest
+from agent.calibration.calibration import latest_calibration
 from agent.clock import age, duration, stamp
 from agent.doctor.findings import Finding, ok, problem, warning
 from agent.doctor.scene import Scene
-from agent.terminal.wording import difference, factor
+from agent.terminal.numbers import difference, factor
 from agent.upkeep import due
 
 if TYPE_CHECKING:
-    from agent.state.state import Stored
+    from agent.json_values import JsonObject
+    from agent.measure.stats import NoiseFloor
 
 SILENT_S = 14 * 86_400.0  # without a word from the centre
 NOISY = 0.10  # log ratio of two timings of the same thing
@@ -36,7 +38,7 @@ def bundle(scene: Scene) -> Iterator[Finding]:
         yield from _word_of_the_centre(scene.state.fact(CHECKED), scene.now)
 
 
-def _word_of_the_centre(asked: Any, now: float) -> Iterator[Finding]:
+def _word_of_the_centre(asked: JsonObject | None, now: float) -> Iterator[Finding]:
     at = (asked or {}).get("at")
     if not isinstance(at, float):
         yield warning("bundle", "the centre was never asked for a newer one", "Run `agent update`.")
@@ -51,7 +53,7 @@ def calibration(scene: Scene) -> Iterator[Finding]:
     """The calibration in force: of this machine and bundle, young enough, exact enough."""
     if scene.state is None:
         return
-    stored = scene.state.latest()
+    stored = latest_calibration(scene.state)
     if stored is None:
         words = "none yet: predictions are the bundle's alone"
         yield warning("calibration", words, f"{AGAIN} It takes about a minute.")
@@ -61,17 +63,13 @@ def calibration(scene: Scene) -> Iterator[Finding]:
     yield from (warning("calibration", r.message, AGAIN) for r in reasons)
     if not reasons:
         words = f"number {stored.id}, {age(stored.created_at, scene.now)}, off by a factor of "
-        error = stored.body["accuracy"]["calibrated"]["log_error"]
-        yield ok("calibration", words + factor(error))
-    yield from _noise(stored)
+        yield ok("calibration", words + factor(stored.body.accuracy.calibrated.log_error))
+    yield from _noise(stored.body.noise_floor)
 
 
-def _noise(stored: Stored) -> Iterator[Finding]:
-    floor = stored.body.get("noise_floor")
-    if not floor or not isinstance(floor.get("label_median"), float):
-        return
-    if floor["label_median"] > NOISY:
-        words = f"two timings of the same thing differed by {difference(floor['label_median'])}"
+def _noise(floor: NoiseFloor | None) -> Iterator[Finding]:
+    if floor and floor.label_median > NOISY:
+        words = f"two timings of the same thing differed by {difference(floor.label_median)}"
         advice = "Close what else runs and calibrate again: `agent calibrate --when-quiet`."
         yield warning("calibration", words, advice)
 

@@ -92,15 +92,3 @@ def family_of(version: str) -> Family:
     if "clang" in version.lower():
         return "clang"
     return "gcc" if _GCC.match(version) else "other"
-
-
-def toolchain_json(toolchain: Toolchain) -> dict[str, object]:
-    """What a calibration tells of the toolchain it was timed with."""
-    return {
-        "kind": toolchain.kind,
-        "compiler": toolchain.compiler,
-        "version": toolchain.version,
-        "flags": toolchain.flags,
-        "openmp": toolchain.openmp,
-        "mark": toolchain.mark,
-    }

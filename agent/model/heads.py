@@ -20,8 +20,9 @@ from agent.errors import StateError
 from agent.json_values import JsonObject, JsonValue, MalformedError, as_object, member
 from agent.model.boosting import FEWEST_ROWS, Forest, fit_forest
 from agent.model.linear import BundleHead, RidgeHead
-from agent.model.observations import SPEEDUP, Kind, Observations, as_kinds
+from agent.model.observations import SPEEDUP, Observations, as_kinds
 from agent.model.prior import MOST_DIRECTIONS, MOST_WEIGHTS, Prior
+from agent.model.records import Kind
 from agent.model.stored_arrays import float_matrix
 
 MOST_ERROR = 1.5  # errors beyond so many sd teach the forest no more than these

@@ -5,18 +5,18 @@
 """
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, Self, TypeVar
+from typing import ClassVar, Self, TypeVar
 
 import numpy as np
 
 from agent.arrays import Doubles, Texts
 from agent.json_values import JsonObject, JsonValue, MalformedError, member
-from agent.model.observations import KINDS, Kind, Observations, PerKind, as_kinds
+from agent.model.observations import KINDS, Observations, PerKind, as_kinds
 from agent.model.posterior import posterior, quantile_scale, tail_factor
 from agent.model.prior import MOST_WEIGHTS, Prior
+from agent.model.records import HeadKind, Kind
 from agent.model.stored_arrays import check_scale, float_vector, int_vector
 
-HeadKind = Literal["bundle", "ridge", "boosting"]
 ONE = PerKind(1.0, 1.0)
 STEPS = 10_000  # of a correlation, as stored
 

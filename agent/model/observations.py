@@ -6,13 +6,13 @@ speed-up row therefore has the design ``e(base) - e(v)`` and 0 for the intercept
 """
 
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 
 from agent.arrays import Bools, Doubles, Ints, Texts
+from agent.model.records import Kind
 
-Kind = Literal["speedup", "seconds"]
 KINDS: tuple[Kind, ...] = ("speedup", "seconds")
 SPEEDUP: Kind = "speedup"
 SECONDS: Kind = "seconds"

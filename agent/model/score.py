@@ -6,14 +6,13 @@ speed-up 0.
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from agent.arrays import Doubles, Ints
-from agent.json_values import JsonValue
 from agent.model.observations import SECONDS, SPEEDUP, Observations
 from agent.model.posterior import Z80
+from agent.model.records import Accuracy
 
 FEWEST_VERSIONS = 3  # a rank correlation of two versions is plus or minus one by chance
 RESAMPLES = 1000
@@ -98,47 +97,6 @@ def central_interval(values: Doubles, level: float) -> tuple[float, float]:
     """The interval that holds this share of the values, as many left out below it as above."""
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """All figures of one way to predict; None where there was nothing to judge by.
-
-    Attributes:
-        versions: speed-up labels judged.
-        programs: programs they belong to.
-        log_error: mean absolute log error of speed-ups.
-        log_error_low: lower end of its 80 % bootstrap interval over programs.
-        log_error_high: upper end.
-        factor: exp(log_error).
-        mape: mean absolute relative error of speed-ups (1.0 = 100 %).
-        median_ape: median of it.
-        spearman: rank correlation within a program.
-        top_share: speed of the top pick / speed of the best.
-        pairwise: share of pairs in the right order.
-        coverage: share of 80 % intervals that hold; None if no sd was given.
-        seconds_log_error: mean absolute log error of times in seconds.
-        seconds_coverage: coverage of times in seconds.
-    """
-
-    versions: int
-    programs: int
-    log_error: float | None = None
-    log_error_low: float | None = None
-    log_error_high: float | None = None
-    factor: float | None = None
-    mape: float | None = None
-    median_ape: float | None = None
-    spearman: float | None = None
-    top_share: float | None = None
-    pairwise: float | None = None
-    coverage: float | None = None
-    seconds_log_error: float | None = None
-    seconds_coverage: float | None = None
-
-    def to_json(self) -> dict[str, JsonValue]:
-        """Plain data."""
-        return asdict(self)
 
 
 def accuracy(

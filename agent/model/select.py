@@ -9,18 +9,17 @@ fit *and* choice knew nothing of the programs held out.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from agent.arrays import Bools, Doubles, Ints
-from agent.json_values import JsonValue
 from agent.model.heads import BoostedHead, Head, PairHead, SingleHead
-from agent.model.linear import BundleHead, HeadKind, RidgeHead, interval_factor
-from agent.model.observations import KINDS, SPEEDUP, Kind, Observations, group_folds
+from agent.model.linear import BundleHead, RidgeHead, interval_factor
+from agent.model.observations import KINDS, SPEEDUP, Observations, group_folds
 from agent.model.posterior import Z80
 from agent.model.prior import Prior
+from agent.model.records import CandidateVerdict, HeadKind, Kind, Status
 
 OUTER_FOLDS = 8
 INNER_FOLDS = 4
@@ -29,35 +28,6 @@ BOOSTING_PROGRAMS = 8
 BOOSTING_LABELS = 32
 MARGIN = 0.01  # of the error of what is left for another
 MARGIN_SE = 2.0  # of the gain's standard error over programs
-
-Status = Literal["chosen", "beaten", "not-better", "too-few-labels"]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Why a candidate was or was not taken for one kind of prediction.
-
-    Attributes:
-        target: "speedup" or "seconds".
-        candidate: "ridge" or "boosting" (the bundle is what they are compared with).
-        status: "chosen"; "beaten" (by another candidate); "not-better" (ridge: the bundle is
-            better, by more than ``margin``; boosting: no better than the bundle); "too-few-labels".
-        log_error: mean absolute log error on programs left out; None if it was not tried.
-        bundle_log_error: the bundle's on the same rows.
-        margin: by how much ridge may be worse than the bundle, and boosting has to be better than
-            what it would replace.
-    """
-
-    target: Kind
-    candidate: HeadKind
-    status: Status
-    log_error: float | None = None
-    bundle_log_error: float | None = None
-    margin: float | None = None
-
-    def to_json(self) -> dict[str, JsonValue]:
-        """Plain data."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +48,7 @@ class Selection:
 
     head: Head
     kinds: Mapping[Kind, str]
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[CandidateVerdict, ...]
     calibrated: Doubles
     calibrated_sd: Doubles
     bundle_alone: Doubles
@@ -129,7 +99,7 @@ def _share(hits: Bools) -> float | None:
 
 def best_head(
     prior: Prior, observations: Observations, seed: int
-) -> tuple[PairHead, tuple[Verdict, ...]]:
+) -> tuple[PairHead, tuple[CandidateVerdict, ...]]:
     """The head that ``choose_head`` finds, and why; without judging the choice itself."""
     tried = _left_out(prior, observations, seed)
     verdicts = {kind: _judge(kind, observations, tried) for kind in KINDS}
@@ -180,24 +150,24 @@ def _train(
     return heads
 
 
-def _judge(kind: Kind, observations: Observations, tried: _Tried) -> tuple[Verdict, ...]:
+def _judge(kind: Kind, observations: Observations, tried: _Tried) -> tuple[CandidateVerdict, ...]:
     rows = observations.kind == kind
     names: tuple[HeadKind, ...] = ("ridge", "boosting") if kind == SPEEDUP else ("ridge",)
     group = observations.group[rows]
     error = {n: np.abs(observations.target - mean)[rows] for n, mean in tried.mean.items()}
     if len(np.unique(group)) < FEWEST_PROGRAMS or "ridge" not in error:
-        return tuple(Verdict(kind, name, "too-few-labels") for name in names)
+        return tuple(CandidateVerdict(kind, name, "too-few-labels") for name in names)
     ridge = _judge_ridge(kind, error, group)
     if kind != SPEEDUP:
         return (ridge,)
     if "boosting" not in error:
-        return ridge, Verdict(kind, "boosting", "too-few-labels")
+        return ridge, CandidateVerdict(kind, "boosting", "too-few-labels")
     boosting = _judge_boosting(kind, error, group, ridge.status == "chosen")
     beaten = boosting.status == ridge.status == "chosen"
     return replace(ridge, status="beaten") if beaten else ridge, boosting
 
 
-def _judge_ridge(kind: Kind, error: Mapping[HeadKind, Doubles], group: Ints) -> Verdict:
+def _judge_ridge(kind: Kind, error: Mapping[HeadKind, Doubles], group: Ints) -> CandidateVerdict:
     """Ridge stands unless the bundle is clearly better."""
     _, margin, worse = _gain(error["ridge"], error["bundle"], group)
     status: Status = "not-better" if worse else "chosen"
@@ -206,7 +176,7 @@ def _judge_ridge(kind: Kind, error: Mapping[HeadKind, Doubles], group: Ints) -> 
 
 def _judge_boosting(
     kind: Kind, error: Mapping[HeadKind, Doubles], group: Ints, ridge_stands: bool
-) -> Verdict:
+) -> CandidateVerdict:
     """Boosting replaces what stands only where it is clearly better."""
     standing = error["ridge" if ridge_stands else "bundle"]
     _, margin, better = _gain(standing, error["boosting"], group)
@@ -217,9 +187,9 @@ def _judge_boosting(
 
 def _verdict(
     kind: Kind, name: HeadKind, status: Status, error: Mapping[HeadKind, Doubles], margin: float
-) -> Verdict:
+) -> CandidateVerdict:
     means = (float(error[name].mean()), float(error["bundle"].mean()))
-    return Verdict(kind, name, status, *means, margin)
+    return CandidateVerdict(kind, name, status, *means, margin)
 
 
 def _gain(before: Doubles, after: Doubles, group: Ints) -> tuple[float, float, bool]:
@@ -236,7 +206,7 @@ def _gain(before: Doubles, after: Doubles, group: Ints) -> tuple[float, float, b
     return float(gain.mean()), margin, bool(gain.mean() > margin)
 
 
-def _winner(verdicts: tuple[Verdict, ...]) -> HeadKind:
+def _winner(verdicts: tuple[CandidateVerdict, ...]) -> HeadKind:
     return next((v.candidate for v in verdicts if v.status == "chosen"), "bundle")
 
 

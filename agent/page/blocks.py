@@ -7,7 +7,7 @@ from typing import Final
 
 from agent.page import charts
 from agent.page.markup import Markup, element, joined
-from agent.terminal import wording
+from agent.terminal.blocks import Table
 
 SHORT: Final = 22  # characters of a table's cell that is not broken
 LEGEND: Final = {
@@ -63,7 +63,7 @@ def folded(title: str, content: Markup) -> Markup:
     return element("details", element("summary", title), content)
 
 
-def table(shown: wording.Table) -> Markup:
+def table(shown: Table) -> Markup:
     """A table that can be scrolled where it is wider than the page; short cells stay whole."""
     head = element("tr", *(element("th", h, scope="col") for h in shown.headers))
     body = element("tbody", *map(_row, shown.rows))

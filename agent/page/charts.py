@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from agent.calibration.calibration import Point
 from agent.page import svg
 from agent.page.axes import Axis, spread
 from agent.page.markup import Markup, element, joined
-from agent.page.record import Point
 
 WIDTH: Final = 420.0
 FARTHEST: Final = 30.0  # predictions farther off than this factor lie on the edge

@@ -42,17 +42,17 @@ def _sections(record: Record) -> list[Markup]:
     first = [sections.to_do(record)]
     if not record.calibrations:
         return first
-    body = record.calibrations[0].body
+    newest = record.calibrations[0].body
     return [
-        sections.headlines(body),
+        sections.headlines(newest),
         *first,
-        sections.accuracy(body),
-        sections.predictions(body),
-        sections.noise(body),
-        past.drift(record),
-        past.history(record),
-        sections.machine(body),
-        sections.timings(body),
+        sections.accuracy(newest),
+        sections.predictions(newest),
+        sections.noise(newest),
+        past.checks_section(record),
+        past.history_section(record),
+        sections.machine(newest),
+        sections.timings(newest),
         sections.meanings(),
     ]
 

@@ -6,8 +6,7 @@ import math
 from typing import Final
 
 from agent.clock import stamp
-from agent.page.record import Body, number
-from agent.terminal import wording
+from agent.terminal import numbers
 
 TIMES: Final = "\N{MULTIPLICATION SIGN}"
 
@@ -27,31 +26,30 @@ def hour(seconds: float) -> str:
     return moment(seconds)[11:]
 
 
-def plain(value: float) -> str:
+def three_digits(value: float) -> str:
     """Three digits, as many as matter."""
     return f"{value:.3g}" if 1e-3 <= value < 1e5 else f"{value:.1e}"
 
 
-def duration(value: float) -> str:
+def execution_time(value: float) -> str:
     """A time of execution with a fitting unit."""
-    return wording.small_time(value).replace(" us", " µs")
+    return numbers.execution_time(value).replace(" us", " µs")
 
 
-def factor(log_error: float | None) -> float | None:
+def drawn_factor(log_error: float | None) -> float | None:
     """A log error as a factor, for drawing."""
     return None if log_error is None else math.exp(min(abs(log_error), 45.0))
 
 
-def times(body: Body, key: str) -> str:
+def times(log_error: float | None) -> str:
     """A log error as a factor, for reading."""
-    known = number(body, key)
-    return wording.DASH if known is None else f"{TIMES}\u00a0{wording.factor(known)}"
+    return numbers.DASH if log_error is None else f"{TIMES}\u00a0{numbers.factor(log_error)}"
 
 
-def percent(log_ratio: float | None) -> str:
+def off_by(log_ratio: float | None) -> str:
     """A log ratio as a share: 0.005 -> 0.5%."""
     if log_ratio is None:
-        return wording.DASH
+        return numbers.DASH
     return share(ratio(log_ratio))
 
 
@@ -65,9 +63,7 @@ def ratio(log_ratio: float) -> float:
     return math.expm1(min(abs(log_ratio), 45.0))
 
 
-def signed(log_ratio: float | None) -> str:
+def signed_change(log_ratio: float) -> str:
     """A log ratio as a change: 0.005 -> +0.5%."""
-    if log_ratio is None:
-        return wording.DASH
     share = math.expm1(max(min(log_ratio, 45.0), -45.0))
     return f"{100 * share:+.2g}%" if abs(share) < 0.995 else f"{100 * share:+.3g}%"

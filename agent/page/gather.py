@@ -7,10 +7,13 @@ import time
 from pathlib import Path
 
 from agent import __version__
+from agent.calibration.calibration import stored_calibrations
 from agent.page.document import render
-from agent.page.record import Entry, Record
+from agent.page.record import Record
 from agent.state.state import read_state
-from agent.upkeep.records import status
+from agent.terminal.calibration_wording import interrupted
+from agent.upkeep.checked import stored_checks
+from agent.upkeep.records import read_status
 
 
 def page_of(directory: Path) -> str:
@@ -20,15 +23,11 @@ def page_of(directory: Path) -> str:
 
 def gather(directory: Path) -> Record:
     """All that the page shows of the state in ``directory``; StateError if it is unreadable."""
-    told = status(directory)
-    notes = [f"This calibration cannot be relied on here: {n['message']}." for n in told["notes"]]
-    if run := told["unfinished"]:
-        notes.append(
-            f"A calibration was interrupted after {run['timed']} of {run['planned']} timings; "
-            "`agent calibrate` goes on from there."
-        )
+    told = read_status(directory)
+    notes = [f"This calibration cannot be relied on here: {n.message}." for n in told.notes]
+    if told.unfinished:
+        notes.append(interrupted(told.unfinished))
     with read_state(directory) as state:
-        found = [Entry(c.id, c.created_at, c.body) for c in state.calibrations()]
-        checks = [Entry(d.id, d.created_at, d.body) for d in state.drifts()]
+        found, checks = stored_calibrations(state), stored_checks(state)
     name = platform.node() or "this machine"
-    return Record(tuple(found), tuple(checks), tuple(notes), name, __version__, time.time())
+    return Record(found, checks, tuple(notes), name, __version__, time.time())

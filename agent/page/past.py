@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from agent.calibration.calibration import StoredCalibration
 from agent.loopnest.schedules.schedule import ORIGINAL
 from agent.page import blocks, charts, facts, figures
 from agent.page.markup import Markup
-from agent.page.record import Body, Entry, Record, number, part, records, words
-from agent.terminal import wording
+from agent.page.record import Record
+from agent.terminal.blocks import Table
+from agent.upkeep.checked import Check, SentinelChange, StoredCheck
 
 SHOWN_CALIBRATIONS: Final = 20
 SHOWN_CHECKS: Final = 10
@@ -27,7 +29,7 @@ _COLUMNS: Final = {
 }
 
 
-def drift(record: Record) -> Markup:
+def checks_section(record: Record) -> Markup:
     """Checks since this calibration, and before."""
     title = "Has the machine changed since?"
     if not record.checks:
@@ -36,9 +38,9 @@ def drift(record: Record) -> Markup:
             "No check was made yet. `agent check` times a handful of programs "
             "again, in seconds, and says whether the calibration still holds.",
         )
-    checks, newer = record.checks, since(record)
+    checks, newer = record.checks, record.newer_checks
     last = checks[0]
-    text = f"Last check, {figures.moment(last.at)}: {_verdict(last)}. "
+    text = f"Last check, {figures.moment(last.created_at)}: {_verdict(last)}. "
     text += f"Since this calibration: {len(newer)} of the {len(checks)} checks on record."
     legend = {
         "calibrated": "holds",
@@ -47,8 +49,8 @@ def drift(record: Record) -> Markup:
         "limit": "limit of that change",
         "made": "calibration",
     }
-    made = [c.at for c in record.calibrations]
-    one_day = figures.day(checks[-1].at) == figures.day(last.at)
+    made = [c.created_at for c in record.calibrations]
+    one_day = figures.day(checks[-1].created_at) == figures.day(last.created_at)
     when = figures.hour if one_day else figures.day
     return blocks.section(
         title,
@@ -61,72 +63,67 @@ def drift(record: Record) -> Markup:
     )
 
 
-def _dot(check: Entry) -> charts.Dot:
-    kind = words(check.body, "verdict")
-    worst, limit = _worst(check.body)
-    title = (
-        f"{figures.moment(check.at)}: {_verdict(check)}; largest change {figures.percent(worst)}"
-    )
-    return charts.Dot(
-        check.at, figures.ratio(worst), kind, title, None if limit is None else figures.ratio(limit)
-    )
+def _dot(check: StoredCheck) -> charts.Dot:
+    found = check.body
+    worst, limit = _worst(found)
+    when = figures.moment(check.created_at)
+    title = f"{when}: {_verdict(check)}; largest change {figures.off_by(worst)}"
+    below = None if limit is None else figures.ratio(limit)
+    return charts.Dot(check.created_at, figures.ratio(worst), found.verdict, title, below)
 
 
-def _worst(body: Body) -> tuple[float, float | None]:
+def _worst(found: Check) -> tuple[float, float | None]:
     """The change that is largest beside its limit, and that limit; log units."""
-    found = [
-        (abs(change), limit)
-        for s in records(body, "sentinels")
-        if (change := number(s, "log_ratio")) is not None and (limit := number(s, "limit"))
-    ]
-    if not found:
-        return number(body, "worst") or 0.0, None
-    return max(found, key=lambda pair: pair[0] / pair[1])
+    limited = [(abs(s.log_ratio), s.limit) for s in found.sentinels if s.limit]
+    if not limited:
+        return found.worst, None
+    return max(limited, key=lambda pair: pair[0] / pair[1])
 
 
-def _verdict(check: Entry) -> str:
+def _verdict(check: StoredCheck) -> str:
     """What it found, and by which facts, where these were enough."""
-    text = _VERDICTS.get(words(check.body, "verdict"), UNCLEAR)
-    why = "; ".join(filter(None, (words(r, "message") for r in records(check.body, "reasons"))))
+    text = _VERDICTS.get(check.body.verdict, UNCLEAR)
+    why = "; ".join(filter(None, (r.message for r in check.body.reasons)))
     return f"{text} ({why})" if why else text
 
 
-def _sentinels(body: Body) -> wording.Table:
+def _sentinels(found: Check) -> Table:
     rows = tuple(
         (
-            words(s, "kernel"),
+            s.kernel,
             _quantity(s),
-            figures.signed(number(s, "log_ratio")),
-            f"± {figures.percent(number(s, 'limit'))}",
+            figures.signed_change(s.log_ratio),
+            f"± {figures.off_by(s.limit)}",
         )
-        for s in records(body, "sentinels")
+        for s in found.sentinels
     )
-    return wording.Table(("kernel", "what was timed", "change", "limit"), rows)
+    return Table(("kernel", "what was timed", "change", "limit"), rows)
 
 
-def _quantity(sentinel: Body) -> str:
-    schedule = words(sentinel, "schedule")
-    return "time as written" if schedule == ORIGINAL else f"speed-up: {schedule}"
+def _quantity(sentinel: SentinelChange) -> str:
+    as_written = sentinel.schedule == ORIGINAL
+    return "time as written" if as_written else f"speed-up: {sentinel.schedule}"
 
 
-def _checks(checks: Sequence[Entry]) -> wording.Table:
+def _checks(checks: Sequence[StoredCheck]) -> Table:
     rows = tuple(
-        (figures.moment(c.at), _verdict(c), figures.percent(_worst(c.body)[0])) for c in checks
+        (figures.moment(c.created_at), _verdict(c), figures.off_by(_worst(c.body)[0]))
+        for c in checks
     )
-    return wording.Table(("check", "what it found", "largest change"), rows)
+    return Table(("check", "what it found", "largest change"), rows)
 
 
-def history(record: Record) -> Markup:
+def history_section(record: Record) -> Markup:
     """What changed since the calibration before, and all that are on record."""
     title = "Earlier calibrations"
     now, *before = record.calibrations
     if not before:
         return blocks.section(title, "This is the first calibration of this machine.")
-    found = facts.changes(before[0].body, now.body)
+    found = facts.changed_facts(before[0].body, now.body)
     rows = [(c.what, c.before, c.now) for c in found]
-    new = facts.figures(now.body)
-    rows += [(what, old, new[what]) for what, old in facts.figures(before[0].body).items()]
-    text = f"Since calibration {before[0].id} of {figures.moment(before[0].at)}, "
+    new = facts.compared_figures(now.body)
+    rows += [(what, old, new[what]) for what, old in facts.compared_figures(before[0].body).items()]
+    text = f"Since calibration {before[0].id} of {figures.moment(before[0].created_at)}, "
     text += (
         f"this has changed: {', '.join(c.what for c in found)}."
         if found
@@ -137,7 +134,7 @@ def history(record: Record) -> Markup:
         title,
         text,
         blocks.beside(
-            blocks.table(wording.Table(headers, tuple(rows))),
+            blocks.table(Table(headers, tuple(rows))),
             blocks.drawing(
                 _course(record.calibrations),
                 blocks.LEGEND,
@@ -148,37 +145,33 @@ def history(record: Record) -> Markup:
     )
 
 
-def _course(calibrations: Sequence[Entry]) -> Markup:
-    series = []
-    for kind, way in (("calibrated", "calibrated"), ("alone", "bundle_alone")):
-        known = [
-            (c, figures.factor(number(part(c.body, "accuracy", way), "log_error")))
-            for c in calibrations
-        ]
-        marks = [
-            (float(c.id), f, f"calibration {c.id}, {figures.moment(c.at)}: {figures.plain(f)}")
-            for c, f in known
-            if f is not None
-        ]
-        series.append(charts.Series(kind, tuple(sorted(marks))))
+def _course(calibrations: Sequence[StoredCalibration]) -> Markup:
+    ways = [(c, c.body.accuracy) for c in calibrations]
+    ours = [(c, accuracy.calibrated.log_error) for c, accuracy in ways]
+    alone = [(c, accuracy.bundle_alone.log_error) for c, accuracy in ways]
+    series = [_series("calibrated", ours), _series("alone", alone)]
     drawn = [s for s in series if s.points]
-    return charts.course(drawn, figures.plain) if drawn else Markup("")
+    return charts.course(drawn, figures.three_digits) if drawn else Markup("")
 
 
-def _calibrations(record: Record) -> wording.Table:
+def _series(kind: str, errors: Sequence[tuple[StoredCalibration, float | None]]) -> charts.Series:
+    known = [(c, f) for c, error in errors if (f := figures.drawn_factor(error)) is not None]
+    marks = [(float(c.id), f, f"{_named(c)}: {figures.three_digits(f)}") for c, f in known]
+    return charts.Series(kind, tuple(sorted(marks)))
+
+
+def _named(c: StoredCalibration) -> str:
+    return f"calibration {c.id}, {figures.moment(c.created_at)}"
+
+
+def _calibrations(record: Record) -> Table:
     rows = tuple(
         (
             str(c.id),
-            figures.moment(c.at),
-            f"{words(part(c.body, 'bundle'), 'name')} {words(part(c.body, 'bundle'), 'version')}",
-            *(facts.figures(c.body)[name] for name in _COLUMNS),
+            figures.moment(c.created_at),
+            f"{c.body.bundle.name} {c.body.bundle.version}",
+            *(facts.compared_figures(c.body)[name] for name in _COLUMNS),
         )
         for c in record.calibrations[:SHOWN_CALIBRATIONS]
     )
-    return wording.Table(("", "made", "bundle", *_COLUMNS.values()), rows)
-
-
-def since(record: Record) -> list[Entry]:
-    """Checks of the calibration in force."""
-    made = record.calibrations[0].at if record.calibrations else 0.0
-    return [c for c in record.checks if c.at >= made]
+    return Table(("", "made", "bundle", *_COLUMNS.values()), rows)

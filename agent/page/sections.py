@@ -7,22 +7,26 @@ from collections.abc import Sequence
 from typing import Final
 
 from agent import clock
+from agent.calibration.calibration import Calibration, Point
+from agent.measure.stats import NoiseFloor
+from agent.model.records import Kind
 from agent.page import blocks, charts, facts
-from agent.page.figures import TIMES, duration, factor, moment, percent, plain, ratio, share, times
-from agent.page.markup import Markup, element
-from agent.page.past import since
-from agent.page.record import (
-    Body,
-    Kind,
-    Point,
-    Record,
-    number,
-    part,
-    points_of,
-    records,
-    words,
+from agent.page.figures import (
+    TIMES,
+    drawn_factor,
+    execution_time,
+    moment,
+    off_by,
+    ratio,
+    share,
+    three_digits,
+    times,
 )
-from agent.terminal import wording
+from agent.page.markup import Markup, element
+from agent.page.record import Record, drawable
+from agent.terminal.blocks import Table
+from agent.terminal.calibration_wording import accuracy_table, head_lines, warning_lines
+from agent.terminal.numbers import factor
 
 LEAST_SHOWN: Final = 1e-4  # a smaller noise is drawn as this one
 _KINDS: Final[tuple[tuple[Kind, str], ...]] = (("speedup", "speed-up"), ("seconds", "time"))
@@ -52,10 +56,12 @@ def heading(record: Record) -> Markup:
     if not record.calibrations:
         return element("header", title, element("p", "This machine is not calibrated."))
     entry = record.calibrations[0]
-    made = f"Calibration {entry.id}, made {moment(entry.at)}"
-    if measured := words(entry.body, "measured_at")[:16].replace("T", " "):
+    made = f"Calibration {entry.id}, made {moment(entry.created_at)}"
+    if measured := (entry.body.measured_at or "")[:16].replace("T", " "):
         made += f" from timings begun {measured} UTC"
-    age = re.sub(r"(?<=\d) ", "\u00a0", clock.age(entry.at, record.now))  # units stay beside
+    age = re.sub(
+        r"(?<=\d) ", "\u00a0", clock.age(entry.created_at, record.now)
+    )  # units stay beside
     old = f"It was {age} when this page was written"
     about = element("p", f"{made}. {old}, {moment(record.now)}.")
     return element("header", title, about, element("p", _LEAD, class_="quiet"))
@@ -67,48 +73,47 @@ def to_do(record: Record) -> Markup:
     if not record.calibrations:
         items.append("Run `agent calibrate`: it takes about a minute.")
     else:
-        items += facts.warnings(record.calibrations[0].body)
-    checks = since(record)
-    if checks and words(checks[0].body, "verdict") == "changed":
+        lines = warning_lines(record.calibrations[0].body.warnings)
+        items += [line.removeprefix("Note: ") for line in lines]
+    checks = record.newer_checks
+    if checks and checks[0].body.verdict == "changed":
         items.insert(0, "The last check found that this machine has changed: `agent calibrate`.")
     if not items:
         return blocks.section("Nothing to do", "Nothing disturbed the timings.")
     title = "One thing to look at" if len(items) == 1 else f"{len(items)} things to look at"
-    lines = (element("li", blocks.prose(text)) for text in items)
-    return blocks.section(title, element("ul", *lines))
+    listed = (element("li", blocks.prose(text)) for text in items)
+    return blocks.section(title, element("ul", *listed))
 
 
-def headlines(body: Body) -> Markup:
+def headlines(calibration: Calibration) -> Markup:
     """The four figures to look at first."""
-    ours, alone = _ways(body)
-    noise = number(part(body, "noise_floor"), "label_median")
-    timed = part(body, "timings")
-    usable, planned = number(timed, "usable") or 0, number(timed, "planned") or 0
+    ours, alone = calibration.accuracy.calibrated, calibration.accuracy.bundle_alone
+    floor, timings = calibration.noise_floor, calibration.timings
     shown = (
         (
             "Speed-ups",
-            times(ours, "log_error"),
+            times(ours.log_error),
             "is how far predictions for programs not seen are typically off; bundle alone "
-            + times(alone, "log_error"),
+            + times(alone.log_error),
         ),
         (
             "Times",
-            times(ours, "seconds_log_error"),
-            f"is the same for seconds; bundle alone {times(alone, 'seconds_log_error')}",
+            times(ours.seconds_log_error),
+            f"is the same for seconds; bundle alone {times(alone.seconds_log_error)}",
         ),
         (
             "Noise",
-            percent(noise),
+            off_by(floor.label_median if floor else None),
             "is how far two timings of one program differ; no prediction can be shown to be better",
         ),
-        ("Timings", f"{usable:.0f} of {planned:.0f}", "gave a usable result"),
+        ("Timings", f"{timings.usable} of {timings.planned}", "gave a usable result"),
     )
     return element("dl", *(blocks.headline(*figure) for figure in shown), class_="figures")
 
 
-def accuracy(body: Body) -> Markup:
+def accuracy(calibration: Calibration) -> Markup:
     """How exact predictions are: calibrated, bundle alone, and the noise floor."""
-    ours, alone = _ways(body)
+    ours, alone = calibration.accuracy.calibrated, calibration.accuracy.bundle_alone
     marks = {
         **blocks.LEGEND,
         "reach": "80% interval (speed-ups)",
@@ -119,30 +124,29 @@ def accuracy(body: Body) -> Markup:
         "Every figure is for kernels that the model had not seen: each kernel was left out once, "
         "with those made from the same C file, and predicted by a model fitted to the rest.",
         " ".join(
-            _gained(what, number(alone, key), number(ours, key))
-            for what, key in (("Speed-ups", "log_error"), ("Times", "seconds_log_error"))
+            (
+                _gained("Speed-ups", alone.log_error, ours.log_error),
+                _gained("Times", alone.seconds_log_error, ours.seconds_log_error),
+            )
         ).strip(),
         blocks.beside(
-            blocks.drawing(charts.errors(_bars(body), plain), marks),
-            blocks.table(facts.accuracy_table(body)),
+            blocks.drawing(charts.errors(_bars(calibration), three_digits), marks),
+            blocks.table(accuracy_table(calibration.accuracy, calibration.noise_floor)),
         ),
-        *(f"Model for {line}" for line in facts.model_lines(body)),
+        *(f"Model for {line}" for line in head_lines(calibration.head)),
     )
 
 
-def _ways(body: Body) -> tuple[Body, Body]:
-    return part(body, "accuracy", "calibrated"), part(body, "accuracy", "bundle_alone")
-
-
-def _bars(body: Body) -> tuple[charts.Bar, charts.Bar]:
-    ours, alone = _ways(body)
-    noise = factor(number(part(body, "noise_floor"), "label_median"))
-    low, high = (factor(number(ours, key)) for key in ("log_error_low", "log_error_high"))
-    error, before = (factor(number(way, "log_error")) for way in (ours, alone))
-    key = "seconds_log_error"
+def _bars(calibration: Calibration) -> tuple[charts.Bar, charts.Bar]:
+    ours, alone = calibration.accuracy.calibrated, calibration.accuracy.bundle_alone
+    floor = calibration.noise_floor
+    noise = drawn_factor(floor.label_median if floor else None)
+    low, high = drawn_factor(ours.log_error_low), drawn_factor(ours.log_error_high)
+    error, before = drawn_factor(ours.log_error), drawn_factor(alone.log_error)
+    after, first = drawn_factor(ours.seconds_log_error), drawn_factor(alone.seconds_log_error)
     return (
         charts.Bar("speed-ups", error, low, high, before, noise),
-        charts.Bar("times", factor(number(ours, key)), alone=factor(number(alone, key))),
+        charts.Bar("times", after, alone=first),
     )
 
 
@@ -150,7 +154,7 @@ def _gained(what: str, before: float | None, after: float | None) -> str:
     """Before and after, in a sentence."""
     if before is None or after is None:
         return ""
-    first, second = wording.factor(before), wording.factor(after)
+    first, second = factor(before), factor(after)
     verdict = "did not make them more exact" if after > before else "made them more exact"
     if first == second:
         verdict = "changed nothing"
@@ -160,10 +164,10 @@ def _gained(what: str, before: float | None, after: float | None) -> str:
     )
 
 
-def predictions(body: Body) -> Markup:
+def predictions(calibration: Calibration) -> Markup:
     """Every timing beside its prediction, as drawings and as tables."""
     title = "Predicted against measured"
-    found = [(points_of(body, kind), kind, name) for kind, name in _KINDS]
+    found = [(drawable(calibration.points, kind), kind, name) for kind, name in _KINDS]
     shown = [three for three in found if three[0]]
     if not shown:
         return blocks.section(
@@ -209,81 +213,78 @@ def _points(points: Sequence[Point], kind: Kind, name: str) -> Markup:
             show(p.calibrated),
             f"{show(p.calibrated_low)} to {show(p.calibrated_high)}",
             show(p.alone),
-            f"{TIMES} {plain(p.off)}",
+            f"{TIMES} {three_digits(p.off)}",
         )
         for p in sorted(points, key=lambda p: p.off, reverse=True)
     )
     interval, alone = "80% interval", "bundle alone"
     headers = ("kernel", "schedule", "measured", "predicted", interval, alone, "off by")
     title = f"All {len(rows)} {name}s as a table, the least exact first"
-    return blocks.folded(title, blocks.table(wording.Table(headers, rows)))
+    return blocks.folded(title, blocks.table(Table(headers, rows)))
 
 
 def _words_of(kind: Kind) -> charts.Words:
-    return plain if kind == "speedup" else duration
+    return three_digits if kind == "speedup" else execution_time
 
 
-def noise(body: Body) -> Markup:
+def noise(calibration: Calibration) -> Markup:
     """How much timings of the same thing differ, and how exact each timing is."""
-    label = number(part(body, "noise_floor"), "label_median")
-    points = [p for kind, _ in _KINDS for p in points_of(body, kind)]
+    floor = calibration.noise_floor
+    points = [p for kind, _ in _KINDS for p in drawable(calibration.points, kind)]
     if not points:
-        return blocks.section("Noise", _against_itself(part(body, "noise_floor")))
+        return blocks.section("Noise", _against_itself(floor))
     widths = [max((p.high / p.low) ** 0.5 - 1, LEAST_SHOWN) for p in points]
-    median = [] if label is None else [max(ratio(label), LEAST_SHOWN)]
+    median = [max(ratio(floor.label_median), LEAST_SHOWN)] if floor else []
     lines = [(value, f"program against itself: {share(value)}") for value in median]
     marks = {"tick": "one timing", "noise": "median of programs timed against themselves"}
     return blocks.section(
         "Noise",
-        _against_itself(part(body, "noise_floor")),
+        _against_itself(floor),
         blocks.drawing(charts.strip(widths, lines, share), marks),
     )
 
 
-def _against_itself(floor: Body) -> str:
-    label, high, rounds = (number(floor, k) for k in ("label_median", "label_p90", "round_median"))
-    if label is None:
+def _against_itself(floor: NoiseFloor | None) -> str:
+    if floor is None:
         return "No program was timed against itself, so nothing is known of the noise."
+    half, nine, rounds = map(off_by, (floor.label_median, floor.label_p90, floor.round_median))
     return (
-        f"{number(floor, 'kernels') or 0:.0f} programs were also timed against themselves: every "
-        f"difference then is noise. Half of these differences are below {percent(label)}, nine in "
-        f"ten below {percent(high)}; single rounds differ by {percent(rounds)}. "
-        f"{number(floor, 'called_different') or 0:.0%} of the programs would be called different "
-        "from themselves; up to 5% is to be expected."
+        f"{floor.kernels} programs were also timed against themselves: every difference then is "
+        f"noise. Half of these differences are below {half}, nine in ten below {nine}; single "
+        f"rounds differ by {rounds}. {floor.called_different:.0%} of the programs would be called "
+        "different from themselves; up to 5% is to be expected."
     )
 
 
-def machine(body: Body) -> Markup:
+def machine(calibration: Calibration) -> Markup:
     """What machine and which compiler the calibration speaks for."""
-    found = {**facts.machine_facts(body), **facts.toolchain_facts(body), **facts.origin_facts(body)}
     return blocks.section(
         "Machine and compiler",
         "Predictions hold for this machine and for programs compiled by this compiler with these "
         "flags. Another compiler needs a calibration of its own.",
-        blocks.terms(found),
+        blocks.terms(facts.all_facts(calibration)),
     )
 
 
-def timings(body: Body) -> Markup:
+def timings(calibration: Calibration) -> Markup:
     """Where the time went, and timings that could not be used."""
-    failed = records(part(body, "timings"), "failed")
     headers = ("kernel", "schedule", "outcome", "detail")
-    rows = tuple(tuple(words(f, header) for header in headers) for f in failed)
+    rows = tuple((f.kernel, f.schedule, f.outcome, f.detail) for f in calibration.timings.failed)
     if not rows:
-        return blocks.section("Timings", _spent(body), "Every one gave a usable result.")
+        return blocks.section("Timings", _spent(calibration), "Every one gave a usable result.")
     return blocks.section(
         "Timings",
-        _spent(body),
+        _spent(calibration),
         f"{len(rows)} gave no usable result:",
-        blocks.table(wording.Table(headers, rows)),
+        blocks.table(Table(headers, rows)),
     )
 
 
-def _spent(body: Body) -> str:
-    total, spent = number(body, "elapsed_s"), part(body, "elapsed")
+def _spent(calibration: Calibration) -> str:
+    total, spent = calibration.elapsed_s, calibration.elapsed
     if total is None:
         return ""
-    parts = (f"{name} {clock.duration(number(spent, name) or 0.0)}" for name in spent)
+    parts = (f"{name} {clock.duration(seconds)}" for name, seconds in spent.items())
     phases = ", ".join(parts)
     return f"The calibration took {clock.duration(total)}{': ' if phases else ''}{phases}."
 

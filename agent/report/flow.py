@@ -20,6 +20,7 @@ from agent.errors import UnreachableError
 from agent.progress import Progress, Tell
 from agent.report.consent import standing
 from agent.report.outbox import Waiting, drafts, queue
+from agent.state import typed
 from agent.state.state import read_state
 
 if TYPE_CHECKING:
@@ -212,8 +213,7 @@ def answer(
 
 def retry_of(state: State) -> Retry:
     """What is remembered of failures."""
-    body = state.fact(RETRY) or {}
-    return Retry(int(body.get("failures", 0)), float(body.get("not_before", 0.0)))
+    return typed.from_json(Retry, state.fact(RETRY) or {})
 
 
 def _remember_last(state: State, body: bytes, now: float, to: str) -> None:

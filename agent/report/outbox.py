@@ -8,9 +8,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.bundle.installed import DECLINED, path_of
+from agent.bundle.installed import DECLINED, BundleReference, path_of
+from agent.calibration.calibration import latest_calibration
 from agent.clock import CLOCK_SET
-from agent.report.payload import Occasion, Report, iso_week, of_calibration, of_refusal
+from agent.report.payload import (
+    Occasion,
+    RefusedErrors,
+    Report,
+    iso_week,
+    of_calibration,
+    of_refusal,
+)
+from agent.state import typed
 
 if TYPE_CHECKING:
     from agent.settings.config import Config
@@ -108,24 +117,26 @@ def _drafts(config: Config, state: State, now: float) -> tuple[Waiting, Memory |
 def _reports(
     state_dir: Path, state: State, memory: Memory, when: Occasion, now: float
 ) -> Iterator[Report]:
-    newest = state.latest()
+    newest = latest_calibration(state)
     if newest is None:
         return
-    if newest.id > memory.calibration and _given_out(newest.body["bundle"], state_dir):
+    if newest.id > memory.calibration and _given_out(newest.body.bundle, state_dir):
         yield of_calibration(newest.body, when)
     for event in state.events(DECLINED):
         verdict = event.body.get("verdict")  # a person's going back has none
         if event.id > memory.event and verdict and abs(now - event.at) <= WEEK_S:
-            yield of_refusal(event.body, verdict, newest.body, when)
+            bundle = typed.from_json(BundleReference, event.body)
+            errors = typed.from_json(RefusedErrors, verdict)
+            yield of_refusal(bundle, errors, newest.body, when)
 
 
-def _given_out(bundle: Mapping[str, Any], state_dir: Path) -> bool:
+def _given_out(bundle: BundleReference, state_dir: Path) -> bool:
     """Did the bundle come with the agent or by `agent update`?
 
     One of a person's own (``--bundle DIR``) is theirs, and so is its name.
     """
     from agent.bundle.bundle import default_bundle
 
-    path = Path(str(bundle["path"])).resolve()
-    installed = path_of(state_dir, str(bundle["digest"])).resolve()
+    path = Path(bundle.path).resolve()
+    installed = path_of(state_dir, bundle.digest).resolve()
     return path in (installed, default_bundle().resolve())

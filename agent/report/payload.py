@@ -13,13 +13,17 @@ import json
 import math
 import re
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from agent import __version__
-from agent.json_values import is_finite_number
 from agent.measure.toolchain import family_of
+from agent.model.records import Accuracy
+
+if TYPE_CHECKING:
+    from agent.bundle.installed import BundleReference
+    from agent.calibration.calibration import Calibration, ToolchainFacts
+    from agent.measure.stats import NoiseFloor
 
 SCHEMA = 1
 MAX_BYTES = 2_048  # what the centre takes; the longest that can be made here is far shorter
@@ -35,9 +39,6 @@ _TIMINGS_FROM = (1, 16, 32, 48)
 _NOISE_FROM = (0.01, 0.03, 0.10)
 _NAME, _VERSION = 64, 32  # characters of a bundle's name and version
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._+-]")
-
-
-Body = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class Occasion:
 
 
 @dataclass(frozen=True, slots=True)
-class Accuracy:
+class RoundedAccuracy:
     """How good one way to predict is here, rounded.
 
     Attributes:
@@ -85,8 +86,8 @@ class Report:
     toolchain: str
     timings: str
     noise: str
-    calibrated: Accuracy | None
-    bundle_alone: Accuracy | None
+    calibrated: RoundedAccuracy | None
+    bundle_alone: RoundedAccuracy | None
     outcome: str
     dedupe: str
 
@@ -97,63 +98,72 @@ class Report:
         return text.encode("ascii")
 
 
-def of_calibration(body: Body, when: Occasion) -> Report:
-    """What is told of a calibration (``body``: as the state keeps it)."""
-    accuracy = body["accuracy"]
-    judged = _accuracy(accuracy["calibrated"]), _accuracy(accuracy["bundle_alone"])
-    return _report(body, body["bundle"], when, judged, outcome_of(body))
+@dataclass(frozen=True, slots=True)
+class RefusedErrors:
+    """Log errors here of a bundle that was turned down (of ``agent.update.verdict.Verdict``)."""
+
+    new: float | None = None
+    new_seconds: float | None = None
 
 
-def of_refusal(bundle: Body, verdict: Body, body: Body, when: Occasion) -> Report:
+def of_calibration(calibration: Calibration, when: Occasion) -> Report:
+    """What is told of a calibration."""
+    accuracy = calibration.accuracy
+    judged = _rounded_accuracy(accuracy.calibrated), _rounded_accuracy(accuracy.bundle_alone)
+    return _report(calibration, calibration.bundle, when, judged, outcome_of(calibration))
+
+
+def of_refusal(
+    bundle: BundleReference, errors: RefusedErrors, calibration: Calibration, when: Occasion
+) -> Report:
     """What is told of a bundle that was offered and is worse here than the one in force.
 
     Args:
         bundle: name, version and digest of the one that was turned down.
-        verdict: of the comparison (``agent.update.verdict.Verdict``).
-        body: the calibration whose timings judged it.
+        errors: of it, on this machine.
+        calibration: the one whose timings judged it.
         when: the occasion.
     """
-    found = {"log_error": verdict.get("new"), "seconds_log_error": verdict.get("new_seconds")}
-    return _report(body, bundle, when, (_accuracy(found), None), "refused")
+    found = Accuracy(log_error=errors.new, seconds_log_error=errors.new_seconds)
+    return _report(calibration, bundle, when, (_rounded_accuracy(found), None), "refused")
 
 
 def _report(
-    body: Body,
-    bundle: Body,
+    calibration: Calibration,
+    bundle: BundleReference,
     when: Occasion,
-    judged: tuple[Accuracy | None, Accuracy | None],
+    judged: tuple[RoundedAccuracy | None, RoundedAccuracy | None],
     outcome: str,
 ) -> Report:
     return Report(
         agent=__version__,
-        bundle=plain(bundle["name"], _NAME),
-        bundle_version=plain(bundle["version"], _VERSION),
+        bundle=plain(bundle.name, _NAME),
+        bundle_version=plain(bundle.version, _VERSION),
         channel=when.channel,
         week=when.week,
-        architecture=architecture(str(body["machine"].get("level"))),
-        toolchain=toolchain(body["toolchain"]),
-        timings=_bucket(int(body["timings"]["usable"]), _TIMINGS_FROM, TIMINGS),
-        noise=noise(body),
+        architecture=architecture(calibration.machine.level),
+        toolchain=toolchain(calibration.toolchain),
+        timings=_bucket(calibration.timings.usable, _TIMINGS_FROM, TIMINGS),
+        noise=noise(calibration.noise_floor),
         calibrated=judged[0],
         bundle_alone=judged[1],
         outcome=outcome,
-        dedupe=dedupe(when.secret, str(bundle["digest"]), when.week),
+        dedupe=dedupe(when.secret, bundle.digest, when.week),
     )
 
 
-def outcome_of(body: Body) -> str:
+def outcome_of(calibration: Calibration) -> str:
     """What came of a calibration; a machine too noisy to judge by is not called anything else."""
-    if not body["timings"]["usable"] or noise(body) == NOISE[3]:
+    if not calibration.timings.usable or noise(calibration.noise_floor) == NOISE[3]:
         return "too-noisy"
-    return "fell-back" if body["head"]["kinds"]["speedup"] == "bundle" else "kept"
+    return "fell-back" if calibration.head.kinds.get("speedup") == "bundle" else "kept"
 
 
-def noise(body: Body) -> str:
+def noise(floor: NoiseFloor | None) -> str:
     """By how much a program differs from itself here, in the median: a bucket."""
-    floor = (body["noise_floor"] or {}).get("label_median")
-    if not is_finite_number(floor):
+    if floor is None:
         return NOISE[4]
-    return _bucket(math.expm1(min(floor, WORST_ERROR)), _NOISE_FROM, NOISE)
+    return _bucket(math.expm1(min(floor.label_median, WORST_ERROR)), _NOISE_FROM, NOISE)
 
 
 def architecture(level: str) -> str:
@@ -162,11 +172,11 @@ def architecture(level: str) -> str:
     return level if level in ARCHITECTURES else "other"
 
 
-def toolchain(used: Body) -> str:
+def toolchain(used: ToolchainFacts) -> str:
     """The family of the compiler, from the closed list."""
-    if used.get("kind") == "prebuilt":
+    if used.kind == "prebuilt":
         return "prebuilt"
-    return family_of(str(used.get("version") or ""))
+    return family_of(used.version)
 
 
 def plain(text: object, longest: int) -> str:
@@ -196,21 +206,21 @@ def dedupe(secret: bytes, digest: str, week: str) -> str:
     return hmac.new(secret, f"{digest} {week}".encode(), hashlib.sha256).hexdigest()
 
 
-def _accuracy(found: Body) -> Accuracy | None:
-    error = _rounded(found.get("log_error"), ERROR_STEP, 0.0, WORST_ERROR)
+def _rounded_accuracy(found: Accuracy) -> RoundedAccuracy | None:
+    error = _rounded(found.log_error, ERROR_STEP, 0.0, WORST_ERROR)
     if error is None:
         return None
-    return Accuracy(
+    return RoundedAccuracy(
         speedup_error=error,
-        seconds_error=_rounded(found.get("seconds_log_error"), ERROR_STEP, 0.0, WORST_ERROR),
-        rank=_rounded(found.get("spearman"), SHARE_STEP, -1.0, 1.0),
-        top_pick=_rounded(found.get("top_share"), SHARE_STEP, 0.0, 1.0),
+        seconds_error=_rounded(found.seconds_log_error, ERROR_STEP, 0.0, WORST_ERROR),
+        rank=_rounded(found.spearman, SHARE_STEP, -1.0, 1.0),
+        top_pick=_rounded(found.top_share, SHARE_STEP, 0.0, 1.0),
     )
 
 
-def _rounded(value: object, step: float, low: float, high: float) -> float | None:
+def _rounded(value: float | None, step: float, low: float, high: float) -> float | None:
     """To the nearest multiple of ``step`` within the bounds; None where it is no number."""
-    if not is_finite_number(value):
+    if value is None or not math.isfinite(value):
         return None
     return round(round(min(max(value, low), high) / step) * step, 2) + 0.0  # never -0.0
 

@@ -12,10 +12,9 @@ import os
 import sqlite3
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from agent.errors import DamagedError, StateError
-from agent.json_values import finite_object
+from agent.json_values import JsonObject, finite_object
 from agent.state.owner import name_of
 
 FILE = "state.sqlite"
@@ -245,12 +244,12 @@ def closing_on_error(db: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def dump(body: Mapping[str, Any]) -> str:
+def dump(body: Mapping[str, object]) -> str:
     """A record as the file keeps it; what is not finite becomes null."""
     return json.dumps(finite_object(body), allow_nan=False, separators=(",", ":"))
 
 
-def load(text: object) -> Mapping[str, Any]:
+def load(text: object) -> JsonObject:
     """A record of the file; DamagedError if it is none."""
     try:
         body = json.loads(text) if isinstance(text, str) and len(text) <= MAX_BODY else None

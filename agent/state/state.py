@@ -23,9 +23,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Generic, Self, TypeVar
 
 from agent.errors import DamagedError, StateError
+from agent.json_values import JsonObject
 from agent.state.file import (
     AFRESH,
     BUSY_TIMEOUT_S,
@@ -46,6 +47,8 @@ KEPT_CALIBRATIONS = 100
 KEPT_EVENTS = 500
 KEPT_DRIFTS = 400
 KEPT_REPORTS = 20  # that wait to be sent
+Body = TypeVar("Body", covariant=True)
+Notes = Sequence[tuple[str, str, Mapping[str, object]]]  # events to be: kind, digest, body
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,7 @@ class StoredTiming:
 
     key: TimingKey
     measured_at: float
-    body: Mapping[str, Any]
+    body: JsonObject
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +93,16 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """A calibration: monotone id, creation time (seconds since 1970) and what it says."""
+class StoredRecord(Generic[Body]):
+    """A calibration or a check: monotone id, time (seconds since 1970) and what it says."""
 
     id: int
     created_at: float
-    body: Mapping[str, Any]
+    body: Body
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class BundleEvent:
     """What happened to a bundle on this machine.
 
     Attributes:
@@ -114,7 +117,7 @@ class Event:
     at: float
     kind: str
     digest: str
-    body: Mapping[str, Any]
+    body: JsonObject
 
 
 class State:
@@ -168,7 +171,7 @@ class State:
             ).fetchone()
         return Run(*row) if row else None
 
-    def record(self, run: Run, rows: Sequence[tuple[TimingKey, Mapping[str, Any]]]) -> None:
+    def record(self, run: Run, rows: Sequence[tuple[TimingKey, Mapping[str, object]]]) -> None:
         """Write timings that belong together; they are on the disk when this returns."""
         now = time.time()
         values = [(run.id, now, *astuple(key), dump(body)) for key, body in rows]
@@ -192,9 +195,9 @@ class State:
     def finish(
         self,
         run: Run,
-        body: Mapping[str, Any],
+        body: Mapping[str, object],
         created_at: float,
-        events: Sequence[tuple[str, str, Mapping[str, Any]]] = (),
+        events: Notes = (),
     ) -> int:
         """Put a calibration in force, finish its run, note events: all or nothing; its id."""
         text = dump(body)
@@ -208,12 +211,12 @@ class State:
             self._forget_old()
         return cursor.lastrowid or 0
 
-    def note(self, events: Sequence[tuple[str, str, Mapping[str, Any]]], at: float) -> None:
+    def note(self, events: Notes, at: float) -> None:
         """Note events (kind, digest, body) of bundles, all or none."""
         with self._transaction():
             self._note(events, at)
 
-    def events(self, *kinds: str) -> tuple[Event, ...]:
+    def events(self, *kinds: str) -> tuple[BundleEvent, ...]:
         """Events of bundles of these kinds (all, if none is named), newest first."""
         if not self._knows_bundles():
             return ()
@@ -222,10 +225,12 @@ class State:
                 "SELECT id, at, kind, digest, body FROM event ORDER BY id DESC"
             ).fetchall()
         return tuple(
-            Event(r[0], r[1], r[2], r[3], load(r[4])) for r in rows if r[2] in kinds or not kinds
+            BundleEvent(r[0], r[1], r[2], r[3], load(r[4]))
+            for r in rows
+            if r[2] in kinds or not kinds
         )
 
-    def fact(self, name: str) -> Mapping[str, Any] | None:
+    def fact(self, name: str) -> JsonObject | None:
         """What was remembered under a name."""
         if not self._knows_bundles():
             return None
@@ -233,7 +238,7 @@ class State:
             row = self._db.execute("SELECT body FROM fact WHERE name = ?", (name,)).fetchone()
         return load(row[0]) if row else None
 
-    def remember(self, name: str, body: Mapping[str, Any]) -> None:
+    def remember(self, name: str, body: Mapping[str, object]) -> None:
         """Remember something under a name, in place of what was there."""
         with self._transaction():
             self._db.execute(
@@ -272,7 +277,7 @@ class State:
         with explained():
             return bool(self._db.execute("PRAGMA user_version").fetchone()[0] > 1)
 
-    def _note(self, events: Sequence[tuple[str, str, Mapping[str, Any]]], at: float) -> None:
+    def _note(self, events: Notes, at: float) -> None:
         self._db.executemany(
             "INSERT INTO event (at, kind, digest, body) VALUES (?, ?, ?, ?)",
             [(at, kind, digest, dump(body)) for kind, digest, body in events],
@@ -282,19 +287,19 @@ class State:
             (KEPT_EVENTS,),
         )
 
-    def latest(self) -> Stored | None:
+    def latest(self) -> StoredRecord[JsonObject] | None:
         """The calibration in force."""
         return next(iter(self.calibrations(1)), None)
 
-    def calibrations(self, most: int = KEPT_CALIBRATIONS) -> tuple[Stored, ...]:
+    def calibrations(self, most: int = KEPT_CALIBRATIONS) -> tuple[StoredRecord[JsonObject], ...]:
         """Calibrations, newest first."""
         with explained():
             rows = self._db.execute(
                 "SELECT id, created_at, body FROM calibration ORDER BY id DESC LIMIT ?", (most,)
             ).fetchall()
-        return tuple(Stored(r[0], r[1], load(r[2])) for r in rows)
+        return tuple(StoredRecord(r[0], r[1], load(r[2])) for r in rows)
 
-    def note_drift(self, body: Mapping[str, Any], at: float) -> None:
+    def note_drift(self, body: Mapping[str, object], at: float) -> None:
         """Keep what a check found."""
         with self._transaction():
             self._db.execute("INSERT INTO drift (at, body) VALUES (?, ?)", (at, dump(body)))
@@ -303,13 +308,13 @@ class State:
                 (KEPT_DRIFTS,),
             )
 
-    def drifts(self) -> tuple[Stored, ...]:
+    def drifts(self) -> tuple[StoredRecord[JsonObject], ...]:
         """Checks whether the calibration in force still holds, newest first."""
         with explained():
             if self._db.execute("PRAGMA user_version").fetchone()[0] < 3:
                 return ()
             rows = self._db.execute("SELECT id, at, body FROM drift ORDER BY id DESC").fetchall()
-        return tuple(Stored(r[0], r[1], load(r[2])) for r in rows)
+        return tuple(StoredRecord(r[0], r[1], load(r[2])) for r in rows)
 
     def _forget_old(self) -> None:
         self._db.execute(

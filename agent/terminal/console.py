@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from agent.clock import duration
 from agent.errors import AgentError, Exit
 from agent.json_values import finite_object
-from agent.terminal.wording import Block, Table
+from agent.terminal.blocks import Block, Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from agent.terminal.blocks import Answer, Block
 
-from agent.terminal.wording import Block
-
-Answer = Mapping[str, Any]
 _OUTCOMES = {
     "off": "Reporting is off ({by}). Nothing was sent.",
     "nothing": "Nothing to send: what happened here was told, or nothing happened yet.",

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from agent.terminal.blocks import Answer, Block, Table
+from agent.terminal.numbers import DASH, factor
 
-from agent.terminal.wording import DASH, Block, Table, factor
-
-Answer = Mapping[str, Any]
 _OUTCOMES = {
     "activated": "{after} is in force now (before: {before}).",
     "went-back": "{before} was withdrawn by the centre. {after} is in force again.",

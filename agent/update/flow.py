@@ -13,7 +13,7 @@ import hashlib
 import hmac
 import secrets
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -45,7 +45,7 @@ from agent.update.switch import (
 if TYPE_CHECKING:
     from agent.bundle.bundle import Bundle
     from agent.settings.config import Config
-    from agent.state.state import Event, State
+    from agent.state.state import BundleEvent, State
     from agent.update.source import Source
     from agent.update.trust import Offer, Session, Trusted
 
@@ -63,6 +63,12 @@ class Decision:
 
     step: Step
     notes: tuple[Note, ...] = ()
+
+
+def withdrawn_digests(state: State) -> Sequence[str]:
+    """Bundles that the centre had withdrawn when it was last asked."""
+    told = (state.fact(GONE) or {}).get("digests")
+    return [str(digest) for digest in told] if isinstance(told, list) else []
 
 
 def update(
@@ -161,8 +167,8 @@ def decide(
     trusted: Trusted,
     offer: Offer | None,
     present: Mapping[str, Any],
-    pin: Event | None,
-    refused: Mapping[str, Event],
+    pin: BundleEvent | None,
+    refused: Mapping[str, BundleEvent],
 ) -> Decision:
     """What to do about the offer.
 

@@ -23,13 +23,14 @@ from agent.bundle.installed import (
 )
 from agent.clock import stamp
 from agent.errors import BundleError, InputError
+from agent.json_values import JsonValue
 from agent.state.state import read_state
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from agent.settings.config import Config
-    from agent.state.state import Event, State
+    from agent.state.state import BundleEvent, State
 
 
 def listing(state_dir: Path) -> dict[str, Any]:
@@ -42,14 +43,14 @@ def listing(state_dir: Path) -> dict[str, Any]:
     with read_state(state_dir) as state:
         found, pin = bundle_in_force(state, state_dir), pin_of(state)
         events, refused = state.events(ACTIVATED, DECLINED, WITHDRAWN), left(state)
-        asked = state.fact(CHECKED)
+        at = (state.fact(CHECKED) or {}).get("at")
     present = event_digest(found.bundle)
     digests = dict.fromkeys((present, *(e.digest for e in events), BUILT_IN))
     rows = [_row(state_dir, digest, events, refused, present) for digest in digests]
     return {
         "bundles": rows,
         "pinned": pin is not None,
-        "last_checked": stamp(float(asked["at"])) if asked else None,
+        "last_checked": stamp(at) if isinstance(at, int | float) else None,
         "notes": [{"code": code, "message": words} for code, words in found.notes],
     }
 
@@ -57,20 +58,24 @@ def listing(state_dir: Path) -> dict[str, Any]:
 def _row(
     state_dir: Path,
     digest: str,
-    events: tuple[Event, ...],
-    refused: dict[str, Event],
+    events: tuple[BundleEvent, ...],
+    refused: dict[str, BundleEvent],
     present: str,
 ) -> dict[str, Any]:
     """What is known of one bundle: from its files if they are here, else from what was noted."""
     mine = [event for event in events if event.digest == digest]
     try:
         bundle = load_installed(state_dir, digest)
-        about = {**bundle_identity(bundle), "created": bundle.created, "licence": bundle.licence}
+        about: dict[str, JsonValue] = {
+            **bundle_identity(bundle),
+            "created": bundle.created,
+            "licence": bundle.licence,
+        }
     except BundleError:
         bundle = None
         names = ("name", "version", "digest")
-        about = {name: str(mine[0].body.get(name, "")) if mine else "" for name in names}
-        about |= {"created": None, "licence": None}
+        told = {name: str(mine[0].body.get(name, "")) if mine else "" for name in names}
+        about = {**told, "created": None, "licence": None}
     came = next((event for event in mine if event.kind == ACTIVATED), None)
     return {
         **about,
@@ -132,14 +137,14 @@ def rollback(config: Config, state: State) -> dict[str, Any]:
         InputError: there is none before it, or this machine is pinned.
         BundleError, StateError: nothing was changed.
     """
-    from agent.update.flow import GONE
+    from agent.update.flow import withdrawn_digests
     from agent.update.switch import ROLLED_BACK, step_back
 
     if pin_of(state) is not None:
         hint = "`agent bundle unpin` first."
         raise InputError("this machine is pinned to its bundle", hint)
     before = bundle_in_force(state, config.state_dir).bundle
-    gone = (state.fact(GONE) or {}).get("digests", ())
+    gone = withdrawn_digests(state)
     after = step_back(config, state, gone, ROLLED_BACK)
     return {"before": bundle_identity(before), "after": bundle_identity(after)}
 

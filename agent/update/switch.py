@@ -20,7 +20,9 @@ from agent.bundle.installed import (
     load_installed,
     ways_back,
 )
-from agent.calibration.calibrate import calibration_body, fit, stored_evidence
+from agent.calibration.calibrate import finished
+from agent.calibration.evidence import stored_evidence
+from agent.calibration.fit import fit
 from agent.errors import BundleError, InputError, MeasureError
 from agent.measure.machine import read_machine
 from agent.progress import Stopwatch
@@ -29,6 +31,7 @@ from agent.update.verdict import Verdict, compare
 
 if TYPE_CHECKING:
     from agent.bundle.bundle import Bundle
+    from agent.calibration.calibration import Calibration
     from agent.settings.config import Config
     from agent.state.state import Run, State
 
@@ -41,7 +44,7 @@ class Refitted:
     """A calibration on another bundle from stored timings, and what it says of that bundle."""
 
     run: Run
-    body: dict[str, Any]
+    calibration: Calibration
     verdict: Verdict | None
 
 
@@ -52,12 +55,12 @@ def refit(state: State, bundle: Bundle, present: Bundle | None = None) -> Refitt
     """
     watch, machine = Stopwatch(), read_machine()
     try:
-        run, evidence = stored_evidence(state, machine)
-        new = fit(evidence, bundle, machine)
+        evidence = stored_evidence(state, machine)
+        new = fit(evidence, bundle)
     except MeasureError:
         return None
-    verdict = None if present is None else compare(fit(evidence, present, machine), new)
-    return Refitted(run, calibration_body(new, run, watch, refit=True), verdict)
+    verdict = None if present is None else compare(fit(evidence, present), new)
+    return Refitted(evidence.run, finished(new, evidence.run, watch, refit=True), verdict)
 
 
 def put_in_force(
@@ -90,7 +93,7 @@ def put_in_force(
     if refitted is None:
         state.note(events, time.time())
     else:
-        state.finish(refitted.run, refitted.body, time.time(), events)
+        state.finish(refitted.run, refitted.calibration.to_json(), time.time(), events)
     _sweep(config, state)
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from agent.arrays import Doubles
-from agent.calibration.calibrate import Fitted
-from agent.model.observations import SECONDS, SPEEDUP, Kind
+from agent.calibration.fit import Fitted
+from agent.model.observations import SECONDS, SPEEDUP
+from agent.model.records import Kind
 
 FEWEST_KERNELS = 3
 

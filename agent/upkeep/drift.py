@@ -15,10 +15,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from agent.clock import stamp
+from agent.calibration.calibration import latest_calibration
 from agent.errors import NothingToDoError
 from agent.loopnest.schedules.schedule import ORIGINAL
 from agent.measure.machine import fingerprint, read_machine
@@ -26,13 +26,18 @@ from agent.measure.resolve import toolchain_for_set
 from agent.measure.runner import Runner
 from agent.measure.worker_runner import WorkerRunner
 from agent.progress import Progress, Stopwatch, Tell
+from agent.state import typed
 from agent.upkeep import due
+from agent.upkeep.checked import Check, Checked, SentinelChange
 
 if TYPE_CHECKING:
-    from agent.calibration.experiment import Group, Sample
+    from agent.calibration.calibration import Calibration
+    from agent.calibration.labels import Sample
+    from agent.calibration.plan import Group
     from agent.measure.timing import Measurement
     from agent.settings.config import Config
-    from agent.state.state import State, Stored, StoredTiming
+    from agent.state.state import State
+    from agent.upkeep.checked import CheckVerdict
 
 SENTINELS = 5
 LOOKS = 3
@@ -43,32 +48,10 @@ MOST_LIMIT = 0.5
 DISTURBED = frozenset(("steal", "foreign-load", "disturbed-rounds"))
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One quantity then and now.
-
-    Attributes:
-        kernel: of the fixed set.
-        schedule: ``original``: its seconds as written; else the speed-up under this schedule.
-        log_ratio: log(now / then); positive: more seconds, or a larger speed-up, than then.
-        limit: beyond which it counts as changed, in log units.
-    """
-
-    kernel: str
-    schedule: str
-    log_ratio: float
-    limit: float
-
-    @property
-    def beyond(self) -> bool:
-        """Is it beyond its limit?"""
-        return abs(self.log_ratio) > self.limit
+Seen = tuple[tuple[SentinelChange, ...], bool]
 
 
-Seen = tuple[tuple[Change, ...], bool]
-
-
-def check(config: Config, state: State, tell: Tell) -> dict[str, Any]:
+def check_drift(config: Config, state: State, tell: Tell) -> Checked:
     """Look whether the calibration in force still holds, and keep what was found.
 
     Args:
@@ -77,56 +60,56 @@ def check(config: Config, state: State, tell: Tell) -> dict[str, Any]:
         tell: shown the progress.
 
     Returns:
-        The answer (docs/reference/schemas/check.json). Its ``verdict``: ``holds``, ``changed``, or
-        ``unclear`` where the machine is too busy to tell, or nothing could be timed.
+        What was found, and when.
 
     Raises:
         NothingToDoError: there is no calibration.
         CompilerError, StateError: the sentinels cannot be timed.
     """
-    watch, stored = Stopwatch(), state.latest()
+    watch, stored = Stopwatch(), latest_calibration(state)
     if stored is None:
         raise NothingToDoError("there is no calibration to check", "Run `agent calibrate` first.")
     tell(Progress("checking", 0, SENTINELS, "looking at machine, compiler and bundle"))
     machine = read_machine()
     toolchain = toolchain_for_set(config.compiler, machine)  # none: an error, no change
     present = due.Present(machine, fingerprint(machine), toolchain.mark, time.time())
-    reasons = tuple(due.changes(stored, state, config, present))
-    sentinels: tuple[Change, ...] = ()
+    reasons = tuple(due.changed_facts(stored, state, config, present))
+    sentinels: tuple[SentinelChange, ...] = ()
     disturbed = False
     if not reasons:  # else what would be timed is another thing than then
         runner = WorkerRunner(toolchain, config.state_dir / "cache", machine=machine)
-        sentinels, disturbed = _timed(runner, state, stored, tell)
-    verdict = verdict_of(bool(reasons), sentinels, disturbed=disturbed)
-    body = {
-        "calibration": stored.id,
-        "verdict": verdict,
-        "worst": max((abs(c.log_ratio) for c in sentinels), default=0.0),
-        "sentinels": [asdict(c) for c in sentinels],
-        "reasons": due.to_json(reasons),
-        "disturbed": disturbed,
-        "elapsed_s": watch.elapsed_s,
-    }
+        sentinels, disturbed = _timed(runner, state, stored.body, tell)
+    found = Check(
+        calibration=stored.id,
+        verdict=verdict_of(bool(reasons), sentinels, disturbed=disturbed),
+        worst=max((abs(c.log_ratio) for c in sentinels), default=0.0),
+        sentinels=sentinels,
+        reasons=reasons,
+        disturbed=disturbed,
+        elapsed_s=watch.elapsed_s,
+    )
     checked = time.time()
-    state.note_drift(body, checked)
-    return {**body, "checked_at": stamp(checked), "calibrated_at": stamp(stored.created_at)}
+    state.note_drift(typed.to_json(found), checked)
+    return Checked(found, checked, stored.created_at)
 
 
-def verdict_of(changed: bool, sentinels: Sequence[Change], *, disturbed: bool) -> str:
+def verdict_of(
+    changed: bool, sentinels: Sequence[SentinelChange], *, disturbed: bool
+) -> CheckVerdict:
     """What the facts and the sentinels say together."""
     if changed:
-        return due.CHANGED
+        return "changed"
     if not sentinels or (disturbed and any(c.beyond for c in sentinels)):
-        return due.UNCLEAR
-    return due.CHANGED if any(c.beyond for c in sentinels) else due.HOLDS
+        return "unclear"
+    return "changed" if any(c.beyond for c in sentinels) else "holds"
 
 
-def _timed(runner: Runner, state: State, stored: Stored, tell: Tell) -> Seen:
+def _timed(runner: Runner, state: State, calibration: Calibration, tell: Tell) -> Seen:
     """The changes of all sentinels, and whether something disturbed the timing."""
     then = _samples(state)
     groups = sentinel_groups(then)
     runner.prepare([p for g in groups for p in (g.base, *g.variants)])
-    noise = (stored.body.get("noise_floor") or {}).get("label_median") or 0.0
+    noise = calibration.noise_floor.label_median if calibration.noise_floor else 0.0
 
     def look() -> Seen:
         seen = []
@@ -158,7 +141,7 @@ def confirmed(look: Callable[[], Seen]) -> Seen:
     return found, disturbed
 
 
-def _nearer(one: Change, other: Change) -> Change:
+def _nearer(one: SentinelChange, other: SentinelChange) -> SentinelChange:
     if one.log_ratio * other.log_ratio < 0:
         return replace(other, log_ratio=0.0)
     return min(one, other, key=lambda c: abs(c.log_ratio) - c.limit)
@@ -174,35 +157,36 @@ def _look(
 
 def changes_of(
     group: Group, found: Measurement, then: Mapping[tuple[str, str], Sample], noise: float
-) -> Iterator[Change]:
+) -> Iterator[SentinelChange]:
     """What a measurement found beside what was found then; nothing of what could not be timed."""
-    from agent.calibration.experiment import sample_of
+    from agent.calibration.labels import sample_of
 
     timings = zip((ORIGINAL, *map(str, group.schedules)), (found.base, *found.timings), strict=True)
     for schedule, timing in timings:
-        now = sample_of(group.kernel, schedule, timing.to_json())
+        now = sample_of(group.kernel, schedule, timing)
         before = then.get((group.kernel.name, schedule))
         if now is None or before is None:
             continue
         spread = math.hypot(now.sd, before.sd)
         limit = min(max(LEAST_LIMIT, NOISES * noise, NOISES * spread), MOST_LIMIT)
-        yield Change(group.kernel.name, schedule, now.label - before.label, limit)
+        yield SentinelChange(group.kernel.name, schedule, now.label - before.label, limit)
 
 
 def _samples(state: State) -> dict[tuple[str, str], Sample]:
     """Usable timings of the newest calibration, by kernel and schedule, in the order made."""
-    from agent.calibration.experiment import judge, newest
+    from agent.calibration.journal import newest
+    from agent.calibration.labels import judge
     from agent.kernels.fixed_set import kernels
 
     run = state.finished_run()
-    rows: Sequence[StoredTiming] = tuple(newest(state.timings(run)).values()) if run else ()
-    samples, _ = judge(rows, {k.name: k for k in kernels()})
+    rows = newest(state.timings(run)) if run else {}
+    samples, _ = judge(rows.values(), {k.name: k for k in kernels()})
     return {(s.kernel.name, s.schedule): s for s in samples}
 
 
 def sentinel_groups(then: Mapping[tuple[str, str], Sample]) -> list[Group]:
     """The first kernels that were timed both as written and under a schedule, with one schedule."""
-    from agent.calibration.calibrate import group_of
+    from agent.calibration.plan import group_of
     from agent.kernels.fixed_set import fixed_variants
 
     chosen: dict[str, Group] = {}

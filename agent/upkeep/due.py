@@ -14,29 +14,18 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent.bundle.installed import BUILT_IN, outdated, ways_back
+from agent.calibration.calibration import latest_calibration
 from agent.clock import CLOCK_SET, age
+from agent.upkeep.checked import Reason, StoredCheck, stored_checks
 
 if TYPE_CHECKING:
+    from agent.calibration.calibration import StoredCalibration
     from agent.measure.machine import Machine
     from agent.settings.config import Config
-    from agent.state.state import State, Stored
-
-CHANGED, HOLDS, UNCLEAR = "changed", "holds", "unclear"  # verdicts of a check
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """Why a calibration should be made.
-
-    Codes: ``never``, ``machine``, ``microcode``, ``kernel``, ``compiler``, ``bundle``, ``drift``,
-    ``age``.
-    """
-
-    code: str
-    message: str
+    from agent.state.state import State, StoredRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,30 +70,32 @@ def look_around(config: Config, now: float) -> Present:
 
 def what_is_due(state: State, config: Config, present: Present) -> Due:
     """What the state and the facts of this moment ask for."""
-    stored = state.latest()
+    stored = latest_calibration(state)
     if stored is None:
         return Due((Reason("never", "this machine was never calibrated"),), check=False)
     reasons = (
-        *changes(stored, state, config, present),
-        *drift(stored, state),
+        *changed_facts(stored, state, config, present),
+        *drift_since(stored.id, stored_checks(state)),
         *_age(state, config, present.now),
     )
     return Due(reasons, not reasons and _check_is_due(state, config, present.now), stored.id)
 
 
-def changes(stored: Stored, state: State, config: Config, present: Present) -> Iterator[Reason]:
+def changed_facts(
+    stored: StoredCalibration, state: State, config: Config, present: Present
+) -> Iterator[Reason]:
     """What is no longer as it was when a calibration was made.
 
     What a calibration by an older agent does not tell is taken to be unchanged.
     """
-    machine, toolchain = stored.body["machine"], stored.body["toolchain"]
-    if machine["fingerprint"] != present.fingerprint:
+    machine, toolchain = stored.body.machine, stored.body.toolchain
+    if machine.fingerprint != present.fingerprint:
         yield Reason("machine", "it was made on another machine, or this one was changed")
-    if _differs(machine.get("microcode"), present.machine.microcode):
+    if _differs(machine.microcode, present.machine.microcode):
         yield Reason("microcode", "the CPU has other microcode now")
-    if _differs(machine.get("kernel"), present.machine.kernel):
+    if _differs(machine.kernel or None, present.machine.kernel):
         yield Reason("kernel", f"the system's kernel is {present.machine.kernel} now")
-    if _differs(toolchain.get("mark"), present.mark):
+    if _differs(toolchain.mark, present.mark):
         yield Reason("compiler", "the C compiler (or the prebuilt set) is another one now")
     if _other_bundle(stored, state, config):
         yield Reason("bundle", "it was made with a bundle that is no longer in force")
@@ -114,15 +105,15 @@ def _differs(then: object, now: str) -> bool:
     return then is not None and then != now
 
 
-def _other_bundle(stored: Stored, state: State, config: Config) -> bool:
-    if config.bundle is None and outdated(stored, state):
+def _other_bundle(stored: StoredCalibration, state: State, config: Config) -> bool:
+    if config.bundle is None and outdated(stored.id, stored.body.bundle.digest, state):
         return True
     in_force = _bundle_meant(stored, state, config)
     digest = _digest_of(in_force) if in_force else None
-    return digest is not None and digest != stored.body["bundle"]["digest"]
+    return digest is not None and digest != stored.body.bundle.digest
 
 
-def _bundle_meant(stored: Stored, state: State, config: Config) -> Path | None:
+def _bundle_meant(stored: StoredCalibration, state: State, config: Config) -> Path | None:
     """The directory that the bundle has to be from; None where events decide (``outdated``).
 
     Somebody's own ``--bundle`` is left alone, as predictions leave it.
@@ -132,7 +123,7 @@ def _bundle_meant(stored: Stored, state: State, config: Config) -> Path | None:
     if config.bundle is not None:
         return config.bundle
     newest = next(iter(ways_back(state)), BUILT_IN)
-    came_with_an_agent = stored.body["bundle"].get("path") == str(default_bundle())
+    came_with_an_agent = stored.body.bundle.path == str(default_bundle())
     # An upgrade of the agent may have brought another one, and no event tells of that.
     return default_bundle() if newest == BUILT_IN and came_with_an_agent else None
 
@@ -147,12 +138,11 @@ def _digest_of(bundle: Path) -> str | None:
         return None
 
 
-def drift(stored: Stored, state: State) -> Iterator[Reason]:
+def drift_since(calibration: int, checks: Iterable[StoredCheck]) -> Iterator[Reason]:
     """What the newest check of this calibration found, if that it no longer holds."""
-    newest = next((c for c in state.drifts() if c.body.get("calibration") == stored.id), None)
+    newest = next((c.body for c in checks if c.body.calibration == calibration), None)
     # Facts are asked for anew each time; a check by hand may have met others (taskset, $CC).
-    timed = newest is not None and newest.body.get("sentinels")
-    if newest is not None and timed and newest.body.get("verdict") == CHANGED:
+    if newest and newest.sentinels and newest.verdict == "changed":
         yield Reason("drift", "the last check found that this machine is no longer as it was then")
 
 
@@ -167,10 +157,5 @@ def _check_is_due(state: State, config: Config, now: float) -> bool:
     return now >= CLOCK_SET and not _any_since(looked, now - config.check_every_s, now)
 
 
-def _any_since(stored: Iterable[Stored], begin: float, now: float) -> bool:
+def _any_since(stored: Iterable[StoredRecord[object]], begin: float, now: float) -> bool:
     return any(begin < s.created_at <= now for s in stored)
-
-
-def to_json(reasons: Iterable[Reason]) -> list[dict[str, Any]]:
-    """Reasons as answers give them."""
-    return [{"code": r.code, "message": r.message} for r in reasons]

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from agent.bundle.installed import outdated
+from agent.calibration.calibration import (
+    StoredCalibration,
+    latest_calibration,
+    stored_calibrations,
+)
 from agent.clock import CLOCK_SET, age, stamp
 from agent.loopnest.schedules.schedule import ORIGINAL
-from agent.state.state import State, Stored, read_state
-from agent.upkeep.due import Reason, drift
+from agent.state import typed
+from agent.state.state import State, read_state
+from agent.upkeep.checked import Reason, stored_checks
+from agent.upkeep.due import drift_since
+
+if TYPE_CHECKING:
+    from agent.kernels.fixed_set import Kernel
 
 _SHOWN = (
     "agent",
@@ -25,82 +37,121 @@ _SHOWN = (
 )
 
 
-def status(directory: Path) -> dict[str, Any]:
-    """The calibration in force and what is unfinished; StateError if the state is unreadable."""
-    with read_state(directory) as state:
-        found = state.latest()
-        unfinished = _unfinished(state)
-        stale = found is not None and outdated(found, state)
-        drifts = [*drift(found, state)] if found else []
-    return {
-        "calibration": _summary(found, machine=True) if found else None,
-        "unfinished": unfinished,
-        "notes": [*_notes(found, stale=stale), *(_drifted(d) for d in drifts)] if found else [],
-        "state_dir": str(directory),
-    }
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """A run that was interrupted: when it began, versions timed and planned."""
+
+    started_at: str
+    timed: int
+    planned: int
 
 
-def history(directory: Path, limit: int) -> dict[str, Any]:
-    """Calibrations, newest first; StateError if the state is unreadable."""
-    with read_state(directory) as state:
-        return {"calibrations": [_summary(c, machine=False) for c in state.calibrations(limit)]}
+@dataclass(frozen=True)
+class Status:
+    """The calibration in force (None: none), why it cannot be relied on, and what is unfinished."""
+
+    calibration: StoredCalibration | None
+    unfinished: Unfinished | None
+    notes: tuple[Reason, ...]
+    state_dir: Path
+
+    def to_json(self) -> dict[str, object]:
+        """The answer of ``agent status``."""
+        found = self.calibration
+        return {
+            "calibration": summary_json(found, "machine", "toolchain") if found else None,
+            "unfinished": typed.to_json(self.unfinished) if self.unfinished else None,
+            "notes": [typed.to_json(n) for n in self.notes],
+            "state_dir": str(self.state_dir),
+        }
 
 
-def fixed_set() -> dict[str, Any]:
-    """The kernels of the fixed set with the schedules timed of each."""
-    from agent.kernels.fixed_set import fixed_variants, kernels
+@dataclass(frozen=True)
+class KernelEntry:
+    """A kernel of the fixed set with the schedules that are timed of it."""
 
-    schedules: dict[str, list[str]] = {k.name: [] for k in kernels()}
-    for variant in fixed_variants():
-        schedules[variant.kernel.name].append(str(variant.schedule))
-    entries = [
-        {
+    kernel: Kernel
+    schedules: tuple[str, ...]
+
+    def to_json(self) -> dict[str, object]:
+        """An entry of the answer of ``agent kernels``."""
+        k = self.kernel
+        return {
             "name": k.name,
             "file": k.path.name,
             "function": k.function,
             "purpose": k.purpose,
             "stands_for": k.stands_for,
             "sizes": dict(k.sizes),
-            "schedules": schedules[k.name],
+            "schedules": list(self.schedules),
         }
-        for k in kernels()
-    ]
-    return {"kernels": entries, "variants": len(fixed_variants())}
 
 
-def _summary(stored: Stored, *, machine: bool) -> dict[str, Any]:
-    now = time.time()
+def read_status(directory: Path) -> Status:
+    """The calibration in force and what is unfinished; StateError if the state is unreadable."""
+    with read_state(directory) as state:
+        found = latest_calibration(state)
+        unfinished = _unfinished(state)
+        notes = tuple(_notes(found, state)) if found else ()
+    return Status(found, unfinished, notes, directory)
+
+
+def read_history(directory: Path, limit: int) -> tuple[StoredCalibration, ...]:
+    """Calibrations, newest first; StateError if the state is unreadable."""
+    with read_state(directory) as state:
+        return stored_calibrations(state, limit)
+
+
+def fixed_set_entries() -> tuple[KernelEntry, ...]:
+    """The kernels of the fixed set with the schedules timed of each."""
+    from agent.kernels.fixed_set import fixed_variants, kernels
+
+    schedules: dict[str, list[str]] = {k.name: [] for k in kernels()}
+    for variant in fixed_variants():
+        schedules[variant.kernel.name].append(str(variant.schedule))
+    return tuple(KernelEntry(k, tuple(schedules[k.name])) for k in kernels())
+
+
+def fixed_set_json(entries: Sequence[KernelEntry]) -> dict[str, object]:
+    """The answer of ``agent kernels``."""
+    variants = sum(len(e.schedules) for e in entries)
+    return {"kernels": [e.to_json() for e in entries], "variants": variants}
+
+
+def history_json(calibrations: Sequence[StoredCalibration]) -> dict[str, object]:
+    """The answer of ``agent history``."""
+    return {"calibrations": [summary_json(c) for c in calibrations]}
+
+
+def summary_json(stored: StoredCalibration, *more: str) -> dict[str, object]:
+    """A calibration as ``agent status`` and ``agent history`` tell it, with ``more`` of it."""
+    now, body = time.time(), stored.body.to_json()
     sane = CLOCK_SET <= stored.created_at <= now + 60
-    names = (*_SHOWN, "machine", "toolchain") if machine else _SHOWN
     return {
         "calibration_id": stored.id,
         "created_at": stamp(stored.created_at),
         "age_s": max(0.0, now - stored.created_at) if sane else None,
         "age": age(stored.created_at, now),
-        **{name: stored.body.get(name) for name in names},
+        **{name: body.get(name) for name in (*_SHOWN, *more)},
     }
 
 
-def _unfinished(state: State) -> dict[str, Any] | None:
+def _unfinished(state: State) -> Unfinished | None:
     run = state.open_run()
     if run is None:
         return None
     timed = sum(t.key.schedule != ORIGINAL for t in state.timings(run))
-    return {"started_at": stamp(run.started_at), "timed": timed, "planned": run.planned}
+    return Unfinished(stamp(run.started_at), timed, run.planned)
 
 
-def _drifted(reason: Reason) -> dict[str, str]:
-    return {"code": reason.code, "message": f"{reason.message}: run `agent calibrate`"}
-
-
-def _notes(stored: Stored, *, stale: bool) -> list[dict[str, str]]:
+def _notes(stored: StoredCalibration, state: State) -> Iterator[Reason]:
+    """Why a calibration cannot be relied on here."""
     from agent.measure.machine import fingerprint, read_machine
 
-    notes = []
-    if stored.body["machine"]["fingerprint"] != fingerprint(read_machine()):
-        words = "it was made on another machine: run `agent calibrate`"
-        notes.append({"code": "other-machine", "message": words})
-    if stale:
+    if stored.body.machine.fingerprint != fingerprint(read_machine()):
+        yield Reason("other-machine", "it was made on another machine: run `agent calibrate`")
+    if outdated(stored.id, stored.body.bundle.digest, state):
         words = "another bundle is in force, not fitted to this machine: run `agent calibrate`"
-        notes.append({"code": "other-bundle", "message": words})
-    return notes
+        yield Reason("other-bundle", words)
+    for reason in drift_since(stored.id, stored_checks(state)):
+        yield Reason(reason.code, f"{reason.message}: run `agent calibrate`")

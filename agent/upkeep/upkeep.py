@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent.errors import DamagedError, NothingToDoError
 from agent.state.state import read_state
 from agent.upkeep import due
+from agent.upkeep.checked import Reason
 
 if TYPE_CHECKING:
     from agent.progress import Tell
     from agent.settings.config import Config
     from agent.state.state import State
+    from agent.upkeep.checked import Checked
     from agent.upkeep.due import Due
 
 HINT = "Without --if-due it is made again at once."
-Check = Callable[["Config", "State", "Tell"], dict[str, Any]]
+MakeCheck = Callable[["Config", "State", "Tell"], "Checked"]
 
 
 def ask(config: Config, now: float | None = None) -> Due:
@@ -35,7 +37,7 @@ def ask(config: Config, now: float | None = None) -> Due:
         with read_state(config.state_dir) as state:
             found = _found(config, state, now)
     except DamagedError as error:  # whoever calibrates sets it aside: a timer must come so far
-        return due.Due((due.Reason("never", error.message),), check=False)
+        return due.Due((Reason("never", error.message),), check=False)
     if not found.reasons and not found.check:
         raise NothingToDoError(
             f"not due: nothing has changed since calibration {found.number}", HINT
@@ -44,8 +46,12 @@ def ask(config: Config, now: float | None = None) -> Due:
 
 
 def confirm(
-    config: Config, state: State, tell: Tell, check: Check | None = None, now: float | None = None
-) -> tuple[due.Reason, ...]:
+    config: Config,
+    state: State,
+    tell: Tell,
+    check: MakeCheck | None = None,
+    now: float | None = None,
+) -> tuple[Reason, ...]:
     """Why to calibrate now; timed first, if all that is due is a check.
 
     What is due is asked again: somebody else may have calibrated while this machine was not quiet.
@@ -65,19 +71,19 @@ def confirm(
         return found.reasons
     if not found.check:
         raise NothingToDoError(f"not due: calibration {found.number} was made meanwhile", HINT)
-    verdict = (check or _timed)(config, state, tell)["verdict"]
-    if verdict == due.HOLDS:
+    verdict = (check or _timed)(config, state, tell).found.verdict
+    if verdict == "holds":
         raise NothingToDoError(f"not due: checked, calibration {found.number} still holds", HINT)
-    if verdict == due.UNCLEAR:
+    if verdict == "unclear":
         words = f"not due: it could not be told whether calibration {found.number} still holds"
         raise NothingToDoError(words, HINT)
     return _found(config, state, now).reasons
 
 
-def _timed(config: Config, state: State, tell: Tell) -> dict[str, Any]:
-    from agent.upkeep.drift import check
+def _timed(config: Config, state: State, tell: Tell) -> Checked:
+    from agent.upkeep.drift import check_drift
 
-    return check(config, state, tell)
+    return check_drift(config, state, tell)
 
 
 def _found(config: Config, state: State, now: float | None) -> Due:

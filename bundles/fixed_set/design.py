@@ -20,7 +20,7 @@ import numpy as np
 from agent.arrays import Doubles
 from agent.bundle.bundle import Bundle
 from agent.bundle.encoder import Encoder
-from agent.calibration.experiment import COMPILE_CPU_S, GROUP_S, VARIANT_S
+from agent.calibration.plan import COMPILE_CPU_S, GROUP_S, VARIANT_S
 from agent.errors import AgentError
 from agent.kernels.fixed_set import Kernel, kernels, load_kernel
 from agent.loopnest.features.nest import lower

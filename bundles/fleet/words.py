@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from agent.terminal.wording import Answer, Block, Table
+from agent.terminal.blocks import Answer, Block, Table
 
 
 def told_import(answer: Answer) -> list[Block]:

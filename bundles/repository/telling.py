@@ -11,7 +11,7 @@ import typer
 from agent.errors import AgentError
 
 if TYPE_CHECKING:
-    from agent.terminal.wording import Block
+    from agent.terminal.blocks import Block
 
 A = TypeVar("A", bound=Mapping[str, object])
 As_Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]

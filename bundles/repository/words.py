@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agent.terminal.wording import Block, Table
+from agent.terminal.blocks import Block, Table
 
 Answer = Mapping[str, Any]
 _NEXT = "at its next `agent update`"

@@ -144,10 +144,11 @@ def test_predicting_leaves_a_calibration_that_an_unfitted_bundle_outdates(
     first = make("1")
     last = state.latest()
     state.note([(ACTIVATED, first, {"outdates": last.id})], 0.0)
-    assert outdated(last, state)
+    assert outdated(last.id, last.body["bundle"]["digest"], state)
     assert bundle_for(None, state, tmp_path).bundle.digest == first
     record(state, load_bundle(tiny_bundle))
-    assert not outdated(state.latest(), state)
+    last = state.latest()
+    assert not outdated(last.id, last.body["bundle"]["digest"], state)
     assert bundle_for(None, state, tmp_path).bundle.path == tiny_bundle
 
 

@@ -8,22 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.calibration import experiment
-from agent.calibration.calibrate import calibrate, source_digest
-from agent.calibration.experiment import (
-    FEWEST_VARIANTS,
-    SMALLEST_SD,
-    Sample,
-    judge,
-    observe,
-    prefix_for,
-)
+from agent.calibration.calibrate import calibrate
+from agent.calibration.calibration import CalibrationWarning, Point
+from agent.calibration.fit import observe, points_of, reach_of
+from agent.calibration.journal import disturbances_of, entries_of, key_of
+from agent.calibration.labels import SMALLEST_SD, Sample, judge
+from agent.calibration.plan import FEWEST_VARIANTS, Group, prefix_for, source_digest, time_left
+from agent.calibration.predictor import is_far
 from agent.errors import BundleError
 from agent.kernels.fixed_set import fixed_variants, kernels
 from agent.measure.machine import fingerprint, read_machine
 from agent.measure.timing import Measurement, Timing
 from agent.progress import Stopwatch
 from agent.settings.config import Config
+from agent.state import typed
 from agent.state.state import StoredTiming, open_state
 
 KERNELS = {k.name: k for k in kernels()}
@@ -32,7 +30,7 @@ GEMM = KERNELS["gemm"]
 
 def stored(schedule="vectorize k", kernel="gemm", **numbers):
     timing = Timing("ok", 0.5, 0.4, 0.6, 1e-3, 2e-3, 0.9e-3, 1.1e-3).to_json() | numbers
-    key = experiment.key_of(KERNELS[kernel], "digest", schedule, "m", "t", "1")
+    key = key_of(KERNELS[kernel], "digest", schedule, "m", "t")
     return StoredTiming(key, 0.0, {"kernel": kernel, "timing": timing})
 
 
@@ -55,8 +53,8 @@ def test_the_default_budget_times_everything_on_two_cores():
 
 
 def test_the_time_left_follows_what_the_groups_behind_took():
-    assert experiment.time_left(10.0, 2.0, 4.0) == 20.0
-    assert experiment.time_left(0.0, 0.0, 4.0) == 4.0
+    assert time_left(10.0, 2.0, 4.0) == 20.0
+    assert time_left(0.0, 0.0, 4.0) == 4.0
 
 
 def test_the_fingerprint_does_not_hang_on_what_changes_by_itself():
@@ -130,24 +128,24 @@ def test_notices_are_counted_by_kind():
     rows = [stored("original"), stored("original", "dot")]
     for row, worst in zip(rows, (0.1, 0.3), strict=True):
         row.body["notices"] = [["steal", worst, 0.01]]
-    assert experiment.notices_of(rows) == [{"code": "steal", "kernels": 2, "worst": 0.3}]
+    assert disturbances_of(rows) == [CalibrationWarning("steal", kernels=2, worst=0.3)]
 
 
 def test_a_group_is_journalled_with_its_base_and_noise():
     schedules = tuple(v.schedule for v in fixed_variants() if v.kernel.name == "gemm")[:1]
-    group = experiment.Group(GEMM, None, schedules, (None,), source_digest(GEMM))
+    group = Group(GEMM, None, schedules, (None,), source_digest(GEMM))
     found = Measurement(Timing("ok"), (Timing("crashed"),), noise=(0.01, -0.02))
-    rows = experiment.rows_of(group, found, "m", "t", "1")
-    assert [key.schedule for key, _ in rows] == ["original", str(schedules[0])]
+    rows = [(name, typed.to_json(entry)) for name, entry in entries_of(group, found)]
+    assert [schedule for schedule, _ in rows] == ["original", str(schedules[0])]
     assert rows[0][1]["noise"] == [0.01, -0.02]
     assert rows[1][1]["timing"]["outcome"] == "crashed"
 
 
 def test_a_program_far_from_all_that_was_timed_is_told():
     vectors = np.random.default_rng(0).normal(size=(48, 8))
-    reach = experiment.reach_of(vectors)
-    assert not experiment.is_far(reach, vectors).any()
-    assert experiment.is_far(reach, vectors[:1] + 100.0).all()
+    reach = reach_of(vectors)
+    assert not is_far(reach, vectors).any()
+    assert is_far(reach, vectors[:1] + 100.0).all()
 
 
 def test_points_are_in_seconds_and_speedups_with_80_percent_intervals():
@@ -164,22 +162,22 @@ def test_points_are_in_seconds_and_speedups_with_80_percent_intervals():
         calibrated_sd=np.array([0.0, 1.0]),
         bundle_alone=np.array([math.log(4e-3) - work, 1e6]),
     )
-    base, fast = experiment.points_of(samples, seen, chosen)
-    assert base == {
-        "kernel": "gemm",
-        "schedule": "original",
-        "kind": "seconds",
-        "measured": 1e-3,
-        "low": 0.9e-3,
-        "high": 1.1e-3,
-        "calibrated": 2e-3,
-        "calibrated_low": 2e-3,
-        "calibrated_high": 2e-3,
-        "alone": 4e-3,
-    }
-    assert (fast["kind"], fast["calibrated"]) == ("speedup", 3.0)
-    assert fast["calibrated_high"] == pytest.approx(3.0 * math.exp(1.28155), rel=1e-4)
-    assert math.isfinite(fast["alone"])
+    base, fast = points_of(samples, seen, chosen)
+    assert base == Point(
+        kernel="gemm",
+        schedule="original",
+        kind="seconds",
+        measured=1e-3,
+        low=0.9e-3,
+        high=1.1e-3,
+        calibrated=2e-3,
+        calibrated_low=2e-3,
+        calibrated_high=2e-3,
+        alone=4e-3,
+    )
+    assert (fast.kind, fast.calibrated) == ("speedup", 3.0)
+    assert fast.calibrated_high == pytest.approx(3.0 * math.exp(1.28155), rel=1e-4)
+    assert math.isfinite(fast.alone)
 
 
 def test_the_stopwatch_parts_add_up():

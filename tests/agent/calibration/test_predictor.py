@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from agent.bundle.bundle import load_bundle
-from agent.calibration.experiment import facts_known, facts_vector
+from agent.calibration.calibration import Calibration
+from agent.calibration.facts import facts_known, facts_vector
 from agent.calibration.predictor import load_predictor
 from agent.measure.machine import fingerprint, read_machine
 from agent.model.facts import FACTS
-from agent.state.state import Stored
+from agent.state.state import StoredRecord
 from tests.agent.bundle.bundles_made import write_bundle
 
 HERE = read_machine()
@@ -41,7 +42,8 @@ def calibrated_elsewhere(machine, **facts):
     """A calibration on another bundle."""
     known = facts_known(machine) | facts
     about = {"fingerprint": fingerprint(machine)}
-    return Stored(1, 0.0, {"bundle": {"digest": "another"}, "machine": about, "facts": known})
+    found = {"bundle": {"digest": "another"}, "machine": about, "facts": known}
+    return StoredRecord(1, 0.0, Calibration.from_json(found))
 
 
 def test_a_bundle_alone_predicts_for_the_threads_that_are_here(knowing):
@@ -74,4 +76,5 @@ def test_facts_in_a_record_come_back_as_they_were():
 
 @pytest.mark.parametrize("record", [None, {}, {"simd": "wide"}, {"simd": None}])
 def test_a_record_without_facts_leaves_all_unknown(record):
-    assert np.isnan(facts_vector(record)).all()
+    found = Calibration.from_json({"facts": record})
+    assert np.isnan(facts_vector(found.facts)).all()

@@ -2,7 +2,11 @@
 
 import math
 
-from agent.page.record import Entry, Record
+from agent.calibration.calibration import Calibration
+from agent.page.record import Record
+from agent.state import typed
+from agent.state.state import StoredRecord
+from agent.upkeep.checked import Check
 
 NOW = 1_800_000_000.0
 DAY = 86_400.0
@@ -93,14 +97,18 @@ def body(**changes):
     }
 
 
-def check(number, verdict="holds", worst=0.02, at=None):
-    sentinels = [{"kernel": "gemm", "schedule": "vectorize j", "log_ratio": -worst, "limit": 0.06}]
+def check(number, verdict="holds", worst=0.02, at=None, **changes):
+    sentinel = {"kernel": "gemm", "schedule": "vectorize j", "log_ratio": -worst, "limit": 0.06}
     when = NOW - DAY + number if at is None else at
-    return Entry(number, when, {"verdict": verdict, "worst": worst, "sentinels": sentinels})
+    found = {"verdict": verdict, "worst": worst, "sentinels": [sentinel]} | changes
+    return StoredRecord(number, when, typed.from_json(Check, found))
 
 
 def record(*bodies, checks=(), notes=()):
     """Calibrations, newest first, a day apart; the newest is an hour old."""
     count = len(bodies)
-    entries = [Entry(count - n, NOW - 3600 - n * 10 * DAY, found) for n, found in enumerate(bodies)]
+    entries = [
+        StoredRecord(count - n, NOW - 3600 - n * 10 * DAY, Calibration.from_json(found))
+        for n, found in enumerate(bodies)
+    ]
     return Record(tuple(entries), tuple(checks), tuple(notes), "line-3", "0.1.0", NOW)

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.calibration.calibration import Calibration, Point
 from agent.page import charts, figures
 from agent.page.axes import Axis, spread
 from agent.page.markup import LONGEST, Markup, element, escaped
-from agent.page.record import Point, points_of
+from agent.page.record import drawable
 from tests.agent.page.bodies import body, point
 
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
@@ -107,12 +108,12 @@ def well_formed(svg):
 def any_points(draw):
     measured = draw(POSITIVE)
     numbers = [draw(POSITIVE) for _ in range(6)]
-    return Point("k<&", 's"', measured, *numbers)
+    return Point("k<&", 's"', "speedup", measured, *numbers)
 
 
 @given(st.lists(any_points(), min_size=1, max_size=30))
 def test_every_prediction_is_drawn_inside_the_drawing(points):
-    tree = well_formed(charts.scatter(points, figures.plain, "speed-up"))
+    tree = well_formed(charts.scatter(points, figures.three_digits, "speed-up"))
     marks = list(tree.iter("circle"))
     assert len(marks) == 2 * len(points)
 
@@ -125,9 +126,13 @@ def test_what_is_said_to_lie_beyond_the_edge_does(points):
     assert charts.outside(points) == len(beyond)
 
 
+def points_of(found):
+    return drawable(Calibration.from_json(found).points, "speedup")
+
+
 def test_an_exact_prediction_lies_on_the_diagonal():
-    exact = points_of(body(points=[point(calibrated=2.0), point(measured=8.0)]), "speedup")
-    tree = well_formed(charts.scatter(exact, figures.plain, "speed-up"))
+    exact = points_of(body(points=[point(calibrated=2.0), point(measured=8.0)]))
+    tree = well_formed(charts.scatter(exact, figures.three_digits, "speed-up"))
     disc = next(e for e in tree.iter("circle") if e.get("class") == "calibrated")
     line = next(e for e in tree.iter("line") if e.get("class") == "identity")
     x1, y1, x2, y2 = (float(line.get(k)) for k in ("x1", "y1", "x2", "y2"))
@@ -136,7 +141,7 @@ def test_an_exact_prediction_lies_on_the_diagonal():
 
 
 def test_a_mark_says_what_it_is():
-    svg = charts.scatter(points_of(body(), "speedup"), figures.plain, "speed-up")
+    svg = charts.scatter(points_of(body()), figures.three_digits, "speed-up")
     title = ElementTree.fromstring(svg).find(".//title").text
     assert title.splitlines()[0] == "gemm: vectorize j"
     assert "measured 2 (1.96 to 2.04)" in title
@@ -145,7 +150,7 @@ def test_a_mark_says_what_it_is():
 
 @pytest.mark.parametrize("known", [{}, {"calibrated": 1.0}, {"alone": 1e19}, {"noise": 1.003}])
 def test_errors_are_drawn_with_whatever_figures_there_are(known):
-    well_formed(charts.errors([charts.Bar("speed-ups", **known)], figures.plain))
+    well_formed(charts.errors([charts.Bar("speed-ups", **known)], figures.three_digits))
 
 
 @pytest.mark.parametrize("worst", [0.0, 0.02, 5.0, 1e19])
@@ -167,13 +172,12 @@ def test_a_time_line_begins_with_the_calibration_before_the_first_check():
 
 def test_one_calibration_is_a_course_too():
     series = [charts.Series("calibrated", ((7.0, 1.5, "seven"),))]
-    well_formed(charts.course(series, figures.plain))
+    well_formed(charts.course(series, figures.three_digits))
 
 
 @pytest.mark.parametrize(
     ("log_ratio", "words"),
     [
-        (None, "-"),
         (0.0, "+0%"),
         (0.0198, "+2%"),
         (-0.0512, "-5%"),
@@ -183,7 +187,7 @@ def test_one_calibration_is_a_course_too():
     ],
 )
 def test_changes_are_said_with_their_direction(log_ratio, words):
-    assert figures.signed(log_ratio) == words
+    assert figures.signed_change(log_ratio) == words
 
 
 @pytest.mark.parametrize(
@@ -191,4 +195,4 @@ def test_changes_are_said_with_their_direction(log_ratio, words):
     [(None, "-"), (0.0, "0%"), (0.004, "0.4%"), (-0.05, "5.1%"), (0.7, "101%"), (1e9, "3.49e+21%")],
 )
 def test_log_ratios_are_said_as_shares(log_ratio, words):
-    assert figures.percent(log_ratio) == words
+    assert figures.off_by(log_ratio) == words

@@ -4,7 +4,6 @@ import base64
 import copy
 import hashlib
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,9 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import agent.page
+from agent.calibration.calibration import Calibration
 from agent.page import facts
 from agent.page.document import render
-from agent.page.record import part, points_of, records
+from agent.page.record import drawable
+from agent.state import typed
+from agent.state.state import StoredRecord
+from agent.upkeep.checked import Check
 from tests.agent.page.bodies import DAY, NOW, body, check, point, record
 from tests.agent.page.test_drawing import read
 
@@ -69,22 +72,17 @@ def test_a_check_of_an_earlier_calibration_asks_for_nothing():
 
 def test_a_check_says_by_which_facts_a_machine_has_changed():
     why = [{"code": "kernel", "message": "the system's kernel is 6.18 now"}]
-    found = check(1, "changed", 0.0, NOW - 60)
-    page = said(
-        render(record(body(), checks=[replace(found, body={**found.body, "reasons": why})]))
-    )
+    page = said(render(record(body(), checks=[check(1, "changed", 0.0, NOW - 60, reasons=why)])))
     assert "no longer held (the system's kernel is 6.18 now)" in page
 
 
 def test_a_check_tells_longer_times_from_smaller_speed_ups():
-    found = check(1, "changed", 0.2, NOW - 60)
     timed = [
         {"kernel": "gemm", "schedule": "original", "log_ratio": 0.2, "limit": 0.15},
         {"kernel": "gemm", "schedule": "vectorize j", "log_ratio": -0.1, "limit": 0.15},
     ]
-    page = said(
-        render(record(body(), checks=[replace(found, body={**found.body, "sentinels": timed})]))
-    )
+    found = check(1, "changed", 0.2, NOW - 60, sentinels=timed)
+    page = said(render(record(body(), checks=[found])))
     assert "gemm time as written +22% ± 16%" in page
     assert "gemm speed-up: vectorize j -9.5% ± 16%" in page
 
@@ -119,7 +117,8 @@ def test_what_changed_since_the_calibration_before_is_told():
 
 
 def test_the_same_machine_and_compiler_are_no_change():
-    assert facts.changes(body(), body()) == []
+    same = Calibration.from_json(body())
+    assert facts.changed_facts(same, same) == []
     assert "machine, compiler, bundle and agent are the same" in said(
         render(record(body(), body()))
     )
@@ -228,18 +227,15 @@ def test_a_damaged_calibration_still_makes_a_page(damages):
 
 @given(st.dictionaries(st.text(max_size=5), JUNK))
 def test_a_damaged_check_still_makes_a_page(junk):
-    odd = check(1)
-    render(record(body(), checks=[type(odd)(1, NOW - 60, {**odd.body, **junk, "worst": junk})]))
+    good = typed.to_json(check(1).body)
+    odd = typed.from_json(Check, {**good, **junk, "worst": junk})
+    render(record(body(), checks=[StoredRecord(1, NOW - 60, odd)]))
 
 
 def test_points_that_cannot_be_drawn_are_left_out():
     odd = [point(measured=0.0), point(alone=None), point(kind="other"), 7, point("good")]
-    assert [p.kernel for p in points_of({"points": odd}, "speedup")] == ["good"]
-
-
-def test_what_is_missing_is_empty():
-    assert part({"a": 3}, "a", "b") == {}
-    assert records({"a": 3}, "a") == []
+    found = Calibration.from_json({"points": odd})
+    assert [p.kernel for p in drawable(found.points, "speedup")] == ["good"]
 
 
 def luminance(colour):

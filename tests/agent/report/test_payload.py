@@ -8,13 +8,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.bundle.installed import BundleReference
+from agent.calibration.calibration import Calibration, ToolchainFacts
 from agent.report import payload
-from agent.report.payload import Occasion, dedupe, iso_week, of_calibration, of_refusal, plain
+from agent.report.payload import Occasion, RefusedErrors, dedupe, iso_week, of_refusal, plain
+from agent.state import typed
 from tests.conftest import SCHEMAS
 
 SCHEMA = json.loads((SCHEMAS / "report-payload.json").read_text())
 WHEN = Occasion("stable", "2026-W48", b"s" * 32)
 NUMBERS = st.none() | st.floats() | st.integers(-(10**6), 10**6)
+
+
+def floor_of(label_median):
+    others = dict.fromkeys(("label_p90", "round_median", "round_p90", "called_different"), 0.1)
+    return {"label_median": label_median, **others, "kernels": 3}
+
+
+def of_calibration(body, when):
+    return payload.of_calibration(Calibration.from_json(body), when)
 
 
 def figures():
@@ -33,7 +45,7 @@ def bodies():
             ),
             "toolchain": st.fixed_dictionaries({"version": st.none() | text}),
             "timings": st.fixed_dictionaries({"usable": st.integers(0, 10**6)}),
-            "noise_floor": st.none() | st.fixed_dictionaries({"label_median": NUMBERS}),
+            "noise_floor": st.none() | NUMBERS.map(floor_of),
             "head": st.just({"kinds": {"speedup": "ridge"}}),
             "accuracy": st.fixed_dictionaries({"calibrated": figures(), "bundle_alone": figures()}),
         }
@@ -52,7 +64,12 @@ def is_multiple(value, step):
 def test_whatever_a_calibration_holds_the_report_follows_the_schema_and_is_short(body):
     for report in (
         of_calibration(body, WHEN),
-        of_refusal(body["bundle"], {"new": 0.3, "new_seconds": None}, body, WHEN),
+        of_refusal(
+            typed.from_json(BundleReference, body["bundle"]),
+            RefusedErrors(0.3, None),
+            Calibration.from_json(body),
+            WHEN,
+        ),
     ):
         content = report.to_bytes()
         jsonschema.validate(json.loads(content), SCHEMA)
@@ -124,16 +141,17 @@ def test_timings_are_counted_in_buckets(calibration, usable, bucket):
 @pytest.mark.parametrize(
     ("floor", "bucket"),
     [
-        ({"label_median": 0.0}, "under-1%"),
-        ({"label_median": 0.011}, "1-3%"),
-        ({"label_median": 0.05}, "3-10%"),
-        ({"label_median": 0.2}, "over-10%"),
-        ({"label_median": None}, "unknown"),
+        (floor_of(0.0), "under-1%"),
+        (floor_of(0.011), "1-3%"),
+        (floor_of(0.05), "3-10%"),
+        (floor_of(0.2), "over-10%"),
+        (floor_of(None), "unknown"),
         (None, "unknown"),
     ],
 )
 def test_noise_is_told_in_buckets(calibration, floor, bucket):
-    assert payload.noise({**calibration, "noise_floor": floor}) == bucket
+    found = Calibration.from_json({**calibration, "noise_floor": floor})
+    assert payload.noise(found.noise_floor) == bucket
 
 
 @pytest.mark.parametrize(
@@ -151,10 +169,10 @@ def test_the_outcome_says_what_came_of_it(calibration, kind, floor, usable, outc
     body = {
         **calibration,
         "head": {"kinds": {"speedup": kind, "seconds": "ridge"}},
-        "noise_floor": {"label_median": floor},
+        "noise_floor": floor_of(floor),
         "timings": {"usable": usable},
     }
-    assert payload.outcome_of(body) == outcome
+    assert payload.outcome_of(Calibration.from_json(body)) == outcome
 
 
 @pytest.mark.parametrize(
@@ -175,7 +193,7 @@ def test_the_outcome_says_what_came_of_it(calibration, kind, floor, usable, outc
     ],
 )
 def test_a_compiler_is_told_by_its_family_only(used, family):
-    assert payload.toolchain(used) == family
+    assert payload.toolchain(typed.from_json(ToolchainFacts, used)) == family
 
 
 @pytest.mark.parametrize(

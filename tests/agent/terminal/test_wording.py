@@ -5,7 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent import clock
-from agent.terminal import wording
+from agent.calibration.calibration import AccuracyByWay, CalibrationWarning, FailedTiming
+from agent.measure.stats import NoiseFloor
+from agent.model.records import Accuracy
+from agent.terminal import advice_wording, numbers
+from agent.terminal import calibration_wording as wording
+from agent.terminal.blocks import Table
 
 NOW = 1_800_000_000.0
 
@@ -29,12 +34,12 @@ def test_durations_are_for_people(seconds, words):
     [(2.0, "2 s"), (1.23e-3, "1.23 ms"), (4.5e-5, "45 us"), (3e-9, "3 ns"), (None, "-")],
 )
 def test_times_have_a_fitting_unit(seconds, words):
-    assert wording.small_time(seconds) == words
+    assert numbers.execution_time(seconds) == words
 
 
 def test_a_log_error_is_told_as_a_factor():
-    assert wording.factor(math.log(1.31)) == "1.31"
-    assert wording.factor(None) == "-"
+    assert numbers.factor(math.log(1.31)) == "1.31"
+    assert numbers.factor(None) == "-"
 
 
 def test_an_age_is_told():
@@ -60,25 +65,25 @@ def test_an_age_is_never_negative(created, now):
 
 @pytest.mark.parametrize("code", sorted(wording._WARNINGS))
 def test_every_warning_says_what_it_is(code):
-    item = {"code": code, "kernels": 3, "worst": 0.2, "variants": 4, "kernel": "dot", "why": "x"}
-    text = wording.warning(item)
+    item = CalibrationWarning(code, 3, 0.2, 4, "dot", "x")
+    text = wording.warning_text(item)
     assert text.endswith(".")
     assert "{" not in text
 
 
 def test_a_warning_of_an_unknown_kind_is_shown_all_the_same():
-    assert "new-kind" in wording.warning({"code": "new-kind", "worst": 1.0})
+    assert "new-kind" in wording.warning_text(CalibrationWarning("new-kind", worst=1.0))
 
 
 def test_a_busy_machine_is_told_once():
-    items = [{"code": c, "kernels": 2, "worst": 1.0} for c in ("foreign-load", "switches", "noise")]
-    assert len(wording.warnings(items)) == 1
+    codes = ("foreign-load", "switches", "noise")
+    assert len(wording.warning_lines([CalibrationWarning(c, 2, 1.0) for c in codes])) == 1
 
 
 @pytest.mark.parametrize("code", sorted(wording._WARNINGS))
 def test_a_measurement_is_not_told_to_calibrate_again(code):
-    item = {"code": code, "kernels": 3, "worst": 0.2, "variants": 4, "kernel": "dot", "why": "x"}
-    text = wording.warning(item, "measure")
+    item = CalibrationWarning(code, 3, 0.2, 4, "dot", "x")
+    text = wording.warning_text(item, "measure")
     assert "alibrate" not in text
     assert code in ("out-of-time", "kernel-skipped") or "--budget" not in text
 
@@ -87,7 +92,7 @@ def test_a_measurement_is_not_told_to_calibrate_again(code):
     ("log_ratio", "words"), [(0.005, "0.5%"), (0.0, "less than 0.1%"), (None, "-")]
 )
 def test_a_small_difference_is_told_as_a_percentage(log_ratio, words):
-    assert wording.difference(log_ratio) == words
+    assert numbers.difference(log_ratio) == words
 
 
 def measured(**more):
@@ -103,25 +108,23 @@ def measured(**more):
 
 
 def test_a_row_that_failed_has_one_dash_for_its_interval():
-    table = next(b for b in wording.measurements(measured()) if isinstance(b, wording.Table))
+    table = next(b for b in advice_wording.measurement_blocks(measured()) if isinstance(b, Table))
     assert table.rows == (("-", "-", "-", "crashed: SIGSEGV", "original"),)
 
 
 def test_the_noise_of_a_measurement_is_a_percentage():
-    assert "differs by 0.5%." in wording.measurements(measured())[-1]
+    assert "differs by 0.5%." in advice_wording.measurement_blocks(measured())[-1]
 
 
 def test_the_noise_beside_a_calibration_is_never_a_bare_one():
-    ways = dict.fromkeys(
-        ("log_error", "mape", "median_ape", "spearman", "top_share", "seconds_log_error"), 0.1
-    )
-    accuracy = {"calibrated": ways, "bundle_alone": ways}
-    table = wording.accuracy_table(accuracy, {"label_median": 0.002})
+    way = Accuracy(1, 1, *[0.1] * 12)
+    floor = NoiseFloor(0.002, 0.1, 0.1, 0.1, 0.1, 3)
+    table = wording.accuracy_table(AccuracyByWay(way, way), floor)
     assert [row[3] for row in table.rows if row[3] != "-"] == ["0.2%", "0.2%"]
 
 
 def test_a_kernel_that_fails_as_written_is_told_once_and_blames_no_schedule():
     detail = "the program as written: the compiler computes a wrong result"
-    words = {"kernel": "dot", "outcome": "wrong-result", "detail": detail}
-    lines = {wording._not_usable({**words, "schedule": s}) for s in ("tile i 8", "unroll i 2")}
+    failed = [FailedTiming("dot", s, "wrong-result", detail) for s in ("tile i 8", "unroll i 2")]
+    lines = {wording._not_usable(f) for f in failed}
     assert lines == {f"Not usable: dot: wrong-result {detail}"}

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.loopnest.features.vector import FEATURES_VERSION
-from agent.state.state import Event, open_state
+from agent.state.state import BundleEvent, open_state
 from agent.update.flow import Decision, bucket, choose, decide, roll_out_secret
 from agent.update.switch import ROLLED_BACK
 from agent.update.trust import Floors, Offer, Trusted
@@ -25,8 +25,8 @@ def signed(*offers: Offer, withdrawn=()) -> Trusted:
     return Trusted(FLOORS, {o.slot: o for o in offers}, frozenset(withdrawn), {}, ())
 
 
-def event(kind: str, digest: str, **body: str) -> Event:
-    return Event(1, 0.0, kind, digest, body)
+def event(kind: str, digest: str, **body: str) -> BundleEvent:
+    return BundleEvent(1, 0.0, kind, digest, body)
 
 
 def decided(trusted: Trusted, present=OLD, pin=None, refused=MappingProxyType({})) -> Decision:

@@ -7,13 +7,14 @@ from contextlib import closing
 import pytest
 
 from agent.state.state import read_state
-from agent.upkeep.drift import LOOKS, Change, confirmed, verdict_of
+from agent.upkeep.checked import SentinelChange
+from agent.upkeep.drift import LOOKS, confirmed, verdict_of
 from tests.conftest import agent, valid
 
 EXIT = {"holds": 0, "changed": 9, "unclear": 8}
-STEADY = Change("gemm", "original", 0.02, 0.15)
-SLOWER = Change("gemm", "original", 0.40, 0.15)
-FASTER = Change("gemm", "original", -0.40, 0.15)
+STEADY = SentinelChange("gemm", "original", 0.02, 0.15)
+SLOWER = SentinelChange("gemm", "original", 0.40, 0.15)
+FASTER = SentinelChange("gemm", "original", -0.40, 0.15)
 
 
 def looks(*found):

@@ -18,6 +18,7 @@ from tests.agent.upkeep.bodies import body_of_now, put_in_force
 from tests.conftest import agent
 
 NOW = 1_795_500_000.0  # 2026-11-24
+SENTINEL = {"kernel": "gemm", "schedule": "original", "log_ratio": 0.4, "limit": 0.25}
 
 
 @pytest.fixture
@@ -111,7 +112,7 @@ def test_a_bundle_named_in_the_configuration_makes_it_due(state, config, tiny_bu
 )
 def test_a_check_that_found_drift_makes_it_due(state, config, verdict, expected):
     number = put_in_force(state, body_of_now(config), NOW - HOUR)
-    state.note_drift({"calibration": number, "verdict": verdict, "sentinels": [{}]}, NOW - 60)
+    state.note_drift({"calibration": number, "verdict": verdict, "sentinels": [SENTINEL]}, NOW - 60)
     assert codes(state, config) == expected
 
 
@@ -123,7 +124,9 @@ def test_a_check_by_hand_under_other_facts_is_no_drift(state, config):
 
 def test_drift_of_an_earlier_calibration_is_over(state, config):
     number = put_in_force(state, body_of_now(config), NOW - 2 * HOUR)
-    state.note_drift({"calibration": number, "verdict": "changed", "sentinels": [{}]}, NOW - HOUR)
+    state.note_drift(
+        {"calibration": number, "verdict": "changed", "sentinels": [SENTINEL]}, NOW - HOUR
+    )
     put_in_force(state, body_of_now(config), NOW - 60)
     assert codes(state, config) == []
 

@@ -1,0 +1,73 @@
+"""What ``agent predict``, ``rank`` and ``measure`` say: the data of ``--json`` as words."""
+
+from __future__ import annotations
+
+from agent.calibration.calibration import CalibrationWarning
+from agent.clock import duration
+from agent.state import typed
+from agent.terminal.blocks import Answer, Block, Table
+from agent.terminal.calibration_wording import warning_lines
+from agent.terminal.numbers import DASH, decimal, difference, execution_time
+
+
+def prediction_blocks(answer: Answer) -> list[Block]:
+    """One schedule, then what the prediction rests on."""
+    names = ("seconds", "seconds_low", "seconds_high")
+    seconds, low, high = (execution_time(answer[name]) for name in names)
+    return [
+        f"{answer['schedule']}: {decimal(answer['speedup'])} times as fast as written "
+        f"(80 % interval: {decimal(answer['low'])} to {decimal(answer['high'])}).",
+        f"{seconds} an execution (80 % interval: {low} to {high}).",
+        *_notes(answer),
+    ]
+
+
+def ranking_blocks(answer: Answer) -> list[Block]:
+    """Candidates, best first."""
+    rows = tuple(
+        (
+            str(place),
+            decimal(r["speedup"]),
+            _interval(r),
+            execution_time(r["seconds"]),
+            r["schedule"],
+        )
+        for place, r in enumerate(answer["ranking"], 1)
+    )
+    return [
+        Table(("", "speed-up", "80 % interval", "seconds", "schedule"), rows),
+        f"{answer['candidates']} legal schedules ranked in {duration(answer['elapsed_s'])}. "
+        "Check the first ones with `agent measure`.",
+        *_notes(answer),
+    ]
+
+
+def measurement_blocks(answer: Answer) -> list[Block]:
+    """What was measured, in the order asked."""
+    rows = tuple(
+        (
+            decimal(m["speedup"]),
+            _interval(m),
+            execution_time(m["seconds"]),
+            m["outcome"] if not m["detail"] else f"{m['outcome']}: {m['detail']}",
+            m["schedule"],
+        )
+        for m in answer["measurements"]
+    )
+    blocks: list[Block] = [
+        f"{answer['program']['name']} as written: {execution_time(answer['base']['seconds'])}.",
+        Table(("speed-up", "80 % interval", "seconds", "outcome", "schedule"), rows),
+    ]
+    if floor := answer["noise_floor"]:
+        twice = difference(floor["label_median"])
+        blocks.append(f"The same program timed twice differs by {twice}.")
+    told = (typed.from_json(CalibrationWarning, item) for item in answer["warnings"])
+    return [*blocks, *warning_lines(tuple(told), "measure")]
+
+
+def _notes(answer: Answer) -> list[Block]:
+    return [f"Note: {note['message']}." for note in answer["notes"]]
+
+
+def _interval(row: Answer) -> str:
+    return DASH if row["low"] is None else f"{decimal(row['low'])} to {decimal(row['high'])}"

@@ -1,0 +1,259 @@
+"""What is said of calibrations: how exact they are, what disturbed them, whether they hold.
+
+Pure functions from what the commands found to blocks; nothing prints here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final, Literal
+
+from agent.clock import age, duration, stamp
+from agent.loopnest.schedules.schedule import ORIGINAL
+from agent.terminal.blocks import Block, Table
+from agent.terminal.numbers import DASH, decimal, difference, factor, percent, signed_difference
+
+if TYPE_CHECKING:
+    from agent.calibration.calibration import (
+        AccuracyByWay,
+        CalibrationWarning,
+        FailedTiming,
+        HeadChoice,
+        StoredCalibration,
+    )
+    from agent.measure.stats import NoiseFloor
+    from agent.model.records import CandidateVerdict, Kind
+    from agent.upkeep.checked import Check
+    from agent.upkeep.records import KernelEntry, Status, Unfinished
+
+Command = Literal["calibrate", "measure"]  # that a warning is of
+AS_WRITTEN = "the program as written: "  # how details begin where the base failed
+NONE_YET = "No calibration yet. Run `agent calibrate` (about a minute)."
+_TARGETS: Final[tuple[tuple[Kind, str], ...]] = (("speedup", "speed-ups"), ("seconds", "seconds"))
+_HEADS = {
+    "bundle": "the bundle's own model, unchanged",
+    "ridge": "the bundle's model, adjusted to this machine",
+    "boosting": "the bundle's model, adjusted to this machine and corrected by small trees",
+}
+_WARNINGS = {
+    "steal": "The host took up to {worst:.1%} of the CPU time away while timing {kernels} "
+    "program(s). {Again} again when the host is quieter if the noise floor is high.",
+    "foreign-load": "Other programs used up to {worst:.1f} CPU(s) while timing {kernels} "
+    "program(s). Close them, or {again} again when the machine is idle.",
+    "switches": "Timing {kernels} program(s) was interrupted by other work (up to {worst:.0f} "
+    "times a second). {Again} again when the machine is idle.",
+    "disturbed-rounds": "For {kernels} program(s), rounds were disturbed and had to be used all "
+    "the same. {Again} again when the machine is idle.",
+    "noise": "For {kernels} program(s), two timings of the same thing differed by up to a factor "
+    "of {factor}. {Again} again when the machine is idle.",
+    "few-rounds": "For {kernels} program(s) there was time for few rounds only. {more_time}.",
+    "not-finite": "{kernels} program(s) gave NaN or infinity (up to {worst:.0f} times in one "
+    "program's results): a wrong result could go unnoticed there.",
+    "over-budget": "Timing took {worst:.0f} s, more than the budget: the least number of rounds "
+    "is always run. Give smaller sizes or fewer schedules.",
+    "garbage": "{kernels} program(s) printed while they ran; what they printed was ignored.",
+    "drift-arithmetic": "The clock speed of this machine changed by {worst:.0%} while measuring "
+    "(heat, power saving). {Again} again when it is cool and idle.",
+    "drift-stream": "The memory speed of this machine changed by {worst:.0%} while measuring: "
+    "something else was using memory. {Again} again when the machine is idle.",
+    "unpinned": "{kernels} program(s) could not be bound to their CPUs, so timings are noisier. "
+    "A container may forbid it.",
+    "out-of-time": "Time was up: {variants} planned timing(s) were left out. "
+    "Give a larger --budget, e.g. 60s.",
+    "resumed": "Went on from an interrupted calibration: {variants} timing(s) were already there.",
+    "bundle-passed-over": "An earlier bundle is used in place of the newest one: {why}.",
+    "kernel-skipped": "The kernel {kernel} was left out: {why}.",
+}
+_MORE_TIME = {
+    "calibrate": "Give a larger --budget",
+    "measure": "Set a larger budget (AGENT_BUDGET=2m)",
+}
+_CHECKS = {
+    "holds": "Calibration {calibration} still holds.",
+    "changed": "Calibration {calibration} no longer holds: run `agent calibrate`.",
+    "unclear": "It cannot be told now whether calibration {calibration} still holds: other work "
+    "disturbed the timing. Try again when the machine is quiet.",
+}
+
+
+def calibration_blocks(stored: StoredCalibration) -> list[Block]:
+    """The summary that ``agent calibrate`` ends with."""
+    made = stored.body
+    timings, floor = made.timings, made.noise_floor
+    done = "Refitted" if made.refit else "Done"
+    first = f"{done} in {duration(made.elapsed_s or 0.0)}. "
+    first += f"{timings.usable} of {timings.planned} timings usable."
+    failed = dict.fromkeys(map(_not_usable, timings.failed))  # each line once
+    notes = warning_lines(made.warnings)
+    return [first, *_how_exact(made.accuracy, floor, made.head), *failed, *notes]
+
+
+def _how_exact(accuracy: AccuracyByWay, floor: NoiseFloor | None, head: HeadChoice) -> list[Block]:
+    table = accuracy_table(accuracy, floor)
+    return [_error_line(accuracy, floor), table, *(f"Model: {line}" for line in head_lines(head))]
+
+
+def _not_usable(failure: FailedTiming) -> str:
+    """A kernel that fails as written is no fault of its schedules."""
+    what = failure.kernel
+    if not failure.detail.startswith(AS_WRITTEN):
+        what += f" under `{failure.schedule}`"
+    return f"Not usable: {what}: {failure.outcome} {failure.detail}".rstrip()
+
+
+def warning_lines(items: Sequence[CalibrationWarning], command: Command = "calibrate") -> list[str]:
+    """One line a cause: a busy machine also shows in what it does to the rounds."""
+    codes = {item.code for item in items}
+    hidden = {"switches", "disturbed-rounds", "noise"} if "foreign-load" in codes else set()
+    return [f"Note: {warning_text(w, command)}" for w in items if w.code not in hidden]
+
+
+def warning_text(item: CalibrationWarning, command: Command = "calibrate") -> str:
+    """A warning of ``command`` in words, with what to do."""
+    return _WARNINGS.get(item.code, "{code}: {worst}").format(
+        code=item.code,
+        worst=item.worst or 0.0,
+        kernels=item.kernels or 0,
+        variants=item.variants or 0,
+        kernel=item.kernel or "",
+        why=item.why or "",
+        factor=factor(item.worst or 0.0),
+        again=command,
+        Again=command.capitalize(),
+        more_time=_MORE_TIME[command],
+    )
+
+
+def _error_line(accuracy: AccuracyByWay, floor: NoiseFloor | None) -> str:
+    ours, bundle = accuracy.calibrated.log_error, accuracy.bundle_alone.log_error
+    line = (
+        "On kernels it had not seen, predicted speed-ups are off by a factor of "
+        f"{factor(ours)} (bundle alone: {factor(bundle)}"
+    )
+    if floor:
+        line += f"; two timings of the same thing differ by {difference(floor.label_median)}"
+    line += ")."
+    if ours is not None and bundle is not None and ours > bundle:
+        line += " These timings did not make speed-ups more exact."
+    return line
+
+
+def accuracy_table(accuracy: AccuracyByWay, floor: NoiseFloor | None) -> Table:
+    """Calibrated beside bundle alone and the noise floor, each figure explained."""
+    ours, bundle = accuracy.calibrated, accuracy.bundle_alone
+    noise = difference(floor.label_median if floor else None)
+    lines = (
+        ("speed-up error", "log_error", factor, noise, "typical factor, 1 is exact"),
+        ("speed-up MAPE", "mape", percent, DASH, "mean; slow-downs weigh most"),
+        ("median error", "median_ape", percent, noise, "half are off by less"),
+        ("rank order", "spearman", decimal, DASH, "1: fastest first is all right"),
+        ("top pick", "top_share", percent, DASH, "speed of its pick / the best"),
+        ("seconds error", "seconds_log_error", factor, DASH, "typical factor of times"),
+    )
+    rows = tuple(
+        (label, show(getattr(ours, key)), show(getattr(bundle, key)), of_noise, meaning)
+        for label, key, show, of_noise, meaning in lines
+    )
+    return Table(("", "calibrated", "bundle", "noise", "in plain words"), rows)
+
+
+def head_lines(head: HeadChoice) -> list[str]:
+    """Which model was chosen for speed-ups and for seconds, and why; nothing where it is untold."""
+    chosen = [(target, name, head.kinds.get(target)) for target, name in _TARGETS]
+    return [
+        f"{name}: {_HEADS.get(kind, kind)}{_reason(head.verdicts, target, kind)}."
+        for target, name, kind in chosen
+        if kind
+    ]
+
+
+def _reason(verdicts: Sequence[CandidateVerdict], target: Kind, kind: str) -> str:
+    tried = [v for v in verdicts if v.target == target]
+    if kind != "bundle":
+        chosen = next((v for v in tried if v.candidate == kind), None)
+        if chosen is None or chosen.log_error is None:
+            return ""
+        return (
+            f" (on kernels left out: off by {factor(chosen.log_error)}, "
+            f"against {factor(chosen.bundle_log_error)})"
+        )
+    if all(v.status == "too-few-labels" for v in tried):
+        return " (too few timings to judge anything else)"
+    return " (adjusting it to these timings was not clearly better)"
+
+
+def status_blocks(told: Status) -> list[Block]:
+    """The calibration in force."""
+    blocks: list[Block] = [NONE_YET]
+    if found := told.calibration:
+        made = found.body
+        blocks = [
+            f"Calibration {found.id} is in force, {age(found.created_at)}. "
+            f"Bundle {made.bundle.name} {made.bundle.version}; "
+            f"{made.timings.usable} of {made.timings.planned} timings usable"
+            + (f", taken on {made.measured_at[:10]}." if made.measured_at else "."),
+            *_how_exact(made.accuracy, made.noise_floor, made.head),
+        ]
+    if told.unfinished:
+        blocks.append(interrupted(told.unfinished))
+    blocks += [f"Note: {note.message}" for note in told.notes]
+    return [*blocks, f"State: {told.state_dir}"]
+
+
+def interrupted(run: Unfinished) -> str:
+    """A calibration that did not come to its end."""
+    return (
+        f"A calibration was interrupted after {run.timed} of {run.planned} timings; "
+        "`agent calibrate` goes on from there."
+    )
+
+
+def history_blocks(calibrations: Sequence[StoredCalibration]) -> list[Block]:
+    """All calibrations that are kept, newest first."""
+    if not calibrations:
+        return [NONE_YET]
+    rows = tuple(map(_history_row, calibrations))
+    headers = ("id", "made", "bundle", "model", "timings", "error", "bundle alone")
+    return [Table(headers, rows), "error: typical factor between predicted and measured speed-up."]
+
+
+def _history_row(stored: StoredCalibration) -> tuple[str, ...]:
+    made = stored.body
+    return (
+        str(stored.id),
+        stamp(stored.created_at),
+        f"{made.bundle.name} {made.bundle.version}",
+        made.head.kind,
+        f"{made.timings.usable}/{made.timings.planned}",
+        factor(made.accuracy.calibrated.log_error),
+        factor(made.accuracy.bundle_alone.log_error),
+    )
+
+
+def fixed_set_blocks(entries: Sequence[KernelEntry]) -> list[Block]:
+    """The fixed set."""
+    rows = tuple(
+        (e.kernel.name, str(len(e.schedules)), e.kernel.stands_for, e.kernel.purpose)
+        for e in entries
+    )
+    count = sum(len(e.schedules) for e in entries)
+    return [
+        Table(("kernel", "versions", "stands for", "what its timings tell"), rows),
+        f"{len(rows)} kernels, {count} versions timed in a full calibration.",
+    ]
+
+
+def check_blocks(found: Check) -> list[Block]:
+    """Whether the calibration holds, why not, and what the sentinels took then and now."""
+    rows = tuple(
+        (
+            s.kernel,
+            "time as written" if s.schedule == ORIGINAL else f"speed-up: {s.schedule}",
+            signed_difference(s.log_ratio),
+            f"+-{difference(s.limit)}",
+        )
+        for s in found.sentinels
+    )
+    table = [Table(("kernel", "of", "change", "limit"), rows)] if rows else []
+    reasons = [f"Changed: {r.message}." for r in found.reasons]
+    return [_CHECKS[found.verdict].format(calibration=found.calibration), *reasons, *table]
