@@ -28,7 +28,7 @@ from bundles.labels.labels import Labels, is_test, load_labels
 from bundles.labels.programs import corpus_program
 from bundles.simulator.machines import machine_like
 from bundles.simulator.simulate import simulate
-from bundles.simulator.traffic import rows_of, touched
+from bundles.simulator.traffic import simulated_rows, touched_bytes
 
 STEPS = (
     "tile", "interchange", "parallelize", "vectorize", "unroll", "jam", "skew", "fuse",
@@ -166,7 +166,7 @@ def kinds_of(labels: Labels, table: NestTable) -> dict[str, Bools]:
 
 def _traits(table: NestTable) -> dict[str, Bools]:
     """What the heaviest statement's loops look like, and the program as a whole."""
-    rows = rows_of(table)
+    rows = simulated_rows(table)
     share = table.share[rows.program, rows.place]
     order = np.lexsort((-share, rows.program))
     first = order[np.flatnonzero(np.diff(rows.program[order], prepend=-1))]  # [n] heaviest rows
@@ -194,7 +194,7 @@ def _traits(table: NestTable) -> dict[str, Bools]:
 def _places(labels: Labels, table: NestTable) -> dict[str, Bools]:
     """Where the data is, and how long a run takes."""
     target, original = labels.target, labels.seconds[labels.base]
-    size = touched(table)[labels.base]
+    size = touched_bytes(table)[labels.base]
     ends = [float(x) for x in (target.l1, target.l2, target.l3) if x]
     names = ["L1", "L2", "L3"][: len(ends)]
     place = np.searchsorted(ends, size)

@@ -3,7 +3,7 @@
 Several views of every statement: the innermost loop as it stands, and the next ones out, which
 take its place where a compiler unrolls short inner loops completely, or runs the lanes of a loop
 through the loop inside it (outer-loop vectorisation).
-Rows: r statements, A accesses, L loops (``traffic.Rows``).
+Rows: r statements, A accesses, L loops (``traffic.SimulatedRows``).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from agent.arrays import Bools, Floats, Indices
 from agent.loopnest.features.nest import NestTable
-from bundles.simulator.traffic import LINE, Rows
+from bundles.simulator.traffic import LINE, SimulatedRows
 
 PACKED = 16.0  # elements: what is closer is of one group of loads
 MOST_PACKED = 4096.0  # gcc looks at no larger groups
@@ -82,7 +82,7 @@ def _pick(values: npt.NDArray[Any], level: Indices) -> npt.NDArray[Any]:
     return picked
 
 
-def views(table: NestTable, rows: Rows) -> tuple[tuple[Inner, Inner], ...]:
+def views(table: NestTable, rows: SimulatedRows) -> tuple[tuple[Inner, Inner], ...]:
     """The loops a compiler may end up with innermost.
 
     For each number of inner loops unrolled completely, from none: the loop around them, and the
@@ -94,7 +94,7 @@ def views(table: NestTable, rows: Rows) -> tuple[tuple[Inner, Inner], ...]:
     )
 
 
-def _view(table: NestTable, rows: Rows, peel: int, *, kept: bool = False) -> Inner:
+def _view(table: NestTable, rows: SimulatedRows, peel: int, *, kept: bool = False) -> Inner:
     level = rows.depth - 1 - peel
     there = level >= 0
     inside = [np.maximum(level, -1) + 1 + p for p in range(peel)]  # levels of the peeled loops
@@ -137,7 +137,7 @@ def _whole(trip: Floats) -> Bools:
     return np.asarray(np.abs(trip - np.round(trip)) < 1e-3 * trip)
 
 
-def _even(table: NestTable, rows: Rows, level: Indices) -> Bools:
+def _even(table: NestTable, rows: SimulatedRows, level: Indices) -> Bools:
     """[r] whether a loop turns equally often in all iterations of the loop around it.
 
     An average that is no whole number, but is one when multiplied by that of a loop further out,
@@ -149,7 +149,7 @@ def _even(table: NestTable, rows: Rows, level: Indices) -> Bools:
     return np.asarray((_whole(trip) & ~uneven) | further.any(-1))
 
 
-def _summed_around(table: NestTable, rows: Rows, level: Indices) -> Floats:
+def _summed_around(table: NestTable, rows: SimulatedRows, level: Indices) -> Floats:
     """[r] executions of a loop's body that the loops just around it add to the same element."""
     sums = table.reduction[rows.program, rows.place][:, : rows.trip.shape[1]]
     place = np.arange(rows.trip.shape[1])
@@ -158,16 +158,16 @@ def _summed_around(table: NestTable, rows: Rows, level: Indices) -> Floats:
     return np.asarray(np.where(outside & unbroken, rows.trip, 1.0).prod(-1), np.float32)
 
 
-def _kept_trip(rows: Rows, inside: list[Indices], kept: bool) -> Floats:
+def _kept_trip(rows: SimulatedRows, inside: list[Indices], kept: bool) -> Floats:
     return np.asarray(_pick(rows.trip, inside[0]) if kept else 1.0, np.float64)
 
 
-def _marks(rows: Rows, field: npt.NDArray[Any], level: Indices) -> npt.NDArray[Any]:
+def _marks(rows: SimulatedRows, field: npt.NDArray[Any], level: Indices) -> npt.NDArray[Any]:
     return _pick(field[rows.program, rows.place][:, : rows.trip.shape[1]], level)
 
 
 def _loads(
-    table: NestTable, rows: Rows, level: Indices, inside: list[Indices], *, kept: bool
+    table: NestTable, rows: SimulatedRows, level: Indices, inside: list[Indices], *, kept: bool
 ) -> dict[str, Floats]:
     """Loads and stores an execution, by how far they move in the innermost loop."""
     moves = _pick(rows.moves, level) & (level >= 0)[:, None]
@@ -197,7 +197,7 @@ def _loads(
     }
 
 
-def _packed(table: NestTable, rows: Rows, level: Indices, apart: Floats) -> Floats:
+def _packed(table: NestTable, rows: SimulatedRows, level: Indices, apart: Floats) -> Floats:
     """[r] vectors a round reads to pack loads whose neighbours are a power of two apart.
 
     gcc does so (and drowns in permutations) where a round needs several elements of a line: where
@@ -220,20 +220,20 @@ def _power(values: Floats) -> Bools:
     return np.asarray(np.frexp(values)[0] == 0.5)
 
 
-def _shared(table: NestTable, rows: Rows) -> Floats:
+def _shared(table: NestTable, rows: SimulatedRows) -> Floats:
     """[r,A] copies of an unroll-and-jammed loop that share one load or store."""
     jam = table.jam[rows.program, rows.place][:, None, : rows.trip.shape[1]]
     return np.asarray(np.where(rows.moves, 1.0, np.maximum(jam, 1.0)).prod(-1))
 
 
-def jammed(table: NestTable, rows: Rows) -> tuple[Floats, Floats]:
+def jammed(table: NestTable, rows: SimulatedRows) -> tuple[Floats, Floats]:
     """[r] copies of the body by unroll-and-jam, and how many of them are independent sums."""
     jam = np.maximum(table.jam[rows.program, rows.place], 1.0)
     summed = table.reduction[rows.program, rows.place]
     return jam.prod(-1), np.where(summed, 1.0, jam).prod(-1)
 
 
-def _free(table: NestTable, rows: Rows, level: Indices, depth: int) -> Bools:
+def _free(table: NestTable, rows: SimulatedRows, level: Indices, depth: int) -> Bools:
     """Whether no other statement has a loop inside this one that this statement lacks."""
     own = table.loop_id[rows.program, rows.place][:, None]  # [r,1,L]
     theirs = table.loop_id[rows.program]  # [r,S,L]
@@ -245,7 +245,7 @@ def _free(table: NestTable, rows: Rows, level: Indices, depth: int) -> Bools:
     return np.asarray(~(shared & other).any(-1) & (rows.depth >= depth))
 
 
-def sharers(table: NestTable, rows: Rows) -> Floats:
+def sharers(table: NestTable, rows: SimulatedRows) -> Floats:
     """[r,L] statements of the program in each loop (at least 1)."""
     ids = table.loop_id[:, :, : rows.trip.shape[1]]
     same = (ids[:, :, None] == ids[:, None]) & (ids[:, None] >= 0)
@@ -270,7 +270,7 @@ class Forks:
     step: Floats
 
 
-def forks(table: NestTable, rows: Rows) -> Forks:
+def forks(table: NestTable, rows: SimulatedRows) -> Forks:
     """The parallel loops of a table."""
     levels = rows.trip.shape[1]
     marks = table.parallel[rows.program, rows.place][:, :levels]

@@ -22,7 +22,7 @@ O3_SHARE = 0.7  # of the sampled machines; the others compile with -O2
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class SimulatedMachine:
     """A simulated machine; sizes in bytes, times in cycles unless said, bandwidths bytes/cycle.
 
     Attributes:
@@ -213,7 +213,7 @@ class _Centre(_Dice):
         return float(probability > 0.5)
 
 
-def _draw(kind: str, dice: _Dice, family: str, o3: bool) -> Machine:
+def _draw(kind: str, dice: _Dice, family: str, o3: bool) -> SimulatedMachine:
     """A machine of that class whose compiler is of a family, optimising hard or less so."""
     centre = _CLASSES[kind]
     small, old = kind == "embedded", kind in ("embedded", "old")
@@ -222,7 +222,7 @@ def _draw(kind: str, dice: _Dice, family: str, o3: bool) -> Machine:
     l3 = max(pick(centre.l3) * 1024, l2)
     cores = pick(centre.cores)
     ghz = near(centre.ghz, 0.15)
-    return Machine(
+    return SimulatedMachine(
         ghz=ghz,
         simd=pick(centre.simd),
         issue=near(centre.issue, 0.15),
@@ -296,18 +296,18 @@ def _compiler(dice: _Dice, family: str, o3: bool, autovec: float) -> dict[str, f
     }
 
 
-def sample_machines(rng: np.random.Generator, count: int) -> tuple[Machine, ...]:
+def sample_machines(rng: np.random.Generator, count: int) -> tuple[SimulatedMachine, ...]:
     """``count`` machines of the family; every choice comes from ``rng``."""
     dice = _Dice(rng)
     return tuple(_any(dice) for _ in range(count))
 
 
-def _any(dice: _Dice) -> Machine:
+def _any(dice: _Dice) -> SimulatedMachine:
     clang = dice.chance(0.2)
     return _draw(dice.kind(), dice, "clang" if clang else "gcc", bool(dice.chance(O3_SHARE)))
 
 
-def machine_like(target: Target) -> Machine:
+def machine_like(target: Target) -> SimulatedMachine:
     """The simulated machine that a target's facts speak for; the rest as usual in its class."""
     arm = target.architecture in ("aarch64", "arm64")
     kind = "arm" if arm else "virtual" if target.virtual else "desktop"
@@ -325,7 +325,7 @@ def machine_like(target: Target) -> Machine:
     )
 
 
-def facts(machines: Sequence[Machine]) -> Singles:
+def facts_of_machines(machines: Sequence[SimulatedMachine]) -> Singles:
     """[m,f] what is known of machines without timing, in the order of ``agent.model.facts``."""
     logs = [[math.log2(x) for x in (m.simd, m.cores, m.l1, m.l2, m.l3)] for m in machines]
     for row, machine in zip(logs, machines, strict=True):
@@ -335,9 +335,9 @@ def facts(machines: Sequence[Machine]) -> Singles:
     return np.concatenate([np.array(logs), np.array(flags)], axis=1).astype(np.float32)
 
 
-def columns(machines: tuple[Machine, ...]) -> dict[str, Singles]:
+def columns(machines: tuple[SimulatedMachine, ...]) -> dict[str, Singles]:
     """Every attribute as an array [m]."""
     return {
         f.name: np.array([getattr(m, f.name) for m in machines], np.float32)
-        for f in fields(Machine)
+        for f in fields(SimulatedMachine)
     }

@@ -17,7 +17,7 @@ from agent.arrays import Bools, Doubles, Floats, Indices, Singles
 from agent.loopnest.features.nest import NestTable
 from agent.loopnest.features.summary import Operation
 from bundles.simulator.inner import Forks, Inner, forks, jammed, sharers, views
-from bundles.simulator.machines import Machine, columns
+from bundles.simulator.machines import SimulatedMachine, columns
 from bundles.simulator.reorder import interchanged, with_lanes, without_single_turns
 from bundles.simulator.traffic import (
     L1_BYTES,
@@ -25,10 +25,10 @@ from bundles.simulator.traffic import (
     L3_BYTES,
     LINE,
     TLB_PAGES,
-    Rows,
+    SimulatedRows,
     Traffic,
-    rows_of,
-    traffic,
+    cache_traffic,
+    simulated_rows,
 )
 
 CHUNK = 256  # programs at a time: the working arrays stay in a cache
@@ -40,7 +40,7 @@ Machines = dict[str, Floats]
 Views = tuple[tuple[Inner, Inner], ...]
 
 
-def simulate(table: NestTable, machines: tuple[Machine, ...]) -> Singles:
+def simulate(table: NestTable, machines: tuple[SimulatedMachine, ...]) -> Singles:
     """Log seconds of one warm run of every program on every machine, [n, m]."""
     if not len(table):
         return np.zeros((0, len(machines)), np.float32)
@@ -65,8 +65,8 @@ def _simulate(table: NestTable, fleet: Machines) -> Floats:
 
 
 def _times(table: NestTable, fleet: Machines) -> Floats:
-    rows = rows_of(table)
-    moved = traffic(table, rows)
+    rows = simulated_rows(table)
+    moved = cache_traffic(table, rows)
     fork = forks(table, rows)
     threads = _threads(fork, fleet)
     seen = views(table, rows)
@@ -85,7 +85,12 @@ def _times(table: NestTable, fleet: Machines) -> Floats:
 
 
 def _memory_in_lanes(
-    table: NestTable, rows: Rows, outside: Indices, memory: Floats, threads: Floats, fleet: Machines
+    table: NestTable,
+    rows: SimulatedRows,
+    outside: Indices,
+    memory: Floats,
+    threads: Floats,
+    fleet: Machines,
 ) -> None:
     """Write into ``memory`` [r,m] what it takes where an outer loop runs in SIMD lanes.
 
@@ -100,9 +105,11 @@ def _memory_in_lanes(
     level[local, rows.place[few]] = rows.depth[few] - 1 - outside[few].max(1)
     part = table.take(programs)
     inside = with_lanes(part, level, STRIP_BYTES / part.lane_bytes)
-    there = rows_of(inside)
+    there = simulated_rows(inside)
     at = there.index[local, rows.place[few]]
-    other = _memory(traffic(inside, there), fleet, threads[np.isin(rows.program, programs)])[at]
+    other = _memory(cache_traffic(inside, there), fleet, threads[np.isin(rows.program, programs)])[
+        at
+    ]
     memory[few] = np.where(outside[few] > 0, np.minimum(other, memory[few]), memory[few])
 
 
@@ -131,7 +138,7 @@ class _Ops:
         return _Ops(*(getattr(self, f.name)[rows] for f in fields(self)))
 
 
-def _operations(table: NestTable, rows: Rows) -> _Ops:
+def _operations(table: NestTable, rows: SimulatedRows) -> _Ops:
     ops = table.ops[rows.program, rows.place][:, None, :]
     add, mul = ops[..., Operation.ADD], ops[..., Operation.MUL]
     fused = add + mul - 0.6 * np.minimum(add, mul)
@@ -151,7 +158,7 @@ def _operations(table: NestTable, rows: Rows) -> _Ops:
     )
 
 
-def _lane_bytes(table: NestTable, rows: Rows) -> Floats:
+def _lane_bytes(table: NestTable, rows: SimulatedRows) -> Floats:
     """[r,1] bytes of the widest type in vector code.
 
     What is computed with bytes alone needs twice their width for a while, not that of an ``int``
@@ -164,7 +171,7 @@ def _lane_bytes(table: NestTable, rows: Rows) -> Floats:
 
 
 def _compute(
-    table: NestTable, rows: Rows, seen: Views, fleet: Machines
+    table: NestTable, rows: SimulatedRows, seen: Views, fleet: Machines
 ) -> tuple[Floats, Floats, Indices]:
     """[r,m] nanoseconds of the statements' executions, and of the loops around them.
 
@@ -257,7 +264,7 @@ def _outer_vectorised(ops: _Ops, plain: Inner, around: Inner, fleet: Machines) -
     return np.asarray(simple & _vectorised(ops, around, _lanes(ops, around, fleet), fleet))
 
 
-def _outer(rows: Rows, shared: Floats, peel: int) -> Floats:
+def _outer(rows: SimulatedRows, shared: Floats, peel: int) -> Floats:
     """[r] iterations of the loops around the innermost one left when ``peel`` are unrolled.
 
     A loop of several statements counts once.
@@ -388,7 +395,9 @@ def _threads(fork: Forks, fleet: Machines) -> Floats:
     return np.where(fork.parallel[:, None], speed, 1.0).astype(np.float32)
 
 
-def _forking(table: NestTable, rows: Rows, fork: Forks, plain: Inner, fleet: Machines) -> Floats:
+def _forking(
+    table: NestTable, rows: SimulatedRows, fork: Forks, plain: Inner, fleet: Machines
+) -> Floats:
     """[r,m] nanoseconds to start and join threads, and for lines they fight over."""
     cores = fleet["cores"]
     start = np.where(cores > 1, fleet["fork_us"] + fleet["fork_core_us"] * cores, 0.1) * 1e3

@@ -29,7 +29,7 @@ _SHARP = 4.0  # how suddenly a footprint stops fitting
 
 
 @dataclass(frozen=True)
-class Rows:
+class SimulatedRows:
     """The statements that run, one a row.
 
     Attributes:
@@ -57,7 +57,7 @@ class Rows:
         return field[self.program, self.place]
 
 
-def rows_of(table: NestTable) -> Rows:
+def simulated_rows(table: NestTable) -> SimulatedRows:
     """The rows of a table; loops beyond the deepest nest are cut off."""
     loops = table.loop_id >= 0
     program, place = np.nonzero(table.instances > 0)
@@ -68,7 +68,7 @@ def rows_of(table: NestTable) -> Rows:
     coef = table.coef[program, place][..., :deepest]
     pitch = table.row_bytes[program, place].astype(np.float32)
     valid = table.array[program, place] >= 0
-    return Rows(
+    return SimulatedRows(
         program=program,
         place=place,
         depth=depth,
@@ -82,7 +82,7 @@ def rows_of(table: NestTable) -> Rows:
 
 
 @dataclass(frozen=True)
-class Footprint:
+class AccessFootprint:
     """Distinct lines and pages an access group touches from a loop level inwards.
 
     Attributes:
@@ -95,7 +95,7 @@ class Footprint:
     crowd: Floats
 
 
-def footprint(table: NestTable, rows: Rows) -> Footprint:
+def access_footprint(table: NestTable, rows: SimulatedRows) -> AccessFootprint:
     """The footprint of every access group at every level, boxes taken dimension by dimension."""
     coef = np.abs(table.coef[rows.program, rows.place][..., : rows.trip.shape[1]])
     pitch = np.maximum(table.row_bytes[rows.program, rows.place], 0.0)
@@ -106,7 +106,7 @@ def footprint(table: NestTable, rows: Rows) -> Footprint:
     extent, count = 1.0 + span, 1.0 + np.minimum(span, np.maximum(group[..., None] - 1.0, 0.0))
     levels = rows.trip.shape[1]
     shape = (*rows.valid.shape, levels + 1)
-    out = Footprint(np.zeros(shape, "f4"), np.zeros(shape, "f4"), np.zeros((*shape, 2), "f4"))
+    out = AccessFootprint(np.zeros(shape, "f4"), np.zeros(shape, "f4"), np.zeros((*shape, 2), "f4"))
     slots = [_slots(pitch, way) for _, way in _WAYS[:2]]
     drift = [_drift(pitch, way) for _, way in _WAYS[:2]]
     for level in range(levels, -1, -1):
@@ -189,9 +189,9 @@ def fits(needed: Floats, room: Floats) -> Floats:
     return np.asarray(1.0 / (1.0 + (needed / room) ** _SHARP), np.float32)
 
 
-def traffic(table: NestTable, rows: Rows) -> Traffic:
+def cache_traffic(table: NestTable, rows: SimulatedRows) -> Traffic:
     """Traffic of every statement for every capacity of the grids."""
-    feet = footprint(table, rows)
+    feet = access_footprint(table, rows)
     jumpy = _jumps(rows)
     cost = 1.0 + table.is_write[rows.program, rows.place]  # a store is read and written back
     stream, jump = [], []
@@ -205,7 +205,7 @@ def traffic(table: NestTable, rows: Rows) -> Traffic:
     return Traffic((stream[0], stream[1], stream[2]), (jump[0], jump[1], jump[2]), pages)
 
 
-def _jumps(rows: Rows) -> Floats:
+def _jumps(rows: SimulatedRows) -> Floats:
     """[r,A] part of an access's lines that no prefetcher foresees: long strides, short runs."""
     out = np.zeros(rows.valid.shape, np.float32)
     run = np.ones(rows.valid.shape, np.float32)
@@ -222,7 +222,9 @@ def _jumps(rows: Rows) -> Floats:
     return out.astype(np.float32)
 
 
-def _moved(table: NestTable, rows: Rows, units: Floats, blocked: Floats, room: Floats) -> Floats:
+def _moved(
+    table: NestTable, rows: SimulatedRows, units: Floats, blocked: Floats, room: Floats
+) -> Floats:
     """[r,A,G] units moved into caches of ``room`` units in one warm run."""
     needed = blocked.sum(1)  # [r,L+1]
     moved = np.repeat(units[..., -1:], len(room), axis=-1)
@@ -239,13 +241,13 @@ def _moved(table: NestTable, rows: Rows, units: Floats, blocked: Floats, room: F
     return np.asarray(moved * (1.0 - warm[:, None, :]), np.float32)
 
 
-def touched(table: NestTable) -> Floats:
+def touched_bytes(table: NestTable) -> Floats:
     """[n] bytes of the distinct lines a run of each program touches."""
-    rows = rows_of(table)
-    return _whole(table, rows, footprint(table, rows).lines) * np.float32(LINE)
+    rows = simulated_rows(table)
+    return _whole(table, rows, access_footprint(table, rows).lines) * np.float32(LINE)
 
 
-def _whole(table: NestTable, rows: Rows, units: Floats) -> Floats:
+def _whole(table: NestTable, rows: SimulatedRows, units: Floats) -> Floats:
     """[n] units all statements of a program touch; an array counts once."""
     n, s, a = table.array.shape
     size = np.zeros((n, s, a), np.float32)
@@ -260,7 +262,7 @@ def _whole(table: NestTable, rows: Rows, units: Floats) -> Floats:
 
 def _reuse_between(
     table: NestTable,
-    rows: Rows,
+    rows: SimulatedRows,
     units: Floats,
     needed: Floats,
     moved: Floats,

@@ -21,7 +21,7 @@ from agent.loopnest.features.vector import features, work
 from agent.loopnest.program import Program
 from agent.loopnest.schedules.candidates import random_schedule
 from bundles.corpus.corpus import random_program
-from bundles.simulator.machines import Machine
+from bundles.simulator.machines import SimulatedMachine
 from bundles.simulator.simulate import simulate
 from bundles.workers import WorkerDiedError, in_order
 
@@ -100,7 +100,7 @@ class Recipe:
     programs: int
     variants: int
     seed: int
-    machines: tuple[Machine, ...]
+    machines: tuple[SimulatedMachine, ...]
 
 
 Maker = Callable[[Recipe, Sequence[int]], Iterator[tuple[int, Dataset]]]  # numbers -> shards

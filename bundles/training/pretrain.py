@@ -20,7 +20,7 @@ import torch
 from agent.arrays import Indices
 from agent.model.prior import Prior
 from bundles.labels.labels import Labels
-from bundles.simulator.machines import facts
+from bundles.simulator.machines import facts_of_machines
 from bundles.training.adapt import Adaptation
 from bundles.training.backend import ready
 from bundles.training.export import Export, code_version, export
@@ -138,7 +138,7 @@ def _on_simulated_machines(
     unseen = learned.white(embed(learned.model, held.features))
 
     def part(machines: Indices) -> HeldOut:
-        about = facts([stage.machines[m] for m in machines]).astype(np.float64)
+        about = facts_of_machines([stage.machines[m] for m in machines]).astype(np.float64)
         times = train.target[..., machines], held.target[..., machines]
         return HeldOut(known, times[0], unseen, times[1], about)
 

@@ -18,7 +18,7 @@ from agent.model.prior import Prior
 from bundles.labels.labels import Labels, is_test
 from bundles.labels.references import References, side_by_side
 from bundles.labels.target import Target
-from bundles.simulator.machines import Machine, facts, sample_machines
+from bundles.simulator.machines import SimulatedMachine, facts_of_machines, sample_machines
 from bundles.training import backend
 from bundles.training.adapt import Adaptation, adapt, labelled_head
 from bundles.training.dataset import Recipe, TrainingData
@@ -46,11 +46,11 @@ class Simulated:
 
     model: Pretrainer
     data: TrainingData
-    machines: tuple[Machine, ...]
+    machines: tuple[SimulatedMachine, ...]
     log: Log
 
     @property
-    def learnt(self) -> tuple[Machine, ...]:
+    def learnt(self) -> tuple[SimulatedMachine, ...]:
         """The machines that heads were learnt of."""
         return self.machines[: self.model.shape.machines]
 
@@ -112,7 +112,7 @@ def _finished(
     white = whitening(raw)
     simulated = MachineHeads(
         heads(white(raw), stage.data.learnt(train.target)),
-        facts(stage.learnt).astype(np.float64),
+        facts_of_machines(stage.learnt).astype(np.float64),
     )
     if references is None:
         return Learned(model, white, make_prior(simulated))

@@ -12,7 +12,7 @@ from agent.model.facts import FACTS, facts_of
 from bundles import cli
 from bundles.evaluation.check_simulator import check, compare
 from bundles.labels.labels import load_labels, write_labels
-from bundles.simulator.machines import facts, machine_like, sample_machines
+from bundles.simulator.machines import facts_of_machines, machine_like, sample_machines
 from bundles.simulator.simulate import simulate
 from tests.bundles.simulated_labels import TARGET, timed_items, write_simulated
 
@@ -77,7 +77,7 @@ def test_labels_whose_programs_cannot_be_made_again_are_refused(tmp_path, path) 
 
 def test_facts_of_machines_are_in_the_order_of_the_facts_of_sites() -> None:
     machine = machine_like(TARGET)
-    (row,) = facts([machine])
+    (row,) = facts_of_machines([machine])
     expected = facts_of(32, 2, {1: 1 << 15, 2: 1 << 20, 3: 1 << 24}, "gcc", ("-O3",))
     assert row.shape == (len(FACTS),)
     np.testing.assert_allclose(row, expected, rtol=1e-6)
@@ -85,7 +85,7 @@ def test_facts_of_machines_are_in_the_order_of_the_facts_of_sites() -> None:
 
 def test_a_third_level_that_is_not_there_is_no_fact() -> None:
     machine = machine_like(replace(TARGET, l3=0))
-    assert math.isnan(facts([machine])[0, FACTS.index("l3")])
+    assert math.isnan(facts_of_machines([machine])[0, FACTS.index("l3")])
 
 
 def test_sampled_machines_have_every_compiler_and_level() -> None:

@@ -10,9 +10,9 @@ from agent.loopnest.schedules import transform
 from agent.loopnest.schedules.schedule import parse_schedule
 from bundles.corpus.corpus import random_program
 from bundles.corpus.sketch import Sketch, assign, at, binary, finish, get, loop, nest, number
-from bundles.simulator.machines import Machine, sample_machines
+from bundles.simulator.machines import SimulatedMachine, sample_machines
 from bundles.simulator.simulate import simulate
-from bundles.simulator.traffic import L1_BYTES, L2_BYTES, rows_of, traffic
+from bundles.simulator.traffic import L1_BYTES, L2_BYTES, cache_traffic, simulated_rows
 
 FLEET = sample_machines(np.random.default_rng(7), 48)
 ONE = replace(FLEET[0], cores=1.0, autovec=1.0, reassociate=0.0, peel=1.0, simd=32.0)
@@ -46,7 +46,7 @@ def gain(base: Program, text: str, machines=FLEET) -> float:
     return float(np.exp(np.median(times[0] - times[1])))
 
 
-def seconds(base: Program, machine: Machine) -> float:
+def seconds(base: Program, machine: SimulatedMachine) -> float:
     return float(np.exp(simulate(lower([base]), (machine,))[0, 0]))
 
 
@@ -132,8 +132,8 @@ def test_walking_down_columns_of_power_of_two_pitch_is_slower() -> None:
         return replace(sketch, arrays=arrays)
 
     table = lower([columns(4096), columns(4104)])
-    rows = rows_of(table)
-    moved = traffic(table, rows)
+    rows = simulated_rows(table)
+    moved = cache_traffic(table, rows)
     lines = moved.stream[0] + moved.jump[0]
     at_32k = int(np.argmin(np.abs(L1_BYTES - 32 * 1024)))
     assert lines[0, at_32k] > 1.5 * lines[1, at_32k]
@@ -141,7 +141,7 @@ def test_walking_down_columns_of_power_of_two_pitch_is_slower() -> None:
 
 def test_a_program_that_fits_a_cache_moves_nothing_into_it() -> None:
     table = lower([axpy(512), axpy(8_000_000)])
-    moved = traffic(table, rows_of(table))
+    moved = cache_traffic(table, simulated_rows(table))
     assert moved.stream[1][0, -1] < 1
     everything = 2 * 8_000_000 * 4 / 64
     assert moved.stream[1][1, len(L2_BYTES) // 2] == pytest.approx(1.5 * everything, rel=0.05)
@@ -150,7 +150,7 @@ def test_a_program_that_fits_a_cache_moves_nothing_into_it() -> None:
 def test_traffic_never_grows_with_the_cache() -> None:
     rng = random.Random(3)
     table = lower([random_program(rng) for _ in range(150)])
-    moved = traffic(table, rows_of(table))
+    moved = cache_traffic(table, simulated_rows(table))
     for level in (*moved.stream, *moved.jump, moved.pages):
         assert (np.diff(level, axis=1) <= 1e-3 * (1 + level[:, :1])).all()
 
@@ -259,7 +259,7 @@ def test_pitches_near_a_power_of_two_crowd_few_sets_too() -> None:
         return replace(base, arrays=arrays)
 
     table = lower([columns(4095), columns(3700)])
-    moved = traffic(table, rows_of(table))
+    moved = cache_traffic(table, simulated_rows(table))
     lines = moved.stream[0] + moved.jump[0]
     at_32k = int(np.argmin(np.abs(L1_BYTES - 32 * 1024)))
     assert lines[0, at_32k] > 1.3 * lines[1, at_32k]
