@@ -18,11 +18,16 @@ from agent.arrays import Bools, Floats, Indices
 from agent.loopnest.features.nest import NestTable
 from bundles.simulator.traffic import LINE, SimulatedRows
 
+# ``MOST_PACKED`` and ``PEELS`` are gcc 12's (seen in its reports on tuning programs), the others
+# chosen.
 PACKED = 16.0  # elements: what is closer is of one group of loads
 MOST_PACKED = 4096.0  # gcc looks at no larger groups
 UNEVEN = 1.3  # most over mean work of a loop's iterations: more than a rest of a tile makes
 FEW_TILES = 2.0  # tiles of a loop that compilers unroll, each with its own trip count
 PEELS = 3  # loops a compiler unrolls completely, at most
+SAME = 1.01  # strides of up to so many elements are contiguous (averages are not whole)
+SMALL_STRIDE = 4.01  # elements: a few loads and shuffles bring what is closer
+WHOLE = 1e-3  # of a trip count: how far an average that is whole may be off
 
 
 @dataclass(frozen=True)
@@ -95,46 +100,62 @@ def views(table: NestTable, rows: SimulatedRows) -> tuple[tuple[Inner, Inner], .
 
 
 def _view(table: NestTable, rows: SimulatedRows, peel: int, *, kept: bool = False) -> Inner:
+    """The loop ``peel`` places from inside; those in it are unrolled, but for the first if kept."""
     level = rows.depth - 1 - peel
     there = level >= 0
     inside = [np.maximum(level, -1) + 1 + p for p in range(peel)]  # levels of the peeled loops
     trip = np.where(there, _pick(rows.trip, level), 1.0)
     body, count = np.ones_like(trip), table.instances[rows.program, rows.place]
-    unrolled = inside[1:] if kept else inside
-    for at in unrolled:
+    for at in inside[1:] if kept else inside:
         body = body * _pick(rows.trip, at)
-    sums = there & _marks(rows, table.reduction, level).astype(np.bool_)
-    chain = np.where(sums | (_marks(rows, table.reduction, inside[0]) if kept else sums), 1.0, 0.0)
-    through = np.ones_like(trip)
-    for at in unrolled:
-        each = 1.0 / _pick(rows.trip, at)
-        chain = chain * np.where(_marks(rows, table.reduction, at), 1.0, each)
-        through = through * np.where(_marks(rows, table.recurrence, at), 1.0, each)
     before = np.where(level >= 1, _pick(rows.trip, level - 1), 0.0)
-    outside = (level >= 1) & _marks(rows, table.reduction, level - 1).astype(np.bool_)
     loads: dict[str, Any] = _loads(table, rows, level, inside, kept=kept)
     return Inner(
         trip=trip.astype(np.float32),
         starts=(count / np.maximum(trip * body * _kept_trip(rows, inside, kept), 1.0)).astype("f4"),
         body=body.astype(np.float32),
         free=there & _free(table, rows, level, depth=peel + 1),
-        forced=there & _marks(rows, table.vector, level).astype(np.bool_),
+        forced=there & _marked(rows, table.vector, level),
         marked_unroll=np.where(there, _marks(rows, table.unroll, level), 1.0).astype("f4"),
-        chain=chain.astype(np.float32),
-        carried=there & _marks(rows, table.recurrence, level).astype(np.bool_),
-        stalls=np.where(outside & ~sums, 1.0 / (trip * body), 0.0).astype(np.float32),
-        sums=sums,
         steady=_whole(trip) | (_whole(trip * before) & (before <= FEW_TILES)),
         even=_even(table, rows, level),
-        parallel=there & _marks(rows, table.parallel, level).astype(np.bool_),
-        through=through.astype(np.float32),
+        parallel=there & _marked(rows, table.parallel, level),
         extent=(body * trip * _summed_around(table, rows, level)).astype(np.float32),
+        **_carried(table, rows, level, inside, body * trip, kept=kept),
         **loads,
     )
 
 
+def _carried(
+    table: NestTable,
+    rows: SimulatedRows,
+    level: Indices,
+    inside: list[Indices],
+    executions: Floats,
+    *,
+    kept: bool,
+) -> dict[str, Any]:
+    """What an iteration of the loop waits for of the one before; ``executions`` [r] of one run."""
+    there = level >= 0
+    sums = there & _marked(rows, table.reduction, level)
+    chain = np.where(sums | (_marked(rows, table.reduction, inside[0]) if kept else sums), 1.0, 0.0)
+    through = np.ones_like(chain)
+    for at in inside[1:] if kept else inside:
+        each = 1.0 / _pick(rows.trip, at)
+        chain = chain * np.where(_marked(rows, table.reduction, at), 1.0, each)
+        through = through * np.where(_marked(rows, table.recurrence, at), 1.0, each)
+    outside = (level >= 1) & _marked(rows, table.reduction, level - 1)
+    return {
+        "chain": chain.astype(np.float32),
+        "carried": there & _marked(rows, table.recurrence, level),
+        "stalls": np.where(outside & ~sums, 1.0 / executions, 0.0).astype(np.float32),
+        "sums": sums,
+        "through": through.astype(np.float32),
+    }
+
+
 def _whole(trip: Floats) -> Bools:
-    return np.asarray(np.abs(trip - np.round(trip)) < 1e-3 * trip)
+    return np.asarray(np.abs(trip - np.round(trip)) < WHOLE * trip)
 
 
 def _even(table: NestTable, rows: SimulatedRows, level: Indices) -> Bools:
@@ -166,6 +187,10 @@ def _marks(rows: SimulatedRows, field: npt.NDArray[Any], level: Indices) -> npt.
     return _pick(field[rows.program, rows.place][:, : rows.trip.shape[1]], level)
 
 
+def _marked(rows: SimulatedRows, field: npt.NDArray[Any], level: Indices) -> Bools:
+    return np.asarray(_marks(rows, field, level), np.bool_)
+
+
 def _loads(
     table: NestTable, rows: SimulatedRows, level: Indices, inside: list[Indices], *, kept: bool
 ) -> dict[str, Floats]:
@@ -181,7 +206,7 @@ def _loads(
     if kept:  # what moves in the kept inner loop alone is loaded once for all lanes
         turning = _pick(rows.moves, inside[0]) & ~moves & reads
         count = np.where(turning, table.weight[rows.program, rows.place], count)
-    close, near = stride <= element * 1.01, stride <= element * 4.01
+    close, near = stride <= element * SAME, stride <= element * SMALL_STRIDE
     apart = stride / np.maximum(element, 1.0)
 
     def total(mask: Bools) -> Floats:

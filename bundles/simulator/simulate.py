@@ -34,7 +34,41 @@ from bundles.simulator.traffic import (
 CHUNK = 256  # programs at a time: the working arrays stay in a cache
 PEELED_OPERATIONS = 400.0  # a larger body is not unrolled completely
 STRIP_BYTES = 32.0  # the vectors assumed where only the order of accesses matters
-_MOST_PAGES = 8192.0  # TLBs of more reach do so by large pages
+
+# Constants of the model. None is a measurement of one machine: they were chosen so that single
+# tuning programs (and gcc's reports on them) came out right (docs/explanation/simulator.md); what
+# differs between machines is an attribute of ``SimulatedMachine`` instead.
+# Operations, in additions:
+FUSED = 0.6  # of the additions beside a multiplication cost nothing (fused, where there is that)
+INTEGER_WEIGHT = 0.6  # of an integer operation: more ports take it
+INT_BYTES = 4.0  # of the type in which C computes with narrower ones
+# Cycles of the statement's execution:
+SHIFT_LOAD = 1.5  # a small-stride load in vector code, over a contiguous one: it is shuffled
+SCATTER = 1.3  # a scattered store over a gathered load
+VECTOR_EXP = 2.0  # a vector exp or log over a scalar one, for all lanes
+VECTOR_CONVERT = 0.5  # of a conversion, what vector code has to widen besides
+LOOP_OPERATIONS = 2.0  # instructions of an iteration's own: counting and the jump
+JUMP = 0.25  # cycles of that which nothing hides
+TREE_STEP = 0.4  # cycles a sum's lanes take to be added up, for each halving
+INNER_START = 3.0  # cycles of a start of an inner loop that runs in SIMD lanes
+# Values carried from one execution to the next:
+NAN_CHECK = 1.8  # fmin or fmax in a chain, over an addition: they check for NaN
+ON_THE_PATH = 0.6  # of a statement's arithmetic waits for the value carried
+PATH_LENGTHS = (1.0, 2.5)  # operations on that path, at least and at most
+FORWARDED = 0.4  # of a store's forwarding that stays visible
+DIVIDE_ON_PATH = 2.0  # a division's latency over its throughput
+# Starts of innermost loops: the share of mispredicted ends by rounds; short ones are learnt.
+LEARNT_ROUNDS, MISSED_WHEN_LEARNT = 8, 0.05
+LONGER_ROUNDS, MISSED_WHEN_LONGER = 32, 0.4
+# Spills of a jammed body: its copies hold so many registers each, and cost so much each doubling.
+REGISTERS_A_COPY, SPILL = 1.5, 0.5
+# Memory:
+MOST_PAGES = 8192.0  # TLBs of more reach do so by large pages
+WALK_VISIBLE = 0.6  # of a page walk: the rest is hidden by other work
+# Threads:
+ALONE_US = 0.1  # to start a parallel region of one thread
+FIGHT = 0.1  # of the stores to a shared line meet another core's
+BEYOND_TABLE = 0.5  # of the time a statement costs that the table had no room for (the lightest)
 
 Machines = dict[str, Floats]
 Views = tuple[tuple[Inner, Inner], ...]
@@ -79,7 +113,7 @@ def _times(table: NestTable, fleet: Machines) -> Floats:
     np.add.at(total, rows.program, times)
     kept = np.zeros(len(table))
     np.add.at(kept, rows.program, table.instances[rows.program, rows.place])
-    beyond = 0.5 * (table.total_instances / np.maximum(kept, 1.0) - 1.0)
+    beyond = BEYOND_TABLE * (table.total_instances / np.maximum(kept, 1.0) - 1.0)
     total = total * (1.0 + beyond)[:, None].astype(np.float32) + fleet["call_us"] * 1e3
     return np.asarray(np.log(total * 1e-9), np.float32)
 
@@ -141,12 +175,12 @@ class _Ops:
 def _operations(table: NestTable, rows: SimulatedRows) -> _Ops:
     ops = table.ops[rows.program, rows.place][:, None, :]
     add, mul = ops[..., Operation.ADD], ops[..., Operation.MUL]
-    fused = add + mul - 0.6 * np.minimum(add, mul)
+    fused = add + mul - FUSED * np.minimum(add, mul)
     return _Ops(
         arithmetic=fused
         + ops[..., Operation.COMPARE]
         + ops[..., Operation.MINMAX]
-        + 0.6 * ops[..., Operation.INTEGER],
+        + INTEGER_WEIGHT * ops[..., Operation.INTEGER],
         convert=ops[..., Operation.CONVERT],
         divide=ops[..., Operation.DIV],
         root=ops[..., Operation.SQRT],
@@ -166,7 +200,9 @@ def _lane_bytes(table: NestTable, rows: SimulatedRows) -> Floats:
     """
     wide = table.lane_bytes[rows.program, rows.place]
     element = (table.element_bytes[rows.program, rows.place] * rows.valid).max(-1)
-    narrow = (element < 4) & (element > 0) & (table.float_bytes[rows.program, rows.place] == 0)
+    narrow = (
+        (element < INT_BYTES) & (element > 0) & (table.float_bytes[rows.program, rows.place] == 0)
+    )
     return np.where(narrow, np.minimum(wide, 2.0 * element), wide)[:, None].astype(np.float32)
 
 
@@ -200,7 +236,7 @@ def _compute(
         cycles[here] = np.where(peeled, found[0], cycles[here])
         starts[here] = np.where(peeled, found[1], starts[here])
         outside[here] = np.where(peeled, found[2] + peel * (found[2] | found[3]), outside[here])
-    spill = 1.0 + 0.5 * np.maximum(np.log2(copies * 1.5 / fleet["registers"]), 0.0)
+    spill = 1.0 + SPILL * np.maximum(np.log2(copies * REGISTERS_A_COPY / fleet["registers"]), 0.0)
     count = table.instances[rows.program, rows.place][:, None].astype(np.float32)
     return count * cycles * spill / fleet["ghz"], starts / copies / fleet["ghz"], outside
 
@@ -236,7 +272,7 @@ def _unrolled(
     if len(some):
         few, near, kept = ops.take(some), inner.take(some), around.take(some)
         wide, start = _executions(few, kept, independent[some], fleet)
-        own = near.starts[:, None] * 3.0 / _lanes(few, kept, fleet)
+        own = near.starts[:, None] * INNER_START / _lanes(few, kept, fleet)
         all_starts = kept.starts[:, None] * start + own + around_turns[1][some]
         cycles[some] = np.where(outer[some], wide, cycles[some])
         starts[some] = np.where(outer[some], all_starts, starts[some])
@@ -308,17 +344,22 @@ def _executions(
     many = _norm(power, wide, sums[1])
     cycles = np.where(simd, covered * many + (1.0 - covered) * one, one)
     rounds = np.where(simd, trip / lanes, trip)  # predictors learn the end of short loops
-    missed = np.where(rounds < 8, 0.05, np.where(rounds < 32, 0.4, 1.0))
+    missed = np.where(rounds < LONGER_ROUNDS, MISSED_WHEN_LONGER, 1.0)
+    missed = np.where(rounds < LEARNT_ROUNDS, MISSED_WHEN_LEARNT, missed)
     start = 1.0 + missed * fleet["branch"]
-    start = start + np.where(simd, 1.0 + 0.4 * np.log2(lanes) * inner.sums[:, None], 0.0)
+    start = start + np.where(simd, 1.0 + TREE_STEP * np.log2(lanes) * inner.sums[:, None], 0.0)
     return cycles, start
 
 
 def _chain(ops: _Ops, inner: Inner, fleet: Machines) -> Floats:
     """[r,m] cycles an execution waits for the one before it (one accumulator, scalar)."""
-    one = np.where(ops.floating, fleet["latency"] * np.where(ops.selects, 1.8, 1.0), 1.0)
-    steps = np.clip(0.6 * ops.arithmetic, 1.0, 2.5)  # what does not wait is computed ahead
-    through = steps * one + 0.4 * fleet["forward"] + 2.0 * ops.divide * fleet["divide"]
+    one = np.where(ops.floating, fleet["latency"] * np.where(ops.selects, NAN_CHECK, 1.0), 1.0)
+    steps = np.clip(
+        ON_THE_PATH * ops.arithmetic, *PATH_LENGTHS
+    )  # what does not wait is computed ahead
+    through = (
+        steps * one + FORWARDED * fleet["forward"] + DIVIDE_ON_PATH * ops.divide * fleet["divide"]
+    )
     size = ops.arithmetic + ops.convert + (inner.unit + inner.small + inner.far)[:, None] + 1.0
     flight = np.maximum(fleet["window"] / (size * inner.extent[:, None]), 1.0)
     summed = inner.chain[:, None] * one / flight + inner.stalls[:, None] * (one + fleet["forward"])
@@ -336,19 +377,19 @@ def _throughput(ops: _Ops, inner: Inner, lanes: Floats, fleet: Machines) -> tupl
     unroll = np.maximum(inner.marked_unroll[:, None], fleet["unrolls"])
     turn = fleet["loop"] / unroll / inner.body[:, None]
     port = np.maximum(loads / fleet["loads"], stores / fleet["stores"])
-    issue = (plain + loads + stores + 2.0 * turn) / fleet["issue"] + 0.25 * turn
+    issue = (plain + loads + stores + LOOP_OPERATIONS * turn) / fleet["issue"] + JUMP * turn
     called = ops.selects & ops.floating & ~inner.forced[:, None]
     heavy = slow + ops.transcendental * fleet["transcendental"] + called * fleet["select_call"]
     scalar = _norm(power, plain / fleet["flops"] + heavy, port, issue)
-    scattered = (inner.far + 1.3 * inner.store_far)[:, None] * fleet["gather"]
+    scattered = (inner.far + SCATTER * inner.store_far)[:, None] * fleet["gather"]
     packed = np.maximum(inner.packed[:, None] * fleet["pack"] / lanes, scattered)
     scattered = np.where((inner.packed > 0)[:, None] & (fleet["packs"] > 0), packed, scattered)
-    shuffled = inner.small[:, None] * 1.5 / lanes
+    shuffled = inner.small[:, None] * SHIFT_LOAD / lanes
     port = (near / fleet["loads"] + inner.store_unit[:, None] / fleet["stores"]) / lanes
     port = port + shuffled + scattered
-    heavy = slow * fleet["wide_divide"] + ops.transcendental * fleet["transcendental"] * 2.0
+    heavy = slow * fleet["wide_divide"] + ops.transcendental * fleet["transcendental"] * VECTOR_EXP
     heavy = np.minimum(heavy / lanes, slow + ops.transcendental * fleet["transcendental"])
-    flow = (plain / fleet["flops"] + 0.5 * ops.convert) / lanes
+    flow = (plain / fleet["flops"] + VECTOR_CONVERT * ops.convert) / lanes
     vector = _norm(power, flow + heavy, port, issue / lanes)
     return scalar, vector / fleet["efficiency"]
 
@@ -370,8 +411,8 @@ def _memory(moved: Traffic, fleet: Machines, threads: Floats) -> Floats:
     (s1, j1), (s2, j2), (s3, j3) = ((_at(g, z, s), _at(g, z, j)) for g, z, s, j in levels)
     missing = fleet["l3"] <= fleet["l2"]
     s3, j3 = np.where(missing, s2, s3), np.where(missing, j2, j3)
-    pages = _at(TLB_PAGES, fleet["tlb"], moved.pages) * 0.6 * fleet["walk"] / ghz / threads
-    first = np.where(fleet["tlb"] > _MOST_PAGES, fleet["tlb"], fleet["first_tlb"])
+    pages = _at(TLB_PAGES, fleet["tlb"], moved.pages) * WALK_VISIBLE * fleet["walk"] / ghz / threads
+    first = np.where(fleet["tlb"] > MOST_PAGES, fleet["tlb"], fleet["first_tlb"])
     pages += _at(TLB_PAGES, first, moved.pages) * fleet["refill"] / ghz / threads
     l2 = s1 * LINE / fleet["l2_bandwidth"] + j1 * np.maximum(
         fleet["l2_latency"] / misses, LINE / fleet["l2_bandwidth"]
@@ -400,12 +441,12 @@ def _forking(
 ) -> Floats:
     """[r,m] nanoseconds to start and join threads, and for lines they fight over."""
     cores = fleet["cores"]
-    start = np.where(cores > 1, fleet["fork_us"] + fleet["fork_core_us"] * cores, 0.1) * 1e3
+    start = np.where(cores > 1, fleet["fork_us"] + fleet["fork_core_us"] * cores, ALONE_US) * 1e3
     chunk = np.maximum(fork.trip[:, None] / cores, 1.0)
     shared = np.clip(LINE / np.maximum(fork.step[:, None] * chunk, 1.0) - 1.0, 0.0, 1.0)
     stored = plain.store_unit + plain.store_far  # none where the sum is kept in a register
     count = table.instances[rows.program, rows.place]
     stores = np.where(stored > 0, stored * count, plain.starts)[:, None].astype(np.float32)
-    fights = np.where(cores > 1, 0.1 * shared * stores * fleet["sharing"] / fleet["ghz"], 0.0)
+    fights = np.where(cores > 1, FIGHT * shared * stores * fleet["sharing"] / fleet["ghz"], 0.0)
     costs = fork.starts[:, None] * start + fights / cores
     return np.asarray(np.where(fork.parallel[:, None], costs, 0.0), np.float32)

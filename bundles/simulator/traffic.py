@@ -25,7 +25,13 @@ L2_BYTES = 2.0 ** np.array([16, 17.3, 18.2, 19.1, 20, 21, 22.3])
 L3_BYTES = 2.0 ** np.array([19, 20.5, 22, 23.2, 24.4, 25.6, 27, 28.5])
 TLB_PAGES = 2.0 ** np.array([5.5, 7.5, 9.5, 10.5, 12, 16])
 _WAYS = ((L1_BYTES, 4096.0), (L2_BYTES, 65_536.0), (L3_BYTES, 0.0))  # bytes of one way; 0: hashed
-_SHARP = 4.0  # how suddenly a footprint stops fitting
+# Chosen, like the constants of ``simulate``:
+SHARPNESS = 4.0  # how suddenly a footprint stops fitting
+PREFETCHED = 2 * LINE  # strides of up to so many bytes are foreseen
+PREFETCH_WINDOW = 2048.0  # half a page: longer strides are not foreseen at all
+PARTLY = 0.4  # of the lines in between that are not
+AFTER_SHORT_RUN = 0.5  # of the lines at starts of runs shorter than prefetchers need
+KEPT_BETWEEN = 0.95  # of what an earlier statement left is found by a later one at best
 
 
 @dataclass(frozen=True)
@@ -186,7 +192,7 @@ class Traffic:
 
 def fits(needed: Floats, room: Floats) -> Floats:
     """How surely ``needed`` stays in ``room`` until it is used again, 0..1 (smooth)."""
-    return np.asarray(1.0 / (1.0 + (needed / room) ** _SHARP), np.float32)
+    return np.asarray(1.0 / (1.0 + (needed / room) ** SHARPNESS), np.float32)
 
 
 def cache_traffic(table: NestTable, rows: SimulatedRows) -> Traffic:
@@ -214,9 +220,11 @@ def _jumps(rows: SimulatedRows) -> Floats:
         stride = rows.stride[..., level]
         here = rows.moves[..., level] & (rows.trip[:, None, level] > 1)
         first = here & ~seen
-        far = np.where(stride <= 2 * LINE, 0.0, np.where(stride <= 2048, 0.4, 1.0))
-        short = np.where(here & seen & (stride > run * 2), np.clip(2 * LINE / run, 0.0, 1.0), 0.0)
-        out = np.where(first, far, np.where(out < 0.4, np.maximum(out, 0.5 * short), out))
+        far = np.where(stride <= PREFETCHED, 0.0, np.where(stride <= PREFETCH_WINDOW, PARTLY, 1.0))
+        short = np.where(here & seen & (stride > run * 2), np.clip(PREFETCHED / run, 0.0, 1.0), 0.0)
+        out = np.where(
+            first, far, np.where(out < PARTLY, np.maximum(out, AFTER_SHORT_RUN * short), out)
+        )
         run = np.where(first, stride * rows.trip[:, None, level], np.where(here, np.inf, run))
         seen |= here
     return out.astype(np.float32)
@@ -284,7 +292,7 @@ def _reuse_between(
             share = np.where(arrays, there[:, None, :] / np.maximum(here[..., None], 1e-6), 0.0)
             found = np.minimum(share.max(-1), 1.0)
             kept = fits((needed[to, common] + needed[of, common])[:, None], room)
-            moved[to] *= 1.0 - 0.95 * found[..., None] * kept[:, None, :]
+            moved[to] *= 1.0 - KEPT_BETWEEN * found[..., None] * kept[:, None, :]
 
 
 def _at(units: Floats, row: Indices, level: Indices) -> Floats:
