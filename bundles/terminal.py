@@ -33,10 +33,10 @@ def needs(*modules: str, install: str = PRETRAIN, what: str = "this") -> None:
     """
     for name in modules:
         if find_spec(name) is None:
-            raise missing(name, install, what)
+            raise missing_extra(name, install, what)
 
 
-def missing(module: str, install: str, what: str = "this") -> InputError:
+def missing_extra(module: str, install: str, what: str = "this") -> InputError:
     """A module of an extra is not there."""
     return InputError(
         f"{what} needs {module}, which is not installed",

@@ -9,11 +9,11 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import typer
 
-from agent.errors import AgentError, InputError
+from agent.errors import InputError
 from agent.terminal.console import note
-from bundles.repository.telling import As_Json, telling
+from bundles.repository.telling import telling
+from bundles.terminal import As_Json, needs, say
 
-EXTRA = "fleet"
 fleet = typer.Typer(
     name="fleet",
     help="The centre: take machines' reports, and see how bundles do.",
@@ -198,7 +198,7 @@ def demo(
     from bundles.fleet.demo import make, settings_of
     from bundles.fleet.server import run
 
-    make(directory, machines, budget, _say)
+    make(directory, machines, budget, say)
     if serve_it:
         run(settings_of(directory, port), "127.0.0.1", port)
 
@@ -309,15 +309,8 @@ def _open(address: str) -> Iterator[_Opened]:
 
 
 def _needs_extra() -> None:
-    from importlib.util import find_spec
-
-    needed = ("alembic", "argon2", "jinja2", "joserfc", "msgspec", "sqlalchemy", "starlette",
-              "uvicorn")  # fmt: skip
-    if missing := [name for name in needed if find_spec(name) is None]:
-        raise AgentError(
-            f"this needs {missing[0]}, which is not installed",
-            hint=f"Install the extra: pip install 'calibration-agent[{EXTRA}]'.",
-        )
+    needs("alembic", "argon2", "jinja2", "joserfc", "msgspec", "sqlalchemy", "starlette",
+          "uvicorn", install="'calibration-agent[fleet]'")  # fmt: skip
 
 
 def _password(file: Path | None) -> str:
@@ -350,7 +343,3 @@ def _now_s() -> int:
     import time
 
     return int(time.time())
-
-
-def _say(line: str) -> None:
-    typer.echo(line, err=True)

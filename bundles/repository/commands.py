@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from agent.errors import Exit, InputError
-from bundles.repository.telling import As_Json, telling
+from bundles.repository.telling import telling
+from bundles.terminal import As_Json
 
 if TYPE_CHECKING:
     from bundles.repository.publisher import Publisher

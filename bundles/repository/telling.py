@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
-
-import typer
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from agent.errors import AgentError
 
@@ -14,7 +12,6 @@ if TYPE_CHECKING:
     from agent.terminal.blocks import Block
 
 A = TypeVar("A", bound=Mapping[str, object])
-As_Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
 
 class Tell(Protocol):

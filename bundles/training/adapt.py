@@ -84,7 +84,7 @@ def adapt(
 
 
 @dataclass(eq=False)
-class _Run:
+class _Adapting:
     """What changes in the second stage, and what it learns from."""
 
     model: Pretrainer
@@ -119,7 +119,7 @@ class _Run:
 
 def _started(
     model: Pretrainer, simulated: TrainingData, references: References, how: Adaptation
-) -> _Run:
+) -> _Adapting:
     heads = ReferenceHeads(_closed_form_heads(model, references))
     optimiser = torch.optim.AdamW(
         [
@@ -134,7 +134,7 @@ def _started(
         total_steps=how.epochs * -(-len(references) // how.batch),
         pct_start=0.1,
     )
-    return _Run(model, heads, optimiser, schedule, simulated, references, how)
+    return _Adapting(model, heads, optimiser, schedule, simulated, references, how)
 
 
 class ReferenceHeads(nn.Module):

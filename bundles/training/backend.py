@@ -90,5 +90,5 @@ def train(
 ) -> tuple[Pretrainer, Log]:
     """``training.fit`` where the run happens."""
     if where.address:
-        return cluster.fit(settings, data, say, where)
+        return cluster.fit_on_cluster(settings, data, say, where)
     return fit(settings, data, say, TrainingWorker(where.device, kept=where.work))

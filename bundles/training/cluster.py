@@ -22,12 +22,12 @@ import numpy as np
 
 from agent.arrays import Indices
 from agent.errors import AgentError, InputError
-from bundles.terminal import missing
+from bundles.terminal import missing_extra
 from bundles.training import training
 from bundles.training.dataset import ARRAYS, Dataset, Maker, Recipe, TrainingData, shard
 from bundles.training.network import Pretrainer
 from bundles.training.settings import Say, TrainingSettings, Where
-from bundles.training.shards import drawing_code, opened
+from bundles.training.shards import data_on_disk, drawing_code
 from bundles.training.training import Log
 
 LOCAL = "local"
@@ -87,7 +87,7 @@ def _ray() -> ModuleType:
         import ray.data
         import ray.train
     except ModuleNotFoundError as error:
-        raise missing(str(error.name), CLUSTER, "--address") from error
+        raise missing_extra(str(error.name), CLUSTER, "--address") from error
     return ray
 
 
@@ -164,11 +164,11 @@ class _Job:
 
     def data(self) -> TrainingData:
         """What is learnt from, on disk."""
-        whole = opened(self.directory)
+        whole = data_on_disk(self.directory)
         return TrainingData(whole.take(self.train), whole.take(self.held), self.machines)
 
 
-def fit(
+def fit_on_cluster(
     settings: TrainingSettings, data: TrainingData, say: Say, where: Where
 ) -> tuple[Pretrainer, Log]:
     """``training.fit`` on ``where.workers`` workers of the cluster; both data sets on disk.

@@ -107,10 +107,10 @@ def stored(recipe: Recipe, work: Path, make: Maker, progress: Progress | None = 
         _fill(recipe, directory, make, progress)
     except OSError as error:
         raise InputError(f"cannot write {directory}: {error.strerror}", HINT) from error
-    return opened(directory)
+    return data_on_disk(directory)
 
 
-def opened(directory: Path) -> Dataset:
+def data_on_disk(directory: Path) -> Dataset:
     """A data set that ``stored`` has made; its arrays stay on disk."""
     features, target, family = (
         np.load(directory / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ARRAYS

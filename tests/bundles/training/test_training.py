@@ -16,7 +16,7 @@ from bundles.training.backend import ready  # noqa: E402
 from bundles.training.dataset import Dataset, Recipe, TrainingData, in_processes  # noqa: E402
 from bundles.training.network import Pretrainer  # noqa: E402
 from bundles.training.settings import TrainingSettings, Where, quick_settings  # noqa: E402
-from bundles.training.shards import opened, stored  # noqa: E402
+from bundles.training.shards import data_on_disk, stored  # noqa: E402
 from bundles.training.training import Log, TrainingWorker, fit  # noqa: E402
 
 SETTINGS = quick_settings(TrainingSettings(seed=1))
@@ -26,11 +26,11 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from bundles.training.settings import TrainingSettings, quick_settings
-from bundles.training.shards import opened
+from bundles.training.shards import data_on_disk
 from bundles.training.dataset import TrainingData
 from bundles.training.training import TrainingWorker, fit
 
-data = opened(Path(sys.argv[1]))
+data = data_on_disk(Path(sys.argv[1]))
 parts = TrainingData(data.take(slice(100)), data.take(slice(100, None)), slice(8))
 settings = quick_settings(TrainingSettings(seed=1))
 worker = TrainingWorker(kept=Path(sys.argv[2]))
@@ -50,7 +50,7 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train(origin: Path, worker: TrainingWorker = training.ALONE, say=lambda _: None) -> tuple:
-    return fit(SETTINGS, parted(opened(origin)), say, worker)
+    return fit(SETTINGS, parted(data_on_disk(origin)), say, worker)
 
 
 def parted(data: Dataset, at: int = 100) -> TrainingData:
@@ -82,7 +82,7 @@ def checkpoints(work: Path) -> list[Path]:
 def test_data_on_disk_train_the_same_weights_as_data_in_memory(
     origin: Path, uninterrupted: tuple
 ) -> None:
-    data = opened(origin).loaded(RECIPE.programs)
+    data = data_on_disk(origin).loaded(RECIPE.programs)
     assert same(fit(SETTINGS, parted(data), lambda _: None), uninterrupted)
 
 
@@ -139,7 +139,7 @@ def test_a_checkpoint_of_another_run_is_not_used(origin: Path, tmp_path: Path) -
     train(origin, TrainingWorker(kept=tmp_path))
     lines: list[str] = []
     other = replace(SETTINGS, seed=2)
-    fit(other, parted(opened(origin)), lines.append, TrainingWorker(kept=tmp_path))
+    fit(other, parted(data_on_disk(origin)), lines.append, TrainingWorker(kept=tmp_path))
     assert lines[0].startswith("epoch 1")
 
 
@@ -163,7 +163,7 @@ def test_large_data_are_shuffled_in_windows_of_scattered_blocks(monkeypatch) -> 
 def test_data_on_disk_and_in_memory_train_the_same_in_windows(origin: Path, monkeypatch) -> None:
     monkeypatch.setattr(training, "BLOCK", 10)
     monkeypatch.setattr(training, "WINDOW", 40)
-    data = opened(origin)
+    data = data_on_disk(origin)
     models = [
         fit(SETTINGS, parted(d, 93), lambda _: None) for d in (data, data.loaded(RECIPE.programs))
     ]
