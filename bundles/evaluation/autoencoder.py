@@ -60,12 +60,9 @@ def _trained(size: AutoencoderSize) -> dict[str, npt.NDArray[np.generic]]:
     data = generate(Recipe(size.programs, size.variants, size.seed, machines), processes=1)
     flat = torch.from_numpy(data.features.reshape(-1, data.features.shape[2]))
     model = Pretrainer(Shape(flat.shape[1], 1))
-    sd = flat.std(0)
-    model.encoder.get_buffer("shift").copy_(flat.mean(0))
-    model.encoder.get_buffer("scale").copy_(torch.where(sd > 1e-4, 1.0 / sd, torch.zeros_like(sd)))
+    model.encoder.normalise_by(flat)
     _fit(model, flat, size)
-    with torch.no_grad():
-        embedded = torch.cat([model.encoder(part) for part in torch.split(flat, 8_192)]).numpy()
+    embedded = model.encoder.embed(flat).numpy()
     white = whitening(embedded.reshape(*data.features.shape[:2], -1))
     weights = {f"encoder.{k}": v.numpy() for k, v in model.encoder.state_dict().items()}
     return {**weights, "shift": white.shift, "turn": white.turn}

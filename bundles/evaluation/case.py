@@ -19,7 +19,7 @@ from agent.errors import AgentError
 from agent.kernels.fixed_set import fixed_variants, kernels
 from agent.loopnest.schedules.schedule import ORIGINAL
 from agent.model.observations import SECONDS, SPEEDUP, Observations, design_rows
-from bundles.labels.labels import Labels, is_test
+from bundles.labels.labels import Labels
 from bundles.labels.target import RIGHT
 
 AT_ONCE = 2  # schedules of a program that are drawn before another program is
@@ -122,8 +122,7 @@ def make_case(labels: Labels) -> Case:
     name = labels.target.name
     base = labels.base
     timed = labels.schedule != ORIGINAL
-    test = np.zeros(len(labels), np.bool_)
-    test[~labels.fixed] = is_test(labels.program[~labels.fixed])
+    test = labels.test
     case = Case(
         labels=labels,
         base=base,
@@ -165,8 +164,7 @@ def refuse_leaks(files: Sequence[Labels]) -> None:
     learned: dict[bytes, str] = {}
     tested: dict[bytes, str] = {}
     for labels in files:
-        kept = np.zeros(len(labels), np.bool_)
-        kept[~labels.fixed] = is_test(labels.program[~labels.fixed])
+        kept = labels.test
         for row in np.flatnonzero(labels.schedule == ORIGINAL):
             looks = labels.features[row].tobytes() + labels.work[row].tobytes()
             (tested if kept[row] else learned)[looks] = f"{labels.program[row]}"

@@ -8,39 +8,31 @@ both as logarithms. Programs kept for testing are reported apart from those used
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from agent.arrays import Bools, Doubles, Texts
 from agent.errors import AgentError
 from agent.loopnest.features.nest import NestTable, concat, lower
-from agent.loopnest.features.summary import OPS
-from agent.loopnest.schedules.schedule import ORIGINAL, parse_schedule
-from agent.loopnest.schedules.transform import apply
+from agent.loopnest.schedules.schedule import ORIGINAL
 from agent.model.score import spearman
+from bundles.evaluation.kinds import kinds_of
 from bundles.labels.labels import Labels, is_test, load_labels
-from bundles.labels.programs import corpus_program
+from bundles.labels.programs import corpus_program, scheduled
 from bundles.simulator.machines import machine_like
 from bundles.simulator.simulate import simulate
-from bundles.simulator.traffic import simulated_rows, touched_bytes
 
-STEPS = (
-    "tile", "interchange", "parallelize", "vectorize", "unroll", "jam", "skew", "fuse",
-    "distribute", "reverse",
-)  # fmt: skip
 FEWEST = 12  # rows of a kind that is shown
 WORST = 6  # kinds that are named
-SHORT_S, SMALL_S = 20e-6, 200e-6
 
 
 @dataclass(frozen=True)
-class Figures:
+class SimulatorErrors:
     """How far simulated times are from real ones.
 
     Attributes:
@@ -60,35 +52,37 @@ class Figures:
     seconds: float
     seconds_bias: float
 
+    def to_json(self) -> dict[str, float | None]:
+        """Without numbers that JSON has not."""
+        return {name: None if math.isnan(x) else x for name, x in asdict(self).items()}
+
 
 @dataclass(frozen=True)
-class Check:
+class SimulatorCheck:
     """A target's comparison: all tuning programs, each kind of them, and the test programs."""
 
     target: str
-    tuning: Figures
-    test: Figures
-    kinds: dict[str, Figures]
+    tuning: SimulatorErrors
+    test: SimulatorErrors
+    kinds: dict[str, SimulatorErrors]
 
     @property
     def worst(self) -> list[str]:
         """The kinds with the largest errors of speed-ups, worst first."""
         return sorted(self.kinds, key=lambda k: -self.kinds[k].speedup)[:WORST]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """As plain values; also which kinds are worst."""
-        figures = {"tuning": self.tuning, "test": self.test}
-        plain = {name: _plain(f) for name, f in figures.items()}
-        kinds = {name: _plain(f) for name, f in self.kinds.items()}
-        return {"target": self.target, **plain, "kinds": kinds, "worst": self.worst}
+        return {
+            "target": self.target,
+            "tuning": self.tuning.to_json(),
+            "test": self.test.to_json(),
+            "kinds": {name: errors.to_json() for name, errors in self.kinds.items()},
+            "worst": self.worst,
+        }
 
 
-def _plain(figures: Figures) -> dict[str, float | None]:
-    """Without numbers that JSON has not."""
-    return {name: None if math.isnan(x) else x for name, x in asdict(figures).items()}
-
-
-def check(path: Path) -> Check:
+def check_simulator_on(path: Path) -> SimulatorCheck:
     """Compare one file of labels.
 
     Raises:
@@ -101,26 +95,25 @@ def check(path: Path) -> Check:
             f"{path} has no program of the random corpus",
             "Measure some: bundles measure --programs 100.",
         )
-    table = _tables(path, labels)
-    return compare(labels, table)
+    return compare_with_simulator(labels, _lowered_again(path, labels))
 
 
-def compare(labels: Labels, table: NestTable) -> Check:
+def compare_with_simulator(labels: Labels, table: NestTable) -> SimulatorCheck:
     """Compare labels with what the simulator says of the same rows."""
     times = simulate(table, (machine_like(labels.target),))[:, 0].astype(np.float64)
     base = labels.base
-    errors = _Errors(
+    rows = _Compared(
         labels.program, labels.log_speedup, times[base] - times, np.log(labels.seconds), times,
         labels.schedule == ORIGINAL,
     )  # fmt: skip
     test = is_test(labels.program)
     kinds = {k: m & ~test for k, m in kinds_of(labels, table).items()}
-    found = {k: errors.of(m) for k, m in kinds.items() if (m & ~errors.original).sum() >= FEWEST}
-    return Check(labels.target.name, errors.of(~test), errors.of(test), found)
+    found = {k: rows.errors(m) for k, m in kinds.items() if (m & ~rows.original).sum() >= FEWEST}
+    return SimulatorCheck(labels.target.name, rows.errors(~test), rows.errors(test), found)
 
 
 @dataclass(frozen=True)
-class _Errors:
+class _Compared:
     """Per row: the program, real and simulated log speed-up and log seconds; whether as written."""
 
     program: Texts
@@ -130,11 +123,11 @@ class _Errors:
     simulated_seconds: Doubles
     original: Bools
 
-    def of(self, mask: Bools) -> Figures:
+    def errors(self, mask: Bools) -> SimulatorErrors:
         rows = mask & ~self.original
         off = (self.simulated_speedup - self.speedup)[rows]
         late = (self.simulated_seconds - self.seconds)[mask]
-        return Figures(
+        return SimulatorErrors(
             programs=len(set(self.program[mask])),
             rows=int(rows.sum()),
             spread=_mean(np.abs(self.speedup[rows])),
@@ -151,62 +144,11 @@ class _Errors:
         return math.nan if found is None else round(found, 4)
 
 
-def _mean(values: npt.NDArray[Any]) -> float:
+def _mean(values: Doubles) -> float:
     return round(float(values.mean()), 4) if len(values) else math.nan
 
 
-def kinds_of(labels: Labels, table: NestTable) -> dict[str, Bools]:
-    """Which rows are of which kind; kinds overlap."""
-    steps = [{step.split()[0] for step in text.split("; ")} for text in labels.schedule]
-    kinds = {f"family {f}": labels.family == f for f in sorted(set(labels.family))}
-    kinds |= {f"step {name}": np.array([name in s for s in steps]) for name in STEPS}
-    kinds |= {f"only {name}": np.array([s == {name} for s in steps]) for name in STEPS}
-    return kinds | _traits(table) | _places(labels, table)
-
-
-def _traits(table: NestTable) -> dict[str, Bools]:
-    """What the heaviest statement's loops look like, and the program as a whole."""
-    rows = simulated_rows(table)
-    share = table.share[rows.program, rows.place]
-    order = np.lexsort((-share, rows.program))
-    first = order[np.flatnonzero(np.diff(rows.program[order], prepend=-1))]  # [n] heaviest rows
-    inner = np.maximum(rows.depth[first] - 1, 0)
-    stride = np.take_along_axis(rows.stride[first], inner[:, None, None], axis=2)[..., 0]
-    element = table.element_bytes[rows.program[first], rows.place[first]]
-    heavy = (rows.program[first], rows.place[first], inner)
-    power = (stride >= 1024) & (np.mod(stride, 1024) == 0)
-    uneven = (table.imbalance > 1.05).any((1, 2)) & (table.share[:, 0] > 0)
-    return {
-        "innermost reduction": table.reduction[heavy],
-        "innermost recurrence": table.recurrence[heavy],
-        "strided innermost": (stride > 4.01 * element).any(1),
-        "power-of-two strides": power.any(1),
-        "uneven domain": uneven,
-        "several statements": table.statements > 1,
-        "tiny innermost trip": table.trip[heavy] < 8,
-        "divides, roots, exp": (table.ops[heavy[:2]][:, 2:5] > 0).any(1),
-        "selects": table.ops[heavy[:2]][:, OPS.index("minmax")] > 0,
-        "8-byte lanes": table.lane_bytes[heavy[:2]] == 8,
-        "1- and 2-byte lanes": table.lane_bytes[heavy[:2]] < 4,
-    }
-
-
-def _places(labels: Labels, table: NestTable) -> dict[str, Bools]:
-    """Where the data is, and how long a run takes."""
-    target, original = labels.target, labels.seconds[labels.base]
-    size = touched_bytes(table)[labels.base]
-    ends = [float(x) for x in (target.l1, target.l2, target.l3) if x]
-    names = ["L1", "L2", "L3"][: len(ends)]
-    place = np.searchsorted(ends, size)
-    kinds = {f"data in {n}": place == i for i, n in enumerate([*names, "memory"])}
-    kinds["shorter than 20 us"] = original < SHORT_S
-    parallel = table.parallel.any((1, 2))
-    kinds["parallel, small"] = parallel & (original < SMALL_S)
-    kinds["parallel, large"] = parallel & (original >= SMALL_S)
-    return kinds
-
-
-def _tables(path: Path, labels: Labels) -> NestTable:
+def _lowered_again(path: Path, labels: Labels) -> NestTable:
     """The labels' programs, lowered again."""
     import pyarrow.parquet as pq
 
@@ -221,28 +163,12 @@ def _tables(path: Path, labels: Labels) -> NestTable:
         row[0]: row[1:] for row in zip(*(columns[n].to_pylist() for n in names), strict=True)
     }
     keys = zip(labels.program, labels.schedule, strict=True)
-    jobs = [
-        (*sources[name], tuple(r[1] for r in group))
-        for name, group in groupby(keys, key=lambda r: r[0])
-    ]
-    return concat([_lowered(job) for job in jobs])
-
-
-def _lowered(job: tuple[int, int, tuple[str, ...]]) -> NestTable:
-    seed, number, schedules = job
-    program = corpus_program(seed, number)
-    versions = []
-    for text in schedules:
-        version = program
-        for step in parse_schedule(text).steps:
-            version = apply(version, step)
-        versions.append(version)
-    return lower(versions)
-
-
-def shown(checks: Sequence[Check]) -> str:
-    """The comparison as text."""
-    return "\n\n".join(_shown(c) for c in checks)
+    return concat(
+        [
+            lower([scheduled(corpus_program(*sources[name]), text) for _, text in versions])
+            for name, versions in groupby(keys, key=itemgetter(0))
+        ]
+    )
 
 
 _HEAD = (
@@ -251,17 +177,20 @@ _HEAD = (
 )
 
 
-def _shown(found: Check) -> str:
-    rows: Mapping[str, Figures] = {
-        "tuning programs": found.tuning, "test programs": found.test, **found.kinds
-    }  # fmt: skip
+def simulator_check_text(checks: Sequence[SimulatorCheck]) -> str:
+    """The comparisons as text, one table a target."""
+    return "\n\n".join(map(_table, checks))
+
+
+def _table(found: SimulatorCheck) -> str:
+    rows = {"tuning programs": found.tuning, "test programs": found.test, **found.kinds}
     lines = [f"{found.target}: mean absolute log errors, simulated against real", _HEAD]
-    lines += [_line(name, figures) for name, figures in rows.items()]
+    lines += [_line(name, errors) for name, errors in rows.items()]
     return "\n".join([*lines, f"worst: {', '.join(found.worst)}"])
 
 
-def _line(name: str, f: Figures) -> str:
+def _line(name: str, errors: SimulatorErrors) -> str:
     return (
-        f"{name:<28}{f.rows:>6}{f.spread:>8.2f}{f.speedup:>9.2f}{f.bias:>+7.2f}{f.rank:>6.2f}"
-        f"{f.seconds:>8.2f}{f.seconds_bias:>+7.2f}"
+        f"{name:<28}{errors.rows:>6}{errors.spread:>8.2f}{errors.speedup:>9.2f}"
+        f"{errors.bias:>+7.2f}{errors.rank:>6.2f}{errors.seconds:>8.2f}{errors.seconds_bias:>+7.2f}"
     )

@@ -79,10 +79,10 @@ def check_simulator(
 ) -> None:
     """Compare simulated times with real labels, by kind of program and schedule."""
     needs("pyarrow")
-    from bundles.evaluation.check_simulator import check, shown
+    from bundles.evaluation.check_simulator import check_simulator_on, simulator_check_text
 
-    found = [check(path) for path in labels]
+    found = [check_simulator_on(path) for path in labels]
     if as_json:
         show_json([c.to_json() for c in found])
     else:
-        typer.echo(shown(found))
+        typer.echo(simulator_check_text(found))

@@ -29,10 +29,7 @@ def train_and_predict(case: Case, rows: Indices, seed: int) -> ArmPrediction:
 def _normalise(model: Pretrainer, case: Case) -> None:
     """Mean and sd of the features of the programs that labels are drawn from."""
     known = np.concatenate([case.pool, np.unique(case.base[case.pool])])
-    flat = torch.from_numpy(case.labels.features[known])
-    sd = flat.std(0)
-    model.encoder.get_buffer("shift").copy_(flat.mean(0))
-    model.encoder.get_buffer("scale").copy_(torch.where(sd > 1e-4, 1.0 / sd, torch.zeros_like(sd)))
+    model.encoder.normalise_by(torch.from_numpy(case.labels.features[known]))
 
 
 def _train(model: Pretrainer, case: Case, rows: Indices, seed: int) -> None:

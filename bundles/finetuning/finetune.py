@@ -33,7 +33,6 @@ from bundles.finetuning.tuning import (
     StartingPoint,
     Tuned,
     Tuning,
-    embedded,
     split_off_validation,
     tune_in_stages,
 )
@@ -103,7 +102,7 @@ def _prior(
     """The prior of the tuned encoder."""
     golden = torch.from_numpy(np.asarray(bundle.golden[0], np.float32))
     old, new = (
-        prior_rows(pool, site_embedding(e, pool), embedded(e, golden).numpy().astype(np.float64))
+        prior_rows(pool, site_embedding(e, pool), e.embed(golden).numpy().astype(np.float64))
         for e in (start.encoder, tuned.encoder)
     )
     times = predicted_times(tuned.encoder, tuned.heads, held)

@@ -9,7 +9,7 @@ from agent.arrays import Doubles
 from agent.errors import AgentError
 from agent.model.prior import Prior
 from bundles.finetuning.site import Site
-from bundles.finetuning.tuning import StartingPoint, embedded
+from bundles.finetuning.tuning import StartingPoint
 from bundles.training.network import EncoderNetwork
 
 FEWEST_PROGRAMS, FEWEST_TESTS = 10, 3
@@ -45,7 +45,7 @@ def starting_point(encoder: EncoderNetwork, prior: Prior, site: Site) -> Startin
 
 def site_embedding(encoder: EncoderNetwork, site: Site) -> Doubles:
     """[n, E] embeddings of all versions."""
-    return np.asarray(embedded(encoder, torch.from_numpy(site.features)).numpy(), np.float64)
+    return np.asarray(encoder.embed(torch.from_numpy(site.features)).numpy(), np.float64)
 
 
 def predicted_times(encoder: EncoderNetwork, heads: Doubles, site: Site) -> Doubles:

@@ -166,15 +166,9 @@ class _Data:
     def of(cls, site: Site, encoder: EncoderNetwork | None) -> _Data:
         x = torch.from_numpy(site.features)
         if encoder is not None:
-            x = embedded(encoder, x)
+            x = encoder.embed(x)
         labels = (torch.from_numpy(a.astype(np.float32)) for a in (site.seconds, site.speedup))
         return cls(site, x, *labels)
-
-
-def embedded(encoder: EncoderNetwork, x: Tensor) -> Tensor:
-    """[n, E] embeddings without gradients."""
-    with torch.no_grad():
-        return torch.cat([encoder(part) for part in torch.split(x, 8_192)])
 
 
 def _stage(

@@ -69,6 +69,13 @@ class Labels:
     def __len__(self) -> int:
         return len(self.program)
 
+    @property
+    def test(self) -> Bools:
+        """[n] whether a row's program is kept for testing; kernels of the fixed set never are."""
+        test = np.zeros(len(self), np.bool_)
+        test[~self.fixed] = is_test(self.program[~self.fixed])
+        return test
+
     def take(self, rows: Indices | Bools) -> Labels:
         """The given rows (indices or a mask)."""
         arrays = {f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name != "target"}

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+EMBEDDED = 8_192  # rows at once, where no gradients are wanted
 CLIP = 8.0  # standard deviations; features of unseen programs may lie far out
 
 
@@ -60,6 +61,17 @@ class EncoderNetwork(nn.Module):
         """[B, F] features with mean 0 and sd 1 over the corpus, clipped."""
         shift, scale = self.get_buffer("shift"), self.get_buffer("scale")
         return ((x - shift) * scale).clamp(-CLIP, CLIP)
+
+    def normalise_by(self, x: Tensor) -> None:
+        """Take mean and sd of features [n, F] into the encoder; what is constant is left out."""
+        sd = x.std(0)
+        self.get_buffer("shift").copy_(x.mean(0))
+        self.get_buffer("scale").copy_(torch.where(sd > 1e-4, 1.0 / sd, torch.zeros_like(sd)))
+
+    def embed(self, x: Tensor) -> Tensor:
+        """[n, F] -> [n, E], part by part and without gradients."""
+        with torch.no_grad():
+            return torch.cat([self(part) for part in torch.split(x, EMBEDDED)])
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, F] -> [B, E]."""

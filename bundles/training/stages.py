@@ -30,7 +30,6 @@ from bundles.training.training import Log, prepare
 from bundles.training.validation import Validation, is_validation
 
 LINEAR = 6_000  # programs, at most, that linear heads are fitted to in memory
-EMBEDDED = 8_192
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,9 +138,7 @@ def _reference_heads(embedded: Doubles, references: References) -> MachineHeads:
 def embed(model: Pretrainer, features: Singles) -> Singles:
     """[..., F] -> [..., E], not yet whitened."""
     flat = torch.from_numpy(np.ascontiguousarray(features.reshape(-1, features.shape[-1])))
-    with torch.no_grad():
-        parts = [model.encoder(part) for part in torch.split(flat, EMBEDDED)]
-    found: Singles = torch.cat(parts).numpy()
+    found: Singles = model.encoder.embed(flat).numpy()
     return found.reshape(*features.shape[:-1], -1)
 
 

@@ -193,9 +193,7 @@ def _weights(settings: TrainingSettings) -> Weights:
 def _normalisation(model: Pretrainer, x: Tensor, y: Tensor) -> None:
     """Bake the features' mean and sd into the encoder; start every machine at its mean."""
     flat = x.reshape(-1, x.shape[2])
-    sd = flat.std(0)
-    model.encoder.get_buffer("shift").copy_(flat.mean(0))
-    model.encoder.get_buffer("scale").copy_(torch.where(sd > 1e-4, 1.0 / sd, torch.zeros_like(sd)))
+    model.encoder.normalise_by(flat)
     with torch.no_grad():
         model.machines.bias.copy_(y.reshape(-1, y.shape[2]).mean(0))
 

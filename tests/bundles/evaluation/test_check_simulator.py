@@ -10,7 +10,7 @@ from agent.errors import AgentError, Exit
 from agent.loopnest.features.nest import lower
 from agent.model.facts import FACTS, facts_of
 from bundles import cli
-from bundles.evaluation.check_simulator import check, compare
+from bundles.evaluation.check_simulator import check_simulator_on, compare_with_simulator
 from bundles.labels.labels import load_labels, write_labels
 from bundles.simulator.machines import facts_of_machines, machine_like, sample_machines
 from bundles.simulator.simulate import simulate
@@ -29,7 +29,7 @@ def test_labels_of_the_simulator_itself_are_met_exactly(path) -> None:
     labels = load_labels(path)
     times = simulate(TABLE, (machine_like(labels.target),))[:, 0].astype(float)
     own = replace(labels, seconds=np.exp(times), log_speedup=times[labels.base] - times)
-    found = compare(own, TABLE)
+    found = compare_with_simulator(own, TABLE)
     assert found.tuning.speedup == pytest.approx(0.0, abs=1e-4)
     assert found.tuning.seconds == pytest.approx(0.0, abs=1e-4)
     assert found.tuning.rank == pytest.approx(1.0, abs=0.1)
@@ -37,7 +37,7 @@ def test_labels_of_the_simulator_itself_are_met_exactly(path) -> None:
 
 
 def test_a_file_is_compared_by_kind_and_test_programs_are_kept_apart(path) -> None:
-    found = check(path)
+    found = check_simulator_on(path)
     assert found.tuning.programs + found.test.programs == len(ITEMS)
     assert min(found.tuning.programs, found.test.programs) > 4
     assert {"step tile", "step vectorize", "several statements"} <= found.kinds.keys()
@@ -72,7 +72,7 @@ def test_labels_whose_programs_cannot_be_made_again_are_refused(tmp_path, path) 
     other = tmp_path / "other.parquet"
     write_labels(other, TARGET, rows)
     with pytest.raises(AgentError, match="cannot be made again"):
-        check(other)
+        check_simulator_on(other)
 
 
 def test_facts_of_machines_are_in_the_order_of_the_facts_of_sites() -> None:
