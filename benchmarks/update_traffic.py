@@ -27,8 +27,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from agent.bundle.bundle import default_bundle
+from agent.update.floors import NO_FLOORS, Floors
 from agent.update.source import open_source
-from agent.update.trust import NO_FLOORS, Floors, refresh
+from agent.update.trust import Trust, refresh
 from bundles.repository import publish
 from bundles.repository.making import make_repository
 from bundles.repository.passphrases import Passphrases
@@ -78,9 +79,8 @@ class Machine:
         """Refresh, and fetch the settled bundle if it is another one."""
         tally: dict[str, int] = {}
         with served(repository, tally) as url:
-            session = refresh(
-                open_source(url), self.root, self.cache, "pilot", self.floors, now.timestamp()
-            )
+            trust = Trust(self.root, "pilot", self.cache, self.floors, now.timestamp())
+            session = refresh(open_source(url), trust)
             self.floors = session.trusted.floors
             settled = session.trusted.offers["settled"]
             if settled.digest != self.digest:

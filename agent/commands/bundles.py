@@ -39,16 +39,13 @@ def update(
 ) -> None:
     """Take the bundle that the centre offers, if it is signed, whole and not worse here."""
     from agent.terminal import update_wording as wording
-    from agent.update.flow import CHANGED
+    from agent.update.flow import CHANGED, update_bundle
 
     config = settings(
         state_dir=state_dir, repository=place, trusted_root=root_file, channel=channel
     )
-    with writing(config, "update") as state:
-        from agent.update.flow import update as run
-
-        with console.progress() as tell:
-            found = run(config, state, tell, check=check, force=force)
+    with writing(config, "update") as state, console.progress() as tell:
+        found = update_bundle(config, state, tell, check=check, force=force)
     answer(found, wording.update, as_json)
     if found["outcome"] not in CHANGED:
         raise typer.Exit(Exit.NOTHING_TO_DO)
@@ -88,9 +85,9 @@ def bundle_show(
 ) -> None:
     """Show where a bundle came from: licence, provenance, evaluation, self-test."""
     from agent.terminal import update_wording as wording
-    from agent.update.manage import show
+    from agent.update.manage import describe_known
 
-    answer(show(settings(state_dir=state_dir).state_dir, which), wording.shown, as_json)
+    answer(describe_known(settings(state_dir=state_dir).state_dir, which), wording.shown, as_json)
 
 
 @bundle_app.command("rollback", epilog="Example: agent bundle rollback")
@@ -109,11 +106,11 @@ def bundle_rollback(state_dir: StateDir = None, as_json: Json = False) -> None:
 def bundle_pin(state_dir: StateDir = None, as_json: Json = False) -> None:
     """Hold on to the bundle in force: updates leave it alone."""
     from agent.terminal import update_wording as wording
-    from agent.update.manage import pin
+    from agent.update.manage import pin_bundle
 
     config = settings(state_dir=state_dir)
     with writing(config, "bundle pin") as state:
-        found = pin(config, state)
+        found = pin_bundle(config, state)
     answer(found, wording.pinned, as_json)
 
 
@@ -121,9 +118,9 @@ def bundle_pin(state_dir: StateDir = None, as_json: Json = False) -> None:
 def bundle_unpin(state_dir: StateDir = None, as_json: Json = False) -> None:
     """Let updates change the bundle again."""
     from agent.terminal import update_wording as wording
-    from agent.update.manage import unpin
+    from agent.update.manage import unpin_bundle
 
     config = settings(state_dir=state_dir)
     with writing(config, "bundle unpin") as state:
-        found = unpin(config, state)
+        found = unpin_bundle(config, state)
     answer(found, wording.pinned, as_json)

@@ -16,7 +16,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from agent.bundle.installed import (
     BUILT_IN,
@@ -37,7 +37,7 @@ from agent.update.switch import (
     BY_CENTRE,
     ROLLED_BACK,
     put_in_force,
-    refit,
+    refitted_on,
     step_back,
     turn_down,
 )
@@ -46,8 +46,10 @@ if TYPE_CHECKING:
     from agent.bundle.bundle import Bundle
     from agent.settings.config import Config
     from agent.state.state import BundleEvent, State
-    from agent.update.source import Source
-    from agent.update.trust import Offer, Session, Trusted
+    from agent.update.offers import Offer
+    from agent.update.source import RepositorySource
+    from agent.update.trust import Trusted, VerifiedRepository
+    from agent.update.verdict import BundleComparison
 
 CACHE = "repository"  # python-tuf's cache of metadata, below the state directory
 FLOORS, SECRET, GONE = "update-floors", "roll-out-secret", "withdrawn"
@@ -65,15 +67,15 @@ class Decision:
     notes: tuple[Note, ...] = ()
 
 
-def withdrawn_digests(state: State) -> Sequence[str]:
+def digests_once_withdrawn(state: State) -> Sequence[str]:
     """Bundles that the centre had withdrawn when it was last asked."""
     told = (state.fact(GONE) or {}).get("digests")
     return [str(digest) for digest in told] if isinstance(told, list) else []
 
 
-def update(
+def update_bundle(
     config: Config, state: State, tell: Tell, *, check: bool = False, force: bool = False
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Take the bundle that the centre offers this machine, if it is right and not worse.
 
     Args:
@@ -96,6 +98,68 @@ def update(
     """
     from agent.update.source import open_source
 
+    place, machine = _repository(config, state), _machine(config, state, force=force)
+    source = open_source(place)
+    tell(Progress("asking", 0, 1, f"asking {source.name} what there is"))
+    verified = _refresh(source, config, state, machine.now)
+    trusted = verified.trusted
+    offer = choose_offer(trusted, roll_out_secret(state), machine.refused)
+    decision = decide(trusted, offer, bundle_identity(machine.bundle), machine.pin, machine.refused)
+    if outcome := _unchanged(decision.step, machine.bundle, check=check):
+        done = _Done(outcome, machine.bundle)
+    elif decision.step == "take" and offer is not None:
+        bundle = _fetch(config.state_dir, verified, offer, tell)
+        tell(Progress("comparing", 0, 1, "refitting on this machine's timings, and comparing"))
+        withdrawn = machine.bundle.digest in trusted.withdrawn
+        done = _take(config, state, bundle, machine.bundle, withdrawn=withdrawn, force=force)
+    else:
+        done = _Done("went-back", step_back(config, state, trusted.withdrawn, BY_CENTRE))
+    notes = (*machine.notes, *trusted.notes, *decision.notes, *done.notes)
+    return {
+        "outcome": done.outcome,
+        "repository": source.name,
+        "channel": config.channel,
+        "checked_at": stamp(machine.now),
+        "signatures_hold_until": stamp(min(trusted.expires.values())),
+        "offered": _offered(offer),
+        "before": bundle_identity(machine.bundle),
+        "after": bundle_identity(done.bundle),
+        "verdict": done.verdict.to_json() if done.verdict else None,
+        "notes": [{"code": code, "message": words} for code, words in notes],
+    }
+
+
+@dataclass(frozen=True)
+class _Machine:
+    """This machine before the update.
+
+    Attributes:
+        bundle: in force.
+        notes: on how it came to be that one.
+        pin: that holds the machine to it.
+        refused: bundles that were turned down here and are not to be taken now, by digest.
+        now: its clock, in seconds since 1970.
+    """
+
+    bundle: Bundle
+    notes: tuple[Note, ...]
+    pin: BundleEvent | None
+    refused: Mapping[str, BundleEvent]
+    now: float
+
+
+@dataclass(frozen=True)
+class _Done:
+    """What came of it: the bundle in force now, how the two compare, what a person should know."""
+
+    outcome: str
+    bundle: Bundle
+    verdict: BundleComparison | None = None
+    notes: tuple[Note, ...] = ()
+
+
+def _repository(config: Config, state: State) -> str:
+    """Where bundles come from; an error where nothing may be asked."""
     if state.notices:
         raise StateError(
             "the state database was damaged and is new now: timings, pin and refusals are lost",
@@ -106,39 +170,27 @@ def update(
             "no bundle repository is configured",
             "Name one with --from URL-or-DIRECTORY, or set `repository` in the configuration.",
         )
-    now = time.time()
-    found = bundle_in_force(state, config.state_dir)
-    source = open_source(config.repository)
-    tell(Progress("asking", 0, 1, f"asking {source.name} what there is"))
-    session = _refresh(source, config, state, now)
+    return config.repository
+
+
+def _machine(config: Config, state: State, *, force: bool) -> _Machine:
+    now, found = time.time(), bundle_in_force(state, config.state_dir)
     refused = {d: e for d, e in left(state).items() if e.kind == DECLINED and not force}
-    offer = choose(session.trusted, roll_out_secret(state), refused)
-    decision = decide(session.trusted, offer, bundle_identity(found.bundle), pin_of(state), refused)
-    said = _Said(
-        {
-            "repository": source.name,
-            "channel": config.channel,
-            "checked_at": stamp(now),
-            "signatures_hold_until": stamp(min(session.trusted.expires.values())),
-            "offered": _offered(offer),
-            "before": bundle_identity(found.bundle),
-        },
-        (*found.notes, *session.trusted.notes, *decision.notes),
-    )
-    if decision.step not in ("take", "leave"):
-        return said.answer(decision.step, found.bundle)
-    if decision.step == "leave" and event_digest(found.bundle) == BUILT_IN:
-        return said.answer("not-offered", found.bundle)  # there is nothing before it
+    return _Machine(found.bundle, found.notes, pin_of(state), refused, now)
+
+
+def _unchanged(step: Step, present: Bundle, *, check: bool) -> str:
+    """The outcome where nothing is to be changed; "" where something is."""
+    if step not in ("take", "leave"):
+        return step
+    if step == "leave" and event_digest(present) == BUILT_IN:
+        return "not-offered"  # there is nothing before it
     if check:
-        return said.answer("available" if decision.step == "take" else "withdrawn", found.bundle)
-    if decision.step == "leave" or offer is None:
-        back = step_back(config, state, session.trusted.withdrawn, BY_CENTRE)
-        return said.answer("went-back", back)
-    bundle = _fetch(config, session, offer, tell)
-    return _take(config, state, found.bundle, bundle, said, tell, session.trusted, force=force)
+        return "available" if step == "take" else "withdrawn"
+    return ""
 
 
-def choose(trusted: Trusted, secret: bytes, refused: Collection[str] = ()) -> Offer | None:
+def choose_offer(trusted: Trusted, secret: bytes, refused: Collection[str] = ()) -> Offer | None:
     """The candidate on machines in its roll-out that can and will take it, else what is settled."""
     candidate = trusted.offers.get("candidate")
     settled = trusted.offers.get("settled")
@@ -166,7 +218,7 @@ def roll_out_secret(state: State) -> bytes:
 def decide(
     trusted: Trusted,
     offer: Offer | None,
-    present: Mapping[str, Any],
+    present: Mapping[str, object],
     pin: BundleEvent | None,
     refused: Mapping[str, BundleEvent],
 ) -> Decision:
@@ -181,7 +233,7 @@ def decide(
     """
     withdrawn = present["digest"] in trusted.withdrawn
     if pin is not None:
-        return Decision("pinned", _of_the_pin(offer, present["digest"], withdrawn=withdrawn))
+        return Decision("pinned", _of_the_pin(offer, str(present["digest"]), withdrawn=withdrawn))
     gone = f"the centre has withdrawn {present['name']} {present['version']}"
     notes: tuple[Note, ...] = (("withdrawn", gone),) if withdrawn else ()
     other = _made_for_another(offer)
@@ -215,46 +267,29 @@ def _made_for_another(offer: Offer | None) -> tuple[Note, ...]:
     return (("other-agent", f"{offer.name} {offer.version} is made for {agent}"),)
 
 
-@dataclass(frozen=True)
-class _Said:
-    """What is known of this update before its end."""
-
-    about: Mapping[str, Any]
-    notes: tuple[Note, ...]
-
-    def answer(
-        self,
-        outcome: str,
-        bundle: Bundle,
-        verdict: Mapping[str, Any] | None = None,
-        notes: Collection[Note] = (),
-    ) -> dict[str, Any]:
-        told = [{"code": code, "message": words} for code, words in (*self.notes, *notes)]
-        after = {"after": bundle_identity(bundle), "verdict": verdict, "notes": told}
-        return {"outcome": outcome, **self.about, **after}
-
-
-def _offered(offer: Offer | None) -> dict[str, Any] | None:
+def _offered(offer: Offer | None) -> dict[str, object] | None:
     if offer is None:
         return None
     names = ("slot", "name", "version", "digest", "rollout")
     return {name: getattr(offer, name) for name in names}
 
 
-def _refresh(source: Source, config: Config, state: State, now: float) -> Session:
+def _refresh(
+    source: RepositorySource, config: Config, state: State, now: float
+) -> VerifiedRepository:
     """Verified metadata; the floors it gives are remembered before anything of it is used."""
-    from agent.update.trust import Floors, refresh
+    from agent.update.floors import Floors
+    from agent.update.trust import Trust, refresh
 
     root = _root(config.trusted_root)
     # Of this root: a site that is given another centre's starts anew, on its own decision.
     remembered = f"{FLOORS} {hashlib.sha256(root).hexdigest()[:32]}"
     floors = Floors.from_json(state.fact(remembered))
-    place = config.state_dir / CACHE
-    session = refresh(source, root, place, config.channel, floors, now)
-    state.remember(remembered, session.trusted.floors.to_json())
-    state.remember(GONE, {"digests": sorted(session.trusted.withdrawn)})
+    verified = refresh(source, Trust(root, config.channel, config.state_dir / CACHE, floors, now))
+    state.remember(remembered, verified.trusted.floors.to_json())
+    state.remember(GONE, {"digests": sorted(verified.trusted.withdrawn)})
     state.remember(CHECKED, {"at": now})
-    return session
+    return verified
 
 
 def _root(path: Path) -> bytes:
@@ -271,43 +306,33 @@ def _root(path: Path) -> bytes:
     return content
 
 
-def _fetch(config: Config, session: Session, offer: Offer, tell: Tell) -> Bundle:
+def _fetch(state_dir: Path, verified: VerifiedRepository, offer: Offer, tell: Tell) -> Bundle:
     """The bundle offered, on the disk and tried; not fetched again where it is there."""
     from agent.bundle.bundle import load_bundle
     from agent.update.install import install
 
     try:
-        bundle = load_bundle(path_of(config.state_dir, offer.digest))
+        bundle = load_bundle(path_of(state_dir, offer.digest))
         if bundle.digest == offer.digest:
             return bundle
     except BundleError:
         pass
     size = f"{offer.length / 2**20:.1f} MiB"
     tell(Progress("fetching", 0, 1, f"fetching {offer.name} {offer.version} ({size})"))
-    content = session.download(offer)
+    content = verified.download(offer)
     tell(Progress("trying", 0, 1, "checking it, and trying it on its own examples"))
-    return install(config.state_dir, content, offer.digest)
+    return install(state_dir, content, offer.digest)
 
 
 def _take(
-    config: Config,
-    state: State,
-    present: Bundle,
-    bundle: Bundle,
-    said: _Said,
-    tell: Tell,
-    trusted: Trusted,
-    *,
-    force: bool,
-) -> dict[str, Any]:
+    config: Config, state: State, bundle: Bundle, present: Bundle, *, withdrawn: bool, force: bool
+) -> _Done:
     """Refit on the new bundle and put it in force, unless it is worse here than the present one."""
-    tell(Progress("comparing", 0, 1, "refitting on this machine's timings, and comparing"))
-    withdrawn = present.digest in trusted.withdrawn
-    refitted = refit(state, bundle, present)
-    verdict = refitted.verdict.to_json() if refitted and refitted.verdict else None
-    if refitted and refitted.verdict and refitted.verdict.worse and not (force or withdrawn):
-        turn_down(config, state, bundle, refitted.verdict)
-        return said.answer("declined", present, verdict)
+    refitted = refitted_on(state, bundle, present)
+    verdict = refitted.verdict if refitted else None
+    if verdict and verdict.worse and not (force or withdrawn):
+        turn_down(config, state, bundle, verdict)
+        return _Done("declined", present, verdict)
     leaving = (present, BY_CENTRE) if withdrawn else None
     put_in_force(config, state, bundle, "update", refitted, leaving)
     notes: tuple[Note, ...] = ()
@@ -315,4 +340,4 @@ def _take(
         notes = (("not-calibrated", "run `agent calibrate`: it is not fitted to this machine yet"),)
     elif verdict is None:
         notes = (("not-compared", "too few kernels are timed here to compare it"),)
-    return said.answer("activated", bundle, verdict, notes)
+    return _Done("activated", bundle, verdict, notes)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Sequence
 
 from tuf.api.exceptions import (
     BadVersionNumberError,
@@ -19,7 +18,8 @@ from tuf.api.exceptions import (
 from tuf.api.metadata import Root, Snapshot, Timestamp
 
 from agent.errors import UnreachableError, UntrustedError
-from agent.update.source import TELL, Source, StatusError
+from agent.update.source import TELL, RepositorySource, StatusError
+from agent.update.times import utc_minute
 from agent.web import printable
 
 # A clock so far after the newest signature ever seen is more likely wrong than right.
@@ -35,7 +35,8 @@ _ANOTHER_ROOT = (
     " the one that the people who run the repository give out (--root FILE). If it is theirs, tell"
     " them."
 )
-_LATEST = datetime.max.replace(tzinfo=UTC).timestamp() - 1
+
+Told = tuple[type[UnreachableError | UntrustedError], str, str]  # the error, its words, a hint
 
 
 class OlderError(RepositoryError):
@@ -43,7 +44,9 @@ class OlderError(RepositoryError):
 
 
 @contextlib.contextmanager
-def in_words(source: Source, signed_at: float = 0.0, now: float | None = None) -> Iterator[None]:
+def told_in_words(
+    source: RepositorySource, signed_at: float = 0.0, now: float | None = None
+) -> Iterator[None]:
     """Turn what python-tuf raises into UnreachableError and UntrustedError.
 
     Args:
@@ -56,51 +59,52 @@ def in_words(source: Source, signed_at: float = 0.0, now: float | None = None) -
     except ExpiredMetadataError as error:
         clock = time.time() if now is None else now
         raise UntrustedError(
-            f"what {source.name} offers is out of date: {plain(error)}",
+            f"what {source.name} offers is out of date: {printable_error(error)}",
             _why_expired(_role_of(error), clock, signed_at),
         ) from error
-    except OlderError as error:
-        raise UntrustedError(f"{source.name}: {plain(error)}", _OLD_COPY) from error
-    except BadVersionNumberError as error:
-        raise _wrong_version(source, error) from error
-    except UnsignedMetadataError as error:
-        raise UntrustedError(
-            f"{source.name} offers what cannot be trusted: {plain(error)}",
-            _ANOTHER_ROOT if _role_of(error) in _BY_OUR_ROOT else TELL,
-        ) from error
-    except DownloadLengthMismatchError as error:
-        words = f"{source.name} sends more than it may: {plain(error)}"
-        raise UntrustedError(words, TELL) from error
     except StatusError as error:
         raise _not_given(source, error) from error
-    except DownloadError as error:
-        raise UnreachableError(f"{source.name}: {plain(error)}") from error
-    except (RepositoryError, ValueError) as error:
+    except (RepositoryError, DownloadError, ValueError) as error:
         # ValueError: what python-tuf raises where signed metadata contradict themselves, such as
         # a role delegated to keys that are not listed.
-        raise UntrustedError(
-            f"{source.name} offers what cannot be trusted: {plain(error)}",
-            f"{TELL} A proxy that answers with a page of its own looks like this too.",
-        ) from error
+        told = next(told for kind, told in _TOLD if isinstance(error, kind))
+        kind, words, hint = told(error)
+        raise kind(words.format(source.name, printable_error(error)), hint) from error
 
 
-def _role_of(error: RepositoryError) -> str:
+def _role_of(error: Exception) -> str:
     """The role that an error of python-tuf or of ours is about; "" where it does not say."""
     found = _ROLE.match(str(error))
     return found["role"] if found else ""
 
 
-def _wrong_version(source: Source, error: BadVersionNumberError) -> UntrustedError:
+def _wrong_version(error: Exception) -> Told:
     """Older than what python-tuf has in its cache; or parts of two versions together."""
     if _OLDER.search(str(error)):
-        return UntrustedError(
-            f"{source.name} is older than what this machine has already seen ({plain(error)})",
-            _OLD_COPY,
-        )
-    return UntrustedError(
-        f"{source.name} has files that do not belong together: {plain(error)}",
-        f"It may be a copy that was made while it was being published. {TELL}",
-    )
+        return UntrustedError, "{} is older than what this machine has already seen ({})", _OLD_COPY
+    hint = f"It may be a copy that was made while it was being published. {TELL}"
+    return UntrustedError, "{} has files that do not belong together: {}", hint
+
+
+def _unsigned(error: Exception) -> Told:
+    hint = _ANOTHER_ROOT if _role_of(error) in _BY_OUR_ROOT else TELL
+    return UntrustedError, _DISTRUSTED, hint
+
+
+_DISTRUSTED = "{} offers what cannot be trusted: {}"
+_A_PROXY = f"{TELL} A proxy that answers with a page of its own looks like this too."
+# The first kind that fits; the words take the repository's name and the error.
+_TOLD: Sequence[tuple[type[Exception], Callable[[Exception], Told]]] = (
+    (OlderError, lambda _: (UntrustedError, "{}: {}", _OLD_COPY)),
+    (BadVersionNumberError, _wrong_version),
+    (UnsignedMetadataError, _unsigned),
+    (
+        DownloadLengthMismatchError,
+        lambda _: (UntrustedError, "{} sends more than it may: {}", TELL),
+    ),
+    (DownloadError, lambda _: (UnreachableError, "{}: {}", "")),
+    (Exception, lambda _: (UntrustedError, _DISTRUSTED, _A_PROXY)),
+)
 
 
 def _why_expired(role: str, now: float, signed_at: float) -> str:
@@ -108,13 +112,13 @@ def _why_expired(role: str, now: float, signed_at: float) -> str:
     if role in (Snapshot.type, Timestamp.type):
         renewal = "`bundles timestamp`, every day"
     centre = f"the centre has not renewed it ({renewal})"
-    clock = f"the clock of this machine is wrong: it says {day(now)}"
+    clock = f"the clock of this machine is wrong: it says {utc_minute(now)}"
     if signed_at and now > signed_at + LONG_S:
         return f"Most likely {clock}. If it is right, {centre}."
     return f"Either {centre}, or {clock}."
 
 
-def _not_given(source: Source, error: StatusError) -> UnreachableError:
+def _not_given(source: RepositorySource, error: StatusError) -> UnreachableError:
     missing = error.status_code == 404
     if missing and error.file == "timestamp.json":
         return UnreachableError(
@@ -132,16 +136,6 @@ def _not_given(source: Source, error: StatusError) -> UnreachableError:
     )
 
 
-def date(seconds: float) -> datetime:
-    """A point in time, however far off a clock may be."""
-    return datetime.fromtimestamp(min(max(seconds, 0.0), _LATEST), UTC)
-
-
-def day(seconds: float) -> str:
-    """A point in time as people read it."""
-    return f"{date(seconds):%Y-%m-%d %H:%M} UTC"
-
-
-def plain(error: BaseException) -> str:
+def printable_error(error: BaseException) -> str:
     """An error's words, safe to print: some of them come from the repository."""
     return printable(str(error) or type(error).__name__)

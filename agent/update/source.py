@@ -33,7 +33,7 @@ _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 
 
 @dataclass(frozen=True)
-class Limits:
+class DownloadLimits:
     """How long is waited, and how much is taken.
 
     Attributes:
@@ -51,7 +51,7 @@ class Limits:
     largest: int = MAX_BYTES
 
 
-LIMITS = Limits()
+LIMITS = DownloadLimits()
 
 
 class StatusError(DownloadHTTPError):
@@ -62,7 +62,7 @@ class StatusError(DownloadHTTPError):
         self.file = file
 
 
-class Source(FetcherInterface):
+class RepositorySource(FetcherInterface):
     """One bundle repository; python-tuf fetches through it.
 
     Attributes:
@@ -74,7 +74,7 @@ class Source(FetcherInterface):
 
     local: bool
 
-    def __init__(self, name: str, base: str, limits: Limits) -> None:
+    def __init__(self, name: str, base: str, limits: DownloadLimits) -> None:
         self.name = name
         self.metadata_url = f"{base}/metadata"
         self.targets_url = f"{base}/targets"
@@ -111,7 +111,7 @@ class Source(FetcherInterface):
         return DownloadLengthMismatchError(f"{_file(url)} is longer than {largest} bytes")
 
 
-def open_source(place: str, limits: Limits = LIMITS) -> Source:
+def open_source(place: str, limits: DownloadLimits = LIMITS) -> RepositorySource:
     """The repository at a URL (https, file; http on this machine itself) or in a directory.
 
     Nothing is asked of a server yet.
@@ -136,12 +136,12 @@ def open_source(place: str, limits: Limits = LIMITS) -> Source:
     return Web(url, limits)
 
 
-class Folder(Source):
+class Folder(RepositorySource):
     """A repository in a directory: a USB stick, a network share."""
 
     local = True
 
-    def __init__(self, folder: Path, limits: Limits) -> None:
+    def __init__(self, folder: Path, limits: DownloadLimits) -> None:
         try:
             self._folder = folder.resolve(strict=True)
             if not self._folder.is_dir():
@@ -192,12 +192,12 @@ class Folder(Source):
         return path
 
 
-class Web(Source):
+class Web(RepositorySource):
     """A repository on a server, by requests: its proxies, CA bundles and .netrc work as usual."""
 
     local = False
 
-    def __init__(self, url: SplitResult, limits: Limits) -> None:
+    def __init__(self, url: SplitResult, limits: DownloadLimits) -> None:
         base = web.shown(url).rstrip("/")
         super().__init__(base, base, limits)
         self._home = _origin(base)

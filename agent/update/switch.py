@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent.bundle.installed import (
     ACTIVATED,
@@ -27,7 +27,7 @@ from agent.errors import BundleError, InputError, MeasureError
 from agent.measure.machine import read_machine
 from agent.progress import Stopwatch
 from agent.update.install import sweep
-from agent.update.verdict import Verdict, compare
+from agent.update.verdict import BundleComparison, compare_bundles
 
 if TYPE_CHECKING:
     from agent.bundle.bundle import Bundle
@@ -45,10 +45,10 @@ class Refitted:
 
     run: Run
     calibration: Calibration
-    verdict: Verdict | None
+    verdict: BundleComparison | None
 
 
-def refit(state: State, bundle: Bundle, present: Bundle | None = None) -> Refitted | None:
+def refitted_on(state: State, bundle: Bundle, present: Bundle | None = None) -> Refitted | None:
     """Fit this machine's timings on a bundle, and judge it against the present one.
 
     None where there are no timings to fit: the bundle then predicts alone.
@@ -59,7 +59,7 @@ def refit(state: State, bundle: Bundle, present: Bundle | None = None) -> Refitt
         new = fit(evidence, bundle)
     except MeasureError:
         return None
-    verdict = None if present is None else compare(fit(evidence, present), new)
+    verdict = None if present is None else compare_bundles(fit(evidence, present), new)
     return Refitted(evidence.run, finished(new, evidence.run, watch, refit=True), verdict)
 
 
@@ -97,7 +97,7 @@ def put_in_force(
     _sweep(config, state)
 
 
-def turn_down(config: Config, state: State, bundle: Bundle, verdict: Verdict) -> None:
+def turn_down(config: Config, state: State, bundle: Bundle, verdict: BundleComparison) -> None:
     """Do not take a bundle that is worse here; it is not tried again."""
     why = f"off by {verdict.new:.2f} here, where the one in force is off by {verdict.old:.2f}"
     state.note([(DECLINED, *_event(bundle, why, verdict))], time.time())
@@ -129,12 +129,14 @@ def step_back(config: Config, state: State, barred: Collection[str], why: str) -
             if digest == BUILT_IN:
                 raise
             continue
-        put_in_force(config, state, bundle, "rollback", refit(state, bundle), (present, why))
+        put_in_force(config, state, bundle, "rollback", refitted_on(state, bundle), (present, why))
         return bundle
     raise AssertionError  # the built-in bundle is always tried
 
 
-def _event(bundle: Bundle, why: str, verdict: Verdict | None) -> tuple[str, dict[str, Any]]:
+def _event(
+    bundle: Bundle, why: str, verdict: BundleComparison | None
+) -> tuple[str, dict[str, object]]:
     judged = {} if verdict is None else {"verdict": verdict.to_json()}
     return event_digest(bundle), {**bundle_identity(bundle), "why": why, **judged}
 

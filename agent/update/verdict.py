@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 
@@ -16,7 +15,7 @@ FEWEST_KERNELS = 3
 
 
 @dataclass(frozen=True)
-class Verdict:
+class BundleComparison:
     """What the stored timings say of two bundles, on kernels that their heads had not seen.
 
     Attributes:
@@ -37,19 +36,19 @@ class Verdict:
     standard_error: float
     worse: bool
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Plain data."""
         return asdict(self)
 
 
-def compare(old: Fitted, new: Fitted) -> Verdict | None:
+def compare_bundles(old: Fitted, new: Fitted) -> BundleComparison | None:
     """Judge ``new`` against ``old``, fitted on the same evidence; None with too few kernels."""
     before, after = _by_kernel(old, SPEEDUP), _by_kernel(new, SPEEDUP)
     if len(before) < FEWEST_KERNELS:
         return None
     gap = after - before
     error = float(gap.std(ddof=1) / len(gap) ** 0.5)
-    return Verdict(
+    return BundleComparison(
         kernels=len(gap),
         old=float(before.mean()),
         new=float(after.mean()),

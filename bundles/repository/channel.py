@@ -14,7 +14,7 @@ from typing import Any
 from tuf.api.metadata import TargetFile, Targets
 
 from agent.errors import InputError
-from agent.update.trust import CUSTOM_SCHEMA, DIGEST, MAX_WITHDRAWN, SLOTS, target_path
+from agent.update.offers import CUSTOM_SCHEMA, DIGEST, MAX_WITHDRAWN, SLOTS, target_path
 from bundles.repository.journal import RepositoryError
 
 SETTLED, CANDIDATE = SLOTS

@@ -13,8 +13,9 @@ from tuf.api.metadata import Root
 
 from agent.errors import AgentError, InputError
 from agent.settings.config import CHANNELS
+from agent.update.floors import NO_FLOORS
 from agent.update.source import open_source
-from agent.update.trust import NO_FLOORS, refresh
+from agent.update.trust import Trust, refresh
 from bundles.repository.answers import (
     Answer,
     Note,
@@ -124,7 +125,7 @@ def _as_a_machine(name: str, public: Path, root: bytes, where: Publisher) -> Ite
     with tempfile.TemporaryDirectory(prefix="bundles-") as cache:
         try:
             source, now = open_source(str(public)), where.now.timestamp()
-            session = refresh(source, root, Path(cache), name, NO_FLOORS, now)
+            session = refresh(source, Trust(root, name, Path(cache), NO_FLOORS, now))
             for slot, offer in session.trusted.offers.items():
                 bundle = examine_archive(session.download(offer), offer.target.path)
                 said = (offer.name, offer.version, offer.digest)

@@ -5,7 +5,6 @@ import json
 import jsonschema
 import pytest
 
-from bundles.repository import pem
 from tests.agent.update.published import made_bundle, new_centre
 from tests.conftest import SCHEMAS, agent
 
@@ -13,8 +12,7 @@ PAYLOAD = json.loads((SCHEMAS / "report-payload.json").read_text())
 
 
 @pytest.fixture
-def centre(tmp_path, monkeypatch):
-    monkeypatch.setattr(pem, "SCRYPT_N", 2)  # these keys open quickly
+def centre(tmp_path):
     return new_centre(tmp_path / "repository")
 
 

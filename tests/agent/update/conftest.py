@@ -24,7 +24,7 @@ def misleading(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def new_repository(tmp_path_factory) -> Centre:
-    """Made once: encrypting keys takes its time by design."""
+    """Made once, to be copied."""
     return new_centre(tmp_path_factory.mktemp("centre") / "repository")
 
 

@@ -1,10 +1,12 @@
-"""Machines by the hundred, each with a state directory of its own, at work in two processes.
+"""A hundred machines, each with a state directory of its own, at work in two processes.
 
 Each runs what ``agent update`` runs. One thing is saved: the child process that tries a bundle is
 started once for each bundle in each of the two processes, and not once for each machine; what it
-finds depends on the bundle alone.
+finds depends on the bundle alone. And the secret of a machine follows from its name, so that the
+same machines are in a roll-out whenever the test runs.
 """
 
+import hashlib
 import multiprocessing
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -13,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.bundle import probe as probing
-from agent.bundle.bundle import Bundle
 from agent.bundle.installed import bundle_in_force
 from agent.settings.config import Config
 from agent.state.lock import hold
 from agent.state.state import open_state
 from agent.update import flow, manage
+from tests.agent.update.in_process import tried_once
 
 PROCESSES = 2
 
@@ -64,27 +66,21 @@ def fleet(place: Path, root: Path) -> Iterator[Fleet]:
 def _ask(config: Config) -> Seen:
     config.state_dir.mkdir(exist_ok=True)
     with hold(config.state_dir, "update"), open_state(config.state_dir) as state:
-        answer = flow.update(config, state, lambda _: None)
+        secret = hashlib.sha256(config.state_dir.name.encode())
+        state.remember(flow.SECRET, {"secret": secret.hexdigest()})
+        answer = flow.update_bundle(config, state, lambda _: None)
         found = bundle_in_force(state, config.state_dir)
         assert not found.notes
         notes = tuple(note["code"] for note in answer["notes"])
-        secret = flow.roll_out_secret(state)
+        drawn = flow.roll_out_secret(state)
     assert answer["after"]["digest"] == found.bundle.digest
-    return Seen(config.state_dir.name, answer["outcome"], notes, found.bundle.digest, secret)
+    return Seen(config.state_dir.name, answer["outcome"], notes, found.bundle.digest, drawn)
 
 
 def _pin(config: Config) -> None:
     with hold(config.state_dir, "bundle pin"), open_state(config.state_dir) as state:
-        manage.pin(config, state)
+        manage.pin_bundle(config, state)
 
 
 def _try_once() -> None:
-    known: dict[str, float] = {}
-    real = probing.probe
-
-    def probe(bundle: Bundle) -> float:
-        if bundle.digest not in known:
-            known[bundle.digest] = real(bundle)
-        return known[bundle.digest]
-
-    probing.probe = probe
+    probing.probe = tried_once

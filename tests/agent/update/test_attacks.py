@@ -526,7 +526,7 @@ def test_a_file_without_an_end_is_given_up(world, machine, tmp_path, name) -> No
 def test_a_file_that_hardly_comes_is_given_up(world, machine, tmp_path, monkeypatch, name) -> None:
     """In this process, so that its two minutes for a file can be a second."""
     mirror = world.mirror("later", tmp_path)
-    quick = partial(source.open_source, limits=source.Limits(whole_s=1.0))
+    quick = partial(source.open_source, limits=source.DownloadLimits(whole_s=1.0))
     monkeypatch.setattr(source, "open_source", quick)
     with unharmed(machine, world), answering(_pouring(mirror, name, b" ", 0.05)) as server:
         began = time.monotonic()

@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 
 from agent.loopnest.features.vector import FEATURES_VERSION
 from agent.state.state import BundleEvent, open_state
-from agent.update.flow import Decision, bucket, choose, decide, roll_out_secret
+from agent.update.floors import Floors
+from agent.update.flow import Decision, bucket, choose_offer, decide, roll_out_secret
+from agent.update.offers import Offer
 from agent.update.switch import ROLLED_BACK
-from agent.update.trust import Floors, Offer, Trusted
+from agent.update.trust import Trusted
 
 FLOORS = Floors({}, {}, 0.0)
 OLD, NEW, OTHER = "a" * 64, "b" * 64, "c" * 64
@@ -31,7 +33,7 @@ def event(kind: str, digest: str, **body: str) -> BundleEvent:
 
 def decided(trusted: Trusted, present=OLD, pin=None, refused=MappingProxyType({})) -> Decision:
     about = {"name": "default", "version": "2", "digest": present}
-    return decide(trusted, choose(trusted, SECRET, refused), about, pin, refused)
+    return decide(trusted, choose_offer(trusted, SECRET, refused), about, pin, refused)
 
 
 def step(trusted: Trusted, **more) -> str:
@@ -90,7 +92,7 @@ def test_a_candidate_that_is_refused_or_for_another_agent_does_not_hide_what_is_
         (offer(NEW, "candidate", 99, FEATURES_VERSION + 1), {}),
     ):
         trusted = signed(offer(OTHER), candidate)
-        assert choose(trusted, everybody, refused).digest == OTHER
+        assert choose_offer(trusted, everybody, refused).digest == OTHER
 
 
 def test_a_withdrawn_bundle_is_left_where_nothing_else_is_offered() -> None:
@@ -114,7 +116,7 @@ def test_a_machine_takes_the_candidate_exactly_if_its_bucket_is_below_the_roll_o
     secret: bytes, rollout: int
 ) -> None:
     trusted = signed(offer(OTHER), offer(NEW, "candidate", rollout))
-    chosen = choose(trusted, secret)
+    chosen = choose_offer(trusted, secret)
     assert chosen is not None
     assert (chosen.digest == NEW) == (bucket(secret, NEW) < rollout)
 
@@ -123,13 +125,13 @@ def test_a_machine_takes_the_candidate_exactly_if_its_bucket_is_below_the_roll_o
 def test_a_wider_roll_out_never_loses_a_machine(secret: bytes, rollout: int) -> None:
     few = signed(offer(OTHER), offer(NEW, "candidate", rollout))
     more = signed(offer(OTHER), offer(NEW, "candidate", rollout + 1))
-    if choose(few, secret) == few.offers["candidate"]:
-        assert choose(more, secret) == more.offers["candidate"]
+    if choose_offer(few, secret) == few.offers["candidate"]:
+        assert choose_offer(more, secret) == more.offers["candidate"]
 
 
 def test_a_withdrawn_candidate_sends_everybody_to_what_is_settled() -> None:
     trusted = signed(offer(OTHER), offer(NEW, "candidate", 99), withdrawn=[NEW])
-    assert {choose(trusted, bytes([n] * 32)).digest for n in range(50)} == {OTHER}
+    assert {choose_offer(trusted, bytes([n] * 32)).digest for n in range(50)} == {OTHER}
 
 
 def test_buckets_are_even_and_independent_from_bundle_to_bundle() -> None:

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from tuf.api.exceptions import DownloadHTTPError, DownloadLengthMismatchError
 
 from agent.errors import InputError, UnreachableError, UntrustedError
-from agent.update.source import LIMITS, Limits, open_source
+from agent.update.source import LIMITS, DownloadLimits, open_source
 from tests.agent.update.servers import answering, authority, proxy, serving
 
-QUICK = Limits(connect_s=0.5, read_s=0.5, whole_s=1.2)
+QUICK = DownloadLimits(connect_s=0.5, read_s=0.5, whole_s=1.2)
 VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE")
 
 
@@ -113,7 +113,7 @@ def test_a_file_longer_than_it_may_be_is_not_taken(repository, kind):
 @pytest.mark.parametrize("kind", ["directory", "server"])
 def test_no_file_is_taken_that_is_longer_than_the_largest_whatever_metadata_say(repository, kind):
     with serving(repository) as server:
-        limits = Limits(largest=999)
+        limits = DownloadLimits(largest=999)
         source = open_source(str(repository) if kind == "directory" else server.url, limits)
         with pytest.raises(DownloadLengthMismatchError):
             source.download_bytes(f"{source.targets_url}/stable/x.bundle", 10**18)

@@ -15,8 +15,10 @@ from tuf.api.metadata import DelegatedRole, MetaFile, TargetFile
 
 from agent.errors import InputError, StateError, UnreachableError, UntrustedError
 from agent.update.archive import MAX_BYTES
+from agent.update.floors import MAX_VERSION, NO_FLOORS, Floors
 from agent.update.source import open_source
-from agent.update.trust import MAX_VERSION, NO_FLOORS, Floors, open_updater, refresh
+from agent.update.trust import Trust, refresh
+from agent.update.tuf_updater import open_updater
 from tests.agent.update.centre import DAY, LIVES, NOW, Centre
 from tests.agent.update.servers import answering, serving
 
@@ -42,7 +44,8 @@ class Machine:
 
     def refresh(self, place=None, channel="stable"):
         source = open_source(str(place or self.repository.directory))
-        session = refresh(source, self.root, self.place, channel, self.floors, self.now)
+        trust = Trust(self.root, channel, self.place, self.floors, self.now)
+        session = refresh(source, trust)
         stored = json.loads(json.dumps(session.trusted.floors.to_json()))  # as the state keeps them
         self.floors = Floors.from_json(stored)
         return session
@@ -563,9 +566,7 @@ def test_floors_that_make_no_sense_are_not_taken_for_none(field, value):
 # Time.
 
 
-INTERNALS = (
-    "python-tuf has changed inside: look at open_updater, _roles and fetch_target in trust.py"
-)
+INTERNALS = "python-tuf has changed inside: look at tuf_updater.py, and at _accepted in trust.py"
 
 
 @pytest.mark.parametrize("year", [2001, 2100])

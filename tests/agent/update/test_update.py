@@ -11,8 +11,10 @@ from agent.bundle.bundle import default_bundle, load_bundle
 from agent.bundle.installed import path_of
 from agent.state.state import open_state
 from bundles.repository import stick as publish_stick
+from tests.agent.update.in_process import agent
 from tests.agent.update.published import made_bundle, new_centre, served
-from tests.conftest import agent, valid
+from tests.conftest import agent as agent_process
+from tests.conftest import valid
 
 BUILT_IN = load_bundle(default_bundle()).digest
 
@@ -45,7 +47,8 @@ def test_a_bundle_from_a_web_server_is_put_in_force_and_predicts(
 ) -> None:
     digest = centre.add(first)
     with served(centre.public) as url:
-        ran = update(fresh, centre, "--json", place=url)
+        words = ("--from", url, "--root", centre.root, "--state-dir", fresh, "--json")
+        ran = agent_process("update", *words)
     assert ran.code == 0, ran.err
     valid(ran.json, "update")
     assert ran.json["outcome"] == "activated"
@@ -383,7 +386,8 @@ def test_root_leaves_the_state_of_a_user_alone(fresh, centre, first) -> None:
     agent("bundle", "pin", "--state-dir", fresh)
     for path in (fresh, *fresh.iterdir()):
         os.chown(path, 54321, 54321)
-    ran = update(fresh, centre)
+    words = ("--from", centre.public, "--root", centre.root, "--state-dir", fresh)
+    ran = agent_process("update", *words)  # it may become that user for good
     assert ran.code == 2
     assert "54321" in ran.err
     assert {path.stat().st_uid for path in fresh.iterdir()} == {54321}

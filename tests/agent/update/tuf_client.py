@@ -17,9 +17,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 from agent.errors import AgentError
-from agent.update.refusals import in_words
+from agent.update.refusals import told_in_words
 from agent.update.source import open_source
-from agent.update.trust import fetch_target, open_updater
+from agent.update.tuf_updater import fetch_target, open_updater
 
 TRUSTED_ROOT = "trusted-root"  # not *.json: the suite takes those for what the client trusts now
 
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
         return
     source = open_source(arguments.metadata_url)
     source.metadata_url = arguments.metadata_url.rstrip("/")
-    with in_words(source):
+    with told_in_words(source):
         updater = open_updater(source, kept.read_bytes(), arguments.metadata_dir, time.time())
         updater.refresh()
         if arguments.command == "download":

@@ -17,7 +17,7 @@ from tuf.ngclient.fetcher import FetcherInterface
 from agent.bundle.bundle import load_bundle
 from agent.settings.config import CHANNELS
 from agent.update.archive import pack
-from agent.update.trust import SLOTS
+from agent.update.offers import SLOTS
 from bundles.repository import publish
 from bundles.repository.passphrases import Passphrases
 from bundles.repository.publisher import Publisher, publisher_at

@@ -18,8 +18,10 @@ from tuf.api.exceptions import (
 from agent.bundle.bundle import load_bundle
 from agent.errors import BundleError, InputError, UntrustedError
 from agent.update.archive import pack, unpack
+from agent.update.floors import NO_FLOORS
+from agent.update.offers import MAX_WITHDRAWN
 from agent.update.source import open_source
-from agent.update.trust import MAX_WITHDRAWN, NO_FLOORS, Trusted, refresh
+from agent.update.trust import Trust, Trusted, refresh
 from bundles.repository import channel as channels
 from bundles.repository import pem, publish, rotation, stick
 from bundles.repository.channel import Channel, Listed
@@ -501,7 +503,7 @@ def test_a_clock_that_is_plainly_wrong_signs_nothing(
 def asked(public: Path, root: bytes, cache: Path, now: datetime, floors=NO_FLOORS) -> Trusted:
     """What a machine of pilot trusts that knows ``floors``."""
     source = open_source(str(public))
-    return refresh(source, root, cache, "pilot", floors, now.timestamp()).trusted
+    return refresh(source, Trust(root, "pilot", cache, floors, now.timestamp())).trusted
 
 
 @pytest.mark.parametrize(("days", "taken"), [(400, True), (23_400, False)], ids=["2027", "2090"])

@@ -361,12 +361,13 @@ def test_an_export_is_served_like_a_repository(repository, tmp_path) -> None:
 
 
 def test_the_agent_takes_what_is_served(served, repository, versions, tmp_path) -> None:
+    from agent.update.floors import NO_FLOORS
     from agent.update.source import open_source
-    from agent.update.trust import NO_FLOORS, refresh
+    from agent.update.trust import Trust, refresh
     from bundles.repository.fitness import examine_archive
     from tests.bundles.repository.repositories import NOW, first_root
 
     source, root = open_source(served.url), first_root(repository)
-    session = refresh(source, root, tmp_path / "c", "pilot", NO_FLOORS, NOW.timestamp())
+    session = refresh(source, Trust(root, "pilot", tmp_path / "c", NO_FLOORS, NOW.timestamp()))
     offer = session.trusted.offers["settled"]
     assert examine_archive(session.download(offer), "it").version == "1"
