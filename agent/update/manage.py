@@ -25,6 +25,7 @@ from agent.bundle.installed import (
 )
 from agent.clock import stamp
 from agent.errors import BundleError, InputError
+from agent.json_values import JsonValue
 from agent.state.state import read_state
 
 if TYPE_CHECKING:
