@@ -11,29 +11,32 @@ from agent.errors import Exit
 from agent.terminal import console
 
 COMMANDS: Final = typer.Typer()
+Check = Annotated[bool, typer.Option("--check", help="Only say what there is.")]
+Force = Annotated[
+    bool, typer.Option("--force", help="Take it even if it is worse on this machine.")
+]
+Place = Annotated[
+    str | None,
+    typer.Option("--from", metavar="URL|DIR", help="Repository (default: as configured)."),
+]
+RootFile = Annotated[
+    str | None,
+    typer.Option(
+        "--root",
+        metavar="FILE",
+        help="The trusted root.json (default: /etc/calibration-agent/root.json).",
+    ),
+]
+Channel = Annotated[str | None, typer.Option(metavar="C", help="stable (default) or pilot.")]
 
 
 @COMMANDS.command(epilog="Example: agent update --from /media/usb/bundles --root root.json")
 def update(
-    check: Annotated[bool, typer.Option("--check", help="Only say what there is.")] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="Take it even if it is worse on this machine.")
-    ] = False,
-    place: Annotated[
-        str | None,
-        typer.Option("--from", metavar="URL|DIR", help="Repository (default: as configured)."),
-    ] = None,
-    root_file: Annotated[
-        str | None,
-        typer.Option(
-            "--root",
-            metavar="FILE",
-            help="The trusted root.json (default: /etc/calibration-agent/root.json).",
-        ),
-    ] = None,
-    channel: Annotated[
-        str | None, typer.Option(metavar="C", help="stable (default) or pilot.")
-    ] = None,
+    check: Check = False,
+    force: Force = False,
+    place: Place = None,
+    root_file: RootFile = None,
+    channel: Channel = None,
     state_dir: StateDir = None,
     as_json: Json = False,
 ) -> None:

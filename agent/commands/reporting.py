@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -12,10 +12,21 @@ from agent.commands.common import Json, StateDir, answer, settings, writing
 from agent.errors import Exit, InputError
 from agent.terminal import console
 
+if TYPE_CHECKING:
+    from agent.settings.config import Config
+
 COMMANDS: Final = typer.Typer()
 _UNDELIVERED: Final = frozenset(("unreachable", "denied", "later"))
 _NOTHING: Final = frozenset(("off", "nothing", "nowhere", "waiting", "unchanged"))
 _HELP = "Tell the centre how good its bundle is here: aggregates only, and only if switched on."
+
+Show = Annotated[bool, typer.Option("--show", help="Print the exact bytes; send nothing.")]
+Export = Annotated[
+    Path | None,
+    typer.Option("--export", metavar="FILE", help="Write what waits to FILE, to be carried there."),
+]
+Now = Annotated[bool, typer.Option("--now", help="Try at once, also after a failure.")]
+Found = dict[str, Any]  # docs/reference/schemas/report.json
 
 report_app: Final = typer.Typer(help=_HELP, rich_markup_mode=None)
 COMMANDS.add_typer(report_app, name="report", epilog="Example: agent report --show")
@@ -24,16 +35,9 @@ COMMANDS.add_typer(report_app, name="report", epilog="Example: agent report --sh
 @report_app.callback(invoke_without_command=True)
 def report(
     context: typer.Context,
-    show: Annotated[
-        bool, typer.Option("--show", help="Print the exact bytes; send nothing.")
-    ] = False,
-    export: Annotated[
-        Path | None,
-        typer.Option(
-            "--export", metavar="FILE", help="Write what waits to FILE, to be carried there."
-        ),
-    ] = None,
-    now: Annotated[bool, typer.Option("--now", help="Try at once, also after a failure.")] = False,
+    show: Show = False,
+    export: Export = None,
+    now: Now = False,
     state_dir: StateDir = None,
     as_json: Json = False,
 ) -> None:
@@ -49,20 +53,22 @@ def report(
         with writing(config, "report --show") as state:
             found = flow.show(config, state)
         _show(found, as_json=as_json)
-        return
-    if (off := flow.off(config)) is not None:
-        _end(off, as_json=as_json)
-        return
-    if export is not None:
-        from agent.report.carried import opened
-
-        # Opened first: root may give itself up for the owner of the state, who may not write there.
-        with opened(export) as file, writing(config, "report") as state:
-            found = flow.export(config, state, file)
     else:
+        _end(flow.off(config) or _delivered(config, export, at_once=now), as_json=as_json)
+
+
+def _delivered(config: Config, export: Path | None, *, at_once: bool) -> Found:
+    """Carried in a file, or sent."""
+    from agent.report import flow
+
+    if export is None:
         with writing(config, "report") as state, console.progress() as tell:
-            found = flow.report(config, state, tell, at_once=now)
-    _end(found, as_json=as_json)
+            return flow.report(config, state, tell, at_once=at_once)
+    from agent.report.carried import opened
+
+    # Opened first: root may give itself up for the owner of the state, who may not write there.
+    with opened(export) as file, writing(config, "report") as state:
+        return flow.export(config, state, file)
 
 
 @report_app.command(epilog="Example: agent report enable")
@@ -108,12 +114,12 @@ def _agreed() -> bool:
     return console.ask("Send reports like this from now on?")
 
 
-def _bytes(found: dict[str, Any]) -> list[str]:
+def _bytes(found: Found) -> list[str]:
     last = [found["last"]["report"]] if found["last"] else []
     return list(found["reports"]) or last
 
 
-def _show(found: dict[str, Any], *, as_json: bool) -> None:
+def _show(found: Found, *, as_json: bool) -> None:
     """The bytes on stdout, what they are on stderr."""
     from agent.terminal import report_wording as wording
 
@@ -123,7 +129,7 @@ def _show(found: dict[str, Any], *, as_json: bool) -> None:
     answer(found, lambda _: list(_bytes(found)), as_json)
 
 
-def _end(found: dict[str, Any], *, as_json: bool) -> None:
+def _end(found: Found, *, as_json: bool) -> None:
     from agent.terminal import report_wording as wording
 
     answer(found, wording.report, as_json)
