@@ -462,7 +462,7 @@ def test_errors_are_json_too(tmp_path):
 
 def test_a_bug_is_a_short_message_and_a_log_file(tmp_path):
     code = (
-        "import sys, agent.upkeep.records; agent.upkeep.records.status = lambda d: 1 / 0;"
+        "import sys, agent.upkeep.records; agent.upkeep.records.read_status = lambda d: 1 / 0;"
         f"sys.argv = ['agent', 'status', '--state-dir', {str(tmp_path)!r}];"
         "from agent.cli import main; sys.exit(main())"
     )
@@ -532,8 +532,8 @@ def test_what_the_parent_has_it_ignore_is_ignored(tmp_path):
     words = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", sys.executable, "-c"]
     code = (
         "import os, signal, sys, agent.upkeep.records as r\n"
-        "read = r.status\n"
-        "r.status = lambda d: (os.kill(os.getpid(), signal.SIGINT), read(d))[1]\n"
+        "read = r.read_status\n"
+        "r.read_status = lambda d: (os.kill(os.getpid(), signal.SIGINT), read(d))[1]\n"
         f"sys.argv = ['agent', 'status', '--state-dir', {str(tmp_path)!r}]\n"
         "from agent.cli import main\n"
         "sys.exit(main())"

@@ -452,7 +452,8 @@ def test_reporting_is_off_until_somebody_turns_it_on(state):
 @pytest.mark.parametrize(("verdict", "level"), [("holds", "ok"), ("changed", "warning")])
 def test_drift_that_the_newest_check_found_is_a_warning(state, tiny_bundle, verdict, level):
     with open_state(state) as known:
-        body = {"verdict": verdict, "calibration": known.latest().id, "sentinels": [{}]}
+        sentinel = {"kernel": "gemm", "schedule": "original", "log_ratio": 0.4, "limit": 0.25}
+        body = {"verdict": verdict, "calibration": known.latest().id, "sentinels": [sentinel]}
         known.note_drift(body, time.time())
     with opened(state) as (known, _):
         found = list(model.calibration(scene(state, known, bundle=tiny_bundle)))

@@ -14,8 +14,10 @@ from agent.errors import NothingToDoError, NotNowError
 from agent.measure.quiet import Conditions, wait
 from agent.settings.config import Config
 from agent.settings.values import DAY, HOUR
+from agent.state import typed
 from agent.state.state import open_state
-from agent.upkeep import due, upkeep
+from agent.upkeep import upkeep
+from agent.upkeep.checked import Check, Checked, SentinelChange
 from tests.agent.upkeep.bodies import body_of_now, put_in_force
 
 MONDAY = 1_795_392_000.0  # 2026-11-23
@@ -76,11 +78,12 @@ class Plant:
 
     def _check(self, hour, now):
         def check(_, state, __):
-            verdict = due.CHANGED if hour in self.drifts else due.HOLDS
-            found = {"calibration": state.latest().id, "verdict": verdict, "sentinels": [{}]}
-            state.note_drift(found, now)
+            verdict = "changed" if hour in self.drifts else "holds"
+            sentinels = (SentinelChange("gemm", "original", 0.4, 0.25),)
+            found = Check(state.latest().id, verdict, 0.4, sentinels)
+            state.note_drift(typed.to_json(found), now)
             self.checked.append(hour)
-            return {"verdict": verdict}
+            return Checked(found, now, now)
 
         return check
 
