@@ -44,11 +44,6 @@ def is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def is_finite_number(value: object) -> TypeGuard[int | float]:
-    """Whether a value is a number other than NaN and the infinities; booleans are none."""
-    return is_number(value) and (isinstance(value, int) or math.isfinite(value))
-
-
 def finite_object(value: Mapping[str, object]) -> dict[str, object]:
     """An object as JSON can say it: numbers that are not finite become None, at any depth.
 

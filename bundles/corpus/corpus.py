@@ -1,7 +1,7 @@
 """Random programs: realistic loop nests, never degenerate, the same for the same seed.
 
 A program is drawn in two steps: a family (``families``) sketches the loops and accesses,
-``sketch.finish`` gives the arrays the shapes that hold them. What could be deleted by a
+``finishing.finish`` gives the arrays the shapes that hold them. What could be deleted by a
 compiler, does too little or too much work, or needs too much memory is drawn again: such programs
 poison labels (findings.md 1.4).
 """
@@ -12,7 +12,8 @@ import random
 
 from agent.loopnest.program import DType, Program, loops
 from bundles.corpus.families import FAMILIES
-from bundles.corpus.sketch import Sketch, finish, instances, unused
+from bundles.corpus.finishing import deletable_work, finish, statement_runs
+from bundles.corpus.sketch import Sketch
 
 MIN_WORK, MAX_WORK = 12_000.0, 3e7  # statement instances: about 10 us to 50 ms in one thread
 MAX_BYTES = 256 * 1024 * 1024
@@ -25,11 +26,11 @@ def fault(program: Program) -> str:
     """Why a program is unfit for the corpus, or an empty text."""
     if program.bytes > MAX_BYTES:
         return "needs too much memory"
-    if not MIN_WORK <= instances(program) <= 2 * MAX_WORK:
+    if not MIN_WORK <= statement_runs(program) <= 2 * MAX_WORK:
         return "does too little or too much work"
     if max(len(around) + 1 for around, _ in loops(program.body)) > MAX_DEPTH:
         return "is too deep"
-    return unused(program)
+    return deletable_work(program)
 
 
 def _draw(rng: random.Random) -> Program:

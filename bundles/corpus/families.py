@@ -3,13 +3,14 @@
 They stand for what people write: maps, reductions, contractions, stencils, convolutions,
 transposes, recurrences, triangular nests, normalisations, pipelines, strided accesses. A family
 draws its shape (rank, order of loops, number of operands, offsets) and returns the tree;
-``sketch.finish`` makes a Program of it.
+``finishing.finish`` makes a Program of it.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from agent.loopnest.program import (
     Access,
@@ -24,21 +25,21 @@ from agent.loopnest.program import (
     Read,
     Select,
 )
-from bundles.corpus.sketch import (
-    Sketch,
+from bundles.corpus.sketch import Sketch
+from bundles.corpus.writing import (
+    absolute,
     assign,
     at,
     binary,
     call,
     get,
     larger,
+    literal,
     loop,
-    magnitude,
     negative,
     nest,
-    number,
     smaller,
-    store,
+    stored_as,
 )
 
 Family = Callable[[Sketch], list[Node]]
@@ -50,11 +51,11 @@ def transcendental(sk: Sketch, t: DType, x: Expr) -> Expr:
         case 0:
             return call("exp", t, negative(binary("*", x, x)))
         case 1:
-            return call("log", t, binary("+", magnitude(t, x), number(t, 1)))
+            return call("log", t, binary("+", absolute(t, x), literal(t, 1)))
         case 2:
-            return binary("/", x, binary("+", binary("*", x, x), number(t, 1)))
+            return binary("/", x, binary("+", binary("*", x, x), literal(t, 1)))
         case _:
-            return call("sqrt", t, binary("+", magnitude(t, x), number(t, 1)))
+            return call("sqrt", t, binary("+", absolute(t, x), literal(t, 1)))
 
 
 def pointwise(sk: Sketch, t: DType, x: Expr) -> Expr:
@@ -63,15 +64,15 @@ def pointwise(sk: Sketch, t: DType, x: Expr) -> Expr:
     if t.is_float and kind < 0.25:
         return transcendental(sk, t, x)
     if kind < 0.5:
-        return binary("*", x, number(t, 0.75))
+        return binary("*", x, literal(t, 0.75))
     if kind < 0.65:
-        return larger(t, x, number(t, 0.5))
+        return larger(t, x, literal(t, 0.5))
     if kind < 0.75:
-        limit = number(t, 1.5)
-        return Select(Binary(">", x, limit), limit, binary("+", x, number(t, 0.25)))
+        limit = literal(t, 1.5)
+        return Select(Binary(">", x, limit), limit, binary("+", x, literal(t, 0.25)))
     if not t.is_float and kind < 0.9:
-        return Binary(">>", binary("+", x, number(t, 3)), number(t, 2))
-    return binary("+", binary("*", x, x), number(t, 1))
+        return Binary(">>", binary("+", x, literal(t, 3)), literal(t, 2))
+    return binary("+", binary("*", x, x), literal(t, 1))
 
 
 def combine(sk: Sketch, t: DType, values: Sequence[Expr]) -> Expr:
@@ -92,7 +93,7 @@ def combine(sk: Sketch, t: DType, values: Sequence[Expr]) -> Expr:
     if len(values) == 1 or sk.chance(0.2):
         out = pointwise(sk, t, out)
     for _ in range(sk.rng.choice((0, 0, 0, 0, 1, 2, 4))):
-        out = binary("+", binary("*", out, number(t, 0.5)), number(t, 0.125))
+        out = binary("+", binary("*", out, literal(t, 0.5)), literal(t, 0.125))
     return out
 
 
@@ -127,7 +128,7 @@ def elementwise(sk: Sketch) -> list[Node]:
             subset = [n for n in names if sk.chance(0.75)] or names[-1:]
             operands.append(get(sk.array(), *subset))
         op = "+" if sk.dtype is not DType.U8 and sk.chance(0.2) else ""
-        value = store(sk.dtype, combine(sk, sk.dtype, operands))
+        value = stored_as(sk.dtype, combine(sk, sk.dtype, operands))
         body.append(assign(at(sk.array(), *names), value, op))
     return [nest(ordered_dims(sk, dims), *body)]
 
@@ -196,11 +197,11 @@ def _reduce(
     if form < 0.5 or not outer:
         return [nest(ordered_dims(sk, dims, 0.55), assign(out, value, op))]
     if form < 0.75:
-        first = assign(out, number(acc, 0) if acc.is_float else binary("*", sk.scalar(acc)))
+        first = assign(out, literal(acc, 0) if acc.is_float else binary("*", sk.scalar(acc)))
         return [nest(outer, first, nest(inner, assign(out, value, op)))]
     total = sk.temporary(acc)
     last = assign(out, binary("*", sk.scalar(acc), Read(total)), sk.rng.choice(("", "+")))
-    start = assign(total, number(acc, 0))
+    start = assign(total, literal(acc, 0))
     return [nest(outer, start, nest(inner, assign(total, value, op)), last)]
 
 
@@ -218,7 +219,7 @@ def reduction(sk: Sketch) -> list[Node]:
     if sk.chance(0.4):
         other = get(sk.array(), *(names if sk.chance(0.5) else names[-1:]))
         value = binary("-", value, other)
-        value = binary("*", value, value) if sk.chance(0.5) else magnitude(sk.dtype, value)
+        value = binary("*", value, value) if sk.chance(0.5) else absolute(sk.dtype, value)
     elif sk.chance(0.4):
         value = pointwise(sk, sk.dtype, value)
     return _reduce(sk, dims, kept, out, acc, value)
@@ -247,10 +248,10 @@ def _neighbours(sk: Sketch, array: str, names: Sequence[str], t: DType) -> Expr:
     for o in offsets:
         value = get(array, *(Affine.var(n) + d for n, d in zip(names, o, strict=True)))
         terms.append(
-            binary("*", number(t, 0.125 + 0.25 * len(terms)), value) if weighted else value
+            binary("*", literal(t, 0.125 + 0.25 * len(terms)), value) if weighted else value
         )
     total = binary("+", *terms)
-    return total if weighted else binary("*", number(t, 0.2), total)
+    return total if weighted else binary("*", literal(t, 0.2), total)
 
 
 def stencil(sk: Sketch) -> list[Node]:
@@ -260,7 +261,9 @@ def stencil(sk: Sketch) -> list[Node]:
     dims = grid(sk, rank, max(sk.work / steps, 64 * 4.0**rank))
     names = [n for n, _ in dims]
     source, target = sk.array(), sk.array()
-    sweep = assign(at(target, *names), store(sk.dtype, _neighbours(sk, source, names, _arith(sk))))
+    sweep = assign(
+        at(target, *names), stored_as(sk.dtype, _neighbours(sk, source, names, _arith(sk)))
+    )
     if steps == 1:
         return [nest(_inside(sk, dims), sweep)]
     time = sk.iterators(1)[0]
@@ -295,10 +298,10 @@ def in_place(sk: Sketch) -> list[Node]:
     else:
         axis = sk.rng.randrange(rank)
         before = [Affine.var(n) - (1 if i == axis else 0) for i, n in enumerate(names)]
-        value = binary("*", number(_arith(sk), 0.5), binary("+", get(a, *before), get(a, *names)))
+        value = binary("*", literal(_arith(sk), 0.5), binary("+", get(a, *before), get(a, *names)))
     if sk.chance(0.4):
         value = binary("+", value, get(sk.array(), *names))
-    return [nest(ordered_dims(sk, dims), assign(at(a, *names), store(sk.dtype, value)))]
+    return [nest(ordered_dims(sk, dims), assign(at(a, *names), stored_as(sk.dtype, value)))]
 
 
 def convolution(sk: Sketch) -> list[Node]:
@@ -336,7 +339,9 @@ def transpose(sk: Sketch) -> list[Node]:
     value: Expr = get(sk.array(), *other)
     if sk.chance(0.4):
         value = combine(sk, sk.dtype, [value, get(sk.array(), *names)])
-    return [nest(ordered_dims(sk, dims), assign(at(sk.array(), *names), store(sk.dtype, value)))]
+    return [
+        nest(ordered_dims(sk, dims), assign(at(sk.array(), *names), stored_as(sk.dtype, value)))
+    ]
 
 
 def recurrence(sk: Sketch) -> list[Node]:
@@ -349,12 +354,12 @@ def recurrence(sk: Sketch) -> list[Node]:
     def back(array: str, by: int) -> Expr:
         return get(array, *(Affine.var(n) - by * (i == axis) for i, n in enumerate(names)))
 
-    value: Expr = binary("+", binary("*", number(t, 0.5), back(y, 1)), get(sk.array(), *names))
+    value: Expr = binary("+", binary("*", literal(t, 0.5), back(y, 1)), get(sk.array(), *names))
     if sk.chance(0.4):
-        value = binary("-", value, binary("*", number(t, 0.25), back(y, 2)))
+        value = binary("-", value, binary("*", literal(t, 0.25), back(y, 2)))
     if sk.chance(0.2):
-        value = pointwise(sk, t, value) if not t.is_float else larger(t, value, number(t, 0.1))
-    target = assign(at(y, *names), store(sk.dtype, value))
+        value = pointwise(sk, t, value) if not t.is_float else larger(t, value, literal(t, 0.1))
+    target = assign(at(y, *names), stored_as(sk.dtype, value))
     return [nest(ordered_dims(sk, dims), target)]
 
 
@@ -375,7 +380,7 @@ def triangular(sk: Sketch) -> list[Node]:
     if sk.chance(0.3):
         total = sk.temporary(t)
         inner: list[Node] = [
-            assign(total, number(t, 0)),
+            assign(total, literal(t, 0)),
             loop(k, depth, assign(total, products, "+")),
             assign(out, Read(total)),
         ]
@@ -404,7 +409,7 @@ def _triangle2(
             body = assign(at(sk.array(t), j), binary("*", get(a, i, j), get(b, i)), "+")
         case 2:
             value = combine(sk, sk.dtype, [get(a, i, j), get(b, j, i)])
-            body = assign(at(sk.array(), i, j), store(sk.dtype, value))
+            body = assign(at(sk.array(), i, j), stored_as(sk.dtype, value))
         case _:  # forward substitution: x[i] -= L[i][j] * x[j], j < i
             x = sk.array(t)
             body = assign(at(x, i), binary("*", get(a, i, j), get(x, j)), "-")
@@ -423,12 +428,12 @@ def normalise(sk: Sketch) -> list[Node]:
     x: Expr = get(a, *first)
     x = binary("*", x, x) if sk.chance(0.5) else x
     if t.is_float:
-        scale: Expr = binary("+", call("sqrt", t, magnitude(t, Read(total))), number(t, 1))
+        scale: Expr = binary("+", call("sqrt", t, absolute(t, Read(total))), literal(t, 1))
         mapped = binary(sk.rng.choice("/*-"), get(a, *second), scale)
     else:
-        mapped = binary("-", get(a, *second), Binary(">>", Read(total), number(t, 8)))
+        mapped = binary("-", get(a, *second), Binary(">>", Read(total), literal(t, 8)))
     body: list[Node] = [
-        assign(total, number(t, 0)),
+        assign(total, literal(t, 0)),
         loop(j, cols, assign(total, x, "max" if t.is_float and sk.chance(0.2) else "+")),
     ]
     if sk.chance(0.2):
@@ -450,7 +455,7 @@ def pipeline(sk: Sketch) -> list[Node]:
         if sk.chance(0.5):
             values.append(get(sk.array(), *names))
         target = sk.array()
-        value = store(sk.dtype, combine(sk, t, values))
+        value = stored_as(sk.dtype, combine(sk, t, values))
         dims = list(zip(names, trips, strict=True))
         out.append(nest(ordered_dims(sk, dims, 0.9), assign(at(target, *names), value)))
         current = target
@@ -483,55 +488,72 @@ def products(sk: Sketch) -> list[Node]:
     ]
 
 
+@dataclass(frozen=True)
+class _Walk:
+    """Iterators and trip counts, and the axis along which subscripts have a step."""
+
+    names: Sequence[str]
+    trips: Sequence[int]
+    axis: int
+    step: int
+
+    def scaled(self, by: int) -> list[Affine]:
+        """``[i][step * j + by]``."""
+        here = [Affine.var(n) for n in self.names]
+        here[self.axis] = here[self.axis] * self.step + by
+        return here
+
+
 def strided(sk: Sketch) -> list[Node]:
     """Subscripts with steps, reversals and interleaving: decimation, complex numbers, grids."""
     dims = grid(sk, sk.rng.choice((1, 2, 2, 3)))
-    names = [n for n, _ in dims]
     step = sk.rng.choice((2, 2, 3, 4))
-    axis = sk.rng.randrange(len(names))
-    t = _arith(sk)
-
-    def scaled(by: int) -> list[Affine]:
-        here = [Affine.var(n) for n in names]
-        here[axis] = here[axis] * step + by
-        return here
-
+    names, trips = zip(*dims, strict=True)
+    walk = _Walk(names, trips, sk.rng.randrange(len(names)), step)
     a = sk.array()
-    kind = sk.rng.randrange(4)
-    if kind == 0:  # downsample: every step-th, or the mean of neighbours
-        count = sk.rng.randint(1, step)
-        value = binary("+", *(get(a, *scaled(d)) for d in range(count)))
-        body: list[Node] = [
-            assign(at(sk.array(), *names), store(sk.dtype, pointwise(sk, t, value)))
-        ]
-    elif kind == 1:  # upsample or interleave
-        b, out = sk.array(), sk.array()
-        body = [
-            assign(at(out, *scaled(0)), get(a, *names)),
-            assign(at(out, *scaled(1)), store(sk.dtype, pointwise(sk, t, get(b, *names)))),
-        ]
-    elif kind == 2:  # complex product
-        b, out = sk.array(), sk.array()
-        re = binary(
-            "-",
-            binary("*", get(a, *names, 0), get(b, *names, 0)),
-            binary("*", get(a, *names, 1), get(b, *names, 1)),
-        )
-        im = binary(
-            "+",
-            binary("*", get(a, *names, 0), get(b, *names, 1)),
-            binary("*", get(a, *names, 1), get(b, *names, 0)),
-        )
-        body = [
-            assign(at(out, *names, 0), store(sk.dtype, re)),
-            assign(at(out, *names, 1), store(sk.dtype, im)),
-        ]
-    else:  # reversed
-        mirrored = [Affine.var(n) for n in names]
-        mirrored[axis] = mirrored[axis] * -1 + (dims[axis][1] - 1)
-        value = combine(sk, sk.dtype, [get(a, *mirrored), get(sk.array(), *names)])
-        body = [assign(at(sk.array(), *names), store(sk.dtype, value))]
+    kinds = (_decimated, _interleaved, _complex_product, _reversed)
+    body = kinds[sk.rng.randrange(len(kinds))](sk, a, walk)
     return [nest(ordered_dims(sk, dims), *body)]
+
+
+def _decimated(sk: Sketch, a: str, walk: _Walk) -> list[Node]:
+    """Every step-th element, or the mean of neighbours."""
+    count = sk.rng.randint(1, walk.step)
+    value = binary("+", *(get(a, *walk.scaled(d)) for d in range(count)))
+    out = at(sk.array(), *walk.names)
+    return [assign(out, stored_as(sk.dtype, pointwise(sk, _arith(sk), value)))]
+
+
+def _interleaved(sk: Sketch, a: str, walk: _Walk) -> list[Node]:
+    """Two arrays into one, or one with room between its elements."""
+    b, out = sk.array(), sk.array()
+    second = stored_as(sk.dtype, pointwise(sk, _arith(sk), get(b, *walk.names)))
+    return [
+        assign(at(out, *walk.scaled(0)), get(a, *walk.names)),
+        assign(at(out, *walk.scaled(1)), second),
+    ]
+
+
+def _complex_product(sk: Sketch, a: str, walk: _Walk) -> list[Node]:
+    """Products of complex numbers, real and imaginary parts side by side."""
+    b, out = sk.array(), sk.array()
+
+    def times(x: int, y: int) -> Expr:
+        return binary("*", get(a, *walk.names, x), get(b, *walk.names, y))
+
+    re, im = binary("-", times(0, 0), times(1, 1)), binary("+", times(0, 1), times(1, 0))
+    return [
+        assign(at(out, *walk.names, 0), stored_as(sk.dtype, re)),
+        assign(at(out, *walk.names, 1), stored_as(sk.dtype, im)),
+    ]
+
+
+def _reversed(sk: Sketch, a: str, walk: _Walk) -> list[Node]:
+    """One axis from its end to its beginning."""
+    mirrored = [Affine.var(n) for n in walk.names]
+    mirrored[walk.axis] = mirrored[walk.axis] * -1 + (walk.trips[walk.axis] - 1)
+    value = combine(sk, sk.dtype, [get(a, *mirrored), get(sk.array(), *walk.names)])
+    return [assign(at(sk.array(), *walk.names), stored_as(sk.dtype, value))]
 
 
 FAMILIES: tuple[tuple[Family, float], ...] = (

@@ -7,17 +7,9 @@ import pytest
 from agent.loopnest.program import DType, Loop, Node, Program, Statement, accesses, statements
 from bundles.corpus.corpus import MAX_BYTES, MAX_WORK, MIN_WORK, fault, random_program
 from bundles.corpus.families import FAMILIES
-from bundles.corpus.sketch import (
-    Sketch,
-    assign,
-    at,
-    finish,
-    get,
-    instances,
-    nest,
-    ranges,
-    unused,
-)
+from bundles.corpus.finishing import deletable_work, finish, iterator_ranges, statement_runs
+from bundles.corpus.sketch import Sketch
+from bundles.corpus.writing import assign, at, get, nest
 
 
 def points(nodes: tuple[Node, ...], point: dict[str, int]) -> Iterator[tuple[Statement, dict]]:
@@ -47,7 +39,7 @@ def corpus(count: int, seed: int = 0) -> list[Program]:
 def test_every_access_of_tiny_programs_is_in_bounds_by_enumeration() -> None:
     for program in tiny_programs():
         shapes = {a.name: a.shape for a in program.arrays}
-        if instances(program) > 20_000:
+        if statement_runs(program) > 20_000:
             continue
         for statement, point in points(program.body, {}):
             for access in accesses(statement):
@@ -59,7 +51,7 @@ def test_arrays_are_no_larger_than_their_accesses_by_more_than_the_padding() -> 
     for program in tiny_programs():
         reached = {a.name: [0] * len(a.shape) for a in program.arrays}
         for around, statement in statements(program.body):
-            box = ranges(around)
+            box = iterator_ranges(around)
             for access in accesses(statement):
                 for d, s in enumerate(access.subscripts):
                     top = s.const + sum(max(c * box[n][0], c * box[n][1]) for n, c in s.terms)
@@ -81,7 +73,7 @@ def test_programs_of_the_corpus_are_fit() -> None:
     for program in corpus(300, seed=1):
         assert fault(program) == ""
         assert program.bytes <= MAX_BYTES
-        assert MIN_WORK <= instances(program) <= 2 * MAX_WORK
+        assert MIN_WORK <= statement_runs(program) <= 2 * MAX_WORK
 
 
 def test_iterator_names_are_unique_and_statement_names_too() -> None:
@@ -103,8 +95,8 @@ def test_an_iterator_that_only_repeats_work_is_refused() -> None:
     tree = nest([("i", 100), ("j", 100)], assign(at("B", "j"), get("A", "j"), "+"))
     sketch.types.update(A=DType.F32, B=DType.F32)
     closed_form = nest([("i", 100), ("j", 100)], assign(at("B", "j"), get("A", "j")))
-    assert "loop i repeats" in unused(finish(sketch, "p", [tree]))
-    assert "loop i repeats" in unused(finish(sketch, "p", [closed_form]))
+    assert "loop i repeats" in deletable_work(finish(sketch, "p", [tree]))
+    assert "loop i repeats" in deletable_work(finish(sketch, "p", [closed_form]))
 
 
 def test_a_loop_over_time_is_no_repetition() -> None:
@@ -112,7 +104,7 @@ def test_a_loop_over_time_is_no_repetition() -> None:
     sketch.types.update(A=DType.F32, B=DType.F32)
     there = nest([("i", 100)], assign(at("B", "i"), get("A", "i")))
     back = nest([("j", 100)], assign(at("A", "j"), get("B", "j")))
-    assert unused(finish(sketch, "p", [nest([("t", 9)], there, back)])) == ""
+    assert deletable_work(finish(sketch, "p", [nest([("t", 9)], there, back)])) == ""
 
 
 def test_the_same_seed_gives_the_same_programs() -> None:

@@ -9,7 +9,9 @@ from agent.loopnest.program import Affine, DType, Program
 from agent.loopnest.schedules import transform
 from agent.loopnest.schedules.schedule import parse_schedule
 from bundles.corpus.corpus import random_program
-from bundles.corpus.sketch import Sketch, assign, at, binary, finish, get, loop, nest, number
+from bundles.corpus.finishing import finish
+from bundles.corpus.sketch import Sketch
+from bundles.corpus.writing import assign, at, binary, get, literal, loop, nest
 from bundles.simulator.machines import SimulatedMachine, sample_machines
 from bundles.simulator.simulate import simulate
 from bundles.simulator.traffic import L1_BYTES, L2_BYTES, cache_traffic, simulated_rows
@@ -111,7 +113,7 @@ def test_wider_vectors_are_faster_on_data_in_cache() -> None:
 
 
 def test_a_recurrence_is_bound_by_latency() -> None:
-    step = binary("*", number(DType.F32, 0.5), get("A", "i", "j"))
+    step = binary("*", literal(DType.F32, 0.5), get("A", "i", "j"))
     chain = assign(at("A", "i", "j"), step)
     plain = program(nest([("i", 64), ("j", 512)], chain), A=DType.F32)
     carried = program(
