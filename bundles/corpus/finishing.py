@@ -33,7 +33,7 @@ from bundles.corpus.sketch import Sketch
 Interval = tuple[int, int]
 
 
-def iterator_ranges(around: Sequence[Loop]) -> dict[str, Interval]:
+def iterator_box(around: Sequence[Loop]) -> dict[str, Interval]:
     """The box that holds the iterators of nested loops (exact for rectangular ones)."""
     out: dict[str, Interval] = {}
     for node in around:
@@ -47,7 +47,7 @@ def _reach(body: tuple[Node, ...], names: Mapping[str, DType]) -> dict[str, list
     """For every array, the range of each subscript over all its accesses."""
     out: dict[str, list[Interval]] = {}
     for around, statement in statements(body):
-        box = iterator_ranges(around)
+        box = iterator_box(around)
         for access in accesses(statement):
             if access.array not in names:
                 continue
@@ -134,7 +134,7 @@ def statement_runs(program: Program) -> float:
     """How often its statements run, taken together; triangles count as half a box."""
     total = 0.0
     for around, _ in statements(program.body):
-        box, product = iterator_ranges(around), 1.0
+        box, product = iterator_box(around), 1.0
         for node in around:
             low, high = box[node.iterator]
             bounds = (*node.lower, *node.upper)
