@@ -2,7 +2,8 @@
 
 docs/reference/schemas/report-payload.json says the same as a schema, docs/reference/report.md why
 each field is there. Nothing comes in here but by name: what the agent comes to know of a machine
-later is not in the report unless somebody writes it down below.
+later is not in the report unless somebody writes it down below. The centre checks what comes by
+the lists and limits that stand here.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import math
 import re
 import time
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from agent import __version__
 from agent.measure.toolchain import family_of
@@ -27,17 +28,23 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 MAX_BYTES = 2_048  # what the centre takes; the longest that can be made here is far shorter
-CHANNELS = ("pilot", "stable", "none")
-ARCHITECTURES = ("x86-64-v1", "x86-64-v2", "x86-64-v3", "x86-64-v4", "aarch64", "other")
-TOOLCHAINS = ("gcc", "clang", "prebuilt", "other")
-TIMINGS = ("0", "1-15", "16-31", "32-47", "48+")
-NOISE = ("under-1%", "1-3%", "3-10%", "over-10%", "unknown")
-OUTCOMES = ("kept", "fell-back", "refused", "too-noisy")
+Channel = Literal["pilot", "stable", "none"]
+Architecture = Literal["x86-64-v1", "x86-64-v2", "x86-64-v3", "x86-64-v4", "aarch64", "other"]
+CompilerFamily = Literal["gcc", "clang", "prebuilt", "other"]
+TimingsBucket = Literal["0", "1-15", "16-31", "32-47", "48+"]
+NoiseBucket = Literal["under-1%", "1-3%", "3-10%", "over-10%", "unknown"]
+Outcome = Literal["kept", "fell-back", "refused", "too-noisy"]
+CHANNELS: Final[tuple[str, ...]] = get_args(Channel)
+ARCHITECTURES: Final[tuple[str, ...]] = get_args(Architecture)
+TOOLCHAINS: Final[tuple[str, ...]] = get_args(CompilerFamily)
+TIMINGS: Final[tuple[str, ...]] = get_args(TimingsBucket)
+NOISE: Final[tuple[str, ...]] = get_args(NoiseBucket)
+OUTCOMES: Final[tuple[str, ...]] = get_args(Outcome)
 ERROR_STEP, SHARE_STEP = 0.02, 0.05
-WORST_ERROR = 5.0  # log error: a factor of 148
+WORST_ERROR: Final = 5.0  # log error: a factor of 148
+LONGEST_NAME, LONGEST_VERSION = 64, 32  # characters of a bundle's name and version
 _TIMINGS_FROM = (1, 16, 32, 48)
 _NOISE_FROM = (0.01, 0.03, 0.10)
-_NAME, _VERSION = 64, 32  # characters of a bundle's name and version
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._+-]")
 
 
@@ -137,8 +144,8 @@ def _report(
 ) -> Report:
     return Report(
         agent=__version__,
-        bundle=plain(bundle.name, _NAME),
-        bundle_version=plain(bundle.version, _VERSION),
+        bundle=plain(bundle.name, LONGEST_NAME),
+        bundle_version=plain(bundle.version, LONGEST_VERSION),
         channel=when.channel,
         week=when.week,
         architecture=architecture(calibration.machine.level),

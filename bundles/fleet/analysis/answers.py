@@ -9,12 +9,13 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 from sqlalchemy import Connection
 
+from agent.report.payload import CHANNELS, ERROR_STEP, SHARE_STEP, Channel, Outcome
 from bundles.fleet.analysis import released
 from bundles.fleet.analysis.figures import machines_of, quantiles
 from bundles.fleet.analysis.released import Cell, Spread
 from bundles.fleet.analysis.verdict import Code, Side, judge
 from bundles.fleet.counting import weeks
-from bundles.fleet.counting.report import CHANNELS, ERROR_STEP, LABELS, SHARE_STEP, Channel, Outcome
+from bundles.fleet.counting.report import LABELS
 
 SHOWN_WEEKS = 12
 JUDGED_WEEKS = 4

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from agent.report.payload import ERROR_STEP
 from bundles.fleet.analysis.figures import difference, machines_of, wilson
 from bundles.fleet.analysis.released import Spread
 from bundles.fleet.counting.release import MIXED
-from bundles.fleet.counting.report import ERROR_STEP
 
 Code = Literal["promote", "too-few", "unclear", "withdraw"]
 FEWEST = 50  # machines on either side

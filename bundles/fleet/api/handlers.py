@@ -14,12 +14,13 @@ from sqlalchemy import Connection
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from agent.report.payload import MAX_BYTES
 from bundles.fleet.access.centre import of, read
 from bundles.fleet.analysis import answers, released
 from bundles.fleet.api import metrics
 from bundles.fleet.api.replies import Accepted, Health, json_response, refusing
 from bundles.fleet.counting.ingest import check_clock
-from bundles.fleet.counting.report import MAX_BYTES, Name, Refusal, Version, parse
+from bundles.fleet.counting.report import Name, Refusal, Version, parse
 
 BODY_WITHIN_S = 10.0
 P = ParamSpec("P")

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from agent.errors import InputError
+from agent.report.payload import MAX_BYTES
 from bundles.fleet.counting import rules
 from bundles.fleet.counting.ingest import MOST_TOGETHER, check_week, closed_week, store
-from bundles.fleet.counting.report import MAX_BYTES, Refusal, Report, parse
+from bundles.fleet.counting.report import Refusal, Report, parse
 from bundles.fleet.storage.database import Database
 
 MOST_TOLD = 20  # lines that are told why they were not taken

@@ -1,38 +1,39 @@
 """One report of one machine: bytes from anywhere in, a checked record or a refusal out.
 
-The shape is docs/reference/schemas/report-payload.json; a test holds the two against each other.
+Lists and limits are those by which agents make a report (``agent.report.payload``). The shape is
+docs/reference/schemas/report-payload.json; a test holds the two against each other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
+from agent.report.payload import (
+    ERROR_STEP,
+    LONGEST_NAME,
+    LONGEST_VERSION,
+    MAX_BYTES,
+    NOISE,
+    SHARE_STEP,
+    TIMINGS,
+    TOOLCHAINS,
+    WORST_ERROR,
+    Architecture,
+    Channel,
+    CompilerFamily,
+    NoiseBucket,
+    Outcome,
+    TimingsBucket,
+)
 from bundles.fleet.counting import weeks
 
-MAX_BYTES: Final = 2048
-ERROR_STEP, SHARE_STEP = 0.02, 0.05
-MAX_ERROR: Final = 5.0
-
-Channel = Literal["pilot", "stable", "none"]
-Architecture = Literal["x86-64-v1", "x86-64-v2", "x86-64-v3", "x86-64-v4", "aarch64", "other"]
-Toolchain = Literal["gcc", "clang", "prebuilt", "other"]
-Timings = Literal["0", "1-15", "16-31", "32-47", "48+"]
-Noise = Literal["under-1%", "1-3%", "3-10%", "over-10%", "unknown"]
-Outcome = Literal["kept", "fell-back", "refused", "too-noisy"]
-Name = Annotated[str, Meta(pattern="^[A-Za-z0-9._+-]{1,64}$")]
-Version = Annotated[str, Meta(pattern="^[A-Za-z0-9._+-]{1,32}$")]
-Error = Annotated[float, Meta(ge=0, le=MAX_ERROR)]
-
-CHANNELS: Final[tuple[str, ...]] = get_args(Channel)
-ARCHITECTURES: Final[tuple[str, ...]] = get_args(Architecture)
-OUTCOMES: Final[tuple[str, ...]] = get_args(Outcome)
-LABELS: Final[Mapping[str, tuple[str, ...]]] = {
-    "toolchain": get_args(Toolchain), "timings": get_args(Timings), "noise": get_args(Noise),
-}  # fmt: skip
+Name = Annotated[str, Meta(pattern=f"^[A-Za-z0-9._+-]{{1,{LONGEST_NAME}}}$")]
+Version = Annotated[str, Meta(pattern=f"^[A-Za-z0-9._+-]{{1,{LONGEST_VERSION}}}$")]
+Error = Annotated[float, Meta(ge=0, le=WORST_ERROR)]
+LABELS: Final = {"toolchain": TOOLCHAINS, "timings": TIMINGS, "noise": NOISE}
 
 
 class Refusal(Exception):  # noqa: N818  an answer, not an error of ours
@@ -67,9 +68,9 @@ class Report(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     channel: Channel
     week: Annotated[str, Meta(pattern="^20[2-9][0-9]-W(0[1-9]|[1-4][0-9]|5[0-3])$")]
     architecture: Architecture
-    toolchain: Toolchain
-    timings: Timings
-    noise: Noise
+    toolchain: CompilerFamily
+    timings: TimingsBucket
+    noise: NoiseBucket
     calibrated: Accuracy | None
     bundle_alone: Accuracy | None
     outcome: Outcome
@@ -101,7 +102,7 @@ def parse(body: bytes) -> Report:
     return report
 
 
-def row(report: Report) -> dict[str, Any]:
+def row(report: Report) -> dict[str, str | int | None]:
     """A report as it is kept until it is released: whole numbers (bins), and nothing of ``dedupe``.
 
     Bins are rounded here again: a machine that says more than it should is not listened to.

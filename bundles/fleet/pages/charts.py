@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import msgspec
 from sqlalchemy import Connection
 
+from agent.report.payload import ARCHITECTURES, CHANNELS, ERROR_STEP
 from bundles.fleet.analysis import answers, figures, released
 from bundles.fleet.counting import weeks
 from bundles.fleet.counting.release import MIXED
-from bundles.fleet.counting.report import ARCHITECTURES, CHANNELS, ERROR_STEP
 from bundles.fleet.pages import drawing
 
 

@@ -10,12 +10,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from agent.report.payload import CHANNELS, OUTCOMES
 from bundles.fleet.access import people
 from bundles.fleet.access.centre import of, read
 from bundles.fleet.analysis import answers, released
 from bundles.fleet.api.handlers import OfBundle
 from bundles.fleet.counting import weeks
-from bundles.fleet.counting.report import CHANNELS, OUTCOMES
 from bundles.fleet.pages import charts
 from bundles.fleet.pages.rendering import form_page
 

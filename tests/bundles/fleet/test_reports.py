@@ -9,16 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.report import payload
-from bundles.fleet.counting.report import (
-    ARCHITECTURES,
-    CHANNELS,
-    LABELS,
-    OUTCOMES,
-    Refusal,
-    Report,
-    parse,
-    row,
-)
+from bundles.fleet.counting.report import Refusal, Report, parse, row
 
 SCHEMAS = Path(__file__).parents[3] / "docs" / "reference" / "schemas"
 SCHEMA = json.loads((SCHEMAS / "report-payload.json").read_text())
@@ -28,15 +19,6 @@ def refused(body):
     with pytest.raises(Refusal) as found:
         parse(body)
     return found.value.status
-
-
-def test_the_centre_and_the_agent_know_the_same_words():
-    assert CHANNELS == payload.CHANNELS
-    assert ARCHITECTURES == payload.ARCHITECTURES
-    assert OUTCOMES == payload.OUTCOMES
-    assert LABELS["toolchain"] == payload.TOOLCHAINS
-    assert LABELS["timings"] == payload.TIMINGS
-    assert LABELS["noise"] == payload.NOISE
 
 
 def test_the_centre_takes_what_the_published_schema_takes():

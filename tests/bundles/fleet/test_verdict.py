@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from fleets import NOW, accuracy, report
 
+from agent.report.payload import ERROR_STEP
 from bundles.fleet.analysis import answers
 from bundles.fleet.analysis.figures import HIDDEN, difference, student
 from bundles.fleet.analysis.verdict import Side, judge
 from bundles.fleet.counting import weeks
 from bundles.fleet.counting.ingest import store
 from bundles.fleet.counting.release import Part, release, tens
-from bundles.fleet.counting.report import ERROR_STEP, parse
+from bundles.fleet.counting.report import parse
 
 K = 10
 FLEETS = 250
