@@ -27,7 +27,7 @@ import uvloop
 from sqlalchemy import func, select
 
 from bundles.fleet.access import credentials
-from bundles.fleet.storage.database import Database, opened
+from bundles.fleet.storage.database import Database, open_database
 from bundles.fleet.storage.schema import seen
 from tests.bundles.fleet.fleets import Centre, centre, postgres, varied
 
@@ -164,7 +164,7 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=64)
     chosen = parser.parse_args()
     with database_of(chosen.database) as address:
-        database = opened(address)
+        database = open_database(address)
         token = credentials.add_token(database, "plants", "machine", 0)
         with centre(address, "--per-minute", "100000000") as watch:
             made = requests(token)

@@ -25,10 +25,10 @@ import numpy as np
 from benchmarks.fleet_ingest import database_of, resident
 from bundles.fleet.access import credentials
 from bundles.fleet.counting import weeks
-from bundles.fleet.counting.ingest import store
-from bundles.fleet.counting.release import release
-from bundles.fleet.counting.report import Report, parse
-from bundles.fleet.storage.database import Database, opened
+from bundles.fleet.counting.ingest import store_reports
+from bundles.fleet.counting.release import release_ready
+from bundles.fleet.counting.report import Report, parse_report
+from bundles.fleet.storage.database import Database, open_database
 from tests.bundles.fleet.fleets import NOW, Centre, accuracy, centre, varied
 
 TOGETHER = 1000
@@ -42,14 +42,14 @@ PATHS = (
 
 def week_of(at: datetime, machines: int, new: bool) -> Iterator[Report]:
     """One report of every machine; alike ones share what they say, none its dedupe."""
-    draw, week = random.Random(at.timestamp()), weeks.shown(weeks.of(at))
+    draw, week = random.Random(at.timestamp()), weeks.week_text(weeks.week_of(at))
     kinds: list[Report] = []
     for number in range(5000):
         more = {"week": week}
         if new and draw.random() < 0.1:
             error = round(round(max(0.0, draw.gauss(0.35, 0.1)) / 0.02) * 0.02, 2)
             more |= {"channel": "pilot", "bundle_version": "5", "calibrated": accuracy(error)}
-        kinds.append(parse(varied(number * 1000 + weeks.of(at), **more)))
+        kinds.append(parse_report(varied(number * 1000 + weeks.week_of(at), **more)))
     for _ in range(machines):
         kind = kinds[draw.randrange(len(kinds))]
         yield msgspec.structs.replace(kind, dedupe=f"{draw.getrandbits(256):064x}")
@@ -61,12 +61,14 @@ def fill(database: Database, machines: int, count: int) -> None:
         at, began = NOW - timedelta(weeks=back), time.monotonic()
         reports = week_of(at, machines, new=back < 4)
         while batch := list(itertools.islice(reports, TOGETHER)):
-            store(database, batch)
+            store_reports(database, batch)
         stored, began = time.monotonic() - began, time.monotonic()
-        released = release(database, at, 10, 1)
+        released = release_ready(database, at, 10, 1)
         took = time.monotonic() - began
         rate = f"{machines / stored:,.0f} stored a second"
-        print(f"{weeks.shown(weeks.of(at))}: {rate}, {released:,} released in {took:.1f} s")
+        print(
+            f"{weeks.week_text(weeks.week_of(at))}: {rate}, {released:,} released in {took:.1f} s"
+        )
         gc.collect()
 
 
@@ -97,7 +99,7 @@ def main() -> None:
     print(f"{chosen.database}, {os.cpu_count()} cores, "
           f"{chosen.machines * chosen.weeks:,} reports")  # fmt: skip
     with database_of(chosen.database) as address:
-        database = opened(address)
+        database = open_database(address)
         fill(database, chosen.machines, chosen.weeks)
         cookie = credentials.start_session(database, "benchmark", int(NOW.timestamp()))
         database.close()

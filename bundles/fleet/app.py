@@ -19,11 +19,11 @@ from bundles.fleet.analysis import released
 from bundles.fleet.api.routes import ROUTES as API
 from bundles.fleet.counting import rules
 from bundles.fleet.counting.ingest import Unavailable
-from bundles.fleet.counting.release import mix, release
+from bundles.fleet.counting.release import mix, release_ready
 from bundles.fleet.pages.routes import ROUTES as PAGES
 from bundles.fleet.pages.routes import failed
-from bundles.fleet.settings import Settings
-from bundles.fleet.storage.database import Database, reason
+from bundles.fleet.settings import CentreSettings
+from bundles.fleet.storage.database import Database, driver_reason
 
 LOG = logging.getLogger("bundles.fleet")
 LOOK_EVERY_S = 60
@@ -41,9 +41,9 @@ HEADERS = {
 ONLY_HTTPS = {"Strict-Transport-Security": "max-age=31536000"}
 
 
-def application(database: Database, settings: Settings) -> ASGIApp:
+def application(database: Database, settings: CentreSettings) -> ASGIApp:
     """A centre on a database that is open; whoever opened it closes it."""
-    made = centre.made(database, settings)
+    made = centre.new_centre(database, settings)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -95,7 +95,7 @@ class _Headers:
         await self._app(scope, receive, sending)
 
 
-async def _release_by_itself(database: Database, settings: Settings) -> None:
+async def _release_by_itself(database: Database, settings: CentreSettings) -> None:
     """Release at fixed moments (midnight UTC, by default), not when a count is reached."""
     mixed = time.monotonic()
     while True:
@@ -105,17 +105,17 @@ async def _release_by_itself(database: Database, settings: Settings) -> None:
                 await asyncio.to_thread(mix, database)
                 mixed = time.monotonic()
         except (SQLAlchemyError, OSError, rules.ClockError) as error:
-            LOG.warning("not released: %s", reason(error))
+            LOG.warning("not released: %s", driver_reason(error))
         await asyncio.sleep(LOOK_EVERY_S)
 
 
-def release_if_due(database: Database, settings: Settings) -> int:
+def release_if_due(database: Database, settings: CentreSettings) -> int:
     """Release if one of the fixed moments has passed since the last time; how many machines."""
     now = settings.clock()
     with database.reading() as connection:
         before: Any = released.released_at(connection) or 0
-        if trouble := rules.kept(connection).trouble(now):
+        if trouble := rules.kept_rules(connection).trouble(now):
             raise trouble
     if int(now.timestamp()) // settings.release_every_s == before // settings.release_every_s:
         return 0
-    return release(database, now, settings.threshold, settings.late_weeks)
+    return release_ready(database, now, settings.threshold, settings.late_weeks)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
 from agent.errors import InputError
 from agent.terminal.console import note
+from bundles.fleet.options import DEFAULT_DATABASE, Database_Option, ServeOptions, taking
 from bundles.repository.telling import telling
 from bundles.terminal import As_Json, needs, say
+
+if TYPE_CHECKING:
+    from bundles.fleet.storage.database import Database
 
 fleet = typer.Typer(
     name="fleet",
@@ -26,110 +30,34 @@ user = typer.Typer(help="People who sign in with a password.",
                    no_args_is_help=True, rich_markup_mode="markdown")  # fmt: skip
 fleet.add_typer(token, name="token")
 fleet.add_typer(user, name="user")
-DEFAULT_DATABASE = "sqlite:///fleet.db"
-Database_Option = Annotated[
-    str,
-    typer.Option(
-        "--database",
-        envvar="FLEET_DATABASE",
-        help="`sqlite:///FILE` or `postgresql://USER@HOST/NAME` (password: PGPASSWORD, .pgpass).",
-    ),
-]
-KEPT = "It is kept in the database, for all commands."
 
 
 @fleet.command(
+    "serve",
     epilog="Example: `bundles fleet serve --database postgresql://fleet@db/fleet "
-    "--public-url https://fleet.example.org`"
+    "--public-url https://fleet.example.org`",
 )
-def serve(
-    database: Database_Option = DEFAULT_DATABASE,
-    host: Annotated[str, typer.Option(help="To listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65_535)] = 8001,
-    public_url: Annotated[
-        str, typer.Option(help="As browsers know it; https: cookies need it. [http://HOST:PORT]")
-    ] = "",
-    threshold: Annotated[
-        int | None,
-        typer.Option(
-            min=2, max=10_000, help=f"Fewer machines than this are never shown. {KEPT} [10]"
-        ),
-    ] = None,
-    lower_threshold: Annotated[
-        bool, typer.Option("--lower-threshold", help="Take a lower --threshold than is kept.")
-    ] = False,
-    late_weeks: Annotated[
-        int | None,
-        typer.Option(
-            min=0, max=52, help=f"Weeks after its end that reports of a week are taken. {KEPT} [1]"
-        ),
-    ] = None,
-    release_every: Annotated[
-        int, typer.Option(min=1, max=168, help="Hours between releases of counts.")
-    ] = 24,
-    without_tokens: Annotated[
-        bool, typer.Option("--without-tokens", help="Take reports from anybody who can connect.")
-    ] = False,
-    per_minute: Annotated[int, typer.Option(min=1, help="Reports of one token.")] = 6_000,
-    sign_in: Annotated[
-        Literal["password", "header", "oidc"], typer.Option(help="How staff are known.")
-    ] = "password",
-    proxy_header: Annotated[
-        str, typer.Option(help="With `header`: which one names the person.")
-    ] = "X-Forwarded-User",
-    proxy: Annotated[
-        list[str] | None,
-        typer.Option(help="With `header`: an address whose word is taken; repeat it. [loopback]"),
-    ] = None,
-    allow: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="With `header` and `oidc`: a name, or @DOMAIN, that may read; repeat it. [all]"
-        ),
-    ] = None,
-    oidc_issuer: Annotated[str, typer.Option(help="With `oidc`: the provider's URL.")] = "",
-    oidc_client: Annotated[str, typer.Option(help="With `oidc`: who this is to it.")] = "",
-    oidc_secret_file: Annotated[
-        Path | None, typer.Option(help="With `oidc`: a file with the client's secret.")
-    ] = None,
-) -> None:
+@taking(ServeOptions)
+def serve_fleet(options: ServeOptions) -> None:
     """Take reports and show the fleet; stop with Ctrl-C."""
     _needs_extra()
-    from bundles.fleet.counting.rules import adopt
-    from bundles.fleet.server import run
-    from bundles.fleet.settings import Settings
-    from bundles.fleet.storage.database import name, opened
+    from bundles.fleet.counting.rules import adopt_rules
+    from bundles.fleet.server import run_centre
+    from bundles.fleet.storage.database import open_database, public_name
 
-    made = opened(database)
+    database = open_database(options.database)
     try:
-        hidden, late = adopt(made, threshold, late_weeks, lower=lower_threshold)
+        threshold, late_weeks = adopt_rules(
+            database, options.threshold, options.late_weeks, lower=options.lower_threshold
+        )
     finally:
-        made.close()
-    note(f"Database: {name(database)}")
-    more: dict[str, Any] = {"proxies": tuple(proxy)} if proxy else {}
-    here = f"[{host}]" if ":" in host else host
-    run(
-        Settings(
-            database,
-            public_url or f"http://{here}:{port}",
-            threshold=hidden,
-            late_weeks=late,
-            release_every_s=release_every * 3600,
-            tokens_needed=not without_tokens,
-            per_minute=per_minute,
-            sign_in=sign_in,
-            proxy_header=proxy_header,
-            oidc=_oidc(oidc_issuer, oidc_client, oidc_secret_file) if sign_in == "oidc" else None,
-            allowed=tuple(allow or ()),
-            **more,
-        ),
-        host,
-        port,
-    )
+        database.close()
+    note(f"Database: {public_name(options.database)}")
+    run_centre(options.settings(threshold, late_weeks), options.host, options.port)
 
 
 @fleet.command("import", epilog="Example: `bundles fleet import /media/stick/reports.jsonl --json`")
-def import_(
+def import_reports(
     file: Annotated[Path, typer.Argument(help="Made by `agent report --export`.")],
     database: Database_Option = DEFAULT_DATABASE,
     as_json: As_Json = False,
@@ -143,8 +71,8 @@ def import_(
         tell(opened.named(take_file(opened.database, file, utc_now())), words.told_import)
 
 
-@fleet.command(epilog="Example: `bundles fleet release`")
-def release(
+@fleet.command("release", epilog="Example: `bundles fleet release`")
+def release_counts(
     database: Database_Option = DEFAULT_DATABASE,
     clock_is_right: Annotated[
         bool,
@@ -155,15 +83,15 @@ def release(
     """Release what is ready now; a running centre does it by itself."""
     with telling(as_json) as tell, _open(database) as opened:
         from bundles.fleet import words
-        from bundles.fleet.counting.release import release as releasing
+        from bundles.fleet.counting.release import release_ready
         from bundles.fleet.settings import utc_now
 
-        machines = releasing(opened.database, utc_now(), sure=clock_is_right)
+        machines = release_ready(opened.database, utc_now(), sure=clock_is_right)
         tell(opened.named({"action": "release", "machines": machines}), words.told_release)
 
 
-@fleet.command(epilog="Example: `bundles fleet reopen 2026-W48`")
-def reopen(
+@fleet.command("reopen", epilog="Example: `bundles fleet reopen 2026-W48`")
+def reopen_closed(
     week: Annotated[
         str, typer.Argument(help="Which one it is now, so that the clock is looked at.")
     ],
@@ -177,16 +105,16 @@ def reopen(
         from bundles.fleet.settings import utc_now
 
         try:
-            this_week = weeks.parse(week)
+            this_week = weeks.parse_week(week)
         except ValueError as error:
             raise InputError(f"{week!r} is no week", "Write it like 2026-W48.") from error
-        before, closed = rules.reopen(opened.database, utc_now(), this_week)
-        told = {"before": weeks.shown(before), "closed": weeks.shown(closed)}
+        before, closed = rules.reopen_weeks(opened.database, utc_now(), this_week)
+        told = {"before": weeks.week_text(before), "closed": weeks.week_text(closed)}
         tell(opened.named({"action": "reopen", **told}), words.told_reopened)
 
 
-@fleet.command(epilog="Example: `bundles fleet demo fleet-demo`, then open what it prints.")
-def demo(
+@fleet.command("demo", epilog="Example: `bundles fleet demo fleet-demo`, then open what it prints.")
+def demo_fleet(
     directory: Annotated[Path, typer.Argument(help="To be made: database and machines.")],
     machines: Annotated[int, typer.Option(min=2, max=100, help="Of each channel.")] = 6,
     budget: Annotated[str, typer.Option(help="Time of each calibration, such as 8s.")] = "8s",
@@ -195,12 +123,12 @@ def demo(
 ) -> None:
     """Let real agents calibrate on this machine, and show what they report (some minutes)."""
     _needs_extra()
-    from bundles.fleet.demo import make, settings_of
-    from bundles.fleet.server import run
+    from bundles.fleet.demo import make_demo, settings_of
+    from bundles.fleet.server import run_centre
 
-    make(directory, machines, budget, say)
+    make_demo(directory, machines, budget, say)
     if serve_it:
-        run(settings_of(directory, port), "127.0.0.1", port)
+        run_centre(settings_of(directory, port), "127.0.0.1", port)
 
 
 @token.command("add", epilog="Example: `bundles fleet token add plant-nord`")
@@ -287,23 +215,23 @@ def user_remove(
 class _Opened(NamedTuple):
     """A database that is there, and what it is called."""
 
-    database: Any
+    database: Database
     name: str
 
-    def named(self, answer: dict[str, Any]) -> dict[str, Any]:
-        return answer | {"database": self.name}
+    def named(self, answer: Mapping[str, object]) -> dict[str, object]:
+        return {**answer, "database": self.name}
 
 
 @contextlib.contextmanager
 def _open(address: str) -> Iterator[_Opened]:
     """Of what a centre made; says which it is, as the default depends on the current directory."""
     _needs_extra()
-    from bundles.fleet.storage.database import name, opened
+    from bundles.fleet.storage.database import open_database, public_name
 
-    database = opened(address, create=False)
+    database = open_database(address, create=False)
     try:
-        note(f"Database: {name(address)}")
-        yield _Opened(database, name(address))
+        note(f"Database: {public_name(address)}")
+        yield _Opened(database, public_name(address))
     finally:
         database.close()
 
@@ -325,18 +253,6 @@ def _password(file: Path | None) -> str:
     if getpass.getpass("Once more: ") != first:
         raise InputError("the two are not the same", "Try again.")
     return first
-
-
-def _oidc(issuer: str, client: str, secret_file: Path | None) -> Any:
-    from bundles.fleet.settings import Oidc
-
-    if not (issuer and client and secret_file):
-        hint = "Give --oidc-issuer, --oidc-client and --oidc-secret-file."
-        raise InputError("signing in with OpenID Connect needs three options", hint)
-    try:
-        return Oidc(issuer, client, secret_file.read_text().strip())
-    except OSError as error:
-        raise InputError(f"{secret_file}: {error.strerror}", "Give the secret's file.") from error
 
 
 def _now_s() -> int:

@@ -23,9 +23,9 @@ from agent.settings.config import CHANNELS
 from bundles.fleet.access import credentials
 from bundles.fleet.counting import rules
 from bundles.fleet.counting.carried import take_file
-from bundles.fleet.counting.release import release
-from bundles.fleet.settings import Settings, utc_now
-from bundles.fleet.storage.database import opened
+from bundles.fleet.counting.release import release_ready
+from bundles.fleet.settings import CentreSettings, utc_now
+from bundles.fleet.storage.database import open_database
 from bundles.repository.making import make_repository
 from bundles.repository.passphrases import Passphrases
 from bundles.repository.publish import Audience, add_bundle
@@ -36,13 +36,15 @@ NAME = "demo"
 LONGEST_S = 300
 
 
-def settings_of(directory: Path, port: int) -> Settings:
+def settings_of(directory: Path, port: int) -> CentreSettings:
     """How the demo's centre is run."""
     url = f"http://127.0.0.1:{port}"
-    return Settings(f"sqlite:///{directory / 'fleet.db'}", url, threshold=THRESHOLD)
+    return CentreSettings(f"sqlite:///{directory / 'fleet.db'}", url, threshold=THRESHOLD)
 
 
-def make(directory: Path, machines: int, budget: str, say: Callable[[str], None]) -> dict[str, Any]:
+def make_demo(
+    directory: Path, machines: int, budget: str, say: Callable[[str], None]
+) -> dict[str, Any]:
     """Calibrate ``machines`` for either channel, and count what they report.
 
     Raises:
@@ -59,10 +61,10 @@ def make(directory: Path, machines: int, budget: str, say: Callable[[str], None]
             say(f"[{number + 1}/{machines}] an agent of {channel} calibrates ({budget})")
             with file.open("ab") as out:
                 out.write(_report(directory / f"{channel}-{number}", channel, repository, budget))
-    database = opened(settings_of(directory, 0).database)
-    rules.adopt(database, THRESHOLD, None)
+    database = open_database(settings_of(directory, 0).database)
+    rules.adopt_rules(database, THRESHOLD, None)
     taken = take_file(database, file, utc_now())
-    release(database, utc_now(), THRESHOLD)
+    release_ready(database, utc_now(), THRESHOLD)
     password = secrets.token_urlsafe(12)
     credentials.set_password(database, NAME, password)
     database.close()

@@ -12,8 +12,8 @@ from agent.errors import InputError
 from agent.terminal.console import note
 from bundles.fleet.app import application
 from bundles.fleet.connection import REFUSED_AT_ONCE, Connection
-from bundles.fleet.settings import Settings
-from bundles.fleet.storage.database import opened
+from bundles.fleet.settings import CentreSettings
+from bundles.fleet.storage.database import open_database
 
 MOST_CONNECTIONS = 10_000
 OTHER_FILES = 100  # the database's, and those of a release
@@ -21,14 +21,14 @@ IDLE_S = 75
 ENDS_WITHIN_S = 20
 
 
-def run(settings: Settings, host: str, port: int) -> None:
+def run_centre(settings: CentreSettings, host: str, port: int) -> None:
     """Serve until Ctrl-C or SIGTERM; reports that wait are written first.
 
     Raises:
         DatabaseError: the database cannot be used.
         InputError: the address cannot be listened on.
     """
-    database = opened(settings.database)
+    database = open_database(settings.database)
     try:
         with _listening(host, port) as listening:
             here = f"[{host}]" if ":" in host else host

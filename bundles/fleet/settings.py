@@ -9,6 +9,7 @@ from typing import Literal
 
 THRESHOLD = 10
 LATE_WEEKS = 1
+LOOPBACK = ("127.0.0.1", "::1")
 SignIn = Literal["password", "header", "oidc"]
 
 
@@ -18,7 +19,7 @@ def utc_now() -> datetime:
 
 
 @dataclass(frozen=True)
-class Oidc:
+class OidcProvider:
     """An identity provider, by its discovery document."""
 
     issuer: str
@@ -27,7 +28,7 @@ class Oidc:
 
 
 @dataclass(frozen=True)
-class Settings:
+class CentreSettings:
     """Of one centre.
 
     Attributes:
@@ -56,8 +57,8 @@ class Settings:
     per_minute: int = 6_000
     sign_in: SignIn = "password"
     proxy_header: str = "X-Forwarded-User"
-    proxies: tuple[str, ...] = ("127.0.0.1", "::1")
-    oidc: Oidc | None = None
+    proxies: tuple[str, ...] = LOOPBACK
+    oidc: OidcProvider | None = None
     allowed: tuple[str, ...] = ()
     clock: Callable[[], datetime] = utc_now
 

@@ -50,7 +50,7 @@ class Tokens:
         """
         scheme, _, secret = authorization.partition(" ")
         known = await self._look()
-        name, is_kind = known.get(credentials.digest(secret), ("", ""))
+        name, is_kind = known.get(credentials.secret_digest(secret), ("", ""))
         if scheme.lower() != "bearer" or is_kind != kind:
             raise Denied(f"a {kind} token is needed")
         if wait_s := self._rates.wait_s(name, time.monotonic()):
@@ -89,7 +89,7 @@ class Counts:
 class Centre:
     """A running centre: what ``request.app.state.centre`` is."""
 
-    settings: settings.Settings
+    settings: settings.CentreSettings
     database: Database
     writer: Writer
     tokens: Tokens
@@ -101,7 +101,7 @@ class Centre:
         return int(self.settings.clock().timestamp())
 
 
-def made(database: Database, chosen: settings.Settings) -> Centre:
+def new_centre(database: Database, chosen: settings.CentreSettings) -> Centre:
     """A centre that is not at work yet."""
     return Centre(
         chosen,
@@ -113,7 +113,7 @@ def made(database: Database, chosen: settings.Settings) -> Centre:
     )
 
 
-def of(request: Request) -> Centre:
+def centre_of(request: Request) -> Centre:
     """The centre that a request is for."""
     centre: Centre = request.app.state.centre
     return centre

@@ -37,7 +37,7 @@ class Token(NamedTuple):
     revoked_at: int | None
 
 
-def digest(secret: str) -> bytes:
+def secret_digest(secret: str) -> bytes:
     """What is kept of a random secret."""
     return hashlib.sha256(secret.encode()).digest()
 
@@ -50,7 +50,7 @@ def add_token(database: Database, name: str, kind: Kind, now: int) -> str:
     """
     _check_name(name)
     secret = f"fleet-{kind}-{secrets.token_urlsafe(32)}"
-    row = {"name": name, "kind": kind, "sha256": digest(secret), "created_at": now}
+    row = {"name": name, "kind": kind, "sha256": secret_digest(secret), "created_at": now}
     try:
         with database.writing() as connection:
             connection.execute(tokens.insert(), row)
@@ -136,7 +136,7 @@ def mark(connection: Connection, name: str, nonce: str) -> str:
 def start_session(database: Database, name: str, now: int, lasts_s: int = SESSION_S) -> str:
     """A new session's secret; sessions that ended are cleared away."""
     secret = secrets.token_urlsafe(32)
-    row = {"sha256": digest(secret), "name": name, "ends_at": now + lasts_s}
+    row = {"sha256": secret_digest(secret), "name": name, "ends_at": now + lasts_s}
     with database.writing() as connection:
         connection.execute(delete(sessions).where(sessions.c.ends_at <= now))
         connection.execute(sessions.insert(), row)
@@ -145,14 +145,14 @@ def start_session(database: Database, name: str, now: int, lasts_s: int = SESSIO
 
 def session_of(connection: Connection, secret: str, now: int) -> str | None:
     """Whose session it is; None where it ended or never was."""
-    wanted = sessions.c.sha256 == digest(secret), sessions.c.ends_at > now
+    wanted = sessions.c.sha256 == secret_digest(secret), sessions.c.ends_at > now
     return connection.execute(select(sessions.c.name).where(*wanted)).scalar()
 
 
 def end_session(database: Database, secret: str) -> None:
     """Forget a session."""
     with database.writing() as connection:
-        connection.execute(delete(sessions).where(sessions.c.sha256 == digest(secret)))
+        connection.execute(delete(sessions).where(sessions.c.sha256 == secret_digest(secret)))
 
 
 def _check_name(name: str) -> None:

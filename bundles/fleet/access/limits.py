@@ -29,7 +29,7 @@ class Buckets:
         return 0.0 if taken else (1 - left) * 60 / self._most
 
 
-class Line:
+class WaitingLine:
     """``at_once`` are served, ``most`` may wait; who comes then is sent away."""
 
     def __init__(self, at_once: int, most: int) -> None:
@@ -60,5 +60,5 @@ class Tries:
     of_strangers: Buckets = field(default_factory=lambda: Buckets(60))
     of_a_name: Buckets = field(default_factory=lambda: Buckets(6))
     of_a_browser: Buckets = field(default_factory=lambda: Buckets(6))
-    strangers: Line = field(default_factory=lambda: Line(2, 20))
-    known: Line = field(default_factory=lambda: Line(1, 20))
+    strangers: WaitingLine = field(default_factory=lambda: WaitingLine(2, 20))
+    known: WaitingLine = field(default_factory=lambda: WaitingLine(1, 20))

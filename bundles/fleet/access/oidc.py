@@ -22,9 +22,9 @@ from joserfc.jwk import KeySet
 from starlette.requests import Request
 
 from bundles.fleet.access import credentials
-from bundles.fleet.access.centre import Denied, of, outside, read
+from bundles.fleet.access.centre import Denied, centre_of, outside, read
 from bundles.fleet.access.people import ON_THE_WAY, Cookies, begin_session, cookie, may_read
-from bundles.fleet.settings import Oidc
+from bundles.fleet.settings import OidcProvider
 from bundles.repository.http_body import AS_IS, read_body
 
 ALGORITHMS = ["RS256", "ES256", "EdDSA"]  # never `none`, never a shared secret
@@ -46,7 +46,7 @@ async def set_out(request: Request) -> tuple[str, str]:
     Raises:
         Denied: the provider does not answer as it should.
     """
-    centre, provider = of(request), _provider(request)
+    centre, provider = centre_of(request), _provider(request)
     trip = {name: secrets.token_urlsafe(32) for name in ("state", "nonce", "verifier")}
     challenge = hashlib.sha256(trip["verifier"].encode()).digest()
     known = await _asking(_discovered, provider)
@@ -72,7 +72,7 @@ async def come_back(request: Request) -> Cookies:
     Raises:
         Denied: it does not, or the browser did not set out from here.
     """
-    centre, provider, secret = of(request), _provider(request), cookie(request, "trip")
+    centre, provider, secret = centre_of(request), _provider(request), cookie(request, "trip")
     kept = await read(centre.database, credentials.session_of, secret, centre.now_s())
     await outside(credentials.end_session, centre.database, secret)
     if not kept or not kept.startswith(ON_THE_WAY):
@@ -97,7 +97,7 @@ async def _asking(function: Any, *arguments: Any) -> Any:
         raise Denied(f"{words} ({type(error).__name__}).") from error
 
 
-def _discovered(provider: Oidc) -> Json:
+def _discovered(provider: OidcProvider) -> Json:
     """The provider's own description of itself."""
     known = _json(f"{provider.issuer.rstrip('/')}/.well-known/openid-configuration")
     if known["issuer"] != provider.issuer:
@@ -105,7 +105,7 @@ def _discovered(provider: Oidc) -> Json:
     return known
 
 
-def _vouched_for(provider: Oidc, code: str, trip: Json, back: str) -> str:
+def _vouched_for(provider: OidcProvider, code: str, trip: Json, back: str) -> str:
     """The name in an ID token that is signed, for us, of now, and an answer to our question."""
     known = _discovered(provider)
     form = {
@@ -147,12 +147,12 @@ def _json(url: str, **form: Any) -> Json:
     return found
 
 
-def _provider(request: Request) -> Oidc:
-    provider = of(request).settings.oidc
+def _provider(request: Request) -> OidcProvider:
+    provider = centre_of(request).settings.oidc
     if provider is None:
         raise Denied("This centre does not sign in that way.")
     return provider
 
 
 def _back(request: Request) -> str:
-    return of(request).settings.public_url.rstrip("/") + BACK
+    return centre_of(request).settings.public_url.rstrip("/") + BACK

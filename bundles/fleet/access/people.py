@@ -20,7 +20,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from bundles.fleet.access import credentials
-from bundles.fleet.access.centre import Centre, Denied, of, outside, read
+from bundles.fleet.access.centre import Centre, Denied, centre_of, outside, read
 
 MOST_FORM_BYTES = 8192
 ON_THE_WAY = "\n"  # no person's name begins with it: a browser at its identity provider
@@ -45,12 +45,12 @@ def set_cookie(centre: Centre, response: Response, what: str, value: str, lasts_
 
 def cookie(request: Request, what: str) -> str:
     """Its value; empty where there is none."""
-    return request.cookies.get(cookie_name(of(request), what), "")
+    return request.cookies.get(cookie_name(centre_of(request), what), "")
 
 
 async def person(request: Request) -> str | None:
     """Who is asking; None where nobody is signed in."""
-    centre = of(request)
+    centre = centre_of(request)
     if centre.settings.sign_in == "header":
         host = request.client.host if request.client else ""
         names = request.headers.getlist(centre.settings.proxy_header)
@@ -78,7 +78,7 @@ async def sign_in(request: Request, form: FormData) -> Cookies:
     Raises:
         Denied: wrong name or password, or too many tries.
     """
-    database, tries, now = of(request).database, of(request).tries, time.monotonic()
+    database, tries, now = centre_of(request).database, centre_of(request).tries, time.monotonic()
     name, password = str(form.get("name", ""))[:64], str(form.get("password", ""))[:1024]
     if browser := await _known(request, name):
         wait_s, line = tries.of_a_browser.wait_s(browser, now), tries.known
@@ -103,7 +103,7 @@ async def _known(request: Request, name: str) -> str:
     nonce, _, given = cookie(request, "known").partition(".")
     if not given:
         return ""
-    right = await read(of(request).database, credentials.mark, name, nonce)
+    right = await read(centre_of(request).database, credentials.mark, name, nonce)
     return nonce if hmac.compare_digest(right.encode(), given.encode()) else ""
 
 
@@ -113,7 +113,7 @@ def _too_many(wait_s: float) -> Denied:
 
 async def begin_session(request: Request, name: str) -> Cookies:
     """A new session; the one that this browser had ends, and its forms are void."""
-    centre = of(request)
+    centre = centre_of(request)
     await sign_out(request)
     secret = await outside(credentials.start_session, centre.database, name, centre.now_s())
     return {
@@ -125,7 +125,7 @@ async def begin_session(request: Request, name: str) -> Cookies:
 async def sign_out(request: Request) -> None:
     """End the session of a browser, where it has one."""
     if secret := cookie(request, "session"):
-        await outside(credentials.end_session, of(request).database, secret)
+        await outside(credentials.end_session, centre_of(request).database, secret)
 
 
 def new_visitor() -> str:
@@ -168,13 +168,16 @@ def _from_here(request: Request) -> bool:
     origin = request.headers.get("origin", "")
     if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         return False
-    here = {request.headers.get("host", ""), urlsplit(of(request).settings.public_url).netloc}
+    here = {
+        request.headers.get("host", ""),
+        urlsplit(centre_of(request).settings.public_url).netloc,
+    }
     return not origin or urlsplit(origin).netloc in here
 
 
 async def check_staff(request: Request) -> None:
     """Let a person who is signed in, or a staff token, pass; Denied otherwise."""
     if authorization := request.headers.get("authorization"):
-        await of(request).tokens.check(authorization, "staff")
+        await centre_of(request).tokens.check(authorization, "staff")
     elif await person(request) is None:
         raise Denied("a staff token is needed, or sign in")

@@ -12,8 +12,8 @@ from sqlalchemy import Connection
 from agent.report.payload import CHANNELS, ERROR_STEP, SHARE_STEP, Channel, Outcome
 from bundles.fleet.analysis import released
 from bundles.fleet.analysis.figures import machines_of, quantiles
-from bundles.fleet.analysis.released import Cell, Spread
-from bundles.fleet.analysis.verdict import Code, Side, judge
+from bundles.fleet.analysis.released import ReleasedCell, Spread
+from bundles.fleet.analysis.verdict import Code, Side, judge_pilot
 from bundles.fleet.counting import weeks
 from bundles.fleet.counting.report import LABELS
 
@@ -156,35 +156,35 @@ class LabelShare(Struct, frozen=True):
     machines: Machines
 
 
-def moment(seconds: int | None) -> str | None:
+def minute_text(seconds: int | None) -> str | None:
     """As ISO 8601, to the minute."""
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%MZ}" if seconds else None
 
 
-def cells(connection: Connection, threshold: int, count: int = SHOWN_WEEKS) -> CellsAnswer:
+def cells_answer(connection: Connection, threshold: int, count: int = SHOWN_WEEKS) -> CellsAnswer:
     """Every cell of the last ``count`` weeks."""
     found = released.read_cells(connection, released.newest_weeks(connection, count))
-    told = [CellAnswer(weeks.shown(cell.week), *cell[1:]) for cell in found]  # type: ignore[arg-type]
-    return CellsAnswer(threshold, moment(released.released_at(connection)), told)
+    told = [CellAnswer(weeks.week_text(cell.week), *cell[1:]) for cell in found]  # type: ignore[arg-type]
+    return CellsAnswer(threshold, minute_text(released.released_at(connection)), told)
 
 
-def overview(connection: Connection, threshold: int) -> OverviewAnswer:
+def overview_answer(connection: Connection, threshold: int) -> OverviewAnswer:
     """Bundles in force in the newest week of which something was released."""
     known = released.newest_weeks(connection, SHOWN_WEEKS)
     found = released.read_cells(connection, known[:1])
     last = released.released_at(connection)
     return OverviewAnswer(
         threshold,
-        moment(last),
-        weeks.shown(known[0]) if known else None,
+        minute_text(last),
+        weeks.week_text(known[0]) if known else None,
         bool(known) and (last or 0) < weeks.end(known[0]).timestamp(),
-        [weeks.shown(week) for week in known],
+        [weeks.week_text(week) for week in known],
         sum(cell.machines for cell in found),
-        in_force(found),
+        bundles_in_force(found),
     )
 
 
-def in_force(found: Iterable[Cell]) -> list[InForce]:
+def bundles_in_force(found: Iterable[ReleasedCell]) -> list[InForce]:
     """Cells by channel and bundle, most machines first."""
     counts: dict[tuple[str, str, str], dict[str, int]] = {}
     running: dict[str, int] = {}
@@ -202,7 +202,7 @@ def in_force(found: Iterable[Cell]) -> list[InForce]:
     return sorted(told, key=lambda x: (CHANNELS.index(x.channel), -x.running, x.bundle, x.version))
 
 
-def accuracy(
+def accuracy_answer(
     connection: Connection, threshold: int, bundle: str, version: str, attribute: Attribute
 ) -> AccuracyAnswer:
     """How an attribute of a bundle is spread, week by week, channel and architecture."""
@@ -225,7 +225,7 @@ def spread_answer(where: tuple[int, str, str], spread: Spread, step: float) -> S
     groups = [GroupAnswer(round(part.value * step, 4), part.machines) for part in spread]
     p10, p25, p50, p75, p90 = told
     return SpreadAnswer(
-        week=weeks.shown(week), channel=channel, architecture=architecture,
+        week=weeks.week_text(week), channel=channel, architecture=architecture,
         machines=machines_of(spread), p10=p10, p25=p25, p50=p50, p75=p75, p90=p90, groups=groups,
     )  # fmt: skip
 
@@ -242,19 +242,21 @@ def label_shares(connection: Connection, week: int, bundle: str, version: str) -
     return told
 
 
-def bundle_cells(connection: Connection, bundle: str, version: str) -> list[Cell]:
+def bundle_cells(connection: Connection, bundle: str, version: str) -> list[ReleasedCell]:
     """What was released of one bundle."""
     known = released.newest_weeks(connection, SHOWN_WEEKS)
     return released.read_cells(connection, known, {"bundle": bundle, "version": version})
 
 
-def verdict(connection: Connection, threshold: int, bundle: str, version: str) -> VerdictAnswer:
+def verdict_answer(
+    connection: Connection, threshold: int, bundle: str, version: str
+) -> VerdictAnswer:
     """Pilot against stable, in the newest week that decides."""
     known = released.newest_weeks(connection, JUDGED_WEEKS)
     found = released.read_cells(connection, known)
     if (now := _stable(found)) and now[1:] == (bundle, version):
         why = "Most machines of stable run it already: there is nothing to promote it over."
-        return _no_verdict(bundle, version, why, week=weeks.shown(now[0]))
+        return _no_verdict(bundle, version, why, week=weeks.week_text(now[0]))
     told = []
     for week in known:
         here = [cell for cell in found if cell.week == week]
@@ -269,10 +271,10 @@ def _no_verdict(bundle: str, version: str, why: str, week: str | None = None) ->
     return VerdictAnswer(bundle, version, None, week, "too-few", [why], 0, 0, None, None)
 
 
-def _stable(found: Sequence[Cell]) -> tuple[int, str, str] | None:
+def _stable(found: Sequence[ReleasedCell]) -> tuple[int, str, str] | None:
     """What most stable machines run, in the newest week that knows: week, bundle, version."""
     for week in sorted({cell.week for cell in found}, reverse=True):
-        for one in in_force(cell for cell in found if cell.week == week):
+        for one in bundles_in_force(cell for cell in found if cell.week == week):
             if one.channel == "stable" and one.running:
                 return week, one.bundle, one.version
     return None
@@ -283,21 +285,21 @@ def _verdict_of(
     threshold: int,
     bundle: str,
     version: str,
-    found: Sequence[Cell],
+    found: Sequence[ReleasedCell],
     week: int,
 ) -> VerdictAnswer:
     pilot = _side(connection, found, week, "pilot", bundle, version)
-    now = [x for x in in_force(found) if x.channel == "stable" and x.running]
+    now = [x for x in bundles_in_force(found) if x.channel == "stable" and x.running]
     others = [x for x in now if (x.bundle, x.version) != (bundle, version)]
     stable = None
     if others:
         stable = _side(connection, found, week, "stable", others[0].bundle, others[0].version)
-    given = judge(pilot, stable, threshold)
+    given = judge_pilot(pilot, stable, threshold)
     return VerdictAnswer(
         bundle,
         version,
         f"{stable.bundle}@{stable.version}" if stable else None,
-        weeks.shown(week),
+        weeks.week_text(week),
         given.code,
         list(given.why),
         *given.machines,
@@ -308,7 +310,7 @@ def _verdict_of(
 
 def _side(
     connection: Connection,
-    found: Sequence[Cell],
+    found: Sequence[ReleasedCell],
     week: int,
     channel: str,
     bundle: str,
@@ -333,9 +335,9 @@ def candidates(connection: Connection, threshold: int) -> list[VerdictAnswer]:
     """
     found = released.read_cells(connection, released.newest_weeks(connection, JUDGED_WEEKS))
     stable = _stable(found)
-    here = [x for x in in_force(found) if x.channel == "pilot"]
+    here = [x for x in bundles_in_force(found) if x.channel == "pilot"]
     here.sort(key=lambda x: -(x.running + x.refused))
     pilots = [
         (x.bundle, x.version) for x in here if not stable or (x.bundle, x.version) != stable[1:]
     ]
-    return [verdict(connection, threshold, *pilot) for pilot in pilots[:MOST_JUDGED]]
+    return [verdict_answer(connection, threshold, *pilot) for pilot in pilots[:MOST_JUDGED]]

@@ -50,7 +50,7 @@ def wilson(some: int, all_: int) -> tuple[float, float]:
     return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
 
 
-def difference(
+def mean_difference(
     ours: Mapping[str, Spread], theirs: Mapping[str, Spread], step: float, threshold: int
 ) -> tuple[float, float | None]:
     """Mean of ours minus mean of theirs, like with like, and how far a 95 % interval goes.

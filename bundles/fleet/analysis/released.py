@@ -11,7 +11,7 @@ from bundles.fleet.counting.release import Part
 from bundles.fleet.storage.schema import cells, parts, progress
 
 
-class Cell(NamedTuple):
+class ReleasedCell(NamedTuple):
     """How many machines said the same of all this."""
 
     week: int
@@ -41,12 +41,12 @@ def released_at(connection: Connection) -> int | None:
 
 def read_cells(
     connection: Connection, weeks: Iterable[int], where: Where | None = None
-) -> list[Cell]:
+) -> list[ReleasedCell]:
     """The cells of some weeks, in the order of their columns."""
     wanted = [cells.c.week.in_(list(weeks)), *_equal(cells, where)]
-    columns = [cells.c[name] for name in Cell._fields]
+    columns = [cells.c[name] for name in ReleasedCell._fields]
     found = select(*columns).where(*wanted).order_by(*columns)
-    return [Cell._make(row) for row in connection.execute(found)]
+    return [ReleasedCell._make(row) for row in connection.execute(found)]
 
 
 def read_spreads(

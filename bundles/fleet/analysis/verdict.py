@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from agent.report.payload import ERROR_STEP
-from bundles.fleet.analysis.figures import difference, machines_of, wilson
+from bundles.fleet.analysis.figures import machines_of, mean_difference, wilson
 from bundles.fleet.analysis.released import Spread
 from bundles.fleet.counting.release import MIXED
 
@@ -42,7 +42,7 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class PilotVerdict:
     """What to do with a bundle of pilot, and why; intervals are 95 %.
 
     Attributes:
@@ -61,7 +61,7 @@ class Verdict:
     refused: tuple[float, float] | None = None
 
 
-def judge(pilot: Side, stable: Side | None, threshold: int) -> Verdict:
+def judge_pilot(pilot: Side, stable: Side | None, threshold: int) -> PilotVerdict:
     """The verdict on a bundle of pilot.
 
     Args:
@@ -74,25 +74,25 @@ def judge(pilot: Side, stable: Side | None, threshold: int) -> Verdict:
     _, high = wilson(pilot.refused + hidden, pilot.reported + hidden)
     refused = (low, high)
     if pilot.reported >= FEWEST and low > MOST_REFUSED:
-        why = f"At least {percent(low)} of the machines that were offered it refused it."
+        why = f"At least {percent_text(low)} of the machines that were offered it refused it."
         all_ = pilot.reported, stable.reported if stable else 0
-        return Verdict("withdraw", (why,), all_, refused=refused)
+        return PilotVerdict("withdraw", (why,), all_, refused=refused)
     if stable is None:
-        return Verdict("too-few", ("No bundle is in force on stable to compare with.",))
+        return PilotVerdict("too-few", ("No bundle is in force on stable to compare with.",))
     shared = (pilot.spreads.keys() & stable.spreads.keys()) - {MIXED}
     machines = (
         sum(machines_of(pilot.spreads[x]) for x in shared),
         sum(machines_of(stable.spreads[x]) for x in shared),
     )
     if min(machines) < FEWEST:
-        return Verdict("too-few", (_too_few(machines),), machines, refused=refused)
+        return PilotVerdict("too-few", (_too_few(machines),), machines, refused=refused)
     ours, theirs = ({x: side.spreads[x] for x in shared} for side in (pilot, stable))
-    estimate, half = difference(ours, theirs, ERROR_STEP, threshold)
+    estimate, half = mean_difference(ours, theirs, ERROR_STEP, threshold)
     if half is None:
-        return Verdict("unclear", (_no_interval(estimate),), machines, refused=refused)
+        return PilotVerdict("unclear", (_no_interval(estimate),), machines, refused=refused)
     worse = estimate, estimate - half, estimate + half
     code, why_all = _decide(worse, refused)
-    return Verdict(code, why_all, machines, worse, refused)
+    return PilotVerdict(code, why_all, machines, worse, refused)
 
 
 def _decide(
@@ -100,19 +100,19 @@ def _decide(
 ) -> tuple[Code, tuple[str, ...]]:
     _, low, high = worse
     _, least, most = map(_more, worse)
-    said = f"{_off(worse[0])} ({percent(0.95)}: {least} to {most})"
+    said = f"{_off(worse[0])} ({percent_text(0.95)}: {least} to {most})"
     if low > WORSE_BY:
-        return "withdraw", (f"{said}: worse by more than {percent(WORSE_BY)}.",)
+        return "withdraw", (f"{said}: worse by more than {percent_text(WORSE_BY)}.",)
     if high > WORSE_BY:
-        return "unclear", (f"{said}: it may still be worse by more than {percent(WORSE_BY)}.",)
+        return "unclear", (f"{said}: it may still be worse by more than {percent_text(WORSE_BY)}.",)
     if refused[1] > MOST_REFUSED:
         return "unclear", (
             f"{said}: not worse.",
-            f"But up to {percent(refused[1])} of the machines may have refused it; "
-            f"below {percent(MOST_REFUSED)} is asked for.",
+            f"But up to {percent_text(refused[1])} of the machines may have refused it; "
+            f"below {percent_text(MOST_REFUSED)} is asked for.",
         )
     return "promote", (
-        f"{said}: not worse.", f"At most {percent(refused[1])} of the machines refused it."
+        f"{said}: not worse.", f"At most {percent_text(refused[1])} of the machines refused it."
     )  # fmt: skip
 
 
@@ -129,10 +129,10 @@ def _no_interval(estimate: float) -> str:
 
 def _more(worse: float) -> str:
     """A difference of log errors in words: 0.1 as "10.5 % more"."""
-    return f"{percent(abs(math.expm1(worse)), 1)} {'more' if worse >= 0 else 'less'}"
+    return f"{percent_text(abs(math.expm1(worse)), 1)} {'more' if worse >= 0 else 'less'}"
 
 
-def percent(share: float, digits: int = 0) -> str:
+def percent_text(share: float, digits: int = 0) -> str:
     """A share as people read it."""
     return f"{share * 100:.{digits}f}\N{NO-BREAK SPACE}%"
 

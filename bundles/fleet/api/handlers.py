@@ -15,12 +15,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from agent.report.payload import MAX_BYTES
-from bundles.fleet.access.centre import of, read
+from bundles.fleet.access.centre import centre_of, read
 from bundles.fleet.analysis import answers, released
 from bundles.fleet.api import metrics
 from bundles.fleet.api.replies import Accepted, Health, json_response, refusing
-from bundles.fleet.counting.ingest import check_clock
-from bundles.fleet.counting.report import Name, Refusal, Version, parse
+from bundles.fleet.counting.ingest import check_clock_fits
+from bundles.fleet.counting.report import Name, Refusal, Version, parse_report
 
 BODY_WITHIN_S = 10.0
 P = ParamSpec("P")
@@ -51,19 +51,19 @@ class OfAttribute(Struct, forbid_unknown_fields=True):
 async def take_report(request: Request) -> Response:
     """A report; answered once it is on the disk."""
     response = await refusing(_take_report)(request)
-    of(request).counts.add(response.status_code)
+    centre_of(request).counts.add(response.status_code)
     return response
 
 
 async def _take_report(request: Request) -> Response:
-    centre, headers = of(request), request.headers
+    centre, headers = centre_of(request), request.headers
     if centre.settings.tokens_needed:
         await centre.tokens.check(headers.get("authorization", ""), "machine")
     if headers.get("content-encoding", "identity") != "identity":
         raise Refusal(415, "encoded", "a report is sent as it is, not compressed")
     if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise Refusal(415, "not-json", "a report is sent as application/json")
-    await centre.writer.take(parse(await _body(request)))
+    await centre.writer.take(parse_report(await _body(request)))
     return json_response(Accepted(accepted=True), 202)
 
 
@@ -84,7 +84,7 @@ async def _body(request: Request) -> bytes:
 
 async def get_overview(request: Request) -> Response:
     """Bundles in force."""
-    return json_response(await _look(request, answers.overview))
+    return json_response(await _look(request, answers.overview_answer))
 
 
 async def get_cells(request: Request) -> Response:
@@ -103,37 +103,37 @@ async def get_csv(request: Request) -> Response:
 
 
 async def _cells(request: Request) -> answers.CellsAnswer:
-    return await _look(request, answers.cells, _query(request, OfWeeks).weeks)
+    return await _look(request, answers.cells_answer, _query(request, OfWeeks).weeks)
 
 
 async def get_accuracy(request: Request) -> Response:
     """How an attribute of a bundle is spread."""
     asked = _query(request, OfAttribute)
     chosen = asked.bundle, asked.version, asked.attribute
-    return json_response(await _look(request, answers.accuracy, *chosen))
+    return json_response(await _look(request, answers.accuracy_answer, *chosen))
 
 
 async def get_verdict(request: Request) -> Response:
     """Promote, wait or withdraw?"""
     asked = _query(request, OfBundle)
-    return json_response(await _look(request, answers.verdict, asked.bundle, asked.version))
+    return json_response(await _look(request, answers.verdict_answer, asked.bundle, asked.version))
 
 
 async def get_metrics(request: Request) -> Response:
     """For Prometheus."""
 
     def look(connection: Connection, threshold: int) -> tuple[answers.CellsAnswer, int | None]:
-        return answers.cells(connection, threshold, 1), released.released_at(connection)
+        return answers.cells_answer(connection, threshold, 1), released.released_at(connection)
 
     cells, moment = await _look(request, look)
-    told = metrics.text(cells, of(request).counts.answered, moment)
+    told = metrics.exposition(cells, centre_of(request).counts.answered, moment)
     return Response(told, headers={"Content-Type": metrics.TYPE})
 
 
 async def get_health(request: Request) -> Response:
     """Does the database answer, and does the clock fit it?"""
-    centre = of(request)
-    await read(centre.database, check_clock, centre.settings.clock())
+    centre = centre_of(request)
+    await read(centre.database, check_clock_fits, centre.settings.clock())
     return json_response(Health(ok=True))
 
 
@@ -144,7 +144,7 @@ async def _look(
     **named: P.kwargs,
 ) -> Q:
     """What was released, by the threshold of this centre."""
-    centre = of(request)
+    centre = centre_of(request)
     return await read(centre.database, function, centre.settings.threshold, *arguments, **named)
 
 

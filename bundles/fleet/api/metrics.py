@@ -9,7 +9,7 @@ from bundles.fleet.analysis.answers import CellsAnswer
 TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def text(answer: CellsAnswer, answered: Mapping[int, int], released_at: int | None) -> str:
+def exposition(answer: CellsAnswer, answered: Mapping[int, int], released_at: int | None) -> str:
     """All metrics.
 
     Reports taken are told in steps of ten thresholds: exact ones, with the released counts taken

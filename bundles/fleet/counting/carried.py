@@ -11,8 +11,8 @@ from typing import Any
 from agent.errors import InputError
 from agent.report.payload import MAX_BYTES
 from bundles.fleet.counting import rules
-from bundles.fleet.counting.ingest import MOST_TOGETHER, check_week, closed_week, store
-from bundles.fleet.counting.report import Refusal, Report, parse
+from bundles.fleet.counting.ingest import MOST_TOGETHER, check_week, closed_week, store_reports
+from bundles.fleet.counting.report import Refusal, Report, parse_report
 from bundles.fleet.storage.database import Database
 
 MOST_TOLD = 20  # lines that are told why they were not taken
@@ -29,7 +29,7 @@ def take_file(database: Database, file: Path, now: datetime) -> dict[str, Any]:
         ClockError: the clock is doubted; nothing was counted.
     """
     with database.reading() as connection:
-        kept = rules.kept(connection)
+        kept = rules.kept_rules(connection)
     if trouble := kept.trouble(now):
         raise trouble
     late_weeks = rules.late_of(kept)
@@ -44,7 +44,7 @@ def take_file(database: Database, file: Path, now: datetime) -> dict[str, Any]:
         del reasons[MOST_TOLD:]
 
     def flush() -> None:
-        stored = store(database, [report for _, report in good])
+        stored = store_reports(database, [report for _, report in good])
         taken = 0
         for number, report in good:
             if stored.refused(report):
@@ -59,7 +59,7 @@ def take_file(database: Database, file: Path, now: datetime) -> dict[str, Any]:
         for number, line in _lines(file):
             done["lines"] += 1
             try:
-                report = parse(line)
+                report = parse_report(line)
                 check_week(report, now, late_weeks)
                 good.append((number, report))
             except Refusal as refusal:

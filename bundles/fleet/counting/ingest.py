@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from bundles.fleet.counting import rules, weeks
-from bundles.fleet.counting.report import Refusal, Report, row
+from bundles.fleet.counting.report import Refusal, Report, pending_row
 from bundles.fleet.storage.database import COMPLAINT, Complaint, Database
 from bundles.fleet.storage.schema import reports, seen
 
@@ -31,7 +31,7 @@ class Unavailable(Exception):  # noqa: N818  an answer, not an error of ours
     """Nothing was lost or counted; the sender keeps its report and comes again."""
 
 
-class Stored(NamedTuple):
+class StoredBatch(NamedTuple):
     """What became of some reports: those of a closed week are not counted, the others are."""
 
     new: int
@@ -39,25 +39,25 @@ class Stored(NamedTuple):
 
     def refused(self, report: Report) -> bool:
         """Whether its week is closed: nobody knows any more whether it was counted."""
-        return weeks.parse(report.week) <= self.rules.closed
+        return weeks.parse_week(report.week) <= self.rules.closed
 
 
-def store(database: Database, batch: Sequence[Report]) -> Stored:
+def store_reports(database: Database, batch: Sequence[Report]) -> StoredBatch:
     """Count reports in one transaction; those seen before, or of a closed week, change nothing."""
     with database.writing() as connection:
-        kept = rules.kept(connection)
+        kept = rules.kept_rules(connection)
         wanted = {_identity(r): r for r in reversed(batch)}  # of two alike the first one counts
         wanted = {key: report for key, report in wanted.items() if key[0] > kept.closed}
         fresh = _unseen(database, connection, sorted(wanted))
         if fresh:
             # In an order of their own: where a row lies must not tell whose dedupe came with it.
-            rows = sorted((row(wanted[key]) for key in fresh), key=repr)
+            rows = sorted((pending_row(wanted[key]) for key in fresh), key=repr)
             connection.execute(reports.insert(), rows)
-        return Stored(len(fresh), kept)
+        return StoredBatch(len(fresh), kept)
 
 
 def _identity(report: Report) -> tuple[int, bytes]:
-    return weeks.parse(report.week), bytes.fromhex(report.dedupe)
+    return weeks.parse_week(report.week), bytes.fromhex(report.dedupe)
 
 
 def _unseen(
@@ -122,7 +122,9 @@ class Writer:
     async def _write(self, batch: Sequence[tuple[Report, asyncio.Future[None]]]) -> None:
         stored, failed = None, None
         try:
-            stored = await asyncio.to_thread(store, self._database, [report for report, _ in batch])
+            stored = await asyncio.to_thread(
+                store_reports, self._database, [report for report, _ in batch]
+            )
         except (SQLAlchemyError, OSError) as error:
             failed = _unavailable(error)
         for report, done in batch:
@@ -141,14 +143,14 @@ class Writer:
         """A refusal is for good, so it needs a clock that fits what is known."""
         try:
             with self._database.reading() as connection:
-                return _answer(refusal, rules.kept(connection), self._clock())
+                return _answer(refusal, rules.kept_rules(connection), self._clock())
         except (SQLAlchemyError, OSError) as error:
             return _unavailable(error)
 
 
-def check_clock(connection: Connection, now: datetime) -> None:
+def check_clock_fits(connection: Connection, now: datetime) -> None:
     """Unavailable where the clock and the weeks that are closed do not fit."""
-    if trouble := rules.kept(connection).trouble(now):
+    if trouble := rules.kept_rules(connection).trouble(now):
         CLOCK_COMPLAINT.tell(trouble)
         raise Unavailable(str(trouble))
 
@@ -169,10 +171,10 @@ def _unavailable(error: Exception) -> Unavailable:
 
 def check_week(report: Report, now: datetime, late: int) -> None:
     """Refusal where a report is of a week that is closed, or is to come."""
-    week = weeks.parse(report.week)
+    week = weeks.parse_week(report.week)
     if weeks.is_open(week, now, late):
         return
-    if week < weeks.of(now):
+    if week < weeks.week_of(now):
         raise closed_week(report, now)
     raise _untaken("week-to-come", report, now)
 

@@ -27,7 +27,7 @@ MOST_PARTS = 24  # of one attribute in one lot: finer than that nobody looks
 Bins = Mapping[int | None, int]  # machines in each bin; None: not known of them
 
 
-class Group(NamedTuple):
+class CellKey(NamedTuple):
     """What the machines of a pending group have in common; the columns of ``schema.KEY``."""
 
     week: int
@@ -48,11 +48,11 @@ class Part(NamedTuple):
 class Lot(NamedTuple):
     """What is released as one: the groups it takes, and under which it is shown."""
 
-    shown: Group
-    groups: tuple[Group, ...]
+    shown: CellKey
+    groups: tuple[CellKey, ...]
 
 
-def lots(pending: Mapping[Group, int], closed: int, threshold: int) -> list[Lot]:
+def lots(pending: Mapping[CellKey, int], closed: int, threshold: int) -> list[Lot]:
     """Which groups are released now.
 
     Rare outcomes are pooled over architectures at every release, so that never as many as
@@ -60,7 +60,7 @@ def lots(pending: Mapping[Group, int], closed: int, threshold: int) -> list[Lot]
     week is over. What is too few even then is never shown.
     """
     large = [Lot(group, (group,)) for group, n in pending.items() if n >= threshold]
-    pools: dict[Group, list[Group]] = {}
+    pools: dict[CellKey, list[CellKey]] = {}
     for group, machines in pending.items():
         if machines < threshold and (group.week <= closed or group.outcome != "kept"):
             pools.setdefault(group._replace(architecture=MIXED), []).append(group)
@@ -111,7 +111,7 @@ def _summed(groups: Iterable[Part]) -> list[Part]:
     return [Part(value, machines) for value, machines in sorted(sums.items())]
 
 
-def release(
+def release_ready(
     database: Database,
     now: datetime,
     threshold: int = THRESHOLD,
@@ -135,7 +135,7 @@ def release(
         ClockError: more weeks would be closed at once than a clock that is right would.
     """
     with database.writing(alone=True) as connection:
-        kept = rules.kept(connection)
+        kept = rules.kept_rules(connection)
         # A clock that went back opens no week again.
         closed = max(kept.closed, weeks.last_closed(now, rules.late_of(kept, late_weeks)))
         if closed > kept.closed and not sure and (trouble := kept.trouble(now)):
@@ -169,7 +169,7 @@ def _mix(database: Database, connection: Connection) -> None:
 def _release_lots(database: Database, connection: Connection, closed: int, threshold: int) -> int:
     count = func.count()
     grouped = select(*_columns(), count).group_by(*_columns())
-    pending = {Group(*found[:-1]): found[-1] for found in connection.execute(grouped)}
+    pending = {CellKey(*found[:-1]): found[-1] for found in connection.execute(grouped)}
     ready = lots(pending, closed, threshold)
     shown = {group: lot.shown for lot in ready for group in lot.groups}
     if not shown:
@@ -189,14 +189,14 @@ def _release_lots(database: Database, connection: Connection, closed: int, thres
 
 
 def _bins(
-    connection: Connection, attribute: str, shown: Mapping[Group, Group]
-) -> dict[Group, dict[int | None, int]]:
+    connection: Connection, attribute: str, shown: Mapping[CellKey, CellKey]
+) -> dict[CellKey, dict[int | None, int]]:
     """For each lot, by the group it is shown under, how many machines are in which bin."""
     column = reports.c[attribute]
     statement = select(*_columns(), column, func.count()).group_by(*_columns(), column)
-    found: dict[Group, dict[int | None, int]] = {}
+    found: dict[CellKey, dict[int | None, int]] = {}
     for *key, value, machines in connection.execute(statement):
-        if (under := shown.get(Group(*key))) is not None:
+        if (under := shown.get(CellKey(*key))) is not None:
             bins = found.setdefault(under, {})
             bins[value] = bins.get(value, 0) + machines
     return found
@@ -228,6 +228,6 @@ def _columns() -> list[Any]:
     return [reports.c[name] for name in KEY]
 
 
-def _some(groups: Sequence[Group], most: int = 100) -> Iterator[Iterable[tuple[Any, ...]]]:
+def _some(groups: Sequence[CellKey], most: int = 100) -> Iterator[Iterable[tuple[Any, ...]]]:
     for start in range(0, len(groups), most):
         yield [tuple(group) for group in groups[start : start + most]]

@@ -80,7 +80,7 @@ class Report(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 _DECODER: Final = msgspec.json.Decoder(Report)
 
 
-def parse(body: bytes) -> Report:
+def parse_report(body: bytes) -> Report:
     """The report in ``body``.
 
     Raises:
@@ -90,7 +90,7 @@ def parse(body: bytes) -> Report:
         raise Refusal(413, "too-large", f"a report has at most {MAX_BYTES} bytes")
     try:
         report = _DECODER.decode(body)
-        weeks.parse(report.week)
+        weeks.parse_week(report.week)
     except msgspec.ValidationError as error:
         raise Refusal(422, "not-a-report", str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -102,13 +102,13 @@ def parse(body: bytes) -> Report:
     return report
 
 
-def row(report: Report) -> dict[str, str | int | None]:
+def pending_row(report: Report) -> dict[str, str | int | None]:
     """A report as it is kept until it is released: whole numbers (bins), and nothing of ``dedupe``.
 
     Bins are rounded here again: a machine that says more than it should is not listened to.
     """
     return {
-        "week": weeks.parse(report.week),
+        "week": weeks.parse_week(report.week),
         "bundle": report.bundle,
         "version": report.bundle_version,
         "channel": report.channel,

@@ -31,8 +31,8 @@ class Rules(NamedTuple):
 
     def trouble(self, now: datetime) -> ClockError | None:
         """Why reports can neither be taken nor refused for good at this moment."""
-        today, closed = f"{now:%Y-%m-%d}", weeks.shown(self.closed)
-        if self.closed >= weeks.of(now):
+        today, closed = f"{now:%Y-%m-%d}", weeks.week_text(self.closed)
+        if self.closed >= weeks.week_of(now):
             return ClockError(
                 f"weeks up to {closed} are closed, and it is {today}: the clock is or was wrong",
                 "Set the clock right; if it is: bundles fleet reopen (see its --help).",
@@ -52,13 +52,13 @@ def late_of(rules: Rules, given: int = LATE_WEEKS) -> int:
     return given if rules.late_weeks is None else rules.late_weeks
 
 
-def kept(connection: Connection) -> Rules:
+def kept_rules(connection: Connection) -> Rules:
     """What the database says."""
     columns = progress.c.closed, progress.c.threshold, progress.c.late_weeks
     return Rules(*connection.execute(select(*columns)).one())
 
 
-def adopt(
+def adopt_rules(
     database: Database, threshold: int | None, late_weeks: int | None, *, lower: bool = False
 ) -> tuple[int, int]:
     """Keep what was chosen, and otherwise leave what is kept.
@@ -70,7 +70,7 @@ def adopt(
         InputError: the threshold would fall, and nobody said ``lower``.
     """
     with database.writing(alone=True) as connection:
-        before = kept(connection)
+        before = kept_rules(connection)
         if threshold and threshold < (before.threshold or 0) and not lower:
             raise InputError(
                 f"this database hides fewer than {before.threshold} machines, not {threshold}",
@@ -84,7 +84,7 @@ def adopt(
     return chosen
 
 
-def reopen(database: Database, now: datetime, this_week: int) -> tuple[int, int]:
+def reopen_weeks(database: Database, now: datetime, this_week: int) -> tuple[int, int]:
     """Take back what a clock that was ahead closed.
 
     Returns:
@@ -93,18 +93,18 @@ def reopen(database: Database, now: datetime, this_week: int) -> tuple[int, int]
     Raises:
         InputError: it is another week by the clock, or nothing was closed too early.
     """
-    if this_week != weeks.of(now):
+    if this_week != weeks.week_of(now):
         raise InputError(
-            f"it is {weeks.shown(weeks.of(now))} by this machine's clock, not "
-            f"{weeks.shown(this_week)}",
+            f"it is {weeks.week_text(weeks.week_of(now))} by this machine's clock, not "
+            f"{weeks.week_text(this_week)}",
             "Set the clock right first.",
         )
     with database.writing(alone=True) as connection:
-        before = kept(connection)
+        before = kept_rules(connection)
         closed = weeks.last_closed(now, late_of(before))
         if before.closed <= closed:
             raise InputError(
-                f"no week after {weeks.shown(closed)} is closed", "There is nothing to reopen."
+                f"no week after {weeks.week_text(closed)} is closed", "There is nothing to reopen."
             )
         connection.execute(update(progress).values(closed=closed))
     return before.closed, closed

@@ -21,7 +21,7 @@ class Chart(msgspec.Struct, frozen=True):
     newest: str
     drawn: str
     weeks: list[str]
-    lines: list[drawing.Line]
+    lines: list[drawing.Series]
 
 
 def accuracy_charts(
@@ -41,7 +41,7 @@ def accuracy_charts(
         groups = sorted({key[1:] for of_kind in found.values() for key in of_kind}, key=_place)
         for group in groups:
             lines = [
-                drawing.Line(
+                drawing.Series(
                     name, kind, [_box(found[kind].get((week, *group), ())) for week in known]
                 )
                 for name, _, kind in named
@@ -67,7 +67,7 @@ def gain_chart(connection: Connection, known: list[int], where: Mapping[str, str
     boxes = [_box(found.get((week,), ())) for week in known]
     if not any(boxes):
         return None
-    return _chart("gain", known, [drawing.Line("error alone / error calibrated", "ours", boxes)])
+    return _chart("gain", known, [drawing.Series("error alone / error calibrated", "ours", boxes)])
 
 
 def trend_chart(connection: Connection) -> Chart | None:
@@ -75,7 +75,7 @@ def trend_chart(connection: Connection) -> Chart | None:
     known = sorted(released.newest_weeks(connection, answers.SHOWN_WEEKS))
     found = released.read_spreads(connection, "used", known, ("week", "channel"))
     lines = [
-        drawing.Line(channel, channel, [_box(found.get((week, channel), ())) for week in known])
+        drawing.Series(channel, channel, [_box(found.get((week, channel), ())) for week in known])
         for channel in CHANNELS
         if any(key[1] == channel for key in found)
     ]
@@ -89,7 +89,7 @@ def _box(spread: released.Spread) -> drawing.Box | None:
     return drawing.Box(p10, p25, p50, p75, p90, figures.machines_of(spread))
 
 
-def _newest(title: str, lines: list[drawing.Line]) -> str:
+def _newest(title: str, lines: list[drawing.Series]) -> str:
     """How many machines the newest boxes are of; by line, where that differs."""
     counts = {line.name: box.machines for line in lines for box in line.boxes[-1:] if box}
     if len(counts) == len(lines) and len(set(counts.values())) == 1 and title != "channels":
@@ -103,6 +103,6 @@ def counted(machines: int) -> str:
     return f"{machines:,}".replace(",", "\u202f")
 
 
-def _chart(title: str, known: list[int], lines: list[drawing.Line]) -> Chart:
-    names = [weeks.shown(week) for week in known]
+def _chart(title: str, known: list[int], lines: list[drawing.Series]) -> Chart:
+    names = [weeks.week_text(week) for week in known]
     return Chart(title, _newest(title, lines), drawing.spreads(title, names, lines), names, lines)

@@ -29,7 +29,7 @@ class Box(NamedTuple):
     machines: int
 
 
-class Line(NamedTuple):
+class Series(NamedTuple):
     """What is drawn in one colour: its name, its class, and a box (or none) for each week."""
 
     name: str
@@ -37,7 +37,7 @@ class Line(NamedTuple):
     boxes: Sequence[Box | None]
 
 
-def spreads(title: str, week_names: Sequence[str], lines: Sequence[Line]) -> Markup:
+def spreads(title: str, week_names: Sequence[str], lines: Sequence[Series]) -> Markup:
     """Boxes by week: the middle half of the machines, whiskers 10 to 90 %, a mark at the median.
 
     The axis counts factors: a log error of 0.69 is "off by a factor of 2".
@@ -88,7 +88,7 @@ def _grid(low: float, high: float, right: float, y: Scale) -> Markup:
     return Markup("").join(drawn)
 
 
-def _box(at: float, half: float, box: Box, line: Line, week: str, y: Scale) -> Markup:
+def _box(at: float, half: float, box: Box, line: Series, week: str, y: Scale) -> Markup:
     said = f"{week}, {line.name}: median {_factor(box.p50)}, {box.machines} machines"
     return Markup('<g class="{}"><title>{}</title>{}{}{}</g>').format(
         line.kind,
@@ -101,14 +101,14 @@ def _box(at: float, half: float, box: Box, line: Line, week: str, y: Scale) -> M
     )
 
 
-def share(value: float, words: str) -> Markup:
+def share_bar(value: float, words: str) -> Markup:
     """A bar from 0 to 1."""
     bar = Markup('<rect class="track" width="100" height="8" rx="4"/>')
     filled = Markup('<rect class="fill" width="{:.1f}" height="8" rx="4"/>').format(value * 100)
     return _svg(words, 100, 8, [bar, filled], "share")
 
 
-def interval(estimate: float, low: float, high: float, margin: float) -> Markup:
+def interval_drawing(estimate: float, low: float, high: float, margin: float) -> Markup:
     """How much worse pilot is than stable: the estimate, its interval, and the margin allowed."""
     most = max(abs(low), abs(high), 3 * margin) * 1.15
     width, height = 340, 64

@@ -12,8 +12,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from bundles.fleet.access import people
-from bundles.fleet.access.centre import of
-from bundles.fleet.analysis.verdict import MOST_REFUSED, WORSE_BY, percent
+from bundles.fleet.access.centre import centre_of
+from bundles.fleet.analysis.verdict import MOST_REFUSED, WORSE_BY, percent_text
 from bundles.fleet.pages import drawing
 from bundles.fleet.pages.charts import counted
 
@@ -35,7 +35,7 @@ def form_page(
     request: Request, template: str, values: Mapping[str, object], status: int = 200
 ) -> Response:
     """A page whose forms are bound to this browser."""
-    centre = of(request)
+    centre = centre_of(request)
     visitor = people.cookie(request, "visitor") or people.new_visitor()
     shown = (
         templates()
@@ -63,11 +63,13 @@ def templates() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     made.filters["factor"] = lambda value: f"{math.exp(value):.3g}"
-    made.filters["percent"] = lambda x: percent(x) if x >= 0.01 or not x else f"< {percent(0.01)}"
+    made.filters["percent"] = lambda x: (
+        percent_text(x) if x >= 0.01 or not x else f"< {percent_text(0.01)}"
+    )
     made.filters["count"] = counted
     made.filters["label"] = lambda row: label_words(row.attribute, row.label)
     made.globals.update(
-        bar=drawing.share, interval=drawing.interval, verdict_words=VERDICTS,
+        bar=drawing.share_bar, interval=drawing.interval_drawing, verdict_words=VERDICTS,
         what=WHAT,
         worse_by=WORSE_BY, most_refused=MOST_REFUSED,
     )  # fmt: skip

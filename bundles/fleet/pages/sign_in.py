@@ -9,13 +9,13 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from bundles.fleet.access import oidc, people
-from bundles.fleet.access.centre import Denied, of
+from bundles.fleet.access.centre import Denied, centre_of
 from bundles.fleet.pages.rendering import form_page, templates
 
 
 async def login(request: Request) -> Response:
     """Ask for name and password, or send to the identity provider."""
-    centre = of(request)
+    centre = centre_of(request)
     if centre.settings.sign_in == "oidc":
         address, secret = await oidc.set_out(request)
         response: Response = RedirectResponse(address, 303)
@@ -34,7 +34,7 @@ async def login_back(request: Request) -> Response:
 async def take_login(request: Request) -> Response:
     """Name and password."""
     form = await people.checked_form(request)
-    if of(request).settings.sign_in != "password":
+    if centre_of(request).settings.sign_in != "password":
         raise HTTPException(403, "Nobody signs in that way here.")
     try:
         return _signed_in(request, await people.sign_in(request, form))
@@ -50,12 +50,12 @@ async def take_logout(request: Request) -> Response:
     """End the session."""
     await people.checked_form(request)
     await people.sign_out(request)
-    if of(request).settings.sign_in == "password":
+    if centre_of(request).settings.sign_in == "password":
         response: Response = RedirectResponse("/login", 303)
     else:  # on to the provider would be to sign in again, and forms may lead to this site only
         response = HTMLResponse(templates().get_template("signed-out.html").render())
     response.delete_cookie(
-        people.cookie_name(of(request), "session"), secure=of(request).settings.secure
+        people.cookie_name(centre_of(request), "session"), secure=centre_of(request).settings.secure
     )
     return response
 
@@ -63,5 +63,5 @@ async def take_logout(request: Request) -> Response:
 def _signed_in(request: Request, cookies: people.Cookies) -> Response:
     response = RedirectResponse("/", 303)
     for what, (value, lasts_s) in cookies.items():
-        people.set_cookie(of(request), response, what, value, lasts_s)
+        people.set_cookie(centre_of(request), response, what, value, lasts_s)
     return response

@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 
 from agent.report.payload import CHANNELS, OUTCOMES
 from bundles.fleet.access import people
-from bundles.fleet.access.centre import of, read
+from bundles.fleet.access.centre import centre_of, read
 from bundles.fleet.analysis import answers, released
 from bundles.fleet.api.handlers import OfBundle
 from bundles.fleet.counting import weeks
@@ -26,9 +26,9 @@ async def overview(request: Request) -> Response:
     """Bundles in force, and what to do with those of pilot."""
 
     def look(connection: Connection) -> Values:
-        threshold = of(request).settings.threshold
+        threshold = centre_of(request).settings.threshold
         return {
-            "overview": answers.overview(connection, threshold),
+            "overview": answers.overview_answer(connection, threshold),
             "verdicts": answers.candidates(connection, threshold),
             "trend": charts.trend_chart(connection),
         }
@@ -61,7 +61,7 @@ async def bundle(request: Request) -> Response:
             "gain": charts.gain_chart(connection, known, where),
             "outcomes": outcome_rows(connection, known, where),
             "labels": answers.label_shares(connection, newest[0], name, version),
-            "week": weeks.shown(newest[0]) if known else None,
+            "week": weeks.week_text(newest[0]) if known else None,
         }
 
     return await _staff_page(request, "bundle.html", look)
@@ -79,7 +79,7 @@ def outcome_rows(
             if cell.week == week:
                 counts[cell.outcome] += cell.machines
         if total := sum(counts.values()):
-            rows.append({"week": weeks.shown(week), "counts": counts, "total": total})
+            rows.append({"week": weeks.week_text(week), "counts": counts, "total": total})
     return rows
 
 
@@ -88,5 +88,5 @@ async def _staff_page(
 ) -> Response:
     if not (name := await people.person(request)):
         return RedirectResponse("/login", 303)
-    found = await read(of(request).database, look)
+    found = await read(centre_of(request).database, look)
     return form_page(request, template, {"person": name, **found})

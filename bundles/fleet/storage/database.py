@@ -93,7 +93,7 @@ class Database:
         self.engine.dispose()
 
 
-def opened(address: str, *, create: bool = True) -> Database:
+def open_database(address: str, *, create: bool = True) -> Database:
     """The database at ``sqlite:///FILE`` or ``postgresql://USER@HOST/NAME``, its tables up to date.
 
     Args:
@@ -110,7 +110,7 @@ def opened(address: str, *, create: bool = True) -> Database:
             _make_file(url)
         elif _is_missing(url) or not sqlalchemy.inspect(database.engine).has_table("progress"):
             raise DatabaseError(
-                f"there is no fleet in {name(address)}",
+                f"there is no fleet in {public_name(address)}",
                 "Name the centre's database (--database, FLEET_DATABASE); `bundles fleet serve` "
                 "makes a new one.",
             )
@@ -120,13 +120,13 @@ def opened(address: str, *, create: bool = True) -> Database:
         if isinstance(error, DatabaseError):
             raise
         raise DatabaseError(
-            f"the database {name(address)} cannot be used: {reason(error)}",
+            f"the database {public_name(address)} cannot be used: {driver_reason(error)}",
             "Is it running, and does the user in its address own it?",
         ) from error
     return database
 
 
-def name(address: str) -> str:
+def public_name(address: str) -> str:
     """The address as it may be told: with the whole path, without a password."""
     url = _url(address)
     if url.get_backend_name() == "sqlite":
@@ -145,13 +145,13 @@ class Complaint:
         """Say why, unless that was just done."""
         if (now := time.monotonic()) >= self._next:
             self._next = now + TOLD_EVERY_S
-            LOG.warning("%s: %s", self._what, reason(error))
+            LOG.warning("%s: %s", self._what, driver_reason(error))
 
 
 COMPLAINT = Complaint("the database does not answer")
 
 
-def reason(error: BaseException) -> str:
+def driver_reason(error: BaseException) -> str:
     """The first line of what a driver says."""
     said = str(getattr(error, "orig", None) or error).strip() or type(error).__name__
     return said.splitlines()[0]

@@ -31,10 +31,10 @@ def ask_centre(made, request):
 
 def test_a_report_that_is_sent_twice_and_carried_as_well_counts_once(machine, tmp_path):
     from bundles.fleet.access import credentials
-    from bundles.fleet.storage.database import opened
+    from bundles.fleet.storage.database import open_database
 
     address = f"sqlite:///{tmp_path / 'fleet.db'}"
-    database = opened(address)
+    database = open_database(address)
     token = tmp_path / "token"
     token.write_text(credentials.add_token(database, "plant", "machine", int(time.time())))
     token.chmod(0o600)

@@ -29,8 +29,8 @@ def address(request, tmp_path):
 
 @pytest.fixture
 def database(address):
-    from bundles.fleet.storage.database import opened
+    from bundles.fleet.storage.database import open_database
 
-    found = opened(address)
+    found = open_database(address)
     yield found
     found.close()

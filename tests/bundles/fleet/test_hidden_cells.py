@@ -19,11 +19,11 @@ from starlette.testclient import TestClient
 from bundles.fleet.access import credentials
 from bundles.fleet.analysis import answers
 from bundles.fleet.app import application
-from bundles.fleet.counting.ingest import store
-from bundles.fleet.counting.release import Group, labels, lots, release, tens
-from bundles.fleet.counting.report import parse
-from bundles.fleet.settings import Settings
-from bundles.fleet.storage.database import opened
+from bundles.fleet.counting.ingest import store_reports
+from bundles.fleet.counting.release import CellKey, labels, lots, release_ready, tens
+from bundles.fleet.counting.report import parse_report
+from bundles.fleet.settings import CentreSettings
+from bundles.fleet.storage.database import open_database
 
 K = 10
 VICTIM = {"architecture": "aarch64", "channel": "pilot", "outcome": "fell-back",
@@ -35,7 +35,7 @@ class Attacker:
     """Staff: signs in, and may also report as machines of its own."""
 
     def __init__(self, database, now=NOW):
-        settings = Settings(str(database.engine.url), clock=lambda: now)
+        settings = CentreSettings(str(database.engine.url), clock=lambda: now)
         self.client = TestClient(application(database, settings), base_url="http://127.0.0.1:8001")
         token = credentials.add_token(database, f"t{random.random()}", "staff", 0)
         self.client.headers["Authorization"] = f"Bearer {token}"
@@ -70,7 +70,7 @@ class Attacker:
 @pytest.fixture
 def worlds(tmp_path):
     """The same fleet twice: only in the second one the victim is there."""
-    made = [opened(f"sqlite:///{tmp_path / name}.db") for name in ("without", "with")]
+    made = [open_database(f"sqlite:///{tmp_path / name}.db") for name in ("without", "with")]
     yield made
     for database in made:
         database.close()
@@ -79,7 +79,7 @@ def worlds(tmp_path):
 def crowd(count, seed, **other):
     draw = random.Random(seed)
     for _ in range(count):
-        yield parse(report(
+        yield parse_report(report(
             draw.getrandbits(200), channel=draw.choice(("pilot", "stable")),
             architecture=draw.choice(("x86-64-v3", "x86-64-v4")),
             calibrated=accuracy(round(draw.randint(10, 40) * 0.02, 2)),
@@ -92,16 +92,18 @@ def test_with_or_without_the_victim_everything_looks_the_same(worlds, companions
     attackers = [Attacker(database) for database in worlds]
     for step in range(4):
         for number, database in enumerate(worlds):
-            store(database, list(crowd(60, step)))
+            store_reports(database, list(crowd(60, step)))
             if step == 1:
-                alike = [parse(report(900 + n, **VICTIM)) for n in range(companions)]
-                store(database, alike + ([parse(report(999, **VICTIM))] if number else []))
+                alike = [parse_report(report(900 + n, **VICTIM)) for n in range(companions)]
+                store_reports(
+                    database, alike + ([parse_report(report(999, **VICTIM))] if number else [])
+                )
         assert attackers[0].look() == attackers[1].look()  # before the release
         for database in worlds:
-            release(database, NOW, K, 1)
+            release_ready(database, NOW, K, 1)
         assert attackers[0].look() == attackers[1].look()
     for database in worlds:
-        release(database, NOW + timedelta(weeks=2), K, 1)
+        release_ready(database, NOW + timedelta(weeks=2), K, 1)
     assert attackers[0].look() == attackers[1].look()  # and after the week has closed
 
 
@@ -109,8 +111,8 @@ def test_the_victim_is_counted_once_enough_are_like_it(worlds):
     """Or else the test above would pass by showing nothing."""
     attackers = [Attacker(database) for database in worlds]
     for number, database in enumerate(worlds):
-        store(database, [parse(report(n, **VICTIM)) for n in range(9 + number)])
-        release(database, NOW, K, 1)
+        store_reports(database, [parse_report(report(n, **VICTIM)) for n in range(9 + number)])
+        release_ready(database, NOW, K, 1)
     assert attackers[0].look() != attackers[1].look()
     assert [row["machines"] for row in attackers[1].machines()] == [10]
 
@@ -119,7 +121,7 @@ def test_differences_over_time_count_ten_machines_or_none(database):
     """After each report of one machine: what changed, in any table that can be asked for?"""
     attacker = Attacker(database)
     draw = random.Random(3)
-    reports = [*crowd(300, 7), *(parse(report(500 + n, **VICTIM)) for n in range(12))]
+    reports = [*crowd(300, 7), *(parse_report(report(500 + n, **VICTIM)) for n in range(12))]
     draw.shuffle(reports)
     columns = ("bundle", "channel", "architecture", "outcome")
 
@@ -134,9 +136,9 @@ def test_differences_over_time_count_ten_machines_or_none(database):
 
     before, changes = sums(), 0
     for number, one in enumerate(reports):
-        store(database, [one])
+        store_reports(database, [one])
         if number % 7 == 0:  # releases come when they come
-            release(database, NOW, K, 1)
+            release_ready(database, NOW, K, 1)
         now = sums()
         for key in before.keys() | now.keys():
             change = now.get(key, 0) - before.get(key, 0)
@@ -148,8 +150,10 @@ def test_differences_over_time_count_ten_machines_or_none(database):
 
 def test_a_group_less_its_parts_is_ten_machines_or_none(database):
     """Subtracting every part that is told from its whole never leaves one to nine."""
-    store(database, [*crowd(230, 1), *(parse(report(n, **VICTIM)) for n in range(13))])
-    release(database, NOW, K, 1)
+    store_reports(
+        database, [*crowd(230, 1), *(parse_report(report(n, **VICTIM)) for n in range(13))]
+    )
+    release_ready(database, NOW, K, 1)
     attacker = Attacker(database)
     totals = {}
     for row in attacker.machines():
@@ -169,7 +173,7 @@ def test_a_group_less_its_parts_is_ten_machines_or_none(database):
 
 
 def test_metrics_do_not_count_reports_one_by_one(tmp_path):
-    database = opened(f"sqlite:///{tmp_path / 'fleet.db'}")
+    database = open_database(f"sqlite:///{tmp_path / 'fleet.db'}")
     attacker = Attacker(database)
     token = credentials.add_token(database, "m", "machine", 0)
     seen = set()
@@ -187,9 +191,9 @@ def test_metrics_do_not_count_reports_one_by_one(tmp_path):
 
 
 def test_an_answer_does_not_tell_whether_a_machine_reported_before(tmp_path):
-    database = opened(f"sqlite:///{tmp_path / 'fleet.db'}")
+    database = open_database(f"sqlite:///{tmp_path / 'fleet.db'}")
     with TestClient(
-        application(database, Settings("", tokens_needed=False, clock=lambda: NOW))
+        application(database, CentreSettings("", tokens_needed=False, clock=lambda: NOW))
     ) as c:
         headers = {"Content-Type": "application/json"}
         first, again = (c.post("/v1/reports", content=report(1), headers=headers) for _ in "ab")
@@ -198,7 +202,7 @@ def test_an_answer_does_not_tell_whether_a_machine_reported_before(tmp_path):
 
 
 groups = st.builds(
-    Group, st.sampled_from([202646, 202648]), st.just("default"), st.sampled_from("34"),
+    CellKey, st.sampled_from([202646, 202648]), st.just("default"), st.sampled_from("34"),
     st.sampled_from(["pilot", "stable"]), st.sampled_from(["aarch64", "x86-64-v2", "other"]),
     st.sampled_from(["kept", "refused"]),
 )  # fmt: skip

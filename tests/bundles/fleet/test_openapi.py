@@ -14,10 +14,10 @@ from bundles.fleet.access import credentials
 from bundles.fleet.api.openapi import document
 from bundles.fleet.api.routes import ENDPOINTS, ROUTES
 from bundles.fleet.app import application
-from bundles.fleet.counting.ingest import store
-from bundles.fleet.counting.release import release
-from bundles.fleet.counting.report import parse
-from bundles.fleet.settings import Settings
+from bundles.fleet.counting.ingest import store_reports
+from bundles.fleet.counting.release import release_ready
+from bundles.fleet.counting.report import parse_report
+from bundles.fleet.settings import CentreSettings
 from bundles.fleet.storage.schema import metadata, seen
 
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
@@ -32,8 +32,8 @@ PARAMETERS = [("/v1/cells", "weeks"), ("/v1/cells.csv", "weeks"), ("/v1/verdict"
 
 @pytest.fixture
 def served(address, database):
-    store(database, [parse(varied(n)) for n in range(500)])
-    release(database, NOW, 10, 1)
+    store_reports(database, [parse_report(varied(n)) for n in range(500)])
+    release_ready(database, NOW, 10, 1)
     tokens = {k: credentials.add_token(database, k, k, 0) for k in ("machine", "staff")}
     with centre(address, "--per-minute", "1000000") as made:
         yield made, tokens
@@ -74,8 +74,8 @@ def test_sql_and_html_in_any_text_change_nothing_and_come_back_in_no_page(databa
     from starlette.testclient import TestClient
 
     staff = credentials.add_token(database, "reader", "staff", 0)
-    settings = Settings("", tokens_needed=False, clock=lambda: NOW)
-    store(database, [parse(varied(n)) for n in range(50)])
+    settings = CentreSettings("", tokens_needed=False, clock=lambda: NOW)
+    store_reports(database, [parse_report(varied(n)) for n in range(50)])
     good, bundle = json.loads(report(1)), {"bundle": "default", "version": "4"}
     with TestClient(application(database, settings), base_url="http://127.0.0.1:8001") as client:
         secret = credentials.start_session(database, "ada", int(NOW.timestamp()))

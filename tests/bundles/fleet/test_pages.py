@@ -11,11 +11,11 @@ from fleets import NOW, accuracy, centre, report, varied
 
 from bundles.fleet.access import credentials
 from bundles.fleet.counting import weeks
-from bundles.fleet.counting.ingest import store
-from bundles.fleet.counting.release import release
-from bundles.fleet.counting.report import LABELS, parse
+from bundles.fleet.counting.ingest import store_reports
+from bundles.fleet.counting.release import release_ready
+from bundles.fleet.counting.report import LABELS, parse_report
 from bundles.fleet.pages.rendering import label_words
-from bundles.fleet.storage.database import opened
+from bundles.fleet.storage.database import open_database
 from tests.chromium import BROWSER, Chromium
 
 pytestmark = pytest.mark.skipif(not BROWSER, reason="chromium is not installed")
@@ -30,22 +30,22 @@ def fill(database):
         draw, late = random.Random(week), week > 202644
 
         def one(number, draw=draw, late=late, week=week):
-            more = {"week": weeks.shown(week)}
+            more = {"week": weeks.week_text(week)}
             if late and draw.random() < 0.5:
                 error = round(round(max(0, draw.gauss(0.25, 0.08)) / 0.02) * 0.02, 2)
                 more |= {"channel": "pilot", "bundle_version": "5", "outcome": "kept",
                          "calibrated": accuracy(error)}  # fmt: skip
-            return parse(varied(week * 1000 + number, **more))
+            return parse_report(varied(week * 1000 + number, **more))
 
-        store(database, [one(number) for number in range(500)])
-        release(database, weeks.monday(week), 10, 1)
+        store_reports(database, [one(number) for number in range(500)])
+        release_ready(database, weeks.monday(week), 10, 1)
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
     """A centre on SQLite with a fleet in it."""
     address = f"sqlite:///{tmp_path_factory.mktemp('pages') / 'fleet.db'}"
-    database = opened(address)
+    database = open_database(address)
     fill(database)
     credentials.set_password(database, NAME, PASSWORD)
     with centre(address) as made:
@@ -272,10 +272,10 @@ def test_labels_of_reports_are_said_in_words(signed_in, served):
 
 def test_a_fleet_of_one_week_has_small_charts_with_letters_as_large_as_others(browser, tmp_path):
     address = f"sqlite:///{tmp_path / 'fleet.db'}"
-    database = opened(address)
+    database = open_database(address)
     credentials.set_password(database, NAME, PASSWORD)
-    store(database, [parse(varied(n)) for n in range(300)])
-    release(database, NOW, 10, 1)
+    store_reports(database, [parse_report(varied(n)) for n in range(300)])
+    release_ready(database, NOW, 10, 1)
     database.close()
     with centre(address) as made:
         browser.ask("Network.clearBrowserCookies")
@@ -334,9 +334,9 @@ def test_a_script_that_got_in_would_not_run(signed_in, served):
 
 def test_a_fleet_without_reports_has_a_page(browser, tmp_path):
     address = f"sqlite:///{tmp_path / 'fleet.db'}"
-    database = opened(address)
+    database = open_database(address)
     credentials.set_password(database, NAME, PASSWORD)
-    store(database, [parse(report(n)) for n in range(9)])
+    store_reports(database, [parse_report(report(n)) for n in range(9)])
     database.close()
     with centre(address) as made:
         browser.open(made.url + "/", 1200, 900)

@@ -17,7 +17,7 @@ from provider import CLIENT, SECRET, provider
 from sqlalchemy import select
 
 from bundles.fleet.access import credentials
-from bundles.fleet.storage.database import opened
+from bundles.fleet.storage.database import open_database
 from bundles.fleet.storage.schema import sessions, tokens, users
 
 NOW_S = int(NOW.timestamp())
@@ -63,7 +63,7 @@ def place(request, tmp_path_factory):
     address = f"sqlite:///{tmp_path_factory.mktemp('people') / 'fleet.db'}"
     if request.param == "postgresql":
         address = request.getfixturevalue("cluster").make("people")
-    database = opened(address)
+    database = open_database(address)
     with centre(address) as made:
         yield made, database
     database.close()
@@ -123,7 +123,7 @@ def test_a_password_cannot_be_guessed_quickly(served, name):
 def quiet(tmp_path):
     """A centre of one test's own, for ada, and its database."""
     address = f"sqlite:///{tmp_path / 'fleet.db'}"
-    database = opened(address)
+    database = open_database(address)
     credentials.set_password(database, "ada", PASSWORD)
     with centre(address) as made:
         yield made, database
@@ -257,7 +257,7 @@ def test_what_is_no_form_of_ours_is_refused(served, length, kind, status):
 
 def test_cookies_and_headers_are_as_strict_as_they_can_be(tmp_path):
     address = f"sqlite:///{tmp_path / 'fleet.db'}"
-    database = opened(address)
+    database = open_database(address)
     credentials.set_password(database, "ada", PASSWORD)
     database.close()
     with centre(address, "--public-url", "https://fleet.example") as made:
@@ -315,7 +315,7 @@ def identity(tmp_path_factory):
     place = tmp_path_factory.mktemp("oidc")
     (place / "secret").write_text(SECRET + "\n")
     address = f"sqlite:///{place / 'fleet.db'}"
-    database = opened(address)
+    database = open_database(address)
     with provider() as idp, centre(
         address, "--sign-in", "oidc", "--oidc-issuer", idp.issuer, "--oidc-client", CLIENT,
         "--oidc-secret-file", str(place / "secret"), "--allow", "ada@example.org",

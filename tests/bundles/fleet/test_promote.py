@@ -13,10 +13,10 @@ import pytest
 from fleets import NOW, SCRIPT, accuracy, centre, free_port, report
 
 from bundles.fleet.access import credentials
-from bundles.fleet.counting.ingest import store
-from bundles.fleet.counting.release import release
-from bundles.fleet.counting.report import parse
-from bundles.fleet.storage.database import opened
+from bundles.fleet.counting.ingest import store_reports
+from bundles.fleet.counting.release import release_ready
+from bundles.fleet.counting.report import parse_report
+from bundles.fleet.storage.database import open_database
 from bundles.repository import pem
 from bundles.repository.making import make_repository
 from tests.bundles.repository.repositories import PASSPHRASE, bundle_like, place, put
@@ -36,7 +36,7 @@ def made(tmp_path_factory, tiny_bundle):
         make_repository(where, 1, 1)
         put(where, bundle_like(tiny_bundle, folder / "4", "4"), "stable")
         put(where, bundle_like(tiny_bundle, folder / "5", "5"), "pilot")
-    database = opened(f"sqlite:///{folder / 'fleet.db'}")
+    database = open_database(f"sqlite:///{folder / 'fleet.db'}")
     (folder / "token").write_text(credentials.add_token(database, "promoter", "staff", 0))
     (folder / "wrong").write_text(credentials.add_token(database, "plant", "machine", 0))
     with centre(f"sqlite:///{folder / 'fleet.db'}") as running:
@@ -54,11 +54,11 @@ def fleet(database, pilot, stable=0.4, machines=300, **other):
     def of(first, error, **more):
         for number in range(first, first + machines):
             rounded = round(round(max(0, draw.gauss(error, 0.08)) / 0.02) * 0.02, 2)
-            yield parse(report(number, bundle="tiny", calibrated=accuracy(rounded), **more))
+            yield parse_report(report(number, bundle="tiny", calibrated=accuracy(rounded), **more))
 
-    store(database, [*of(0, stable), *of(10_000, pilot, channel="pilot", bundle_version="5",
+    store_reports(database, [*of(0, stable), *of(10_000, pilot, channel="pilot", bundle_version="5",
                                          **other)])  # fmt: skip
-    release(database, NOW, 10, 1)
+    release_ready(database, NOW, 10, 1)
 
 
 def promote(folder, url, *more, token="token"):

@@ -13,8 +13,8 @@ from fleets import SCRIPT, centre, free_port
 from bundles.fleet.access import credentials
 from bundles.fleet.analysis import answers
 from bundles.fleet.counting import rules
-from bundles.fleet.counting.release import release
-from bundles.fleet.storage.database import opened
+from bundles.fleet.counting.release import release_ready
+from bundles.fleet.storage.database import open_database
 
 AGENT = Path(sys.executable).with_name("agent")
 
@@ -42,14 +42,14 @@ def machine(tmp_path_factory):
 
 
 def counted(database):
-    rules.adopt(database, 1, None, lower=True)
-    release(database, datetime.now(UTC), 1)
+    rules.adopt_rules(database, 1, None, lower=True)
+    release_ready(database, datetime.now(UTC), 1)
     with database.reading() as connection:
-        return sum(cell.machines for cell in answers.cells(connection, 1).cells)
+        return sum(cell.machines for cell in answers.cells_answer(connection, 1).cells)
 
 
 def test_an_agent_reports_to_the_centre_once_whatever_it_sends(machine, tmp_path, address):
-    database = opened(address)
+    database = open_database(address)
     token = tmp_path / "token"
     token.write_text(credentials.add_token(database, "plant", "machine", 0))
     token.chmod(0o600)
@@ -75,7 +75,7 @@ def test_what_was_carried_in_a_file_is_imported_once(machine, tmp_path, address)
     assert agent(copy, "report", "enable", "--yes").returncode == 0
     done = agent(copy, "report", "--export", str(file))
     assert done.returncode == 0, done.stderr
-    database = opened(address)
+    database = open_database(address)
     code, body, _ = bundles("fleet", "import", file, "--database", address, "--json")
     assert (code, body["new"], body["known"], body["refused"]) == (0, 1, 0, 0)
     code, body, _ = bundles("fleet", "import", file, "--database", address, "--json")
@@ -87,7 +87,7 @@ def test_what_was_carried_in_a_file_is_imported_once(machine, tmp_path, address)
 @pytest.mark.parametrize("content", [None, b"", b"\x00" * 5000, b"{}\n" * 50])
 def test_a_file_that_holds_no_reports_is_told_plainly(tmp_path, content):
     file, database = tmp_path / "stick.jsonl", f"sqlite:///{tmp_path / 'fleet.db'}"
-    opened(database).close()
+    open_database(database).close()
     if content is not None:
         file.write_bytes(content)
     code, body, words = bundles("fleet", "import", file, "--database", database, "--json")

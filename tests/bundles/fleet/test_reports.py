@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.report import payload
-from bundles.fleet.counting.report import Refusal, Report, parse, row
+from agent.report.payload import OUTCOMES
+from bundles.fleet.counting.report import Refusal, Report, parse_report, pending_row
 
 SCHEMAS = Path(__file__).parents[3] / "docs" / "reference" / "schemas"
 SCHEMA = json.loads((SCHEMAS / "report-payload.json").read_text())
@@ -17,7 +18,7 @@ SCHEMA = json.loads((SCHEMAS / "report-payload.json").read_text())
 
 def refused(body):
     with pytest.raises(Refusal) as found:
-        parse(body)
+        parse_report(body)
     return found.value.status
 
 
@@ -39,7 +40,7 @@ def test_a_report_of_the_agent_is_taken():
         calibrated=payload.Accuracy(0.42, 0.3, None, 0.95), bundle_alone=None, outcome="kept",
         dedupe="0" * 64,
     )  # fmt: skip
-    assert parse(made.to_bytes()).calibrated.speedup_error == 0.42
+    assert parse_report(made.to_bytes()).calibrated.speedup_error == 0.42
 
 
 @given(st.recursive(
@@ -50,7 +51,7 @@ def test_a_report_of_the_agent_is_taken():
 def test_a_field_with_anything_in_it_is_taken_only_where_the_schema_takes_it(value, name):
     body = json.dumps(json.loads(report(1)) | {name: value}).encode()
     try:
-        parse(body)
+        parse_report(body)
     except Refusal:
         return
     jsonschema.validate(json.loads(body), SCHEMA)
@@ -93,7 +94,7 @@ def test_what_is_no_report_is_refused_for_good(body, status):
 
 
 def test_nothing_finer_than_the_agreed_steps_is_kept():
-    kept = row(parse(report(1, calibrated=accuracy(0.4123456))))
+    kept = pending_row(parse_report(report(1, calibrated=accuracy(0.4123456))))
     assert kept["calibrated_speedup"] == 21
     assert "dedupe" not in kept
     assert all(isinstance(v, int | str | None) for v in kept.values())
@@ -101,7 +102,7 @@ def test_nothing_finer_than_the_agreed_steps_is_kept():
 
 def test_what_is_in_use_depends_on_the_outcome():
     def used(outcome):
-        return row(parse(report(1, outcome=outcome)))["used"]
+        return pending_row(parse_report(report(1, outcome=outcome)))["used"]
 
     assert [used(x) for x in OUTCOMES] == [20, 25, None, None]
-    assert row(parse(report(1)))["gain"] == 5
+    assert pending_row(parse_report(report(1)))["gain"] == 5

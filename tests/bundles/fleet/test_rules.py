@@ -17,19 +17,19 @@ from bundles.fleet.analysis.answers import CellsAnswer
 from bundles.fleet.api import metrics
 from bundles.fleet.counting import rules, weeks
 from bundles.fleet.counting.carried import take_file
-from bundles.fleet.counting.ingest import Unavailable, Writer, store
-from bundles.fleet.counting.release import mix, release
-from bundles.fleet.counting.report import Refusal, parse
-from bundles.fleet.storage.database import DatabaseError, name, opened
+from bundles.fleet.counting.ingest import Unavailable, Writer, store_reports
+from bundles.fleet.counting.release import mix, release_ready
+from bundles.fleet.counting.report import Refusal, parse_report
+from bundles.fleet.storage.database import DatabaseError, open_database, public_name
 from bundles.fleet.storage.schema import cells, progress, reports, seen
 
 IN_2030 = datetime(2030, 1, 5, tzinfo=UTC)
 TODAY = datetime.now(UTC)  # commands run by the real clock
-THIS_WEEK = weeks.shown(weeks.of(TODAY))
+THIS_WEEK = weeks.week_text(weeks.week_of(TODAY))
 
 
 def send(database, numbers, **other):
-    return store(database, [parse(report(n, **other)) for n in numbers]).new
+    return store_reports(database, [parse_report(report(n, **other)) for n in numbers]).new
 
 
 def count(database, table):
@@ -39,7 +39,7 @@ def count(database, table):
 
 def kept(database):
     with database.reading() as connection:
-        return rules.kept(connection)
+        return rules.kept_rules(connection)
 
 
 def close_up_to(database, week):
@@ -53,7 +53,7 @@ def taken(database, body, now=NOW, late=1):
     async def one():
         writer = Writer(database, lambda: now, late)
         async with writer.running():
-            await writer.take(parse(body))
+            await writer.take(parse_report(body))
 
     try:
         asyncio.run(one())
@@ -86,7 +86,7 @@ def test_only_those_of_closed_weeks_are_refused_of_a_batch(database):
     async def all_of_them():
         writer = Writer(database, lambda: NOW, 1)
         async with writer.running():
-            jobs = [writer.take(parse(body)) for body in bodies]
+            jobs = [writer.take(parse_report(body)) for body in bodies]
             return await asyncio.gather(*jobs, return_exceptions=True)
 
     answers = asyncio.run(all_of_them())
@@ -95,7 +95,7 @@ def test_only_those_of_closed_weeks_are_refused_of_a_batch(database):
 
 
 def test_an_import_says_which_lines_are_of_a_closed_week(database, tmp_path):
-    rules.adopt(database, None, 4)
+    rules.adopt_rules(database, None, 4)
     close_up_to(database, 202646)
     file = tmp_path / "reports.jsonl"
     lines = [report(n, week="2026-W46") for n in range(12)] + [report(50), report(50)]
@@ -107,7 +107,7 @@ def test_an_import_says_which_lines_are_of_a_closed_week(database, tmp_path):
 
 
 def test_with_a_clock_that_was_ahead_reports_are_kept_by_their_machines(database, tmp_path):
-    release(database, IN_2030)
+    release_ready(database, IN_2030)
     assert kept(database).closed == 202951
     answer = taken(database, report(1))
     assert isinstance(answer, Unavailable)
@@ -117,25 +117,25 @@ def test_with_a_clock_that_was_ahead_reports_are_kept_by_their_machines(database
     with pytest.raises(rules.ClockError, match="2029-W51"):
         take_file(database, file, NOW)
     assert count(database, seen) == 0
-    assert rules.reopen(database, NOW, 202648) == (202951, 202646)
+    assert rules.reopen_weeks(database, NOW, 202648) == (202951, 202646)
     assert taken(database, report(1)) is None
     assert take_file(database, file, NOW)["known"] == 1
 
 
 def test_weeks_are_reopened_only_by_who_knows_which_week_it_is(database):
-    release(database, IN_2030)
+    release_ready(database, IN_2030)
     with pytest.raises(InputError, match="2026-W48"):
-        rules.reopen(database, NOW, 202647)
-    rules.reopen(database, NOW, 202648)
+        rules.reopen_weeks(database, NOW, 202647)
+    rules.reopen_weeks(database, NOW, 202648)
     with pytest.raises(InputError, match="no week"):
-        rules.reopen(database, NOW, 202648)
+        rules.reopen_weeks(database, NOW, 202648)
 
 
 def test_a_clock_that_jumps_ahead_closes_nothing_and_refuses_nothing(database):
     send(database, range(30))
-    release(database, NOW)
+    release_ready(database, NOW)
     with pytest.raises(rules.ClockError, match="is the clock right"):
-        release(database, IN_2030)
+        release_ready(database, IN_2030)
     assert kept(database).closed == 202646
     assert isinstance(taken(database, report(99), now=IN_2030), Unavailable)
     assert taken(database, report(99)) is None  # it is right again
@@ -143,13 +143,13 @@ def test_a_clock_that_jumps_ahead_closes_nothing_and_refuses_nothing(database):
 
 def test_after_a_long_pause_somebody_says_that_the_clock_is_right(database):
     send(database, range(30))
-    release(database, NOW)
+    release_ready(database, NOW)
     after = NOW + timedelta(weeks=20)
     with pytest.raises(rules.ClockError):
-        release(database, after)
-    release(database, after, sure=True)
+        release_ready(database, after)
+    release_ready(database, after, sure=True)
     assert kept(database).closed == weeks.last_closed(after, 1)
-    assert release(database, after + timedelta(weeks=7)) == 0
+    assert release_ready(database, after + timedelta(weeks=7)) == 0
 
 
 def test_a_centre_whose_clock_was_wrong_says_so_until_it_is_mended(address, database):
@@ -174,7 +174,7 @@ def test_a_centre_whose_clock_was_wrong_says_so_until_it_is_mended(address, data
 
 def test_a_release_by_hand_hides_what_the_centre_hides_and_closes_no_more(address, database):
     """The reviewer's case: `serve --threshold 20 --late-weeks 4`, then `bundles fleet release`."""
-    old = weeks.shown(weeks.before(weeks.of(TODAY), 3))
+    old = weeks.week_text(weeks.before(weeks.week_of(TODAY), 3))
     with centre(address, "--threshold", "20", "--late-weeks", "4", "--without-tokens",
                 at=TODAY) as made:  # fmt: skip
         for number in range(12):
@@ -190,16 +190,16 @@ def test_a_release_by_hand_hides_what_the_centre_hides_and_closes_no_more(addres
 
 
 def test_a_threshold_is_lowered_only_on_purpose(database):
-    assert rules.adopt(database, None, None) == (10, 1)
-    assert rules.adopt(database, 20, 2) == (20, 2)
+    assert rules.adopt_rules(database, None, None) == (10, 1)
+    assert rules.adopt_rules(database, 20, 2) == (20, 2)
     with pytest.raises(InputError, match="fewer than 20"):
-        rules.adopt(database, 10, None)
-    assert rules.adopt(database, None, 0) == (20, 0)
-    assert rules.adopt(database, 5, None, lower=True) == (5, 0)
+        rules.adopt_rules(database, 10, None)
+    assert rules.adopt_rules(database, None, 0) == (20, 0)
+    assert rules.adopt_rules(database, 5, None, lower=True) == (5, 0)
 
 
 def test_a_centre_is_not_started_with_a_lower_threshold(address, database):
-    rules.adopt(database, 20, None)
+    rules.adopt_rules(database, 20, None)
     done = run("serve", "--threshold", "10", "--port", "0", "--database", address)
     assert done.returncode == 2
     assert "--lower-threshold" in done.stderr
@@ -208,9 +208,9 @@ def test_a_centre_is_not_started_with_a_lower_threshold(address, database):
 
 
 def test_no_caller_releases_below_what_is_kept(database):
-    rules.adopt(database, 20, 3)
+    rules.adopt_rules(database, 20, 3)
     send(database, range(12))
-    assert release(database, NOW, 2, 0) == 0
+    assert release_ready(database, NOW, 2, 0) == 0
     assert kept(database).closed == 202644
 
 
@@ -220,7 +220,7 @@ def test_a_database_of_the_first_version_gets_the_new_columns(address):
 
     from bundles.fleet.storage.database import MIGRATIONS
 
-    database = opened(address)
+    database = open_database(address)
     send(database, range(3))
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
@@ -228,7 +228,7 @@ def test_a_database_of_the_first_version_gets_the_new_columns(address):
         config.attributes["connection"] = c
         command.downgrade(config, "0001")
     database.close()
-    again = opened(address, create=False)
+    again = open_database(address, create=False)
     assert kept(again) == (0, None, None)
     assert count(again, reports) == 3
     again.close()
@@ -243,9 +243,9 @@ def pairs(database):
         return connection.execute(joined).scalar_one()
 
 
-@pytest.mark.parametrize("how", [mix, lambda database: release(database, NOW)])
+@pytest.mark.parametrize("how", [mix, lambda database: release_ready(database, NOW)])
 def test_in_postgresql_no_transaction_and_no_place_pairs_reports_and_dedupe_values(cluster, how):
-    database = opened(cluster.make(f"pairs{os.urandom(4).hex()}"))
+    database = open_database(cluster.make(f"pairs{os.urandom(4).hex()}"))
     for number in range(9):
         send(database, [number], architecture="aarch64" if number % 2 else "x86-64-v3")
     assert pairs(database) == 9  # until it is written anew
@@ -263,7 +263,7 @@ def test_what_is_written_anew_while_reports_come_is_all_there(database):
     async def at_once():
         jobs = [asyncio.to_thread(send, database, range(n, n + 10)) for n in range(0, 300, 10)]
         jobs += [asyncio.to_thread(mix, database) for _ in range(5)]
-        jobs.append(asyncio.to_thread(release, database, NOW, 1000))
+        jobs.append(asyncio.to_thread(release_ready, database, NOW, 1000))
         await asyncio.gather(*jobs)
 
     asyncio.run(at_once())
@@ -286,27 +286,27 @@ def test_only_serve_and_demo_make_a_database(command, tmp_path):
 def test_an_empty_postgresql_database_gets_no_tables_but_by_serve(cluster):
     address = cluster.make("empty")
     with pytest.raises(DatabaseError, match="there is no fleet"):
-        opened(address, create=False)
-    opened(address).close()
-    opened(address, create=False).close()
+        open_database(address, create=False)
+    open_database(address).close()
+    open_database(address, create=False).close()
 
 
 def test_a_file_that_is_no_fleet_is_left_alone(tmp_path):
     (tmp_path / "fleet.db").touch()
     with pytest.raises(DatabaseError, match="there is no fleet"):
-        opened(f"sqlite:///{tmp_path / 'fleet.db'}", create=False)
+        open_database(f"sqlite:///{tmp_path / 'fleet.db'}", create=False)
 
 
 def test_every_answer_names_the_database(address, database):
     done = run("token", "list", "--json", "--database", address)
-    assert json.loads(done.stdout)["database"] == name(address)
+    assert json.loads(done.stdout)["database"] == public_name(address)
     assert "Database: " in run("release", "--database", address).stderr
 
 
 @pytest.mark.parametrize("address", ["postgresql://me:secret@host/fleet",
                                      "postgresql://me@host/fleet?password=secret"])  # fmt: skip
 def test_a_password_is_not_told(address):
-    told = name(address)
+    told = public_name(address)
     assert "secret" not in told
     assert told.startswith("postgresql://me")
     assert told.endswith("@host/fleet")
@@ -315,7 +315,7 @@ def test_a_password_is_not_told(address):
 def test_a_sqlite_database_is_its_owners_only(tmp_path):
     before = os.umask(0o022)
     try:
-        database = opened(f"sqlite:///{tmp_path / 'fleet.db'}")
+        database = open_database(f"sqlite:///{tmp_path / 'fleet.db'}")
         send(database, range(3))
         modes = {f.name: stat.S_IMODE(f.stat().st_mode) for f in tmp_path.iterdir()}
         assert modes == dict.fromkeys(("fleet.db", "fleet.db-wal", "fleet.db-shm"), 0o600)
@@ -329,7 +329,7 @@ def test_a_sqlite_database_is_its_owners_only(tmp_path):
 
 def test_metrics_do_not_tell_of_a_first_report():
     answer = CellsAnswer(10, None, [])
-    assert metrics.text(answer, {}, None) == metrics.text(answer, {202: 99}, None)
+    assert metrics.exposition(answer, {}, None) == metrics.exposition(answer, {202: 99}, None)
 
 
 def test_a_token_can_be_written_to_a_file(address, database):
@@ -339,4 +339,4 @@ def test_a_token_can_be_written_to_a_file(address, database):
     assert secret.split() == [secret]
     assert "0640" in done.stderr
     with database.reading() as connection:
-        assert credentials.digest(secret) in credentials.tokens_in_use(connection)
+        assert credentials.secret_digest(secret) in credentials.tokens_in_use(connection)

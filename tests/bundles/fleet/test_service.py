@@ -16,9 +16,9 @@ from sqlalchemy import func, select
 
 from bundles.fleet.access import credentials
 from bundles.fleet.counting import rules
-from bundles.fleet.counting.ingest import store
-from bundles.fleet.counting.release import release
-from bundles.fleet.counting.report import parse
+from bundles.fleet.counting.ingest import store_reports
+from bundles.fleet.counting.release import release_ready
+from bundles.fleet.counting.report import parse_report
 from bundles.fleet.storage.schema import reports, seen
 
 NOW_S = int(NOW.timestamp())
@@ -146,9 +146,9 @@ def test_nobodys_address_is_written_anywhere(address, database, tmp_path):
 
 def test_answers_are_of_released_counts(served, database):
     made, _, staff = served
-    store(database, [parse(varied(n)) for n in range(800)])
+    store_reports(database, [parse_report(varied(n)) for n in range(800)])
     assert json.loads(read(made, "/v1/overview", staff)[1])["in_force"] == []
-    release(database, NOW, 10, 1)
+    release_ready(database, NOW, 10, 1)
     overview = json.loads(read(made, "/v1/overview", staff)[1])
     cells = json.loads(read(made, "/v1/cells", staff)[1])["cells"]
     table = read(made, "/v1/cells.csv", staff)[1].decode().splitlines()
@@ -167,12 +167,12 @@ def test_a_promotion_is_advised_only_on_evidence(served, database):
 
     def fleet(first, count, error, **other):
         draw = random.Random(first)
-        store(database, [
-            parse(report(first + n, calibrated=accuracy(
+        store_reports(database, [
+            parse_report(report(first + n, calibrated=accuracy(
                 round(round(max(0, draw.gauss(error, 0.1)) / 0.02) * 0.02, 2)), **other))
             for n in range(count)
         ])  # fmt: skip
-        release(database, NOW, 10, 1)
+        release_ready(database, NOW, 10, 1)
 
     assert verdict() == "too-few"
     fleet(0, 400, 0.4)
@@ -188,10 +188,10 @@ def test_a_promotion_is_advised_only_on_evidence(served, database):
 
 def test_a_bundle_that_is_worse_in_pilot_is_to_be_withdrawn(served, database):
     made, _, staff = served
-    store(database, [parse(report(n)) for n in range(200)])
+    store_reports(database, [parse_report(report(n)) for n in range(200)])
     worse = {"channel": "pilot", "bundle_version": "5", "calibrated": accuracy(0.6)}
-    store(database, [parse(report(1000 + n, **worse)) for n in range(200)])
-    release(database, NOW, 10, 1)
+    store_reports(database, [parse_report(report(1000 + n, **worse)) for n in range(200)])
+    release_ready(database, NOW, 10, 1)
     found = json.loads(read(made, "/v1/verdict?bundle=default&version=5", staff)[1])
     assert found["verdict"] == "withdraw"
     assert found["worse_by"]["low"] > 0.15
@@ -203,14 +203,14 @@ def test_a_mix_of_architectures_is_no_difference(served, database):
 
     def send(first, count, architecture, error, **other):
         made_ = {"architecture": architecture, "calibrated": accuracy(error)} | other
-        store(database, [parse(report(first + n, **made_)) for n in range(count)])
+        store_reports(database, [parse_report(report(first + n, **made_)) for n in range(count)])
 
     pilot = {"channel": "pilot", "bundle_version": "5"}
     send(0, 300, "x86-64-v3", 0.3)
     send(1000, 60, "aarch64", 0.9)
     send(2000, 60, "x86-64-v3", 0.3, **pilot)
     send(3000, 300, "aarch64", 0.9, **pilot)
-    release(database, NOW, 10, 1)
+    release_ready(database, NOW, 10, 1)
     found = json.loads(read(made, "/v1/verdict?bundle=default&version=5", staff)[1])
     assert found["worse_by"]["estimate"] == pytest.approx(0, abs=1e-9)
     assert found["verdict"] == "promote"
@@ -276,17 +276,17 @@ def test_2000_agents_with_losses_repeats_delays_and_a_killed_centre_are_counted_
     assert accepted == set(range(2000))
     assert sends[0] > 2200
     assert counted(database) == [2000, 2000]
-    rules.adopt(database, 2, None, lower=True)
-    release(database, NOW, 2, 1)
+    rules.adopt_rules(database, 2, None, lower=True)
+    release_ready(database, NOW, 2, 1)
     assert counted(database)[1] < 20  # released, but for lots of one machine
 
 
 def test_a_database_that_goes_away_is_survived(cluster, tmp_path):
     """The centre says 503 and when to come again, goes on by itself, and lost nothing."""
     address = cluster.make(f"away{free_port()}")
-    from bundles.fleet.storage.database import opened
+    from bundles.fleet.storage.database import open_database
 
-    database = opened(address)
+    database = open_database(address)
     token = credentials.add_token(database, "plant", "machine", NOW_S)
     with centre(address) as made:
         for number in range(20):
@@ -306,7 +306,7 @@ def test_a_database_that_goes_away_is_survived(cluster, tmp_path):
         for number in range(10, 30):
             assert made.send(report(number), token)[0] == 202
     database.close()
-    database = opened(address)
+    database = open_database(address)
     assert counted(database) == [30, 30]
     database.close()
 

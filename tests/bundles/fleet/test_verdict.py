@@ -11,12 +11,12 @@ from fleets import NOW, accuracy, report
 
 from agent.report.payload import ERROR_STEP
 from bundles.fleet.analysis import answers
-from bundles.fleet.analysis.figures import HIDDEN, difference, student
-from bundles.fleet.analysis.verdict import Side, judge
+from bundles.fleet.analysis.figures import HIDDEN, mean_difference, student
+from bundles.fleet.analysis.verdict import Side, judge_pilot
 from bundles.fleet.counting import weeks
-from bundles.fleet.counting.ingest import store
-from bundles.fleet.counting.release import Part, release, tens
-from bundles.fleet.counting.report import parse
+from bundles.fleet.counting.ingest import store_reports
+from bundles.fleet.counting.release import Part, release_ready, tens
+from bundles.fleet.counting.report import parse_report
 
 K = 10
 FLEETS = 250
@@ -63,7 +63,7 @@ def fleets(shape, kind, worse=0.0, count=FLEETS):
 
 def codes(shape, kind, worse=0.0):
     return Counter(
-        judge(Side("b", "5", ours, 400), Side("b", "4", theirs, 1000), K).code
+        judge_pilot(Side("b", "5", ours, 400), Side("b", "4", theirs, 1000), K).code
         for ours, theirs in fleets(shape, kind, worse)
     )
 
@@ -74,7 +74,7 @@ def codes(shape, kind, worse=0.0):
 def test_an_interval_holds_the_difference_as_often_as_it_says(shape, kind, worse):
     held = told = 0
     for ours, theirs in fleets(SHAPES[shape], kind, worse):
-        estimate, half = difference(ours, theirs, ERROR_STEP, K)
+        estimate, half = mean_difference(ours, theirs, ERROR_STEP, K)
         if half is not None:
             told += 1
             held += abs(estimate - worse) <= half
@@ -104,7 +104,7 @@ def test_one_mean_of_each_architecture_shows_no_spread_and_decides_nothing(worse
     shape = (18, 18, 4, 10_000, 10_000)
     assert codes(shape, "normal", worse) == {"unclear": FLEETS}
     ours, theirs = next(fleets(shape, "normal"))
-    given = judge(Side("b", "5", ours, 72), Side("b", "4", theirs, 72), K)
+    given = judge_pilot(Side("b", "5", ours, 72), Side("b", "4", theirs, 72), K)
     assert given.machines == (72, 72)
     assert given.worse_by is None
     assert "cannot be told" in given.why[0]
@@ -113,7 +113,7 @@ def test_one_mean_of_each_architecture_shows_no_spread_and_decides_nothing(worse
 def test_few_pilots_borrow_what_a_large_stable_shows():
     held = 0
     for ours, theirs in fleets((18, 1000, 4, 10_000, 150), "normal"):
-        estimate, half = difference(ours, theirs, ERROR_STEP, K)
+        estimate, half = mean_difference(ours, theirs, ERROR_STEP, K)
         held += abs(estimate) <= half
     assert held >= 0.93 * FLEETS
 
@@ -142,13 +142,13 @@ def test_students_t(freedom, known):
 
 
 def send(database, first, count, at=NOW, **other):
-    draw = random.Random(first)
-    store(database, [
-        parse(report(first + n, week=weeks.shown(weeks.of(at)), **{"calibrated": accuracy(
+    draw, week = random.Random(first), weeks.week_text(weeks.week_of(at))
+    store_reports(database, [
+        parse_report(report(first + n, week=week, **{"calibrated": accuracy(
             round(round(draw.gauss(0.4, 0.1) / 0.02) * 0.02, 2))} | other))
         for n in range(count)
     ])  # fmt: skip
-    release(database, at, K, 1)
+    release_ready(database, at, K, 1)
 
 
 PILOT = {"channel": "pilot", "bundle_version": "5"}
@@ -163,16 +163,16 @@ def test_refusals_are_told_with_all_that_reported(database):
     send(database, 0, 880)
     send(database, 5000, 130, **PILOT)
     send(database, 6000, 63, outcome="refused", **PILOT)
-    found = asked(database, answers.verdict, "default", "5")
+    found = asked(database, answers.verdict_answer, "default", "5")
     assert (found.verdict, found.pilot_machines, found.stable_machines) == ("withdraw", 193, 880)
 
 
 def test_the_bundle_that_stable_runs_is_told_to_be_that(database):
     send(database, 0, 100)
     send(database, 5000, 60, channel="pilot")
-    found = asked(database, answers.verdict, "default", "4")
+    found = asked(database, answers.verdict_answer, "default", "4")
     assert "run it already" in found.why[0]
-    assert (found.against, found.week) == (None, weeks.shown(weeks.of(NOW)))
+    assert (found.against, found.week) == (None, weeks.week_text(weeks.week_of(NOW)))
     assert found.verdict != "promote"
     assert asked(database, answers.candidates) == []
 
@@ -184,7 +184,7 @@ def test_a_new_week_does_not_take_the_verdicts_away(database):
     assert [(x.version, x.verdict) for x in before] == [("5", "withdraw")]
     later = NOW + timedelta(weeks=1)
     send(database, 9000, 12, later)  # the first of a new week: stable's alone
-    assert asked(database, answers.overview).week == weeks.shown(weeks.of(later))
+    assert asked(database, answers.overview_answer).week == weeks.week_text(weeks.week_of(later))
     assert asked(database, answers.candidates) == before
     for number in range(2, 2 + answers.JUDGED_WEEKS):
         send(database, 10_000 * number, 12, NOW + timedelta(weeks=number))
@@ -192,13 +192,13 @@ def test_a_new_week_does_not_take_the_verdicts_away(database):
 
 
 def test_a_week_is_under_way_until_a_release_after_its_end(database):
-    assert not asked(database, answers.overview).under_way  # there is none
+    assert not asked(database, answers.overview_answer).under_way  # there is none
     send(database, 0, 20)
-    assert asked(database, answers.overview).under_way
-    release(database, weeks.end(weeks.of(NOW)) - timedelta(seconds=1), K, 1)
-    assert asked(database, answers.overview).under_way
-    release(database, weeks.end(weeks.of(NOW)), K, 1)
-    assert not asked(database, answers.overview).under_way
+    assert asked(database, answers.overview_answer).under_way
+    release_ready(database, weeks.end(weeks.week_of(NOW)) - timedelta(seconds=1), K, 1)
+    assert asked(database, answers.overview_answer).under_way
+    release_ready(database, weeks.end(weeks.week_of(NOW)), K, 1)
+    assert not asked(database, answers.overview_answer).under_way
 
 
 def test_an_answer_without_an_interval_is_json_too(database):
@@ -207,6 +207,6 @@ def test_an_answer_without_an_interval_is_json_too(database):
     for number, architecture in enumerate(("x86-64-v2", "x86-64-v3", "x86-64-v4", "aarch64")):
         send(database, 100 * number, 18, architecture=architecture)
         send(database, 5000 + 100 * number, 18, architecture=architecture, **PILOT)
-    found = json.loads(encode(asked(database, answers.verdict, "default", "5")))
+    found = json.loads(encode(asked(database, answers.verdict_answer, "default", "5")))
     assert (found["verdict"], found["worse_by"]) == ("unclear", None)
     assert (found["pilot_machines"], found["stable_machines"]) == (72, 72)
