@@ -216,9 +216,9 @@ from datetime import UTC, datetime, timedelta
 from bundles.fleet import settings
 begin, zero = datetime.fromtimestamp({}, UTC), time.monotonic()
 now = lambda: begin + timedelta(seconds=time.monotonic() - zero)
-made = settings.Settings.__init__
+made = settings.CentreSettings.__init__
 settings.utc_now = now
-settings.Settings.__init__ = lambda self, *a, **k: made(self, *a, **{{"clock": now, **k}})
+settings.CentreSettings.__init__ = lambda self, *a, **k: made(self, *a, **{{"clock": now, **k}})
 from bundles.cli import main
 sys.exit(main())
 """
