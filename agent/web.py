@@ -34,7 +34,7 @@ class TooSlowError(Exception):
     """Something is not done in the time it was given."""
 
 
-class Session(requests.Session):
+class HttpSession(requests.Session):
     """A session that asks what it is told to ask, and nothing else."""
 
     def get_redirect_target(self, resp: requests.Response) -> None:
@@ -84,7 +84,7 @@ def within(seconds: float, name: str, work: Callable[[], T]) -> T:
     return found.result()
 
 
-def parsed(place: str, what: str) -> SplitResult:
+def parsed_url(place: str, what: str) -> SplitResult:
     """A URL in parts; InputError if it is none. ``what`` says what it is the URL of."""
     if IN_A_URL.fullmatch(place) is None:
         raise InputError(f"{what}'s URL has a character in it that URLs do not have")
@@ -115,7 +115,7 @@ def to_self(url: str) -> bool:
         return False
 
 
-def shown(url: SplitResult) -> str:
+def without_credentials(url: SplitResult) -> str:
     """The URL without its credentials."""
     return url._replace(netloc=url.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
@@ -125,7 +125,7 @@ def printable(words: str) -> str:
     return "".join(c if c.isprintable() else " " for c in words[:200])
 
 
-def explained(error: Exception, name: str, about: str, later: str) -> UnreachableError:
+def network_error(error: Exception, name: str, about: str, later: str) -> UnreachableError:
     """What went wrong on the network, in people's words.
 
     Args:
@@ -136,30 +136,31 @@ def explained(error: Exception, name: str, about: str, later: str) -> Unreachabl
     """
     if name.startswith("https") and (refusal := _no_authorities()):
         return refusal
+    said = network_reason(error)
     if isinstance(error, requests.exceptions.ProxyError):
         return UnreachableError(
-            f"the proxy on the way to {name} does not let this machine through ({reason(error)})",
+            f"the proxy on the way to {name} does not let this machine through ({said})",
             "Look at HTTPS_PROXY and NO_PROXY in the environment.",
         )
     if any(isinstance(inner, ssl.SSLCertVerificationError) for inner in _chain(error)):
         return UnreachableError(
-            f"{name} shows a certificate that this machine does not accept ({reason(error)})",
+            f"{name} shows a certificate that this machine does not accept ({said})",
             "If your network has an authority of its own, name its certificates with"
             " REQUESTS_CA_BUNDLE=FILE. If the clock of this machine is wrong, set it:"
             f" it says {time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC.",
         )
     if isinstance(error, requests.exceptions.SSLError):
         return UnreachableError(
-            f"the secure connection to {name} broke ({reason(error)})",
+            f"the secure connection to {name} broke ({said})",
             f"{later} A server that wants a certificate of this machine closes like this, and so"
             " does a firewall on the way.",
         )
     if isinstance(error, requests.Timeout) or "timed out" in str(error):
         return UnreachableError(f"{name} does not answer in time ({about})", later)
-    return UnreachableError(f"{name} cannot be reached: {reason(error)} ({about})", later)
+    return UnreachableError(f"{name} cannot be reached: {said} ({about})", later)
 
 
-def reason(error: BaseException) -> str:
+def network_reason(error: BaseException) -> str:
     """The words of the innermost error that has any of its own."""
     words = str(error)
     for inner in _chain(error):
@@ -203,7 +204,7 @@ def _no_authorities() -> UnreachableError | None:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(**there)
     except OSError as error:
         return UnreachableError(
-            f"the certificates in {printable(place)} cannot be used ({reason(error)})",
+            f"the certificates in {printable(place)} cannot be used ({network_reason(error)})",
             f"{name} in the environment names that file: correct it, or remove the variable.",
         )
     return None

@@ -51,10 +51,10 @@ def report(
     config = settings(state_dir=state_dir)
     if show:
         with writing(config, "report --show") as state:
-            found = flow.show(config, state)
+            found = flow.waiting_reports(config, state)
         _show(found, as_json=as_json)
     else:
-        _end(flow.off(config) or _delivered(config, export, at_once=now), as_json=as_json)
+        _end(flow.answer_if_off(config) or _delivered(config, export, at_once=now), as_json=as_json)
 
 
 def _delivered(config: Config, export: Path | None, *, at_once: bool) -> Found:
@@ -63,12 +63,12 @@ def _delivered(config: Config, export: Path | None, *, at_once: bool) -> Found:
 
     if export is None:
         with writing(config, "report") as state, console.progress() as tell:
-            return flow.report(config, state, tell, at_once=at_once)
-    from agent.report.carried import opened
+            return flow.send_due_reports(config, state, tell, at_once=at_once)
+    from agent.report.carried import open_export
 
     # Opened first: root may give itself up for the owner of the state, who may not write there.
-    with opened(export) as file, writing(config, "report") as state:
-        return flow.export(config, state, file)
+    with open_export(export) as file, writing(config, "report") as state:
+        return flow.export_reports(config, state, file)
 
 
 @report_app.command(epilog="Example: agent report enable")
@@ -83,16 +83,16 @@ def enable(
 
     config = settings(state_dir=state_dir)
     with writing(config, "report enable") as state:
-        consent.check(config)
-        found = flow.show(config, state)
+        consent.check_site_allows(config)
+        found = flow.waiting_reports(config, state)
     for line in (*wording.ASKED, *wording.shown(found), *_bytes(found)):
         console.note(line)
     if not (yes or _agreed()):
         _end({**found, "outcome": "unchanged", "reports": []}, as_json=as_json)
         return
     with writing(config, "report enable") as state:
-        consent.enable(config, state)
-        found = flow.answer(config, state, "enabled")
+        consent.give_consent(config, state)
+        found = flow.report_answer(config, state, "enabled")
     _end(found, as_json=as_json)
 
 
@@ -103,8 +103,8 @@ def disable(state_dir: StateDir = None, as_json: Json = False) -> None:
 
     config = settings(state_dir=state_dir)
     with writing(config, "report disable") as state:
-        dropped = consent.disable(state)
-        found = flow.answer(config, state, "disabled", dropped=dropped)
+        dropped = consent.withdraw_consent(state)
+        found = flow.report_answer(config, state, "disabled", dropped=dropped)
     _end(found, as_json=as_json)
 
 

@@ -133,10 +133,10 @@ def _root(path: Path) -> Iterator[Finding]:
 
 def reporting(scene: Scene) -> Iterator[Finding]:
     """Whether anything is sent, whether it can be, and whether it waits for long."""
-    from agent.report.consent import standing
+    from agent.report.consent import consent_of
 
     config, state = scene.config, scene.state
-    if state is None or not standing(config, state).on:
+    if state is None or not consent_of(config, state).on:
         yield ok("reporting", "off: nothing is sent")
         return
     if config.report_to is None:
@@ -144,10 +144,10 @@ def reporting(scene: Scene) -> Iterator[Finding]:
         yield warning("reporting", words, "Set report_to, or use `agent report --export FILE`.")
         return
     from agent.report.flow import retry_of
-    from agent.report.sender import centre_of
+    from agent.report.sender import destination_of
 
     try:
-        name = centre_of(config).name
+        name = destination_of(config).name
     except AgentError as error:
         yield problem("reporting", error.message, error.hint)
         return

@@ -37,7 +37,7 @@ class Carried:
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[Carried]:
+def open_export(path: Path) -> Iterator[Carried]:
     """A file to add reports to; made where there is none, and gone again if none was added.
 
     Raises:

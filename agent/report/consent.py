@@ -16,19 +16,19 @@ CONSENT = "report-consent"  # the fact: what was said on this machine
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Consent:
     """Whether reports are made and sent, and who decided it."""
 
     on: bool
     by: Literal["site", "machine", "nobody"]
 
 
-def standing(config: Config, state: State) -> Standing:
+def consent_of(config: Config, state: State) -> Consent:
     """Whether this machine reports now."""
     return weighed(config.report, state.fact(CONSENT))
 
 
-def weighed(site: bool | None, machine: Mapping[str, Any] | None) -> Standing:
+def weighed(site: bool | None, machine: Mapping[str, Any] | None) -> Consent:
     """The decision: a no stands, whoever said it; without any yes it is off.
 
     Args:
@@ -36,13 +36,13 @@ def weighed(site: bool | None, machine: Mapping[str, Any] | None) -> Standing:
         machine: the fact that ``agent report enable`` and ``disable`` leave; None: neither was run.
     """
     if site is False:
-        return Standing(False, "site")
+        return Consent(False, "site")
     if machine is not None:
-        return Standing(bool(machine.get("on")), "machine")
-    return Standing(True, "site") if site else Standing(False, "nobody")
+        return Consent(bool(machine.get("on")), "machine")
+    return Consent(True, "site") if site else Consent(False, "nobody")
 
 
-def check(config: Config) -> None:
+def check_site_allows(config: Config) -> None:
     """InputError where the site does not let this machine's people switch reporting on."""
     if config.report is False:
         raise InputError(
@@ -51,13 +51,13 @@ def check(config: Config) -> None:
         )
 
 
-def enable(config: Config, state: State) -> None:
+def give_consent(config: Config, state: State) -> None:
     """The people at this machine agree; InputError where the site does not."""
-    check(config)
+    check_site_allows(config)
     state.remember(CONSENT, {"on": True})
 
 
-def disable(state: State) -> int:
+def withdraw_consent(state: State) -> int:
     """The people at this machine refuse; what waited to be sent is dropped: how many reports."""
     state.remember(CONSENT, {"on": False})
     waiting = state.spooled()

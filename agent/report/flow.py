@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any
 from agent.clock import stamp
 from agent.errors import UnreachableError
 from agent.progress import Progress, Tell
-from agent.report.consent import standing
+from agent.report.consent import consent_of
 from agent.report.outbox import Waiting, drafts, queue
 from agent.state import typed
 from agent.state.state import read_state
 
 if TYPE_CHECKING:
     from agent.report.carried import Carried
-    from agent.report.sender import Answer, Centre
+    from agent.report.sender import CentreAnswer, Destination
     from agent.settings.config import Config
     from agent.state.state import State
 
@@ -33,7 +33,7 @@ RETRY, LAST = "report-retry", "report-last"  # facts: when to try again, what wa
 _PASSWORD = re.compile(r"(?<=://)[^/]*@")  # it does not belong there, and is not shown
 FIRST_WAIT_S, LONGEST_WAIT_S = 3_600.0, 86_400.0
 KEPT = frozenset(("unreachable", "denied", "later"))  # outcomes after which it is tried again
-Send = Callable[["Centre", bytes], "Answer"]
+Send = Callable[["Destination", bytes], "CentreAnswer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Retry:
         return Retry(self.failures + 1, now + min(asked_s, LONGEST_WAIT_S) + draw * longest)
 
 
-def report(
+def send_due_reports(
     config: Config,
     state: State,
     tell: Tell,
@@ -87,25 +87,27 @@ def report(
         InputError: the configuration cannot be used; nothing was sent.
     """
     now = time.time() if now is None else now
-    if not standing(config, state).on:
-        return answer(config, state, "off")
+    if not consent_of(config, state).on:
+        return report_answer(config, state, "off")
     waiting = queue(config, state, now)
     if not waiting:
-        return answer(config, state, "nothing")
+        return report_answer(config, state, "nothing")
     if config.report_to is None:
-        return answer(config, state, "nowhere")
+        return report_answer(config, state, "nowhere")
     retry = retry_of(state)
     if retry.holds(now) and not at_once:
-        return answer(config, state, "waiting")
+        return report_answer(config, state, "waiting")
     from agent.report import sender
 
-    handed = _hand_over(state, sender.centre_of(config), waiting, tell, send or sender.send, now)
+    handed = _hand_over(
+        state, sender.destination_of(config), waiting, tell, send or sender.send, now
+    )
     before = Retry() if handed.accepted else retry
     failed = handed.outcome in KEPT
     after = before.after_failure(now, handed.asked_s, random.random()) if failed else Retry()
     if after != retry:
         state.remember(RETRY, asdict(after))
-    return answer(config, state, handed.outcome, handed=handed)
+    return report_answer(config, state, handed.outcome, handed=handed)
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ class Handed:
 
 
 def _hand_over(
-    state: State, centre: Centre, waiting: Waiting, tell: Tell, send: Send, now: float
+    state: State, centre: Destination, waiting: Waiting, tell: Tell, send: Send, now: float
 ) -> Handed:
     """Send one after the other, up to the first that the centre does not take now."""
     accepted = refused = 0
@@ -141,49 +143,51 @@ def _hand_over(
     return Handed("sent" if accepted else "refused", accepted, refused, 0.0, tuple(notes))
 
 
-def _sent(send: Send, centre: Centre, body: bytes) -> Answer:
+def _sent(send: Send, centre: Destination, body: bytes) -> CentreAnswer:
     """The centre's answer; that there is none is one too."""
-    from agent.report.sender import Answer
+    from agent.report.sender import CentreAnswer
 
     try:
         return send(centre, body)
     except UnreachableError as error:
-        return Answer("unreachable", f"{error.message}. {error.hint}".strip())
+        return CentreAnswer("unreachable", f"{error.message}. {error.hint}".strip())
 
 
-def off(config: Config) -> dict[str, Any] | None:
+def answer_if_off(config: Config) -> dict[str, Any] | None:
     """The answer while reporting is off, None while it is on; nothing is written to find out."""
     with read_state(config.state_dir) as state:
-        return None if standing(config, state).on else answer(config, state, "off")
+        return None if consent_of(config, state).on else report_answer(config, state, "off")
 
 
-def show(config: Config, state: State, now: float | None = None) -> dict[str, Any]:
+def waiting_reports(config: Config, state: State, now: float | None = None) -> dict[str, Any]:
     """The bytes that wait or would be sent now, also while reporting is off; nothing is sent."""
     fresh = drafts(config, state, time.time() if now is None else now)
     reports = dict(state.spooled()) | dict(fresh)
     texts = [body.decode("ascii") for body in reports.values()]
-    return answer(config, state, "shown", reports=texts)
+    return report_answer(config, state, "shown", reports=texts)
 
 
-def export(config: Config, state: State, file: Carried, now: float | None = None) -> dict[str, Any]:
+def export_reports(
+    config: Config, state: State, file: Carried, now: float | None = None
+) -> dict[str, Any]:
     """Hand over what waits in a file, one report a line, to be carried to the centre.
 
     Raises:
         InputError: the file cannot be written.
     """
     now = time.time() if now is None else now
-    if not standing(config, state).on:
-        return answer(config, state, "off")
+    if not consent_of(config, state).on:
+        return report_answer(config, state, "off")
     waiting = queue(config, state, now)
     if not waiting:
-        return answer(config, state, "nothing")
+        return report_answer(config, state, "nothing")
     file.add([body for _, body in waiting])
     state.unspool([key for key, _ in waiting])
     _remember_last(state, waiting[-1][1], now, str(file.path))
-    return answer(config, state, "exported", handed=Handed("exported", len(waiting)))
+    return report_answer(config, state, "exported", handed=Handed("exported", len(waiting)))
 
 
-def answer(
+def report_answer(
     config: Config,
     state: State,
     outcome: str,
@@ -193,7 +197,7 @@ def answer(
     dropped: int = 0,
 ) -> dict[str, Any]:
     """What every form of the command answers."""
-    found, handed, waiting = standing(config, state), handed or Handed(outcome), state.spooled()
+    found, handed, waiting = consent_of(config, state), handed or Handed(outcome), state.spooled()
     retry = retry_of(state)
     return {
         "outcome": outcome,

@@ -38,11 +38,11 @@ _HEADERS = {
 }
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{1,1024}=*")  # RFC 6750, section 2.1
 _KEPT = "The report is kept and sent later."
-Verdict = Literal["accepted", "refused", "denied", "later", "unreachable"]
+Acceptance = Literal["accepted", "refused", "denied", "later", "unreachable"]
 
 
 @dataclass(frozen=True)
-class Limits:
+class SendLimits:
     """Seconds for a connection, for the next bytes, and for the whole from name to answer."""
 
     connect_s: float = 10.0
@@ -51,7 +51,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Centre:
+class Destination:
     """Where reports go.
 
     Attributes:
@@ -68,7 +68,7 @@ class Centre:
 
 
 @dataclass(frozen=True)
-class Answer:
+class CentreAnswer:
     """What the centre made of a report.
 
     Attributes:
@@ -78,20 +78,20 @@ class Answer:
         wait_s: the centre asks to wait that long.
     """
 
-    verdict: Verdict
+    verdict: Acceptance
     words: str = ""
     wait_s: float = 0.0
 
 
-def centre_of(config: Config) -> Centre:
+def destination_of(config: Config) -> Destination:
     """Where the configuration sends reports; ``report_to`` is set.
 
     Raises:
         InputError: the URL is of a kind that is not used, or token, certificate or key cannot be.
     """
     place = config.report_to or ""
-    url = web.parsed(place, "the centre (report_to)")
-    name = web.shown(url).rstrip("/")
+    url = web.parsed_url(place, "the centre (report_to)")
+    name = web.without_credentials(url).rstrip("/")
     if "@" in url.netloc:
         hint = "Put a token in a file of its own and name it with report_token_file."
         raise InputError(f"the centre's URL {name} is given with a password", hint)
@@ -104,7 +104,7 @@ def centre_of(config: Config) -> Centre:
     headers = dict(_HEADERS)
     if config.report_token_file is not None:
         headers["Authorization"] = f"Bearer {_token(config.report_token_file)}"
-    return Centre(name, f"{name}{PATH}", headers, _certificate(config))
+    return Destination(name, f"{name}{PATH}", headers, _certificate(config))
 
 
 def _token(path: Path) -> str:
@@ -129,7 +129,7 @@ def _certificate(config: Config) -> tuple[str, str] | None:
     except (OSError, ValueError) as error:
         raise InputError(
             f"the client certificate {cert} with the key {key} cannot be used"
-            f" ({web.reason(error)})",
+            f" ({web.network_reason(error)})",
             "Both are PEM files, and the key has no password.",
         ) from error
     return str(cert), str(key)
@@ -151,13 +151,13 @@ def _private(path: Path, what: str, most: int = MAX_TOKEN) -> bytes:
     return content
 
 
-def send(centre: Centre, body: bytes, limits: Limits | None = None) -> Answer:
+def send(centre: Destination, body: bytes, limits: SendLimits | None = None) -> CentreAnswer:
     """Send one report.
 
     Raises:
         UnreachableError: no answer, no whole answer, or none in time. It may have arrived.
     """
-    limits = limits or Limits()
+    limits = limits or SendLimits()
     try:
         return web.within(limits.whole_s, "send a report", lambda: _send(centre, body, limits))
     except web.TooSlowError:
@@ -165,31 +165,36 @@ def send(centre: Centre, body: bytes, limits: Limits | None = None) -> Answer:
         raise UnreachableError(words, _KEPT) from None
 
 
-def _send(centre: Centre, body: bytes, limits: Limits) -> Answer:
+def _send(centre: Destination, body: bytes, limits: SendLimits) -> CentreAnswer:
     request = requests.Request("POST", centre.url, headers=dict(centre.headers), data=body)
     waits = (limits.connect_s, limits.read_s)
     try:
         # Prepared by itself, not by the session, which would add headers, cookies and .netrc.
-        with web.Session() as session, session.ask(request.prepare(), waits, centre.cert) as found:
+        with (
+            web.HttpSession() as session,
+            session.ask(request.prepare(), waits, centre.cert) as found,
+        ):
             content = found.raw.read(MAX_ANSWER + 1, decode_content=False)
-            return judge(found.status_code, found.headers.get("Retry-After", ""), content)
+            return judge_answer(found.status_code, found.headers.get("Retry-After", ""), content)
     except web.NETWORK_ERRORS as error:
-        raise web.explained(error, centre.name, "sending a report", _KEPT) from error
+        raise web.network_error(error, centre.name, "sending a report", _KEPT) from error
 
 
-def judge(status: int, retry_after: str, content: bytes) -> Answer:
+def judge_answer(status: int, retry_after: str, content: bytes) -> CentreAnswer:
     """What an answer means (docs/reference/report.md has the table)."""
     if status == 202 and _accepts(content):
-        return Answer("accepted")
+        return CentreAnswer("accepted")
     if status in (400, 413, 422):
         words = f"the centre does not take this report (HTTP {status}); it is dropped"
-        return Answer("refused", words)
+        return CentreAnswer("refused", words)
     if status in (401, 403):
         words = f"the centre does not let this machine in (HTTP {status}): is its token right?"
-        return Answer("denied", words)
+        return CentreAnswer("denied", words)
     if status == 429 or status >= 500:
-        return Answer("later", f"the centre is busy (HTTP {status})", wait_asked(retry_after))
-    return Answer("later", f"what answers there is not a centre (HTTP {status}): see report_to")
+        return CentreAnswer("later", f"the centre is busy (HTTP {status})", wait_asked(retry_after))
+    return CentreAnswer(
+        "later", f"what answers there is not a centre (HTTP {status}): see report_to"
+    )
 
 
 def _accepts(content: bytes) -> bool:

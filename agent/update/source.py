@@ -122,14 +122,14 @@ def open_source(place: str, limits: DownloadLimits = LIMITS) -> RepositorySource
     """
     if "://" not in place:
         return Folder(Path(place), limits)
-    url = web.parsed(place, "the repository")
+    url = web.parsed_url(place, "the repository")
     if url.scheme == "file":
         if url.netloc not in ("", "localhost") or not url.path.startswith("/"):
             raise InputError(f"{place} names no directory", "Write file:///media/stick/bundles.")
         return Folder(Path(unquote(url.path)), limits)
     if url.query or url.fragment or not web.permitted(place, to_this=True):
         raise InputError(
-            f"the repository {web.shown(url)} cannot be used",
+            f"the repository {web.without_credentials(url)} cannot be used",
             "Give a URL that begins with https:// (http:// only for this machine itself), without"
             " ? and #; or a directory.",
         )
@@ -148,7 +148,7 @@ class Folder(RepositorySource):
                 raise NotADirectoryError(20, "it is not a directory")
         except (OSError, ValueError, RuntimeError) as error:  # a NUL; links in a circle
             raise UnreachableError(
-                f"there is no directory {folder} to read ({web.reason(error)})",
+                f"there is no directory {folder} to read ({web.network_reason(error)})",
                 "Is the medium mounted? A repository on a server is given as https://...",
             ) from error
         self._base = f"file://{quote(str(self._folder))}"
@@ -198,11 +198,11 @@ class Web(RepositorySource):
     local = False
 
     def __init__(self, url: SplitResult, limits: DownloadLimits) -> None:
-        base = web.shown(url).rstrip("/")
+        base = web.without_credentials(url).rstrip("/")
         super().__init__(base, base, limits)
         self._home = _origin(base)
         self._auth = (unquote(url.username or ""), unquote(url.password or ""))
-        self._session = web.Session()
+        self._session = web.HttpSession()
         # Compressed answers would let a few bytes become many; "identity" asks for plain ones.
         self._session.headers["Accept-Encoding"] = "identity"
         self._session.headers["User-Agent"] = f"calibration-agent/{__version__}"
@@ -216,7 +216,7 @@ class Web(RepositorySource):
                         return self._content(response, url, largest, ends)
                     at = self._redirected(at, response)
         except NETWORK_ERRORS as error:
-            raise web.explained(error, self.name, _file(url), _LATER) from error
+            raise web.network_error(error, self.name, _file(url), _LATER) from error
         raise UnreachableError(
             f"{self.name} redirects {_file(url)} more than {self.limits.redirects} times", _LATER
         )

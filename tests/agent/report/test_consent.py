@@ -3,7 +3,7 @@
 import pytest
 
 from agent.errors import InputError
-from agent.report.consent import Standing, disable, enable, standing, weighed
+from agent.report.consent import Consent, consent_of, give_consent, weighed, withdraw_consent
 from agent.settings.config import Config
 from agent.settings.resolve import load_config
 from agent.state.state import open_state
@@ -24,25 +24,25 @@ from agent.state.state import open_state
     ],
 )
 def test_the_stricter_wins_and_silence_is_a_no(site, machine, on, by):
-    assert weighed(site, None if machine is None else {"on": machine}) == Standing(on, by)
+    assert weighed(site, None if machine is None else {"on": machine}) == Consent(on, by)
 
 
 def test_a_site_that_says_no_cannot_be_overruled(tmp_path):
     config = Config(tmp_path, report=False)
     with open_state(tmp_path) as state:
         with pytest.raises(InputError, match="by the configuration of this site"):
-            enable(config, state)
-        enable(Config(tmp_path), state)  # the site says nothing yet
-        assert not standing(config, state).on
+            give_consent(config, state)
+        give_consent(Config(tmp_path), state)  # the site says nothing yet
+        assert not consent_of(config, state).on
 
 
 def test_switching_off_drops_what_waits(tmp_path):
     with open_state(tmp_path) as state:
-        enable(Config(tmp_path), state)
+        give_consent(Config(tmp_path), state)
         state.spool([("a", b"1"), ("b", b"2")], 1.0)
-        assert disable(state) == 2
+        assert withdraw_consent(state) == 2
         assert state.spooled() == ()
-        assert not standing(Config(tmp_path, report=True), state).on
+        assert not consent_of(Config(tmp_path, report=True), state).on
 
 
 @pytest.mark.parametrize("no", ["false", '"off"', '"no"'])

@@ -10,10 +10,10 @@ import pytest
 
 from agent.errors import InputError, UnreachableError
 from agent.report import flow
-from agent.report.carried import opened
-from agent.report.consent import disable, enable
+from agent.report.carried import open_export
+from agent.report.consent import give_consent, withdraw_consent
 from agent.report.flow import FIRST_WAIT_S, LONGEST_WAIT_S, Retry
-from agent.report.sender import Answer
+from agent.report.sender import CentreAnswer
 from agent.settings.config import Config
 from agent.state.state import State, open_state
 from tests.agent.report.recorder import LOST, answers, recording
@@ -29,13 +29,13 @@ class Machine:
     def __init__(self, directory, state, reports=3):
         self.state, self.config = state, Config(directory, report_to="http://127.0.0.1:1")
         self.now, self.sent = NOW, []
-        self.replies = [Answer("accepted")]
-        enable(self.config, state)
+        self.replies = [CentreAnswer("accepted")]
+        give_consent(self.config, state)
         state.spool([(str(n), b'{"agent":"%d"}' % n) for n in range(1, reports)], NOW)
 
     def report(self, **more):
         """What `agent report` answers at this time."""
-        found = flow.report(
+        found = flow.send_due_reports(
             self.config, self.state, lambda _: None, send=self._send, now=self.now, **more
         )
         return valid({"schema": 1, **found}, "report")
@@ -67,12 +67,12 @@ def test_all_that_waits_is_sent_oldest_first(plant):
     ("reply", "outcome"),
     [
         (UnreachableError("gone", "later"), "unreachable"),
-        (Answer("later", "busy"), "later"),
-        (Answer("denied", "no"), "denied"),
+        (CentreAnswer("later", "busy"), "later"),
+        (CentreAnswer("denied", "no"), "denied"),
     ],
 )
 def test_a_failure_keeps_everything_and_ends_the_run(plant, reply, outcome):
-    plant.replies = [Answer("accepted"), reply]
+    plant.replies = [CentreAnswer("accepted"), reply]
     found = plant.report()
     assert (found["outcome"], found["handed_over"], found["waiting"]) == (outcome, 1, 2)
     assert len(plant.sent) == 2
@@ -81,13 +81,13 @@ def test_a_failure_keeps_everything_and_ends_the_run(plant, reply, outcome):
 
 
 def test_nothing_is_tried_before_the_next_try_but_at_a_persons_word(plant):
-    plant.replies = [Answer("later", "busy", HOUR)]
+    plant.replies = [CentreAnswer("later", "busy", HOUR)]
     plant.report()
     for minutes in (0, 30, 59):
         plant.now = NOW + 60 * minutes
         assert plant.report()["outcome"] == "waiting"
     assert len(plant.sent) == 1
-    plant.replies = [Answer("accepted")]
+    plant.replies = [CentreAnswer("accepted")]
     assert plant.report(at_once=True)["outcome"] == "sent"
 
 
@@ -95,7 +95,7 @@ def test_it_works_again_after_the_wait_and_failures_are_forgotten(plant):
     plant.replies = [UnreachableError("gone")]
     plant.report()
     plant.now = NOW + FIRST_WAIT_S
-    plant.replies = [Answer("accepted")]
+    plant.replies = [CentreAnswer("accepted")]
     found = plant.report()
     assert (found["outcome"], found["not_before"]) == ("sent", None)
     plant.state.spool([("new", b'{"agent":"new"}')], NOW)
@@ -138,12 +138,12 @@ def test_a_clock_that_went_back_does_not_silence_a_machine(plant):
     plant.now = NOW + 12 * 365 * 24 * HOUR
     plant.replies = [UnreachableError("gone")]
     plant.report()
-    plant.now, plant.replies = NOW, [Answer("accepted")]
+    plant.now, plant.replies = NOW, [CentreAnswer("accepted")]
     assert plant.report()["outcome"] == "sent"
 
 
 def test_a_report_that_the_centre_will_never_take_is_dropped_and_the_others_go_on(plant):
-    plant.replies = [Answer("refused", "HTTP 422"), Answer("accepted")]
+    plant.replies = [CentreAnswer("refused", "HTTP 422"), CentreAnswer("accepted")]
     found = plant.report()
     assert (found["outcome"], found["handed_over"], found["refused"]) == ("sent", 2, 1)
     assert found["waiting"] == 0
@@ -151,7 +151,7 @@ def test_a_report_that_the_centre_will_never_take_is_dropped_and_the_others_go_o
 
 
 def test_off_sends_nothing_and_makes_nothing(plant):
-    disable(plant.state)
+    withdraw_consent(plant.state)
     assert plant.report()["outcome"] == "off"
     assert (plant.sent, plant.state.spooled()) == ([], ())
 
@@ -174,8 +174,8 @@ def test_without_an_address_reports_wait(plant):
 def over_the_wire(machine, centre, **more):
     config = Config(machine, report_to=centre.url)
     with open_state(machine) as state:
-        enable(config, state)
-        return flow.report(config, state, lambda _: None, **more)
+        give_consent(config, state)
+        return flow.send_due_reports(config, state, lambda _: None, **more)
 
 
 def test_a_report_whose_answer_is_lost_is_sent_again_with_the_same_bytes(machine):
@@ -209,8 +209,8 @@ def test_a_report_accepted_before_a_power_cut_is_sent_again_under_the_same_key(
 
 
 def carry(plant, path):
-    with opened(path) as file:
-        return flow.export(plant.config, plant.state, file, NOW)
+    with open_export(path) as file:
+        return flow.export_reports(plant.config, plant.state, file, NOW)
 
 
 def test_an_export_holds_the_bytes_one_report_a_line_and_they_wait_no_more(plant, tmp_path):
@@ -254,7 +254,7 @@ def test_a_file_that_cannot_take_all_is_left_as_it_was(tmp_path):
     path = tmp_path / "reports"
     path.write_bytes(b'{"agent":"other"}\n')
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    with opened(path) as file:
+    with open_export(path) as file:
         resource.setrlimit(resource.RLIMIT_FSIZE, (50, limits[1]))
         try:
             with pytest.raises(InputError, match="File too large"):
@@ -265,7 +265,7 @@ def test_a_file_that_cannot_take_all_is_left_as_it_was(tmp_path):
 
 
 def test_nothing_is_exported_while_reporting_is_off(plant, tmp_path):
-    disable(plant.state)
+    withdraw_consent(plant.state)
     found = carry(plant, tmp_path / "reports")
     assert found["outcome"] == "off"
     assert not (tmp_path / "reports").exists()

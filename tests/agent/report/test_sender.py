@@ -11,9 +11,9 @@ from agent.errors import InputError, UnreachableError
 from agent.report.sender import (
     LONGEST_WAIT_S,
     MAX_ANSWER,
-    Limits,
-    centre_of,
-    judge,
+    SendLimits,
+    destination_of,
+    judge_answer,
     send,
     wait_asked,
 )
@@ -22,11 +22,11 @@ from tests.agent.report.recorder import BODY, LOST, answers, recording
 from tests.agent.update.servers import authority, proxy
 
 REPORT = b'{"agent":"0.1.0","schema":1}'
-QUICK = Limits(connect_s=0.5, read_s=0.5, whole_s=1.2)
+QUICK = SendLimits(connect_s=0.5, read_s=0.5, whole_s=1.2)
 
 
 def to(url, tmp_path, **more):
-    return centre_of(Config(tmp_path, report_to=url, **more))
+    return destination_of(Config(tmp_path, report_to=url, **more))
 
 
 def private(path, text, mode=0o600):
@@ -153,11 +153,11 @@ def test_an_answer_says_whether_to_send_it_again(tmp_path, status, verdict):
     ],
 )
 def test_only_the_centres_own_words_are_an_acceptance(body):
-    assert judge(202, "", body).verdict == "later"
+    assert judge_answer(202, "", body).verdict == "later"
 
 
 def test_an_acceptance_may_say_more(tmp_path):
-    assert judge(202, "", b'{"accepted": true, "more": [1]}').verdict == "accepted"
+    assert judge_answer(202, "", b'{"accepted": true, "more": [1]}').verdict == "accepted"
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
