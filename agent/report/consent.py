@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from agent.errors import InputError
 
@@ -28,7 +28,7 @@ def consent_of(config: Config, state: State) -> Consent:
     return weighed(config.report, state.fact(CONSENT))
 
 
-def weighed(site: bool | None, machine: Mapping[str, Any] | None) -> Consent:
+def weighed(site: bool | None, machine: Mapping[str, object] | None) -> Consent:
     """The decision: a no stands, whoever said it; without any yes it is off.
 
     Args:

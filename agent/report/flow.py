@@ -13,7 +13,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent.clock import stamp
 from agent.errors import UnreachableError
@@ -67,7 +67,7 @@ def send_due_reports(
     at_once: bool = False,
     send: Send | None = None,
     now: float | None = None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Make the reports that are due and send what waits.
 
     Args:
@@ -153,13 +153,13 @@ def _sent(send: Send, centre: Destination, body: bytes) -> CentreAnswer:
         return CentreAnswer("unreachable", f"{error.message}. {error.hint}".strip())
 
 
-def answer_if_off(config: Config) -> dict[str, Any] | None:
+def answer_if_off(config: Config) -> dict[str, object] | None:
     """The answer while reporting is off, None while it is on; nothing is written to find out."""
     with read_state(config.state_dir) as state:
         return None if consent_of(config, state).on else report_answer(config, state, "off")
 
 
-def waiting_reports(config: Config, state: State, now: float | None = None) -> dict[str, Any]:
+def waiting_reports(config: Config, state: State, now: float | None = None) -> dict[str, object]:
     """The bytes that wait or would be sent now, also while reporting is off; nothing is sent."""
     fresh = drafts(config, state, time.time() if now is None else now)
     reports = dict(state.spooled()) | dict(fresh)
@@ -169,7 +169,7 @@ def waiting_reports(config: Config, state: State, now: float | None = None) -> d
 
 def export_reports(
     config: Config, state: State, file: Carried, now: float | None = None
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Hand over what waits in a file, one report a line, to be carried to the centre.
 
     Raises:
@@ -195,7 +195,7 @@ def report_answer(
     handed: Handed | None = None,
     reports: list[str] | None = None,
     dropped: int = 0,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """What every form of the command answers."""
     found, handed, waiting = consent_of(config, state), handed or Handed(outcome), state.spooled()
     retry = retry_of(state)

@@ -7,7 +7,6 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator
-from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
@@ -113,7 +112,7 @@ def release_if_due(database: Database, settings: CentreSettings) -> int:
     """Release if one of the fixed moments has passed since the last time; how many machines."""
     now = settings.clock()
     with database.reading() as connection:
-        before: Any = released.released_at(connection) or 0
+        before = released.released_at(connection) or 0
         if trouble := rules.kept_rules(connection).trouble(now):
             raise trouble
     if int(now.timestamp()) // settings.release_every_s == before // settings.release_every_s:

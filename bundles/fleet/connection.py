@@ -7,7 +7,6 @@ does not bring one whole request in time is cut off, and so is one that brings t
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -19,12 +18,10 @@ REFUSED_AT_ONCE = 100  # connections above the limit of uvicorn's that still hea
 class Connection(HttpToolsProtocol):
     """One connection; a request on it is begun, then has a head, then is whole."""
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
-        self._requests = self._size = self._piece = 0
-        self._begun = self._has_head = False
-        self._waits_for: tuple[int, bool] | None = None
-        self._late: asyncio.TimerHandle | None = None
+    _requests = _size = _piece = 0
+    _begun = _has_head = False
+    _waits_for: tuple[int, bool] | None = None
+    _late: asyncio.TimerHandle | None = None
 
     def connection_made(  # type: ignore[override]  # as uvicorn's
         self, transport: asyncio.Transport

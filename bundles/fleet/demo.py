@@ -15,7 +15,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from agent.bundle.bundle import MANIFEST, default_bundle
 from agent.errors import AgentError, Exit, InputError
@@ -44,7 +43,7 @@ def settings_of(directory: Path, port: int) -> CentreSettings:
 
 def make_demo(
     directory: Path, machines: int, budget: str, say: Callable[[str], None]
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Calibrate ``machines`` for either channel, and count what they report.
 
     Raises:

@@ -11,7 +11,8 @@ import base64
 import hashlib
 import json
 import secrets
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec, TypeVar
 from urllib.parse import urlencode
 
 import requests
@@ -38,6 +39,8 @@ _EXPECTED = (
     ValueError, AttributeError, RecursionError,
 )  # fmt: skip
 Json = dict[str, Any]
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 async def set_out(request: Request) -> tuple[str, str]:
@@ -88,10 +91,10 @@ async def come_back(request: Request) -> Cookies:
     return await begin_session(request, name)
 
 
-async def _asking(function: Any, *arguments: Any) -> Any:
+async def _asking(function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
     """Ask the provider in a thread; whatever is wrong with its answer, nobody comes in."""
     try:
-        return await asyncio.to_thread(function, *arguments)
+        return await asyncio.to_thread(function, *arguments, **named)
     except _EXPECTED as error:
         words = "The identity provider does not answer as it should"
         raise Denied(f"{words} ({type(error).__name__}).") from error
@@ -134,12 +137,14 @@ def _vouched_for(provider: OidcProvider, code: str, trip: Json, back: str) -> st
     return name
 
 
-def _json(url: str, **form: Any) -> Json:
+def _json(
+    url: str, data: Mapping[str, str] | None = None, auth: tuple[str, str] | None = None
+) -> Json:
     """What a URL of the provider answers: as it is, never unpacked, no more than can be right."""
-    method, headers = "POST" if form else "GET", AS_IS
     with requests.request(
-        method, url, headers=headers, timeout=WITHIN_S, stream=True, allow_redirects=False, **form
-    ) as answer:
+        "POST" if data else "GET", url, data=data, auth=auth, headers=AS_IS,
+        timeout=WITHIN_S, stream=True, allow_redirects=False,
+    ) as answer:  # fmt: skip
         answer.raise_for_status()
         found = json.loads(read_body(answer, MOST_BYTES))
     if not isinstance(found, dict):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import ColumnElement, Connection, Table, func, select
 
 from bundles.fleet.counting.release import Part
 from bundles.fleet.storage.schema import cells, parts, progress
@@ -25,6 +25,7 @@ class ReleasedCell(NamedTuple):
 
 Spread = tuple[Part, ...]
 Where = Mapping[str, str]
+Key = tuple[Any, ...]  # values of the columns asked for
 
 
 def newest_weeks(connection: Connection, count: int) -> list[int]:
@@ -55,7 +56,7 @@ def read_spreads(
     weeks: Iterable[int],
     by: Sequence[str],
     where: Where | None = None,
-) -> dict[tuple[Any, ...], Spread]:
+) -> dict[Key, Spread]:
     """How an attribute is spread over machines, for each combination of the columns ``by``."""
     columns = [parts.c[name] for name in by]
     wanted = [parts.c.attribute == attribute, parts.c.week.in_(list(weeks)), *_equal(parts, where)]
@@ -65,11 +66,11 @@ def read_spreads(
         .group_by(*columns, parts.c.value)
         .order_by(*columns, parts.c.value)
     )
-    gathered: dict[tuple[Any, ...], list[Part]] = {}
+    gathered: dict[Key, list[Part]] = {}
     for *key, value, machines in connection.execute(found):
         gathered.setdefault(tuple(key), []).append(Part(value, int(machines)))
     return {key: tuple(spread) for key, spread in gathered.items()}
 
 
-def _equal(table: Any, where: Where | None) -> list[Any]:
+def _equal(table: Table, where: Where | None) -> list[ColumnElement[bool]]:
     return [table.c[name] == value for name, value in (where or {}).items()]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from agent.errors import InputError
 from agent.report.payload import MAX_BYTES
@@ -18,7 +18,24 @@ from bundles.fleet.storage.database import Database
 MOST_TOLD = 20  # lines that are told why they were not taken
 
 
-def take_file(database: Database, file: Path, now: datetime) -> dict[str, Any]:
+@dataclass
+class _Tally:
+    """What became of the lines of a file; ``reasons``: of the first ones refused."""
+
+    lines: int = 0
+    new: int = 0
+    known: int = 0
+    refused: int = 0
+    reasons: list[dict[str, str | int]] = field(default_factory=list)
+
+    def refuse(self, number: int, refusal: Refusal) -> None:
+        self.refused += 1
+        self.reasons.append({"line": number, "code": refusal.code, "why": str(refusal)})
+        self.reasons.sort(key=lambda reason: reason["line"])
+        del self.reasons[MOST_TOLD:]
+
+
+def take_file(database: Database, file: Path, now: datetime) -> dict[str, object]:
     """Count the reports of a file.
 
     Returns:
@@ -32,44 +49,40 @@ def take_file(database: Database, file: Path, now: datetime) -> dict[str, Any]:
         kept = rules.kept_rules(connection)
     if trouble := kept.trouble(now):
         raise trouble
-    late_weeks = rules.late_of(kept)
-    done = {"lines": 0, "new": 0, "known": 0, "refused": 0}
-    reasons: list[dict[str, Any]] = []
-    good: list[tuple[int, Report]] = []
-
-    def refuse(number: int, refusal: Refusal) -> None:
-        done["refused"] += 1
-        reasons.append({"line": number, "code": refusal.code, "why": str(refusal)})
-        reasons.sort(key=lambda reason: reason["line"])
-        del reasons[MOST_TOLD:]
-
-    def flush() -> None:
-        stored = store_reports(database, [report for _, report in good])
-        taken = 0
-        for number, report in good:
-            if stored.refused(report):
-                refuse(number, closed_week(report, now))
-            else:
-                taken += 1
-        done["new"] += stored.new
-        done["known"] += taken - stored.new
-        good.clear()
-
+    tally = _Tally()
+    good = _good(file, now, rules.late_of(kept), tally)
     try:
-        for number, line in _lines(file):
-            done["lines"] += 1
-            try:
-                report = parse_report(line)
-                check_week(report, now, late_weeks)
-                good.append((number, report))
-            except Refusal as refusal:
-                refuse(number, refusal)
-            if len(good) == MOST_TOGETHER:
-                flush()
-        flush()
+        while batch := list(itertools.islice(good, MOST_TOGETHER)):
+            _count(database, batch, now, tally)
     except OSError as error:
         raise InputError(f"{file}: {error.strerror}", "Give a file of reports.") from error
-    return {"action": "import", "file": str(file), **done, "reasons": reasons}
+    return {"action": "import", "file": str(file), **asdict(tally)}
+
+
+def _good(
+    file: Path, now: datetime, late_weeks: int, tally: _Tally
+) -> Iterator[tuple[int, Report]]:
+    """The lines that are reports of a week that is open; the others are refused."""
+    for number, line in _lines(file):
+        tally.lines += 1
+        try:
+            report = parse_report(line)
+            check_week(report, now, late_weeks)
+        except Refusal as refusal:
+            tally.refuse(number, refusal)
+        else:
+            yield number, report
+
+
+def _count(
+    database: Database, batch: Sequence[tuple[int, Report]], now: datetime, tally: _Tally
+) -> None:
+    stored = store_reports(database, [report for _, report in batch])
+    closed = [(number, report) for number, report in batch if stored.refused(report)]
+    for number, report in closed:
+        tally.refuse(number, closed_week(report, now))
+    tally.new += stored.new
+    tally.known += len(batch) - len(closed) - stored.new
 
 
 def _lines(file: Path) -> Iterator[tuple[int, bytes]]:

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from sqlalchemy import Connection, Table, delete, func, select, tuple_, update
+from sqlalchemy import Column, Connection, Table, delete, func, select, tuple_, update
 
 from bundles.fleet.counting import rules, weeks
 from bundles.fleet.counting.report import LABELS
@@ -203,7 +203,10 @@ def _bins(
 
 
 def _add(
-    database: Database, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]
+    database: Database,
+    connection: Connection,
+    table: Table,
+    rows: Sequence[Mapping[str, str | int]],
 ) -> None:
     """Add ``machines`` to the rows that are there, make the others."""
     if not rows:
@@ -224,10 +227,10 @@ def _close(connection: Connection, closed: int, now: datetime) -> None:
     connection.execute(update(progress).values(closed=closed, released_at=int(now.timestamp())))
 
 
-def _columns() -> list[Any]:
+def _columns() -> list[Column[str]]:
     return [reports.c[name] for name in KEY]
 
 
-def _some(groups: Sequence[CellKey], most: int = 100) -> Iterator[Iterable[tuple[Any, ...]]]:
+def _some(groups: Sequence[CellKey], most: int = 100) -> Iterator[list[tuple[str | int, ...]]]:
     for start in range(0, len(groups), most):
         yield [tuple(group) for group in groups[start : start + most]]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy
 from sqlalchemy import Connection, Engine, event
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
@@ -50,30 +51,29 @@ class Database:
             alone: sees one moment only, and no other such transaction changes it (PostgreSQL; a
                 SQLite transaction always does), for what reads and then deletes what it read.
         """
-        options: dict[str, Any] = {"writes": True}
-        if alone and self.is_postgresql:
-            options["isolation_level"] = "REPEATABLE READ"
-        with self.engine.connect().execution_options(**options) as connection, connection.begin():
-            if alone and self.is_postgresql:  # before the first statement, which sets the moment
+        connection = self.engine.connect().execution_options(writes=True)
+        one_moment = alone and self.is_postgresql
+        if one_moment:
+            connection.execution_options(isolation_level="REPEATABLE READ")
+        with connection, connection.begin():
+            if one_moment:  # before the first statement, which sets the moment
                 connection.exec_driver_sql("LOCK TABLE progress IN SHARE ROW EXCLUSIVE MODE")
             yield connection
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A snapshot: whatever is read in it is of one moment."""
-        options: dict[str, Any] = {}
+        connection = self.engine.connect()
         if self.is_postgresql:
-            options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-        with self.engine.connect().execution_options(**options) as connection, connection.begin():
+            connection.execution_options(
+                isolation_level="REPEATABLE READ", postgresql_readonly=True
+            )
+        with connection, connection.begin():
             yield connection
 
-    def insert(self, table: sqlalchemy.Table) -> Any:
+    def insert(self, table: sqlalchemy.Table) -> postgresql.Insert | sqlite.Insert:
         """An INSERT that knows ``on_conflict_do_nothing`` and ``on_conflict_do_update``."""
-        if self.is_postgresql:
-            from sqlalchemy.dialects.postgresql import insert
-        else:
-            from sqlalchemy.dialects.sqlite import insert  # type: ignore[assignment]
-        return insert(table)
+        return postgresql.insert(table) if self.is_postgresql else sqlite.insert(table)
 
     def forget(self) -> None:
         """Give away the space of what was deleted, now and not when there is time for it."""
@@ -231,7 +231,7 @@ def _sqlite(url: URL) -> Engine:
     engine = sqlalchemy.create_engine(url, connect_args={"timeout": WAIT_S})
 
     @event.listens_for(engine, "connect")
-    def _prepare(connection: Any, _: Any) -> None:
+    def _prepare(connection: sqlite3.Connection, _: object) -> None:
         connection.isolation_level = None  # transactions begin where we say, below
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")  # what was acknowledged survives the power
