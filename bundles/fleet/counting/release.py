@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Column, Connection, Table, delete, func, select, tuple_, update
 
@@ -227,7 +227,7 @@ def _close(connection: Connection, closed: int, now: datetime) -> None:
     connection.execute(update(progress).values(closed=closed, released_at=int(now.timestamp())))
 
 
-def _columns() -> list[Column[str]]:
+def _columns() -> list[Column[Any]]:
     return [reports.c[name] for name in KEY]
 
 
