@@ -184,10 +184,13 @@ def free_port():
 
 
 @contextlib.contextmanager
-def centre(database, *options, port=None, at=NOW):
-    """``bundles fleet serve`` as a person starts it, with its clock at ``at``."""
+def centre(database, *options, port=None, at=NOW, first=""):
+    """``bundles fleet serve`` as a person starts it, with its clock at ``at``.
+
+    ``first``: Python that is run before, to make waits short.
+    """
     port = port or free_port()
-    command = [sys.executable, "-c", _AT.format(at.timestamp()), "fleet", "serve",
+    command = [sys.executable, "-c", _AT.format(at.timestamp(), first), "fleet", "serve",
                "--database", database, "--port", str(port), *options]  # fmt: skip
     with tempfile.NamedTemporaryFile(prefix="fleet-log-") as log:  # a pipe could fill up
         process = subprocess.Popen(command, stderr=log)
@@ -219,6 +222,7 @@ now = lambda: begin + timedelta(seconds=time.monotonic() - zero)
 made = settings.CentreSettings.__init__
 settings.utc_now = now
 settings.CentreSettings.__init__ = lambda self, *a, **k: made(self, *a, **{{"clock": now, **k}})
+{}
 from bundles.cli import main
 sys.exit(main())
 """
