@@ -24,6 +24,7 @@ TOLD_EVERY_S = 60
 MIGRATIONS = Path(__file__).with_name("migrations")
 WAIT_S = 30  # for a lock, for one statement
 CONNECT_S = 5
+SNAPSHOT = "REPEATABLE READ"
 
 
 class DatabaseError(AgentError):
@@ -51,25 +52,24 @@ class Database:
             alone: sees one moment only, and no other such transaction changes it (PostgreSQL; a
                 SQLite transaction always does), for what reads and then deletes what it read.
         """
-        connection = self.engine.connect().execution_options(writes=True)
         one_moment = alone and self.is_postgresql
-        if one_moment:
-            connection.execution_options(isolation_level="REPEATABLE READ")
-        with connection, connection.begin():
-            if one_moment:  # before the first statement, which sets the moment
-                connection.exec_driver_sql("LOCK TABLE progress IN SHARE ROW EXCLUSIVE MODE")
-            yield connection
+        with self.engine.connect() as connection:
+            connection.execution_options(writes=True)
+            if one_moment:
+                connection.execution_options(isolation_level=SNAPSHOT)
+            with connection.begin():
+                if one_moment:  # before the first statement, which sets the moment
+                    connection.exec_driver_sql("LOCK TABLE progress IN SHARE ROW EXCLUSIVE MODE")
+                yield connection
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A snapshot: whatever is read in it is of one moment."""
-        connection = self.engine.connect()
-        if self.is_postgresql:
-            connection.execution_options(
-                isolation_level="REPEATABLE READ", postgresql_readonly=True
-            )
-        with connection, connection.begin():
-            yield connection
+        with self.engine.connect() as connection:
+            if self.is_postgresql:
+                connection.execution_options(isolation_level=SNAPSHOT, postgresql_readonly=True)
+            with connection.begin():
+                yield connection
 
     def insert(self, table: sqlalchemy.Table) -> postgresql.Insert | sqlite.Insert:
         """An INSERT that knows ``on_conflict_do_nothing`` and ``on_conflict_do_update``."""
