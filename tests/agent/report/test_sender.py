@@ -215,7 +215,7 @@ def no_http(here: socket.socket, stopping: threading.Event) -> None:
 @pytest.mark.parametrize("reply", [endless_body, a_bomb])
 def test_an_answer_is_read_up_to_its_limit_only(tmp_path, reply):
     with recording((reply,)) as centre:
-        assert send(to(centre.url, tmp_path), REPORT, QUICK).verdict == "later"
+        assert send(to(centre.url, tmp_path), REPORT).verdict == "later"
 
 
 @pytest.mark.parametrize(
