@@ -13,8 +13,8 @@ from agent.calibration.calibration import latest_calibration
 from agent.clock import CLOCK_SET
 from agent.report.payload import (
     Occasion,
+    Payload,
     RefusedErrors,
-    Report,
     iso_week,
     of_calibration,
     of_refusal,
@@ -116,7 +116,7 @@ def _drafts(config: Config, state: State, now: float) -> tuple[Waiting, Memory |
 
 def _reports(
     state_dir: Path, state: State, memory: Memory, when: Occasion, now: float
-) -> Iterator[Report]:
+) -> Iterator[Payload]:
     newest = latest_calibration(state)
     if newest is None:
         return

@@ -81,7 +81,7 @@ class RoundedAccuracy:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class Payload:
     """All that is told of one outcome; the fields are those of the schema."""
 
     agent: str
@@ -113,7 +113,7 @@ class RefusedErrors:
     new_seconds: float | None = None
 
 
-def of_calibration(calibration: Calibration, when: Occasion) -> Report:
+def of_calibration(calibration: Calibration, when: Occasion) -> Payload:
     """What is told of a calibration."""
     accuracy = calibration.accuracy
     judged = _rounded_accuracy(accuracy.calibrated), _rounded_accuracy(accuracy.bundle_alone)
@@ -122,7 +122,7 @@ def of_calibration(calibration: Calibration, when: Occasion) -> Report:
 
 def of_refusal(
     bundle: BundleReference, errors: RefusedErrors, calibration: Calibration, when: Occasion
-) -> Report:
+) -> Payload:
     """What is told of a bundle that was offered and is worse here than the one in force.
 
     Args:
@@ -141,17 +141,17 @@ def _report(
     when: Occasion,
     judged: tuple[RoundedAccuracy | None, RoundedAccuracy | None],
     outcome: str,
-) -> Report:
-    return Report(
+) -> Payload:
+    return Payload(
         agent=__version__,
-        bundle=plain(bundle.name, LONGEST_NAME),
-        bundle_version=plain(bundle.version, LONGEST_VERSION),
+        bundle=plain_name(bundle.name, LONGEST_NAME),
+        bundle_version=plain_name(bundle.version, LONGEST_VERSION),
         channel=when.channel,
         week=when.week,
-        architecture=architecture(calibration.machine.level),
-        toolchain=toolchain(calibration.toolchain),
+        architecture=known_architecture(calibration.machine.level),
+        toolchain=compiler_family(calibration.toolchain),
         timings=_bucket(calibration.timings.usable, _TIMINGS_FROM, TIMINGS),
-        noise=noise(calibration.noise_floor),
+        noise=noise_bucket(calibration.noise_floor),
         calibrated=judged[0],
         bundle_alone=judged[1],
         outcome=outcome,
@@ -161,35 +161,35 @@ def _report(
 
 def outcome_of(calibration: Calibration) -> str:
     """What came of a calibration; a machine too noisy to judge by is not called anything else."""
-    if not calibration.timings.usable or noise(calibration.noise_floor) == NOISE[3]:
+    if not calibration.timings.usable or noise_bucket(calibration.noise_floor) == NOISE[3]:
         return "too-noisy"
     return "fell-back" if calibration.head.kinds.get("speedup") == "bundle" else "kept"
 
 
-def noise(floor: NoiseFloor | None) -> str:
+def noise_bucket(floor: NoiseFloor | None) -> str:
     """By how much a program differs from itself here, in the median: a bucket."""
     if floor is None:
         return NOISE[4]
     return _bucket(math.expm1(min(floor.label_median, WORST_ERROR)), _NOISE_FROM, NOISE)
 
 
-def architecture(level: str) -> str:
+def known_architecture(level: str) -> str:
     """Coarse instruction set, from the closed list."""
     level = "aarch64" if level == "arm64" else level
     return level if level in ARCHITECTURES else "other"
 
 
-def toolchain(used: ToolchainFacts) -> str:
+def compiler_family(used: ToolchainFacts) -> str:
     """The family of the compiler, from the closed list."""
     if used.kind == "prebuilt":
         return "prebuilt"
     return family_of(used.version)
 
 
-def plain(text: object, longest: int) -> str:
+def plain_name(text: object, longest: int) -> str:
     """A bundle's name or version in the letters that reports use: others become ``-``.
 
-    >>> plain("tuned (März)", 64)
+    >>> plain_name("tuned (März)", 64)
     'tuned--M-rz-'
     """
     return _NOT_IN_A_NAME.sub("-", str(text))[:longest] or "-"

@@ -12,7 +12,7 @@ import requests
 from urllib3.exceptions import HTTPError
 
 from agent.errors import AgentError, Exit, InputError, UnreachableError
-from agent.report.payload import plain
+from agent.report.payload import LONGEST_NAME, LONGEST_VERSION, plain_name
 from bundles.repository.channel import Listed
 from bundles.repository.http_body import AS_IS, read_body
 
@@ -56,7 +56,10 @@ def require_promote(fleet: str, token_file: Path | None, bundle: Listed) -> None
 
 
 def _ask(fleet: str, token_file: Path | None, bundle: Listed) -> _Advice:
-    query = {"bundle": plain(bundle.name, 64), "version": plain(bundle.version, 32)}
+    query = {
+        "bundle": plain_name(bundle.name, LONGEST_NAME),
+        "version": plain_name(bundle.version, LONGEST_VERSION),
+    }
     url = f"{_checked(fleet)}/v1/verdict?{urlencode(query)}"
     try:
         with requests.get(

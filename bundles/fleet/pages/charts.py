@@ -12,6 +12,7 @@ from bundles.fleet.analysis import answers, figures, released
 from bundles.fleet.counting import weeks
 from bundles.fleet.counting.release import MIXED
 from bundles.fleet.pages import drawing
+from bundles.fleet.pages.drawing import BoxSeries
 
 
 class Chart(msgspec.Struct, frozen=True):
@@ -21,7 +22,7 @@ class Chart(msgspec.Struct, frozen=True):
     newest: str
     drawn: str
     weeks: list[str]
-    lines: list[drawing.Series]
+    lines: list[BoxSeries]
 
 
 def accuracy_charts(
@@ -41,9 +42,7 @@ def accuracy_charts(
         groups = sorted({key[1:] for of_kind in found.values() for key in of_kind}, key=_place)
         for group in groups:
             lines = [
-                drawing.Series(
-                    name, kind, [_box(found[kind].get((week, *group), ())) for week in known]
-                )
+                BoxSeries(name, kind, [_box(found[kind].get((week, *group), ())) for week in known])
                 for name, _, kind in named
             ]
             charts.append(_chart(_named(group), known, lines))
@@ -67,7 +66,7 @@ def gain_chart(connection: Connection, known: list[int], where: Mapping[str, str
     boxes = [_box(found.get((week,), ())) for week in known]
     if not any(boxes):
         return None
-    return _chart("gain", known, [drawing.Series("error alone / error calibrated", "ours", boxes)])
+    return _chart("gain", known, [BoxSeries("error alone / error calibrated", "ours", boxes)])
 
 
 def trend_chart(connection: Connection) -> Chart | None:
@@ -75,7 +74,7 @@ def trend_chart(connection: Connection) -> Chart | None:
     known = sorted(released.newest_weeks(connection, answers.SHOWN_WEEKS))
     found = released.read_spreads(connection, "used", known, ("week", "channel"))
     lines = [
-        drawing.Series(channel, channel, [_box(found.get((week, channel), ())) for week in known])
+        BoxSeries(channel, channel, [_box(found.get((week, channel), ())) for week in known])
         for channel in CHANNELS
         if any(key[1] == channel for key in found)
     ]
@@ -89,7 +88,7 @@ def _box(spread: released.Spread) -> drawing.Box | None:
     return drawing.Box(p10, p25, p50, p75, p90, figures.machines_of(spread))
 
 
-def _newest(title: str, lines: list[drawing.Series]) -> str:
+def _newest(title: str, lines: list[BoxSeries]) -> str:
     """How many machines the newest boxes are of; by line, where that differs."""
     counts = {line.name: box.machines for line in lines for box in line.boxes[-1:] if box}
     if len(counts) == len(lines) and len(set(counts.values())) == 1 and title != "channels":
@@ -103,6 +102,6 @@ def counted(machines: int) -> str:
     return f"{machines:,}".replace(",", "\u202f")
 
 
-def _chart(title: str, known: list[int], lines: list[drawing.Series]) -> Chart:
+def _chart(title: str, known: list[int], lines: list[BoxSeries]) -> Chart:
     names = [weeks.week_text(week) for week in known]
     return Chart(title, _newest(title, lines), drawing.spreads(title, names, lines), names, lines)

@@ -29,7 +29,7 @@ class Box(NamedTuple):
     machines: int
 
 
-class Series(NamedTuple):
+class BoxSeries(NamedTuple):
     """What is drawn in one colour: its name, its class, and a box (or none) for each week."""
 
     name: str
@@ -37,7 +37,7 @@ class Series(NamedTuple):
     boxes: Sequence[Box | None]
 
 
-def spreads(title: str, week_names: Sequence[str], lines: Sequence[Series]) -> Markup:
+def spreads(title: str, week_names: Sequence[str], lines: Sequence[BoxSeries]) -> Markup:
     """Boxes by week: the middle half of the machines, whiskers 10 to 90 %, a mark at the median.
 
     The axis counts factors: a log error of 0.69 is "off by a factor of 2".

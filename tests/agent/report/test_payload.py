@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from agent.bundle.installed import BundleReference
 from agent.calibration.calibration import Calibration, ToolchainFacts
 from agent.report import payload
-from agent.report.payload import Occasion, RefusedErrors, dedupe, iso_week, of_refusal, plain
+from agent.report.payload import Occasion, RefusedErrors, dedupe, iso_week, of_refusal, plain_name
 from agent.state import typed
 from tests.conftest import SCHEMAS
 
@@ -110,7 +110,7 @@ def test_the_schema_admits_nothing_more_and_nothing_less():
 
     closed(SCHEMA)
     names = {name for name in SCHEMA["properties"] if name != "schema"}
-    assert names == set(payload.Report.__dataclass_fields__)
+    assert names == set(payload.Payload.__dataclass_fields__)
 
 
 def test_every_field_of_the_schema_is_bounded():
@@ -152,7 +152,7 @@ def test_timings_are_counted_in_buckets(calibration, usable, bucket):
 )
 def test_noise_is_told_in_buckets(calibration, floor, bucket):
     found = Calibration.from_json({**calibration, "noise_floor": floor})
-    assert payload.noise(found.noise_floor) == bucket
+    assert payload.noise_bucket(found.noise_floor) == bucket
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_the_outcome_says_what_came_of_it(calibration, kind, floor, usable, outc
     ],
 )
 def test_a_compiler_is_told_by_its_family_only(used, family):
-    assert payload.toolchain(typed.from_json(ToolchainFacts, used)) == family
+    assert payload.compiler_family(typed.from_json(ToolchainFacts, used)) == family
 
 
 @pytest.mark.parametrize(
@@ -207,14 +207,14 @@ def test_a_compiler_is_told_by_its_family_only(used, family):
     ],
 )
 def test_an_architecture_is_one_of_a_closed_list(level, told):
-    assert payload.architecture(level) == told
+    assert payload.known_architecture(level) == told
 
 
 def test_names_of_bundles_come_in_plain_letters():
-    assert plain("default", 64) == "default"
-    assert plain('<script>"; DROP\n', 64) == "-script----DROP-"
-    assert plain("", 64) == "-"
-    assert len(plain("x" * 500, 64)) == 64
+    assert plain_name("default", 64) == "default"
+    assert plain_name('<script>"; DROP\n', 64) == "-script----DROP-"
+    assert plain_name("", 64) == "-"
+    assert len(plain_name("x" * 500, 64)) == 64
 
 
 @pytest.mark.parametrize(

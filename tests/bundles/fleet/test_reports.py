@@ -34,11 +34,11 @@ def test_the_centre_takes_what_the_published_schema_takes():
 
 
 def test_a_report_of_the_agent_is_taken():
-    made = payload.Report(
+    made = payload.Payload(
         agent="0.1.0", bundle="default", bundle_version="4", channel="pilot", week="2026-W48",
         architecture="aarch64", toolchain="prebuilt", timings="48+", noise="1-3%",
-        calibrated=payload.Accuracy(0.42, 0.3, None, 0.95), bundle_alone=None, outcome="kept",
-        dedupe="0" * 64,
+        calibrated=payload.RoundedAccuracy(0.42, 0.3, None, 0.95), bundle_alone=None,
+        outcome="kept", dedupe="0" * 64,
     )  # fmt: skip
     assert parse_report(made.to_bytes()).calibrated.speedup_error == 0.42
 
