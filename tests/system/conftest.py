@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -110,42 +111,49 @@ def isolated_environment(**more: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def wheel(tmp_path_factory):
+def wheel(made_once):
     """A function that gives an architecture's wheel, made by the documents' own command."""
-    made = {}
 
     def make(architecture: str) -> Path:
-        if architecture not in made:
-            folder = tmp_path_factory.mktemp(f"wheel-{architecture}")
+        def fill(place):
             command = (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps")
-            done = subprocess.run(
-                [*command, "--wheel-dir", folder, REPOSITORY],
-                env=isolated_environment(CALIBRATION_AGENT_PREBUILT=architecture),
-                capture_output=True,
-                text=True,
-                check=False,
+            run_build(
+                *(*command, "--wheel-dir", place, REPOSITORY),
+                CALIBRATION_AGENT_PREBUILT=architecture,
             )
-            assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-3000:]
-            [made[architecture]] = folder.iterdir()
-        return made[architecture]
+
+        [made] = made_once(f"wheel-{architecture}", fill).iterdir()
+        return made
 
     return make
 
 
-@pytest.fixture(scope="session")
-def package(bootable, wheel) -> Path:
-    """The .deb, made by the one command that the documents name; or the one in $DEB."""
-    if given := os.environ.get("DEB"):
-        return Path(given).resolve()
+def run_build(*command, **environment) -> str:
+    """What a command that builds something printed; an assertion with its words if it failed."""
     done = subprocess.run(
-        [REPOSITORY / "debian" / "build-deb"],
-        env=isolated_environment(COMPRESSION="-Zgzip -z1", WHEEL=str(wheel(os.uname().machine))),
+        command,
+        env=isolated_environment(**environment),
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return REPOSITORY / done.stdout.strip()
+    assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-3000:]
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="session")
+def package(bootable, wheel, made_once) -> Path:
+    """The .deb, made by the one command that the documents name; or the one in $DEB."""
+    if given := os.environ.get("DEB"):
+        return Path(given).resolve()
+
+    def fill(place):
+        mine = str(wheel(os.uname().machine))
+        made = run_build(REPOSITORY / "debian" / "build-deb", COMPRESSION="-Zgzip -z1", WHEEL=mine)
+        shutil.move(REPOSITORY / made, place)
+
+    [made] = made_once("package", fill).glob("calibration-agent_*.deb")
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -31,8 +31,7 @@ while True:
     here.accept()[0].close()
 """
 PATIENCE = 300.0  # with what has to happen, however busy this machine is
-STOP_S = 1.0
-ATTEMPTS = 3
+STOP_S = 10.0  # against hanging; systemd would kill it after 90
 PYTHON = ("/usr/bin/python3", "-c")
 CALL = (*PYTHON, "import socket; socket.create_connection(('127.0.0.1', 7), 5)")
 WRITE = (*PYTHON, "import sys; open(sys.argv[1], 'w')")
@@ -79,19 +78,17 @@ def compiling(box):
     within(PATIENCE, lambda: "cc1" in box.run("ps", "-e", "-o", "comm").out, "nothing was compiled")
 
 
-def quickest_stop(box, wait_until):
-    """Seconds that a stop of the job takes, at that stage, if this machine lets it."""
-    took = []
-    while not took or (len(took) < ATTEMPTS and took[-1] >= STOP_S):
-        forget(box)
-        box.run("systemctl", "start", "--no-block", unit("calibrate"))
-        wait_until(box)
-        began = time.monotonic()
-        box.run("systemctl", "stop", unit("calibrate"))
-        took.append(time.monotonic() - began)
-        assert box.show(unit("calibrate"), "Result") == "success"
-        assert processes(box) == []
-    return min(took)
+def seconds_to_stop(box, wait_until):
+    """What a stop of the job takes at that stage; it is no failure, and nothing is left running."""
+    forget(box)
+    box.run("systemctl", "start", "--no-block", unit("calibrate"))
+    wait_until(box)
+    began = time.monotonic()
+    box.run("systemctl", "stop", unit("calibrate"))
+    took = time.monotonic() - began
+    assert box.show(unit("calibrate"), "Result") == "success"
+    assert processes(box) == []
+    return took
 
 
 def test_a_calibration_completes_in_the_sandbox(box):
@@ -171,8 +168,8 @@ def test_only_measuring_runs_what_lies_in_the_state(box, job):
 
 
 @pytest.mark.parametrize("wait_until", [compiling, begin_measuring])
-def test_a_stop_takes_less_than_a_second_and_is_no_failure(box, wait_until):
-    assert quickest_stop(box, wait_until) < STOP_S
+def test_a_stop_ends_the_job_at_once_and_is_no_failure(box, wait_until):
+    assert seconds_to_stop(box, wait_until) < STOP_S
 
 
 @pytest.fixture
@@ -187,7 +184,7 @@ def never_quiet(box):
 
 
 def test_a_machine_that_is_never_quiet_is_left_alone_and_the_wait_ends_at_once(box, never_quiet):
-    assert quickest_stop(box, waiting) < STOP_S
+    assert seconds_to_stop(box, waiting) < STOP_S
     assert timings(box) == 0
 
 
