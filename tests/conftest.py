@@ -21,6 +21,7 @@ settings.register_profile("ci", derandomize=True, database=None, phases=QUICK)
 if os.environ.get("CI"):
     settings.load_profile("ci")
 
+SLOW = (Path(__file__).with_name("slow.txt")).read_text().split("\n")
 SCHEMAS = Path(__file__).parent.parent / "docs" / "reference" / "schemas"
 SCRIPT = Path(sys.executable).with_name("agent")
 GEMM = """
@@ -34,6 +35,16 @@ void gemm(int ni, int nj, int nk, float C[ni][nj], const float A[ni][nk], const 
 #pragma endscop
 }
 """
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    """The files of slow.txt are marked, and come first: no worker is left with one at the end."""
+    order = {config.rootpath / name: place for place, name in enumerate(SLOW)}
+    for item in items:
+        if item.path in order:
+            item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: order.get(item.path, len(order)))
 
 
 @dataclass(frozen=True)
@@ -125,7 +136,7 @@ def calibrated(made_once, tiny_bundle) -> tuple[Path, Ran]:
 
     def fill(place):
         at = ("--bundle", tiny_bundle, "--state-dir", place / "state")
-        ran = agent("calibrate", "--budget", "10s", "--json", *at)
+        ran = agent("calibrate", "--budget", "30s", "--json", *at)
         (place / "ran.json").write_text(json.dumps(asdict(ran)))
 
     place = made_once("calibrated", fill)
