@@ -7,6 +7,10 @@ import pytest
 
 REPOSITORY = Path(__file__).parent.parent
 DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
+ARCHITECTURE = REPOSITORY / "docs" / "explanation" / "architecture.md"
+HOUSES = ("agent", "agent/loopnest", "bundles", "bundles/fleet")  # folders of rooms
+NAMED = re.compile(r"`((?:agent|bundles|tests|tools|debian|systemd)/[^`\s]*)`")
+MADE = {"agent/kernels/prebuilt/"}  # by a build: no checkout has it
 LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(#[^)\s]+)?\)")
 
 
@@ -29,3 +33,22 @@ def test_every_decision_is_listed():
     folder = REPOSITORY / "docs" / "adr"
     listed = set(re.findall(r"\((\d{4}-[\w-]+\.md)\)", (folder / "README.md").read_text()))
     assert listed == {p.name for p in folder.glob("[0-9]*.md")}
+
+
+def named_paths(document):
+    """Paths of this repository in a document; patterns and `<placeholders>` are none."""
+    found = {path for path in NAMED.findall(document.read_text()) if not set(path) & set("*?<>{}")}
+    return found - MADE
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: str(p.relative_to(REPOSITORY)))
+def test_every_path_that_is_named_exists(document):
+    if document.parent.name != "adr":  # decisions speak of their time
+        missing = {path for path in named_paths(document) if not (REPOSITORY / path).exists()}
+        assert not missing
+
+
+def test_every_room_is_named_in_the_architecture():
+    inits = [path for house in HOUSES for path in (REPOSITORY / house).glob("*/__init__.py")]
+    rooms = {f"{path.parent.relative_to(REPOSITORY).as_posix()}/" for path in inits}
+    assert rooms <= named_paths(ARCHITECTURE)
