@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self
 from agent.bundle.installed import BundleReference
 from agent.clock import stamp
 from agent.measure.stats import NoiseFloor
-from agent.model.records import Accuracy, CandidateVerdict, Kind
+from agent.model.records import CandidateVerdict, Kind, PredictionAccuracy
 from agent.state import typed
 from agent.state.state import KEPT_CALIBRATIONS, StoredRecord
 from agent.state.typed import Later
@@ -133,9 +133,9 @@ class HeadChoice:
 class AccuracyByWay:
     """How good each way to predict is, on kernels it had not seen."""
 
-    calibrated: Accuracy = field(default_factory=Accuracy)
-    bundle_alone: Accuracy = field(default_factory=Accuracy)
-    median_alone: Accuracy = field(default_factory=Accuracy)
+    calibrated: PredictionAccuracy = field(default_factory=PredictionAccuracy)
+    bundle_alone: PredictionAccuracy = field(default_factory=PredictionAccuracy)
+    median_alone: PredictionAccuracy = field(default_factory=PredictionAccuracy)
 
 
 @dataclass(frozen=True, slots=True)

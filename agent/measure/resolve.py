@@ -57,12 +57,6 @@ def mark_for_set(compiler: str | None, machine: Machine) -> str:
     return ""
 
 
-def runner_for_set(config: Config, machine: Machine) -> Runner:
-    """What times the fixed set here (errors: see ``toolchain_for_set``)."""
-    toolchain = toolchain_for_set(config.compiler, machine)
-    return WorkerRunner(toolchain, config.state_dir / CACHE, machine=machine)
-
-
 def runner_for_programs(config: Config) -> Runner:
     """What times programs of a person's own: CompilerError where there is no compiler."""
     return WorkerRunner(working_compiler(config.compiler), config.state_dir / CACHE)

@@ -9,7 +9,6 @@ from agent.measure.toolchain import OnBuilt, Toolchain
 
 if TYPE_CHECKING:
     from agent.loopnest.program import Program
-    from agent.measure.machine import Machine
     from agent.measure.sentinel import Sentinel
     from agent.measure.timing import MeasureEvent, Measurement
     from agent.settings.config import Config
@@ -61,5 +60,4 @@ class Runner(Protocol):
         """Time the two sentinel programs; compare moments with ``sentinel_drift``."""
 
 
-OpenSetRunner = Callable[["Config", "Machine"], Runner]  # for the fixed set
 OpenRunner = Callable[["Config"], Runner]  # for programs of a person's own

@@ -34,7 +34,7 @@ class CandidateVerdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Accuracy:
+class PredictionAccuracy:
     """All figures of one way to predict; None where there was nothing to judge by.
 
     Attributes:

@@ -12,7 +12,7 @@ import numpy as np
 from agent.arrays import Doubles, Ints
 from agent.model.observations import SECONDS, SPEEDUP, Observations
 from agent.model.posterior import Z80
-from agent.model.records import Accuracy
+from agent.model.records import PredictionAccuracy
 
 FEWEST_VERSIONS = 3  # a rank correlation of two versions is plus or minus one by chance
 RESAMPLES = 1000
@@ -101,7 +101,7 @@ def central_interval(values: Doubles, level: float) -> tuple[float, float]:
 
 def accuracy(
     observations: Observations, mean: Doubles, sd: Doubles | None = None, seed: int = 0
-) -> Accuracy:
+) -> PredictionAccuracy:
     """Judge predictions [n] (and their sd [n]) of labels.
 
     Args:
@@ -117,7 +117,7 @@ def accuracy(
         figures["seconds_log_error"] = log_error(truth, predicted)
         figures["seconds_coverage"] = None if sd is None else coverage(truth, predicted, sd[rows])
     fast = observations.programs[observations.kind == SPEEDUP]
-    return Accuracy(len(fast), len(np.unique(fast)), **figures)
+    return PredictionAccuracy(len(fast), len(np.unique(fast)), **figures)
 
 
 def _speedup_figures(

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from agent import __version__
 from agent.measure.toolchain import family_of
-from agent.model.records import Accuracy
+from agent.model.records import PredictionAccuracy
 
 if TYPE_CHECKING:
     from agent.bundle.installed import BundleReference
@@ -131,7 +131,7 @@ def of_refusal(
         calibration: the one whose timings judged it.
         when: the occasion.
     """
-    found = Accuracy(log_error=errors.new, seconds_log_error=errors.new_seconds)
+    found = PredictionAccuracy(log_error=errors.new, seconds_log_error=errors.new_seconds)
     return _report(calibration, bundle, when, (_rounded_accuracy(found), None), "refused")
 
 
@@ -213,7 +213,7 @@ def dedupe(secret: bytes, digest: str, week: str) -> str:
     return hmac.new(secret, f"{digest} {week}".encode(), hashlib.sha256).hexdigest()
 
 
-def _rounded_accuracy(found: Accuracy) -> RoundedAccuracy | None:
+def _rounded_accuracy(found: PredictionAccuracy) -> RoundedAccuracy | None:
     error = _rounded(found.log_error, ERROR_STEP, 0.0, WORST_ERROR)
     if error is None:
         return None

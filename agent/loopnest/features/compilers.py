@@ -23,7 +23,7 @@ PEELS = 3  # loops unrolled completely, at most
 GCC_TRIPS, GCC_SIZE = 16.0, 200.0  # max-completely-peel-times, max-completely-peeled-insns
 CLANG_TRIPS, CLANG_SIZE = 64.0, 300.0  # the first chosen, the second -unroll-threshold
 FEWEST_TURNS = 4.0  # of a loop whose iterations become lanes
-WORTH_SWAPPING = 2.0  # strides inside must shrink so many times; seen with gcc 12
+WORTH_SWAPPING = 2.0  # strides inside must shrink so many times; chosen
 
 
 def compiler_columns(rows: StatementRows) -> Columns:

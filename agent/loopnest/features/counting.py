@@ -258,10 +258,6 @@ def _without_tiles(levels: Sequence[CountedLoop], keep: str | None) -> list[_Ran
     return nest
 
 
-def _whole(loop: Loop) -> _Range:
-    return _Range(loop.iterator, loop.lower, loop.upper, loop.step)
-
-
 def _sum(nest: Sequence[_Range], points: _Points) -> _Points:
     """``points`` spread over ``nest``, each weighted by the iterations it stands for."""
     needed = [

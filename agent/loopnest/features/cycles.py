@@ -1,8 +1,7 @@
 """Rough cycles of a core and limits of compilers: the constants that columns are made of.
 
-None has to be right for a machine: an encoder learns what becomes of the columns. They are
-rounded from an x86 core of the last ten years (Skylake in Agner Fog's instruction tables) where
-nothing else is said.
+None has to be right for a machine: an encoder learns what becomes of the columns. All are chosen,
+as rough figures of an x86 core with AVX2 or AVX-512; no source was noted when they were written.
 """
 
 from __future__ import annotations
@@ -26,17 +25,17 @@ _CYCLES = {  # of an operation: throughput, latency
 }
 THROUGHPUT, LATENCY = np.array([_CYCLES[op] for op in Operation], np.float32).T.copy()
 FLOAT_SUM, INTEGER_SUM = 4.0, 1.0  # latency of the addition that a sum waits for
-LOAD = 0.5  # two a cycle; stores one
-GATHERED, SCATTERED = 0.7, 1.5  # one element in a lane; chosen: above a load and a store
-HOISTED = 4.0  # an access in front of a loop or behind it: chosen, its latency in the cache
-LIBRARY_CALL = 6.0  # of fmin or fmax; chosen
-FORK = 5_000.0  # starting and joining threads; chosen
-REGISTERS = 32  # for vectors, of AVX-512
-LOADS_HELD = 4.0  # of a copy of an unrolled body, in registers at once; chosen
-MOST_COPIES = 64.0  # that hide latency; chosen
+LOAD = 0.5  # two a cycle
+GATHERED, SCATTERED = 0.7, 1.5  # one element in a lane: above a load and a store
+HOISTED = 4.0  # an access in front of a loop or behind it
+LIBRARY_CALL = 6.0  # of fmin or fmax
+FORK = 5_000.0  # starting and joining threads
+REGISTERS = 32  # for vectors, as AVX-512 has
+LOADS_HELD = 4.0  # of a copy of an unrolled body, in registers at once
+MOST_COPIES = 64.0  # that hide latency
 
 VECTOR_BYTES = (16, 32, 64)
-USUAL_VECTOR = 32.0  # bytes, AVX2: what gcc and clang prefer on cores with AVX-512 too
+USUAL_VECTOR = 32.0  # bytes, as AVX2 has
 
 
 def lanes(rows: StatementRows, simd: Bools, width: float) -> Singles:

@@ -242,12 +242,6 @@ def label_shares(connection: Connection, week: int, bundle: str, version: str) -
     return told
 
 
-def bundle_cells(connection: Connection, bundle: str, version: str) -> list[ReleasedCell]:
-    """What was released of one bundle."""
-    known = released.newest_weeks(connection, SHOWN_WEEKS)
-    return released.read_cells(connection, known, {"bundle": bundle, "version": version})
-
-
 def verdict_answer(
     connection: Connection, threshold: int, bundle: str, version: str
 ) -> VerdictAnswer:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from agent import clock
 from agent.calibration.calibration import AccuracyByWay, CalibrationWarning, FailedTiming
 from agent.measure.stats import NoiseFloor
-from agent.model.records import Accuracy
+from agent.model.records import PredictionAccuracy
 from agent.terminal import advice_wording, numbers
 from agent.terminal import calibration_wording as wording
 from agent.terminal.blocks import Table
@@ -117,7 +117,7 @@ def test_the_noise_of_a_measurement_is_a_percentage():
 
 
 def test_the_noise_beside_a_calibration_is_never_a_bare_one():
-    way = Accuracy(1, 1, *[0.1] * 12)
+    way = PredictionAccuracy(1, 1, *[0.1] * 12)
     floor = NoiseFloor(0.002, 0.1, 0.1, 0.1, 0.1, 3)
     table = wording.accuracy_table(AccuracyByWay(way, way), floor)
     assert [row[3] for row in table.rows if row[3] != "-"] == ["0.2%", "0.2%"]
