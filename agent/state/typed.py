@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from functools import cache, partial
 from typing import (
-    TYPE_CHECKING,
     Annotated,
+    ClassVar,
     Literal,
+    Protocol,
     TypeAlias,
     TypeVar,
     Union,
@@ -29,14 +30,19 @@ from typing import (
 
 from agent.json_values import MalformedError, is_number
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
 MOST = 1e300  # no number that was ever written comes near it; sums of two are still finite
 WIDEST = 1 << 63  # of whole numbers
 Read = Callable[[object], object]
 T = TypeVar("T")
-R = TypeVar("R", bound="DataclassInstance")
+
+
+class DataclassInstance(Protocol):
+    """Any dataclass, as ``dataclasses.fields`` takes it."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[object]]]
+
+
+R = TypeVar("R", bound=DataclassInstance)
 _LATER = "not written where it is not known"
 Later: TypeAlias = Annotated[T | None, _LATER]
 
