@@ -52,3 +52,15 @@ def test_every_room_is_named_in_the_architecture():
     inits = [path for house in HOUSES for path in (REPOSITORY / house).glob("*/__init__.py")]
     rooms = {f"{path.parent.relative_to(REPOSITORY).as_posix()}/" for path in inits}
     assert rooms <= named_paths(ARCHITECTURE)
+
+
+def prose(text):
+    """Lines outside code, tables and headings."""
+    plain = re.sub(r"(?ms)^```.*?^```$|<!--.*?-->", "", text)
+    return [x for x in plain.split("\n") if not x.startswith(("|", "#", "    "))]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: str(p.relative_to(REPOSITORY)))
+def test_prose_wraps_at_a_width_that_differences_can_show(document):
+    long = [x for x in prose(document.read_text()) if len(x) > 100 and " " in x.strip("- *")]
+    assert [x for x in long if not x.lstrip("- *").startswith(("[", "`", "<"))] == []
