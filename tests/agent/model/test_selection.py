@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -75,7 +76,7 @@ def test_at_most_one_candidate_is_chosen_for_a_kind(unlike):
 
 
 def test_verdicts_are_plain_data(unlike):
-    json.dumps([v.to_json() for v in unlike[1].verdicts], allow_nan=False)
+    json.dumps([asdict(v) for v in unlike[1].verdicts], allow_nan=False)
 
 
 def test_out_of_fold_predictions_are_aligned_with_the_labels(unlike):

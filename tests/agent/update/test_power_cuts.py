@@ -26,6 +26,17 @@ def preload(tmp_path_factory) -> Path:
     return made
 
 
+@pytest.fixture(scope="module")
+def briefly_calibrated(made_once, tiny_bundle) -> Path:
+    """A state with too few timings for boosting: every one of some hundred updates refits."""
+
+    def fill(place):
+        at = ("--bundle", tiny_bundle, "--state-dir", place / "state")
+        assert agent("calibrate", "--budget", "6s", *at).code == 0
+
+    return made_once("briefly-calibrated", fill) / "state"
+
+
 def in_force(state: Path) -> str:
     rows = agent("bundle", "list", "--state-dir", state, "--json").json["bundles"]
     return next(row["digest"] for row in rows if row["in_force"])
@@ -36,11 +47,11 @@ def in_force(state: Path) -> str:
     ("timings", "every"), [(False, 5), (True, 1)], ids=["never-calibrated", "calibrated"]
 )
 def test_an_update_that_is_killed_anywhere_leaves_a_whole_bundle_and_can_be_repeated(
-    tmp_path, preload, centre, first, second, calibrated, timings, every
+    tmp_path, preload, centre, first, second, briefly_calibrated, timings, every
 ) -> None:
     machine = tmp_path / "before"
     if timings:
-        shutil.copytree(calibrated[0], machine)
+        shutil.copytree(briefly_calibrated, machine)
     old = centre.add(first)
     asked = ("update", "--from", centre.public, "--root", centre.root, "--state-dir", machine)
     assert agent(*asked, "--force").code == 0
