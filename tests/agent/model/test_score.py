@@ -1,3 +1,5 @@
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -116,7 +118,7 @@ def test_accuracy_of_perfect_predictions_is_perfect():
 
 
 def test_accuracy_of_nothing_is_none_and_plain():
-    found = accuracy(Observations.none(65), np.zeros(0)).to_json()
+    found = asdict(accuracy(Observations.none(65), np.zeros(0)))
     assert found["versions"] == 0
     assert found["log_error"] is None
     assert found["seconds_log_error"] is None
