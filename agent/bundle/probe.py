@@ -21,10 +21,10 @@ from typing import NoReturn
 
 from agent.bundle.bundle import TOLERANCE, Bundle
 from agent.bundle.probe_child import BATCH, ProbeOutcome, probe_request
+from agent.child import end_group, wait_for_end
 from agent.errors import BundleError
 
 CHILD = "agent.bundle.probe_child"
-_POLL_S = 0.005
 _ANSWER = re.compile(rb"\d\.\d{6}e[+-]\d\d\n")  # as "%.6e" writes a float32
 _LONGEST_ANSWER = 32
 _HINT = "It is not used. Make the bundle again, or tell whoever publishes it."
@@ -62,8 +62,8 @@ def probe(bundle: Bundle, limits: ProbeLimits | None = None) -> float:
         _refuse("it has no golden rows to try its encoder on")
     limits = limits or ProbeLimits()
     with _child(probe_request(bundle), limits) as child:
-        in_time = _ended(child, limits.loading + limits.seconds)
-        _end(child)
+        in_time = wait_for_end(child, time.monotonic() + limits.loading + limits.seconds)
+        end_group(child)
         if not in_time:
             _refuse(_slow(limits))
         if child.returncode != ProbeOutcome.FOUND:
@@ -105,7 +105,7 @@ def _child(given: bytes, limits: ProbeLimits) -> Iterator[subprocess.Popen[bytes
         try:
             yield child
         finally:
-            _end(child)
+            end_group(child)
 
 
 def _environment() -> Mapping[str, str]:
@@ -115,25 +115,6 @@ def _environment() -> Mapping[str, str]:
     one = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MALLOC_ARENA_MAX"), "1")
     quiet = {"ORT_DISABLE_TELEMETRY": "1"}  # as agent.bundle.runtime has it
     return kept | one | quiet | {"PYTHONPATH": path}
-
-
-def _ended(child: subprocess.Popen[bytes], seconds: float) -> bool:
-    """Wait for the end of a child, not reaping it: until then nobody else gets its number."""
-    end = time.monotonic() + seconds
-    flags = os.WEXITED | os.WNOWAIT | os.WNOHANG
-    while os.waitid(os.P_PID, child.pid, flags) is None:
-        if time.monotonic() > end:
-            return False
-        time.sleep(_POLL_S)
-    return True
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """Kill whatever is left of a child's process group, and reap the child."""
-    if child.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
 
 
 def _number(child: subprocess.Popen[bytes]) -> float:

@@ -12,8 +12,6 @@ import hashlib
 import os
 import shlex
 import shutil
-import signal
-import subprocess
 import tempfile
 import threading
 from collections.abc import Sequence
@@ -22,6 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
+from agent.child import ChildLimits, run_child
 from agent.errors import CompilerError, StateError
 from agent.measure.cache import Cache
 from agent.measure.toolchain import HINT_INSTALL, Kind, OnBuilt
@@ -33,8 +32,8 @@ NATIVE_FLAGS = (("-march=native",), ("-mcpu=native",), ())
 OPENMP_FLAGS = ("-fopenmp", "-fopenmp-simd")
 CANDIDATES = ("cc", "gcc", "clang")
 PREBUILT_NAME = "prebuilt"  # what is named in place of a compiler to have none
-COMPILE_LIMIT_S = 60.0
-PROBE_LIMIT_S = 20.0
+PROBE_LIMITS = ChildLimits(seconds=20.0, memory=4 << 30, file=64 << 20, output=1 << 20)
+COMPILE_LIMITS = replace(PROBE_LIMITS, seconds=60.0)
 MAX_WORDS = 2_000  # characters of a compiler's message that are shown
 PROBE = """
 #include <math.h>
@@ -76,12 +75,12 @@ class Compiler:
     def vector_bytes(self) -> int:
         """From the macros that it predefines under its flags (16 where none tells)."""
         command = [self.compiler, *self.flags, "-dM", "-E", "-xc", "/dev/null"]
-        words = _call(command, Path("/"), PROBE_LIMIT_S, _Running()).split()
+        words = _call(command, Path("/"), PROBE_LIMITS).split()
         return 64 if "__AVX512F__" in words else 32 if "__AVX__" in words else 16
 
     def worker(self, cache: Cache) -> Path:
         """Compile the harness."""
-        path = _compile(self, HARNESS.read_text(), cache, Form((), ("-ldl",)), _Running())
+        path = _compile(self, HARNESS.read_text(), cache, Form((), ("-ldl",)))
         path.chmod(0o700)
         return path
 
@@ -167,14 +166,14 @@ SHARED = Form(("-shared", "-fPIC"))
 def _compile_many(
     compiler: Compiler, sources: Sequence[str], cache: Cache, progress: OnBuilt | None
 ) -> list[Path | CompilerError]:
-    unique, running = list(dict.fromkeys(sources)), _Running()
+    unique, stopped = list(dict.fromkeys(sources)), threading.Event()
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        futures = [pool.submit(_attempt, compiler, s, cache, running) for s in unique]
+        futures = [pool.submit(_attempt, compiler, s, cache, stopped) for s in unique]
         try:
             _report(futures, progress)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            running.stop()
+            stopped.set()
             raise
     results = dict(zip(unique, (f.result() for f in futures), strict=True))
     cache.trim()
@@ -192,15 +191,21 @@ def _report(futures: list[Future[Path | CompilerError]], progress: OnBuilt | Non
 
 
 def _attempt(
-    compiler: Compiler, source: str, cache: Cache, running: _Running
+    compiler: Compiler, source: str, cache: Cache, stopped: threading.Event
 ) -> Path | CompilerError:
     try:
-        return _compile(compiler, source, cache, SHARED, running)
+        return _compile(compiler, source, cache, SHARED, stopped)
     except CompilerError as error:
         return error
 
 
-def _compile(compiler: Compiler, source: str, cache: Cache, form: Form, running: _Running) -> Path:
+def _compile(
+    compiler: Compiler,
+    source: str,
+    cache: Cache,
+    form: Form,
+    stopped: threading.Event | None = None,
+) -> Path:
     """One C translation unit, compiled, from the cache if it was compiled before.
 
     Raises:
@@ -213,75 +218,27 @@ def _compile(compiler: Compiler, source: str, cache: Cache, form: Form, running:
     with cache.workplace() as place:
         (place / "kernel.c").write_text(source)
         command = [compiler.compiler, *compiler.flags, *form.flags, "kernel.c", "-o", "kernel"]
-        _call([*command, *form.libraries, "-lm"], place, COMPILE_LIMIT_S, running)
+        _call([*command, *form.libraries, "-lm"], place, COMPILE_LIMITS, stopped)
         return cache.put(key, place / "kernel")
 
 
-class _Running:
-    """The compilers running now, so that an interruption can stop them."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._processes: set[subprocess.Popen[str]] = set()
-        self._stopped = False
-
-    def start(self, command: Sequence[str], place: Path) -> subprocess.Popen[str]:
-        with self._lock:
-            if self._stopped:
-                raise CompilerError("compilation was interrupted")
-            process = subprocess.Popen(
-                command,
-                cwd=place,
-                env={**os.environ, "TMPDIR": str(place), "LC_ALL": "C"},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-                start_new_session=True,
-            )
-            self._processes.add(process)
-            return process
-
-    def end(self, process: subprocess.Popen[str]) -> None:
-        with self._lock:
-            self._processes.discard(process)
-
-    def stop(self) -> None:
-        with self._lock:
-            self._stopped = True
-            for process in self._processes:
-                _kill(process)
-
-
-def _call(command: list[str], place: Path, limit_s: float, running: _Running) -> str:
+def _call(
+    command: list[str], place: Path, limits: ChildLimits, stopped: threading.Event | None = None
+) -> str:
     """What the compiler printed; CompilerError with its words if it failed or took too long."""
+    environment = {**os.environ, "TMPDIR": str(place), "LC_ALL": "C"}
     try:
-        process = running.start(command, place)
+        run = run_child(command, limits, place=place, environment=environment, stopped=stopped)
     except OSError as error:
         raise CompilerError(f"{command[0]}: {error.strerror}", HINT_INSTALL) from error
-    try:
-        words, _ = process.communicate(timeout=limit_s)
-    except subprocess.TimeoutExpired as error:
-        raise CompilerError(f"{command[0]}: stopped after {limit_s:.0f} s") from error
-    finally:
-        if process.poll() is None:
-            _kill(process)
-            process.wait()
-        running.end(process)
-    if process.returncode:
-        shown = words.strip()[:MAX_WORDS] or f"exit status {process.returncode}"
+    if run.status is None:
+        raise CompilerError(f"{command[0]}: stopped after {limits.seconds:.0f} s")
+    output = run.output.decode("utf-8", "replace")
+    if run.status:
+        shown = (run.words or output.strip())[:MAX_WORDS] or f"exit status {run.status}"
         hint = f"The command was: {shlex.join(command)}"
         raise CompilerError(f"{command[0]} failed:\n{shown}", hint)
-    return words
-
-
-def _kill(process: subprocess.Popen[str]) -> None:
-    """End a compiler and what it started (it leads a process group of its own)."""
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
+    return output
 
 
 def _locate(compiler: str | None) -> str:
@@ -300,7 +257,7 @@ def _locate(compiler: str | None) -> str:
 
 
 def _ask(path: str, option: str) -> str:
-    words = _call([path, option], Path("/"), PROBE_LIMIT_S, _Running())
+    words = _call([path, option], Path("/"), PROBE_LIMITS)
     if not words.strip():
         raise CompilerError(f"{path} {option} says nothing; is it a C compiler?", HINT_INSTALL)
     return words
@@ -328,7 +285,7 @@ def _probe(path: str, flags: Sequence[str]) -> None:
         with tempfile.TemporaryDirectory(prefix="agent-probe-") as place:
             Path(place, "probe.c").write_text(PROBE)
             command = [path, *flags, "-shared", "-fPIC", "probe.c", "-o", "probe", "-lm"]
-            _call(command, Path(place), PROBE_LIMIT_S, _Running())
+            _call(command, Path(place), PROBE_LIMITS)
     except OSError as error:
         hint = "Free some space in the temporary directory, or set TMPDIR to another."
         raise StateError(f"the compiler cannot be tried: {error}", hint) from error

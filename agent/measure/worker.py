@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import signal
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+from agent.child import end_group, wait_for_end
 from agent.errors import MeasureError
 
 START_LIMIT_S = 20.0
@@ -167,17 +167,11 @@ class Worker:
 
     def close(self) -> None:
         """Kill the worker's process group, reap it, and close everything."""
-        self._kill()
+        end_group(self._process)
         if self._process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.close()
         self._close_files()
-
-    def _kill(self) -> None:
-        if self._process.returncode is None:  # not reaped, so the group is still ours
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
 
     def _close_files(self) -> None:
         os.close(self._answers)
@@ -198,7 +192,7 @@ class Worker:
         while b"\n" not in self._pending:
             left = deadline - time.monotonic()
             if left <= 0 or not self._poll.poll(left * 1000):
-                self._kill()
+                end_group(self._process)
                 raise WorkerTimeoutError(self._slot(), limit_s)
             chunk = os.read(self._answers, 1 << 16)
             self._pending += chunk
@@ -209,9 +203,8 @@ class Worker:
 
     def _bury(self) -> None:
         """Raise WorkerExitError with what is known of the death."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout=1.0)
-        self._kill()
+        wait_for_end(self._process, time.monotonic() + 1.0)
+        end_group(self._process)
         self._stderr.seek(0, os.SEEK_END)
         self._stderr.seek(max(0, self._stderr.tell() - MAX_STDERR))
         words = self._stderr.read().decode("utf-8", "replace").strip()

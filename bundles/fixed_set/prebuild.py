@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import shlex
-import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from agent.child import ChildLimits, run_child
 from agent.errors import CompilerError
 from agent.kernels.fixed_set import fixed_variants, kernels, load_kernel
 from agent.loopnest.emitter.emit import ENTRY, emit
@@ -32,7 +32,7 @@ POOL = HARNESS.with_name("pool.c")
 # zig takes -O3 for -O2, and keeps frame pointers: as its clang compiles when asked directly.
 AS_CLANG = ("-Xclang", "-O3", "-fomit-frame-pointer", "-g0", "-w")
 STATIC = ("-static", "-s")  # runs on any Linux, whatever its C library; no symbols
-LIMIT_S = 300.0
+LIMITS = ChildLimits(seconds=300.0, memory=8 << 30, file=256 << 20, output=1 << 20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,13 +144,11 @@ def _entry(name: str) -> str:
 def _zig(arguments: Sequence[str], place: str = "/") -> str:
     """What ``zig cc`` printed, run in ``place``."""
     command = [sys.executable, "-m", "ziglang", "cc", *arguments]
-    done = subprocess.run(
-        command, cwd=place, capture_output=True, text=True, timeout=LIMIT_S, check=False
-    )
-    if done.returncode:
+    done = run_child(command, LIMITS, place=Path(place))
+    if done.status != 0:
         hint = f"The command was: {shlex.join(command)}"
-        raise CompilerError(f"ziglang failed:\n{done.stderr[-4000:]}", hint)
-    return done.stdout
+        raise CompilerError(f"ziglang failed:\n{done.words or 'it took too long'}", hint)
+    return done.output.decode()
 
 
 def _version() -> str:

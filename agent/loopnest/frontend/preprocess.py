@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
-import tempfile
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from agent.child import ChildLimits, ChildRun, other_owner, run_child
 from agent.errors import CompilerError, InputError, SourceError
 
 INCLUDE = Path(__file__).with_name("include")
@@ -27,6 +25,7 @@ TYPEDEFS = " ".join(
 COMPILERS = ("gcc", "cc", "clang")
 TIME_LIMIT = 20.0  # seconds
 MAX_OUTPUT = 4 << 20  # bytes
+MEMORY = 1 << 30  # bytes of address space; gcc 12 takes 40 MiB, clang 19 250 (its library)
 GNU = ("__attribute__(x)", "__extension__", "__asm__(x)", "__inline", "__volatile__")
 
 _FLAG = re.compile(  # what changes how a file is read; nothing that writes a file or runs code
@@ -34,6 +33,10 @@ _FLAG = re.compile(  # what changes how a file is read; nothing that writes a fi
     r"|m(?!llvm|mlir)\w[-\w.=+,]*|f(?!dump|profile|plugin|test-cov|save|callgraph|stack-usage"
     r"|time|opt-|compare|module|proc|crash|record|deps|diag|auto)[a-z][-\w+]*)",
     re.DOTALL,
+)
+_HINT = (
+    "Give include paths and macros with --cflags, for example --cflags '-I. -DN=64'. It may use "
+    f"{MEMORY >> 20} MiB of memory, and for root it has the rights of the file's owner only."
 )
 _TOKEN = re.compile(
     r"""(?P<comment>/\*.*?(?:\*/|\Z)|//(?:\\\r?\n|[^\n])*)"""
@@ -138,7 +141,8 @@ def preprocess(path: Path, cflags: Sequence[str], compiler: str | None) -> str:
 
     Raises:
         InputError: a flag does more than change how the file is read.
-        CompilerError: there is no compiler, or it refuses the file (its words are given).
+        CompilerError: there is no compiler, or it refuses the file (its words are given), or it
+            takes too long.
         SourceError: the result is longer than MAX_OUTPUT.
     """
     check_flags(cflags)
@@ -147,23 +151,20 @@ def preprocess(path: Path, cflags: Sequence[str], compiler: str | None) -> str:
     own = ["-nostdinc", "-isystem", str(INCLUDE), *defines]
     # An absolute path: a file called "-x.c" is no flag. Markers keep the name people gave.
     command = [found, "-E", "-std=c99", *own, *cflags, str(path.absolute())]
-    output, words, status = _run(command)
-    if status is None:
-        raise CompilerError(
-            f"{path}: the preprocessor took longer than {TIME_LIMIT:g} s",
-            hint="Check what the file includes.",
-        )
-    if len(output) > MAX_OUTPUT:
+    run = _run(path, command)
+    if len(run.output) > MAX_OUTPUT:
         raise SourceError(
             f"{path}:1:1: the preprocessed file is larger than {MAX_OUTPUT >> 20} MiB",
             hint="Put the kernel into a file of its own.",
         )
-    if status != 0:
+    if run.status is None:
         raise CompilerError(
-            f"{path}: the preprocessor failed:\n{words.strip()}",
-            hint="Give include paths and macros with --cflags, for example --cflags '-I. -DN=64'.",
+            f"{path}: the preprocessor took longer than {TIME_LIMIT:g} s",
+            hint="Check what the file includes.",
         )
-    return keep_scop(_decode(path, output)).replace(f'"{path.absolute()}"', f'"{path}"')
+    if run.status != 0:
+        raise CompilerError(f"{path}: the preprocessor failed:\n{run.words}", hint=_HINT)
+    return keep_scop(_decode(path, run.output)).replace(f'"{path.absolute()}"', f'"{path}"')
 
 
 def _decode(path: Path, output: bytes) -> str:
@@ -173,29 +174,10 @@ def _decode(path: Path, output: bytes) -> str:
         raise SourceError(f"{path}:1:1: an included file is not UTF-8 text") from error
 
 
-def _run(command: Sequence[str]) -> tuple[bytes, str, int | None]:
-    """Output (cut just over MAX_OUTPUT), first messages, and exit status (None: time limit)."""
-    late = threading.Event()
-    with tempfile.TemporaryFile() as words:
-        try:
-            process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=words
-            )
-        except OSError as error:
-            raise CompilerError(f"{command[0]} cannot be started: {error.strerror}") from error
-
-        def stop() -> None:
-            late.set()
-            process.kill()
-
-        timer = threading.Timer(TIME_LIMIT, stop)
-        timer.start()
-        with process:
-            assert process.stdout is not None  # noqa: S101  # a pipe was asked for
-            output = process.stdout.read(MAX_OUTPUT + 1)
-            if len(output) > MAX_OUTPUT:
-                process.kill()
-        timer.cancel()
-        words.seek(0)
-        said = words.read(4_000).decode("utf-8", "replace")
-    return output, said, None if late.is_set() else process.returncode
+def _run(path: Path, command: Sequence[str]) -> ChildRun:
+    """The preprocessor at work on somebody's file, for root with no more rights than they have."""
+    limits = ChildLimits(TIME_LIMIT, MEMORY, MAX_OUTPUT, MAX_OUTPUT)
+    try:
+        return run_child(command, limits, user=other_owner(path))
+    except OSError as error:
+        raise CompilerError(f"{command[0]} cannot be started: {error.strerror}") from error

@@ -1,5 +1,6 @@
 """What the commands refuse, and the hint that goes with it."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from bundles import cli
 from tests.conftest import SIZES, agent
+from tests.other_user import NOBODY, needs_root
 
 SHARE = """
 void f(int n, float B[n+8][n+8]) {
@@ -79,3 +81,17 @@ def test_bundles_calls_a_hint_a_hint(capsys, monkeypatch, tmp_path: Path):
     monkeypatch.setattr(sys, "argv", ["bundles", "inspect", str(tmp_path)])
     assert cli.main() == 2
     assert "\nhint: " in capsys.readouterr().err
+
+
+@needs_root
+def test_root_reads_somebodys_file_with_no_more_rights_than_theirs(open_place, as_root):
+    secret, path = open_place / "secret.h", open_place / "theirs.c"
+    secret.write_text("#define N 8\n")
+    secret.chmod(0o600)
+    path.write_text(
+        '#include "secret.h"\nvoid f(float a[N]) {\n#pragma scop\n'
+        "for (int i = 0; i < N; i++)\na[i] = 1;\n#pragma endscop\n}\n"
+    )
+    os.chown(path, NOBODY.pw_uid, -1)
+    ran = as_root("rank", path, "--state-dir", open_place / "state")
+    refused(ran, "secret.h: Permission denied", "Give include paths")

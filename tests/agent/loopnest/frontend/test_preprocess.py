@@ -1,5 +1,6 @@
 """Preprocessing: without a compiler where it can be, through ``cc -E`` where it must be."""
 
+import os
 import re
 import shutil
 
@@ -11,6 +12,7 @@ from agent.errors import CompilerError, InputError, SourceError
 from agent.loopnest.frontend import preprocess as cpp
 from agent.loopnest.frontend.reader import load_program
 from agent.loopnest.program import Affine, Bound, Call, DType, loops, statements
+from tests.processes import all_end
 
 needs_compiler = pytest.mark.skipif(not shutil.which("gcc"), reason="needs gcc")
 
@@ -157,6 +159,36 @@ def test_a_preprocessor_that_hangs_is_stopped(tmp_path, monkeypatch):
     monkeypatch.setattr(cpp, "TIME_LIMIT", 0.2)
     with pytest.raises(CompilerError, match=r"took longer than 0\.2 s"):
         load_program(path, function=None, sizes={}, compiler=str(slow))
+
+
+@needs_compiler
+def test_an_include_that_never_ends_is_stopped_with_all_that_gcc_started(tmp_path, monkeypatch):
+    path = tmp_path / "f.c"
+    path.write_text('#include "endless.h"\n')
+    os.mkfifo(tmp_path / "endless.h")
+    monkeypatch.setenv("MARK", str(tmp_path))
+    monkeypatch.setattr(cpp, "TIME_LIMIT", 0.5)
+    with pytest.raises(CompilerError, match=r"took longer than 0\.5 s"):
+        load_program(path, function=None, sizes={})
+    assert all_end(f"MARK={tmp_path}")
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    "text",
+    [
+        '#include "/dev/zero"\n',
+        "#define A(x) x x x x x x x x x x x x x x x x\n"
+        "int f(void) { return A(A(A(A(A(A(A(+)))))))1; }\n",
+    ],
+)
+def test_a_file_that_eats_memory_is_refused(tmp_path, monkeypatch, text):
+    path = tmp_path / "f.c"
+    path.write_text(text)
+    monkeypatch.setattr(cpp, "MEMORY", 160 << 20)
+    with pytest.raises(CompilerError, match="preprocessor failed") as caught:
+        load_program(path, function=None, sizes={})
+    assert "MiB of memory" in caught.value.hint
 
 
 def test_macros_without_a_compiler_are_refused_with_a_hint(tmp_path, monkeypatch):
