@@ -66,6 +66,9 @@ def application(database: Database, settings: CentreSettings) -> ASGIApp:
         },
     )
     app.state.centre = made
+    app.router.redirect_slashes = (
+        False  # it would believe the Host header, and lead away from https
+    )
     return _Headers(app, HEADERS | (ONLY_HTTPS if settings.secure else {}))
 
 

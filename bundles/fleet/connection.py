@@ -1,7 +1,8 @@
 """uvicorn's connections, with an end to how long and how large a request may be.
 
 uvicorn waits for ever for the end of a head, and keeps all of it that comes. Here a connection that
-does not bring one whole request in time is cut off, and so is one that brings too much.
+does not bring one whole request in time is cut off, and so is one that brings too much. Trailers,
+which uvicorn takes for headers, are read and dropped (RFC 9110, 6.5.1).
 """
 
 from __future__ import annotations
@@ -57,6 +58,11 @@ class Connection(HttpToolsProtocol):
         self._requests += 1
         self._begun, self._has_head, self._size = True, False, self._piece
         super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Of the head: a proxy in front replaces those that it vouches for, and no trailers."""
+        if not self._has_head:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """From here the body counts."""

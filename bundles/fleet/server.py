@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import resource
+import signal
 import socket
+from collections.abc import Iterator
 
 import uvicorn
 
@@ -15,19 +18,21 @@ from bundles.fleet.connection import REFUSED_AT_ONCE, Connection
 from bundles.fleet.settings import CentreSettings
 from bundles.fleet.storage.database import open_database
 
-MOST_CONNECTIONS = 10_000
+MOST_CONNECTIONS, FEWEST_CONNECTIONS = 10_000, 56
 OTHER_FILES = 100  # the database's, and those of a release
 IDLE_S = 75
 ENDS_WITHIN_S = 20
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run_centre(settings: CentreSettings, host: str, port: int) -> None:
-    """Serve until Ctrl-C or SIGTERM; reports that wait are written first.
+    """Serve until Ctrl-C, SIGTERM or SIGHUP; reports that wait are written, the database closed.
 
     Raises:
         DatabaseError: the database cannot be used.
-        InputError: the address cannot be listened on.
+        InputError: the address cannot be listened on, or too few files may be open.
     """
+    most = _most_connections()
     database = open_database(settings.database)
     try:
         with _listening(host, port) as listening:
@@ -42,24 +47,50 @@ def run_centre(settings: CentreSettings, host: str, port: int) -> None:
                 lifespan="on",
                 server_header=False,
                 proxy_headers=False,
-                limit_concurrency=_most_connections(),
+                limit_concurrency=most,
                 timeout_keep_alive=IDLE_S,
                 timeout_graceful_shutdown=ENDS_WITHIN_S,
             )
-            uvicorn.Server(config).run(sockets=[listening])
+            _Server(config).run(sockets=[listening])
     finally:
         database.close()
 
 
+class _Server(uvicorn.Server):
+    """uvicorn's own raises a signal again once it has stopped, and what comes after is skipped."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in STOPPING:
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in STOPPING:
+                loop.remove_signal_handler(number)
+
+
 def _most_connections() -> int:
-    """No more than files may be open; that limit is raised as far as it goes."""
+    """No more than files may be open; that limit is raised as far as it goes.
+
+    Raises:
+        InputError: so few that callers would be turned away.
+    """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files == resource.RLIM_INFINITY:
         return MOST_CONNECTIONS
-    return max(1, min(MOST_CONNECTIONS, files - OTHER_FILES - REFUSED_AT_ONCE))
+    others = OTHER_FILES + REFUSED_AT_ONCE
+    if files < others + FEWEST_CONNECTIONS:
+        raise InputError(
+            f"only {files} files may be open at once (RLIMIT_NOFILE), and the centre needs "
+            f"{others + FEWEST_CONNECTIONS} or more: {others} besides one for each connection",
+            "Raise the limit: `ulimit -n 4096`, or LimitNOFILE=4096 in its systemd unit.",
+        )
+    return min(MOST_CONNECTIONS, files - others)
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -10,6 +10,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import stat
 import threading
 from collections import Counter
@@ -127,6 +128,7 @@ class Server(ThreadingHTTPServer):
             )
         self.tally, self.said = Tally(), said
         self.public = public
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
             super().__init__((host, port), _Handler)
         except OSError as error:
@@ -139,7 +141,7 @@ class Server(ThreadingHTTPServer):
     def url(self) -> str:
         """Where agents find it."""
         host, port = self.server_address[:2]
-        return f"http://{host!s}:{port}"
+        return f"http://[{host!s}]:{port}" if ":" in str(host) else f"http://{host!s}:{port}"
 
 
 @contextlib.contextmanager
@@ -157,11 +159,11 @@ def serving(server: Server) -> Iterator[Server]:
 
 @contextlib.contextmanager
 def until_stopped() -> Iterator[threading.Event]:
-    """An event that Ctrl-C or SIGTERM sets, so that what was counted can still be told."""
+    """An event that Ctrl-C, SIGTERM or SIGHUP sets, so that what was counted can still be told."""
     stopped = threading.Event()
     before = {
         number: signal.signal(number, lambda *_: stopped.set())
-        for number in (signal.SIGINT, signal.SIGTERM)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     }
     try:
         yield stopped

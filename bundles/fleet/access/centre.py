@@ -16,6 +16,7 @@ from bundles.fleet import settings
 from bundles.fleet.access import credentials
 from bundles.fleet.access.limits import Buckets, Tries
 from bundles.fleet.counting.ingest import Unavailable, Writer
+from bundles.fleet.counting.probe import StorageProbe
 from bundles.fleet.storage.database import COMPLAINT, Database
 
 TOKENS_LOOKED_UP_S = 5.0
@@ -95,6 +96,7 @@ class Centre:
     tokens: Tokens
     counts: Counts
     tries: Tries
+    probe: StorageProbe
 
     def now_s(self) -> int:
         """Seconds since 1970, by the centre's clock."""
@@ -110,6 +112,7 @@ def new_centre(database: Database, chosen: settings.CentreSettings) -> Centre:
         Tokens(database, chosen.per_minute),
         Counts({}),
         Tries(),
+        StorageProbe(database, chosen.clock),
     )
 
 

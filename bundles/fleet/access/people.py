@@ -7,8 +7,10 @@ process all mean the same. Forms carry a secret that only a page of ours can kno
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
+import ipaddress
 import math
 import secrets
 import time
@@ -173,6 +175,23 @@ def _from_here(request: Request) -> bool:
         urlsplit(centre_of(request).settings.public_url).netloc,
     }
     return not origin or urlsplit(origin).netloc in here
+
+
+def check_host(request: Request) -> None:
+    """Let a browser pass that came by this centre's own name, or by a number (RFC 9110, 7.4).
+
+    Another name that leads here may be somebody else's (DNS rebinding). Machines may use any: what
+    they send has no cookies, and what they are answered repeats no name.
+
+    Raises:
+        HTTPException: 421.
+    """
+    name, public = request.url.hostname or "", centre_of(request).settings.public_url
+    with contextlib.suppress(ValueError):
+        ipaddress.ip_address(name)
+        return
+    if name.lower() not in ("localhost", (urlsplit(public).hostname or "")):
+        raise HTTPException(421, f"This centre is at {public} (--public-url), by no other name.")
 
 
 async def check_staff(request: Request) -> None:

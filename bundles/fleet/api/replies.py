@@ -38,7 +38,7 @@ class Problems(Struct, frozen=True):
 
 
 class Health(Struct, frozen=True):
-    """The database answers, and the clock fits it."""
+    """Reports can be stored, and the clock fits the database."""
 
     ok: bool
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -12,7 +10,8 @@ from starlette.staticfiles import StaticFiles
 
 from bundles.fleet.access import oidc
 from bundles.fleet.access.centre import Denied
-from bundles.fleet.api.replies import problem_response
+from bundles.fleet.access.people import check_host
+from bundles.fleet.api.replies import Handler, problem_response
 from bundles.fleet.counting.ingest import Unavailable
 from bundles.fleet.pages import sign_in, staff
 from bundles.fleet.pages.rendering import HERE, templates
@@ -38,18 +37,24 @@ def _said(error: Exception) -> tuple[int, str, float]:
     if isinstance(error, Unavailable):
         return 503, "The database does not answer. Nothing is lost; try again in a minute.", 30
     if isinstance(error, Denied):
-        return 403, str(error), error.wait_s
+        return 429 if error.wait_s else 403, str(error), error.wait_s
     return 500, "Something went wrong here; the centre's log says what.", 0
 
 
-_get = partial(Route, methods=["GET"])
-_post = partial(Route, methods=["POST"])
+def _page(path: str, handler: Handler, method: str = "GET") -> Route:
+    async def handle(request: Request) -> Response:
+        check_host(request)
+        return await handler(request)
+
+    return Route(path, handle, methods=[method])
+
+
 ROUTES = [
-    _get("/", staff.overview),
-    _get("/bundle", staff.bundle),
-    _get("/login", sign_in.login),
-    _post("/login", sign_in.take_login),
-    _get(oidc.BACK, sign_in.login_back),
-    _post("/logout", sign_in.take_logout),
+    _page("/", staff.overview),
+    _page("/bundle", staff.bundle),
+    _page("/login", sign_in.login),
+    _page("/login", sign_in.take_login, "POST"),
+    _page(oidc.BACK, sign_in.login_back),
+    _page("/logout", sign_in.take_logout, "POST"),
     Mount("/static", StaticFiles(directory=HERE / "static")),
 ]

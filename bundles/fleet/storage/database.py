@@ -157,6 +157,12 @@ def driver_reason(error: BaseException) -> str:
     return said.splitlines()[0]
 
 
+def public_reason(error: BaseException) -> str:
+    """What may be told to anybody: SQLite's reasons name nothing; PostgreSQL's may name a host."""
+    told = isinstance(getattr(error, "orig", None), sqlite3.Error)
+    return driver_reason(error) if told else "the database does not answer, or takes no more"
+
+
 def migrate(engine: Engine) -> None:
     """Bring the tables up to this version; one process does it, the others wait.
 

@@ -141,6 +141,7 @@ class Centre:
     process: subprocess.Popen
     port: int
     log: Path
+    host: str = "127.0.0.1"
 
     @property
     def said(self):
@@ -153,7 +154,7 @@ class Centre:
 
     def ask(self, method, path, body=None, headers=None):
         """Status, headers and body of one request."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=30)
         try:
             connection.request(method, path, body, headers or {})
             answer = connection.getresponse()
@@ -168,6 +169,14 @@ class Centre:
             given["Authorization"] = f"Bearer {token}"
         status, _, answer = self.ask("POST", "/v1/reports", body, given)
         return status, json.loads(answer)
+
+    def until_health_is(self, status):
+        """What `/health` says then; it looks once a second."""
+        until = time.monotonic() + 60
+        while (answer := self.ask("GET", "/health"))[0] != status:
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        return answer[2].decode()
 
     def kill(self):
         self.process.send_signal(signal.SIGKILL)
@@ -194,7 +203,7 @@ def centre(database, *options, port=None, at=NOW, first=""):
                "--database", database, "--port", str(port), *options]  # fmt: skip
     with tempfile.NamedTemporaryFile(prefix="fleet-log-") as log:  # a pipe could fill up
         process = subprocess.Popen(command, stderr=log)
-        made = Centre(process, port, Path(log.name))
+        made = Centre(process, port, Path(log.name), "::1" if "::1" in options else "127.0.0.1")
         try:
             _wait(made)
             yield made

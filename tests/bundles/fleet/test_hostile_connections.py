@@ -184,8 +184,8 @@ def test_a_large_body_is_answered_and_then_no_more_of_it_is_taken(made):
 
 
 FORM = (
-    b"POST /login HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
-    b"Content-Length: 500\r\n\r\nname="
+    b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 500\r\n"
+    b"Content-Type: application/x-www-form-urlencoded\r\n\r\nname="
 )
 
 

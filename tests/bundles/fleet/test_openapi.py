@@ -1,5 +1,6 @@
 """The description of the interface, held against the running centre by schemathesis."""
 
+import contextlib
 import itertools
 import json
 import subprocess
@@ -18,6 +19,7 @@ from bundles.fleet.counting.ingest import store_reports
 from bundles.fleet.counting.release import release_ready
 from bundles.fleet.counting.report import parse_report
 from bundles.fleet.settings import CentreSettings
+from bundles.fleet.storage.database import open_database
 from bundles.fleet.storage.schema import metadata, seen
 
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
@@ -99,3 +101,20 @@ def test_sql_and_html_in_any_text_change_nothing_and_come_back_in_no_page(databa
     with database.reading() as connection:
         assert set(metadata.tables) <= set(inspect(connection).get_table_names())
         assert connection.execute(select(func.count()).select_from(seen)).scalar_one() == 50
+
+
+@pytest.mark.parametrize("name", ["-2+3", "+1", "_x"])
+def test_no_cell_of_the_table_begins_like_a_formula(tmp_path, name):
+    from starlette.testclient import TestClient
+
+    with contextlib.closing(open_database(f"sqlite:///{tmp_path / 'fleet.db'}")) as database:
+        staff = credentials.add_token(database, "reader", "staff", 0)
+        of_it = [parse_report(report(n, bundle=name)) for n in range(10)]
+        store_reports(database, of_it)
+        release_ready(database, NOW)
+        with TestClient(
+            application(database, CentreSettings("", clock=lambda: NOW)),
+            base_url="http://127.0.0.1:8001", headers={"Authorization": f"Bearer {staff}"},
+        ) as client:  # fmt: skip
+            cell = client.get("/v1/cells.csv").text.splitlines()[1].split(",")[1]
+    assert cell == (f"'{name}" if name[0] in "+-" else name)

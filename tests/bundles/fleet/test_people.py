@@ -5,6 +5,7 @@ import http.client
 import itertools
 import json
 import re
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from http.cookies import SimpleCookie
@@ -282,22 +283,53 @@ def test_cookies_and_headers_are_as_strict_as_they_can_be(tmp_path):
 # --- a proxy's word ---
 
 
-def test_a_proxys_word_is_taken_from_the_proxy_only(tmp_path):
-    address = f"sqlite:///{tmp_path / 'fleet.db'}"
+@pytest.fixture(scope="module")
+def proxied(tmp_path_factory):
+    """A centre that takes the word of a proxy on this machine."""
+    address = f"sqlite:///{tmp_path_factory.mktemp('proxied') / 'fleet.db'}"
     with centre(address, "--sign-in", "header", "--allow", "@example.org") as made:
-        visitor = Visitor(made)
-        assert visitor.ask("GET", "/", X_Forwarded_User="ada@example.org")[0].status == 200
-        assert visitor.ask("GET", "/", X_Forwarded_User="ada@evil.example")[0].status == 303
-        assert visitor.ask("GET", "/", X_Forwarded_User="")[0].status == 303
-        assert visitor.ask("GET", "/")[0].status == 303
-        assert visitor.ask("GET", "/login")[0].status == 403
-        connection = http.client.HTTPConnection("127.0.0.1", made.port, timeout=30)
-        with contextlib.closing(connection):  # one from outside, one that the proxy added
-            connection.putrequest("GET", "/")
-            connection.putheader("X-Forwarded-User", "ada@example.org")
-            connection.putheader("X-Forwarded-User", "bob@example.org")
-            connection.endheaders()
-            assert connection.getresponse().status == 303
+        yield made
+
+
+def test_a_proxys_word_is_taken_once_and_of_those_allowed(proxied):
+    visitor = Visitor(proxied)
+    assert visitor.ask("GET", "/", X_Forwarded_User="ada@example.org")[0].status == 200
+    assert visitor.ask("GET", "/", X_Forwarded_User="ada@evil.example")[0].status == 303
+    assert visitor.ask("GET", "/", X_Forwarded_User="")[0].status == 303
+    assert visitor.ask("GET", "/")[0].status == 303
+    assert visitor.ask("GET", "/login")[0].status == 403
+    connection = http.client.HTTPConnection("127.0.0.1", proxied.port, timeout=30)
+    with contextlib.closing(connection):  # one from outside, one that the proxy added
+        connection.putrequest("GET", "/")
+        connection.putheader("X-Forwarded-User", "ada@example.org")
+        connection.putheader("X-Forwarded-User", "bob@example.org")
+        connection.endheaders()
+        assert connection.getresponse().status == 303
+
+
+def test_a_trailer_is_no_header(proxied):
+    head = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+    chunked = b"Transfer-Encoding: chunked\r\nTrailer: X-Forwarded-User\r\n\r\n0\r\n"
+    name = b"X-Forwarded-User: ada@example.org\r\n\r\n"
+    for sent, status in ((head + chunked + name, b"303"), (head + name, b"200")):
+        with socket.create_connection(("127.0.0.1", proxied.port), timeout=30) as opened:
+            opened.sendall(sent)
+            assert opened.recv(12) == b"HTTP/1.1 " + status
+
+
+def test_no_name_but_its_own_leads_to_a_page(proxied):
+    visitor = Visitor(proxied)
+    for path in ("/", "/login", "/login/", "/bundle/", "/logout"):
+        answer, text = visitor.ask("GET", path, Host="evil.example")
+        assert answer.status in (404, 405, 421)
+        assert "Location" not in answer.headers
+        assert "evil.example" not in text
+    assert visitor.ask("GET", "/login/")[0].status == 404  # and by its own it leads nowhere else
+    assert visitor.ask("GET", "/health", Host="any.name.of.it")[0].status == 200
+
+
+def test_a_proxy_elsewhere_is_not_believed(tmp_path):
+    address = f"sqlite:///{tmp_path / 'fleet.db'}"
     with centre(address, "--sign-in", "header", "--proxy", "192.0.2.1") as made:
         assert Visitor(made).ask("GET", "/", X_Forwarded_User="ada")[0].status == 303
 

@@ -5,13 +5,17 @@ import gzip
 import http.client
 import json
 import random
+import resource
+import signal
 import socket
+import sqlite3
+import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from fleets import NOW, accuracy, centre, free_port, report, varied
+from fleets import NOW, SCRIPT, accuracy, centre, free_port, report, varied
 from sqlalchemy import func, select
 
 from bundles.fleet.access import credentials
@@ -281,6 +285,41 @@ def test_2000_agents_with_losses_repeats_delays_and_a_killed_centre_are_counted_
     assert counted(database)[1] < 20  # released, but for lots of one machine
 
 
+@SLOW
+def test_where_nothing_can_be_stored_health_says_so_until_it_can(address, database):
+    with centre(address, "--without-tokens") as made:
+        before = resource.prlimit(made.process.pid, resource.RLIMIT_FSIZE, (1, -1))  # as if full
+        assert "nothing can be stored: " in made.until_health_is(503)
+        assert made.send(report(1))[0] == 503
+        resource.prlimit(made.process.pid, resource.RLIMIT_FSIZE, before)
+        made.until_health_is(200)
+        assert made.send(report(1))[0] == 202
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP])
+def test_a_centre_that_is_told_to_stop_leaves_one_file_that_holds_all(tmp_path, how):
+    address = f"sqlite:///{tmp_path / 'fleet.db'}"
+    with centre(address, "--without-tokens", "--host", "::1") as made:
+        assert made.send(report(1))[0] == 202
+        made.process.send_signal(how)
+        assert made.process.wait(30) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["fleet.db"]
+    with contextlib.closing(sqlite3.connect(tmp_path / "fleet.db")) as copy:
+        assert copy.execute("SELECT count(*) FROM seen").fetchone() == (1,)
+
+
+def test_with_too_few_files_a_centre_does_not_start(tmp_path):
+    command = [SCRIPT, "fleet", "serve", "--database", f"sqlite:///{tmp_path / 'fleet.db'}"]
+    done = subprocess.run(
+        ["sh", "-c", 'ulimit -n 150; exec "$@"', "sh", *command],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "only 150 files may be open at once (RLIMIT_NOFILE)" in done.stderr
+    assert "the centre needs 256" in done.stderr
+    assert "LimitNOFILE" in done.stderr
+
+
 def test_a_database_that_goes_away_is_survived(cluster, tmp_path):
     """The centre says 503 and when to come again, goes on by itself, and lost nothing."""
     address = cluster.make(f"away{free_port()}")
@@ -298,7 +337,7 @@ def test_a_database_that_goes_away_is_survived(cluster, tmp_path):
                 {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
             )  # fmt: skip
             assert (status, headers["retry-after"]) == (503, "30")
-            assert made.ask("GET", "/health")[0] == 503
+            made.until_health_is(503)
             assert made.ask("GET", "/login")[0] == 200
             assert made.said.count("the database does not answer") == 1  # told, and not flooded
         finally:

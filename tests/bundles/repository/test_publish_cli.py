@@ -326,10 +326,13 @@ def test_a_port_that_is_taken_is_told(run, ready) -> None:
     assert "--port" in err
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_serve_ends_cleanly_and_says_what_it_sent(repository, tmp_path, number) -> None:
+@pytest.mark.parametrize(
+    ("number", "host"),
+    [(signal.SIGINT, "127.0.0.1"), (signal.SIGTERM, "::1"), (signal.SIGHUP, "localhost")],
+)
+def test_serve_ends_cleanly_and_says_what_it_sent(repository, tmp_path, number, host) -> None:
     process = subprocess.Popen(
-        [SCRIPT, "serve", repository, "--port", "0", "--json"],
+        [SCRIPT, "serve", repository, "--host", host, "--port", "0", "--json"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
