@@ -55,7 +55,8 @@ class Notice:
     Kinds: ``steal`` (share of CPU time), ``foreign-load`` (CPUs' worth), ``switches`` (a second),
     ``disturbed-rounds`` (share of the rounds used), ``noise`` (A/A, log units), ``few-rounds``
     (rounds), ``garbage`` (lines a program printed into the protocol), ``unpinned`` (1),
-    ``not-finite`` (elements of the base's outputs that are NaN or infinite).
+    ``not-finite`` (elements of the base's outputs that are NaN or infinite), ``rough`` (how far
+    results may be off for their rounding alone, relative: wrong ones may pass).
     """
 
     kind: str

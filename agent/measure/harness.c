@@ -8,9 +8,14 @@
  *
  *   cpus C0 C1 ...                        CPUs that may be used; the main thread is pinned to C0
  *   limits ADDRESS_BYTES CPU_SECONDS      what the process may use at most
- *   array DTYPE ELEMENTS WRITTEN RESTORED TOLERANCE      the next argument, an array
- *   scalar DTYPE VALUE                                   the next argument, a number
+ *   array DTYPE ELEMENTS WRITTEN RESTORED TOLERANCE ROWS COLUMNS     the next argument, an array
+ *   scalar DTYPE VALUE PIVOT              the next argument, a number; as a pivot it is PIVOT
  *   seal                                  copies the pristine state, write-protects the inputs
+ *   dominant                              fills the arguments again, matrices by their diagonals
+ *   disturb SEED ROUNDING -> disturb SECONDS DIFFERENCE...    slot 0 once more, with the last bits of
+ *                          its inputs changed (SEED 0: not), rounding near, up or down; a difference
+ *                          from its results as they are for each array
+ *   tolerate TOLERANCE...                 for each array, in place of what was given with it
  *   load PATH                             the next slot; in a prebuilt worker a program's name
  *   check SLOT          -> check SECONDS ERROR BAD_ARRAY CHECKSUM NOT_FINITE    one run from the
  *                          pristine state; NOT_FINITE elements of slot 0's outputs are NaN or inf
@@ -24,6 +29,7 @@
 #include <dlfcn.h>
 #endif
 #include <fcntl.h>
+#include <fenv.h>
 #include <math.h>
 #include <sched.h>
 #include <signal.h>
@@ -43,7 +49,7 @@
 #include <xmmintrin.h>
 #endif
 
-#define PROTOCOL 1
+#define PROTOCOL 2
 #define MAX_ARGUMENTS 256
 #define MAX_SLOTS 4096
 #define MAX_CPUS 1024
@@ -57,6 +63,7 @@ static const size_t dtype_sizes[DTYPES] = {4, 8, 4, 1};
 struct array {
     enum dtype type;
     size_t elements, bytes, mapped;
+    size_t rows, columns; /* of the matrices that it consists of; of a pivot, 1 and 1 */
     int written;  /* an output: compared with the base's */
     int restored; /* also read: set back before every sample, so that values do not drift */
     double tolerance, scale;
@@ -78,7 +85,8 @@ struct evidence {
 
 static struct array arrays[MAX_ARGUMENTS];
 static struct slot slots[MAX_SLOTS];
-static union { double d; float f; int32_t i; uint8_t u; } scalars[MAX_ARGUMENTS];
+union number { double d; float f; int32_t i; uint8_t u; };
+static union number scalars[MAX_ARGUMENTS], pivots[MAX_ARGUMENTS];
 static void *arguments[2 * MAX_ARGUMENTS];
 static int n_arrays, n_scalars, n_slots, n_cpus, cpus[MAX_CPUS];
 static int answer_fd, marker_fd;
@@ -139,16 +147,33 @@ static int parse_dtype(const char *word) {
 
 /* ---- arguments --------------------------------------------------------------------------- */
 
+static uint64_t hash(int index, size_t j) {
+    return mix(((uint64_t)(index + 1) << 44) ^ j);
+}
+
 /* Floats in [0.5, 1.5), integers in 1..100: nothing to fold, no denormals, no zero divisors. */
 static void fill(struct array *a, int index) {
     for (size_t j = 0; j < a->elements; j++) {
-        uint64_t h = mix(((uint64_t)(index + 1) << 44) ^ j);
+        uint64_t h = hash(index, j);
         switch (a->type) {
         case F32: ((float *)a->data)[j] = 0.5f + (float)(h >> 40) * 0x1p-24f; break;
         case F64: ((double *)a->data)[j] = 0.5 + (double)(h >> 11) * 0x1p-53; break;
         case I32: ((int32_t *)a->data)[j] = 1 + (int32_t)(h % 100); break;
         default: a->data[j] = (uint8_t)(1 + h % 100); break;
         }
+    }
+}
+
+/* Makes the floats of `fill` matrices that are dominated by their diagonals, in rows and columns:
+ * 1.5 to 2.5 there, and elsewhere so little that a whole row or column is less. */
+static void weigh(struct array *a) {
+    double larger = (double)(a->rows > a->columns ? a->rows : a->columns);
+    for (size_t j = 0; j < a->elements; j++) {
+        size_t place = j % (a->rows * a->columns);
+        int diagonal = place / a->columns == place % a->columns;
+        double more = diagonal ? 1 : 0, less = diagonal ? 1 : 0.5 / larger;
+        if (a->type == F32) ((float *)a->data)[j] = (float)(((float *)a->data)[j] * less + more);
+        if (a->type == F64) ((double *)a->data)[j] = ((double *)a->data)[j] * less + more;
     }
 }
 
@@ -171,14 +196,17 @@ static void add_array(char *rest) {
     char *word = strtok(rest, " ");
     int type = parse_dtype(word);
     char *count = strtok(NULL, " "), *written = strtok(NULL, " "), *restored = strtok(NULL, " ");
-    char *tolerance = strtok(NULL, " ");
-    if (type < 0 || !tolerance || n_arrays == MAX_ARGUMENTS) return refuse("bad array");
+    char *tolerance = strtok(NULL, " "), *rows = strtok(NULL, " "), *columns = strtok(NULL, " ");
+    if (type < 0 || !columns || n_arrays == MAX_ARGUMENTS) return refuse("bad array");
     struct array *a = &arrays[n_arrays];
     a->type = (enum dtype)type;
     a->elements = strtoull(count, NULL, 10);
     a->written = atoi(written);
     a->restored = atoi(restored);
     a->tolerance = strtod(tolerance, NULL);
+    a->rows = strtoull(rows, NULL, 10);
+    a->columns = strtoull(columns, NULL, 10);
+    if (!a->rows || !a->columns) return refuse("bad shape");
     if (!a->elements || a->elements > SIZE_MAX / 64) return refuse("bad number of elements");
     a->bytes = a->elements * dtype_sizes[type];
     if (map_array(a, n_arrays)) return answer("nomem");
@@ -187,18 +215,23 @@ static void add_array(char *rest) {
     answer("ok");
 }
 
-static void add_scalar(char *rest) {
-    char *word = strtok(rest, " "), *value = strtok(NULL, " ");
-    int type = parse_dtype(word);
-    if (type < 0 || !value || n_scalars == MAX_ARGUMENTS) return refuse("bad scalar");
-    double v = strtod(value, NULL);
+static union number number(enum dtype type, double value) {
+    union number n = {0};
     switch (type) {
-    case F32: scalars[n_scalars].f = (float)v; break;
-    case F64: scalars[n_scalars].d = v; break;
-    case I32: scalars[n_scalars].i = (int32_t)v; break;
-    default: scalars[n_scalars].u = (uint8_t)v; break;
+    case F32: n.f = (float)value; break;
+    case F64: n.d = value; break;
+    case I32: n.i = (int32_t)value; break;
+    default: n.u = (uint8_t)value; break;
     }
-    n_scalars++;
+    return n;
+}
+
+static void add_scalar(char *rest) {
+    char *word = strtok(rest, " "), *value = strtok(NULL, " "), *pivot = strtok(NULL, " ");
+    int type = parse_dtype(word);
+    if (type < 0 || !pivot || n_scalars == MAX_ARGUMENTS) return refuse("bad scalar");
+    scalars[n_scalars] = number((enum dtype)type, strtod(value, NULL));
+    pivots[n_scalars++] = number((enum dtype)type, strtod(pivot, NULL));
     answer("ok");
 }
 
@@ -220,6 +253,44 @@ static void seal(void) {
     }
     for (int i = 0; i < n_scalars; i++) arguments[n_arrays + i] = &scalars[i];
     answer("ok");
+}
+
+/* Inputs are write-protected but while this changes them; outputs get theirs from the pristine. */
+static unsigned char *unlock(struct array *a) {
+    if (a->written) return a->pristine;
+    mprotect(a->map, a->mapped, PROT_READ | PROT_WRITE);
+    return a->data;
+}
+
+static void lock(struct array *a) {
+    if (!a->written) mprotect(a->map, a->mapped, PROT_READ);
+}
+
+static void dominant(void) {
+    for (int i = 0; i < n_arrays; i++) {
+        struct array *a = &arrays[i];
+        unlock(a);
+        fill(a, i);
+        weigh(a);
+        if (a->written) memcpy(a->pristine, a->data, a->bytes);
+        lock(a);
+    }
+    memcpy(scalars, pivots, sizeof scalars);
+    answer("ok");
+}
+
+/* Flips the last bit of about half of all floats; done twice it changes nothing. */
+static void flip(uint64_t seed) {
+    for (int i = 0; seed && i < n_arrays; i++) {
+        struct array *a = &arrays[i];
+        unsigned char *data = unlock(a);
+        for (size_t j = 0; j < a->elements; j++) {
+            uint64_t bit = mix(hash(i, j) ^ seed) & 1;
+            if (a->type == F32) ((uint32_t *)data)[j] ^= (uint32_t)bit;
+            if (a->type == F64) ((uint64_t *)data)[j] ^= bit;
+        }
+        lock(a);
+    }
 }
 
 static void restore(int everything) {
@@ -422,6 +493,35 @@ static void check(char *rest) {
             (unsigned long long)sum, not_finite);
 }
 
+static void disturb(char *rest) {
+    static const int modes[] = {FE_TONEAREST, FE_UPWARD, FE_DOWNWARD};
+    static const char *const names[] = {"near", "up", "down"};
+    char *word = strtok(rest, " "), *rounding = strtok(NULL, " ");
+    int mode = 0;
+    while (mode < 3 && rounding && strcmp(rounding, names[mode])) mode++;
+    if (!rounding || mode == 3 || !n_slots) return refuse("bad disturbance");
+    uint64_t seed = strtoull(word, NULL, 10);
+    flip(seed);
+    restore(1);
+    fesetround(modes[mode]);
+    double seconds = execute(0, 1);
+    fesetround(FE_TONEAREST);
+    flip(seed);
+    dprintf(answer_fd, "@%lu disturb %.9g", sequence, seconds);
+    for (int i = 0; i < n_arrays; i++)
+        dprintf(answer_fd, " %.6g", arrays[i].written ? difference(&arrays[i]) : 0.0);
+    dprintf(answer_fd, "\n");
+}
+
+static void tolerate(char *rest) {
+    char *word = strtok(rest, " ");
+    for (int i = 0; i < n_arrays; i++, word = strtok(NULL, " ")) {
+        if (!word) return refuse("bad tolerances");
+        arrays[i].tolerance = strtod(word, NULL);
+    }
+    answer("ok");
+}
+
 static void dump(char *rest) {
     char *word = strtok(rest, " "), *path = strtok(NULL, "");
     int i = word ? atoi(word) : -1;
@@ -522,6 +622,9 @@ static void obey(char *line) {
     else if (!strcmp(line, "array")) add_array(rest);
     else if (!strcmp(line, "scalar")) add_scalar(rest);
     else if (!strcmp(line, "seal")) seal();
+    else if (!strcmp(line, "dominant")) dominant();
+    else if (!strcmp(line, "disturb")) disturb(rest);
+    else if (!strcmp(line, "tolerate")) tolerate(rest);
     else if (!strcmp(line, "load")) load(rest);
     else if (!strcmp(line, "check")) check(rest);
     else if (!strcmp(line, "dump")) dump(rest);

@@ -125,10 +125,33 @@ class WorkerSession:
 
     def check(self, program: int) -> CheckedRun:
         """Run ``program`` once from the pristine state; the base first, it is the reference."""
-        limit = self._settings.limit_s + 1.0 + 3 * self._arguments.bytes / BYTES_PER_S
-        words = self._ask(f"check {self._slots.index(program)}", "check", 6, limit)
+        slot = self._slots.index(program)
+        words = self._ask(f"check {slot}", "check", 6, self._check_limit())
         seconds = _seconds(words[1])
         return CheckedRun(seconds, float(words[2]), int(words[3]), words[4], int(words[5]))
+
+    def disturb(self, seed: int, rounding: str) -> tuple[float, ...]:
+        """How far the base's result is off, for each array, if it is disturbed.
+
+        Args:
+            seed: decides which inputs get another last bit; 0: none.
+            rounding: of its operations: ``near``, ``up`` or ``down``.
+        """
+        arrays = len(self._arguments.arrays)
+        words = self._ask(f"disturb {seed} {rounding}", "disturb", 2 + arrays, self._check_limit())
+        return tuple(float(w) for w in words[2:])
+
+    def tolerate(self, tolerances: Sequence[float]) -> None:
+        """Compare with other tolerances from now on, one for each array."""
+        self._ask("tolerate " + " ".join(map(repr, tolerances)), "ok", 1, START_S)
+
+    def make_dominant(self) -> None:
+        """Give the programs other inputs: matrices dominated by their diagonals."""
+        copying = START_S + self._arguments.bytes / BYTES_PER_S
+        self._ask("dominant", "ok", 1, copying)
+
+    def _check_limit(self) -> float:
+        return self._settings.limit_s + 1.0 + 3 * self._arguments.bytes / BYTES_PER_S
 
     def tune(self, program: int) -> float:
         """Set how many executions make one sample; seconds of an execution."""

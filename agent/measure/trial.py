@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from agent.errors import CompilerError, MeasureError
 from agent.measure.evidence import Notice, Round, notices
 from agent.measure.machine import Machine
-from agent.measure.plan import Arguments
+from agent.measure.plan import ROUGH, Arguments, roughness, tolerances
 from agent.measure.session import (
     BASE,
     FIRST_VARIANT,
@@ -33,6 +33,7 @@ from agent.measure.worker import WorkerExitError, WorkerTimeoutError
 
 CPU_LIMIT_S = 3600.0
 MAX_DETAIL = 600
+FLIPS = (1, 2)  # seeds: two ways to change the last bits of the inputs
 SLOW_EXTRA = 2  # attempts at rounds of slow programs beyond the least number
 OnEvent = Callable[[MeasureEvent], None]
 
@@ -67,6 +68,8 @@ class Trial:
             if isinstance(c, CompilerError)
         }
         self.checks: dict[int, CheckedRun] = {}
+        self.dominant = False  # the inputs
+        self.allowed: tuple[float, ...] | None = None  # differences, for each array
         self.rounds: list[Round] = []
         self.garbage = 0
         self.unpinned = False
@@ -88,6 +91,8 @@ class Trial:
         session = self.start()
         try:
             session.set_up(alive, CPU_LIMIT_S)
+            if self.dominant:
+                session.make_dominant()
             self._check_all(session, tuple(alive))
             self._time_all(session, tuple(p for p in alive if p not in self.failed))
         except OutOfMemoryError as error:
@@ -127,10 +132,31 @@ class Trial:
             self.tell(MeasureEvent("checked", done + 1, len(alive) - 1))
             if BASE in self.failed:
                 return
+            if program == BASE and len(alive) > FIRST_VARIANT:
+                self._tolerate(session)
+
+    def _tolerate(self, session: WorkerSession) -> None:
+        """Let the base say how far apart equal results may be, on inputs that let it say."""
+        if self.allowed is None:
+            self.allowed = self._tolerances(session)
+            rough = roughness(self.arguments, self.allowed) > ROUGH
+            if rough or self.checks[BASE].not_finite:
+                session.make_dominant()
+                self.dominant, self.checks[BASE] = True, session.check(BASE)
+                self.allowed = self._tolerances(session)
+        session.tolerate(self.allowed)
+
+    def _tolerances(self, session: WorkerSession) -> tuple[float, ...]:
+        flips = [session.disturb(seed, "near") for seed in FLIPS]
+        turns = [session.disturb(0, rounding) for rounding in ("up", "down")]
+        flipped, directed = (tuple(map(max, zip(*f, strict=True))) for f in (flips, turns))
+        return tolerances(self.arguments, flipped, directed)
 
     def _wrong(self, program: int, check: CheckedRun) -> None:
         name = self.arguments.arrays[check.bad_array].name
         detail = f"array {name} differs from the base's by {check.max_error:.3g}"
+        if self.allowed is not None:
+            detail += f" (rounding explains {self.allowed[check.bad_array]:.1g})"
         self.failed[program] = Timing(
             Outcome.WRONG_RESULT,
             detail=detail,
@@ -214,6 +240,8 @@ class Trial:
             found += (Notice("unpinned", 1, 0),)
         if BASE in self.checks and (count := self.checks[BASE].not_finite):
             found += (Notice("not-finite", count, 0),)
+        if self.allowed and (rough := roughness(self.arguments, self.allowed)) > ROUGH:
+            found += (Notice("rough", min(rough, 1.0), ROUGH),)
         return found
 
     def _timing(self, program: int, used: Sequence[Round]) -> Timing:

@@ -26,7 +26,7 @@ MAX_ANSWER = 1 << 20  # bytes of one answer, and of garbage that is put up with
 MAX_STDERR = 2_000
 PASSED = ("LD_LIBRARY_PATH", "TMPDIR")
 SPINS = 20_000  # of an idle OpenMP thread: well under a millisecond, then it sleeps
-PROTOCOL = "1"
+PROTOCOL = "2"
 
 
 class WorkerExitError(Exception):

@@ -49,6 +49,8 @@ _WARNINGS = {
     "few-rounds": "For {kernels} program(s) there was time for few rounds only. {more_time}.",
     "not-finite": "{kernels} program(s) gave NaN or infinity (up to {worst:.0f} times in one "
     "program's results): a wrong result could go unnoticed there.",
+    "rough": "Rounding alone changes some results (by up to {worst:.0%}): a wrong result could go "
+    "unnoticed there.",
     "over-budget": "Timing took {worst:.0f} s, more than the budget: the least number of rounds "
     "is always run. Give smaller sizes or fewer schedules.",
     "garbage": "{kernels} program(s) printed while they ran; what they printed was ignored.",

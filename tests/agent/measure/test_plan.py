@@ -2,6 +2,7 @@ from agent.loopnest.program import (
     Access,
     Affine,
     Array,
+    Binary,
     Bound,
     Cast,
     DType,
@@ -12,7 +13,7 @@ from agent.loopnest.program import (
     Scalar,
     Statement,
 )
-from agent.measure.plan import arguments_of
+from agent.measure.plan import Arguments, ArrayArgument, arguments_of, roughness, tolerances
 
 AT_I = Affine.var("i")
 
@@ -58,7 +59,7 @@ def test_the_commands_follow_the_order_of_the_entry_point() -> None:
         ["array", "f32", "10"],
         ["array", "u8", "10"],
     ]
-    assert commands[3:] == ["scalar f64 0.75", "scalar i32 3"]
+    assert commands[3:] == ["scalar f64 0.75 0.75", "scalar i32 3 3"]
 
 
 def test_outputs_are_counted_three_times() -> None:
@@ -68,3 +69,33 @@ def test_outputs_are_counted_three_times() -> None:
 def test_literals_alone_make_an_exact_integer() -> None:
     statement = Statement("S0", Access("z", (AT_I,)), "", Literal("1"), (AT_I,))
     assert arguments_of(one_loop(statement)).arrays[2].tolerance == 0.0
+
+
+def test_a_term_of_a_divisor_is_a_pivot() -> None:
+    x, y, s = Read(Access("x", (AT_I,))), Read(Access("y", (AT_I,))), Read(Access("s"))
+    value = Binary("/", x, Binary("-", s, Binary("*", x, y)))
+    found = arguments_of(one_loop(Statement("S0", Access("x", (AT_I,)), "", value, (AT_I,))))
+    assert [scalar.pivot for scalar in found.scalars] == [4.0, 3]
+    assert [a.matrix for a in found.arrays] == [(1, 10), (1, 10), (1, 10)]
+
+
+def test_sums_into_one_element_round_one_after_another() -> None:
+    sums = Statement("S0", Access("x", (Affine.constant(0),)), "+", Literal("1.0f"), (AT_I,))
+    assert arguments_of(one_loop(sums)).chain == 10
+    assert arguments_of(one_loop(assign("x", "+", "y"))).chain == 1
+
+
+def test_so_does_a_recurrence() -> None:
+    before = Binary("*", Read(Access("x", (AT_I - 1,))), Literal("0.5f"))
+    steps = Statement("S0", Access("x", (AT_I,)), "", before, (AT_I,))
+    assert arguments_of(one_loop(steps)).chain == 11
+
+
+def test_a_tolerance_grows_with_what_a_disturbance_does() -> None:
+    x = ArrayArgument("x", DType.F32, 8, written=True, restored=False, tolerance=1e-6)
+    n = ArrayArgument("n", DType.I32, 8, written=True, restored=False, tolerance=1.0)
+    given = Arguments((x, n), chain=100)
+    assert tolerances(given, (0.0, 0.0), (0.0, 0.0)) == (1e-6, 1.0)
+    flipped = tolerances(given, (1e-4, 0.0), (0.0, 2.0))
+    assert flipped == (16 * 1e-4 * 10, 3.0)
+    assert roughness(given, flipped) == flipped[0]
