@@ -131,12 +131,26 @@ def tiny_bundle(made_once) -> Path:
 
 
 @pytest.fixture(scope="session")
-def calibrated(made_once, tiny_bundle) -> tuple[Path, Ran]:
-    """A state directory with one calibration, and what the command answered. Only to be read."""
+def calibrated(made_once, tiny_bundle) -> Path:
+    """A state directory with one calibration, its times simulated. Only to be read."""
+    from tests.fake_runner import calibrate_simulated
+
+    def fill(place):
+        calibrate_simulated(place / "state", tiny_bundle)
+
+    return made_once("simulated", fill) / "state"
+
+
+@pytest.fixture(scope="session")
+def really_calibrated(made_once, tiny_bundle) -> tuple[Path, Ran]:
+    """A state directory with a short real calibration, compiled code included, and what was said.
+
+    Only to be read.
+    """
 
     def fill(place):
         at = ("--bundle", tiny_bundle, "--state-dir", place / "state")
-        ran = agent("calibrate", "--budget", "30s", "--json", *at)
+        ran = agent("calibrate", "--budget", "6s", "--json", *at)
         (place / "ran.json").write_text(json.dumps(asdict(ran)))
 
     place = made_once("calibrated", fill)

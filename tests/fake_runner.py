@@ -9,6 +9,7 @@ come out, needs no compiler, and does not depend on how fast or how quiet its ma
     assert timing.log_speedup == pytest.approx(runner.log_speedup(base, version), abs=0.02)
 
 It is an ``agent.measure.runner.Runner``; pass ``lambda *_: FakeRunner()`` where a runner is opened.
+``calibrate_simulated`` is a whole calibration by it, as ``agent calibrate`` would keep it.
 """
 # ruff: noqa: ARG002  a stand-in takes all that a runner takes
 
@@ -22,13 +23,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from agent.calibration.calibrate import calibrate
+from agent.calibration.calibration import StoredCalibration
 from agent.loopnest.program import Program
 from agent.measure.cache import Cache
 from agent.measure.evidence import Notice, Round
+from agent.measure.machine import Machine
 from agent.measure.sentinel import Sentinel
 from agent.measure.stats import median_interval
 from agent.measure.timing import MeasureEvent, Measurement, Outcome, Timing
-from agent.measure.toolchain import Built, Kind, OnBuilt
+from agent.measure.toolchain import Built, Kind, OnBuilt, Toolchain
+from agent.settings.config import Config
+from agent.state.file import make_directory
+from agent.state.lock import hold
+from agent.state.state import open_state
 
 ROUNDS = 5
 ROUND_S = 0.1  # simulated wall time of a round
@@ -89,7 +97,7 @@ class FakeRunner:
     failing: Mapping[object, Timing] = field(default_factory=dict)
     elapsed_s: float = ROUNDS * ROUND_S
     notices: tuple[Notice, ...] = ()
-    toolchain: FakeToolchain = FakeToolchain()
+    toolchain: Toolchain = FakeToolchain()
     asked: list[tuple[Program, tuple[Program, ...]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -163,3 +171,19 @@ def _timing(base: Sequence[float], seconds: Sequence[float], *, first: bool) -> 
         checksum="fake",
         max_error=0.0,
     )
+
+
+def calibrate_simulated(state_dir: Path, bundle: Path, budget_s: float = 12.0) -> StoredCalibration:
+    """Calibrate on ``bundle`` with simulated times and this machine's own facts and compiler.
+
+    The budget decides how much of the fixed set is timed: by default too little for boosting, so
+    that every test that refits it does so in a moment.
+    """
+    config = Config(state_dir, bundle=bundle, budget_s=budget_s)
+    make_directory(state_dir)
+
+    def opened(_: Config, toolchain: Toolchain, __: Machine) -> FakeRunner:
+        return FakeRunner(noise=0.02, toolchain=toolchain)
+
+    with hold(state_dir, "calibrate"), open_state(state_dir) as state:
+        return calibrate(config, state, lambda _: None, open_runner=opened)

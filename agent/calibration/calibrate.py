@@ -39,11 +39,10 @@ from agent.kernels.fixed_set import fixed_variants
 from agent.loopnest.schedules.schedule import ORIGINAL
 from agent.measure.machine import Machine, fingerprint, read_machine
 from agent.measure.quiet import gives_way, never
-from agent.measure.resolve import toolchain_for_set
-from agent.measure.runner import Runner
+from agent.measure.resolve import runner_for_set, toolchain_for_set
+from agent.measure.runner import OpenSetRunner, Runner
 from agent.measure.toolchain import Toolchain
 from agent.measure.worker import PROTOCOL
-from agent.measure.worker_runner import WorkerRunner
 from agent.progress import Progress, Stopwatch, Tell
 from agent.state.state import Run, State, StoredRecord, StoredTiming, TimingKey
 
@@ -72,7 +71,13 @@ class Plan:
 
 
 def calibrate(
-    config: Config, state: State, tell: Tell, *, refit: bool = False, polite: bool = False
+    config: Config,
+    state: State,
+    tell: Tell,
+    *,
+    refit: bool = False,
+    polite: bool = False,
+    open_runner: OpenSetRunner = runner_for_set,
 ) -> StoredCalibration:
     """Calibrate this machine and put the result in force.
 
@@ -82,6 +87,7 @@ def calibrate(
         tell: shown the progress.
         refit: use the stored timings of the newest calibration; measure nothing.
         polite: give way if other work begins on this machine meanwhile.
+        open_runner: gives what times the fixed set.
 
     Returns:
         The calibration, with its number and when it was made.
@@ -101,7 +107,9 @@ def calibrate(
         tell(Progress("planning", 0, 1, "looking for the compiler, choosing what to time"))
         between = gives_way(config, len(machine.cpus)) if polite else never
         pace = Pace(config.budget_s, watch, tell, between)
-        evidence = _timed(_plan(config, machine), config, state, pace)
+        planned = _plan(config, machine)
+        runner = open_runner(config, planned.toolchain, machine)
+        evidence = _timed(planned, runner, state, pace)
     tell(Progress("fitting", 0, 1, "fitting the model to this machine"))
     calibration = finished(fit(evidence, found.bundle), evidence.run, watch, refit=refit)
     passed_over = tuple(CalibrationWarning(code, why=why) for code, why in found.notes)
@@ -137,13 +145,12 @@ def _plan(config: Config, machine: Machine) -> Plan:
     return Plan(machine, toolchain, tuple(groups), len(chosen), tuple(left_out))
 
 
-def _timed(plan: Plan, config: Config, state: State, pace: Pace) -> Evidence:
+def _timed(plan: Plan, runner: Runner, state: State, pace: Pace) -> Evidence:
     """Time what an interrupted run has not; journal each kernel at once."""
     mark = fingerprint(plan.machine)
     run, known = _run_to_use(state, mark, plan.toolchain, plan.planned)
     journal = Journal(state, run, mark, plan.toolchain.identity)
     missing = [m for g in plan.groups if (m := journal.missing(g, known)) is not None]
-    runner = WorkerRunner(plan.toolchain, config.state_dir / "cache", machine=plan.machine)
     with _keeping_timings(state, run):
         with pace.watch.phase("compiling"):
             _compile(runner, missing, pace.tell)

@@ -60,3 +60,8 @@ def mark_for_set(compiler: str | None, machine: Machine) -> str:
 def runner_for_programs(config: Config) -> Runner:
     """What times programs of a person's own: CompilerError where there is no compiler."""
     return WorkerRunner(working_compiler(config.compiler), config.state_dir / CACHE)
+
+
+def runner_for_set(config: Config, toolchain: Toolchain, machine: Machine) -> Runner:
+    """What times the fixed set, with ``toolchain_for_set`` and the facts of this machine."""
+    return WorkerRunner(toolchain, config.state_dir / CACHE, machine=machine)

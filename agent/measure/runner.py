@@ -9,6 +9,7 @@ from agent.measure.toolchain import OnBuilt, Toolchain
 
 if TYPE_CHECKING:
     from agent.loopnest.program import Program
+    from agent.measure.machine import Machine
     from agent.measure.sentinel import Sentinel
     from agent.measure.timing import MeasureEvent, Measurement
     from agent.settings.config import Config
@@ -61,3 +62,4 @@ class Runner(Protocol):
 
 
 OpenRunner = Callable[["Config"], Runner]  # for programs of a person's own
+OpenSetRunner = Callable[["Config", Toolchain, "Machine"], Runner]  # for the fixed set

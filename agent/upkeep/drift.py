@@ -22,9 +22,8 @@ from agent.calibration.calibration import latest_calibration
 from agent.errors import NothingToDoError
 from agent.loopnest.schedules.schedule import ORIGINAL
 from agent.measure.machine import fingerprint, read_machine
-from agent.measure.resolve import toolchain_for_set
-from agent.measure.runner import Runner
-from agent.measure.worker_runner import WorkerRunner
+from agent.measure.resolve import runner_for_set, toolchain_for_set
+from agent.measure.runner import OpenSetRunner, Runner
 from agent.progress import Progress, Stopwatch, Tell
 from agent.state import typed
 from agent.upkeep import due
@@ -51,13 +50,16 @@ DISTURBED = frozenset(("steal", "foreign-load", "disturbed-rounds"))
 Seen = tuple[tuple[SentinelChange, ...], bool]
 
 
-def check_drift(config: Config, state: State, tell: Tell) -> Checked:
+def check_drift(
+    config: Config, state: State, tell: Tell, *, open_runner: OpenSetRunner = runner_for_set
+) -> Checked:
     """Look whether the calibration in force still holds, and keep what was found.
 
     Args:
         config: compiler and bundle.
         state: opened for writing, with the lock held.
         tell: shown the progress.
+        open_runner: gives what times the sentinels.
 
     Returns:
         What was found, and when.
@@ -77,7 +79,7 @@ def check_drift(config: Config, state: State, tell: Tell) -> Checked:
     sentinels: tuple[SentinelChange, ...] = ()
     disturbed = False
     if not reasons:  # else what would be timed is another thing than then
-        runner = WorkerRunner(toolchain, config.state_dir / "cache", machine=machine)
+        runner = open_runner(config, toolchain, machine)
         sentinels, disturbed = _timed(runner, state, stored.body, tell)
     found = Check(
         calibration=stored.id,

@@ -22,7 +22,7 @@ def same_again(text):
 
 
 def test_a_real_calibration_is_written_again_byte_for_byte(calibrated):
-    assert same_again(stored_text(calibrated[0]))
+    assert same_again(stored_text(calibrated))
 
 
 @pytest.mark.parametrize("schema", OLDER)

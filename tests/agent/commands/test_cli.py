@@ -95,9 +95,9 @@ def test_predict_imports_neither_sklearn_nor_rich(gemm, tiny_bundle, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_calibrate_answers_with_all_that_the_schema_asks(calibrated):
-    body = valid(calibrated[1].json, "calibrate")
-    assert calibrated[1].code == 0
+def test_calibrate_answers_with_all_that_the_schema_asks(really_calibrated):
+    body = valid(really_calibrated[1].json, "calibrate")
+    assert really_calibrated[1].code == 0
     assert body["calibration_id"] == 1
     assert 0 < body["timings"]["usable"] <= body["timings"]["planned"]
     assert sum(body["elapsed"].values()) == pytest.approx(body["elapsed_s"], abs=0.5)
@@ -105,18 +105,18 @@ def test_calibrate_answers_with_all_that_the_schema_asks(calibrated):
     assert body["elapsed"]["measuring"] > 0
 
 
-def test_progress_goes_to_stderr_as_plain_lines_when_it_is_no_terminal(calibrated):
-    lines = calibrated[1].err.splitlines()
+def test_progress_goes_to_stderr_as_plain_lines_when_it_is_no_terminal(really_calibrated):
+    lines = really_calibrated[1].err.splitlines()
     assert any("measuring: " in line and "left" in line for line in lines)
-    assert "\x1b" not in calibrated[1].err
+    assert "\x1b" not in really_calibrated[1].err
 
 
 def test_status_shows_the_calibration_in_force(calibrated):
-    body = valid(agent("status", "--json", "--state-dir", calibrated[0]).json, "status")
+    body = valid(agent("status", "--json", "--state-dir", calibrated).json, "status")
     assert body["calibration"]["calibration_id"] == 1
     assert body["calibration"]["age_s"] >= 0
     assert body["unfinished"] is None
-    text = agent("status", "--state-dir", calibrated[0]).out
+    text = agent("status", "--state-dir", calibrated).out
     assert "Calibration 1 is in force" in text
 
 
@@ -130,9 +130,9 @@ def test_status_without_a_calibration_says_what_to_do(tmp_path):
 
 
 def test_history_lists_calibrations(calibrated):
-    body = valid(agent("history", "--json", "--state-dir", calibrated[0]).json, "history")
+    body = valid(agent("history", "--json", "--state-dir", calibrated).json, "history")
     assert [c["calibration_id"] for c in body["calibrations"]] == [1]
-    assert "tiny 1" in agent("history", "--state-dir", calibrated[0]).out
+    assert "tiny 1" in agent("history", "--state-dir", calibrated).out
 
 
 def test_kernels_lists_the_fixed_set():
@@ -144,14 +144,14 @@ def test_kernels_lists_the_fixed_set():
 @pytest.mark.parametrize("width", [40, 80, 200])
 def test_text_keeps_within_the_terminal(calibrated, width):
     for command in ("status", "kernels", "history"):
-        ran = agent(command, "--state-dir", calibrated[0], COLUMNS=str(width))
-        state = str(calibrated[0])
+        ran = agent(command, "--state-dir", calibrated, COLUMNS=str(width))
+        state = str(calibrated)
         assert all(len(line) <= width for line in ran.out.splitlines() if state not in line)
 
 
 def test_predict_gives_intervals_around_its_values(calibrated, gemm):
     schedule = "interchange j k; vectorize j"
-    where = ("--state-dir", calibrated[0], "--json")
+    where = ("--state-dir", calibrated, "--json")
     body = valid(agent("predict", gemm, *SIZES, "--schedule", schedule, *where).json, "predict")
     assert body["schedule"] == schedule
     assert body["low"] < body["speedup"] < body["high"]
@@ -160,7 +160,7 @@ def test_predict_gives_intervals_around_its_values(calibrated, gemm):
 
 
 def test_the_program_as_written_is_exactly_as_fast_as_itself(calibrated, gemm):
-    where = ("--state-dir", calibrated[0], "--json")
+    where = ("--state-dir", calibrated, "--json")
     body = agent("predict", gemm, *SIZES, "--schedule", "original", *where).json
     assert (body["low"], body["speedup"], body["high"]) == (1.0, 1.0, 1.0)
 
@@ -183,14 +183,14 @@ def test_another_bundle_than_the_calibrations_predicts_alone(
     shutil.copytree(tiny_bundle, other)
     manifest = json.loads((other / "manifest.json").read_text())
     (other / "manifest.json").write_text(json.dumps(manifest | {"version": "2"}))
-    where = ("--state-dir", calibrated[0], "--bundle", other, "--json")
+    where = ("--state-dir", calibrated, "--bundle", other, "--json")
     body = agent("predict", gemm, *SIZES, "--schedule", "vectorize k", *where).json
     assert body["calibration_id"] is None
     assert body["notes"][0]["code"] == "other-bundle"
 
 
 def test_rank_lists_the_best_first(calibrated, gemm):
-    where = ("--state-dir", calibrated[0], "--json")
+    where = ("--state-dir", calibrated, "--json")
     ran = agent("rank", gemm, *SIZES, "--candidates", 30, "--top", 0, *where)
     body = valid(ran.json, "rank")
     speedups = [r["speedup"] for r in body["ranking"]]
@@ -200,7 +200,7 @@ def test_rank_lists_the_best_first(calibrated, gemm):
 
 
 def test_rank_and_predict_agree(calibrated, gemm):
-    where = ("--state-dir", calibrated[0], "--json")
+    where = ("--state-dir", calibrated, "--json")
     best = agent("rank", gemm, *SIZES, "--candidates", 10, "--top", 1, *where).json["ranking"][0]
     again = agent("predict", gemm, *SIZES, "--schedule", best["schedule"], *where).json
     assert again["speedup"] == pytest.approx(best["speedup"], rel=1e-4)
@@ -236,7 +236,7 @@ def test_macros_go_through_the_preprocessor(tmp_path, tiny_bundle):
     assert ran.code == 0, ran.err
 
 
-def test_numbers_in_answers_are_finite(calibrated):
+def test_numbers_in_answers_are_finite(really_calibrated):
     def walk(value):
         if isinstance(value, float):
             assert math.isfinite(value)
@@ -245,7 +245,7 @@ def test_numbers_in_answers_are_finite(calibrated):
         for item in value if isinstance(value, list) else ():
             walk(item)
 
-    walk(calibrated[1].json)
+    walk(really_calibrated[1].json)
 
 
 # --- bad input: each has an exit code and a hint ---------------------------------------------
@@ -377,7 +377,7 @@ def test_a_foreign_bundle(tmp_path, gemm):
 
 def test_a_damaged_state_is_kept_aside_by_calibrate(tmp_path, calibrated, tiny_bundle):
     state = tmp_path / "state"
-    shutil.copytree(calibrated[0], state)
+    shutil.copytree(calibrated, state)
     (state / "state.sqlite").write_bytes(b"SQLite rubbish" * 100)
     failed(agent("status", "--state-dir", state), 2, "damaged")
     where = ("--bundle", tiny_bundle, "--state-dir", state)
@@ -391,7 +391,7 @@ def test_a_state_of_a_newer_agent_is_left_alone(tmp_path, calibrated, tiny_bundl
     import sqlite3
 
     state = tmp_path / "state"
-    shutil.copytree(calibrated[0], state)
+    shutil.copytree(calibrated, state)
     db = sqlite3.connect(state / "state.sqlite")
     db.execute("PRAGMA user_version=99")
     db.close()
@@ -418,7 +418,7 @@ def test_a_read_only_file_system(tiny_bundle):
 def test_a_full_disk_keeps_what_was_there(tmp_path, calibrated, tiny_bundle):
     """A limit on file sizes makes every write beyond it fail, as a full disk does."""
     state = tmp_path / "state"
-    shutil.copytree(calibrated[0], state)
+    shutil.copytree(calibrated, state)
     size = (state / "state.sqlite").stat().st_size
     command = ["prlimit", f"--fsize={size}", SCRIPT, "calibrate", "--budget", "10s"]
     command += ["--bundle", tiny_bundle, "--state-dir", state]
@@ -549,7 +549,7 @@ def test_the_schema_of_errors_knows_every_exit_code():
 
 
 def test_not_due_is_a_json_answer_that_its_schema_knows(calibrated, tiny_bundle):
-    where = ("--bundle", tiny_bundle, "--state-dir", calibrated[0])
+    where = ("--bundle", tiny_bundle, "--state-dir", calibrated)
     ran = agent("calibrate", "--if-due", "--json", *where)
     assert valid(ran.json, "error")["error"]["exit_code"] == ran.code == 7
     assert "not due" in ran.json["error"]["message"]

@@ -10,10 +10,10 @@ from tests.conftest import SCRIPT, Ran, agent, environment
 
 
 @pytest.fixture
-def state(tmp_path, calibrated):
+def state(tmp_path, really_calibrated):
     """A copy of the calibrated state, compiled code included."""
     copy = tmp_path / "state"
-    shutil.copytree(calibrated[0], copy)
+    shutil.copytree(really_calibrated[0], copy)
     return copy
 
 

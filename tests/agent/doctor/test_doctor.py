@@ -70,7 +70,7 @@ def tree(path):
 @pytest.fixture
 def state(calibrated, tmp_path):
     """A calibrated state directory of the test's own."""
-    return Path(shutil.copytree(calibrated[0], tmp_path / "state"))
+    return Path(shutil.copytree(calibrated, tmp_path / "state"))
 
 
 def scene(directory, state=None, now=None, trouble=None, **settings):
@@ -154,7 +154,7 @@ def test_a_file_in_place_of_the_state_directory(tmp_path):
 
 @needs_root
 def test_a_state_of_another_owner_is_said_plainly(calibrated, open_place, nobody):
-    state = Path(shutil.copytree(calibrated[0], open_place / "state"))
+    state = Path(shutil.copytree(calibrated, open_place / "state"))
     state.chmod(0o700)
     ran = nobody("doctor", "--json", "--state-dir", state)
     body = valid(ran.json, "doctor")
@@ -166,7 +166,7 @@ def test_a_state_of_another_owner_is_said_plainly(calibrated, open_place, nobody
 
 @needs_root
 def test_root_looks_with_the_eyes_of_the_owner(calibrated, open_place, as_root):
-    state = Path(shutil.copytree(calibrated[0], open_place / "state"))
+    state = Path(shutil.copytree(calibrated, open_place / "state"))
     for path in (state, *state.rglob("*")):
         os.chown(path, NOBODY.pw_uid, NOBODY.pw_gid)
     os.chown(state / "lock", 0, 0)
@@ -182,7 +182,7 @@ def test_root_looks_with_the_eyes_of_the_owner(calibrated, open_place, as_root):
 def test_a_database_of_another_owner_than_its_directory_is_given_back(
     calibrated, open_place, as_root, nobody
 ):
-    state = Path(shutil.copytree(calibrated[0], open_place / "state"))
+    state = Path(shutil.copytree(calibrated, open_place / "state"))
     for path in (state, *state.rglob("*")):
         os.chown(path, NOBODY.pw_uid, NOBODY.pw_gid)
     file = state / "state.sqlite"

@@ -255,13 +255,14 @@ def test_timings_are_json_without_nan(runner: WorkerRunner, job) -> None:
 
 
 SCRIPT = """
-import sys
+import signal, sys
 from pathlib import Path
 from agent.loopnest.program import DType
 from agent.measure.plan import ArrayArgument, Arguments, Job
 from agent.measure.worker_runner import WorkerRunner
 from agent.measure.session import TimingSettings
 from agent.measure.compiler import working_compiler
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell started with &
 hang = "void loopnest_run(void *const args[]) { for (volatile int z = 1; z;) ; }"
 x = ArrayArgument("x", DType.F32, 64, True, False, 0.0)
 runner = WorkerRunner(working_compiler(), Path(sys.argv[1]), TimingSettings(limit_s=60))

@@ -25,7 +25,7 @@ def browser(tmp_path_factory):
 def page(calibrated, tmp_path_factory):
     """The page of a real calibration."""
     path = tmp_path_factory.mktemp("page") / "page.html"
-    path.write_text(page_of(calibrated[0]))
+    path.write_text(page_of(calibrated))
     return path.as_uri()
 
 

@@ -58,7 +58,7 @@ def test_a_file_of_anything_else_is_refused_and_left_as_it_is(tmp_path, content)
 
 
 def test_a_page_is_known_again(calibrated):
-    assert is_page(page_of(calibrated[0]).encode()[:HEAD])
+    assert is_page(page_of(calibrated).encode()[:HEAD])
 
 
 @pytest.mark.parametrize("name", ["state/page.html", "state/cache/page.html", "way/page.html"])
@@ -84,7 +84,7 @@ def test_root_does_not_replace_another_users_page(tmp_path):
 def test_root_that_acts_as_the_owner_is_told_who_cannot_write_and_where_to(
     calibrated, open_place, as_root, tmp_path
 ):
-    state = shutil.copytree(calibrated[0], open_place / "state")
+    state = shutil.copytree(calibrated, open_place / "state")
     for found in (state, *state.rglob("*")):
         os.chown(found, NOBODY.pw_uid, NOBODY.pw_gid)
     tmp_path.chmod(0o700)
@@ -142,20 +142,20 @@ def test_a_place_that_is_no_plain_file_is_refused(tmp_path, make):
         check_place(path)
 
 
-def test_status_writes_the_page_of_a_real_calibration(calibrated, tmp_path):
+def test_status_writes_the_page_of_a_calibration(calibrated, tmp_path):
     page = tmp_path / "page.html"
-    ran = agent("status", "--state-dir", calibrated[0], "--report", page)
+    ran = agent("status", "--state-dir", calibrated, "--report", page)
     assert ran.code == 0
     assert "Calibration 1 is in force" in ran.out
     assert f"page written: {page}" in ran.err
-    usable = calibrated[1].json["timings"]["usable"]
+    usable = stored(calibrated)["timings"]["usable"]
     text = page.read_text()
     assert f"All {usable} speed-ups as a table" in text
     assert len(text) < 300_000
 
 
 def test_calibrate_writes_the_page_and_prints_no_points(calibrated, tiny_bundle, tmp_path):
-    state = shutil.copytree(calibrated[0], tmp_path / "state")
+    state = shutil.copytree(calibrated, tmp_path / "state")
     page = tmp_path / "page.html"
     arguments = ("--refit", "--bundle", tiny_bundle, "--state-dir", state, "--report", page)
     ran = agent("calibrate", "--json", *arguments)
@@ -166,8 +166,8 @@ def test_calibrate_writes_the_page_and_prints_no_points(calibrated, tiny_bundle,
     assert "Since calibration 1 of" in text
 
 
-def test_a_real_calibration_keeps_every_label_beside_its_predictions(calibrated):
-    body = stored(calibrated[0])
+def test_a_real_calibration_keeps_every_label_beside_its_predictions(really_calibrated):
+    body = stored(really_calibrated[0])
     kinds = [p["kind"] for p in body["points"]]
     assert kinds.count("speedup") == body["timings"]["usable"]
     assert kinds.count("seconds") == body["timings"]["base_usable"]
@@ -199,7 +199,7 @@ def test_status_without_a_calibration_writes_a_page_that_says_what_to_do(tmp_pat
 
 
 def test_checks_of_the_state_are_on_the_page_newest_first(calibrated, tmp_path):
-    state = shutil.copytree(calibrated[0], tmp_path / "state")
+    state = shutil.copytree(calibrated, tmp_path / "state")
     body = json.dumps({"verdict": "changed", "worst": 0.3, "sentinels": []})
     with sqlite3.connect(state / "state.sqlite") as db:
         db.execute("INSERT INTO drift (at, body) VALUES (?, ?)", (time.time() - 60, "{}"))
@@ -210,14 +210,14 @@ def test_checks_of_the_state_are_on_the_page_newest_first(calibrated, tmp_path):
 
 
 def test_a_state_of_an_older_agent_has_no_checks(calibrated, tmp_path):
-    state = shutil.copytree(calibrated[0], tmp_path / "state")
+    state = shutil.copytree(calibrated, tmp_path / "state")
     with sqlite3.connect(state / "state.sqlite") as db:
         db.executescript("DROP TABLE drift; DROP TABLE spool; PRAGMA user_version=2;")
     assert "No check was made yet" in page_of(state)
 
 
 def test_a_calibration_that_does_not_hold_here_says_so(calibrated, tmp_path):
-    state = shutil.copytree(calibrated[0], tmp_path / "state")
+    state = shutil.copytree(calibrated, tmp_path / "state")
     found = stored(state)
     found["machine"]["fingerprint"] = "another"
     with sqlite3.connect(state / "state.sqlite") as db:

@@ -24,10 +24,10 @@ READING = ("status", "history", "bundle list", "report")
 
 
 @pytest.fixture
-def disk(calibrated, tmp_path):
+def disk(really_calibrated, tmp_path):
     """A calibrated state on a small file system of its own."""
     with mounted(tmp_path / "disk", "size=8m"):
-        yield shutil.copytree(calibrated[0], tmp_path / "disk" / "state")
+        yield shutil.copytree(really_calibrated[0], tmp_path / "disk" / "state")
 
 
 def fill(folder, left=0):
@@ -54,8 +54,10 @@ def in_force(state):
         return opened.latest()
 
 
-@pytest.mark.parametrize("left", [0, 8 << 10])
-@pytest.mark.parametrize("words", COMMANDS)
+@pytest.mark.parametrize(
+    ("words", "left"),
+    [*((words, 0) for words in COMMANDS), ("calibrate --refit", 8 << 10), ("bundle pin", 8 << 10)],
+)
 def test_on_a_full_disk_a_command_works_or_asks_for_space_and_loses_nothing(disk, words, left):
     before = in_force(disk)
     ballast = fill(disk.parent, left)
@@ -77,7 +79,7 @@ def test_on_a_read_only_disk_what_writes_is_refused_with_what_to_do(disk, words)
     assert "hint: " in ran.err
     assert in_force(disk) == before
     remount(disk.parent, "rw")
-    assert run(disk, words).code in WELL
+    assert run(disk, "bundle pin").code in WELL
 
 
 @pytest.mark.parametrize("words", READING)
@@ -89,9 +91,9 @@ def test_what_only_reads_works_on_a_full_and_on_a_read_only_disk(disk, words):
 
 
 def test_a_damaged_state_is_set_aside_by_the_next_calibration_and_told_until_then(
-    calibrated, tmp_path, tiny_bundle
+    really_calibrated, tmp_path, tiny_bundle
 ):
-    state = shutil.copytree(calibrated[0], tmp_path / "state")
+    state = shutil.copytree(really_calibrated[0], tmp_path / "state")
     content = (state / FILE).read_bytes()
     (state / FILE).write_bytes(content[:4096] + b"\xf4" * 8192 + content[12288:])
     for words in ("status", "history", "report"):

@@ -139,7 +139,7 @@ JOBS = ("calibrate --if-due --when-quiet", "check", "report", "report --show", "
 def test_a_job_run_by_hand_as_another_user_says_whose_state_it_is_and_harms_nothing(
     calibrated, open_place, nobody, words, mode
 ):
-    state = shutil.copytree(calibrated[0], open_place / "state")
+    state = shutil.copytree(calibrated, open_place / "state")
     state.chmod(mode)
     before = {p: (p.stat().st_mtime_ns, p.stat().st_uid) for p in (state, *state.rglob("*"))}
     ran = nobody(*words.split(), "--state-dir", state)

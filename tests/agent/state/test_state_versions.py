@@ -141,7 +141,7 @@ def test_killed_at_any_write_of_an_upgrade_the_state_is_the_old_or_the_new_one(
 @pytest.fixture
 def of_tomorrow(calibrated, tmp_path):
     """A calibrated machine that a newer agent has been at."""
-    return made_newer(shutil.copytree(calibrated[0], tmp_path / "state"))
+    return made_newer(shutil.copytree(calibrated, tmp_path / "state"))
 
 
 @pytest.mark.parametrize("opening", [open_state, read_state])

@@ -22,7 +22,7 @@ BUILT_IN = load_bundle(default_bundle()).digest
 @pytest.fixture
 def machine(tmp_path, calibrated):
     """A machine with stored timings of its own."""
-    shutil.copytree(calibrated[0], tmp_path / "machine")
+    shutil.copytree(calibrated, tmp_path / "machine")
     return tmp_path / "machine"
 
 

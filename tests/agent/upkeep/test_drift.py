@@ -73,9 +73,9 @@ def test_the_verdict_of_facts_and_sentinels(changed, sentinels, disturbed, verdi
 
 
 @pytest.fixture
-def state(calibrated, tmp_path):
+def state(really_calibrated, tmp_path):
     """A calibrated state of this machine, to be written."""
-    return shutil.copytree(calibrated[0], tmp_path / "state")
+    return shutil.copytree(really_calibrated[0], tmp_path / "state")
 
 
 def write(state, statement):

@@ -22,7 +22,7 @@ CHANGES = re.compile(
 @pytest.fixture
 def state(tmp_path, calibrated):
     """A calibrated state of this test's own."""
-    return shutil.copytree(calibrated[0], tmp_path / "state")
+    return shutil.copytree(calibrated, tmp_path / "state")
 
 
 @pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
