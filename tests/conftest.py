@@ -64,7 +64,7 @@ def environment(**more):
     return {**kept, "AGENT_CONFIG": "", **more}
 
 
-def agent(*arguments, timeout=120, **env) -> Ran:
+def agent(*arguments, timeout=600, **env) -> Ran:
     """Run the console script as a person does."""
     done = subprocess.run(
         [SCRIPT, *map(str, arguments)],

@@ -44,7 +44,7 @@ def build(sources: Sequence[str], folder: Path, flags: Sequence[str], entry: str
         files.append(str(path))
     library = folder / "lib.so"
     command = ["gcc", *EXACT, *flags, *files, "-lm", "-o", str(library)]
-    subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
+    subprocess.run(command, check=True, capture_output=True, text=True, timeout=1200)
     return library
 
 
@@ -52,7 +52,7 @@ def run_all(
     runs: Sequence[Run],
     folder: Path,
     flags: Sequence[str] = ("-O2", "-ftree-vectorize"),
-    timeout: float = 60,
+    timeout: float = 600,
 ) -> list[dict[str, np.ndarray]]:
     """The arrays after each run; every run starts from its own copy.
 

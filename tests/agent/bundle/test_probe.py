@@ -313,5 +313,5 @@ def test_a_confined_process_opens_nothing_writes_nothing_and_gets_little_memory(
 
 def test_a_confined_process_ends_by_itself_when_nobody_waits_for_it():
     loop = "from agent.bundle.probe_child import confine; confine(1, 2**26)\nwhile True: pass"
-    done = subprocess.run([sys.executable, "-c", loop], timeout=20)
+    done = subprocess.run([sys.executable, "-c", loop], timeout=600)
     assert done.returncode in (-signal.SIGALRM, -signal.SIGXCPU)

@@ -252,7 +252,7 @@ def in_tmpfs(tmp_path, then):
         pytest.skip(f"no file system can be mounted here: {tried.stderr}")
     command = [*start, SCRIPT, "doctor", "--json", "--state-dir", spot / "s"]
     ran = subprocess.run(
-        command, capture_output=True, text=True, check=False, env=environment(), timeout=60
+        command, capture_output=True, text=True, check=False, env=environment(), timeout=600
     )
     assert ran.returncode == 9, ran.stderr
     import json

@@ -31,7 +31,7 @@ from tests.agent.measure.conftest import program
 ADD = "for (int i = 0; i < 4096; i++) x[i] += y[i];"
 BACKWARDS = "for (int i = 4095; i >= 0; i--) x[i] += y[i];"
 TWICE = f"for (volatile int t = 0; t < 8; t++) {{ {ADD} }}"
-PATIENCE_S = 60  # against hanging only
+PATIENCE_S = 250  # against hanging only
 
 AT_I = Affine.var("i")
 TRAP_ON_DENORMALS = """

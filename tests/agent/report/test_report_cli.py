@@ -213,7 +213,7 @@ def typed(machine, words: bytes):
     ) as process:
         os.close(follower)
         os.write(leader, words)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=600)
     os.close(leader)
     return process.returncode, out.decode(), err.decode()
 
@@ -376,7 +376,7 @@ hostname
             env=env,
             capture_output=True,
             text=True,
-            timeout=200,
+            timeout=600,
             check=False,
         )
     if "unshare failed" in done.stderr:

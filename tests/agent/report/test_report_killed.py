@@ -147,7 +147,7 @@ def test_without_any_network_it_ends_quietly_and_keeps_the_report(machine, words
     switched_on(machine)
     on = environment(AGENT_REPORT_TO="https://fleet.example.org")
     command = [*own_network(), SCRIPT, *words.split(), "--state-dir", machine]
-    ran = subprocess.run(command, env=on, capture_output=True, text=True, timeout=60, check=False)
+    ran = subprocess.run(command, env=on, capture_output=True, text=True, timeout=600, check=False)
     assert ran.returncode == (0 if "--show" in words else 4), ran.stderr
     assert "Traceback" not in ran.stderr
     assert "error" not in ran.stderr

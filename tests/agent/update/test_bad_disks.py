@@ -44,7 +44,7 @@ def through(machine: Machine, world: World, program: str, *more: object) -> Ran:
         [str(word) for word in command],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         check=False,
         env=environment(PYTHONDONTWRITEBYTECODE="1"),
     )

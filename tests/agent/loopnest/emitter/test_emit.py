@@ -154,7 +154,7 @@ def test_emitted_c_compiles_without_warnings(name: str) -> None:
 def compiles(text: str) -> None:
     flags = "-std=c99 -Wall -Wextra -Werror -Wno-unused-parameter -fopenmp -fsyntax-only -xc -"
     done = subprocess.run(
-        ["gcc", *flags.split()], input=text, capture_output=True, text=True, timeout=60
+        ["gcc", *flags.split()], input=text, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stderr + text
 
@@ -321,7 +321,7 @@ def test_gcc_vectorises_loops_of_a_parallel_body_without_overlap_checks(
     kernel = next(k for k in kernels() if k.name == name)
     text = emit(transform(load_kernel(kernel), parse_schedule(schedule)))
     command = "gcc -O3 -march=native -fopenmp -fopt-info-vec -c -o /dev/null -xc -".split()
-    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert "possible aliasing" not in done.stderr, done.stderr + text
 
