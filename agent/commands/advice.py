@@ -13,6 +13,7 @@ from agent.commands.common import (
     Json,
     StateDir,
     answer,
+    become_owner,
     own_directory,
     settings,
 )
@@ -57,7 +58,7 @@ def predict(
     from agent.advise.advise import predict as run
     from agent.terminal.advice_wording import prediction_blocks
 
-    config = settings(state_dir=state_dir, bundle=bundle, compiler=compiler)
+    config = become_owner(settings(state_dir=state_dir, bundle=bundle, compiler=compiler))
     found = run(config, _request(file, function, size, cflags), schedule)
     answer(found, prediction_blocks, as_json)
 
@@ -85,7 +86,7 @@ def rank(
     from agent.advise.advise import rank as run
     from agent.terminal.advice_wording import ranking_blocks
 
-    config = settings(state_dir=state_dir, bundle=bundle, compiler=compiler)
+    config = become_owner(settings(state_dir=state_dir, bundle=bundle, compiler=compiler))
     found = run(config, _request(file, function, size, cflags), candidates, top or None)
     answer(found, ranking_blocks, as_json)
 

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 import typer
 
-from agent.commands.common import Json, StateDir, answer, settings, writing
+from agent.commands.common import Json, StateDir, answer, become_owner, settings, writing
 from agent.errors import Exit
 from agent.terminal import console
 
@@ -74,7 +74,8 @@ def bundle_list(state_dir: StateDir = None, as_json: Json = False) -> None:
     from agent.terminal import update_wording as wording
     from agent.update.manage import listing
 
-    answer(listing(settings(state_dir=state_dir).state_dir), wording.bundles, as_json)
+    found = listing(become_owner(settings(state_dir=state_dir)).state_dir)
+    answer(found, wording.bundles, as_json)
 
 
 @bundle_app.command("show", epilog="Example: agent bundle show built-in")
@@ -90,7 +91,8 @@ def bundle_show(
     from agent.terminal import update_wording as wording
     from agent.update.manage import describe_known
 
-    answer(describe_known(settings(state_dir=state_dir).state_dir, which), wording.shown, as_json)
+    config = become_owner(settings(state_dir=state_dir))
+    answer(describe_known(config.state_dir, which), wording.shown, as_json)
 
 
 @bundle_app.command("rollback", epilog="Example: agent bundle rollback")

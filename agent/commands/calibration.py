@@ -160,7 +160,7 @@ def status(report: Report = None, state_dir: StateDir = None, as_json: Json = Fa
     from agent.terminal.calibration_wording import status_blocks
     from agent.upkeep.records import read_status
 
-    config = settings(state_dir=state_dir)
+    config = become_owner(settings(state_dir=state_dir))
     if report is not None:
         _check_place(report, config.state_dir)
     told = read_status(config.state_dir)
@@ -187,7 +187,7 @@ def history(
     from agent.terminal.calibration_wording import history_blocks
     from agent.upkeep.records import history_json, read_history
 
-    found = read_history(settings(state_dir=state_dir).state_dir, limit)
+    found = read_history(become_owner(settings(state_dir=state_dir)).state_dir, limit)
     answer(history_json(found), lambda _: history_blocks(found), as_json)
 
 

@@ -75,12 +75,13 @@ def own_directory(config: Config) -> None:
     make_directory(config.state_dir)
 
 
-def become_owner(config: Config) -> None:
-    """Root becomes the owner of the state directory for good, where there is one."""
+def become_owner(config: Config) -> Config:
+    """Root becomes the owner of the state directory for good, where there is one; ``config``."""
     from agent.state.owner import act_as_owner
 
     if name := act_as_owner(config.state_dir):
         console.note(f"note: acting as the user {name}, whose state {config.state_dir} is")
+    return config
 
 
 def answer(

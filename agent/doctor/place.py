@@ -15,13 +15,13 @@ from agent.clock import CLOCK_SET, duration, stamp
 from agent.doctor.findings import Finding, ok, problem, warning
 from agent.doctor.scene import Scene
 from agent.errors import Exit
+from agent.private import name_of
 from agent.settings.answers import contradictions
 from agent.settings.config import SYSTEM_STATE
 from agent.state.file import FILE
 from agent.state.last_error import last_errors
 from agent.state.lock import FILE as LOCK
 from agent.state.lock import is_odd
-from agent.state.owner import name_of
 
 LEAST_FREE, LITTLE_FREE = 50 << 20, 500 << 20  # bytes
 FEWEST_FILES = 1_000  # inodes
@@ -168,7 +168,7 @@ def _inside(directory: Path, found: os.stat_result) -> Iterator[Finding]:
         yield problem("permissions", words, advice)
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         words = f"other users may write in {directory}: they could put code there that is run"
-        yield warning("permissions", words, f"Run `chmod go-w {directory}`.")
+        yield problem("permissions", words, f"Run `chmod go-w {directory}`.")
     elif not others and not odd:
         yield ok("permissions", f"{directory} belongs to {owner}")
 

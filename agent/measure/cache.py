@@ -2,7 +2,8 @@
 
 An entry is written whole beside the store, synced, and renamed into place; it ends in a seal
 (the SHA-256 of what precedes it; ELF loaders ignore trailing bytes), so that an entry which
-is empty, cut short or altered is recognised and made again.
+is empty, cut short or altered is recognised and made again. So is one that another user could have
+written; a store in which others may write is not used at all.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.errors import StateError
+from agent.private import look, open_code, refuse_if_replaceable, refuse_if_writable
 
 SEAL = b"\nagent-sealed-1 "
 SEAL_BYTES = len(SEAL) + 64
@@ -37,16 +39,20 @@ class Cache:
         return self.root / key[:2] / key
 
     def get(self, key: str) -> Path | None:
-        """The entry if it is there and whole (it then counts as used now), else None."""
+        """The entry if it is there and whole (it then counts as used now), else None.
+
+        Raises:
+            StateError: others may write in the store.
+        """
         path = self.path(key)
         try:
-            if path.stat().st_uid != os.geteuid():  # never load what another user put there
-                return None
-            content = path.read_bytes()
-            body, seal = content[:-SEAL_BYTES], content[-SEAL_BYTES:]
-            if not body or seal != SEAL + hashlib.sha256(body).hexdigest().encode():
-                return None
-            os.utime(path)
+            self._refuse_if_open()
+            with os.fdopen(open_code(path), "rb") as file:
+                content = file.read()
+                body, seal = content[:-SEAL_BYTES], content[-SEAL_BYTES:]
+                if not body or seal != SEAL + hashlib.sha256(body).hexdigest().encode():
+                    return None
+                os.utime(file.fileno())
         except OSError:
             return None
         return path
@@ -57,6 +63,7 @@ class Cache:
         with _explained(self.root):
             seal = SEAL + hashlib.sha256(built.read_bytes()).hexdigest().encode()
             with built.open("ab") as file:
+                os.fchmod(file.fileno(), 0o700)  # a compiler asks the umask
                 file.write(seal)
                 file.flush()
                 os.fsync(file.fileno())
@@ -69,6 +76,7 @@ class Cache:
         """A private directory on the store's file system, removed afterwards."""
         with _explained(self.root):
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._refuse_if_open()
             place = Path(tempfile.mkdtemp(prefix="tmp-", dir=self.root))
         try:
             yield place
@@ -87,6 +95,11 @@ class Cache:
             total += size
             if total > self.cap_bytes:
                 path.unlink(missing_ok=True)
+
+    def _refuse_if_open(self) -> None:
+        place = look(self.root)
+        refuse_if_replaceable(place, os.geteuid())
+        refuse_if_writable(place, os.geteuid())
 
 
 def _entries(root: Path) -> Iterator[tuple[float, int, Path]]:

@@ -40,6 +40,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 #ifdef _OPENMP
@@ -440,12 +441,43 @@ static entry find_entry(const char *name, const char **why) {
     return NULL;
 }
 #else
+/* dlopen takes an equal name for the same library, and numbers of descriptors come again: the slot
+ * decides how many slashes there are. Without /proc it is the path, which nobody else may change. */
+static void name_descriptor(char *name, size_t size, int descriptor, const char *path) {
+    char slashes[65];
+    memset(slashes, '/', 64);
+    slashes[64] = 0;
+    snprintf(name, size, "/proc%.*sself%.*sfd/%d", n_slots / 64 + 1, slashes, n_slots % 64 + 1, slashes,
+             descriptor);
+    if (access(name, F_OK)) snprintf(name, size, "%s", path);
+}
+
+/* The shared object at `path`, which nobody but this user and root could have written: what was
+ * looked at is what is loaded. */
+static void *load_checked(const char *path, const char **why) {
+    char name[4096];
+    struct stat found;
+    void *library = NULL;
+    int descriptor = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    if (descriptor < 0 || fstat(descriptor, &found)) {
+        *why = "the program cannot be opened";
+    } else if (!S_ISREG(found.st_mode) || found.st_mode & (S_IWGRP | S_IWOTH) ||
+               (found.st_uid && found.st_uid != geteuid())) {
+        *why = "another user may write to the program";
+    } else {
+        name_descriptor(name, sizeof name, descriptor, path);
+        if (!(library = dlopen(name, RTLD_NOW | RTLD_LOCAL))) *why = dlerror();
+    }
+    if (descriptor >= 0) close(descriptor);
+    return library;
+}
+
 /* The entry of the shared object at `path`; where there is none, NULL and why. */
 static entry find_entry(const char *path, const char **why) {
     entry run = NULL;
-    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    void *library = load_checked(path, why);
     void *found = library ? dlsym(library, "loopnest_run") : NULL;
-    if (!found) *why = library ? "the program has no loopnest_run" : dlerror();
+    if (library && !found) *why = "the program has no loopnest_run";
     memcpy(&run, &found, sizeof run);
     return run;
 }

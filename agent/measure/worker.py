@@ -20,6 +20,7 @@ from typing import IO, Self
 
 from agent.child import end_group, wait_for_end
 from agent.errors import MeasureError
+from agent.private import open_code
 
 START_LIMIT_S = 20.0
 MAX_ANSWER = 1 << 20  # bytes of one answer, and of garbage that is put up with
@@ -80,6 +81,12 @@ def _why_not_run(executable: Path) -> str:
     return ""
 
 
+def _by_descriptor(code: int) -> str | None:
+    """A name of the very file that was checked; None where /proc is not there."""
+    name = f"/proc/self/fd/{code}"
+    return name if os.path.exists(name) else None  # noqa: PTH110  a name, no path of ours
+
+
 def _memory_file(name: str) -> IO[bytes]:
     return os.fdopen(os.memfd_create(name), "w+b", buffering=0)
 
@@ -102,16 +109,18 @@ class Worker:
         self._answers = read
         self._poll = select.poll()
         self._poll.register(read, select.POLLIN)
-        marker = self._marker.fileno()
+        marker, code = self._marker.fileno(), -1
         try:
+            code = open_code(Path(command[0]))
             self._process = subprocess.Popen(
                 [*command, str(write), str(marker)],
+                executable=_by_descriptor(code) or command[0],
                 env=dict(env),
                 cwd="/",
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=self._stderr,
-                pass_fds=(write, marker),
+                pass_fds=(write, marker, code),
                 start_new_session=True,
             )
         except OSError as error:
@@ -120,6 +129,8 @@ class Worker:
             raise MeasureError(words, _why_not_run(Path(command[0]))) from error
         finally:
             os.close(write)
+            if code >= 0:
+                os.close(code)
 
     def __enter__(self) -> Self:
         return self

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from agent.errors import DamagedError, StateError
 from agent.json_values import JsonObject, finite_object
-from agent.state.owner import name_of
+from agent.private import ANOTHER, look, name_of, refuse_if_replaceable, refuse_if_writable
 
 FILE = "state.sqlite"
 SCHEMA = 3
@@ -65,15 +65,14 @@ _NOT_THE_FILES_FAULT = frozenset((
 
 def make_directory(directory: Path) -> None:
     """Make the state directory, private to this user; StateError where that fails."""
-    try:
+    user = os.geteuid()
+    with _reached(directory):
+        refuse_if_replaceable(look(directory), user)
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise StateError(
-            f"the state directory {directory} cannot be made: {error.strerror}",
-            "Name another with --state-dir DIR or AGENT_STATE_DIR.",
-        ) from error
+        place = look(directory)  # somebody may have been first
+    refuse_if_replaceable(place, user)
     owner = directory.stat().st_uid
-    if os.geteuid() == 0 and owner != 0:  # what root leaves there, its owner could not read
+    if user == 0 and owner != 0:  # what root leaves there, its owner could not read
         raise StateError(
             f"the state directory {directory} belongs to the user {owner}, and you are root",
             f"Run it as that user (`sudo -u '#{owner}' agent ...`), or name another directory "
@@ -90,6 +89,47 @@ def make_directory(directory: Path) -> None:
             f"the state directory {directory} of the user {name_of(owner)} cannot be written",
             "Run it with sudo, or name another with --state-dir DIR or AGENT_STATE_DIR.",
         )
+    refuse_if_writable(place, user)
+    _refuse_planted(directory, user)
+
+
+@contextlib.contextmanager
+def _reached(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        words = f"the state directory {directory} cannot be made: {error.strerror}"
+        raise StateError(words, ANOTHER) from error
+
+
+def _refuse_planted(directory: Path, user: int) -> None:
+    """What lies in the directory was put there by its owner, or it was open to others once."""
+    with _reached(directory), os.scandir(directory) as entries:
+        for entry in entries:
+            owner = entry.stat(follow_symlinks=False).st_uid
+            if owner not in (0, user):
+                raise StateError(
+                    f"{entry.path} belongs to the user {name_of(owner)}, and lies in the state of "
+                    f"{name_of(user)}",
+                    f"Look at what it is. Then remove it, or give it back: `sudo chown -R "
+                    f"--reference={directory} {entry.path}`.",
+                )
+
+
+def refuse_anothers(directory: Path) -> None:
+    """Refuse to believe a state that a third user could have written.
+
+    Raises:
+        StateError: so it is. OSError: the directory cannot be looked at.
+    """
+    place, user = look(directory), os.geteuid()
+    if place.found is None:
+        return
+    owner = place.found.st_uid
+    if owner not in (0, user):
+        raise StateError(f"the state {directory} belongs to the user {name_of(owner)}", WITH_SUDO)
+    refuse_if_replaceable(place, user)
+    refuse_if_writable(place, owner)
 
 
 def create(db: sqlite3.Connection) -> None:

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from agent.errors import StateError
+from agent.private import look, name_of, refuse_if_replaceable
 
 
 def act_as_owner(directory: Path) -> str | None:
@@ -21,27 +22,25 @@ def act_as_owner(directory: Path) -> str | None:
         Who that is; None where nothing had to be done: not root, no directory yet, or root's own.
 
     Raises:
-        StateError: this process may not change its user, or its owner could not run the agent.
+        StateError: a third user may put another directory in its place, this process may not change
+            its user, or its owner could not run the agent.
     """
     try:
-        owner = directory.stat() if os.geteuid() == 0 else None
-    except OSError:  # there is none yet, or whoever opens it will say what is wrong
+        place = look(directory) if os.geteuid() == 0 else None
+    except OSError:  # whoever opens it will say what is wrong
         return None
-    if owner is None or owner.st_uid == 0:
+    if place is None or (owner := place.found) is None:
+        return None
+    refuse_if_replaceable(place, owner.st_uid)
+    if owner.st_uid == 0:
         return None
     user = _user(owner.st_uid)
-    name = user.pw_name if user else f"#{owner.st_uid}"
+    name = name_of(owner.st_uid)
     _become(owner.st_uid, user.pw_gid if user else owner.st_gid, user)
     _can_run(name, directory)
     if not os.access(os.environ.get("TMPDIR", "/"), os.X_OK):  # root's own, as pam_tmpdir makes
         del os.environ["TMPDIR"]
     return name
-
-
-def name_of(uid: int) -> str:
-    """A user's name, else ``#`` and the number."""
-    user = _user(uid)
-    return user.pw_name if user else f"#{uid}"
 
 
 def _user(uid: int) -> pwd.struct_passwd | None:

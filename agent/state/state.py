@@ -40,6 +40,7 @@ from agent.state.file import (
     load,
     make_directory,
     move_aside,
+    refuse_anothers,
 )
 
 KEPT_RUNS = 50
@@ -379,6 +380,7 @@ def read_state(directory: Path) -> State:
     """
     path = directory / FILE
     try:
+        refuse_anothers(directory)
         present = path.exists()
     except OSError as error:
         raise StateError(f"{directory} cannot be read: {error.strerror}", WITH_SUDO) from error

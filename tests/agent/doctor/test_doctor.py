@@ -224,7 +224,7 @@ def test_advice_about_the_services_state_is_for_root(tmp_path, monkeypatch):
     tmp_path.chmod(0o777)
     body = examine({"AGENT_CONFIG": "", "HOME": "/h", "AGENT_STATE_DIR": str(tmp_path)}, {})
     advice = " ".join(c["advice"] for c in body["checks"])
-    assert "`sudo agent calibrate`" in advice
+    assert "`sudo agent calibrate" in advice
     assert f"`sudo rm -r {tmp_path}/lock`" in advice
     assert f"`sudo chmod go-w {tmp_path}`" in advice
     assert not re.search("`(agent|rm|chmod) ", advice)
@@ -236,7 +236,7 @@ def test_advice_about_a_persons_own_state_is_for_that_person(state):
     assert lines(body, "permissions")[0]["advice"] == f"Run `chmod go-w {state}`."
 
 
-def test_a_state_that_everybody_may_write_is_a_warning(state):
+def test_a_state_that_everybody_may_write_is_a_problem(state):
     state.chmod(0o777)
     body = doctor("--state-dir", state)
     assert "other users may write" in lines(body, "permissions")[0]["message"]
