@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bundles.fleet.access import centre
+from bundles.fleet.access.oidc import ProviderDesk
 from bundles.fleet.analysis import released
 from bundles.fleet.api.routes import ROUTES as API
 from bundles.fleet.counting import rules
@@ -66,6 +67,7 @@ def application(database: Database, settings: CentreSettings) -> ASGIApp:
         },
     )
     app.state.centre = made
+    app.state.provider = ProviderDesk(settings.oidc) if settings.oidc else None
     app.router.redirect_slashes = (
         False  # it would believe the Host header, and lead away from https
     )

@@ -133,10 +133,10 @@ def mark(connection: Connection, name: str, nonce: str) -> str:
     return hmac.new(key, f"known\n{name}\n{nonce}".encode(), "sha256").hexdigest()
 
 
-def start_session(database: Database, name: str, now: int, lasts_s: int = SESSION_S) -> str:
+def start_session(database: Database, name: str, now: int) -> str:
     """A new session's secret; sessions that ended are cleared away."""
     secret = secrets.token_urlsafe(32)
-    row = {"sha256": secret_digest(secret), "name": name, "ends_at": now + lasts_s}
+    row = {"sha256": secret_digest(secret), "name": name, "ends_at": now + SESSION_S}
     with database.writing() as connection:
         connection.execute(delete(sessions).where(sessions.c.ends_at <= now))
         connection.execute(sessions.insert(), row)

@@ -25,7 +25,6 @@ from bundles.fleet.access import credentials
 from bundles.fleet.access.centre import Centre, Denied, centre_of, outside, read
 
 MOST_FORM_BYTES = 8192
-ON_THE_WAY = "\n"  # no person's name begins with it: a browser at its identity provider
 FORM_WITHIN_S = 10.0
 FULL_WAIT_S = 5.0  # what is said when all places to wait are taken
 VISITOR_S, KNOWN_S = 30 * 86_400, 180 * 86_400
@@ -45,6 +44,11 @@ def set_cookie(centre: Centre, response: Response, what: str, value: str, lasts_
     )  # fmt: skip
 
 
+def drop_cookie(centre: Centre, response: Response, what: str) -> None:
+    """Have a browser forget one."""
+    response.delete_cookie(cookie_name(centre, what), secure=centre.settings.secure)
+
+
 def cookie(request: Request, what: str) -> str:
     """Its value; empty where there is none."""
     return request.cookies.get(cookie_name(centre_of(request), what), "")
@@ -61,8 +65,7 @@ async def person(request: Request) -> str | None:
         return name[:256] if name and may_read(centre, name) else None
     if not (secret := cookie(request, "session")):
         return None
-    known: str | None = await read(centre.database, credentials.session_of, secret, centre.now_s())
-    return known if known and not known.startswith(ON_THE_WAY) else None
+    return await read(centre.database, credentials.session_of, secret, centre.now_s())
 
 
 def may_read(centre: Centre, name: str) -> bool:

@@ -17,9 +17,9 @@ async def login(request: Request) -> Response:
     """Ask for name and password, or send to the identity provider."""
     centre = centre_of(request)
     if centre.settings.sign_in == "oidc":
-        address, secret = await oidc.set_out(request)
+        address, trip = await oidc.set_out(request)
         response: Response = RedirectResponse(address, 303)
-        people.set_cookie(centre, response, "trip", secret, oidc.TRIP_S)
+        people.set_cookie(centre, response, "trip", trip, oidc.TRIP_S)
         return response
     if centre.settings.sign_in == "header":
         raise HTTPException(403, "The proxy in front of this centre did not say who you are.")
@@ -28,7 +28,9 @@ async def login(request: Request) -> Response:
 
 async def login_back(request: Request) -> Response:
     """Where the identity provider sends people back to."""
-    return _signed_in(request, await oidc.come_back(request))
+    response = _signed_in(request, await oidc.come_back(request))
+    people.drop_cookie(centre_of(request), response, "trip")
+    return response
 
 
 async def take_login(request: Request) -> Response:
@@ -54,9 +56,7 @@ async def take_logout(request: Request) -> Response:
         response: Response = RedirectResponse("/login", 303)
     else:  # on to the provider would be to sign in again, and forms may lead to this site only
         response = HTMLResponse(templates().get_template("signed-out.html").render())
-    response.delete_cookie(
-        people.cookie_name(centre_of(request), "session"), secure=centre_of(request).settings.secure
-    )
+    people.drop_cookie(centre_of(request), response, "session")
     return response
 
 

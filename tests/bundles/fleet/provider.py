@@ -95,6 +95,8 @@ def provider():
             self._answer(made.token(form, self.headers["Authorization"]))
 
         def _answer(self, body):
+            if until := made.lies.get("until"):
+                until.wait(100)
             content = json.dumps(body).encode()
             if made.lies.get("endless"):
                 content = b"[" * (1 << 20)

@@ -6,18 +6,21 @@ import itertools
 import json
 import re
 import socket
+import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from http.cookies import SimpleCookie
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
-from fleets import NOW, centre
+from fleets import NOW, centre, report
 from joserfc.jwk import ECKey
 from provider import CLIENT, SECRET, provider
-from sqlalchemy import select
+from sqlalchemy import func, select
 
-from bundles.fleet.access import credentials
+from bundles.fleet.access import credentials, oidc
+from bundles.fleet.access.oidc import ProviderDesk
+from bundles.fleet.settings import OidcProvider
 from bundles.fleet.storage.database import open_database
 from bundles.fleet.storage.schema import sessions, tokens, users
 
@@ -206,7 +209,9 @@ def test_a_session_that_is_over_is_over(served, database):
     ada = Visitor(served)
     ada.cookies["fleet-session"] = credentials.start_session(database, "ada", NOW_S)
     assert ada.ask("GET", "/")[0].status == 200
-    ada.cookies["fleet-session"] = credentials.start_session(database, "ada", NOW_S, -1)
+    ada.cookies["fleet-session"] = credentials.start_session(
+        database, "ada", NOW_S - credentials.SESSION_S
+    )
     assert ada.ask("GET", "/")[0].status == 303
 
 
@@ -401,7 +406,6 @@ LIES = {
     "not signed": {"header": {"alg": "none"}},
     "signed with the public key": {"header": {"alg": "HS256"}},
     "signed by another": {"key": ECKey.generate_key("P-256", {"kid": "k"})},
-    "described by another": {"discovered": "https://evil.example"},
     "without an end of its own": {"endless": True},
     "packed": {"packed": True},
     "not packed as it says": {"encoding": "gzip"},
@@ -420,6 +424,55 @@ def test_a_token_that_is_wrong_in_one_thing_lets_nobody_in(identity, idp, lie):
     assert "Traceback" not in made.said
     assert visitor.ask("GET", "/")[0].status == 303
     assert SECRET not in text
+
+
+def test_a_provider_that_describes_another_is_asked_for_nothing():
+    with provider() as idp:
+        idp.lies["discovered"] = "https://evil.example"
+        desk = ProviderDesk(OidcProvider(idp.issuer, CLIENT, SECRET))
+        for _ in range(3):
+            with pytest.raises(ValueError, match=r"another issuer|a moment ago"):
+                desk.discovered()
+        assert len(idp.asked) == 1
+
+
+def test_a_provider_is_asked_once_what_it_is_and_nothing_is_kept_of_who_sets_out(identity, idp):
+    _, made, database = identity
+    set_out(Visitor(made))
+    with database.reading() as connection:
+        before = connection.execute(select(func.count()).select_from(sessions)).scalar_one()
+    idp.asked.clear()
+    for _ in range(5):
+        set_out(Visitor(made))
+    assert idp.asked == []
+    with database.reading() as connection:
+        after = connection.execute(select(func.count()).select_from(sessions)).scalar_one()
+    assert after == before
+
+
+def test_a_slow_provider_holds_up_nobody_but_those_few_who_wait_for_it(tmp_path):
+    (tmp_path / "secret").write_text(SECRET)
+    with contextlib.ExitStack() as stack:
+        idp = stack.enter_context(provider())
+        made = stack.enter_context(centre(
+            f"sqlite:///{tmp_path / 'fleet.db'}", "--without-tokens", "--sign-in", "oidc",
+            "--oidc-issuer", idp.issuer, "--oidc-client", CLIENT,
+            "--oidc-secret-file", str(tmp_path / "secret"),
+            first="from bundles.fleet.access import oidc; oidc.WITHIN_S = (100, 100)",
+        ))  # fmt: skip
+        idp.lies["until"] = threading.Event()
+        visitors = stack.enter_context(ThreadPoolExecutor(60))
+        stack.callback(idp.lies["until"].set)
+        asking = [visitors.submit(Visitor(made).ask, "GET", "/login") for _ in range(60)]
+        few = oidc.AT_ONCE + oidc.MOST_WAITING
+        turned_away = list(itertools.islice(as_completed(asking), 60 - few))
+        assert {job.result()[0].status for job in turned_away} == {429}
+        assert made.ask("GET", "/health")[0] == 200
+        assert made.send(report(1))[0] == 202
+        assert sum(not job.done() for job in asking) == few
+        idp.lies["until"].set()
+        assert {job.result()[0].status for job in asking} == {429, 303}
+        assert len(idp.asked) == 1
 
 
 def test_an_answer_is_taken_once_and_by_the_browser_that_asked(identity, idp):
