@@ -116,16 +116,18 @@ def wheel(made_once):
 
     def make(architecture: str) -> Path:
         def fill(place):
-            command = (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps")
-            run_build(
-                *(*command, "--wheel-dir", place, REPOSITORY),
-                CALIBRATION_AGENT_PREBUILT=architecture,
-            )
+            build_wheel(REPOSITORY, architecture, place)
 
         [made] = made_once(f"wheel-{architecture}", fill).iterdir()
         return made
 
     return make
+
+
+def build_wheel(source: Path, kind: str, folder: Path, **environment: str) -> Path:
+    """A wheel of a source tree, pure or of an architecture, in a folder."""
+    command = (source / "tools/build-wheel", kind, folder)
+    return Path(run_build(*command, PYTHON=sys.executable, **environment))
 
 
 def run_build(*command, **environment) -> str:

@@ -89,12 +89,9 @@ def test_the_package_has_the_version_of_the_agent():
     assert f"({declared()['version']})" in first
 
 
-def test_the_lock_holds_every_dependency_within_its_bounds_and_with_hashes():
+def test_the_lock_holds_every_dependency_within_its_bounds():
     text = (REPOSITORY / "debian/requirements.lock").read_text()
     pinned = dict(re.findall(r"(?m)^([\w-]+)==(\S+) \\$", text))
-    assert len(re.findall(r"(?m)^[\w-]+==\S+ \\\n    --hash=sha256:[0-9a-f]{64}", text)) == len(
-        pinned
-    )
     for line in declared()["dependencies"]:
         wanted = Requirement(line)
         assert wanted.specifier.contains(Version(pinned[wanted.name])), line

@@ -1,0 +1,227 @@
+"""What is fetched is pinned, what is built is the same each time, and a bill says what is in it."""
+
+import base64
+import csv
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from itertools import chain
+
+import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+from packaging.requirements import Requirement
+
+from tests.system.conftest import REPOSITORY, build_wheel, isolated_environment, run_build
+
+LOCKS = ("debian/requirements.lock", "tools/build.lock", "tools/prebuild.lock")
+ABOUT = "calibration_agent-0.1.0.dist-info/"
+BILL = "calibration-agent.cdx.json"
+BUNDLE = {f"bundles/default/{name}" for name in ("encoder.onnx", "manifest.json", "prior.json")}
+PREBUILT = "agent/kernels/prebuilt/"
+SITE = "usr/lib/calibration-agent/lib/python3.11/site-packages"
+
+
+def pins(lock):
+    return dict(re.findall(r"(?m)^([\w-]+)==(\S+) \\$", (REPOSITORY / lock).read_text()))
+
+
+def project():
+    return tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+
+
+def source_files():
+    """What git would commit."""
+    command = ("git", "ls-files", "--cached", "--others", "--exclude-standard")
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    return [name for name in done.stdout.splitlines() if (REPOSITORY / name).exists()]
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """The source at another place."""
+    place = tmp_path / "checkout"
+    for name in source_files():
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(REPOSITORY / name, place / name)
+    return place
+
+
+@pytest.fixture(scope="module")
+def without_network(made_once):
+    """The environment of a build that can fetch what the lock names, and nothing else."""
+
+    def fill(place):
+        what = ("-r", REPOSITORY / "tools/build.lock", "--dest", place)
+        run_build(sys.executable, "-m", "pip", "download", "--require-hashes", *what)
+
+    folder = made_once("build-tools", fill)
+    return {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(folder)}
+
+
+@pytest.fixture(scope="module")
+def pure(made_once, without_network):
+    """The folder of the pure wheel."""
+    return made_once(
+        "pure-wheel", lambda place: build_wheel(REPOSITORY, "pure", place, **without_network)
+    )
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_every_line_of_a_lock_has_hashes(lock):
+    text = (REPOSITORY / lock).read_text()
+    hashed = re.findall(r"(?m)^[\w-]+==\S+ \\\n    --hash=sha256:[0-9a-f]{64}", text)
+    assert len(hashed) == len(pins(lock)) > 0
+
+
+def test_the_locks_hold_what_pyproject_pins_and_agree_with_each_other():
+    known = project()
+    groups = known["dependency-groups"]
+    for lock, lines in (
+        ("tools/build.lock", [*known["build-system"]["requires"], *groups["build"]]),
+        ("tools/prebuild.lock", groups["prebuild"]),
+    ):
+        for wanted in map(Requirement, lines):
+            assert str(wanted.specifier) == f"=={pins(lock)[wanted.name]}"
+    every = set(chain.from_iterable(pins(lock).items() for lock in LOCKS))
+    assert len(every) == len({name for name, _ in every})
+
+
+def test_a_wheel_is_built_of_what_the_lock_names_and_nothing_else(pure):
+    assert [path.suffix for path in pure.iterdir()] == [".whl"]
+
+
+def test_a_build_refuses_other_bytes_than_the_locks_name(checkout, without_network, tmp_path):
+    lock = checkout / "tools/build.lock"
+    lock.write_text(re.sub(r"sha256:\w{4}", "sha256:0000", lock.read_text()))
+    done = subprocess.run(
+        [checkout / "tools/build-wheel", "pure", tmp_path / "made"],
+        env=isolated_environment(**without_network),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "DO NOT MATCH THE HASHES" in done.stderr
+    assert not (tmp_path / "made").exists()
+
+
+def test_the_same_source_gives_the_same_wheel_wherever_and_by_whomever(
+    pure, checkout, without_network, tmp_path
+):
+    before = os.umask(0o077)
+    try:
+        otherwise = {"TZ": "Asia/Tokyo", "LANG": "C", **without_network}
+        again = build_wheel(checkout, "pure", tmp_path / "made", **otherwise)
+    finally:
+        os.umask(before)
+    assert again.read_bytes() == (pure / again.name).read_bytes()
+
+
+def unpacked(wheel):
+    with zipfile.ZipFile(wheel) as file:
+        return {name: file.read(name) for name in file.namelist()}
+
+
+@pytest.fixture(scope="module")
+def held(wheel):
+    """What is in this platform's wheel."""
+    return unpacked(wheel(platform.machine()))
+
+
+def test_a_wheel_holds_the_source_the_prebuilt_set_and_what_describes_them(held):
+    source = {n for n in source_files() if n.startswith(("agent/", "bundles/"))}
+    source -= {n for n in source if n.startswith("bundles/measured/")}
+    about = {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE", f"sboms/{BILL}"}
+    prebuilt = {name for name in held if name.startswith(PREBUILT)}
+    assert set(held) == source | prebuilt | {ABOUT + name for name in about}
+
+
+def test_nothing_in_a_wheel_tells_where_it_was_built(held):
+    places = [str(place).encode() for place in (REPOSITORY, REPOSITORY.home() / "")]
+    telling = [n for n, content in held.items() if any(place in content for place in places)]
+    assert telling == []
+
+
+def assert_valid(bill):
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(bill.decode()) is None
+
+
+def digests(components):
+    """SHA-256 of everything inside that is a file, by its name."""
+    found = {}
+    for each in components:
+        if "purl" not in each:
+            found[each["name"]] = each["hashes"][0]["content"]
+        found |= digests(each.get("components", ()))
+    return found
+
+
+def test_a_wheels_bill_is_valid_and_names_all_that_is_not_source(held):
+    bill = held[f"{ABOUT}sboms/{BILL}"]
+    assert_valid(bill)
+    components = json.loads(bill)["components"]
+    expected = BUNDLE | {name for name in held if name.startswith(PREBUILT)}
+    assert digests(components) == {n: hashlib.sha256(held[n]).hexdigest() for n in expected}
+    versions = {c["name"]: c["version"] for c in components if "purl" in c}
+    assert versions["ziglang"] == pins("tools/prebuild.lock")["ziglang"]
+    assert set(versions) == {"ziglang", "musl"}
+
+
+def test_a_pure_wheel_has_a_bill_too(pure):
+    [made] = pure.glob("*.whl")
+    bill = unpacked(made)[f"{ABOUT}sboms/{BILL}"]
+    assert_valid(bill)
+    assert set(digests(json.loads(bill)["components"])) == BUNDLE
+
+
+@pytest.fixture(scope="module")
+def installed(package, tmp_path_factory):
+    """What the package puts on a machine."""
+    place = tmp_path_factory.mktemp("package")
+    subprocess.run(["dpkg-deb", "--extract", package, place], check=True)
+    return place
+
+
+def test_every_library_in_the_package_has_a_true_record_of_its_files(installed):
+    site = installed / SITE
+    rows = [
+        row
+        for record in site.glob("*.dist-info/RECORD")
+        for row in csv.reader(record.read_text().splitlines())
+    ]
+    digests = {name: digest for name, digest, _ in rows if digest}
+    false = [name for name, digest in digests.items() if recorded(site / name) != digest]
+    assert false == []
+    files = {
+        str(p.relative_to(site)) for p in site.rglob("*") if p.is_file() and p.suffix != ".pyc"
+    }
+    assert files == {name for name, *_ in rows}
+
+
+def recorded(path):
+    digest = hashlib.sha256(path.read_bytes()).digest()
+    return "sha256=" + base64.urlsafe_b64encode(digest).decode().rstrip("=")
+
+
+def test_the_packages_bill_is_valid_and_true_of_what_is_installed(installed, held):
+    bill = (installed / "usr/share/doc/calibration-agent" / BILL).read_bytes()
+    assert_valid(bill)
+    components = json.loads(bill)["components"]
+    versions = {c["name"]: c["version"] for c in components}
+    assert versions == {**pins("debian/requirements.lock"), "calibration-agent": "0.1.0"}
+    locked = (REPOSITORY / "debian/requirements.lock").read_text()
+    ours = "calibration-agent"
+    assert all(c["hashes"][0]["content"] in locked for c in components if c["name"] != ours)
+    named = digests(components)
+    for name, digest in named.items():
+        assert hashlib.sha256((installed / SITE / name).read_bytes()).hexdigest() == digest, name
+    bundled = {str(p.relative_to(installed / SITE)) for p in (installed / SITE).glob("*.libs/*")}
+    assert set(named) == bundled | BUNDLE | {n for n in held if n.startswith(PREBUILT)}
