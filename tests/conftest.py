@@ -14,6 +14,9 @@ import jsonschema
 import pytest
 from hypothesis import Phase, settings
 
+# The workers of a run share the CPUs: one that waits for more threads of its own only spins.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before anything imports numpy
+
 # CI judges a change by the same examples each time, and does not spend its time on shrinking them;
 # at a desk every run looks at new ones.
 QUICK = (Phase.explicit, Phase.generate)
@@ -60,7 +63,8 @@ class Ran:
 
 def environment(**more):
     """A clean environment: nothing of the developer's own configuration."""
-    kept = {k: os.environ[k] for k in ("PATH", "HOME", "TMPDIR", "LANG") if k in os.environ}
+    names = ("PATH", "HOME", "TMPDIR", "LANG", "OPENBLAS_NUM_THREADS")
+    kept = {k: os.environ[k] for k in names if k in os.environ}
     return {**kept, "AGENT_CONFIG": "", **more}
 
 

@@ -335,21 +335,19 @@ def test_a_server_that_never_answers_is_not_waited_for(tmp_path):
         begun = time.monotonic()
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
         body = doctor("--state-dir", tmp_path / "s", AGENT_REPOSITORY=url)
-        assert (
-            time.monotonic() - begun < 15
-        )  # it asks for one second; the rest is for slow machines
+        assert time.monotonic() - begun < 100  # it waits for a second
     assert lines(body, "repository")[-1]["level"] == "warning"
 
 
 def test_a_compiler_that_hangs_is_not_waited_for(tmp_path):
     compiler = tmp_path / "cc"
-    compiler.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nsleep 60\n")
+    compiler.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nsleep 3000\n")
     compiler.chmod(0o755)
     begun = time.monotonic()
     (tmp_path / "tmp").mkdir()
     on = {"AGENT_COMPILER": str(compiler), "TMPDIR": str(tmp_path / "tmp")}
     body = doctor("--state-dir", tmp_path / "s", **on)
-    assert time.monotonic() - begun < 19  # its own limit is at 20 s
+    assert time.monotonic() - begun < 190  # it waits for five
     (found,) = lines(body, "compiler")
     assert (found["level"], found["message"]) == ("warning", "it has not answered within 5 s")
     assert not Path("/proc", (tmp_path / "pid").read_text().strip()).exists()

@@ -4,6 +4,7 @@ import pytest
 
 from agent.doctor import self_test
 from agent.model.select import best_head
+from agent.terminal.settings_wording import finding_blocks
 from tests.conftest import agent, valid
 from tests.other_user import needs_root
 
@@ -20,12 +21,8 @@ def test_every_part_works_here_and_nothing_of_it_stays(tmp_path):
     assert ran.code == 0, body
     assert levels(body) == dict.fromkeys(PARTS, "ok")
     assert list((tmp_path / "s").iterdir()) == []
-
-
-def test_in_words_it_ends_with_all_is_well(tmp_path):
-    ran = agent("self-test", "--state-dir", tmp_path / "s")
-    assert ran.out.rstrip().endswith("All is well.")
     assert "testing: measuring" in ran.err
+    assert finding_blocks(body)[-1] == "All is well."
 
 
 def test_a_compiler_that_makes_wrong_code_is_found(tmp_path):
@@ -54,9 +51,7 @@ def test_a_damaged_bundle_is_found(tmp_path, tiny_bundle):
     assert levels(ran.json)["bundle"] == "problem"
 
 
-@pytest.mark.parametrize(
-    "content", ["from numpy import f2py_that_is_gone", "import gone_for_good", "1 / 0"]
-)
+@pytest.mark.parametrize("content", ["from numpy import f2py_that_is_gone", "1 / 0"])
 def test_a_library_that_cannot_be_imported_is_found(tmp_path, content):
     broken = tmp_path / "libraries" / "sklearn"
     broken.mkdir(parents=True)

@@ -287,11 +287,11 @@ def test_the_trace_sees_a_socket_when_there_is_one(machine, tmp_path):
 
 
 @needs_strace
-def test_calibrate_works_without_any_network_and_opens_no_socket(tmp_path):
-    state, on = tmp_path / "state", {"AGENT_REPORT": "on", "AGENT_REPORT_TO": "https://example.org"}
-    words = ("calibrate", "--budget", "3s", "--state-dir", state)
+def test_calibrate_works_without_any_network_and_opens_no_socket(machine, tmp_path):
+    on = {"AGENT_REPORT": "on", "AGENT_REPORT_TO": "https://example.org"}
+    words = ("calibrate", "--budget", "3s", "--state-dir", machine)
     assert traced(tmp_path, *words, before=own_network(), **on) == (0, "")
-    assert report(state, **on, HTTPS_PROXY="http://127.0.0.1:1").code == 4
+    assert report(machine, **on, HTTPS_PROXY="http://127.0.0.1:1").code == 4
 
 
 # Canaries.

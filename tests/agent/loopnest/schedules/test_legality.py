@@ -427,9 +427,9 @@ def test_checking_a_schedule_of_a_matrix_product_is_quick() -> None:
     schedule = parse_schedule("tile i 32 j 32 k 32; parallelize i_t; vectorize k")
     times_taken = []
     for _ in range(20):
-        start = time.perf_counter()
+        start = time.process_time()
         transform(gemm(512), schedule, dependences)
-        times_taken.append(time.perf_counter() - start)
+        times_taken.append(time.process_time() - start)
     assert min(times_taken) < 0.01  # 0.5 ms when measured
 
 
