@@ -155,7 +155,7 @@ def test_root_makes_no_state_directory_within_another_users(open_place, measure)
 def test_root_believes_no_state_that_others_could_have_written(
     calibrated, open_place, as_root, words
 ):
-    state = shutil.copytree(calibrated[0], open_place / "state")
+    state = shutil.copytree(calibrated, open_place / "state")
     state.chmod(0o777)
     ran = as_root(*words.split(), "--state-dir", state)
     assert ran.code == 2, ran.err
@@ -164,7 +164,7 @@ def test_root_believes_no_state_that_others_could_have_written(
 
 @pytest.mark.parametrize("words", ["status", "history", "bundle list"])
 def test_root_reads_the_services_state_as_the_service(calibrated, open_place, as_root, words):
-    state = shutil.copytree(calibrated[0], open_place / "lib" / "calibration-agent")
+    state = shutil.copytree(calibrated, open_place / "lib" / "calibration-agent")
     for path in (state, *state.rglob("*")):
         given_to_nobody(path)
     ran = as_root(*words.split(), "--state-dir", state)
