@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from agent.terminal.options import with_records
 from bundles.evaluation.options import (
     BUDGETS,
     QUICK,
@@ -27,49 +28,64 @@ def attach(app: typer.Typer) -> None:
     app.command("check-simulator", epilog=f"Example: `{example}`")(check_simulator)
 
 
-def evaluate(
-    out: Annotated[Path, typer.Option(help="Directory of the report.")],
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """What to evaluate, and how."""
+
+    out: Annotated[Path, typer.Option(help="Directory of the report.")]
     labels: Annotated[
         list[Path] | None, typer.Argument(help="Label files: evaluated, or learned from.")
-    ] = None,
+    ] = None
     data: Annotated[
         list[Path] | None,
         typer.Option(help="Evaluate this file (repeat for more); LABELS are only learned from."),
-    ] = None,
+    ] = None
     bundle: Annotated[
         Path | None, typer.Option(help="To evaluate as it is. Default: the agent's.")
-    ] = None,
+    ] = None
     leave: Annotated[
         str | None,
         typer.Option(help="`machine` or `target`: train encoders that never saw the one tested."),
-    ] = None,
-    seeds: Annotated[int, typer.Option(min=1, max=100, help="Draws of labels.")] = 5,
-    budgets: Annotated[str, typer.Option(help="Numbers of labels.")] = ",".join(map(str, BUDGETS)),
-    arms: Annotated[str, typer.Option(help="Some of the arms, by name. [all]")] = "",
+    ] = None
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="Draws of labels.")] = 5
+    budgets: Annotated[str, typer.Option(help="Numbers of labels.")] = ",".join(map(str, BUDGETS))
+    arms: Annotated[str, typer.Option(help="Some of the arms, by name. [all]")] = ""
     work: Annotated[
         Path | None, typer.Option(help="Directory of trained encoders. [OUT/cache]")
-    ] = None,
-    processes: Annotated[int, typer.Option(min=1, max=256)] = 2,
-    quick: Annotated[bool, typer.Option("--quick", help="A tiny run, for tests.")] = False,
-    as_json: As_Json = False,
-) -> None:
+    ] = None
+    processes: Annotated[int, typer.Option(min=1, max=256)] = 2
+    quick: Annotated[bool, typer.Option("--quick", help="A tiny run, for tests.")] = False
+
+    def resolved(self) -> EvaluationOptions:
+        """What they come to.
+
+        Raises:
+            InputError: there is no such arm, or no such number of labels.
+        """
+        protocol = QUICK
+        if not self.quick:
+            budgets = parse_budgets(self.budgets)
+            protocol = EvaluationProtocol(budgets, self.seeds, (), self.processes)
+        return EvaluationOptions(
+            labels=tuple(self.labels or ()),
+            out=self.out,
+            work=self.work or self.out / "cache",
+            data=tuple(self.data or ()),
+            bundle=self.bundle,
+            leave=self.leave,
+            protocol=replace(protocol, arms=parse_arms(self.arms)),
+            small=self.quick,
+        )
+
+
+@with_records
+def evaluate(options: EvaluateOptions, as_json: As_Json = False) -> None:
     """Compare the bundle with its controls on machines and programs it never saw."""
     needs("torch", "pyarrow", "xgboost", "matplotlib", install=EVALUATE)
     from bundles.evaluation.evaluate import evaluate_labels
     from bundles.evaluation.tables import print_report
 
-    protocol = QUICK if quick else EvaluationProtocol(parse_budgets(budgets), seeds, (), processes)
-    options = EvaluationOptions(
-        labels=tuple(labels or ()),
-        out=out,
-        work=work or out / "cache",
-        data=tuple(data or ()),
-        bundle=bundle,
-        leave=leave,
-        protocol=replace(protocol, arms=parse_arms(arms)),
-        small=quick,
-    )
-    report = evaluate_labels(options, say)
+    report = evaluate_labels(options.resolved(), say)
     show_json(report.to_json()) if as_json else print_report(report)
 
 

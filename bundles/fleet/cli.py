@@ -11,7 +11,8 @@ import typer
 
 from agent.errors import InputError
 from agent.terminal.console import note
-from bundles.fleet.options import DEFAULT_DATABASE, Database_Option, ServeOptions, taking
+from agent.terminal.options import with_records
+from bundles.fleet.options import DEFAULT_DATABASE, Database_Option, ServeOptions
 from bundles.repository.telling import telling
 from bundles.terminal import As_Json, needs, say
 
@@ -37,7 +38,7 @@ fleet.add_typer(user, name="user")
     epilog="Example: `bundles fleet serve --database postgresql://fleet@db/fleet "
     "--public-url https://fleet.example.org`",
 )
-@taking(ServeOptions)
+@with_records
 def serve_fleet(options: ServeOptions) -> None:
     """Take reports and show the fleet; stop with Ctrl-C."""
     _needs_extra()

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
 
 from agent.errors import InputError
 from bundles.fleet.settings import LOOPBACK, CentreSettings, OidcProvider, SignIn
 
-R = TypeVar("R")
 DEFAULT_DATABASE = "sqlite:///fleet.db"
 Database_Option = Annotated[
     str,
@@ -24,20 +21,6 @@ Database_Option = Annotated[
     ),
 ]
 KEPT = "It is kept in the database, for all commands."
-
-
-def taking(record: type[R]) -> Callable[[Callable[[R], None]], Callable[..., None]]:
-    """Makes a command of a function of one record: its fields are the options."""
-
-    def decorate(command: Callable[[R], None]) -> Callable[..., None]:
-        def called(**given: object) -> None:
-            command(record(**given))
-
-        called.__doc__ = command.__doc__
-        called.__signature__ = inspect.signature(record, eval_str=True)  # type: ignore[attr-defined]
-        return called
-
-    return decorate
 
 
 @dataclass(frozen=True)

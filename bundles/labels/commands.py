@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from agent.terminal.options import with_records
 from bundles.terminal import As_Json, say, show_json
 
 
@@ -18,37 +20,48 @@ def attach(app: typer.Typer) -> None:
     app.command(epilog=f"Example: `{example}` ({hours})")(measure)
 
 
-def measure(
+@dataclass(frozen=True)
+class MeasureOptions:
+    """What to time, and how."""
+
     machine: Annotated[
         str,
         typer.Option(help="A name for this class of machine; it is published, so no host name."),
-    ],
-    out: Annotated[Path, typer.Option(help="Directory of the label files and their journals.")],
-    programs: Annotated[int, typer.Option(min=0, max=1_000_000, help="Random programs.")] = 2_000,
-    schedules: Annotated[int, typer.Option(min=2, max=200, help="Of each, as written too.")] = 16,
+    ]
+    out: Annotated[Path, typer.Option(help="Directory of the label files and their journals.")]
+    programs: Annotated[int, typer.Option(min=0, max=1_000_000, help="Random programs.")] = 2_000
+    schedules: Annotated[int, typer.Option(min=2, max=200, help="Of each, as written too.")] = 16
     kernel_schedules: Annotated[
         int, typer.Option(min=0, max=200, help="Of each kernel of the fixed set; 0: none.")
-    ] = 12,
+    ] = 12
     threads: Annotated[
         list[int] | None, typer.Option(min=1, help="Of parallel loops; repeat for more targets.")
-    ] = None,
-    compiler: Annotated[str | None, typer.Option(help="Default: CC, cc, gcc or clang.")] = None,
+    ] = None
+    compiler: Annotated[str | None, typer.Option(help="Default: CC, cc, gcc or clang.")] = None
     flags: Annotated[
         str | None, typer.Option(help="In place of the default flags, such as '-O2 -fopenmp'.")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the labelled corpus.")] = 0,
+    ] = None
+    seed: Annotated[int, typer.Option(min=0, help="Of the labelled corpus.")] = 0
     lock: Annotated[
         Path | None, typer.Option(help="A file locked (flock) while something is timed.")
-    ] = None,
-    as_json: As_Json = False,
-) -> None:
+    ] = None
+
+
+@with_records
+def measure(options: MeasureOptions, as_json: As_Json = False) -> None:
     """Time random programs and the fixed set here: labels of a reference machine (Parquet)."""
     from bundles.labels.measure import Campaign, measure_labels
 
-    targets = tuple(threads or (1,))
-    campaign = Campaign(machine, programs, schedules, kernel_schedules, seed, targets)
-    given = shlex.split(flags) if flags else None
-    paths = measure_labels(campaign, out, compiler, given, say, lock)
+    campaign = Campaign(
+        options.machine,
+        options.programs,
+        options.schedules,
+        options.kernel_schedules,
+        options.seed,
+        tuple(options.threads or (1,)),
+    )
+    flags = shlex.split(options.flags) if options.flags else None
+    paths = measure_labels(campaign, options.out, options.compiler, flags, say, options.lock)
     if as_json:
         show_json({"files": [str(path) for path in paths]})
     else:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from agent.errors import Exit, InputError
+from agent.terminal.options import with_records
 from bundles.repository.telling import telling
 from bundles.terminal import As_Json
 
@@ -44,23 +46,57 @@ Passphrase_File = Annotated[
     ),
 ]
 Channel = Literal["pilot", "stable"]
-Rollout = Annotated[
-    int, typer.Option(min=1, max=100, help="Percent of the channel's machines; 100: settled.")
-]
 Clock_Is_Right = Annotated[
     bool, typer.Option("--clock-is-right", help="Sign though the clock seems wrong.")
 ]
-Fleet = Annotated[
-    str | None,
-    typer.Option(
-        "--fleet", envvar="BUNDLES_FLEET", help="Ask this centre's fleet first (to stable only)."
-    ),
-]
-Fleet_Token = Annotated[
-    Path | None,
-    typer.Option(envvar="BUNDLES_FLEET_TOKEN_FILE", help="A file with a staff token of the fleet."),
-]
-Again = Annotated[bool, typer.Option("--again", help="Though it was withdrawn before.")]
+
+
+@dataclass(frozen=True)
+class RepositoryOptions:
+    """Which repository, and what signs in it."""
+
+    repository: Repo = None
+    keys: Keys = None
+    passphrase_file: Passphrase_File = None
+
+    def publisher(self) -> Publisher:
+        """Who changes the repository.
+
+        Raises:
+            InputError: no repository is given.
+        """
+        return _publisher(self.repository, self.keys, self.passphrase_file)
+
+
+@dataclass(frozen=True)
+class OfferOptions:
+    """To how many machines, and whether it may come back."""
+
+    rollout: Annotated[
+        int, typer.Option(min=1, max=100, help="Percent of the channel's machines; 100: settled.")
+    ] = 100
+    again: Annotated[bool, typer.Option("--again", help="Though it was withdrawn before.")] = False
+
+
+@dataclass(frozen=True)
+class FleetOptions:
+    """Whose word is asked before a bundle goes to all machines."""
+
+    fleet: Annotated[
+        str | None,
+        typer.Option(
+            "--fleet",
+            envvar="BUNDLES_FLEET",
+            help="Ask this centre's fleet first (to stable only).",
+        ),
+    ] = None
+    fleet_token_file: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="BUNDLES_FLEET_TOKEN_FILE", help="A file with a staff token of the fleet."
+        ),
+    ] = None
+    force: Annotated[bool, typer.Option("--force", help="Though the fleet is against it.")] = False
 
 
 def attach(app: typer.Typer) -> None:
@@ -126,83 +162,74 @@ def repo_status(
 
 
 @repo.command("renew", epilog="Example: `bundles repo renew pilot --repo /srv/bundles`")
+@with_records
 def repo_renew(
     role: Annotated[str, typer.Argument(help="`root`, `targets`, `pilot` or `stable`.")],
-    repository: Repo = None,
-    keys: Keys = None,
-    passphrase_file: Passphrase_File = None,
+    there: RepositoryOptions,
     as_json: As_Json = False,
 ) -> None:
     """Sign a role again as it is, before its signature ends."""
     with telling(as_json) as tell:
         from bundles.repository import renewal, words
 
-        where = _publisher(repository, keys, passphrase_file)
-        tell(renewal.renew_role(where, role), words.told_renewal)
+        tell(renewal.renew_role(there.publisher(), role), words.told_renewal)
 
 
+@with_records
 def add(
     bundle: Annotated[Path, typer.Argument(help="The bundle's directory.")],
+    *,
     channel: Annotated[Channel, typer.Option(help="Whose machines get it.")] = "pilot",
-    rollout: Rollout = 100,
-    again: Again = False,
-    repository: Repo = None,
-    keys: Keys = None,
-    passphrase_file: Passphrase_File = None,
+    offer: OfferOptions,
+    there: RepositoryOptions,
     as_json: As_Json = False,
 ) -> None:
     """Check a bundle as machines will, sign it, and offer it to machines of a channel."""
     with telling(as_json) as tell:
         from bundles.repository import publish, words
 
-        to = publish.Audience(channel, rollout, again)
-        where = _publisher(repository, keys, passphrase_file)
-        tell(publish.add_bundle(where, bundle, to), words.told_offer)
+        to = publish.Audience(channel, offer.rollout, offer.again)
+        tell(publish.add_bundle(there.publisher(), bundle, to), words.told_offer)
 
 
+@with_records
 def promote(
     name: Annotated[str, typer.Argument(help="A bundle of pilot: NAME or NAME@VERSION.")],
     to: Annotated[Channel, typer.Option(help="Whose machines get it.")],
-    rollout: Rollout = 100,
-    again: Again = False,
-    fleet: Fleet = None,
-    fleet_token_file: Fleet_Token = None,
-    force: Annotated[bool, typer.Option("--force", help="Though the fleet is against it.")] = False,
-    repository: Repo = None,
-    keys: Keys = None,
-    passphrase_file: Passphrase_File = None,
+    offer: OfferOptions,
+    asked: FleetOptions,
+    there: RepositoryOptions,
     as_json: As_Json = False,
 ) -> None:
     """Offer the same bytes to another channel, or to more machines of pilot."""
     with telling(as_json) as tell:
         from bundles.repository import publish, words
 
-        audience = publish.Audience(to, rollout, again)
-        where = _publisher(repository, keys, passphrase_file)
-        if fleet and to != "pilot" and not force:
+        audience = publish.Audience(to, offer.rollout, offer.again)
+        where = there.publisher()
+        if asked.fleet and to != "pilot" and not asked.force:
             from bundles.repository import ask_fleet
 
             wanted = publish.bundle_to_promote(where, name, to)
-            ask_fleet.require_promote(fleet, fleet_token_file, wanted)
+            ask_fleet.require_promote(asked.fleet, asked.fleet_token_file, wanted)
         tell(publish.promote_bundle(where, name, audience), words.told_offer)
 
 
+@with_records
 def withdraw(
     name: Annotated[str, typer.Argument(help="NAME or NAME@VERSION.")],
+    *,
     channel: Annotated[
         Channel | None, typer.Option(help="One channel only. [all that know it]")
     ] = None,
-    repository: Repo = None,
-    keys: Keys = None,
-    passphrase_file: Passphrase_File = None,
+    there: RepositoryOptions,
     as_json: As_Json = False,
 ) -> None:
     """Send machines back to the bundle before, by a newer signature."""
     with telling(as_json) as tell:
         from bundles.repository import publish, words
 
-        where = _publisher(repository, keys, passphrase_file)
-        tell(publish.withdraw_bundle(where, name, channel), words.told_withdraw)
+        tell(publish.withdraw_bundle(there.publisher(), name, channel), words.told_withdraw)
 
 
 def timestamp(
@@ -222,26 +249,26 @@ def timestamp(
             raise typer.Exit(Exit.NOT_TRUSTED)  # a timer that fails is seen
 
 
+@with_records
 def rotate_key(
     role: Annotated[
         str,
         typer.Argument(help="`root`, `targets`, `pilot`, `stable`, `online`; or a key: `root-2`."),
     ],
+    *,
     new_key_in: Annotated[
         Path | None,
         typer.Option(help="Where the new key goes, such as a USB stick. [REPO/keys]"),
     ] = None,
     clock_is_right: Clock_Is_Right = False,
-    repository: Repo = None,
-    keys: Keys = None,
-    passphrase_file: Passphrase_File = None,
+    there: RepositoryOptions,
     as_json: As_Json = False,
 ) -> None:
     """Replace a key: lost, stolen, or as a drill. Machines follow by themselves."""
     with telling(as_json) as tell:
         from bundles.repository import rotation, words
 
-        where = _publisher(repository, keys, passphrase_file)
+        where = there.publisher()
         done = rotation.replace_key(where, role, new_key_in, clock_is_right=clock_is_right)
         tell(done, words.told_rotation)
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from agent.terminal.options import with_records
 from bundles.terminal import As_Json, needs, say, show_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from bundles.labels.labels import Labels
+    from bundles.training.pretrain import PretrainingRun
 
 
 def attach(app: typer.Typer) -> None:
@@ -23,50 +25,68 @@ def attach(app: typer.Typer) -> None:
     app.command(epilog="Example: `bundles inspect bundles/default`")(inspect)
 
 
-def pretrain(
-    out: Annotated[Path, typer.Option(help="Directory of the bundle; replaced if it exists.")],
-    seed: Annotated[int, typer.Option(min=0, help="Of programs, machines and training.")] = 0,
-    programs: Annotated[int | None, typer.Option(min=40, max=100_000_000)] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, max=10_000)] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="A tiny run, for tests.")] = False,
+@dataclass(frozen=True)
+class PretrainOptions:
+    """What to make, from what, and where."""
+
+    out: Annotated[Path, typer.Option(help="Directory of the bundle; replaced if it exists.")]
+    seed: Annotated[int, typer.Option(min=0, help="Of programs, machines and training.")] = 0
+    programs: Annotated[int | None, typer.Option(min=40, max=100_000_000)] = None
+    epochs: Annotated[int | None, typer.Option(min=1, max=10_000)] = None
+    quick: Annotated[bool, typer.Option("--quick", help="A tiny run, for tests.")] = False
     work: Annotated[
         Path | None,
         typer.Option(help="Directory for data and checkpoints: the same command again goes on."),
-    ] = None,
+    ] = None
     address: Annotated[
         str, typer.Option(help="Ray cluster (HOST:PORT or ray://...); `local` starts one here.")
-    ] = "",
-    workers: Annotated[int, typer.Option(min=1, help="Of the cluster, for training.")] = 1,
-    device: Annotated[str, typer.Option(help="Where to train: `cpu` or `cuda`.")] = "cpu",
+    ] = ""
+    workers: Annotated[int, typer.Option(min=1, help="Of the cluster, for training.")] = 1
+    device: Annotated[str, typer.Option(help="Where to train: `cpu` or `cuda`.")] = "cpu"
     labels: Annotated[
         list[Path] | None,
         typer.Option(help="Label file of a reference machine (`bundles measure`); repeat it."),
-    ] = None,
-    name: Annotated[str, typer.Option(help="Of the bundle.")] = "default",
-    version: Annotated[str, typer.Option(help="Of the bundle; default: the time of making.")] = "",
+    ] = None
+    name: Annotated[str, typer.Option(help="Of the bundle.")] = "default"
+    version: Annotated[str, typer.Option(help="Of the bundle; default: the time of making.")] = ""
     evaluation: Annotated[
         Path | None, typer.Option(help="evaluation.json of `bundles evaluate`, to keep with it.")
-    ] = None,
-    as_json: As_Json = False,
-) -> None:
+    ] = None
+
+    def resolved(self) -> PretrainingRun:
+        """What they come to, with the labels read.
+
+        Raises:
+            InputError: a file cannot be read.
+        """
+        from bundles.training.evidence import evaluation_in_brief
+        from bundles.training.pretrain import PretrainingRun
+        from bundles.training.settings import TrainingSettings, Where, quick_settings
+
+        usual = TrainingSettings(seed=self.seed)
+        settings = quick_settings(usual) if self.quick else usual
+        return PretrainingRun(
+            self.out,
+            replace(
+                settings,
+                programs=self.programs or settings.programs,
+                epochs=self.epochs or settings.epochs,
+            ),
+            Where(self.work, self.address, self.workers, self.device),
+            _loaded(self.labels or ()),
+            evaluation=evaluation_in_brief(self.evaluation) if self.evaluation else {},
+            name=self.name,
+            version=self.version,
+        )
+
+
+@with_records
+def pretrain(options: PretrainOptions, as_json: As_Json = False) -> None:
     """Make a bundle: an encoder from simulated and reference machines, the prior of its heads."""
     needs("torch", "onnx", what="pre-training")
-    from bundles.training.evidence import evaluation_in_brief
-    from bundles.training.pretrain import PretrainingRun
     from bundles.training.pretrain import pretrain as run
-    from bundles.training.settings import TrainingSettings, Where, quick_settings
 
-    settings = quick_settings(TrainingSettings(seed=seed)) if quick else TrainingSettings(seed=seed)
-    wanted = PretrainingRun(
-        out,
-        replace(settings, programs=programs or settings.programs, epochs=epochs or settings.epochs),
-        Where(work, address, workers, device),
-        _loaded(labels or ()),
-        evaluation=evaluation_in_brief(evaluation) if evaluation else {},
-        name=name,
-        version=version,
-    )
-    manifest = run(wanted, say)
+    manifest = run(options.resolved(), say)
     if as_json:
         show_json(in_brief(manifest))
 
