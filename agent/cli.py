@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from agent.errors import AgentError
 
+_AFRESH = "`agent calibrate` makes a new one; `agent doctor` looks at the state."
+
 
 class _Stop:
     """Remembers that somebody asked this process to stop (Ctrl-C, SIGTERM).
@@ -79,12 +81,15 @@ def _interrupted() -> AgentError:
 
 def _explained(error: Exception, *, asked: bool) -> AgentError:
     """Any error as one of ours; after a stop was asked for, it is what came of that."""
-    from agent.errors import AgentError, StoppedError
+    from agent.errors import AgentError, DamagedError, StoppedError
+    from agent.json_values import MalformedError
 
     if asked and not isinstance(error, StoppedError):
         return _interrupted()
     if isinstance(error, AgentError):
         return error
+    if isinstance(error, MalformedError):  # a record of the state; files say their own name
+        return DamagedError(f"a record of the state is of another form: {error}", _AFRESH)
     import typer
 
     if isinstance(error, typer.TyperException):

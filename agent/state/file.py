@@ -16,14 +16,14 @@ from pathlib import Path
 from agent.errors import DamagedError, StateError
 from agent.json_values import JsonObject, finite_object
 from agent.private import ANOTHER, look, name_of, refuse_if_replaceable, refuse_if_writable
+from agent.state.rows import AFRESH, CHECKSUM, read_any_text, seal_all, select
 
 FILE = "state.sqlite"
-SCHEMA = 3
+SCHEMA = 4
 APPLICATION = 0x43414C41  # "CALA": tells our file from any other SQLite file
 BUSY_TIMEOUT_S = 10.0
 MAX_BODY = 4 << 20
 WITH_SUDO = "Run it with sudo: it then acts as the owner of that directory."
-AFRESH = "Run `agent calibrate`: it keeps the damaged file aside and starts afresh."
 
 _TABLES = """
 CREATE TABLE run (
@@ -55,7 +55,10 @@ CREATE TABLE spool (
     body BLOB NOT NULL
 );
 """
-_SINCE = (_TABLES, _TABLES_2, _TABLES_3)  # what each schema added
+TABLES = ("run", "timing", "calibration", "event", "fact", "drift", "spool")
+_TABLES_4 = "".join(f"ALTER TABLE {name} ADD COLUMN {CHECKSUM} INTEGER;\n" for name in TABLES)
+_SINCE = (_TABLES, _TABLES_2, _TABLES_3, _TABLES_4)  # what each schema added
+_WITH_CHECKSUMS = 4
 # What SQLite says of the disk, the rights or other processes: the file may be whole.
 _NOT_THE_FILES_FAULT = frozenset((
     sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM,
@@ -140,6 +143,9 @@ def create(db: sqlite3.Connection) -> None:
     db.execute("BEGIN IMMEDIATE")
     for statement in "".join(_SINCE[version:]).split(";"):
         db.execute(statement)
+    if version < _WITH_CHECKSUMS:
+        for table in TABLES:
+            seal_all(db, table)
     db.execute(f"PRAGMA application_id={APPLICATION}")
     db.execute(f"PRAGMA user_version={SCHEMA}")
     db.execute("COMMIT")
@@ -156,6 +162,7 @@ def damage_of(path: Path, *, every_record: bool = False) -> str:
         uri = f"{path.resolve().as_uri()}?mode={'rw' if os.access(path.parent, os.W_OK) else 'ro'}"
         db = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
         with contextlib.closing(db):
+            read_any_text(db)
             return _inspect(db, path) or (_unreadable(db) if every_record else "")
     except sqlite3.DatabaseError as error:
         # Errors that Python's own module makes have no code.
@@ -195,41 +202,35 @@ def _inspect(db: sqlite3.Connection, path: Path) -> str:
             f"Update this agent: install the newer one again. To go on with this one: `rm {path}`, "
             "which costs a calibration.",
         )
-    if _columns(db) != _columns_of(version):
+    if _tables(db) != _tables_of(version):
         return f"its tables are not those of schema {version}"
     with path.open("rb") as file:
         if max(file.read(20)[18:]) > 2:  # SQLite would read the file, and say it is read-only
             return "its header names a format that does not exist"
-    verdict = str(db.execute("PRAGMA quick_check(1)").fetchone()[0])
+    verdict = str(db.execute("PRAGMA integrity_check(1)").fetchone()[0])
     return "" if verdict == "ok" else verdict.splitlines()[-1]
 
 
-def _columns(db: sqlite3.Connection) -> frozenset[tuple[str, str]]:
-    """Every column: the table's name and its own."""
-    found = db.execute(
-        "SELECT made.name, part.name FROM sqlite_schema AS made, pragma_table_info(made.name)"
-        " AS part WHERE made.type = 'table' AND made.name NOT LIKE 'sqlite%'"
-    )
-    return frozenset((str(table), str(column)) for table, column in found)
+def _tables(db: sqlite3.Connection) -> frozenset[tuple[str, ...]]:
+    """Every table and index: kind, name, table and how it was made."""
+    found = db.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema")
+    return frozenset((*map(str, names), " ".join((sql or "").split())) for *names, sql in found)
 
 
-def _columns_of(version: int) -> frozenset[tuple[str, str]]:
+def _tables_of(version: int) -> frozenset[tuple[str, ...]]:
     with contextlib.closing(sqlite3.connect(":memory:")) as db:
         db.executescript("".join(_SINCE[: max(version, 0)]))
-        return _columns(db)
+        return _tables(db)
 
 
 def _unreadable(db: sqlite3.Connection) -> str:
-    """Where a record lies that cannot be read, empty if nowhere; found, it would stop everything.
-
-    SQLite finds damage to its own structures only.
-    """
-    columns = _columns(db)
-    for table in sorted({table for table, _ in columns}):
-        body = "body" if (table, "body") in columns and table != "spool" else "'{}'"
+    """Where a record lies that cannot be read, empty if nowhere."""
+    known = {name for _, name, *_ in _tables(db)}
+    for table in (name for name in TABLES if name in known):
         try:
-            for row in db.execute(f"SELECT *, {body} FROM {table}"):  # noqa: S608  names of ours
-                load(row[-1])
+            for row in select(db, table):
+                if "body" in row.keys() and table != "spool":  # noqa: SIM118  of a row of SQLite
+                    load(row["body"])
         except DamagedError:
             return f"a record of {table} cannot be read"
     return ""

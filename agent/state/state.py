@@ -20,7 +20,7 @@ import contextlib
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Generic, Self, TypeVar
@@ -28,7 +28,6 @@ from typing import Generic, Self, TypeVar
 from agent.errors import DamagedError, StateError
 from agent.json_values import JsonObject
 from agent.state.file import (
-    AFRESH,
     BUSY_TIMEOUT_S,
     FILE,
     WITH_SUDO,
@@ -42,6 +41,7 @@ from agent.state.file import (
     move_aside,
     refuse_anothers,
 )
+from agent.state.rows import AFRESH, insert, read_any_text, seal, select
 
 KEPT_RUNS = 50
 KEPT_CALIBRATIONS = 100
@@ -147,51 +147,42 @@ class State:
         """Note that a calibration starts."""
         started = time.time() if now is None else now
         with self._transaction():
-            cursor = self._db.execute(
-                "INSERT INTO run (started_at, identity, planned) VALUES (?, ?, ?)",
-                (started, identity, planned),
-            )
-        return Run(cursor.lastrowid or 0, started, None, identity, planned)
+            number = insert(self._db, "run", started_at=started, identity=identity, planned=planned)
+        return Run(number, started, None, identity, planned)
 
     def open_run(self) -> Run | None:
         """The newest run if it did not finish."""
-        with explained():
-            row = self._db.execute(
-                "SELECT id, started_at, finished_at, identity, planned FROM run"
-                " ORDER BY id DESC LIMIT 1"
-            ).fetchone()
-        run = Run(*row) if row else None
+        run = self._run("")
         return run if run and run.finished_at is None else None
 
     def finished_run(self) -> Run | None:
         """The newest run that made a calibration."""
-        with explained():
-            row = self._db.execute(
-                "SELECT id, started_at, finished_at, identity, planned FROM run"
-                " WHERE finished_at IS NOT NULL ORDER BY id DESC LIMIT 1"
-            ).fetchone()
-        return Run(*row) if row else None
+        return self._run("WHERE finished_at IS NOT NULL")
+
+    def _run(self, which: str) -> Run | None:
+        """The newest run of these."""
+        rows = self._select("run", f"{which} ORDER BY id DESC LIMIT 1")
+        return next((Run(*row[:5]) for row in rows), None)
 
     def record(self, run: Run, rows: Sequence[tuple[TimingKey, Mapping[str, object]]]) -> None:
         """Write timings that belong together; they are on the disk when this returns."""
         now = time.time()
-        values = [(run.id, now, *astuple(key), dump(body)) for key, body in rows]
+        texts = [(key, dump(body)) for key, body in rows]
         with self._transaction():
-            self._db.executemany(
-                "INSERT INTO timing (run, measured_at, machine, toolchain, source, sizes,"
-                " schedule, protocol, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                values,
-            )
+            for key, text in texts:
+                more = {"run": run.id, "measured_at": now, "body": text}
+                insert(self._db, "timing", **asdict(key), **more)
 
     def timings(self, run: Run) -> tuple[StoredTiming, ...]:
         """The timings of one run, in the order written."""
-        with explained():
-            rows = self._db.execute(
-                "SELECT machine, toolchain, source, sizes, schedule, protocol, measured_at, body"
-                " FROM timing WHERE run = ? ORDER BY id",
-                (run.id,),
-            ).fetchall()
-        return tuple(StoredTiming(TimingKey(*r[:6]), r[6], load(r[7])) for r in rows)
+        return tuple(
+            StoredTiming(
+                TimingKey(**{part.name: r[part.name] for part in fields(TimingKey)}),
+                r["measured_at"],
+                load(r["body"]),
+            )
+            for r in self._select("timing", "WHERE run = ? ORDER BY id", run.id)
+        )
 
     def finish(
         self,
@@ -204,13 +195,11 @@ class State:
         text = dump(body)
         with self._transaction():
             self._db.execute("UPDATE run SET finished_at = ? WHERE id = ?", (created_at, run.id))
-            cursor = self._db.execute(
-                "INSERT INTO calibration (run, created_at, body) VALUES (?, ?, ?)",
-                (run.id, created_at, text),
-            )
+            seal(self._db, "run", run.id)
+            number = insert(self._db, "calibration", run=run.id, created_at=created_at, body=text)
             self._note(events, created_at)
             self._forget_old()
-        return cursor.lastrowid or 0
+        return number
 
     def note(self, events: Notes, at: float) -> None:
         """Note events (kind, digest, body) of bundles, all or none."""
@@ -219,42 +208,29 @@ class State:
 
     def events(self, *kinds: str) -> tuple[BundleEvent, ...]:
         """Events of bundles of these kinds (all, if none is named), newest first."""
-        if not self._knows_bundles():
-            return ()
-        with explained():
-            rows = self._db.execute(
-                "SELECT id, at, kind, digest, body FROM event ORDER BY id DESC"
-            ).fetchall()
         return tuple(
-            BundleEvent(r[0], r[1], r[2], r[3], load(r[4]))
-            for r in rows
-            if r[2] in kinds or not kinds
+            BundleEvent(r["id"], r["at"], r["kind"], r["digest"], load(r["body"]))
+            for r in self._select("event", "ORDER BY id DESC")
+            if r["kind"] in kinds or not kinds
         )
 
     def fact(self, name: str) -> JsonObject | None:
         """What was remembered under a name."""
-        if not self._knows_bundles():
-            return None
-        with explained():
-            row = self._db.execute("SELECT body FROM fact WHERE name = ?", (name,)).fetchone()
-        return load(row[0]) if row else None
+        return next((load(r["body"]) for r in self._select("fact", "WHERE name = ?", name)), None)
 
     def remember(self, name: str, body: Mapping[str, object]) -> None:
         """Remember something under a name, in place of what was there."""
+        text = dump(body)
         with self._transaction():
-            self._db.execute(
-                "INSERT INTO fact (name, body) VALUES (?, ?)"
-                " ON CONFLICT (name) DO UPDATE SET body = excluded.body",
-                (name, dump(body)),
-            )
+            self._db.execute("DELETE FROM fact WHERE name = ?", (name,))
+            insert(self._db, "fact", name=name, body=text)
 
     def spool(self, reports: Sequence[tuple[str, bytes]], at: float) -> None:
         """Keep reports (key, bytes) until they are sent; the oldest go where there are too many."""
         with self._transaction():
-            self._db.executemany(
-                "INSERT OR IGNORE INTO spool (at, key, body) VALUES (?, ?, ?)",
-                [(at, key, body) for key, body in reports],
-            )
+            for key, body in reports:
+                if not any(self._select("spool", "WHERE key = ?", key)):
+                    insert(self._db, "spool", at=at, key=key, body=body)
             self._db.execute(
                 "DELETE FROM spool WHERE id NOT IN (SELECT id FROM spool ORDER BY id DESC LIMIT ?)",
                 (KEPT_REPORTS,),
@@ -262,27 +238,24 @@ class State:
 
     def spooled(self) -> tuple[tuple[str, bytes], ...]:
         """Reports (key, bytes) that wait to be sent, oldest first."""
-        with explained():
-            if self._db.execute("PRAGMA user_version").fetchone()[0] < 3:
-                return ()
-            rows = self._db.execute("SELECT key, body FROM spool ORDER BY id").fetchall()
-        return tuple((str(key), bytes(body)) for key, body in rows)
+        rows = self._select("spool", "ORDER BY id")
+        return tuple((row["key"], row["body"]) for row in rows)
 
     def unspool(self, keys: Sequence[str]) -> None:
         """Reports under these keys need not be sent any more."""
         with self._transaction():
             self._db.executemany("DELETE FROM spool WHERE key = ?", [(key,) for key in keys])
 
-    def _knows_bundles(self) -> bool:
-        """False for a file of an older agent that is only being read."""
+    def _select(self, table: str, rest: str, *given: object) -> tuple[sqlite3.Row, ...]:
+        """Rows of a table; none of one that a file of an older agent, only being read, lacks."""
         with explained():
-            return bool(self._db.execute("PRAGMA user_version").fetchone()[0] > 1)
+            if not self._db.execute(f"PRAGMA table_info({table})").fetchone():
+                return ()
+            return tuple(select(self._db, table, rest, given))
 
     def _note(self, events: Notes, at: float) -> None:
-        self._db.executemany(
-            "INSERT INTO event (at, kind, digest, body) VALUES (?, ?, ?, ?)",
-            [(at, kind, digest, dump(body)) for kind, digest, body in events],
-        )
+        for kind, digest, body in events:
+            insert(self._db, "event", at=at, kind=kind, digest=digest, body=dump(body))
         self._db.execute(
             "DELETE FROM event WHERE id NOT IN (SELECT id FROM event ORDER BY id DESC LIMIT ?)",
             (KEPT_EVENTS,),
@@ -294,16 +267,13 @@ class State:
 
     def calibrations(self, most: int = KEPT_CALIBRATIONS) -> tuple[StoredRecord[JsonObject], ...]:
         """Calibrations, newest first."""
-        with explained():
-            rows = self._db.execute(
-                "SELECT id, created_at, body FROM calibration ORDER BY id DESC LIMIT ?", (most,)
-            ).fetchall()
-        return tuple(StoredRecord(r[0], r[1], load(r[2])) for r in rows)
+        rows = self._select("calibration", "ORDER BY id DESC LIMIT ?", most)
+        return tuple(StoredRecord(r["id"], r["created_at"], load(r["body"])) for r in rows)
 
     def note_drift(self, body: Mapping[str, object], at: float) -> None:
         """Keep what a check found."""
         with self._transaction():
-            self._db.execute("INSERT INTO drift (at, body) VALUES (?, ?)", (at, dump(body)))
+            insert(self._db, "drift", at=at, body=dump(body))
             self._db.execute(
                 "DELETE FROM drift WHERE id NOT IN (SELECT id FROM drift ORDER BY id DESC LIMIT ?)",
                 (KEPT_DRIFTS,),
@@ -311,11 +281,8 @@ class State:
 
     def drifts(self) -> tuple[StoredRecord[JsonObject], ...]:
         """Checks whether the calibration in force still holds, newest first."""
-        with explained():
-            if self._db.execute("PRAGMA user_version").fetchone()[0] < 3:
-                return ()
-            rows = self._db.execute("SELECT id, at, body FROM drift ORDER BY id DESC").fetchall()
-        return tuple(StoredRecord(r[0], r[1], load(r[2])) for r in rows)
+        rows = self._select("drift", "ORDER BY id DESC")
+        return tuple(StoredRecord(r["id"], r["at"], load(r["body"])) for r in rows)
 
     def _forget_old(self) -> None:
         self._db.execute(
@@ -360,6 +327,7 @@ def open_state(directory: Path) -> State:
     with explained(path):
         db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
         with closing_on_error(db):
+            read_any_text(db)
             path.chmod(0o600)
             db.execute("PRAGMA journal_mode=TRUNCATE")
             db.execute("PRAGMA synchronous=FULL")
@@ -392,6 +360,7 @@ def read_state(directory: Path) -> State:
         uri = f"{path.resolve().as_uri()}?mode=ro"
         db = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
         with closing_on_error(db):
+            read_any_text(db)
             filled = db.execute("PRAGMA user_version").fetchone()[0]
     if filled:
         return State(db)

@@ -23,6 +23,7 @@ from agent.state.file import SCHEMA
 from agent.state.lock import hold
 from agent.state.state import open_state
 from tests import other_user
+from tests.agent.state.states import changed
 from tests.conftest import SCRIPT, agent, environment, valid
 from tests.other_user import NOBODY, needs_root
 
@@ -388,11 +389,8 @@ def test_a_calibration_grows_old(state, tiny_bundle, days, level):
 
 
 def test_a_calibration_of_another_machine_is_a_warning(state):
-    with sqlite3.connect(state / "state.sqlite") as db:
-        db.execute(
-            "UPDATE calibration SET body = json_set(body, '$.machine.fingerprint', 'another')"
-        )
-    db.close()
+    another = "json_set(body, '$.machine.fingerprint', 'another')"
+    changed(state, f"UPDATE calibration SET body = {another}")
     with opened(state) as (known, _):
         found = list(model.calibration(scene(state, known)))
     assert "another machine" in found[0].message

@@ -16,6 +16,7 @@ from agent.page.document import GENERATOR
 from agent.page.file import HEAD, check_place, is_page, write_page
 from agent.page.gather import page_of
 from tests.agent.commands.test_cli import failed
+from tests.agent.state.states import changed, left_by_schema
 from tests.conftest import agent
 from tests.other_user import NOBODY, needs_root
 
@@ -201,25 +202,20 @@ def test_status_without_a_calibration_writes_a_page_that_says_what_to_do(tmp_pat
 def test_checks_of_the_state_are_on_the_page_newest_first(calibrated, tmp_path):
     state = shutil.copytree(calibrated, tmp_path / "state")
     body = json.dumps({"verdict": "changed", "worst": 0.3, "sentinels": []})
-    with sqlite3.connect(state / "state.sqlite") as db:
-        db.execute("INSERT INTO drift (at, body) VALUES (?, ?)", (time.time() - 60, "{}"))
-        db.execute("INSERT INTO drift (at, body) VALUES (?, ?)", (time.time() + 5, body))
+    changed(state, "INSERT INTO drift (at, body) VALUES (?, ?)", time.time() - 60, "{}")
+    changed(state, "INSERT INTO drift (at, body) VALUES (?, ?)", time.time() + 5, body)
     page = page_of(state)
     assert "The last check found that this machine has changed" in page
     assert "the 2 checks on record" in page
 
 
-def test_a_state_of_an_older_agent_has_no_checks(calibrated, tmp_path):
-    state = shutil.copytree(calibrated, tmp_path / "state")
-    with sqlite3.connect(state / "state.sqlite") as db:
-        db.executescript("DROP TABLE drift; DROP TABLE spool; PRAGMA user_version=2;")
-    assert "No check was made yet" in page_of(state)
+def test_a_state_of_an_older_agent_has_no_checks(tmp_path):
+    assert "No check was made yet" in page_of(left_by_schema(2, tmp_path))
 
 
 def test_a_calibration_that_does_not_hold_here_says_so(calibrated, tmp_path):
     state = shutil.copytree(calibrated, tmp_path / "state")
     found = stored(state)
     found["machine"]["fingerprint"] = "another"
-    with sqlite3.connect(state / "state.sqlite") as db:
-        db.execute("UPDATE calibration SET body = ?", (json.dumps(found),))
+    changed(state, "UPDATE calibration SET body = ?", json.dumps(found))
     assert "cannot be relied on here: it was made on another machine" in page_of(state)

@@ -4,7 +4,8 @@ import contextlib
 import sqlite3
 from pathlib import Path
 
-from agent.state.file import FILE, SCHEMA
+from agent.state.file import FILE, SCHEMA, TABLES
+from agent.state.rows import seal_all
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 OLDER = tuple(range(1, SCHEMA))
@@ -25,6 +26,15 @@ def made_newer(directory: Path) -> Path:
         db.execute(f"PRAGMA user_version={SCHEMA + 1}")
         db.commit()
     return directory
+
+
+def changed(directory: Path, statement: str, *given: object) -> None:
+    """Another content, as an agent itself would have written it."""
+    with contextlib.closing(sqlite3.connect(directory / FILE)) as db:
+        db.execute(statement, given)
+        for table in TABLES:
+            seal_all(db, table)
+        db.commit()
 
 
 def rows(directory: Path) -> dict[str, list[tuple]]:

@@ -22,6 +22,12 @@ def tree(path):
     return sorted((str(p), p.stat().st_mtime_ns, p.is_file() and p.read_bytes()) for p in found)
 
 
+def without_checksums(tables):
+    """Rows as they were before schema 4 gave each a last column."""
+    assert all(row[-1] is not None for found in tables.values() for row in found)
+    return {name: [row[:-1] for row in found] for name, found in tables.items()}
+
+
 def test_there_is_a_state_of_every_earlier_schema_to_try():
     assert sorted(GOLDEN.glob("state-*.sql")) == [GOLDEN / f"state-{n}.sql" for n in OLDER]
 
@@ -33,7 +39,7 @@ def test_an_upgrade_keeps_every_row(tmp_path, schema):
         assert state.notices == ()
         assert state.latest().body["accuracy"]
         assert state.open_run().planned > 0
-    after = rows(tmp_path)
+    after = without_checksums(rows(tmp_path))
     assert {name: after[name] for name in before} == before
     assert {name: after[name] for name in after if name not in before and after[name]} == {}
     assert schema_of(tmp_path) == SCHEMA
@@ -65,7 +71,7 @@ def test_everything_can_be_written_to_an_upgraded_state(tmp_path, schema):
         assert (number, state.latest().body) == (2, {"z": 1})
         assert state.events()[0].kind == "activated"
         assert state.fact("x") == {"y": 1}
-        assert state.spooled() == (("key", b"{}"),)
+        assert state.spooled()[-1] == ("key", b"{}")
 
 
 @older
@@ -74,8 +80,7 @@ def test_reading_an_older_state_works_and_does_not_upgrade_it(tmp_path, schema):
     with read_state(tmp_path) as state:
         assert state.latest().id == 1
         assert len(state.timings(state.finished_run())) == 8
-        assert state.spooled() == ()
-        assert state.drifts() == ()
+        assert len(state.spooled()) == len(state.drifts()) == (1 if schema > 2 else 0)
         assert len(state.events()) == (2 if schema > 1 else 0)
     assert tree(tmp_path) == before
 
@@ -127,7 +132,7 @@ def test_killed_at_any_write_of_an_upgrade_the_state_is_the_old_or_the_new_one(
             pytest.skip("this machine does not let processes be traced")
         with open_state(state) as opened:
             assert opened.notices == ()
-        after = rows(state)
+        after = without_checksums(rows(state))
         assert {name: after[name] for name in before} == before
         assert schema_of(state) == SCHEMA
     else:

@@ -9,6 +9,7 @@ import pytest
 
 from agent.bundle.bundle import default_bundle, load_bundle
 from agent.bundle.installed import path_of
+from agent.state.rows import seal_all
 from agent.state.state import open_state
 from bundles.repository import stick as publish_stick
 from tests.agent.update.in_process import agent
@@ -364,6 +365,7 @@ def test_a_calibration_of_another_machine_does_not_hide_the_bundle_in_force(
     digest = centre.add(first)
     with open_state(machine) as state:
         state._db.execute("UPDATE timing SET machine = 'another'")
+        seal_all(state._db, "timing")
     ran = update(machine, centre, "--json")
     assert [n["code"] for n in ran.json["notes"]] == ["not-calibrated"]
     assert ran.json["after"]["digest"] == digest

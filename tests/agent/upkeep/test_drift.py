@@ -1,14 +1,13 @@
 """Does a calibration still hold: what counts as changed, and the check on the real machine."""
 
 import shutil
-import sqlite3
-from contextlib import closing
 
 import pytest
 
 from agent.state.state import read_state
 from agent.upkeep.checked import SentinelChange
 from agent.upkeep.drift import LOOKS, confirmed, verdict_of
+from tests.agent.state.states import changed
 from tests.conftest import agent, valid
 
 EXIT = {"holds": 0, "changed": 9, "unclear": 8}
@@ -78,12 +77,6 @@ def state(really_calibrated, tmp_path):
     return shutil.copytree(really_calibrated[0], tmp_path / "state")
 
 
-def write(state, statement):
-    with closing(sqlite3.connect(state / "state.sqlite")) as db:
-        db.execute(statement)
-        db.commit()
-
-
 def check(state, bundle):
     """The answer of the command; the calibration is of the tests' own bundle."""
     said = agent("check", "--json", "--state-dir", state, AGENT_BUNDLE=bundle)
@@ -104,7 +97,7 @@ def test_a_check_times_a_handful_of_programs_and_keeps_what_it_found(state, tiny
 def test_a_machine_that_has_become_ten_times_slower_is_not_said_to_hold(state, tiny_bundle):
     for name in ("seconds", "seconds_low", "seconds_high"):
         at = f"'$.timing.{name}'"
-        write(state, f"UPDATE timing SET body = json_set(body, {at}, body ->> {at} / 10)")
+        changed(state, f"UPDATE timing SET body = json_set(body, {at}, body ->> {at} / 10)")
     said, found = check(state, tiny_bundle)
     assert said.code == EXIT[found["verdict"]] != 0
     slower = [s["log_ratio"] for s in found["sentinels"] if s["schedule"] == "original"]
@@ -115,7 +108,7 @@ def test_a_machine_that_has_become_ten_times_slower_is_not_said_to_hold(state, t
 
 
 def test_another_kernel_is_a_change_that_needs_no_timing(state, tiny_bundle):
-    write(state, "UPDATE calibration SET body = json_set(body, '$.machine.kernel', '2.6.32')")
+    changed(state, "UPDATE calibration SET body = json_set(body, '$.machine.kernel', '2.6.32')")
     said, found = check(state, tiny_bundle)
     assert said.code == 9
     assert found["sentinels"] == []
