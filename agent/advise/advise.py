@@ -255,5 +255,7 @@ def _measured(schedule: Schedule, timing: Timing) -> dict[str, Any]:
         "high": high,
         **_seconds(timing),
         "rounds": timing.rounds,
+        "sharing": timing.sharing,
+        "disturbed": timing.disturbed,
         "max_error": timing.to_json()["max_error"],
     }

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from agent.measure.shots import Sample
 from agent.measure.stats import quantile
 
 MAX_STEAL = 0.01  # share of the round's CPU time
@@ -24,13 +25,14 @@ class Round:
     """One paired round as it came from the worker.
 
     Attributes:
-        seconds: (program, seconds per execution) in the order run; program 0 is the base,
-            1 the base again (A/A), 2 + i the i-th variant.
+        seconds: (program, seconds per execution as it was) in the order run; program 0 is the
+            base, 1 the base again (A/A), 2 + i the i-th variant.
         wall_s: duration; ``cpu_s``: CPU time of the worker's threads.
         steal_s: time of our CPUs taken by the hypervisor; ``busy_s``: worked for anybody.
         switches: involuntary context switches of the worker's threads.
         others: threads of others running or ready on the whole machine at the end.
         reasons: evidence of disturbance found (empty: an undisturbed round).
+        samples: what ``seconds`` are the means of, in the same order; empty where not known.
     """
 
     seconds: tuple[tuple[int, float], ...]
@@ -41,6 +43,12 @@ class Round:
     switches: int
     others: int
     reasons: tuple[str, ...] = ()
+    samples: tuple[Sample, ...] = ()
+
+    def sample(self, program: int) -> Sample | None:
+        """What was timed of ``program``; None where it took no part, or that is not known."""
+        parts = zip(self.seconds, self.samples, strict=False)
+        return next((sample for (timed, _), sample in parts if timed == program), None)
 
     @property
     def foreign_s(self) -> float:
@@ -56,7 +64,8 @@ class Notice:
     ``disturbed-rounds`` (share of the rounds used), ``noise`` (A/A, log units), ``few-rounds``
     (rounds), ``garbage`` (lines a program printed into the protocol), ``unpinned`` (1),
     ``not-finite`` (elements of the base's outputs that are NaN or infinite), ``rough`` (how far
-    results may be off for their rounding alone, relative: wrong ones may pass).
+    results may be off for their rounding alone, relative: wrong ones may pass),
+    ``shared-cores`` (share of the shots beside which others used a core).
     """
 
     kind: str

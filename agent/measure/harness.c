@@ -20,8 +20,11 @@
  *   check SLOT          -> check SECONDS ERROR BAD_ARRAY CHECKSUM NOT_FINITE    one run from the
  *                          pristine state; NOT_FINITE elements of slot 0's outputs are NaN or inf
  *   dump ARRAY PATH                       the array's bytes, as they are now, into a new file
- *   tune SLOT SECONDS   -> tune EXECUTIONS SECONDS_PER_EXECUTION      size of one sample
- *   round SLOT ...      -> round WALL CPU STEAL BUSY SWITCHES OTHERS SECONDS...  one sample of each
+ *   tune SLOT SECONDS PARALLEL -> tune EXECUTIONS SECONDS_PER_EXECUTION      size of one sample;
+ *                          PARALLEL: 1 where the program uses all CPUs, else 0
+ *   look                -> look LOW MIDDLE...   readings of every CPU in turn (see "shared cores")
+ *   round SLOT ...      -> round WALL CPU STEAL BUSY SWITCHES OTHERS SAMPLE...     one sample of each:
+ *                          MEMORY SHOTS, and of each shot SECONDS_PER_EXECUTION MAIN INSIDE ALL SWITCHES
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -41,9 +44,10 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
-#ifdef _OPENMP
+#if defined(_OPENMP) && !defined(PREBUILT)
 #include <omp.h>
 #endif
 #if defined(__SSE2__)
@@ -56,6 +60,14 @@
 #define MAX_CPUS 1024
 #define MAX_EXECUTIONS 100000000L
 #define WARM_FROM 8 /* samples of so many executions are preceded by an untimed one */
+#define SHOT_S 200e-6    /* a shot is as many executions as last so long: less than most spells */
+#define INSIDE_S 300e-6  /* executions longer than this are looked into every so often */
+#define MAX_SHOTS 100    /* of a sample */
+#define CHAIN 2000       /* dependent multiplications: some 2 microseconds */
+#define ADDITIONS 1500   /* times 16, on four chains: as long */
+#define LOOKS 300        /* readings in a row: about a millisecond */
+#define LINES 64         /* of memory that one look at it reads */
+#define MEMORY_BYTES (32 << 20)
 
 enum dtype { F32, F64, I32, U8, DTYPES };
 static const char *const dtype_names[DTYPES] = {"f32", "f64", "i32", "u8"};
@@ -75,7 +87,14 @@ typedef void (*entry)(void *const *); /* of a program: pointers to arrays, then 
 
 struct slot {
     entry run;
-    long executions;
+    long executions, together; /* of a sample; of a shot */
+    double seconds;            /* of one */
+    int parallel;
+};
+
+struct shot {
+    double seconds, main, inside, all; /* of an execution; readings: see look() and shoot() */
+    long switches;                     /* how often a thread of ours had to leave its CPU */
 };
 
 struct evidence {
@@ -565,10 +584,136 @@ static void dump(char *rest) {
     answer("ok");
 }
 
+/* ---- shared cores ---------------------------------------------------------------------------
+ *
+ * Where somebody else works on the other thread of a core, what runs here takes longer by a factor
+ * of its own, and nothing that the system tells shows it. What does: many independent additions,
+ * for which both threads need the same ports. A reading is their time over that of a chain of
+ * dependent multiplications, which leaves nearly all of the core unused, so that it is not slowed
+ * down, and which follows the clock frequency as they do. Undisturbed, a kind of core always gives
+ * the same reading, to some percent; disturbed, one half as high again, or more. */
+
+#define KEEP(x) __asm__ volatile("" : "+r"(x)) /* the compiler must not see through it */
+#define ADD4 w += 1, x += 1, y += 1, z += 1; KEEP(w); KEEP(x); KEEP(y); KEEP(z);
+
+static double reading(void) {
+    uint64_t w = 1, x = 2, y = 3, z = 4;
+    double start = now();
+    for (int i = 0; i < ADDITIONS; i++) { ADD4 ADD4 ADD4 ADD4 }
+    double middle = now();
+    for (int i = 0; i < CHAIN; i++) {
+        w *= 3;
+        KEEP(w);
+    }
+    return (middle - start) / (now() - middle);
+}
+
+/* The reading of the first CPU, and the worst of all where `parallel` says that they matter. */
+static void look(int parallel, double *main, double *all) {
+    static double readings[MAX_CPUS];
+    *main = *all = readings[0] = reading();
+    if (!parallel || n_cpus < 2) return;
+#pragma omp parallel for schedule(static)
+    for (int i = 0; i < n_cpus; i++) readings[i] = reading();
+    for (int i = 0; i < n_cpus; i++) *all = fmax(*all, readings[i]);
+}
+
+/* Seconds that a line of memory takes, out of reach of the caches that belong to one core. */
+static double memory(void) {
+    static unsigned char *bytes;
+    static uint64_t at;
+    if (!bytes) {
+        bytes = mmap(NULL, MEMORY_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (bytes == MAP_FAILED) _exit(5);
+        memset(bytes, 1, MEMORY_BYTES);
+    }
+    double start = now();
+    for (int i = 0; i < LINES; i++) {
+        at = mix(at + bytes[at % MEMORY_BYTES / 64 * 64]);
+        KEEP(at);
+    }
+    return (now() - start) / LINES;
+}
+
+/* Long executions are interrupted for readings: at their ends alone they could not be told. */
+static volatile double inside_sum, inside_s;
+static volatile int inside_count;
+
+static void look_inside(int signal) {
+    (void)signal;
+    double start = now();
+    inside_sum += reading();
+    inside_count++;
+    inside_s += now() - start;
+}
+
+static void interrupt_every(double seconds) {
+    struct itimerval every = {{0, (long)(seconds * 1e6)}, {0, (long)(seconds * 1e6)}};
+    setitimer(ITIMER_REAL, &every, NULL);
+}
+
+static long involuntary_switches(void) {
+    struct rusage u;
+    getrusage(RUSAGE_SELF, &u);
+    return u.ru_nivcsw;
+}
+
+static struct shot shoot(int slot, long executions) {
+    struct slot *program = &slots[slot];
+    int is_long = program->seconds > INSIDE_S;
+    double main[2], all[2];
+    inside_sum = inside_s = inside_count = 0;
+    look(program->parallel, &main[0], &all[0]);
+    long switches = involuntary_switches();
+    if (is_long) interrupt_every(INSIDE_S);
+    double elapsed = execute(slot, executions);
+    if (is_long) interrupt_every(0);
+    switches = involuntary_switches() - switches;
+    look(program->parallel, &main[1], &all[1]);
+    return (struct shot){
+        .seconds = (elapsed - inside_s) / (double)executions,
+        .main = fmax(main[0], main[1]),
+        .inside = inside_count ? inside_sum / inside_count : 0,
+        .all = fmax(all[0], all[1]),
+        .switches = switches,
+    };
+}
+
+static int by_value(const void *p, const void *q) {
+    double x = *(const double *)p, y = *(const double *)q;
+    return (x > y) - (x < y);
+}
+
+/* Of every CPU: the lowest tenth of some readings (where it is undisturbed now and then, that is
+ * what it gives undisturbed; lower ones had an interrupt in the chain), and the middle one. */
+static void look_at_all(void) {
+    cpu_set_t one, before;
+    double found[LOOKS];
+    if (sched_getaffinity(0, sizeof before, &before)) return refuse("cannot see its CPUs");
+    char *line = NULL;
+    size_t length = 0;
+    FILE *f = open_memstream(&line, &length);
+    if (!f) _exit(4);
+    for (int i = 0; i < n_cpus; i++) {
+        CPU_ZERO(&one);
+        if (cpus[i] >= 0 && cpus[i] < CPU_SETSIZE) CPU_SET(cpus[i], &one);
+        (void)sched_setaffinity(0, sizeof one, &one);
+        for (int k = 0; k < LOOKS; k++) found[k] = reading();
+        qsort(found, LOOKS, sizeof *found, by_value);
+        fprintf(f, " %.4g %.4g", found[LOOKS / 10], found[LOOKS / 2]);
+    }
+    (void)sched_setaffinity(0, sizeof before, &before);
+    fclose(f);
+    dprintf(answer_fd, "@%lu look%s\n", sequence, line);
+    free(line);
+}
+
+/* ---- timing -------------------------------------------------------------------------------- */
+
 static void tune(char *rest) {
     int slot = parse_slot(strtok(rest, " "));
-    char *word = strtok(NULL, " ");
-    if (slot < 0 || !word) return refuse("bad slot");
+    char *word = strtok(NULL, " "), *parallel = strtok(NULL, " ");
+    if (slot < 0 || !parallel) return refuse("bad slot");
     double target = strtod(word, NULL), elapsed;
     long n = 1;
     restore(0);
@@ -576,40 +721,53 @@ static void tune(char *rest) {
         double wanted = elapsed < target / 16 ? 8.0 * (double)n : 1.1 * (double)n * target / elapsed;
         n = wanted < (double)MAX_EXECUTIONS ? (long)wanted + 1 : MAX_EXECUTIONS;
     }
-    slots[slot].executions = n;
-    dprintf(answer_fd, "@%lu tune %ld %.9g\n", sequence, n, elapsed / (double)n);
+    struct slot *program = &slots[slot];
+    program->executions = n;
+    program->seconds = elapsed / (double)n;
+    program->parallel = atoi(parallel);
+    double least = fmax(SHOT_S, target / MAX_SHOTS);
+    program->together = program->seconds > 0 ? (long)(least / program->seconds) + 1 : n;
+    if (program->together > n) program->together = n;
+    dprintf(answer_fd, "@%lu tune %ld %.9g\n", sequence, n, program->seconds);
 }
 
-static double sample(int slot) {
-    long n = slots[slot].executions;
+/* As many shots as hold the sample's executions, without a break between them. */
+static void sample(int slot, FILE *f) {
+    static struct shot shots[MAX_SHOTS];
+    struct slot *program = &slots[slot];
+    int n = 0;
     restore(0);
-    if (n >= WARM_FROM) execute(slot, 1);
-    return execute(slot, n) / (double)n;
+    double line_s = memory();
+    if (program->executions >= WARM_FROM) execute(slot, 1);
+    for (long left = program->executions; left > 0 && n < MAX_SHOTS; left -= program->together)
+        shots[n++] = shoot(slot, left < program->together ? left : program->together);
+    fprintf(f, " %.4g %d", line_s, n);
+    for (int i = 0; i < n; i++)
+        fprintf(f, " %.6g %.4g %.4g %.4g %ld", shots[i].seconds, shots[i].main, shots[i].inside,
+                shots[i].all, shots[i].switches);
 }
 
 static void one_round(char *rest) {
-    static double seconds[MAX_SLOTS];
-    int n = 0, slot;
     static int order[MAX_SLOTS];
+    int n = 0, slot;
     for (char *word = strtok(rest, " "); word; word = strtok(NULL, " ")) {
         if (n == MAX_SLOTS || (slot = parse_slot(word)) < 0) return refuse("bad slot");
         order[n++] = slot;
     }
-    struct evidence before = observe();
-    for (int i = 0; i < n; i++) seconds[i] = sample(order[i]);
-    struct evidence after = observe();
-    int others = others_runnable();
     char *line = NULL;
     size_t length = 0;
     FILE *f = open_memstream(&line, &length);
     if (!f) _exit(4);
-    fprintf(f, "@%lu round %.9g %.6f %lld %lld %ld %d", sequence, after.wall - before.wall,
-            after.cpu - before.cpu, after.steal - before.steal, after.busy - before.busy,
-            after.switches - before.switches, others);
-    for (int i = 0; i < n; i++) fprintf(f, " %.9g", seconds[i]);
+    memory(); /* has its pages before anything is timed */
+    struct evidence before = observe();
+    for (int i = 0; i < n; i++) sample(order[i], f);
+    struct evidence after = observe();
+    int others = others_runnable();
     fputc('\n', f);
     fclose(f);
-    dprintf(answer_fd, "%s", line);
+    dprintf(answer_fd, "@%lu round %.9g %.6f %lld %lld %ld %d%s", sequence,
+            after.wall - before.wall, after.cpu - before.cpu, after.steal - before.steal,
+            after.busy - before.busy, after.switches - before.switches, others, line);
     free(line);
 }
 
@@ -621,7 +779,7 @@ static void set_cpus(char *rest) {
     for (char *word = strtok(rest, " "); word && n_cpus < MAX_CPUS; word = strtok(NULL, " "))
         cpus[n_cpus++] = atoi(word);
     if (!n_cpus) return refuse("no CPU");
-#ifdef _OPENMP
+#if defined(_OPENMP) && !defined(PREBUILT)
     (void)omp_get_max_threads(); /* the runtime reads the allowed CPUs before we narrow them */
 #endif
 #ifdef PREBUILT
@@ -661,6 +819,7 @@ static void obey(char *line) {
     else if (!strcmp(line, "check")) check(rest);
     else if (!strcmp(line, "dump")) dump(rest);
     else if (!strcmp(line, "tune")) tune(rest);
+    else if (!strcmp(line, "look")) look_at_all();
     else if (!strcmp(line, "round")) one_round(rest);
     else refuse("unknown command");
 }
@@ -671,6 +830,7 @@ int main(int argc, char **argv) {
     answer_fd = atoi(argv[1]);
     marker_fd = atoi(argv[2]);
     signal(SIGXFSZ, SIG_IGN);
+    sigaction(SIGALRM, &(struct sigaction){.sa_handler = look_inside, .sa_flags = SA_RESTART}, NULL);
     flush_denormals();
     /* A program that reads stdin must not eat our commands. */
     FILE *commands = fdopen(fcntl(0, F_DUPFD_CLOEXEC, 3), "r");

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from agent.errors import MeasureError
 from agent.measure.evidence import Round, disturbances
 from agent.measure.machine import Machine
 from agent.measure.plan import Arguments
+from agent.measure.shots import Sample, Shot
 from agent.measure.worker import RefusedError, Worker, environment
 
 BASE, TWIN, FIRST_VARIANT = 0, 1, 2
@@ -17,6 +19,8 @@ ADDRESS_SLACK = 1 << 30  # libraries, stacks, malloc
 ADDRESS_PER_THREAD = 256 << 20  # a stack and a malloc arena
 BYTES_PER_S = 2e8  # at least this fast: filling, copying, comparing
 START_S = 5.0
+RESOLUTION_S = 1e-10
+LOOK_EVERY_S = 0.025
 PATIENCE = 8.0  # a round may take so many times what its programs took before
 
 
@@ -33,6 +37,8 @@ class TimingSettings:
             at most ``early_width`` wide (the rule sees widths only, never which way they lie).
         early_width: see there.
         extra_rounds: rounds that may be run in place of disturbed ones.
+        shared_rounds: rounds beyond, where others use the cores and have not left them alone
+            long enough yet to know what each program takes then.
         limit_s: longest single execution; a program that takes longer is given up.
         slow_s: programs slower than this take part in the first ``min_rounds`` only.
         memory_share: of the available memory that the arguments may take.
@@ -45,6 +51,7 @@ class TimingSettings:
     early_rounds: int = 7
     early_width: float = 0.01
     extra_rounds: int = 5
+    shared_rounds: int = 20
     limit_s: float = 10.0
     slow_s: float = 0.25
     memory_share: float = 0.8
@@ -153,10 +160,23 @@ class WorkerSession:
     def _check_limit(self) -> float:
         return self._settings.limit_s + 1.0 + 3 * self._arguments.bytes / BYTES_PER_S
 
-    def tune(self, program: int) -> float:
+    def lowest_reading(self, looks: int) -> float:
+        """The lowest of all CPUs: that of an undisturbed core where one was seen.
+
+        Args:
+            looks: how often, some time apart.
+        """
+        found = []
+        for look in range(looks):
+            time.sleep(LOOK_EVERY_S if look else 0.0)
+            found += self._worker.ask("look", START_S)[1::2]
+        return min(map(float, found))
+
+    def tune(self, program: int, *, parallel: bool) -> float:
         """Set how many executions make one sample; seconds of an execution."""
         limit = self._settings.limit_s * 2 + 1.0
-        command = f"tune {self._slots.index(program)} {self._settings.sample_s!r}"
+        slot = self._slots.index(program)
+        command = f"tune {slot} {self._settings.sample_s!r} {int(parallel)}"
         words = self._ask(command, "tune", 3, limit + self._arguments.bytes / BYTES_PER_S)
         self.seconds[program] = _seconds(words[2])
         return self.seconds[program]
@@ -172,10 +192,11 @@ class WorkerSession:
         command = "round " + " ".join(str(self._slots.index(p)) for p in order)
         copying = len(order) * self._arguments.bytes / BYTES_PER_S
         limit = PATIENCE * self.cost(order) + self._settings.limit_s + copying
-        words = self._ask(command, "round", 7 + len(order), limit)
-        seconds = tuple((p, _seconds(w)) for p, w in zip(order, words[7:], strict=True))
+        words = self._ask(command, "round", None, limit)
+        samples = _samples(words[7:], len(order))
         observed = Round(
-            seconds=seconds,
+            seconds=tuple((p, s.seconds) for p, s in zip(order, samples, strict=True)),
+            samples=samples,
             wall_s=_seconds(words[1]),
             cpu_s=float(words[2]),
             steal_s=int(words[3]) * self._tick,
@@ -191,16 +212,39 @@ class WorkerSession:
         self._worker.close()
         return self._worker.garbage
 
-    def _ask(self, command: str, word: str, length: int, limit_s: float) -> list[str]:
+    def _ask(self, command: str, word: str, length: int | None, limit_s: float) -> list[str]:
         words = self._worker.ask(command, limit_s)
-        if words[0] != word or len(words) != length:
-            raise MeasureError(f"the measuring process answered {' '.join(words)[:200]!r}")
+        if words[0] != word or length not in (None, len(words)):
+            raise _not_understood(words)
         return words
+
+
+def _samples(words: Sequence[str], count: int) -> tuple[Sample, ...]:
+    """``count`` samples as the worker writes them: memory, number of shots, five words a shot."""
+    samples, rest = [], iter(words)
+    try:
+        for _ in range(count):
+            memory_s, shots = float(next(rest)), int(next(rest))
+            samples.append(Sample(tuple(_shot(rest) for _ in range(shots)), memory_s))
+    except (StopIteration, RuntimeError, ValueError) as error:
+        raise _not_understood(words) from error
+    if next(rest, None) is not None or not all(s.shots for s in samples):
+        raise _not_understood(words)
+    return tuple(samples)
+
+
+def _shot(words: Iterator[str]) -> Shot:
+    seconds, main, inside, every = (float(next(words)) for _ in range(4))
+    return Shot(max(seconds, RESOLUTION_S), main, inside, every, switches=int(next(words)))
+
+
+def _not_understood(words: Sequence[str]) -> MeasureError:
+    return MeasureError(f"the measuring process answered {' '.join(words)[:200]!r}")
 
 
 def _seconds(word: str) -> float:
     """A positive time; the clock's resolution where it could not tell it from zero."""
-    return max(float(word), 1e-10)
+    return max(float(word), RESOLUTION_S)
 
 
 def start_worker(executable: Path, machine: Machine) -> Worker:

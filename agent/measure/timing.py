@@ -36,6 +36,8 @@ class Timing:
         involuntary_switches: of the worker's threads in these rounds.
         checksum: order-independent hash of the rounded outputs.
         max_error: largest difference from the base's outputs (see ``plan.ArrayArgument``).
+        sharing: in which state of the cores it is compared with the base (``shots.Sharing``).
+        disturbed: share of its shots beside which a core was used by others as well.
     """
 
     outcome: str
@@ -53,6 +55,8 @@ class Timing:
     checksum: str = ""
     max_error: float = math.nan
     detail: str = ""
+    sharing: str = ""
+    disturbed: float = 0.0
 
     @property
     def ok(self) -> bool:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import signal
-import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 
 from agent.errors import CompilerError, MeasureError
+from agent.measure.cores import Cores
 from agent.measure.evidence import Notice, Round, notices
 from agent.measure.machine import Machine
 from agent.measure.plan import ROUGH, Arguments, roughness, tolerances
+from agent.measure.series import Series, log_ratios, paired_log_ratios, series_of, together
 from agent.measure.session import (
     BASE,
     FIRST_VARIANT,
@@ -21,12 +23,8 @@ from agent.measure.session import (
     TimingSettings,
     WorkerSession,
 )
-from agent.measure.stats import (
-    geometric_means,
-    median_interval,
-    paired_log_ratios,
-    round_order,
-)
+from agent.measure.shots import Sharing, disturbed_share
+from agent.measure.stats import median_interval, quantile, round_order
 from agent.measure.timing import MeasureEvent, Measurement, Outcome, Timing
 from agent.measure.toolchain import Built
 from agent.measure.worker import WorkerExitError, WorkerTimeoutError
@@ -34,6 +32,10 @@ from agent.measure.worker import WorkerExitError, WorkerTimeoutError
 CPU_LIMIT_S = 3600.0
 MAX_DETAIL = 600
 FLIPS = (1, 2)  # seeds: two ways to change the last bits of the inputs
+FIRST_LOOKS = 20  # at the cores of a machine that nothing is known of: half a second
+SHARED_SHARE = 0.1  # of the shots: less is not worth a word
+STATE_ROUNDS = 3  # that a state of the cores needs for a program to be judged in it
+LOW_READING = 0.05  # share of a round's readings below that of an undisturbed core, at least
 SLOW_EXTRA = 2  # attempts at rounds of slow programs beyond the least number
 OnEvent = Callable[[MeasureEvent], None]
 
@@ -47,6 +49,7 @@ class Trial:
         compiled: base, twin, variants, as the worker loads them, or why it cannot.
         machine: facts of this machine; ``settings``: how to measure.
         tell: told of progress.
+        cores: what is known of them, and which programs use all; what is seen is added.
     """
 
     def __init__(
@@ -57,10 +60,11 @@ class Trial:
         machine: Machine,
         settings: TimingSettings,
         tell: OnEvent,
+        cores: Cores,
     ) -> None:
         self.start, self.arguments, self.compiled = start, arguments, compiled
         self.machine, self.settings = machine, settings
-        self.tell = tell
+        self.tell, self.cores = tell, cores
         self.libraries = {p: c for p, c in compiled.items() if not isinstance(c, CompilerError)}
         self.failed = {
             p: Timing(Outcome.COMPILE_FAILED, detail=c.message)
@@ -168,18 +172,38 @@ class Trial:
         """Paired rounds until enough are undisturbed, the intervals are narrow, or time is up."""
         if BASE in self.failed or not self.settings.rounds:
             return
+        looks = 1 if math.isfinite(self.cores.lowest) else FIRST_LOOKS
+        self.cores.see(session.lowest_reading(looks))
         for program in alive:
-            session.tune(program)
+            session.tune(program, parallel=program in self.cores.parallel)
         quick = tuple(p for p in alive if p <= TWIN or session.seconds[p] <= self.settings.slow_s)
         wanted = self._affordable(session, quick, alive)
-        while (good := _undisturbed(self.rounds)) is not None and len(good) < wanted:
-            if len(self.rounds) >= wanted + self.settings.extra_rounds or self._narrow(good, quick):
-                break
-            now = alive if self._slow_join(len(good)) else quick
-            self.rounds.append(session.round(round_order(now, len(self.rounds))))
-            self.tell(MeasureEvent("round", len(good) + 1, wanted))
+        while not self._enough(wanted, quick):
+            good = len(_undisturbed(self.rounds))
+            now = alive if self._slow_join(good) else quick
+            self._add(session.round(round_order(now, len(self.rounds))))
+            self.tell(MeasureEvent("round", min(good + 1, wanted), wanted))
             if self._late(session.cost(quick)) and len(self.rounds) >= self.settings.min_rounds:
                 break
+
+    def _add(self, timed: Round) -> None:
+        self.rounds.append(timed)
+        readings = [shot.main for sample in timed.samples for shot in sample.shots]
+        if readings:
+            self.cores.see(quantile(readings, LOW_READING))
+
+    def _enough(self, wanted: int, quick: tuple[int, ...]) -> bool:
+        """Whether to stop: never decided by what the times are, but by how well they are known."""
+        settings, done = self.settings, len(self.rounds)
+        good = _undisturbed(self.rounds)
+        most = wanted + settings.extra_rounds
+        if done < most and len(good) < wanted and not self._narrow(good, quick):
+            return False
+        return done >= most + settings.shared_rounds or not any(map(self._hidden, quick))
+
+    def _hidden(self, program: int) -> bool:
+        """Whether the time that it takes when nobody shares its first core is not known yet."""
+        return self._series(self.rounds, program).sharing is Sharing.SHARED
 
     def _slow_join(self, good: int) -> bool:
         """Whether slow programs take part: until enough good rounds, or a few attempts more."""
@@ -208,8 +232,8 @@ class Trial:
         """The stopping rule fixed beforehand: it sees interval widths, never where they lie."""
         if len(good) < self.settings.early_rounds:
             return False
-        widths = (median_interval(_ratios(good, p)).width for p in quick if p != BASE)
-        return all(w <= self.settings.early_width for w in widths)
+        ratios = (self._ratios(good, p) for p in quick if p != BASE)
+        return all(r and median_interval(r).width <= self.settings.early_width for r in ratios)
 
     def _used(self) -> list[Round]:
         """Undisturbed rounds where there are enough, else all of them (and a notice says so)."""
@@ -219,7 +243,7 @@ class Trial:
     def _result(self) -> Measurement:
         used = self._used()
         broken = self.failed.get(BASE)
-        noise = () if broken else _ratios(used, TWIN)
+        noise = () if broken else self._ratios(used, TWIN)
         variants = sorted(p for p in self.compiled if p >= FIRST_VARIANT)
         return Measurement(
             base=broken or self._timing(BASE, used),
@@ -236,6 +260,8 @@ class Trial:
         found = notices(self.rounds, used, noise, self.machine.threads, self.settings.min_rounds)
         if self.garbage:
             found += (Notice("garbage", self.garbage, 0),)
+        if (share := self._shared_share()) > SHARED_SHARE:
+            found += (Notice("shared-cores", share, SHARED_SHARE),)
         if self.unpinned:
             found += (Notice("unpinned", 1, 0),)
         if BASE in self.checks and (count := self.checks[BASE].not_finite):
@@ -252,8 +278,9 @@ class Trial:
             rounds = _with_program(self.rounds, program)
         if not rounds:
             return Timing(Outcome.TIMEOUT, detail="no round was completed")
-        seconds = median_interval([dict(r.seconds)[program] for r in rounds])
-        label = median_interval(_ratios(rounds, program))
+        base, series = self._compared(rounds, program)
+        seconds = median_interval(tuple(series.seconds.values()))
+        label = median_interval(log_ratios(base, series))
         wall = sum(r.wall_s for r in rounds) * self.machine.threads
         check = self.checks[program]
         return Timing(
@@ -264,14 +291,48 @@ class Trial:
             seconds=seconds.median,
             seconds_low=seconds.low,
             seconds_high=seconds.high,
-            base_seconds=statistics.median(_base_seconds(rounds)),
-            rounds=len(rounds),
-            redone=len(_with_program(self.rounds, program)) - len(rounds),
+            base_seconds=base.typical,
+            rounds=len(series.seconds),
+            redone=len(_with_program(self.rounds, program)) - len(series.seconds),
             steal=sum(r.steal_s for r in rounds) / wall,
             involuntary_switches=sum(r.switches for r in rounds),
             checksum=check.checksum,
             max_error=check.max_error,
+            sharing=series.sharing,
+            disturbed=self._disturbed(rounds, program),
         )
+
+    def _series(
+        self, rounds: Sequence[Round], program: int, sharing: Sharing | None = None
+    ) -> Series:
+        least = min(STATE_ROUNDS, len(_with_program(rounds, program)))
+        return series_of(rounds, program, self.cores.lowest, least, sharing)
+
+    def _compared(self, rounds: Sequence[Round], program: int) -> tuple[Series, Series]:
+        """The base's series and the program's, in the state in which they are compared."""
+        sharing = None
+        while True:
+            base, twin = (self._series(rounds, p, sharing) for p in (BASE, TWIN))
+            series = self._series(rounds, program, sharing)
+            states = {base.sharing, twin.sharing, series.sharing}
+            if sharing or Sharing.SHARED not in states:
+                return together(base, twin), series
+            sharing = Sharing.SHARED
+
+    def _ratios(self, rounds: Sequence[Round], program: int) -> tuple[float, ...]:
+        """Log-ratios; the base's own are against its twin alone (A/A)."""
+        if program in (BASE, TWIN):
+            twins = [self._compared(rounds, p)[1] for p in (BASE, TWIN)]
+            return paired_log_ratios(*twins)
+        return log_ratios(*self._compared(rounds, program))
+
+    def _shared_share(self) -> float:
+        samples = [s for r in self.rounds for s in r.samples]
+        return disturbed_share(samples, self.cores.lowest)
+
+    def _disturbed(self, rounds: Sequence[Round], program: int) -> float:
+        samples = [s for r in rounds if (s := r.sample(program)) is not None]
+        return disturbed_share(samples, self.cores.lowest)
 
 
 def _with_program(rounds: Sequence[Round], program: int) -> list[Round]:
@@ -280,20 +341,6 @@ def _with_program(rounds: Sequence[Round], program: int) -> list[Round]:
 
 def _undisturbed(rounds: Sequence[Round]) -> list[Round]:
     return [r for r in rounds if not r.reasons]
-
-
-def _base_seconds(rounds: Sequence[Round]) -> tuple[float, ...]:
-    """Of the base, per round: the geometric mean of its two timings."""
-    timed = [dict(r.seconds) for r in rounds]
-    return geometric_means([t[BASE] for t in timed], [t[TWIN] for t in timed])
-
-
-def _ratios(rounds: Sequence[Round], program: int) -> tuple[float, ...]:
-    """Paired log-ratios; the base's own are against its twin alone (A/A)."""
-    timed = [dict(r.seconds) for r in rounds]
-    if program in (BASE, TWIN):
-        return paired_log_ratios([t[BASE] for t in timed], [t[TWIN] for t in timed])
-    return paired_log_ratios(_base_seconds(rounds), [t[program] for t in timed])
 
 
 def because_of_base(broken: Timing) -> Timing:

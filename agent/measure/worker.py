@@ -23,7 +23,7 @@ from agent.errors import MeasureError
 from agent.private import open_code
 
 START_LIMIT_S = 20.0
-MAX_ANSWER = 1 << 20  # bytes of one answer, and of garbage that is put up with
+MAX_ANSWER = 1 << 23  # bytes of one answer, and of garbage that is put up with
 MAX_STDERR = 2_000
 PASSED = ("LD_LIBRARY_PATH", "TMPDIR")
 SPINS = 20_000  # of an idle OpenMP thread: well under a millisecond, then it sleeps

@@ -8,6 +8,7 @@ worker is started again without it. Nothing else of ours runs while a round is t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from agent.errors import ScheduleError
 from agent.loopnest.emitter.emit import emit
 from agent.loopnest.program import Program
 from agent.measure.cache import Cache
+from agent.measure.cores import Cores, KeptReading
 from agent.measure.machine import Machine, read_machine
 from agent.measure.plan import Arguments, Job, arguments_of
 from agent.measure.sentinel import Sentinel, sentinel_jobs
@@ -31,6 +33,7 @@ from agent.measure.timing import MeasureEvent, Measurement, Outcome, Timing
 from agent.measure.toolchain import Built, OnBuilt, Toolchain
 from agent.measure.trial import OnEvent, Trial, because_of_base
 
+PARALLEL = "#pragma omp parallel"  # in a program that uses all cores
 MISCOMPILED = (
     "the compiler computes a wrong result for the program as written (right without optimisation)"
 )
@@ -109,7 +112,11 @@ class WorkerRunner:
         programs |= {FIRST_VARIANT + i: source for i, source in enumerate(job.variants)}
         compiled = {p: self._compiled[source] for p, source in programs.items()}
         settings = replace(self.settings, budget_s=budget_s)
-        measured = self._try(job.arguments, compiled, settings, tell)
+        assert self._worker is not None  # noqa: S101  prepare_sources made it
+        kept = KeptReading(self._cache, self._worker, self.machine)
+        cores = Cores(kept.read(), frozenset(p for p, s in programs.items() if PARALLEL in s))
+        measured = self._try(job.arguments, compiled, settings, tell, cores)
+        kept.keep(cores.lowest)
         if any(t.outcome == Outcome.WRONG_RESULT for t in measured.timings):
             tell(MeasureEvent("arbitrating", 0, 1))
             if self._miscompiles(job):
@@ -133,7 +140,7 @@ class WorkerRunner:
         plain, unfused = references
         built = {BASE: plain, FIRST_VARIANT: self._compiled[job.base], FIRST_VARIANT + 1: unfused}
         check_only = replace(self.settings, rounds=0)
-        found = self._try(job.arguments, built, check_only, _silent)
+        found = self._try(job.arguments, built, check_only, _silent, Cores(math.inf, frozenset()))
         return all(t.outcome == Outcome.WRONG_RESULT for t in found.timings)
 
     def _try(
@@ -142,13 +149,14 @@ class WorkerRunner:
         compiled: Mapping[int, Built],
         settings: TimingSettings,
         tell: OnEvent,
+        cores: Cores,
     ) -> Measurement:
         def start() -> WorkerSession:
             assert self._worker is not None  # noqa: S101  prepare_sources made it
             worker = start_worker(self._worker, self.machine)
             return WorkerSession(worker, self.machine, settings, arguments)
 
-        return Trial(start, arguments, compiled, self.machine, settings, tell).measurement()
+        return Trial(start, arguments, compiled, self.machine, settings, tell, cores).measurement()
 
     def _is_compiled(self, source: str) -> bool:
         built = self._compiled.get(source)

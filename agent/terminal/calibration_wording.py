@@ -54,6 +54,8 @@ _WARNINGS = {
     "over-budget": "Timing took {worst:.0f} s, more than the budget: the least number of rounds "
     "is always run. Give smaller sizes or fewer schedules.",
     "garbage": "{kernels} program(s) printed while they ran; what they printed was ignored.",
+    "shared-cores": "This machine's cores were shared with others in up to {worst:.0%} of the time "
+    "while timing {kernels} program(s). Times are those of an undisturbed core, if any was seen.",
     "drift-arithmetic": "The clock speed of this machine changed by {worst:.0%} while measuring "
     "(heat, power saving). {Again} again when it is cool and idle.",
     "drift-stream": "The memory speed of this machine changed by {worst:.0%} while measuring: "

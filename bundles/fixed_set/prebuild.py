@@ -103,7 +103,7 @@ def _executable(level: InstructionSet, programs: dict[str, str], folder: Path) -
         name: (source, (*flags, "-fopenmp", f"-D{ENTRY}={_entry(name)}"))
         for name, source in programs.items()
     }
-    units["harness"] = (HARNESS.read_text(), (*flags, "-DPREBUILT"))
+    units["harness"] = (HARNESS.read_text(), (*flags, "-fopenmp", "-DPREBUILT"))
     units["pool"] = (POOL.read_text(), flags)
     units["table"] = (_table(programs), flags)
     with TemporaryDirectory(prefix="prebuild-") as place:

@@ -30,6 +30,8 @@ class TimedVersion:
     low: float
     high: float
     rounds: int
+    sharing: str = ""
+    disturbed: float = 0.0
 
 
 @dataclass(frozen=True)

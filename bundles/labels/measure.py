@@ -44,6 +44,7 @@ QUICK = TimingSettings(
     rounds=3,
     min_rounds=3,
     extra_rounds=1,
+    shared_rounds=6,
     limit_s=2.0,
     slow_s=0.05,
 )
@@ -254,6 +255,8 @@ def _row(schedule: str, timing: Timing) -> TimedVersion:
         float(timing.low),
         float(timing.high),
         timing.rounds,
+        str(timing.sharing),
+        float(timing.disturbed),
     )
 
 

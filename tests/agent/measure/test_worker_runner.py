@@ -23,6 +23,7 @@ from agent.loopnest.program import (
 from agent.measure.machine import read_machine
 from agent.measure.plan import Arguments, ArrayArgument, Job, ScalarArgument
 from agent.measure.session import TimingSettings
+from agent.measure.shots import Sharing
 from agent.measure.timing import MeasureEvent, Measurement
 from agent.measure.toolchain import Toolchain
 from agent.measure.worker_runner import WorkerRunner
@@ -50,10 +51,11 @@ def test_equal_results_are_ok_and_have_every_number(runner: WorkerRunner, job) -
     assert timing.ok
     assert timing.low <= timing.log_speedup <= timing.high
     assert timing.seconds_low <= timing.seconds <= timing.seconds_high
-    assert timing.rounds >= 5
+    assert timing.rounds + timing.redone >= 5
     assert timing.max_error == 0
     assert timing.checksum == measured.base.checksum
-    assert len(measured.noise) == timing.rounds
+    assert 0 < len(measured.noise) <= len(measured.rounds)
+    assert timing.sharing in set(Sharing)
 
 
 def test_much_more_work_is_slower(runner: WorkerRunner, job) -> None:
@@ -225,13 +227,13 @@ def test_a_slow_program_takes_part_in_the_first_rounds_only(
         job(body, BACKWARDS, headers="#include <time.h>")
     )
     slow, fast = measured.timings
-    assert slow.rounds <= fast.rounds
+    assert slow.rounds + slow.redone <= fast.rounds + fast.redone
     assert slow.log_speedup < -3
 
 
 def test_a_spent_budget_still_gives_the_least_number_of_rounds(runner: WorkerRunner, job) -> None:
     measured = runner.measure_job(job(BACKWARDS), budget_s=0.0)
-    assert measured.timings[0].rounds == 5
+    assert len(measured.rounds) == 5
 
 
 def test_progress_is_told(runner: WorkerRunner, job) -> None:

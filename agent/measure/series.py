@@ -1,0 +1,79 @@
+"""A program's seconds over the rounds of a measurement, all of them in one state of its cores.
+
+Two programs are compared in the same state. Where the core was the program's own often enough,
+that is the state compared in, since it comes again; what others took meanwhile does not. A parallel
+program that never had all cores to itself is compared in the next best state that it was seen in,
+and its timing says so; where even its first core was always shared, both are as it was.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from agent.measure.evidence import Round
+from agent.measure.shots import Sharing, least_shared
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Seconds per execution by round; ``sharing``: the state that they were timed in."""
+
+    seconds: Mapping[int, float]
+    sharing: Sharing
+
+    @property
+    def typical(self) -> float:
+        """The median over the rounds."""
+        return statistics.median(self.seconds.values())
+
+
+def series_of(
+    rounds: Sequence[Round],
+    program: int,
+    lowest: float,
+    least: int,
+    sharing: Sharing | None = None,
+) -> Series:
+    """What ``rounds`` say of a program.
+
+    Args:
+        rounds: of one measurement.
+        program: its number.
+        lowest: the reading of an undisturbed core (``shots``).
+        least: rounds that a state needs to be the one spoken of.
+        sharing: the state asked for; None: the best that there is enough of.
+    """
+    samples = {i: s for i, r in enumerate(rounds) if (s := r.sample(program)) is not None}
+    state = sharing or least_shared(tuple(samples.values()), lowest, least)
+    if state is Sharing.SHARED:
+        as_it_was = {i: dict(r.seconds) for i, r in enumerate(rounds)}
+        return Series({i: s[program] for i, s in as_it_was.items() if program in s}, state)
+    found = {i: s.seconds_when(state, lowest) for i, s in samples.items()}
+    return Series({i: s for i, s in found.items() if s is not None}, state)
+
+
+def together(first: Series, second: Series) -> Series:
+    """Of two series of the same program: the geometric mean where both have a round."""
+    both = dict(second.seconds) | dict(first.seconds)
+    for i in first.seconds.keys() & second.seconds.keys():
+        both[i] = math.sqrt(first.seconds[i] * second.seconds[i])
+    return Series(both, first.sharing)
+
+
+def log_ratios(base: Series, version: Series) -> tuple[float, ...]:
+    """log(base / version), one for each round of ``version``: positive where it is faster.
+
+    In the round itself where the base has it; else against the base's median, which in one state
+    is as good.
+    """
+    typical = base.typical
+    return tuple(math.log(base.seconds.get(i, typical) / s) for i, s in version.seconds.items())
+
+
+def paired_log_ratios(first: Series, second: Series) -> tuple[float, ...]:
+    """The same of the rounds that both have: what a program differs by from itself (A/A)."""
+    common = sorted(first.seconds.keys() & second.seconds.keys())
+    return tuple(math.log(first.seconds[i] / second.seconds[i]) for i in common)
