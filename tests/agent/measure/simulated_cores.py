@@ -111,6 +111,13 @@ class SimulatedSession:
     def check(self, program: int) -> CheckedRun:
         return CheckedRun(self.programs[program].seconds, 0.0, -1, "same")
 
+    def disturb(self, seed: int, rounding: str) -> tuple[float, ...]:
+        """It has no arrays."""
+        return ()
+
+    def tolerate(self, tolerances: Sequence[float]) -> None:
+        """See ``disturb``."""
+
     def tune(self, program: int, *, parallel: bool) -> float:
         assert parallel == self.programs[program].parallel
         self.seconds[program] = self.programs[program].seconds
