@@ -111,7 +111,7 @@ class SimulatedSession:
     def check(self, program: int) -> CheckedRun:
         return CheckedRun(self.programs[program].seconds, 0.0, -1, "same")
 
-    def disturb(self, seed: int, rounding: str) -> tuple[float, ...]:
+    def disturb(self, seed: int, rounding: str) -> tuple[float, ...]:  # noqa: ARG002
         """It has no arrays."""
         return ()
 
