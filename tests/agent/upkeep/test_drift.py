@@ -94,14 +94,14 @@ def test_a_check_times_a_handful_of_programs_and_keeps_what_it_found(state, tiny
     assert kept["calibration"] == found["calibration"]
 
 
-def test_a_machine_that_has_become_ten_times_slower_is_not_said_to_hold(state, tiny_bundle):
+def test_a_machine_that_has_become_far_slower_is_not_said_to_hold(state, tiny_bundle):
     for name in ("seconds", "seconds_low", "seconds_high"):
         at = f"'$.timing.{name}'"
-        changed(state, f"UPDATE timing SET body = json_set(body, {at}, body ->> {at} / 10)")
+        changed(state, f"UPDATE timing SET body = json_set(body, {at}, body ->> {at} / 1000)")
     said, found = check(state, tiny_bundle)
     assert said.code == EXIT[found["verdict"]] != 0
     slower = [s["log_ratio"] for s in found["sentinels"] if s["schedule"] == "original"]
-    assert min(slower) > 1
+    assert min(slower) > 3  # log 1000 = 6.9, however busy this machine is meanwhile
     status = valid(agent("status", "--json", "--state-dir", state).json, "status")
     noted = "drift" in [n["code"] for n in status["notes"]]
     assert noted == (found["verdict"] == "changed")
