@@ -28,6 +28,11 @@ class Sharing(StrEnum):
     SHARED = "shared"
 
 
+# What log speed-ups of two sessions differ by beyond their own rounds (standard deviation of one;
+# benchmarks/repeat.py, Sapphire Rapids VM, 2 CPUs, 2026-11-29).
+SESSION_SD = {Sharing.UNDISTURBED: 0.01, Sharing.PARTLY: 0.05, Sharing.SHARED: 0.1}
+
+
 @dataclass(frozen=True, slots=True)
 class Shot:
     """A few executions.

@@ -12,9 +12,10 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 LEVEL = 0.8
+HALF_WIDTH = statistics.NormalDist().inv_cdf((1 + LEVEL) / 2)  # of a standard normal's interval
 DIFFERENT_LEVEL = 0.95  # two programs are called different when this interval excludes 0
 
 
@@ -38,6 +39,12 @@ class MedianInterval:
     def width(self) -> float:
         """``high - low``."""
         return self.high - self.low
+
+    def widened(self, sd: float) -> MedianInterval:
+        """The same for another occasion, which differs by ``sd`` besides; both in log units."""
+        more = HALF_WIDTH * sd
+        low = self.median - math.hypot(self.median - self.low, more)
+        return replace(self, low=low, high=self.median + math.hypot(self.high - self.median, more))
 
 
 def interval_coverage(n: int, k: int) -> float:

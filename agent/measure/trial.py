@@ -23,7 +23,7 @@ from agent.measure.session import (
     TimingSettings,
     WorkerSession,
 )
-from agent.measure.shots import Sharing, disturbed_share
+from agent.measure.shots import SESSION_SD, Sharing, disturbed_share
 from agent.measure.stats import median_interval, quantile, round_order
 from agent.measure.timing import MeasureEvent, Measurement, Outcome, Timing
 from agent.measure.toolchain import Built
@@ -279,8 +279,10 @@ class Trial:
         if not rounds:
             return Timing(Outcome.TIMEOUT, detail="no round was completed")
         base, series = self._compared(rounds, program)
-        seconds = median_interval(tuple(series.seconds.values()))
-        label = median_interval(log_ratios(base, series))
+        another_time = SESSION_SD[series.sharing]
+        logs = median_interval([math.log(s) for s in series.seconds.values()])
+        seconds = logs.widened(another_time)
+        label = median_interval(log_ratios(base, series)).widened(another_time)
         wall = sum(r.wall_s for r in rounds) * self.machine.threads
         check = self.checks[program]
         return Timing(
@@ -288,9 +290,9 @@ class Trial:
             log_speedup=label.median if program != BASE else 0.0,
             low=label.low if program != BASE else 0.0,
             high=label.high if program != BASE else 0.0,
-            seconds=seconds.median,
-            seconds_low=seconds.low,
-            seconds_high=seconds.high,
+            seconds=math.exp(seconds.median),
+            seconds_low=math.exp(seconds.low),
+            seconds_high=math.exp(seconds.high),
             base_seconds=base.typical,
             rounds=len(series.seconds),
             redone=len(_with_program(self.rounds, program)) - len(series.seconds),
