@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -18,9 +19,11 @@ from agent.commands.common import (
     settings,
 )
 from agent.terminal import console
+from agent.terminal.options import with_records
 
 if TYPE_CHECKING:
     from agent.advise.advise import Request
+    from agent.settings.config import Config
 
 COMMANDS: Final = typer.Typer()
 File = Annotated[Path, typer.Argument(metavar="FILE.c", help="C file with a #pragma scop region.")]
@@ -36,6 +39,47 @@ Cflags = Annotated[
     str | None,
     typer.Option("--cflags", help="Flags for `cc -E`, e.g. '-I include -D SMALL'."),
 ]
+
+
+@dataclass(frozen=True)
+class ProgramOptions:
+    """What is meant of a file, and how it is read."""
+
+    size: Sizes = None
+    function: Function = None
+    cflags: Cflags = None
+
+
+@dataclass(frozen=True)
+class RankOptions:
+    """The same, and how many schedules."""
+
+    size: Sizes = None
+    candidates: Annotated[
+        int, typer.Option(min=1, max=10_000, metavar="N", help="How many schedules to look at.")
+    ] = 200
+    top: Annotated[
+        int, typer.Option(min=0, max=10_000, metavar="K", help="How many to show (0: all).")
+    ] = 10
+    function: Function = None
+    cflags: Cflags = None
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Whose prediction is asked for."""
+
+    bundle: BundleDir = None
+    compiler: Compiler = None
+    state_dir: StateDir = None
+
+    def settings(self) -> Config:
+        """The settings, as the state's owner."""
+        return become_owner(
+            settings(state_dir=self.state_dir, bundle=self.bundle, compiler=self.compiler)
+        )
+
+
 SCHEDULE_HELP = "E.g. 'tile i 32 j 32; parallelize i_t; vectorize j'; 'original': as written."
 
 
@@ -43,51 +87,38 @@ SCHEDULE_HELP = "E.g. 'tile i 32 j 32; parallelize i_t; vectorize j'; 'original'
     epilog="Example: agent predict gemm.c --size ni=512 --size nj=512 --size nk=512 "
     "--schedule 'interchange j k; vectorize j'"
 )
+@with_records
 def predict(
     file: File,
     schedule: Annotated[str, typer.Option(metavar="S", help=SCHEDULE_HELP)],
-    size: Sizes = None,
-    function: Function = None,
-    cflags: Cflags = None,
-    bundle: BundleDir = None,
-    compiler: Compiler = None,
-    state_dir: StateDir = None,
+    program: ProgramOptions,
+    model: ModelOptions,
     as_json: Json = False,
 ) -> None:
     """Predict speed-up and seconds of one schedule."""
     from agent.advise.advise import predict as run
     from agent.terminal.advice_wording import prediction_blocks
 
-    config = become_owner(settings(state_dir=state_dir, bundle=bundle, compiler=compiler))
-    found = run(config, _request(file, function, size, cflags), schedule)
+    found = run(model.settings(), _request(file, program), schedule)
     answer(found, prediction_blocks, as_json)
 
 
 @COMMANDS.command(
     epilog="Example: agent rank gemm.c --size ni=512 --size nj=512 --size nk=512 --top 5"
 )
+@with_records
 def rank(
     file: File,
-    size: Sizes = None,
-    candidates: Annotated[
-        int, typer.Option(min=1, max=10_000, metavar="N", help="How many schedules to look at.")
-    ] = 200,
-    top: Annotated[
-        int, typer.Option(min=0, max=10_000, metavar="K", help="How many to show (0: all).")
-    ] = 10,
-    function: Function = None,
-    cflags: Cflags = None,
-    bundle: BundleDir = None,
-    compiler: Compiler = None,
-    state_dir: StateDir = None,
+    options: RankOptions,
+    model: ModelOptions,
     as_json: Json = False,
 ) -> None:
     """Predict many legal schedules, best first."""
     from agent.advise.advise import rank as run
     from agent.terminal.advice_wording import ranking_blocks
 
-    config = become_owner(settings(state_dir=state_dir, bundle=bundle, compiler=compiler))
-    found = run(config, _request(file, function, size, cflags), candidates, top or None)
+    request = _request(file, options)
+    found = run(model.settings(), request, options.candidates, options.top or None)
     answer(found, ranking_blocks, as_json)
 
 
@@ -95,12 +126,12 @@ def rank(
     epilog="Example: agent measure gemm.c --size ni=512 --size nj=512 --size nk=512 "
     "--schedule 'vectorize j' --schedule 'parallelize i'"
 )
+@with_records
 def measure(
     file: File,
     schedule: Annotated[list[str], typer.Option(metavar="S", help=SCHEDULE_HELP + " (repeat)")],
-    size: Sizes = None,
-    function: Function = None,
-    cflags: Cflags = None,
+    program: ProgramOptions,
+    *,
     compiler: Compiler = None,
     state_dir: StateDir = None,
     as_json: Json = False,
@@ -112,16 +143,14 @@ def measure(
     from agent.terminal.advice_wording import measurement_blocks
 
     config = settings(state_dir=state_dir, compiler=compiler)
-    request = _request(file, function, size, cflags)
+    request = _request(file, program)
     own_directory(config)
     with hold(config.state_dir, "measure"):
         found = run(config, request, schedule, console.note, runner_for_programs)
     answer(found, measurement_blocks, as_json)
 
 
-def _request(
-    file: Path, function: str | None, sizes: list[str] | None, cflags: str | None
-) -> Request:
+def _request(file: Path, told: ProgramOptions | RankOptions) -> Request:
     import shlex
 
     from agent.advise.advise import Request
@@ -129,7 +158,7 @@ def _request(
     from agent.settings.values import parse_sizes
 
     try:
-        flags = None if cflags is None else tuple(shlex.split(cflags))
+        flags = None if told.cflags is None else tuple(shlex.split(told.cflags))
     except ValueError as error:
-        raise InputError(f"--cflags {cflags!r}: {error}", "Close every quote.") from error
-    return Request(file, function, parse_sizes(sizes or ()), flags)
+        raise InputError(f"--cflags {told.cflags!r}: {error}", "Close every quote.") from error
+    return Request(file, told.function, parse_sizes(told.size or ()), flags)
