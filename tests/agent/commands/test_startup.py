@@ -31,9 +31,9 @@ sys.exit(code)
     ],
 )
 def test_an_hourly_look_imports_nothing_heavy_and_writes_nothing(
-    calibrated, tiny_bundle, words, code, allowed
+    really_calibrated, tiny_bundle, words, code, allowed
 ):
-    state, _ = calibrated
+    state, _ = really_calibrated
     before = sorted((str(p), p.stat().st_mtime_ns) for p in (state, *state.rglob("*")))
     arguments = [str(tiny_bundle) if w == "BUNDLE" else w for w in words.split()]
     command = [sys.executable, "-c", IMPORTED, *arguments, "--state-dir", state]
