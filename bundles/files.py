@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from pathlib import Path
+
+from agent.refused import set_mode, sync_directory
 
 
 def write_whole(path: Path, content: bytes, mode: int | None = None) -> None:
@@ -23,19 +24,9 @@ def write_whole(path: Path, content: bytes, mode: int | None = None) -> None:
     descriptor = os.open(staged, flags, 0o666 if mode is None else mode)
     with os.fdopen(descriptor, "wb") as file:
         if mode is not None:
-            with contextlib.suppress(PermissionError):  # a USB stick's file system has no modes
-                os.fchmod(descriptor, mode)
+            set_mode(descriptor, mode)
         file.write(content)
         file.flush()
         os.fsync(descriptor)
     os.replace(staged, path)  # noqa: PTH105  tests count the calls that change the disk
     sync_directory(path.parent)
-
-
-def sync_directory(path: Path) -> None:
-    """What was renamed, made or deleted in ``path`` outlives a power cut."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

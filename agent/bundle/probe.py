@@ -23,6 +23,7 @@ from agent.bundle.bundle import TOLERANCE, Bundle
 from agent.bundle.probe_child import BATCH, ProbeOutcome, probe_request
 from agent.child import end_group, wait_for_end
 from agent.errors import BundleError
+from agent.refused import memory_file
 
 CHILD = "agent.bundle.probe_child"
 _ANSWER = re.compile(rb"\d\.\d{6}e[+-]\d\d\n")  # as "%.6e" writes a float32
@@ -87,7 +88,7 @@ def _child(given: bytes, limits: ProbeLimits) -> Iterator[subprocess.Popen[bytes
     """
     command = [sys.executable, "-P", "-s", "-B", "-m", CHILD]
     try:
-        with os.fdopen(os.memfd_create("probe"), "w+b") as file:
+        with memory_file("probe") as file:
             file.write(given)
             file.seek(0)
             child = subprocess.Popen(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from agent.commands.common import Json, StateDir, answer, settings, writing
+from agent.commands.common import Json, StateDir, answer, become_owner, settings, writing
 from agent.errors import Exit, InputError
 from agent.terminal import console
 
@@ -54,21 +54,25 @@ def report(
             found = flow.waiting_reports(config, state)
         _show(found, as_json=as_json)
     else:
-        _end(flow.answer_if_off(config) or _delivered(config, export, at_once=now), as_json=as_json)
+        _end(_delivered(config, export, at_once=now), as_json=as_json)
 
 
 def _delivered(config: Config, export: Path | None, *, at_once: bool) -> Found:
     """Carried in a file, or sent."""
     from agent.report import flow
-
-    if export is None:
-        with writing(config, "report") as state, console.progress() as tell:
-            return flow.send_due_reports(config, state, tell, at_once=at_once)
     from agent.report.carried import open_export
 
+    if export is None:
+        if off := flow.answer_if_off(become_owner(config)):
+            return off
+        with writing(config, "report") as state, console.progress() as tell:
+            return flow.send_due_reports(config, state, tell, at_once=at_once)
     # Opened first: root may give itself up for the owner of the state, who may not write there.
-    with open_export(export) as file, writing(config, "report") as state:
-        return flow.export_reports(config, state, file)
+    with open_export(export) as file:
+        if off := flow.answer_if_off(become_owner(config)):
+            return off
+        with writing(config, "report") as state:
+            return flow.export_reports(config, state, file)
 
 
 @report_app.command(epilog="Example: agent report enable")

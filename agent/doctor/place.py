@@ -16,12 +16,13 @@ from agent.doctor.findings import Finding, ok, problem, warning
 from agent.doctor.scene import Scene
 from agent.errors import Exit
 from agent.private import name_of
+from agent.refused import LOCAL
 from agent.settings.answers import contradictions
 from agent.settings.config import SYSTEM_STATE
 from agent.state.file import FILE
 from agent.state.last_error import last_errors
 from agent.state.lock import FILE as LOCK
-from agent.state.lock import is_odd
+from agent.state.lock import is_odd, why_not
 
 LEAST_FREE, LITTLE_FREE = 50 << 20, 500 << 20  # bytes
 FEWEST_FILES = 1_000  # inodes
@@ -78,6 +79,8 @@ def disk(scene: Scene) -> Iterator[Finding]:
     """Room for the state, and for compilers in the temporary directory."""
     yield from _room("disk", existing(scene.directory), "the state")
     yield from _runs_programs(existing(scene.directory))
+    if unlocked := why_not(existing(scene.directory)):
+        yield problem("disk", unlocked, LOCAL)
     try:
         temporary = Path(tempfile.gettempdir())
     except OSError:

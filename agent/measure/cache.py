@@ -20,6 +20,7 @@ from pathlib import Path
 
 from agent.errors import StateError
 from agent.private import look, open_code, refuse_if_replaceable, refuse_if_writable
+from agent.refused import set_mode
 
 SEAL = b"\nagent-sealed-1 "
 SEAL_BYTES = len(SEAL) + 64
@@ -52,7 +53,8 @@ class Cache:
                 body, seal = content[:-SEAL_BYTES], content[-SEAL_BYTES:]
                 if not body or seal != SEAL + hashlib.sha256(body).hexdigest().encode():
                     return None
-                os.utime(file.fileno())
+                with contextlib.suppress(OSError):
+                    os.utime(file.fileno())
         except OSError:
             return None
         return path
@@ -63,7 +65,7 @@ class Cache:
         with _explained(self.root):
             seal = SEAL + hashlib.sha256(built.read_bytes()).hexdigest().encode()
             with built.open("ab") as file:
-                os.fchmod(file.fileno(), 0o700)  # a compiler asks the umask
+                set_mode(file.fileno(), 0o700)  # a compiler asks the umask
                 file.write(seal)
                 file.flush()
                 os.fsync(file.fileno())

@@ -24,6 +24,7 @@ from agent.child import ChildLimits, run_child
 from agent.errors import CompilerError, StateError
 from agent.measure.cache import Cache
 from agent.measure.toolchain import HINT_INSTALL, Kind, OnBuilt
+from agent.refused import usable_cpus
 
 HARNESS = Path(__file__).with_name("harness.c")  # source of the worker
 
@@ -80,9 +81,7 @@ class Compiler:
 
     def worker(self, cache: Cache) -> Path:
         """Compile the harness."""
-        path = _compile(self, HARNESS.read_text(), cache, Form((), ("-ldl",)))
-        path.chmod(0o700)
-        return path
+        return _compile(self, HARNESS.read_text(), cache, Form((), ("-ldl",)))
 
     def build(
         self, sources: Sequence[str], cache: Cache, progress: OnBuilt | None = None
@@ -167,7 +166,7 @@ def _compile_many(
     compiler: Compiler, sources: Sequence[str], cache: Cache, progress: OnBuilt | None
 ) -> list[Path | CompilerError]:
     unique, stopped = list(dict.fromkeys(sources)), threading.Event()
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(len(usable_cpus())) as pool:
         futures = [pool.submit(_attempt, compiler, s, cache, stopped) for s in unique]
         try:
             _report(futures, progress)

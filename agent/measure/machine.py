@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from agent.refused import usable_cpus
+
 V2 = frozenset("cx16 lahf_lm popcnt sse4_1 sse4_2 ssse3".split())
 V3 = V2 | frozenset("avx avx2 bmi1 bmi2 f16c fma abm movbe xsave".split())
 V4 = V3 | frozenset("avx512f avx512bw avx512cd avx512dq avx512vl".split())
@@ -81,7 +83,7 @@ def read_machine(root: Path = Path("/")) -> Machine:
     cpuinfo = _read(root, "proc/cpuinfo")
     flags = _cpu_flags(cpuinfo)
     architecture = platform.machine()
-    cpus = tuple(sorted(os.sched_getaffinity(0)))
+    cpus = usable_cpus()
     quota = _quota(root)
     caches, line = _caches(root, cpus[0])
     memory, available = _memory(root)

@@ -119,7 +119,6 @@ class PrebuiltSet:
         if worker is None:
             with cache.workplace() as place:
                 worker = cache.put(self.identity, _checked_copy(self, place / "worker"))
-        worker.chmod(0o700)
         return worker
 
     def build(

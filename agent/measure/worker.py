@@ -16,11 +16,12 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import Self
 
 from agent.child import end_group, wait_for_end
 from agent.errors import MeasureError
 from agent.private import open_code
+from agent.refused import memory_file
 
 START_LIMIT_S = 20.0
 MAX_ANSWER = 1 << 23  # bytes of one answer, and of garbage that is put up with
@@ -87,10 +88,6 @@ def _by_descriptor(code: int) -> str | None:
     return name if os.path.exists(name) else None  # noqa: PTH110  a name, no path of ours
 
 
-def _memory_file(name: str) -> IO[bytes]:
-    return os.fdopen(os.memfd_create(name), "w+b", buffering=0)
-
-
 class Worker:
     """A running worker; use as a context, which ends it.
 
@@ -103,8 +100,8 @@ class Worker:
         self.garbage = 0
         self._sequence = 0
         self._pending = b""
-        self._stderr = _memory_file("stderr")
-        self._marker = _memory_file("marker")
+        self._stderr = memory_file("stderr")
+        self._marker = memory_file("marker")
         read, write = os.pipe()
         self._answers = read
         self._poll = select.poll()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.errors import InputError
+from agent.refused import sync_directory
 from agent.report.payload import MAX_BYTES
 
 _BEGINS = b'{"agent":"'  # every report, its keys being sorted
@@ -53,7 +54,8 @@ def open_export(path: Path) -> Iterator[Carried]:
             hint = "Name a new file, or one that `agent report --export` has made."
             raise InputError(f"{path} is not a file of reports", hint)
         if made:
-            _sync_folder(path.parent)
+            with contextlib.suppress(OSError):  # a folder that may be written and not read
+                sync_directory(path.parent)
         yield Carried(path, descriptor)
     finally:
         if made and os.fstat(descriptor).st_size == 0:
@@ -79,13 +81,3 @@ def _line_end(descriptor: int) -> bytes:
     size = os.fstat(descriptor).st_size
     tail = os.pread(descriptor, MAX_BYTES, max(0, size - MAX_BYTES))
     return b"" if not tail or tail.endswith(b"\n") else b"\n"
-
-
-def _sync_folder(folder: Path) -> None:
-    """The name of a new file is on the disk too, where that can be asked for."""
-    with contextlib.suppress(OSError):  # a folder that may be written and not read
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

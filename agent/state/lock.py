@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from agent.errors import BusyError, StateError
+from agent.refused import lock_file
 
 FILE = "lock"
 MAX_NOTE = 1_000
@@ -31,7 +32,7 @@ def hold(directory: Path, command: str) -> Iterator[None]:
 
     Raises:
         BusyError: another process holds it; the message says which, and since when.
-        StateError: the lock file cannot be made.
+        StateError: the lock file cannot be made, or its file system cannot lock.
     """
     path = directory / FILE
     try:
@@ -42,7 +43,7 @@ def hold(directory: Path, command: str) -> Iterator[None]:
             hint = f"Remove it (`rm -r {path}`): nothing is kept in it."
         raise StateError(f"{path} cannot be opened: {error.strerror}", hint) from error
     try:
-        _take(descriptor, command)
+        _take(descriptor, command, directory)
         yield
     finally:
         os.close(descriptor)
@@ -69,6 +70,22 @@ def holder(directory: Path) -> str | None:
     return None
 
 
+def why_not(directory: Path) -> str:
+    """Why nothing can be locked in a directory, in words; empty where it can. Nothing is made."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return ""
+    try:
+        with contextlib.suppress(BlockingIOError):
+            lock_file(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB, directory)
+    except StateError as error:
+        return error.message
+    finally:
+        os.close(descriptor)
+    return ""
+
+
 def is_odd(directory: Path) -> bool:
     """Whether something else than a plain file is in the lock's place."""
     try:
@@ -77,9 +94,9 @@ def is_odd(directory: Path) -> bool:
         return False
 
 
-def _take(descriptor: int, command: str) -> None:
+def _take(descriptor: int, command: str, directory: Path) -> None:
     try:
-        _try_twice(descriptor)
+        _try_twice(descriptor, directory)
     except BlockingIOError as error:
         hint = "Wait for it to end. Two at once would disturb each other."
         raise BusyError(f"another agent is at work: {_holder(descriptor)}", hint) from error
@@ -89,13 +106,13 @@ def _take(descriptor: int, command: str) -> None:
         os.pwrite(descriptor, json.dumps(note).encode(), 0)
 
 
-def _try_twice(descriptor: int) -> None:
+def _try_twice(descriptor: int, directory: Path) -> None:
     """Somebody who only looks is no reason to give way; BlockingIOError where it is held."""
     with contextlib.suppress(BlockingIOError):
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock_file(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, directory)
         return
     time.sleep(RETRY_S)
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    lock_file(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, directory)
 
 
 def _holder(descriptor: int) -> str:

@@ -27,6 +27,7 @@ from typing import Generic, Self, TypeVar
 
 from agent.errors import DamagedError, StateError
 from agent.json_values import JsonObject
+from agent.refused import set_mode
 from agent.state.file import (
     BUSY_TIMEOUT_S,
     FILE,
@@ -328,7 +329,8 @@ def open_state(directory: Path) -> State:
         db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
         with closing_on_error(db):
             read_any_text(db)
-            path.chmod(0o600)
+            with path.open("rb") as file:
+                set_mode(file.fileno(), 0o600)
             db.execute("PRAGMA journal_mode=TRUNCATE")
             db.execute("PRAGMA synchronous=FULL")
             db.execute("PRAGMA foreign_keys=ON")

@@ -15,6 +15,7 @@ from typing import NoReturn
 from agent.bundle.bundle import ENCODER, MANIFEST, MAX_TOTAL, PRIOR, read_bundle_file
 from agent.bundle.bundle import MAX_BYTES as MAX_FILE
 from agent.errors import BundleError, StateError
+from agent.refused import sync_directory
 
 MAX_BYTES = 5 * 2**20  # three files of MAX_TOTAL together, with their headers and padding
 MEMBERS = (MANIFEST, ENCODER, PRIOR)
@@ -81,11 +82,7 @@ def write_bundle(contents: Mapping[str, bytes], directory: Path) -> None:
     try:
         for name in MEMBERS:
             _write(directory / name, contents[name])
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_directory(directory)
     except OSError as error:
         raise StateError(
             f"the bundle cannot be written to {directory}: {error.strerror}",

@@ -7,7 +7,6 @@ tried in a child process, and renamed. Only then may the state database name it.
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from agent.bundle.installed import FOLDER, path_of
 from agent.errors import BundleError, StateError
+from agent.refused import sync_directory
 
 if TYPE_CHECKING:
     from agent.bundle.bundle import Bundle
@@ -100,8 +100,4 @@ def _put(place: Path, final: Path) -> None:
     """Rename durably; what is there already under this name was damaged and makes room."""
     _remove(final)
     place.rename(final)
-    descriptor = os.open(final.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_directory(final.parent)

@@ -27,6 +27,7 @@ from agent.loopnest.schedules.legality import Dependences, transform
 from agent.measure.compiler import BASE_FLAGS, HARNESS
 from agent.measure.prebuilt import INDEX, PREBUILT, SCHEMA, Executable, PrebuiltIndex, program_name
 from agent.measure.sentinel import sentinel_jobs
+from agent.refused import usable_cpus
 
 POOL = HARNESS.with_name("pool.c")
 # zig takes -O3 for -O2, and keeps frame pointers: as its clang compiles when asked directly.
@@ -115,7 +116,7 @@ def _executable(level: InstructionSet, programs: dict[str, str], folder: Path) -
             _zig([*target, *chosen, *AS_CLANG, "-c", f"{name}.c", "-o", f"{name}.o"], place)
             return f"{name}.o"
 
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        with ThreadPoolExecutor(len(usable_cpus())) as pool:
             objects = list(pool.map(compile_unit, units))
         built = (folder / level.name).absolute()
         _zig([*target, *STATIC, *objects, "-o", str(built)], place)

@@ -31,6 +31,7 @@ from agent.measure.session import TimingSettings
 from agent.measure.timing import Outcome, Timing
 from agent.measure.toolchain import family_of
 from agent.measure.worker_runner import WorkerRunner
+from agent.refused import lock_file
 from bundles.labels.journal import JournalHead, LabelJournal, TimedProgram, TimedVersion
 from bundles.labels.labels import write_labels
 from bundles.labels.programs import FIXED, corpus_program, program_digest, scheduled
@@ -267,8 +268,8 @@ def _locked(path: Path | None, *, exclusive: bool) -> Iterator[None]:
         yield
         return
     with path.open("a") as file, path.with_name(f"{path.name}.gate").open("a") as gate:
-        fcntl.flock(gate, fcntl.LOCK_EX)
-        fcntl.flock(file, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
+        lock_file(gate.fileno(), fcntl.LOCK_EX, path.parent)
+        lock_file(file.fileno(), fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH, path.parent)
         if not exclusive:
             fcntl.flock(gate, fcntl.LOCK_UN)
         yield

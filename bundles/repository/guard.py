@@ -12,6 +12,7 @@ from pathlib import Path
 from tuf.api.metadata import Timestamp
 
 from agent.errors import BusyError, InputError
+from agent.refused import lock_file
 from bundles.repository.journal import PUBLIC, RepositoryError, interrupted, recover
 from bundles.repository.repository import SIGNED_AT, Repository, parse_time
 
@@ -44,7 +45,7 @@ def _take(descriptor: int, directory: Path, wait_s: float) -> None:
     until = time.monotonic() + wait_s
     while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_file(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, directory)
         except BlockingIOError:
             if time.monotonic() >= until:
                 raise BusyError(

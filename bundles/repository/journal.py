@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.errors import AgentError
-from bundles.files import sync_directory, write_whole
+from agent.refused import sync_directory
+from bundles.files import write_whole
 
 PUBLIC, JOURNAL = "public", "journal.json"
 _PATH = re.compile(r"(metadata|targets/[a-z]+)/[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -105,7 +106,7 @@ def make_public_directory(path: Path) -> None:
     make_public_directory(path.parent)
     with contextlib.suppress(FileExistsError):
         path.mkdir()
-        with contextlib.suppress(PermissionError):
+        with contextlib.suppress(OSError):
             path.chmod(0o755)
     sync_directory(path.parent)
 

@@ -27,6 +27,7 @@ import numpy as np
 import agent
 from agent.errors import BusyError, InputError
 from agent.loopnest.features.vector import FEATURES, FEATURES_VERSION
+from agent.refused import lock_file
 from bundles.files import write_whole
 from bundles.training.dataset import (
     ARRAYS,
@@ -88,7 +89,7 @@ def held_alone(work: Path) -> Iterator[None]:
         raise InputError(f"cannot use {work}: {error.strerror}", HINT) from error
     with lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_file(lock.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB, work)
         except BlockingIOError as error:
             raise BusyError(f"another run uses {work}", "Wait for it to end.") from error
         yield

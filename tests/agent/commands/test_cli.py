@@ -476,6 +476,30 @@ def test_a_bug_is_a_short_message_and_a_log_file(tmp_path):
     assert "ZeroDivisionError" in logs[0].read_text()
 
 
+@pytest.mark.parametrize("ours", [True, False], ids=["state", "temporary"])
+def test_the_log_of_a_bug_makes_room_among_our_own_only(tmp_path, ours):
+    """In the temporary directory, where all write, nothing at all is removed."""
+    place = tmp_path / "place"
+    place.mkdir()
+    old = [place / f"crash-20260101-0000{n:02}-1.log" for n in range(12)]
+    others = [place / name for name in ("crash-1.log", "crash-20260101-000000-1.log.gz")]
+    for path in (*old, *others):
+        path.touch()
+    state = place if ours else tmp_path / "file" / "none"
+    (tmp_path / "file").touch()
+    code = (
+        "import sys, agent.upkeep.records; agent.upkeep.records.read_status = lambda d: 1 / 0;"
+        f"sys.argv = ['agent', 'status', '--state-dir', {str(state)!r}];"
+        "from agent.cli import main; sys.exit(main())"
+    )
+    on = environment(TMPDIR=str(place))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, env=on)
+    assert done.returncode == 70
+    assert all(path.exists() for path in others)
+    assert [path.exists() for path in old] == ([False] * 3 + [True] * 9 if ours else [True] * 12)
+    assert len(list(place.glob("crash-*.log"))) == (11 if ours else 14)
+
+
 def stopped_while_importing(number, turned_into, *arguments):
     """A command that gets a signal inside an import, which turns the stop into another error."""
     code = f"""
