@@ -1,19 +1,33 @@
-"""Turns pending reports into what may be shown: lots of ten machines or more, for good.
+"""Turns pending reports into what may be shown: lots of whole tens of machines, for good.
 
-A lot is all pending reports with the same week, bundle, channel, architecture and outcome, once
-there are enough of them; what is left over is pooled over architectures. Of each attribute a lot
-tells means of ten machines, or labels that ten have. So every number that is stored here, and
-every difference between what is shown today and what was shown yesterday, counts ``threshold``
-machines or more (docs/explanation/fleet.md).
+A lot is pending reports with the same week, bundle, channel, architecture and outcome, in tens;
+those beyond a whole ten, drawn at random, wait for others like them. What is left over when its
+week closes is pooled over architectures. Of each attribute a lot tells means of ten machines, or
+labels in tens. So every number that is stored here, every difference between what is shown today
+and what was shown yesterday, and every difference between two weeks is a multiple of ``threshold``
+(docs/explanation/fleet.md).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import pairwise
 from typing import Any, NamedTuple
 
-from sqlalchemy import Column, Connection, Table, delete, func, select, tuple_, update
+import numpy as np
+from sqlalchemy import (
+    Column,
+    ColumnClause,
+    Connection,
+    Table,
+    delete,
+    func,
+    literal_column,
+    select,
+    tuple_,
+    update,
+)  # fmt: skip
 
 from bundles.fleet.counting import rules, weeks
 from bundles.fleet.counting.report import LABELS
@@ -23,6 +37,8 @@ from bundles.fleet.storage.schema import ATTRIBUTES, KEY, cells, parts, progress
 
 MIXED = "mixed"  # architectures that are too few by themselves
 MOST_PARTS = 24  # of one attribute in one lot: finer than that nobody looks
+MOST_NAMES = 100  # bundles of one week that have rows of their own; a token can invent any number
+OTHER = "other"  # bundle and version under which the rest is counted
 
 Bins = Mapping[int | None, int]  # machines in each bin; None: not known of them
 
@@ -76,32 +92,32 @@ def tens(bins: Bins, threshold: int) -> list[Part]:
     """A distribution as its machines in order, ten by ten: of each group only the mean is told.
 
     Nothing at all where so few have a value, or so few lack one, that saying so would tell on them.
+    Where some lack one, the others may be no whole tens: all groups have a share of the rest, which
+    is not counted.
     """
     lacking = bins.get(None, 0)
     known = sum(bins.values()) - lacking
     if known < threshold or 0 < lacking < threshold:
         return []
-    enough = max(threshold, -(-known // MOST_PARTS))
-    groups: list[tuple[int, int]] = []  # machines, sum of their bins
-    machines = total = 0
-    for value, count in sorted((v, n) for v, n in bins.items() if v is not None):
-        machines, total = machines + count, total + count * value
-        if machines >= enough:
-            groups.append((machines, total))
-            machines = total = 0
-    if machines:  # the highest ones, too few by themselves
-        last = groups.pop()
-        groups.append((last[0] + machines, last[1] + total))
-    return _summed(Part(round(total / machines), machines) for machines, total in groups)
+    values = sorted((v, n) for v, n in bins.items() if v is not None)
+    machines = np.repeat([v for v, _ in values], [n for _, n in values])
+    all_tens = known // threshold
+    groups = min(all_tens, MOST_PARTS)
+    cuts = [all_tens * group // groups for group in range(groups + 1)]
+    return _summed(
+        Part(
+            round(float(machines[a * known // all_tens : b * known // all_tens].mean())),
+            (b - a) * threshold,
+        )
+        for a, b in pairwise(cuts)
+    )
 
 
 def labels(bins: Bins, threshold: int) -> list[Part]:
-    """Labels with enough machines; one less where the rest could be told by subtraction."""
-    shown = [Part(v, n) for v, n in bins.items() if v is not None and n >= threshold]
-    rest = sum(bins.values()) - sum(part.machines for part in shown)
-    if 0 < rest < threshold and shown:
-        shown.remove(min(shown, key=lambda part: (part.machines, part.value)))
-    return sorted(shown)
+    """Labels that enough machines have, in tens: the rest of a lot is tens then, or none."""
+    return sorted(
+        Part(v, n - n % threshold) for v, n in bins.items() if v is not None and n >= threshold
+    )
 
 
 def _summed(groups: Iterable[Part]) -> list[Part]:
@@ -140,7 +156,10 @@ def release_ready(
         closed = max(kept.closed, weeks.last_closed(now, rules.late_of(kept, late_weeks)))
         if closed > kept.closed and not sure and (trouble := kept.trouble(now)):
             raise trouble
-        done = _release_lots(database, connection, closed, max(threshold, kept.threshold or 0))
+        _fold_names(connection)
+        least, done = max(threshold, kept.threshold or 0), 0
+        while some := _release_lots(database, connection, closed, least):
+            done += some  # and once more: what is beyond whole tens may be pooled
         _close(connection, closed, now)
         _mix(database, connection)
     database.forget()
@@ -166,6 +185,27 @@ def _mix(database: Database, connection: Connection) -> None:
     connection.execute(reports.insert().from_select(list(reports.columns.keys()), again))
 
 
+def _fold_names(connection: Connection) -> None:
+    """Count what waits under more names than a week may have as another bundle's.
+
+    Names that are shown in this week already keep their place, then those of weeks before, then
+    those of most machines.
+    """
+    name = [reports.c[column] for column in ("week", "bundle", "version")]
+    told = {tuple(row) for row in connection.execute(select(*(cells.c[c.name] for c in name)))}
+    before = {row[1:] for row in told}
+    waiting: dict[int, list[tuple[bool, int, tuple[Any, ...]]]] = {}
+    for *row, machines in connection.execute(select(*name, func.count()).group_by(*name)):
+        if (new := tuple(row)) not in told:
+            waiting.setdefault(row[0], []).append((new[1:] not in before, -machines, new))
+    for week, ranked in waiting.items():
+        room = max(0, MOST_NAMES - sum(row[0] == week for row in told))
+        for some in _some([new for *_, new in sorted(ranked)[room:]]):
+            connection.execute(
+                update(reports).where(tuple_(*name).in_(some)).values(bundle=OTHER, version=OTHER)
+            )
+
+
 def _release_lots(database: Database, connection: Connection, closed: int, threshold: int) -> int:
     count = func.count()
     grouped = select(*_columns(), count).group_by(*_columns())
@@ -174,8 +214,15 @@ def _release_lots(database: Database, connection: Connection, closed: int, thres
     shown = {group: lot.shown for lot in ready for group in lot.groups}
     if not shown:
         return 0
+    sizes = {lot: sum(pending[group] for group in lot.groups) for lot in ready}
+    waiting = [
+        row
+        for lot, machines in sizes.items()
+        for row in _set_aside(database, connection, lot, machines % threshold)
+    ]
+    whole = {lot: machines - machines % threshold for lot, machines in sizes.items()}
     _add(database, connection, cells, [
-        {**lot.shown._asdict(), "machines": sum(pending[g] for g in lot.groups)} for lot in ready
+        {**lot.shown._asdict(), "machines": machines} for lot, machines in whole.items()
     ])  # fmt: skip
     for attribute in ATTRIBUTES:
         _add(database, connection, parts, [
@@ -185,7 +232,25 @@ def _release_lots(database: Database, connection: Connection, closed: int, thres
         ])  # fmt: skip
     for some in _some(list(shown)):
         connection.execute(delete(reports).where(tuple_(*_columns()).in_(some)))
-    return sum(pending[group] for group in shown)
+    if waiting:
+        connection.execute(reports.insert(), waiting)
+    return sum(whole.values())
+
+
+def _set_aside(
+    database: Database, connection: Connection, lot: Lot, count: int
+) -> list[dict[str, Any]]:
+    """Take so many reports of a lot out, whichever chance draws: no machine is left for what it is.
+
+    A report has no key of its own; both databases know where a row lies.
+    """
+    if not count:
+        return []
+    place: ColumnClause[Any] = literal_column("ctid" if database.is_postgresql else "rowid")
+    of_it = tuple_(*_columns()).in_([tuple(group) for group in lot.groups])
+    drawn = select(place).select_from(reports).where(of_it).order_by(func.random()).limit(count)
+    taken = delete(reports).where(place.in_(drawn)).returning(*reports.columns)
+    return [dict(row._mapping) for row in connection.execute(taken)]
 
 
 def _bins(
@@ -231,6 +296,8 @@ def _columns() -> list[Column[Any]]:
     return [reports.c[name] for name in KEY]
 
 
-def _some(groups: Sequence[CellKey], most: int = 100) -> Iterator[list[tuple[str | int, ...]]]:
+def _some(
+    groups: Sequence[tuple[Any, ...]], most: int = 100
+) -> Iterator[list[tuple[str | int, ...]]]:
     for start in range(0, len(groups), most):
         yield [tuple(group) for group in groups[start : start + most]]
