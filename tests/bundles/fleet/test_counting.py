@@ -2,7 +2,10 @@
 
 import asyncio
 import contextlib
+import multiprocessing
+import os
 import random
+import signal
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,7 +14,7 @@ from fleets import NOW, WEEK, report, varied
 from sqlalchemy import func, select
 
 from bundles.fleet.analysis import answers
-from bundles.fleet.counting import weeks
+from bundles.fleet.counting import release, weeks
 from bundles.fleet.counting.carried import take_file
 from bundles.fleet.counting.ingest import Unavailable, Writer, check_week, store_reports
 from bundles.fleet.counting.release import release_ready
@@ -192,6 +195,23 @@ def test_two_releases_at_once_release_each_report_once(database):
     release_ready(database, NOW, 10, LATE)
     assert sum(done) in (0, 500)
     assert total(database) == 500
+
+
+@pytest.mark.parametrize("moment", ["_set_aside", "_add", "_close", "_mix"])
+def test_a_release_that_is_killed_is_done_wholly_or_not_at_all(address, database, moment):
+    send(database, range(57))
+    process = multiprocessing.get_context("fork").Process(target=_die_at, args=(address, moment))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert (total(database), count(database, reports), count(database, seen)) == (0, 57, 57)
+    release_ready(database, NOW, 10, LATE)
+    assert (total(database), count(database, reports), count(database, seen)) == (50, 7, 57)
+
+
+def _die_at(address, moment):
+    setattr(release, moment, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    release_ready(open_database(address), NOW, 10, LATE)
 
 
 def test_a_file_of_reports_counts_once_and_says_what_it_refused(database, tmp_path):
