@@ -7,7 +7,7 @@
  * finds it dead knows which program was the last to run. All policy lives in runner.py.
  *
  *   cpus C0 C1 ...                        CPUs that may be used; the main thread is pinned to C0
- *   limits ADDRESS_BYTES CPU_SECONDS      what the process may use at most
+ *   limits ADDRESS_BYTES CPU_SECONDS      what the process may use at most; after cpus
  *   array DTYPE ELEMENTS WRITTEN RESTORED TOLERANCE ROWS COLUMNS     the next argument, an array
  *   scalar DTYPE VALUE PIVOT              the next argument, a number; as a pivot it is PIVOT
  *   seal                                  copies the pristine state, write-protects the inputs
@@ -108,7 +108,7 @@ static struct slot slots[MAX_SLOTS];
 union number { double d; float f; int32_t i; uint8_t u; };
 static union number scalars[MAX_ARGUMENTS], pivots[MAX_ARGUMENTS];
 static void *arguments[2 * MAX_ARGUMENTS];
-static int n_arrays, n_scalars, n_slots, n_cpus, cpus[MAX_CPUS];
+static int n_arrays, n_scalars, n_slots, n_cpus, cpus[MAX_CPUS], pinned;
 static int answer_fd, marker_fd;
 static unsigned long sequence;
 
@@ -119,6 +119,7 @@ struct program {
 };
 extern const struct program prebuilt_programs[]; /* a null name ends it */
 void pool_cpus(const int *usable, int count);    /* pool.c: the threads of parallel loops */
+void pool_start(void);
 #endif
 
 /* ---- small things ------------------------------------------------------------------------ */
@@ -787,7 +788,22 @@ static void set_cpus(char *rest) {
 #endif
     CPU_ZERO(&one);
     if (cpus[0] >= 0 && cpus[0] < CPU_SETSIZE) CPU_SET(cpus[0], &one);
-    answer(sched_setaffinity(0, sizeof one, &one) ? "unpinned" : "ok");
+    pinned = !sched_setaffinity(0, sizeof one, &one);
+    answer(pinned ? "ok" : "unpinned");
+}
+
+/* No process and no thread from here on: programs run on the threads that are there already, since
+ * the runtimes keep them. (What the kernel counts is all of a user's, so no other number would do;
+ * root is exempt.) */
+static void forbid_processes(void) {
+    struct rlimit none = {0, 0};
+#if defined(PREBUILT)
+    pool_start();
+#elif defined(_OPENMP)
+#pragma omp parallel
+    flush_denormals();
+#endif
+    setrlimit(RLIMIT_NPROC, &none);
 }
 
 static void set_limits(char *rest) {
@@ -795,10 +811,12 @@ static void set_limits(char *rest) {
     if (!cpu) return refuse("bad limits");
     struct rlimit space = {strtoull(address, NULL, 10), strtoull(address, NULL, 10)};
     struct rlimit seconds = {strtoull(cpu, NULL, 10), strtoull(cpu, NULL, 10) + 1};
-    struct rlimit none = {0, 0}, written = {65536, 65536};
+    struct rlimit none = {0, 0}, written = {65536, 65536}, files = {64, 64};
+    if (pinned) forbid_processes(); /* where threads cannot be bound, some cannot be started either */
     setrlimit(RLIMIT_AS, &space);
     setrlimit(RLIMIT_CPU, &seconds);
     setrlimit(RLIMIT_CORE, &none);
+    setrlimit(RLIMIT_NOFILE, &files);
     setrlimit(RLIMIT_FSIZE, &written); /* what a program may print into our stderr */
     answer("ok");
 }
@@ -827,6 +845,7 @@ static void obey(char *line) {
 int main(int argc, char **argv) {
     if (argc != 3) return 2;
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* never outlive the agent */
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     answer_fd = atoi(argv[1]);
     marker_fd = atoi(argv[2]);
     signal(SIGXFSZ, SIG_IGN);

@@ -98,9 +98,10 @@ static void *serve(void *number) {
     return NULL;
 }
 
-static void start_threads(void) {
+void pool_start(void) {
     pthread_attr_t attributes;
     pthread_t thread;
+    if (started) return;
     started = 1;
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, STACK_BYTES);
@@ -115,7 +116,7 @@ void __kmpc_fork_call(void *where, int32_t count, void (*loop)(int32_t *, int32_
     (void)where;
     if (inside) die("one lies in another");
     if (count > MAX_SHARED) die("too many shared variables");
-    if (!started) start_threads();
+    pool_start();
     va_start(given, loop);
     for (int32_t i = 0; i < count; i++) shared[i] = va_arg(given, void *);
     va_end(given);

@@ -3,6 +3,7 @@
 from agent.advise.advise import MAX_SCHEDULES
 from agent.measure.compiler import working_compiler
 from tests.conftest import agent
+from tests.other_user import needs_root
 
 SCALE = """
 void scale(int n, float a[n]) {
@@ -45,3 +46,16 @@ def test_too_many_schedules_are_refused_before_anything_is_compiled(tmp_path):
     assert ran.code == 2
     assert f"{MAX_SCHEDULES + 1} schedules are too many" in ran.err
     assert "hint: " in ran.err
+
+
+@needs_root  # to become somebody whose threads are counted
+def test_parallel_programs_run_although_nothing_may_be_started_any_more(open_place, nobody):
+    path = open_place / "mine.c"
+    path.write_text(SCALE)
+    path.chmod(0o644)
+    where = ("--schedule", "parallelize i", "--state-dir", open_place / "nobodys" / "state")
+    open_place.chmod(0o777)
+    ran = nobody("measure", path, "--size", "n=100000", "--json", *where)
+    assert ran.code == 0, ran.err
+    (found,) = ran.json["measurements"]
+    assert found["outcome"] == "ok", found["detail"]

@@ -125,6 +125,28 @@ def test_a_program_without_the_entry_point_is_reported(
     assert "loopnest_run" in measured.timings[0].detail
 
 
+CONFINED = """
+    struct rlimit most;
+    if (prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1) exit(10);
+    if (getrlimit(RLIMIT_NPROC, &most) || most.rlim_max != 0) exit(11);
+    if (getrlimit(RLIMIT_NOFILE, &most) || most.rlim_max != 64) exit(12);
+    if (getrlimit(RLIMIT_FSIZE, &most) || most.rlim_max != 65536) exit(13);
+    if (getrlimit(RLIMIT_CORE, &most) || most.rlim_max != 0) exit(14);
+    if (getuid() && fork() != -1) exit(15);
+"""
+CONFINED_HEADERS = """
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+"""
+
+
+def test_a_program_gains_no_rights_processes_or_files(runner: WorkerRunner, job) -> None:
+    measured = runner.measure_job(job(ADD + CONFINED, headers=CONFINED_HEADERS))
+    assert outcomes(measured) == ["ok"], measured.timings[0].detail
+
+
 def test_a_program_that_takes_all_memory_is_stopped_by_the_limit(runner: WorkerRunner, job) -> None:
     body = "volatile char *p = malloc((size_t)64 << 30); *p = 1;" + ADD
     measured = runner.measure_job(job(body, BACKWARDS, headers="#include <stdlib.h>"))
