@@ -1,9 +1,11 @@
 """What ``agent measure`` says and does when a program or the compiler is unusual."""
 
+import os
+
 from agent.advise.advise import MAX_SCHEDULES
 from agent.measure.compiler import working_compiler
 from tests.conftest import agent
-from tests.other_user import needs_root
+from tests.other_user import NOBODY, needs_root
 
 SCALE = """
 void scale(int n, float a[n]) {
@@ -52,9 +54,10 @@ def test_too_many_schedules_are_refused_before_anything_is_compiled(tmp_path):
 def test_parallel_programs_run_although_nothing_may_be_started_any_more(open_place, nobody):
     path = open_place / "mine.c"
     path.write_text(SCALE)
-    path.chmod(0o644)
-    where = ("--schedule", "parallelize i", "--state-dir", open_place / "nobodys" / "state")
-    open_place.chmod(0o777)
+    own = open_place / "nobodys"
+    own.mkdir()
+    os.chown(own, NOBODY.pw_uid, -1)
+    where = ("--schedule", "parallelize i", "--state-dir", own / "state")
     ran = nobody("measure", path, "--size", "n=100000", "--json", *where)
     assert ran.code == 0, ran.err
     (found,) = ran.json["measurements"]
