@@ -11,6 +11,11 @@ for needed in ("alembic", "argon2", "joserfc", "msgspec", "psycopg", "sqlalchemy
 _NUMBERS = itertools.count()
 
 
+@pytest.fixture(autouse=True, scope="session")
+def cheap_passwords():
+    exec(fleets.CHEAP)
+
+
 @pytest.fixture(scope="session")
 def cluster():
     if not fleets.postgres_is_there():

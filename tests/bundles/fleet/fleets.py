@@ -184,7 +184,7 @@ class Centre:
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
+        return self.process.wait(300)
 
 
 def free_port():
@@ -199,7 +199,7 @@ def centre(database, *options, port=None, at=NOW, first=""):
     ``first``: Python that is run before, to make waits short.
     """
     port = port or free_port()
-    command = [sys.executable, "-c", _AT.format(at.timestamp(), first), "fleet", "serve",
+    command = [sys.executable, "-c", _AT.format(at.timestamp(), CHEAP + first), "fleet", "serve",
                "--database", database, "--port", str(port), *options]  # fmt: skip
     with tempfile.NamedTemporaryFile(prefix="fleet-log-") as log:  # a pipe could fill up
         process = subprocess.Popen(command, stderr=log)
@@ -215,11 +215,19 @@ def _end(process):
     if process.poll() is None:
         process.terminate()
         try:
-            process.wait(30)
+            process.wait(300)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
 
+
+# What a password costs to hash is for attackers, not for tests: argon2's defaults take 50 ms.
+CHEAP = """
+from argon2 import PasswordHasher
+from bundles.fleet.access import credentials
+credentials._HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+credentials._NOBODY = credentials._HASHER.hash("nobody's")
+"""
 
 # The real command, with the one thing injected that tests may not leave to chance: what day it is.
 _AT = """
@@ -237,7 +245,7 @@ sys.exit(main())
 """
 
 
-def _wait(made, seconds=30):
+def _wait(made, seconds=300):
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         if made.process.poll() is not None:

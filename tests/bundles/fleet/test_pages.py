@@ -70,7 +70,7 @@ def signed_in(browser, served):
 
 
 def sign_in(browser, password):
-    until = time.monotonic() + 10
+    until = time.monotonic() + 100
     while browser.value("document.activeElement.id") != "name":  # the first field has the focus
         assert time.monotonic() < until
     browser.type(NAME)

@@ -6,6 +6,8 @@ import itertools
 import json
 import re
 import socket
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -158,6 +160,16 @@ def test_nobody_is_kept_out_by_who_tries_their_name(quiet):
     assert ada.sign_in("bob", PASSWORD + "!").status == 429
 
 
+def test_passwords_are_hashed_as_their_library_advises():
+    """In a process of its own: the others of these tests hash cheaply."""
+    asked = (
+        "from argon2 import PasswordHasher, extract_parameters as of\n"
+        "from bundles.fleet.access import credentials\n"
+        "assert of(credentials._NOBODY) == of(PasswordHasher().hash('any'))"
+    )
+    subprocess.run([sys.executable, "-c", asked], check=True)
+
+
 def test_a_flood_of_names_is_turned_away_and_who_is_known_comes_in(quiet):
     made, _ = quiet
     ada, stranger = Visitor(made), Visitor(made)
@@ -169,13 +181,13 @@ def test_a_flood_of_names_is_turned_away_and_who_is_known_comes_in(quiet):
         return made.ask("POST", "/login", urlencode(fields | {"name": f"n{number}"}), sent)
 
     with ThreadPoolExecutor(150) as strangers:
-        tried = [strangers.submit(one, number) for number in range(300)]
         begin = time.monotonic()
+        tried = [strangers.submit(one, number) for number in range(300)]
         assert ada.sign_in("ada").status == 303
-        assert time.monotonic() - begin < 10
         answers = [each.result() for each in tried]
     assert {status for status, *_ in answers} == {403, 429}
-    assert sum(status == 403 for status, *_ in answers) <= 100  # 60 at once, and one a second
+    most = 61 + time.monotonic() - begin  # 60 at once, and one a second
+    assert sum(status == 403 for status, *_ in answers) <= most
     for status, headers, body in answers:
         if status == 429:
             assert 1 <= int(headers["retry-after"]) <= 60
