@@ -53,7 +53,7 @@ def arms(state_dir: Path) -> dict[str, dict[str, Any]]:
     import numpy as np
 
     from agent.bundle.bundle import default_bundle, load_bundle
-    from agent.calibration.calibration import latest_calibration
+    from agent.calibration.calibration import newest_calibration
     from agent.calibration.facts import facts_vector
     from agent.calibration.fit import embed_samples, observe
     from agent.calibration.journal import newest
@@ -70,11 +70,11 @@ def arms(state_dir: Path) -> dict[str, dict[str, Any]]:
     from agent.state.state import read_state
 
     with read_state(state_dir) as state:
-        run = state.finished_run()
+        last = newest_calibration(state)
+        assert last is not None
+        run = state.run_of(last.id)
         assert run is not None
         stored = list(newest(state.timings(run)).values())
-        last = latest_calibration(state)
-        assert last is not None
     samples, _ = judge(stored, {k.name: k for k in kernels()})
     bundle = load_bundle(default_bundle())
     observations, _ = embed_samples(samples, bundle)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +14,11 @@ from agent.loopnest.program import Program
 from agent.loopnest.schedules.legality import Dependences, transform
 from agent.loopnest.schedules.schedule import Schedule, parse_schedule
 from agent.settings.config import Config
+from agent.state import typed
 from agent.state.state import read_state
 
 if TYPE_CHECKING:
+    from agent.calibration.calibration import StoredCalibration
     from agent.calibration.predictor import Prediction, Predictor
     from agent.measure.runner import OpenRunner
     from agent.measure.timing import MeasureEvent, Measurement, Timing
@@ -183,15 +185,24 @@ def _load(config: Config, request: Request) -> Program:
 
 def _predictor(config: Config) -> Predictor:
     from agent.bundle.installed import bundle_for
-    from agent.calibration.calibration import latest_calibration
+    from agent.calibration.calibration import calibration_in_force, newest_calibration
     from agent.calibration.predictor import load_predictor
     from agent.measure.machine import read_machine
 
     with read_state(config.state_dir) as state:
-        stored = latest_calibration(state)
+        stored = calibration_in_force(state)
+        kept = newest_calibration(state) if stored is None else None
         found = bundle_for(config.bundle, state, config.state_dir)
     predictor = load_predictor(stored, found.bundle, read_machine())
-    return replace(predictor, notes=(*found.notes, *predictor.notes))
+    return replace(predictor, notes=(*found.notes, *predictor.notes, *_verdict_notes(kept)))
+
+
+def _verdict_notes(kept: StoredCalibration | None) -> Iterator[tuple[str, str]]:
+    """Why the calibration that there is does not predict."""
+    from agent.calibration.verdict import verdict_of
+
+    if kept is not None:
+        yield "kept", f"calibration {kept.id} is not to be used: {verdict_of(kept.body).reason}"
 
 
 def _entry(schedule: Schedule, found: Prediction) -> dict[str, Any]:
@@ -200,7 +211,11 @@ def _entry(schedule: Schedule, found: Prediction) -> dict[str, Any]:
 
 def _basis(program: Program, predictor: Predictor, found: Sequence[Prediction]) -> dict[str, Any]:
     """What predictions rest on, and what to bear in mind."""
-    notes = [{"code": code, "message": words} for code, words in predictor.notes]
+    verdict = predictor.verdict
+    told = list(predictor.notes)
+    if verdict is not None and verdict.level != "good":
+        told.insert(0, ("verdict", f"the calibration is {verdict.words}"))
+    notes = [{"code": code, "message": words} for code, words in told]
     if any(p.far for p in found):
         words = "this program is unlike everything timed in the calibration: expect larger errors"
         notes.append({"code": "far", "message": words})
@@ -208,6 +223,7 @@ def _basis(program: Program, predictor: Predictor, found: Sequence[Prediction]) 
         "program": _program(program),
         "bundle": {"name": predictor.bundle.name, "version": predictor.bundle.version},
         "calibration_id": predictor.calibration_id,
+        "verdict": typed.to_json(verdict) if verdict else None,
         "notes": notes,
     }
 

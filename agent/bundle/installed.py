@@ -114,7 +114,7 @@ def bundle_for(asked: Path | None, state: State, state_dir: Path) -> BundleInFor
 
     if asked is not None:
         return BundleInForce(load_bundle(asked))
-    stored = state.latest()
+    stored = state.calibration_in_force()
     notes: tuple[tuple[str, str], ...] = ()
     ours = typed.from_json(BundleReference, stored.body.get("bundle") or {}) if stored else None
     if stored and ours and not outdated(stored.id, ours.digest, state):

@@ -3,8 +3,9 @@
     plan -> transform and emit -> compile -> measure, kernel by kernel, each journalled at once
          -> features -> embed -> fit and choose -> score on kernels not used in the fit -> save
 
-The old calibration stays in force until the new one is whole. A run that was killed is taken up
-where it stopped; a refit starts from the timings that are stored.
+The old calibration stays in force until the new one is whole, and after that if the new one is not
+shown to be as good (``agent/calibration/verdict.py``). A run that was killed is taken up where it
+stopped; a refit starts from the timings that are stored.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ from agent.bundle.installed import BundleInForce, bundle_in_force
 from agent.calibration import plan
 from agent.calibration.calibration import (
     Calibration,
+    CalibrationVerdict,
     CalibrationWarning,
     MachineFacts,
     StoredCalibration,
     ToolchainFacts,
+    calibration_in_force,
 )
 from agent.calibration.collect import Collected, Pace, collect
 from agent.calibration.evidence import Evidence, stored_evidence
@@ -33,6 +36,7 @@ from agent.calibration.fit import Fitted, fit
 from agent.calibration.journal import Journal, newest
 from agent.calibration.plan import Group
 from agent.calibration.predictor import prior_of
+from agent.calibration.verdict import is_comparable, judge_calibration, verdict_of
 from agent.clock import stamp
 from agent.errors import CompilerError, StoppedError
 from agent.kernels.fixed_set import fixed_variants
@@ -44,7 +48,7 @@ from agent.measure.runner import OpenSetRunner, Runner
 from agent.measure.toolchain import Toolchain
 from agent.measure.worker import PROTOCOL
 from agent.progress import Progress, Stopwatch, Tell
-from agent.state.state import Run, State, StoredRecord, StoredTiming, TimingKey
+from agent.state.state import Notes, Run, State, StoredRecord, StoredTiming, TimingKey
 
 if TYPE_CHECKING:
     from agent.settings.config import Config
@@ -79,13 +83,13 @@ def calibrate(
     polite: bool = False,
     open_runner: OpenSetRunner = runner_for_set,
 ) -> StoredCalibration:
-    """Calibrate this machine and put the result in force.
+    """Calibrate this machine, and put the result in force if it can be believed.
 
     Args:
         config: budget, bundle and compiler.
         state: opened for writing, with the lock held.
         tell: shown the progress.
-        refit: use the stored timings of the newest calibration; measure nothing.
+        refit: use the timings of the calibration in force (else the newest); measure nothing.
         polite: give way if other work begins on this machine meanwhile.
         open_runner: gives what times the fixed set.
 
@@ -114,9 +118,24 @@ def calibrate(
     calibration = finished(fit(evidence, found.bundle), evidence.run, watch, refit=refit)
     passed_over = tuple(CalibrationWarning(code, why=why) for code, why in found.notes)
     calibration = replace(calibration, warnings=(*calibration.warnings, *passed_over))
-    created = time.time()
-    number = state.finish(evidence.run, calibration.to_json(), created)
+    calibration = replace(calibration, verdict=_verdict(calibration, state))
+    stored = keep(state, evidence.run, calibration)
     tell(Progress("fitting", 1, 1))
+    return stored
+
+
+def _verdict(new: Calibration, state: State) -> CalibrationVerdict:
+    """Beside the bundle alone and the calibration in force, where that is of this machine."""
+    present = calibration_in_force(state)
+    comparable = present is not None and is_comparable(new, present.body)
+    verdict = judge_calibration(new, present if comparable else None)
+    return verdict if verdict.believed or not present else replace(verdict, stays=present.id)
+
+
+def keep(state: State, run: Run, calibration: Calibration, events: Notes = ()) -> StoredCalibration:
+    """Store a calibration with events of bundles; in force only if it can be believed."""
+    created, body = time.time(), calibration.to_json()
+    number = state.finish(run, body, created, events, in_force=verdict_of(calibration).believed)
     return StoredRecord(number, created, calibration)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from agent.bundle.installed import BundleReference
 from agent.clock import stamp
@@ -22,10 +22,12 @@ from agent.state.state import KEPT_CALIBRATIONS, StoredRecord
 from agent.state.typed import Later
 
 if TYPE_CHECKING:
+    from agent.json_values import JsonObject
     from agent.measure.machine import Machine
     from agent.measure.toolchain import Toolchain
     from agent.state.state import State
 
+VerdictLevel = Literal["good", "usable", "not-to-be-used"]
 INTERNAL = frozenset(("model", "reach", "facts", "points"))  # for predict and the page; long
 
 
@@ -160,6 +162,38 @@ class CalibrationWarning:
 
 
 @dataclass(frozen=True, slots=True)
+class CalibrationVerdict:
+    """Whether a calibration can be believed (``agent.calibration.verdict``).
+
+    Attributes:
+        level: ``good``; ``usable``, with care; ``not-to-be-used``: kept, but not put in force.
+        code: of the reason.
+        reason: in one plain sentence, without its full stop.
+        stays: number of the calibration that stays in force in place of this one, if one does.
+    """
+
+    level: VerdictLevel
+    code: str
+    reason: str
+    stays: Later[int] = None
+
+    @property
+    def words(self) -> str:
+        """For people, without a full stop: ``not to be used: only 2 kernels could be timed``."""
+        return f"{self.name}: {self.reason}"
+
+    @property
+    def name(self) -> str:
+        """The level in words."""
+        return self.level.replace("-", " ")
+
+    @property
+    def believed(self) -> bool:
+        """Whether the calibration may come into force by itself."""
+        return self.level != "not-to-be-used"
+
+
+@dataclass(frozen=True, slots=True)
 class Reach:
     """How far the fixed set reaches in the encoder's space.
 
@@ -230,6 +264,7 @@ class Calibration:
         elapsed_s: seconds it took; ``elapsed``: by phase.
         refit: whether nothing was timed for it.
         measured_at: when its timings were begun.
+        verdict: whether it can be believed; None: by an older agent.
     """
 
     agent: str = ""
@@ -249,6 +284,7 @@ class Calibration:
     elapsed: Mapping[str, float] = field(default_factory=dict)
     refit: bool = False
     measured_at: Later[str] = None
+    verdict: Later[CalibrationVerdict] = None
 
     @classmethod
     def from_json(cls, data: Mapping[str, object]) -> Self:
@@ -266,17 +302,28 @@ StoredCalibration = StoredRecord[Calibration]
 def answer_json(stored: StoredCalibration) -> dict[str, object]:
     """The answer of ``agent calibrate`` (docs/reference/schemas/calibrate.json)."""
     told = {name: x for name, x in stored.body.to_json().items() if name not in INTERNAL}
-    return {**told, "calibration_id": stored.id, "created_at": stamp(stored.created_at)}
+    in_force = stored.body.verdict is None or stored.body.verdict.believed
+    made = {"calibration_id": stored.id, "created_at": stamp(stored.created_at)}
+    return {**told, **made, "in_force": in_force}
 
 
-def latest_calibration(state: State) -> StoredCalibration | None:
-    """The calibration in force."""
+def calibration_in_force(state: State) -> StoredCalibration | None:
+    """The calibration that predictions use now; None: the bundle predicts alone."""
+    found = state.calibration_in_force()
+    return None if found is None else _typed(found)
+
+
+def newest_calibration(state: State) -> StoredCalibration | None:
+    """The calibration made last, in force or not."""
     return next(iter(stored_calibrations(state, 1)), None)
 
 
 def stored_calibrations(
     state: State, most: int = KEPT_CALIBRATIONS
 ) -> tuple[StoredCalibration, ...]:
-    """Calibrations, newest first."""
-    kept = state.calibrations(most)
-    return tuple(StoredRecord(c.id, c.created_at, Calibration.from_json(c.body)) for c in kept)
+    """Calibrations made, in force or not, newest first."""
+    return tuple(map(_typed, state.calibrations(most)))
+
+
+def _typed(kept: StoredRecord[JsonObject]) -> StoredCalibration:
+    return StoredRecord(kept.id, kept.created_at, Calibration.from_json(kept.body))

@@ -9,7 +9,8 @@ from agent.calibration.calibration import (
     CalibrationWarning,
     MachineFacts,
     ToolchainFacts,
-    latest_calibration,
+    calibration_in_force,
+    newest_calibration,
 )
 from agent.calibration.facts import KnownFacts, facts_known
 from agent.calibration.journal import newest
@@ -47,8 +48,9 @@ class Evidence:
 
 
 def stored_evidence(state: State, machine: Machine) -> Evidence:
-    """The timings of the newest calibration, for a refit; MeasureError if there are none."""
-    run, last = state.finished_run(), latest_calibration(state)
+    """Timings of the calibration in force, else of the newest; MeasureError if there are none."""
+    last = calibration_in_force(state) or newest_calibration(state)
+    run = state.run_of(last.id) if last else None
     if run is None or last is None:
         hint = "Run `agent calibrate` without --refit first."
         raise MeasureError("there are no stored timings to refit from", hint)

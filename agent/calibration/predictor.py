@@ -11,8 +11,14 @@ import numpy as np
 from agent.arrays import Bools, Doubles
 from agent.bundle.bundle import Bundle
 from agent.bundle.encoder import Encoder
-from agent.calibration.calibration import Calibration, Reach, StoredCalibration
+from agent.calibration.calibration import (
+    Calibration,
+    CalibrationVerdict,
+    Reach,
+    StoredCalibration,
+)
 from agent.calibration.facts import facts_known, facts_vector
+from agent.calibration.verdict import verdict_of
 from agent.errors import BundleError
 from agent.loopnest.features.nest import NestTable, lower
 from agent.loopnest.features.vector import features, work
@@ -67,7 +73,7 @@ class Predictor:
         encoder: its encoder.
         head: of the calibration in force, else the bundle's own.
         reach: what the calibration has timed; None without one.
-        calibration_id: None where the bundle predicts alone.
+        calibration_id: None where the bundle predicts alone; ``verdict``: on that calibration.
         notes: (code, words) a person should know about these predictions.
     """
 
@@ -77,6 +83,7 @@ class Predictor:
     reach: Reach | None
     calibration_id: int | None
     notes: tuple[tuple[str, str], ...] = ()
+    verdict: CalibrationVerdict | None = None
 
     def predict(self, base: Program, variants: Sequence[Program]) -> list[Prediction]:
         """Predict every variant of ``base`` in one batch.
@@ -126,7 +133,7 @@ def load_predictor(stored: StoredCalibration | None, bundle: Bundle, machine: Ma
     ours = stored.body if stored else None
     alone = BundleHead.fit(prior_of(bundle).on(_facts(ours, machine, here)))
     if stored is None:
-        note = ("no-calibration", "no calibration yet: the bundle predicts alone")
+        note = ("no-calibration", "no calibration is in force: the bundle predicts alone")
         return Predictor(bundle, encoder, alone, None, None, (note,))
     calibration = stored.body
     if calibration.bundle.digest != bundle.digest:
@@ -136,7 +143,8 @@ def load_predictor(stored: StoredCalibration | None, bundle: Bundle, machine: Ma
     if calibration.machine.fingerprint != here:
         notes = (("other-machine", "the calibration in force was made on another machine"),)
     head = head_from_json(calibration.model)
-    return Predictor(bundle, encoder, head, calibration.reach, stored.id, notes)
+    verdict = verdict_of(calibration)
+    return Predictor(bundle, encoder, head, calibration.reach, stored.id, notes, verdict)
 
 
 def _facts(calibration: Calibration | None, machine: Machine, here: str) -> Doubles:

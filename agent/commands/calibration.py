@@ -185,10 +185,39 @@ def history(
 ) -> None:
     """List earlier calibrations, newest first."""
     from agent.terminal.calibration_wording import history_blocks
-    from agent.upkeep.records import history_json, read_history
+    from agent.upkeep.records import read_history
 
     found = read_history(become_owner(settings(state_dir=state_dir)).state_dir, limit)
-    answer(history_json(found), lambda _: history_blocks(found), as_json)
+    answer(found.to_json(), lambda _: history_blocks(found), as_json)
+
+
+calibration_app: Final = typer.Typer(
+    help="Which calibration is in force (`agent history` lists them).", rich_markup_mode=None
+)
+COMMANDS.add_typer(calibration_app, name="calibration")
+
+
+@calibration_app.callback(invoke_without_command=True)
+def calibration_root(context: typer.Context) -> None:
+    """Which calibration is in force (`agent history` lists them)."""
+    if context.invoked_subcommand is None:
+        console.answer({}, context.get_help().split("\n"))
+
+
+@calibration_app.command("use", epilog="Example: agent calibration use 3")
+def calibration_use(
+    number: Annotated[int, typer.Argument(metavar="N", help="Its id in `agent history`.")],
+    state_dir: StateDir = None,
+    as_json: Json = False,
+) -> None:
+    """Put a calibration in force that is kept, an older one or one not to be used."""
+    from agent.terminal.calibration_wording import used_blocks
+    from agent.upkeep.choice import use_calibration
+
+    config = settings(state_dir=state_dir)
+    with writing(config, "calibration use") as state:
+        chosen = use_calibration(config, state, number)
+    answer(chosen.to_json(), lambda _: used_blocks(chosen), as_json)
 
 
 @COMMANDS.command(epilog="Example: agent kernels --json")

@@ -18,6 +18,7 @@ from agent.doctor.scene import Scene, opened
 from agent.errors import AgentError
 from agent.settings.config import SYSTEM_STATE
 from agent.settings.resolve import resolve_config
+from agent.state import typed
 from agent.state.owner import act_as_owner
 
 Looking = Callable[[Scene], Iterable[Finding]]
@@ -64,10 +65,12 @@ def examine(environment: Mapping[str, str], flags: Mapping[str, str | None]) -> 
     resolved = resolve_config(environment, flags)
     with opened(state_dir) as (state, trouble):
         scene = Scene(environment, resolved, resolved.config, state, trouble, time.time())
-        findings = [*refused, *_all(scene)]
+        findings, believed = [*refused, *_all(scene)], model.verdict_in_force(scene)
     if state_dir == SYSTEM_STATE:
         findings = [_with_sudo(found) for found in findings]
-    return {**answer_of(findings), "user": acting, "state_dir": str(state_dir)}
+    verdict = typed.to_json(believed) if believed else None
+    told = {"verdict": verdict, "user": acting, "state_dir": str(state_dir)}
+    return {**answer_of(findings), **told}
 
 
 def _with_sudo(found: Finding) -> Finding:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from agent.bundle.installed import BUILT_IN, CHECKED, bundle_in_force, event_digest
-from agent.calibration.calibration import latest_calibration
+from agent.calibration.calibration import calibration_in_force, newest_calibration
+from agent.calibration.verdict import verdict_of
 from agent.clock import age, duration, stamp
 from agent.doctor.findings import Finding, ok, problem, warning
 from agent.doctor.scene import Scene
-from agent.terminal.numbers import difference, factor
+from agent.errors import AgentError
 from agent.upkeep import due
 
 if TYPE_CHECKING:
+    from agent.calibration.calibration import CalibrationVerdict, StoredCalibration
     from agent.json_values import JsonObject
-    from agent.measure.stats import NoiseFloor
 
 SILENT_S = 14 * 86_400.0  # without a word from the centre
-NOISY = 0.10  # log ratio of two timings of the same thing
+QUIETLY = "Close what else runs and calibrate again: `agent calibrate --when-quiet`."
 AGAIN = "Run `agent calibrate`."
 
 
@@ -53,25 +55,35 @@ def calibration(scene: Scene) -> Iterator[Finding]:
     """The calibration in force: of this machine and bundle, young enough, exact enough."""
     if scene.state is None:
         return
-    stored = latest_calibration(scene.state)
+    stored, newest = calibration_in_force(scene.state), newest_calibration(scene.state)
+    if newest and (stored is None or newest.id > stored.id):
+        words = f"number {newest.id} is kept, not in force: {verdict_of(newest.body).words}"
+        yield warning("calibration", words, QUIETLY)
     if stored is None:
-        words = "none yet: predictions are the bundle's alone"
+        words = "none in force: predictions are the bundle's alone"
         yield warning("calibration", words, f"{AGAIN} It takes about a minute.")
         return
     present = due.look_around(scene.config, scene.now)
     reasons = due.what_is_due(scene.state, scene.config, present).reasons
     yield from (warning("calibration", r.message, AGAIN) for r in reasons)
     if not reasons:
-        words = f"number {stored.id}, {age(stored.created_at, scene.now)}, off by a factor of "
-        yield ok("calibration", words + factor(stored.body.accuracy.calibrated.log_error))
-    yield from _noise(stored.body.noise_floor)
+        yield _verdict(stored, scene.now)
 
 
-def _noise(floor: NoiseFloor | None) -> Iterator[Finding]:
-    if floor and floor.label_median > NOISY:
-        words = f"two timings of the same thing differed by {difference(floor.label_median)}"
-        advice = "Close what else runs and calibrate again: `agent calibrate --when-quiet`."
-        yield warning("calibration", words, advice)
+def verdict_in_force(scene: Scene) -> CalibrationVerdict | None:
+    """The verdict on the calibration in force; None where there is none, or nobody can tell."""
+    with contextlib.suppress(AgentError):
+        stored = calibration_in_force(scene.state) if scene.state else None
+        return verdict_of(stored.body) if stored else None
+    return None
+
+
+def _verdict(stored: StoredCalibration, now: float) -> Finding:
+    verdict = verdict_of(stored.body)
+    words = f"{verdict.words} (number {stored.id}, {age(stored.created_at, now)})"
+    if verdict.level == "good":
+        return ok("calibration", words)
+    return warning("calibration", words, QUIETLY)
 
 
 def nothing_left(scene: Scene) -> Iterator[Finding]:

@@ -103,14 +103,14 @@ def fitting(_: Config) -> Iterator[Finding]:
 def prediction(config: Config) -> Iterator[Finding]:
     """A prediction is made, of finite numbers."""
     from agent.bundle.installed import bundle_for
-    from agent.calibration.calibration import latest_calibration
+    from agent.calibration.calibration import calibration_in_force
     from agent.calibration.predictor import load_predictor
     from agent.measure.machine import read_machine
 
     base, version = _programs()
     with read_state(config.state_dir) as state:
         found = bundle_for(config.bundle, state, config.state_dir).bundle
-        predictor = load_predictor(latest_calibration(state), found, read_machine())
+        predictor = load_predictor(calibration_in_force(state), found, read_machine())
     told = predictor.predict(base, [version])[0]
     if all(map(math.isfinite, (told.speedup, told.seconds))) and told.seconds > 0:
         by = "by this machine's calibration" if predictor.calibration_id else "by the bundle alone"

@@ -6,6 +6,9 @@ where it is close. So ridge stands unless programs it has not seen speak clearly
 the bundle alone stays, and the verdict says so; or clearly for boosting. Clearly is two standard
 errors. Choosing is part of fitting: the accuracy reported comes from outer folds in each of which
 fit *and* choice knew nothing of the programs held out.
+
+Last, what was chosen has to be shown to be no worse than the bundle alone on those programs
+(``agent.model.paired``), for speed-ups and for seconds each; else the bundle predicts that kind.
 """
 
 from collections.abc import Mapping
@@ -14,9 +17,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from agent.arrays import Bools, Doubles, Ints
-from agent.model.heads import BoostedHead, Head, PairHead, SingleHead
+from agent.model.heads import BoostedHead, PairHead, SingleHead
 from agent.model.linear import BundleHead, RidgeHead, interval_factor
 from agent.model.observations import KINDS, SPEEDUP, Observations, group_folds
+from agent.model.paired import by_program, compare_errors
 from agent.model.posterior import Z80
 from agent.model.prior import Prior
 from agent.model.records import CandidateVerdict, HeadKind, Kind, Status
@@ -46,7 +50,7 @@ class Selection:
         fold_kinds: the speed-up head chosen in each outer fold.
     """
 
-    head: Head
+    head: PairHead
     kinds: Mapping[Kind, str]
     verdicts: tuple[CandidateVerdict, ...]
     calibrated: Doubles
@@ -80,6 +84,13 @@ def choose_head(prior: Prior, observations: Observations, seed: int = 0) -> Sele
         test = observations.take(held_out)
         calibrated[held_out], calibrated_sd[held_out] = inner.predict(test.design, test.kind)
         chosen.append(inner.kind)
+    alone = BundleHead.fit(prior, observations)
+    for kind in _unproven(observations, mean, calibrated):
+        rows = observations.kind == kind
+        calibrated[rows] = mean[rows]
+        calibrated_sd[rows] = alone.predict(observations.design[rows], kind)[1]
+        head = replace(head, speedup=alone) if kind == SPEEDUP else replace(head, seconds=alone)
+        verdicts = tuple(_turned_down(v) if v.target == kind else v for v in verdicts)
     covered = np.abs(observations.target - calibrated) <= Z80 * calibrated_sd
     return Selection(
         head=head,
@@ -91,6 +102,23 @@ def choose_head(prior: Prior, observations: Observations, seed: int = 0) -> Sele
         coverage={kind: _share(covered[observations.kind == kind]) for kind in KINDS},
         fold_kinds=tuple(chosen),
     )
+
+
+def _unproven(observations: Observations, alone: Doubles, calibrated: Doubles) -> list[Kind]:
+    """Kinds of prediction [n] that are not shown to be no worse than the bundle's [n]."""
+    before, after = (np.abs(observations.target - mean) for mean in (alone, calibrated))
+    found: list[Kind] = []
+    for kind in KINDS:
+        rows = observations.kind == kind
+        program = observations.programs[rows]
+        judged = compare_errors(by_program(before[rows], program), by_program(after[rows], program))
+        if judged is None or not judged.no_worse:
+            found.append(kind)
+    return found
+
+
+def _turned_down(verdict: CandidateVerdict) -> CandidateVerdict:
+    return replace(verdict, status="not-better") if verdict.status == "chosen" else verdict
 
 
 def _share(hits: Bools) -> float | None:

@@ -40,10 +40,11 @@ def render(record: Record) -> str:
 
 def _sections(record: Record) -> list[Markup]:
     first = [sections.to_do(record)]
-    if not record.calibrations:
+    if record.subject is None:
         return first
-    newest = record.calibrations[0].body
+    newest = record.subject.body
     return [
+        sections.verdict(newest),
         sections.headlines(newest),
         *first,
         sections.accuracy(newest),

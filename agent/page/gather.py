@@ -11,7 +11,7 @@ from agent.calibration.calibration import stored_calibrations
 from agent.page.document import render
 from agent.page.record import Record
 from agent.state.state import read_state
-from agent.terminal.calibration_wording import interrupted
+from agent.terminal.calibration_wording import interrupted, kept_line
 from agent.upkeep.checked import stored_checks
 from agent.upkeep.records import read_status
 
@@ -29,5 +29,8 @@ def gather(directory: Path) -> Record:
         notes.append(interrupted(told.unfinished))
     with read_state(directory) as state:
         found, checks = stored_calibrations(state), stored_checks(state)
+    if told.kept:
+        notes.append(kept_line(told.kept, alone=told.calibration is None))
     name = platform.node() or "this machine"
-    return Record(found, checks, tuple(notes), name, __version__, time.time())
+    about = told.calibration.id if told.calibration else None
+    return Record(found, about, checks, tuple(notes), name, __version__, time.time())

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from agent.calibration.calibration import StoredCalibration
+from agent.calibration.verdict import verdict_of
 from agent.loopnest.schedules.schedule import ORIGINAL
 from agent.page import blocks, charts, facts, figures
 from agent.page.markup import Markup
@@ -116,8 +117,9 @@ def _checks(checks: Sequence[StoredCheck]) -> Table:
 def history_section(record: Record) -> Markup:
     """What changed since the calibration before, and all that are on record."""
     title = "Earlier calibrations"
-    now, *before = record.calibrations
-    if not before:
+    now = record.subject
+    before = [c for c in record.calibrations if now and c.id < now.id]
+    if now is None or not before:
         return blocks.section(title, "This is the first calibration of this machine.")
     found = facts.changed_facts(before[0].body, now.body)
     rows = [(c.what, c.before, c.now) for c in found]
@@ -167,11 +169,12 @@ def _named(c: StoredCalibration) -> str:
 def _calibrations(record: Record) -> Table:
     rows = tuple(
         (
-            str(c.id),
+            f"{c.id}{' (in force)' if c.id == record.in_force else ''}",
             figures.moment(c.created_at),
+            verdict_of(c.body).name,
             f"{c.body.bundle.name} {c.body.bundle.version}",
             *(facts.compared_figures(c.body)[name] for name in _COLUMNS),
         )
         for c in record.calibrations[:SHOWN_CALIBRATIONS]
     )
-    return Table(("", "made", "bundle", *_COLUMNS.values()), rows)
+    return Table(("", "made", "verdict", "bundle", *_COLUMNS.values()), rows)

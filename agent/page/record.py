@@ -20,7 +20,8 @@ class Record:
     """All that the page shows.
 
     Attributes:
-        calibrations: newest first; the first one is in force.
+        calibrations: newest first.
+        in_force: number of the one in force; None: none is.
         checks: whether the calibration then in force still held, newest first.
         notes: what a person should do, in words (of ``agent status``).
         machine: the name of this machine.
@@ -29,6 +30,7 @@ class Record:
     """
 
     calibrations: tuple[StoredCalibration, ...]
+    in_force: int | None
     checks: tuple[StoredCheck, ...]
     notes: tuple[str, ...]
     machine: str
@@ -36,9 +38,15 @@ class Record:
     now: float
 
     @property
+    def subject(self) -> StoredCalibration | None:
+        """What the page is about: the calibration in force, else the newest, if there is one."""
+        found = (c for c in self.calibrations if c.id == self.in_force)
+        return next(found, next(iter(self.calibrations), None))
+
+    @property
     def newer_checks(self) -> tuple[StoredCheck, ...]:
-        """Checks of the calibration in force."""
-        made = self.calibrations[0].created_at if self.calibrations else 0.0
+        """Checks of that calibration."""
+        made = self.subject.created_at if self.subject else 0.0
         return tuple(c for c in self.checks if c.created_at >= made)
 
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from agent import clock
 from agent.calibration.calibration import Calibration, Point
+from agent.calibration.verdict import verdict_of
 from agent.measure.stats import NoiseFloor
 from agent.model.records import Kind
 from agent.page import blocks, charts, facts
@@ -25,7 +26,12 @@ from agent.page.figures import (
 from agent.page.markup import Markup, element
 from agent.page.record import Record, drawable
 from agent.terminal.blocks import Table
-from agent.terminal.calibration_wording import accuracy_table, head_lines, warning_lines
+from agent.terminal.calibration_wording import (
+    accuracy_table,
+    head_lines,
+    verdict_line,
+    warning_lines,
+)
 from agent.terminal.numbers import factor
 
 LEAST_SHOWN: Final = 1e-4  # a smaller noise is drawn as this one
@@ -53,9 +59,9 @@ _TERMS: Final = {
 def heading(record: Record) -> Markup:
     """Which machine, which calibration, how old."""
     title = element("h1", "Calibration of ", element("b", record.machine))
-    if not record.calibrations:
+    entry = record.subject
+    if entry is None:
         return element("header", title, element("p", "This machine is not calibrated."))
-    entry = record.calibrations[0]
     made = f"Calibration {entry.id}, made {moment(entry.created_at)}"
     if measured := (entry.body.measured_at or "")[:16].replace("T", " "):
         made += f" from timings begun {measured} UTC"
@@ -70,10 +76,14 @@ def heading(record: Record) -> Markup:
 def to_do(record: Record) -> Markup:
     """What a person should do, in words; or that there is nothing."""
     items = list(record.notes)
-    if not record.calibrations:
+    if record.subject is None:
         items.append("Run `agent calibrate`: it takes about a minute.")
     else:
-        lines = warning_lines(record.calibrations[0].body.warnings)
+        if verdict_of(record.subject.body).level != "good":
+            items.append(
+                "Close what else runs and calibrate again: `agent calibrate --when-quiet`."
+            )
+        lines = warning_lines(record.subject.body.warnings)
         items += [line.removeprefix("Note: ") for line in lines]
     checks = record.newer_checks
     if checks and checks[0].body.verdict == "changed":
@@ -83,6 +93,11 @@ def to_do(record: Record) -> Markup:
     title = "One thing to look at" if len(items) == 1 else f"{len(items)} things to look at"
     listed = (element("li", blocks.prose(text)) for text in items)
     return blocks.section(title, element("ul", *listed))
+
+
+def verdict(calibration: Calibration) -> Markup:
+    """Whether the calibration can be believed, before any figure."""
+    return element("p", element("b", verdict_line(verdict_of(calibration))))
 
 
 def headlines(calibration: Calibration) -> Markup:

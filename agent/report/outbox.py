@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.bundle.installed import DECLINED, BundleReference, path_of
-from agent.calibration.calibration import latest_calibration
+from agent.calibration.calibration import calibration_in_force
 from agent.clock import CLOCK_SET
 from agent.report.payload import (
     Occasion,
@@ -104,7 +104,7 @@ def _drafts(config: Config, state: State, now: float) -> tuple[Waiting, Memory |
     for report in _reports(config.state_dir, state, memory, when, now):
         if report.dedupe not in memory.told:
             made.setdefault(report.dedupe, report.to_bytes())
-    newest, event = state.latest(), next(iter(state.events()), None)
+    newest, event = state.calibration_in_force(), next(iter(state.events()), None)
     after = replace(
         memory,
         told=(*memory.told, *made),
@@ -117,7 +117,7 @@ def _drafts(config: Config, state: State, now: float) -> tuple[Waiting, Memory |
 def _reports(
     state_dir: Path, state: State, memory: Memory, when: Occasion, now: float
 ) -> Iterator[Payload]:
-    newest = latest_calibration(state)
+    newest = calibration_in_force(state)
     if newest is None:
         return
     if newest.id > memory.calibration and _given_out(newest.body.bundle, state_dir):

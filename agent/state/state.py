@@ -2,15 +2,16 @@
 
     run          one attempt at a calibration: planned, then finished or not
     timing       one measured variant of the fixed set, written at once
-    calibration  the whole result of a run; the newest is in force
+    calibration  the whole result of a run; a fact says which is in force
     event        what happened to a bundle here (kinds: agent/bundle/installed.py)
-    fact         a few things to be remembered by name: version floors, the roll-out secret
+    fact         a few things to be remembered by name: the calibration in force, version floors
     drift        checks whether the calibration in force still holds (agent/upkeep/drift.py)
     spool        reports that wait to be sent (agent/report/)
 
-A calibration becomes visible in the same transaction that finishes its run, so the old one stays
-in force until the new one is whole. The rollback journal with FULL synchronisation is used, not
-a write-ahead log: a few dozen commits need no speed, and the file can be read from read-only media.
+A calibration becomes visible, and in force if it may, in the same transaction that finishes its
+run, so the old one stays in force until the new one is whole. The rollback journal with FULL
+synchronisation is used, not a write-ahead log: a few dozen commits need no speed, and the file can
+be read from read-only media.
 The file itself (tables, damage) is ``agent/state/file.py``'s.
 """
 
@@ -44,6 +45,7 @@ from agent.state.file import (
 )
 from agent.state.rows import AFRESH, insert, read_any_text, seal, select
 
+IN_FORCE = "calibration in force"  # the fact; without it (an older agent) the newest is
 KEPT_RUNS = 50
 KEPT_CALIBRATIONS = 100
 KEPT_EVENTS = 500
@@ -156,13 +158,13 @@ class State:
         run = self._run("")
         return run if run and run.finished_at is None else None
 
-    def finished_run(self) -> Run | None:
-        """The newest run that made a calibration."""
-        return self._run("WHERE finished_at IS NOT NULL")
+    def run_of(self, calibration: int) -> Run | None:
+        """The run that the timings of a calibration were made in."""
+        return self._run("WHERE id = (SELECT run FROM calibration WHERE id = ?)", calibration)
 
-    def _run(self, which: str) -> Run | None:
+    def _run(self, which: str, *given: object) -> Run | None:
         """The newest run of these."""
-        rows = self._select("run", f"{which} ORDER BY id DESC LIMIT 1")
+        rows = self._select("run", f"{which} ORDER BY id DESC LIMIT 1", *given)
         return next((Run(*row[:5]) for row in rows), None)
 
     def record(self, run: Run, rows: Sequence[tuple[TimingKey, Mapping[str, object]]]) -> None:
@@ -191,16 +193,26 @@ class State:
         body: Mapping[str, object],
         created_at: float,
         events: Notes = (),
+        *,
+        in_force: bool = True,
     ) -> int:
-        """Put a calibration in force, finish its run, note events: all or nothing; its id."""
-        text = dump(body)
+        """Keep a calibration, finish its run, note events: all or nothing; its id.
+
+        It is in force from then on, unless ``in_force`` is False: then what was stays.
+        """
+        text, before = dump(body), self._number_in_force()
         with self._transaction():
             self._db.execute("UPDATE run SET finished_at = ? WHERE id = ?", (created_at, run.id))
             seal(self._db, "run", run.id)
             number = insert(self._db, "calibration", run=run.id, created_at=created_at, body=text)
+            self._remember(IN_FORCE, {"id": number if in_force else before})
             self._note(events, created_at)
-            self._forget_old()
+            self._forget_old(number if in_force else before)
         return number
+
+    def use(self, calibration: int) -> None:
+        """Put a calibration in force that is kept."""
+        self.remember(IN_FORCE, {"id": calibration})
 
     def note(self, events: Notes, at: float) -> None:
         """Note events (kind, digest, body) of bundles, all or none."""
@@ -221,10 +233,13 @@ class State:
 
     def remember(self, name: str, body: Mapping[str, object]) -> None:
         """Remember something under a name, in place of what was there."""
-        text = dump(body)
         with self._transaction():
-            self._db.execute("DELETE FROM fact WHERE name = ?", (name,))
-            insert(self._db, "fact", name=name, body=text)
+            self._remember(name, body)
+
+    def _remember(self, name: str, body: Mapping[str, object]) -> None:
+        text = dump(body)
+        self._db.execute("DELETE FROM fact WHERE name = ?", (name,))
+        insert(self._db, "fact", name=name, body=text)
 
     def spool(self, reports: Sequence[tuple[str, bytes]], at: float) -> None:
         """Keep reports (key, bytes) until they are sent; the oldest go where there are too many."""
@@ -262,12 +277,22 @@ class State:
             (KEPT_EVENTS,),
         )
 
-    def latest(self) -> StoredRecord[JsonObject] | None:
-        """The calibration in force."""
-        return next(iter(self.calibrations(1)), None)
+    def calibration_in_force(self) -> StoredRecord[JsonObject] | None:
+        """The calibration that predictions use now; None: the bundle predicts alone."""
+        rows = self._select("calibration", "WHERE id = ?", self._number_in_force())
+        return next((StoredRecord(r["id"], r["created_at"], load(r["body"])) for r in rows), None)
+
+    def _number_in_force(self) -> int:
+        """Its id; 0: none is. Before there was the fact, the newest always was."""
+        known = self.fact(IN_FORCE)
+        if known is None:
+            newest = next(iter(self.calibrations(1)), None)
+            return newest.id if newest else 0
+        number = known.get("id")
+        return number if isinstance(number, int) else 0
 
     def calibrations(self, most: int = KEPT_CALIBRATIONS) -> tuple[StoredRecord[JsonObject], ...]:
-        """Calibrations, newest first."""
+        """Calibrations made, in force or not, newest first."""
         rows = self._select("calibration", "ORDER BY id DESC LIMIT ?", most)
         return tuple(StoredRecord(r["id"], r["created_at"], load(r["body"])) for r in rows)
 
@@ -285,15 +310,17 @@ class State:
         rows = self._select("drift", "ORDER BY id DESC")
         return tuple(StoredRecord(r["id"], r["at"], load(r["body"])) for r in rows)
 
-    def _forget_old(self) -> None:
+    def _forget_old(self, in_force: int) -> None:
+        """All but the newest calibrations and timings, and those of the one in force."""
         self._db.execute(
-            "DELETE FROM timing WHERE run NOT IN (SELECT id FROM run ORDER BY id DESC LIMIT ?)",
-            (KEPT_RUNS,),
+            "DELETE FROM timing WHERE run NOT IN (SELECT id FROM run ORDER BY id DESC LIMIT ?)"
+            " AND run NOT IN (SELECT run FROM calibration WHERE id = ?)",
+            (KEPT_RUNS, in_force),
         )
         self._db.execute(
-            "DELETE FROM calibration WHERE id NOT IN"
+            "DELETE FROM calibration WHERE id != ? AND id NOT IN"
             " (SELECT id FROM calibration ORDER BY id DESC LIMIT ?)",
-            (KEPT_CALIBRATIONS,),
+            (in_force, KEPT_CALIBRATIONS),
         )
 
     @contextlib.contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, Literal
 
+from agent.calibration.verdict import verdict_of
 from agent.clock import age, duration, stamp
 from agent.loopnest.schedules.schedule import ORIGINAL
 from agent.terminal.blocks import Block, Table
@@ -16,6 +17,7 @@ from agent.terminal.numbers import DASH, decimal, difference, factor, percent, s
 if TYPE_CHECKING:
     from agent.calibration.calibration import (
         AccuracyByWay,
+        CalibrationVerdict,
         CalibrationWarning,
         FailedTiming,
         HeadChoice,
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
     from agent.measure.stats import NoiseFloor
     from agent.model.records import CandidateVerdict, Kind
     from agent.upkeep.checked import Check
-    from agent.upkeep.records import KernelEntry, Status, Unfinished
+    from agent.upkeep.choice import ChosenCalibration
+    from agent.upkeep.records import History, KernelEntry, Status, Unfinished
 
 Command = Literal["calibrate", "measure"]  # that a warning is of
 AS_WRITTEN = "the program as written: "  # how details begin where the base failed
@@ -86,10 +89,32 @@ def calibration_blocks(stored: StoredCalibration) -> list[Block]:
     timings, floor = made.timings, made.noise_floor
     done = "Refitted" if made.refit else "Done"
     first = f"{done} in {duration(made.elapsed_s or 0.0)}. "
-    first += f"{timings.usable} of {timings.planned} timings usable."
+    first += f"{timings.usable} of {timings.planned} timings gave a result."
+    verdict = verdict_of(made)
+    told = [
+        verdict_line(verdict),
+        *([] if verdict.believed else [_not_put_in_force(stored)]),
+        first,
+    ]
     failed = dict.fromkeys(map(_not_usable, timings.failed))  # each line once
     notes = warning_lines(made.warnings)
-    return [first, *_how_exact(made.accuracy, floor, made.head), *failed, *notes]
+    return [*told, *_how_exact(made.accuracy, floor, made.head), *failed, *notes]
+
+
+def verdict_line(verdict: CalibrationVerdict) -> str:
+    """Whether a calibration can be believed, and why."""
+    return f"Verdict: {verdict.words}."
+
+
+def _not_put_in_force(stored: StoredCalibration) -> str:
+    """What is used in place of a calibration that is not to be used."""
+    stays = stored.body.verdict.stays if stored.body.verdict else None
+    used = f"Calibration {stays} stays in force" if stays else "The bundle predicts alone"
+    return (
+        f"{used}; calibration {stored.id} is kept. Calibrate again when the machine is quiet "
+        "(`agent calibrate --when-quiet`) or with a larger --budget; to use it all the same: "
+        f"`agent calibration use {stored.id}`."
+    )
 
 
 def _how_exact(accuracy: AccuracyByWay, floor: NoiseFloor | None, head: HeadChoice) -> list[Block]:
@@ -188,20 +213,31 @@ def _reason(verdicts: Sequence[CandidateVerdict], target: Kind, kind: str) -> st
 
 def status_blocks(told: Status) -> list[Block]:
     """The calibration in force."""
-    blocks: list[Block] = [NONE_YET]
+    blocks: list[Block] = [] if told.kept else [NONE_YET]
     if found := told.calibration:
         made = found.body
         blocks = [
+            verdict_line(verdict_of(made)),
             f"Calibration {found.id} is in force, {age(found.created_at)}. "
             f"Bundle {made.bundle.name} {made.bundle.version}; "
-            f"{made.timings.usable} of {made.timings.planned} timings usable"
+            f"{made.timings.usable} of {made.timings.planned} timings gave a result"
             + (f", taken on {made.measured_at[:10]}." if made.measured_at else "."),
             *_how_exact(made.accuracy, made.noise_floor, made.head),
         ]
+    if told.kept:
+        blocks.append(kept_line(told.kept, alone=told.calibration is None))
     if told.unfinished:
         blocks.append(interrupted(told.unfinished))
     blocks += [f"Note: {note.message}" for note in told.notes]
     return [*blocks, f"State: {told.state_dir}"]
+
+
+def kept_line(kept: StoredCalibration, *, alone: bool) -> str:
+    """A newer calibration that did not come into force; ``alone``: neither is another."""
+    first = "No calibration is in force: the bundle predicts alone. " if alone else ""
+    verdict = verdict_of(kept.body).words
+    made = f"Calibration {kept.id}, made {age(kept.created_at)}, is kept and not in force"
+    return f"{first}{made} ({verdict})."
 
 
 def interrupted(run: Unfinished) -> str:
@@ -212,22 +248,37 @@ def interrupted(run: Unfinished) -> str:
     )
 
 
-def history_blocks(calibrations: Sequence[StoredCalibration]) -> list[Block]:
+def history_blocks(told: History) -> list[Block]:
     """All calibrations that are kept, newest first."""
-    if not calibrations:
+    if not told.calibrations:
         return [NONE_YET]
-    rows = tuple(map(_history_row, calibrations))
-    headers = ("id", "made", "bundle", "model", "timings", "error", "bundle alone")
-    return [Table(headers, rows), "error: typical factor between predicted and measured speed-up."]
+    rows = tuple(_history_row(c, in_force=c.id == told.in_force) for c in told.calibrations)
+    headers = ("", "id", "made", "by", "verdict", "bundle", "timings", "error", "alone")
+    return [
+        Table(headers, rows),
+        ">: in force. error: typical factor between predicted and measured speed-up; alone: the "
+        "bundle's. `agent calibration use ID` puts another one in force.",
+    ]
 
 
-def _history_row(stored: StoredCalibration) -> tuple[str, ...]:
+def used_blocks(chosen: ChosenCalibration) -> list[Block]:
+    """After ``agent calibration use``."""
+    before = "none was before" if chosen.before is None else f"before: calibration {chosen.before}"
+    return [
+        f"Calibration {chosen.stored.id} is in force now ({before}).",
+        verdict_line(verdict_of(chosen.stored.body)),
+    ]
+
+
+def _history_row(stored: StoredCalibration, *, in_force: bool) -> tuple[str, ...]:
     made = stored.body
     return (
+        ">" if in_force else "",
         str(stored.id),
         stamp(stored.created_at),
+        "refitted" if made.refit else "measured",
+        verdict_of(made).name,
         f"{made.bundle.name} {made.bundle.version}",
-        made.head.kind,
         f"{made.timings.usable}/{made.timings.planned}",
         factor(made.accuracy.calibrated.log_error),
         factor(made.accuracy.bundle_alone.log_error),

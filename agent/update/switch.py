@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from agent.bundle.installed import (
@@ -20,9 +20,11 @@ from agent.bundle.installed import (
     load_installed,
     ways_back,
 )
-from agent.calibration.calibrate import finished
+from agent.calibration.calibrate import finished, keep
+from agent.calibration.calibration import calibration_in_force
 from agent.calibration.evidence import stored_evidence
 from agent.calibration.fit import fit
+from agent.calibration.verdict import judge_calibration, verdict_of
 from agent.errors import BundleError, InputError, MeasureError
 from agent.measure.machine import read_machine
 from agent.progress import Stopwatch
@@ -55,12 +57,15 @@ def refitted_on(state: State, bundle: Bundle, present: Bundle | None = None) -> 
     """
     watch, machine = Stopwatch(), read_machine()
     try:
+        if calibration_in_force(state) is None:
+            return None  # timings of one that is not to be used judge nothing
         evidence = stored_evidence(state, machine)
         new = fit(evidence, bundle)
     except MeasureError:
         return None
     verdict = None if present is None else compare_bundles(fit(evidence, present), new)
-    return Refitted(evidence.run, finished(new, evidence.run, watch, refit=True), verdict)
+    made = finished(new, evidence.run, watch, refit=True)
+    return Refitted(evidence.run, replace(made, verdict=judge_calibration(made)), verdict)
 
 
 def put_in_force(
@@ -86,14 +91,14 @@ def put_in_force(
         kind = WITHDRAWN if leaving[1] == BY_CENTRE else DECLINED
         events.append((kind, *_event(leaving[0], leaving[1], None)))
     digest, about = _event(bundle, why, refitted.verdict if refitted else None)
-    if refitted is None:
-        last = state.latest()
+    if refitted is None or not verdict_of(refitted.calibration).believed:
+        last = next(iter(state.calibrations(1)), None)
         about["outdates"] = last.id if last else 0  # calibrations up to this one
     events.append((ACTIVATED, digest, about))
     if refitted is None:
         state.note(events, time.time())
     else:
-        state.finish(refitted.run, refitted.calibration.to_json(), time.time(), events)
+        keep(state, refitted.run, refitted.calibration, events)
     _sweep(config, state)
 
 

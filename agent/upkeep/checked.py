@@ -20,7 +20,7 @@ class Reason:
     """Why a calibration should be made.
 
     Codes: ``never``, ``machine``, ``microcode``, ``kernel``, ``compiler``, ``bundle``, ``drift``,
-    ``age``.
+    ``age``, ``refused``.
     """
 
     code: str

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from agent.calibration.calibration import latest_calibration
+from agent.calibration.calibration import calibration_in_force
 from agent.errors import NothingToDoError
 from agent.loopnest.schedules.schedule import ORIGINAL
 from agent.measure.machine import fingerprint, read_machine
@@ -30,7 +30,7 @@ from agent.upkeep import due
 from agent.upkeep.checked import Check, Checked, SentinelChange
 
 if TYPE_CHECKING:
-    from agent.calibration.calibration import Calibration
+    from agent.calibration.calibration import StoredCalibration
     from agent.calibration.labels import Sample
     from agent.calibration.plan import Group
     from agent.measure.timing import Measurement
@@ -68,7 +68,7 @@ def check_drift(
         NothingToDoError: there is no calibration.
         CompilerError, StateError: the sentinels cannot be timed.
     """
-    watch, stored = Stopwatch(), latest_calibration(state)
+    watch, stored = Stopwatch(), calibration_in_force(state)
     if stored is None:
         raise NothingToDoError("there is no calibration to check", "Run `agent calibrate` first.")
     tell(Progress("checking", 0, SENTINELS, "looking at machine, compiler and bundle"))
@@ -80,7 +80,7 @@ def check_drift(
     disturbed = False
     if not reasons:  # else what would be timed is another thing than then
         runner = open_runner(config, toolchain, machine)
-        sentinels, disturbed = _timed(runner, state, stored.body, tell)
+        sentinels, disturbed = _timed(runner, state, stored, tell)
     found = Check(
         calibration=stored.id,
         verdict=verdict_of(bool(reasons), sentinels, disturbed=disturbed),
@@ -106,12 +106,13 @@ def verdict_of(
     return "changed" if any(c.beyond for c in sentinels) else "holds"
 
 
-def _timed(runner: Runner, state: State, calibration: Calibration, tell: Tell) -> Seen:
+def _timed(runner: Runner, state: State, stored: StoredCalibration, tell: Tell) -> Seen:
     """The changes of all sentinels, and whether something disturbed the timing."""
-    then = _samples(state)
+    then = _samples(state, stored.id)
     groups = sentinel_groups(then)
     runner.prepare([p for g in groups for p in (g.base, *g.variants)])
-    noise = calibration.noise_floor.label_median if calibration.noise_floor else 0.0
+    floor = stored.body.noise_floor
+    noise = floor.label_median if floor else 0.0
 
     def look() -> Seen:
         seen = []
@@ -174,13 +175,13 @@ def changes_of(
         yield SentinelChange(group.kernel.name, schedule, now.label - before.label, limit)
 
 
-def _samples(state: State) -> dict[tuple[str, str], Sample]:
-    """Usable timings of the newest calibration, by kernel and schedule, in the order made."""
+def _samples(state: State, calibration: int) -> dict[tuple[str, str], Sample]:
+    """Usable timings of a calibration, by kernel and schedule, in the order made."""
     from agent.calibration.journal import newest
     from agent.calibration.labels import judge
     from agent.kernels.fixed_set import kernels
 
-    run = state.finished_run()
+    run = state.run_of(calibration)
     rows = newest(state.timings(run)) if run else {}
     samples, _ = judge(rows.values(), {k.name: k for k in kernels()})
     return {(s.kernel.name, s.schedule): s for s in samples}

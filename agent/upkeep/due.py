@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.bundle.installed import BUILT_IN, outdated, ways_back
-from agent.calibration.calibration import latest_calibration
+from agent.calibration.calibration import calibration_in_force, newest_calibration
 from agent.clock import CLOCK_SET, age
 from agent.upkeep.checked import Reason, StoredCheck, stored_checks
 
@@ -51,7 +51,7 @@ class Due:
     Attributes:
         reasons: to calibrate; empty: none is known.
         check: whether it is time to see if the calibration still holds.
-        number: of the calibration in force; None: there is none.
+        number: of the calibration in force, or of the last attempt; None: there is none.
     """
 
     reasons: tuple[Reason, ...]
@@ -70,15 +70,30 @@ def look_around(config: Config, now: float) -> Present:
 
 def what_is_due(state: State, config: Config, present: Present) -> Due:
     """What the state and the facts of this moment ask for."""
-    stored = latest_calibration(state)
-    if stored is None:
+    newest, in_force = newest_calibration(state), calibration_in_force(state)
+    if newest is None:
         return Due((Reason("never", "this machine was never calibrated"),), check=False)
+    if in_force is None or _was_refused(newest, in_force):
+        facts = changed_facts(newest, state, config, present)
+        return Due((*facts, *_again(state, config, present.now)), check=False, number=newest.id)
     reasons = (
-        *changed_facts(stored, state, config, present),
-        *drift_since(stored.id, stored_checks(state)),
+        *changed_facts(in_force, state, config, present),
+        *drift_since(in_force.id, stored_checks(state)),
         *_age(state, config, present.now),
     )
-    return Due(reasons, not reasons and _check_is_due(state, config, present.now), stored.id)
+    return Due(reasons, not reasons and _check_is_due(state, config, present.now), in_force.id)
+
+
+def _was_refused(newest: StoredCalibration, in_force: StoredCalibration) -> bool:
+    """Whether the last attempt did not come into force, so that what asked for it still would."""
+    verdict = newest.body.verdict
+    return newest.id != in_force.id and verdict is not None and not verdict.believed
+
+
+def _again(state: State, config: Config, now: float) -> Iterator[Reason]:
+    """Another attempt after one whose calibration was not to be used, but not at once."""
+    if now >= CLOCK_SET and not _any_since(state.calibrations(), now - config.check_every_s, now):
+        yield Reason("refused", "the last calibration was not good enough to come into force")
 
 
 def changed_facts(

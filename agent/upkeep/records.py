@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 from agent.bundle.installed import outdated
 from agent.calibration.calibration import (
     StoredCalibration,
-    latest_calibration,
+    calibration_in_force,
+    newest_calibration,
     stored_calibrations,
 )
+from agent.calibration.verdict import verdict_of
 from agent.clock import CLOCK_SET, age, stamp
 from agent.loopnest.schedules.schedule import ORIGINAL
 from agent.state import typed
@@ -34,6 +36,7 @@ _SHOWN = (
     "warnings",
     "elapsed_s",
     "measured_at",
+    "refit",
 )
 
 
@@ -48,18 +51,24 @@ class Unfinished:
 
 @dataclass(frozen=True)
 class Status:
-    """The calibration in force (None: none), why it cannot be relied on, and what is unfinished."""
+    """The calibration in force (None: none), why it cannot be relied on, and what is unfinished.
+
+    ``kept``: a newer calibration that did not come into force, if the last one did not.
+    """
 
     calibration: StoredCalibration | None
+    kept: StoredCalibration | None
     unfinished: Unfinished | None
     notes: tuple[Reason, ...]
     state_dir: Path
 
     def to_json(self) -> dict[str, object]:
         """The answer of ``agent status``."""
-        found = self.calibration
+        found, kept = self.calibration, self.kept
+        more = ("machine", "toolchain")
         return {
-            "calibration": summary_json(found, "machine", "toolchain") if found else None,
+            "calibration": summary_json(found, *more, in_force=True) if found else None,
+            "kept": summary_json(kept, in_force=False) if kept else None,
             "unfinished": typed.to_json(self.unfinished) if self.unfinished else None,
             "notes": [typed.to_json(n) for n in self.notes],
             "state_dir": str(self.state_dir),
@@ -90,16 +99,31 @@ class KernelEntry:
 def read_status(directory: Path) -> Status:
     """The calibration in force and what is unfinished; StateError if the state is unreadable."""
     with read_state(directory) as state:
-        found = latest_calibration(state)
+        found, newest = calibration_in_force(state), newest_calibration(state)
         unfinished = _unfinished(state)
         notes = tuple(_notes(found, state)) if found else ()
-    return Status(found, unfinished, notes, directory)
+    kept = newest if newest and (found is None or newest.id > found.id) else None
+    return Status(found, kept, unfinished, notes, directory)
 
 
-def read_history(directory: Path, limit: int) -> tuple[StoredCalibration, ...]:
-    """Calibrations, newest first; StateError if the state is unreadable."""
+@dataclass(frozen=True)
+class History:
+    """Calibrations, newest first, and the number of the one in force (None: none is)."""
+
+    calibrations: tuple[StoredCalibration, ...]
+    in_force: int | None
+
+    def to_json(self) -> dict[str, object]:
+        """The answer of ``agent history``."""
+        made = self.calibrations
+        return {"calibrations": [summary_json(c, in_force=c.id == self.in_force) for c in made]}
+
+
+def read_history(directory: Path, limit: int) -> History:
+    """Calibrations that are kept; StateError if the state is unreadable."""
     with read_state(directory) as state:
-        return stored_calibrations(state, limit)
+        found = calibration_in_force(state)
+        return History(stored_calibrations(state, limit), found.id if found else None)
 
 
 def fixed_set_entries() -> tuple[KernelEntry, ...]:
@@ -118,12 +142,7 @@ def fixed_set_json(entries: Sequence[KernelEntry]) -> dict[str, object]:
     return {"kernels": [e.to_json() for e in entries], "variants": variants}
 
 
-def history_json(calibrations: Sequence[StoredCalibration]) -> dict[str, object]:
-    """The answer of ``agent history``."""
-    return {"calibrations": [summary_json(c) for c in calibrations]}
-
-
-def summary_json(stored: StoredCalibration, *more: str) -> dict[str, object]:
+def summary_json(stored: StoredCalibration, *more: str, in_force: bool) -> dict[str, object]:
     """A calibration as ``agent status`` and ``agent history`` tell it, with ``more`` of it."""
     now, body = time.time(), stored.body.to_json()
     sane = CLOCK_SET <= stored.created_at <= now + 60
@@ -133,6 +152,8 @@ def summary_json(stored: StoredCalibration, *more: str) -> dict[str, object]:
         "age_s": max(0.0, now - stored.created_at) if sane else None,
         "age": age(stored.created_at, now),
         **{name: body.get(name) for name in (*_SHOWN, *more)},
+        "verdict": typed.to_json(verdict_of(stored.body)),
+        "in_force": in_force,
     }
 
 

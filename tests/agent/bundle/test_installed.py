@@ -142,12 +142,12 @@ def test_predicting_leaves_a_calibration_that_an_unfitted_bundle_outdates(
 ) -> None:
     record(state, load_bundle(tiny_bundle))
     first = make("1")
-    last = state.latest()
+    last = state.calibration_in_force()
     state.note([(ACTIVATED, first, {"outdates": last.id})], 0.0)
     assert outdated(last.id, last.body["bundle"]["digest"], state)
     assert bundle_for(None, state, tmp_path).bundle.digest == first
     record(state, load_bundle(tiny_bundle))
-    last = state.latest()
+    last = state.calibration_in_force()
     assert not outdated(last.id, last.body["bundle"]["digest"], state)
     assert bundle_for(None, state, tmp_path).bundle.path == tiny_bundle
 

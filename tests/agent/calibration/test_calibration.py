@@ -5,7 +5,7 @@ import sqlite3
 
 import pytest
 
-from agent.calibration.calibration import Calibration, latest_calibration
+from agent.calibration.calibration import Calibration, calibration_in_force
 from agent.state.state import read_state
 from tests.agent.state.states import OLDER, left_by_schema
 
@@ -30,7 +30,7 @@ def test_calibrations_of_older_agents_are_read_whole_and_written_as_they_were(tm
     left_by_schema(schema, tmp_path)
     assert same_again(stored_text(tmp_path))
     with read_state(tmp_path) as state:
-        found = latest_calibration(state).body
+        found = calibration_in_force(state).body
     assert found.machine.fingerprint
     assert found.accuracy.calibrated.log_error > 0
     assert found.points is None  # not kept by that agent

@@ -449,7 +449,8 @@ def test_reporting_is_off_until_somebody_turns_it_on(state):
 def test_drift_that_the_newest_check_found_is_a_warning(state, tiny_bundle, verdict, level):
     with open_state(state) as known:
         sentinel = {"kernel": "gemm", "schedule": "original", "log_ratio": 0.4, "limit": 0.25}
-        body = {"verdict": verdict, "calibration": known.latest().id, "sentinels": [sentinel]}
+        number = known.calibration_in_force().id
+        body = {"verdict": verdict, "calibration": number, "sentinels": [sentinel]}
         known.note_drift(body, time.time())
     with opened(state) as (known, _):
         found = list(model.calibration(scene(state, known, bundle=tiny_bundle)))

@@ -111,4 +111,6 @@ def record(*bodies, checks=(), notes=()):
         StoredRecord(count - n, NOW - 3600 - n * 10 * DAY, Calibration.from_json(found))
         for n, found in enumerate(bodies)
     ]
-    return Record(tuple(entries), tuple(checks), tuple(notes), "line-3", "0.1.0", NOW)
+    return Record(
+        tuple(entries), count or None, tuple(checks), tuple(notes), "line-3", "0.1.0", NOW
+    )

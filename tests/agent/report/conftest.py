@@ -33,7 +33,7 @@ def machine(once_calibrated, tmp_path) -> Path:
 def calibration(once_calibrated) -> dict:
     """What the state keeps of it."""
     with read_state(once_calibrated) as state:
-        return dict(state.latest().body)
+        return dict(state.calibration_in_force().body)
 
 
 @pytest.fixture(autouse=True)

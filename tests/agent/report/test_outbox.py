@@ -30,7 +30,7 @@ def config(machine):
 
 def calibrated_again(state, **changes):
     """Another calibration, of the same machine and timings."""
-    body = dict(state.latest().body) | changes
+    body = dict(state.calibration_in_force().body) | changes
     return state.finish(state.begin_run("again", 1), body, NOW)
 
 
@@ -78,7 +78,8 @@ def test_another_bundle_in_the_same_week_is_told_of(state, config):
 
 
 def test_a_bundle_of_the_persons_own_is_not_told_of(state, config, tmp_path):
-    own = {**state.latest().body["bundle"], "name": "secret-plant-7", "path": str(tmp_path / "own")}
+    given = state.calibration_in_force().body["bundle"]
+    own = {**given, "name": "secret-plant-7", "path": str(tmp_path / "own")}
     calibrated_again(state, bundle=own)
     assert queue(config, state, NOW) == ()
 

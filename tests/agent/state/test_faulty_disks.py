@@ -51,7 +51,7 @@ def run(state, words):
 
 def in_force(state):
     with read_state(state) as opened:
-        return opened.latest()
+        return opened.calibration_in_force()
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def with_a_calibration(directory, body=None):
 def test_a_calibration_is_read_back(tmp_path):
     number = with_a_calibration(tmp_path, {"a": [1, 2.5, None, "x"]})
     with read_state(tmp_path) as state:
-        found = state.latest()
+        found = state.calibration_in_force()
     assert (found.id, found.created_at) == (number, 1_800_000_000.0)
     assert found.body == {"a": [1, 2.5, None, "x"]}
 
@@ -54,9 +54,38 @@ def test_an_unfinished_run_is_seen_and_a_finished_one_is_not(tmp_path):
     with open_state(tmp_path) as state:
         run = state.begin_run("identity", 3)
         assert state.open_run() == run
-        state.finish(run, {}, 1.0)
+        number = state.finish(run, {}, 1.0)
         assert state.open_run() is None
-        assert state.finished_run().id == run.id
+        assert state.run_of(number).id == run.id
+
+
+def test_a_calibration_that_is_only_kept_leaves_the_one_in_force(tmp_path):
+    with open_state(tmp_path) as state:
+        first = state.finish(state.begin_run("i", 1), {"a": 1}, 1.0)
+        state.finish(state.begin_run("i", 1), {"a": 2}, 2.0, in_force=False)
+        assert state.calibration_in_force().id == first
+        assert [c.body["a"] for c in state.calibrations()] == [2, 1]
+    with read_state(tmp_path) as state:
+        assert state.calibration_in_force().id == first
+
+
+def test_a_first_calibration_that_is_only_kept_leaves_none_in_force(tmp_path):
+    with open_state(tmp_path) as state:
+        number = state.finish(state.begin_run("i", 1), {}, 1.0, in_force=False)
+        assert state.calibration_in_force() is None
+        state.use(number)
+        assert state.calibration_in_force().id == number
+
+
+def test_the_calibration_in_force_and_its_timings_outlive_any_number_of_kept_ones(tmp_path):
+    with open_state(tmp_path) as state:
+        run = state.begin_run("i", 1)
+        state.record(run, [(KEY, {"x": 1})])
+        number = state.finish(run, {}, 1.0)
+        for _ in range(KEPT_CALIBRATIONS + 5):
+            state.finish(state.begin_run("i", 1), {}, 1.0, in_force=False)
+        assert state.calibration_in_force().id == number
+        assert len(state.timings(state.run_of(number))) == 1
 
 
 def test_ids_grow_even_when_old_calibrations_are_forgotten(tmp_path):
@@ -66,12 +95,12 @@ def test_ids_grow_even_when_old_calibrations_are_forgotten(tmp_path):
         ]
         assert numbers == sorted(set(numbers))
         assert len(state.calibrations(1000)) == KEPT_CALIBRATIONS
-        assert state.latest().id == numbers[-1]
+        assert state.calibration_in_force().id == numbers[-1]
 
 
 def test_reading_where_there_is_no_state_finds_nothing_and_writes_nothing(tmp_path):
     with read_state(tmp_path / "none") as state:
-        assert state.latest() is None
+        assert state.calibration_in_force() is None
         assert state.calibrations() == ()
         assert state.open_run() is None
     assert list(tmp_path.iterdir()) == []
@@ -102,11 +131,11 @@ def test_a_damaged_file_is_moved_aside_or_still_whole(tmp_path_factory, data, at
         with open_state(folder) as state:
             if state.notices:
                 assert (folder / "state.corrupt-1").read_bytes() == bytes(content)
-                assert state.latest() is None
+                assert state.calibration_in_force() is None
             else:
                 assert read_in_full(state)
             state.finish(state.begin_run("after", 1), {"b": 2}, 1.0)
-            assert state.latest().body == {"b": 2}
+            assert state.calibration_in_force().body == {"b": 2}
     except StateError as error:  # what it looks like where its number of the schema was damaged
         told = error.message
     else:
@@ -116,9 +145,17 @@ def test_a_damaged_file_is_moved_aside_or_still_whole(tmp_path_factory, data, at
 
 def read_in_full(state):
     """Everything that is in the state."""
-    runs = filter(None, (state.open_run(), state.finished_run()))
+    made = state.calibrations()
+    runs = filter(None, (state.open_run(), *(state.run_of(c.id) for c in made)))
     timings = [state.timings(run) for run in runs]
-    return [state.calibrations(), state.events(), state.drifts(), state.spooled(), timings]
+    return [
+        made,
+        state.calibration_in_force(),
+        state.events(),
+        state.drifts(),
+        state.spooled(),
+        timings,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -139,7 +176,7 @@ def test_a_record_that_cannot_be_read_is_damage_too(tmp_path, table, body):
         db.commit()
     with open_state(tmp_path) as state:
         assert "was damaged" in state.notices[0]
-        assert state.latest() is None
+        assert state.calibration_in_force() is None
     assert (tmp_path / "state.corrupt-1").exists()
 
 
@@ -149,7 +186,7 @@ def test_reading_a_record_that_cannot_be_read_says_what_to_do(tmp_path):
         db.execute("UPDATE calibration SET body = '{'")
         db.commit()
     with read_state(tmp_path) as state, pytest.raises(DamagedError) as found:
-        state.latest()
+        state.calibration_in_force()
     assert found.value.hint.startswith("Run `agent calibrate`")
 
 
@@ -175,7 +212,7 @@ def test_an_empty_file_is_a_beginning(tmp_path):
     (tmp_path / FILE).write_bytes(b"")
     with open_state(tmp_path) as state:
         assert state.notices == ()
-        assert state.latest() is None
+        assert state.calibration_in_force() is None
 
 
 def test_reading_a_damaged_file_is_refused_and_leaves_it(tmp_path):
@@ -210,7 +247,7 @@ def test_a_full_database_changes_nothing_and_says_so(tmp_path):
         with pytest.raises(StateError, match="full") as caught:
             state.finish(run, {"big": "x" * 100_000}, 2.0)
         assert "space" in caught.value.hint
-        assert state.latest().id == number
+        assert state.calibration_in_force().id == number
         assert state.open_run() == run
 
 
@@ -222,7 +259,7 @@ def test_the_old_calibration_stays_in_force_when_the_process_dies_within_the_tra
     assert child.exitcode == 9
     with open_state(tmp_path) as state:
         assert state.notices == ()
-        assert state.latest().id == number
+        assert state.calibration_in_force().id == number
         assert len(state.timings(state.open_run())) == 1
 
 
@@ -299,6 +336,6 @@ def test_an_empty_database_is_read_as_nothing(tmp_path, made):
         (tmp_path / FILE).write_bytes(made)
     size = (tmp_path / FILE).stat().st_size
     with read_state(tmp_path) as state:
-        assert state.latest() is None
+        assert state.calibration_in_force() is None
         assert state.open_run() is None
     assert (tmp_path / FILE).stat().st_size == size

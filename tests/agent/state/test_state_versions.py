@@ -37,7 +37,7 @@ def test_an_upgrade_keeps_every_row(tmp_path, schema):
     before = rows(left_by_schema(schema, tmp_path))
     with open_state(tmp_path) as state:
         assert state.notices == ()
-        assert state.latest().body["accuracy"]
+        assert state.calibration_in_force().body["accuracy"]
         assert state.open_run().planned > 0
     after = without_checksums(rows(tmp_path))
     assert {name: after[name] for name in before} == before
@@ -68,7 +68,7 @@ def test_everything_can_be_written_to_an_upgraded_state(tmp_path, schema):
         state.remember("x", {"y": 1})
         state.spool([("key", b"{}")], 1.0)
         number = state.finish(state.open_run(), {"z": 1}, 2.0)
-        assert (number, state.latest().body) == (2, {"z": 1})
+        assert (number, state.calibration_in_force().body) == (2, {"z": 1})
         assert state.events()[0].kind == "activated"
         assert state.fact("x") == {"y": 1}
         assert state.spooled()[-1] == ("key", b"{}")
@@ -78,8 +78,8 @@ def test_everything_can_be_written_to_an_upgraded_state(tmp_path, schema):
 def test_reading_an_older_state_works_and_does_not_upgrade_it(tmp_path, schema):
     before = tree(left_by_schema(schema, tmp_path))
     with read_state(tmp_path) as state:
-        assert state.latest().id == 1
-        assert len(state.timings(state.finished_run())) == 8
+        assert state.calibration_in_force().id == 1
+        assert len(state.timings(state.run_of(1))) == 8
         assert len(state.spooled()) == len(state.drifts()) == (1 if schema > 2 else 0)
         assert len(state.events()) == (2 if schema > 1 else 0)
     assert tree(tmp_path) == before

@@ -80,7 +80,7 @@ class Plant:
         def check(_, state, __):
             verdict = "changed" if hour in self.drifts else "holds"
             sentinels = (SentinelChange("gemm", "original", 0.4, 0.25),)
-            found = Check(state.latest().id, verdict, 0.4, sentinels)
+            found = Check(state.calibration_in_force().id, verdict, 0.4, sentinels)
             state.note_drift(typed.to_json(found), now)
             self.checked.append(hour)
             return Checked(found, now, now)
