@@ -32,7 +32,7 @@ from agent.calibration.calibration import (
 from agent.calibration.collect import Collected, Pace, collect
 from agent.calibration.evidence import Evidence, stored_evidence
 from agent.calibration.facts import facts_known
-from agent.calibration.fit import Fitted, fit
+from agent.calibration.fit import fit
 from agent.calibration.journal import Journal, newest
 from agent.calibration.plan import Group
 from agent.calibration.predictor import prior_of
@@ -139,10 +139,10 @@ def keep(state: State, run: Run, calibration: Calibration, events: Notes = ()) -
     return StoredRecord(number, created, calibration)
 
 
-def finished(fitted: Fitted, run: Run, watch: Stopwatch, *, refit: bool) -> Calibration:
+def finished(fitted: Calibration, run: Run, watch: Stopwatch, *, refit: bool) -> Calibration:
     """The calibration as it is stored: what was fitted, when its timings were made, how long."""
     return replace(
-        fitted.calibration,
+        fitted,
         elapsed_s=watch.elapsed_s,
         elapsed=watch.summary(),
         refit=refit,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,30 +43,19 @@ if TYPE_CHECKING:
 SEED = 0
 
 
-@dataclass(frozen=True, eq=False)
-class Fitted:
-    """A calibration, with what its heads predicted of kernels they had not seen.
+def fit(evidence: Evidence, bundle: Bundle) -> Calibration:
+    """The calibration that the evidence gives on a bundle, but for when it was made and judged.
 
-    Attributes:
-        calibration: the calibration, but for when it was made and how long that took.
-        observations: n labels, the same ones in the same order for every bundle.
-        predicted: [n] each by a head that was fitted without that kernel.
+    Raises:
+        MeasureError: it gives none.
     """
-
-    calibration: Calibration
-    observations: Observations
-    predicted: Doubles
-
-
-def fit(evidence: Evidence, bundle: Bundle) -> Fitted:
-    """The calibration that the evidence gives on a bundle; MeasureError where it gives none."""
     samples, failures = judge(evidence.stored, {k.name: k for k in kernels()})
     if all(s.base for s in samples):
         raise MeasureError(_why_nothing(failures), "See `agent kernels`, and try another compiler.")
     observations, vectors = embed_samples(samples, bundle)
     prior = prior_of(bundle).on(facts_vector(evidence.facts))
     selection = choose_head(prior, observations, SEED)
-    calibration = Calibration(
+    return Calibration(
         agent=__version__,
         machine=evidence.machine,
         toolchain=evidence.toolchain,
@@ -82,7 +70,6 @@ def fit(evidence: Evidence, bundle: Bundle) -> Fitted:
         reach=reach_of(vectors),
         points=points_of(samples, observations, selection),
     )
-    return Fitted(calibration, observations, selection.calibrated)
 
 
 def _why_nothing(failures: Sequence[FailedTiming]) -> str:

@@ -124,6 +124,8 @@ def _tried(new: Calibration) -> str:
 def _beside(new: Calibration, present: StoredCalibration) -> tuple[str, str] | None:
     """Why the calibration in force is the better one to have."""
     named = f"calibration {present.id}, which is in force"
+    if _is_noisy(new) and not _is_noisy(present.body):
+        return "too-noisy", f"its timings are too noisy to be judged beside those of {named}"
     before = predictions_of(present.body.points or ())
     for kind in KINDS:
         judged = compare_predictions(new.points or (), before, kind)
@@ -141,17 +143,22 @@ def _beside(new: Calibration, present: StoredCalibration) -> tuple[str, str] | N
 
 def _reserves(new: Calibration) -> Iterator[tuple[str, str]]:
     """Why it is not called good, the weightiest first."""
-    kernels, floor = new.accuracy.calibrated.programs, new.noise_floor
+    kernels = new.accuracy.calibrated.programs
     if kernels < RELIABLE_KERNELS:
         yield "few-kernels", f"only {_kernels(kernels)} were timed; {RELIABLE_KERNELS} are reliable"
-    if floor and floor.label_median > NOISY:
-        twice = math.expm1(floor.label_median)
+    if _is_noisy(new) and new.noise_floor:
+        twice = math.expm1(new.noise_floor.label_median)
         yield "noisy", f"two timings of the same thing differ by {twice:.0%}"
     if any(_disturbs(w.code, w.worst) for w in new.warnings):
         yield "disturbed", "other work, heat or the host disturbed the timing"
     error = new.accuracy.calibrated.log_error
     if error is None or not error <= INEXACT:
         yield "inexact", f"speed-ups are off by a factor of {_factor(error)}, which is much"
+
+
+def _is_noisy(calibration: Calibration) -> bool:
+    floor = calibration.noise_floor
+    return floor is not None and floor.label_median > NOISY
 
 
 def _disturbs(code: str, worst: float | None) -> bool:

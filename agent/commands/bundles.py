@@ -13,7 +13,7 @@ from agent.terminal import console
 COMMANDS: Final = typer.Typer()
 Check = Annotated[bool, typer.Option("--check", help="Only say what there is.")]
 Force = Annotated[
-    bool, typer.Option("--force", help="Take it even if it is worse on this machine.")
+    bool, typer.Option("--force", help="Take it even if it is not shown to be as good here.")
 ]
 Place = Annotated[
     str | None,

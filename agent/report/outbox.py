@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.bundle.installed import DECLINED, BundleReference, path_of
-from agent.calibration.calibration import calibration_in_force
+from agent.calibration.calibration import newest_calibration
 from agent.clock import CLOCK_SET
 from agent.report.payload import (
     Occasion,
@@ -104,7 +104,7 @@ def _drafts(config: Config, state: State, now: float) -> tuple[Waiting, Memory |
     for report in _reports(config.state_dir, state, memory, when, now):
         if report.dedupe not in memory.told:
             made.setdefault(report.dedupe, report.to_bytes())
-    newest, event = state.calibration_in_force(), next(iter(state.events()), None)
+    newest, event = newest_calibration(state), next(iter(state.events()), None)
     after = replace(
         memory,
         told=(*memory.told, *made),
@@ -117,16 +117,19 @@ def _drafts(config: Config, state: State, now: float) -> tuple[Waiting, Memory |
 def _reports(
     state_dir: Path, state: State, memory: Memory, when: Occasion, now: float
 ) -> Iterator[Payload]:
-    newest = calibration_in_force(state)
+    newest = newest_calibration(state)
     if newest is None:
         return
-    if newest.id > memory.calibration and _given_out(newest.body.bundle, state_dir):
+    verdict = newest.body.verdict
+    replaced = verdict is not None and verdict.stays is not None  # what is in use was told of
+    fresh = newest.id > memory.calibration and not replaced
+    if fresh and _given_out(newest.body.bundle, state_dir):
         yield of_calibration(newest.body, when)
     for event in state.events(DECLINED):
-        verdict = event.body.get("verdict")  # a person's going back has none
-        if event.id > memory.event and verdict and abs(now - event.at) <= WEEK_S:
+        comparison = event.body.get("verdict")  # a person's going back has none
+        if event.id > memory.event and comparison and abs(now - event.at) <= WEEK_S:
             bundle = typed.from_json(BundleReference, event.body)
-            errors = typed.from_json(RefusedErrors, verdict)
+            errors = typed.from_json(RefusedErrors, comparison)
             yield of_refusal(bundle, errors, newest.body, when)
 
 

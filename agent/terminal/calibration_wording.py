@@ -236,7 +236,7 @@ def kept_line(kept: StoredCalibration, *, alone: bool) -> str:
     """A newer calibration that did not come into force; ``alone``: neither is another."""
     first = "No calibration is in force: the bundle predicts alone. " if alone else ""
     verdict = verdict_of(kept.body).words
-    made = f"Calibration {kept.id}, made {age(kept.created_at)}, is kept and not in force"
+    made = f"Calibration {kept.id}, {age(kept.created_at)}, is kept and not in force"
     return f"{first}{made} ({verdict})."
 
 

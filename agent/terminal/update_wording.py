@@ -13,6 +13,7 @@ _OUTCOMES = {
     "up-to-date": "Nothing to do: {after} is what the centre offers.",
     "not-offered": "Nothing to do: the centre offers nothing for this machine. {after} stays.",
     "pinned": "Nothing to do: this machine is pinned to {after}.",
+    "waiting": "{after} stays in force for now: {offered} waits until it can be compared.",
     "declined": "{after} stays in force: {offered} was not taken.",
 }
 _SHORT = 12
@@ -41,15 +42,22 @@ def _verdict(verdict: Answer, *, declined: bool) -> list[Block]:
             factor(verdict["new_seconds"]),
         ),
     )
-    gap, error = verdict["difference"], verdict["standard_error"]
+    changes = [f"of speed-ups by {_change(verdict['difference'], verdict['standard_error'])}"]
+    if verdict["seconds_difference"] is not None:
+        of_times = _change(verdict["seconds_difference"], verdict["seconds_standard_error"])
+        changes.append(f"of times by {of_times}")
     line = (
         f"Judged on {verdict['kernels']} kernels timed here, each predicted by a model that had "
-        f"not seen it: the log error changes by {gap:+.3f}, where chance makes {error:.3f}."
+        f"not seen it. The log error changes {' and '.join(changes)}."
     )
     blocks: list[Block] = [Table(("on this machine", "before", "new"), rows), line]
     if declined:
         blocks.append("It is not asked for again. `agent update --force` takes it all the same.")
     return blocks
+
+
+def _change(difference: float, chance: float) -> str:
+    return f"{difference:+.3f} (chance makes {chance:.3f})"
 
 
 def bundles(answer: Answer) -> list[Block]:

@@ -29,6 +29,7 @@ from agent.bundle.installed import (
     path_of,
     pin_of,
 )
+from agent.calibration.verdict import RELIABLE_KERNELS
 from agent.clock import stamp
 from agent.errors import BundleError, InputError, NothingToDoError, StateError
 from agent.loopnest.features.vector import FEATURES_VERSION
@@ -83,12 +84,13 @@ def update_bundle(
         state: opened for writing, with the lock held.
         tell: shown the progress.
         check: only say what there is.
-        force: take a bundle that was declined before, or is worse on this machine.
+        force: take a bundle that was declined before, or is not shown to be as good here.
 
     Returns:
         The answer (docs/reference/schemas/update.json). Its ``outcome``: ``activated`` or
         ``went-back`` (from a withdrawn bundle); with ``check`` ``available`` or ``withdrawn``; or,
-        where nothing is to be changed, ``up-to-date``, ``not-offered``, ``pinned``, ``declined``.
+        where nothing is to be changed, ``up-to-date``, ``not-offered``, ``pinned``, ``declined``
+        (worse here), ``waiting`` (too little evidence yet).
 
     Raises:
         UnreachableError, UntrustedError: nothing was changed.
@@ -327,12 +329,19 @@ def _fetch(state_dir: Path, verified: VerifiedRepository, offer: Offer, tell: Te
 def _take(
     config: Config, state: State, bundle: Bundle, present: Bundle, *, withdrawn: bool, force: bool
 ) -> _Done:
-    """Refit on the new bundle and put it in force, unless it is worse here than the present one."""
+    """Refit on the new bundle and put it in force, where this machine's timings speak for that.
+
+    A machine without timings has nothing that could get worse, and takes what the centre offers.
+    """
     refitted = refitted_on(state, bundle, present)
     verdict = refitted.verdict if refitted else None
-    if verdict and verdict.worse and not (force or withdrawn):
-        turn_down(config, state, bundle, verdict)
-        return _Done("declined", present, verdict)
+    if refitted and not (force or withdrawn):
+        decision = verdict.decision if verdict else "wait"
+        if decision == "wait":
+            return _Done("waiting", present, verdict, (_why_it_waits(verdict),))
+        if verdict and decision == "decline":
+            turn_down(config, state, bundle, verdict)
+            return _Done("declined", present, verdict)
     leaving = (present, BY_CENTRE) if withdrawn else None
     put_in_force(config, state, bundle, "update", refitted, leaving)
     notes: tuple[Note, ...] = ()
@@ -341,3 +350,12 @@ def _take(
     elif verdict is None:
         notes = (("not-compared", "too few kernels are timed here to compare it"),)
     return _Done("activated", bundle, verdict, notes)
+
+
+def _why_it_waits(verdict: BundleComparison | None) -> Note:
+    kernels = verdict.kernels if verdict else 0
+    if kernels < RELIABLE_KERNELS:
+        words = f"{kernels} kernels are timed here, and {RELIABLE_KERNELS} are needed to compare it"
+        return "too-few-kernels", f"{words}: `agent calibrate` with a larger --budget times more"
+    words = "the kernels timed here do not show that it is no worse, nor that it is"
+    return "not-shown", f"{words}: after the next calibration it is compared again"

@@ -105,6 +105,8 @@ def put_in_force(
 def turn_down(config: Config, state: State, bundle: Bundle, verdict: BundleComparison) -> None:
     """Do not take a bundle that is worse here; it is not tried again."""
     why = f"off by {verdict.new:.2f} here, where the one in force is off by {verdict.old:.2f}"
+    if verdict.old_seconds is not None and verdict.new_seconds is not None:
+        why += f" (times: {verdict.new_seconds:.2f} and {verdict.old_seconds:.2f})"
     state.note([(DECLINED, *_event(bundle, why, verdict))], time.time())
     _sweep(config, state)
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from agent.arrays import Doubles
-from agent.calibration.fit import Fitted
+from agent.calibration.verdict import RELIABLE_KERNELS, compare_predictions, predictions_of
 from agent.model.observations import SECONDS, SPEEDUP
-from agent.model.records import Kind
 
-FEWEST_KERNELS = 3
+if TYPE_CHECKING:
+    from agent.calibration.calibration import Calibration
+    from agent.model.paired import PairedErrors
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,9 @@ class BundleComparison:
         old_seconds, new_seconds: of times in seconds.
         difference: new less old, mean over kernels; below 0 the new bundle is better.
         standard_error: of the difference, over kernels.
-        worse: by more than chance would explain (one standard error).
+        seconds_difference, seconds_standard_error: the same for times in seconds.
+        worse: shown to be worse for speed-ups or times (``agent.model.paired``).
+        no_worse: shown to be no worse for both. Where it is neither, these kernels cannot tell.
     """
 
     kernels: int
@@ -34,40 +35,43 @@ class BundleComparison:
     new_seconds: float | None
     difference: float
     standard_error: float
+    seconds_difference: float | None
+    seconds_standard_error: float | None
     worse: bool
+    no_worse: bool
+
+    @property
+    def decision(self) -> str:
+        """``take``, ``decline``, or ``wait`` where there is too little evidence for either."""
+        if self.kernels < RELIABLE_KERNELS:
+            return "wait"
+        return "decline" if self.worse else "take" if self.no_worse else "wait"
 
     def to_json(self) -> dict[str, object]:
         """Plain data."""
         return asdict(self)
 
 
-def compare_bundles(old: Fitted, new: Fitted) -> BundleComparison | None:
+def compare_bundles(old: Calibration, new: Calibration) -> BundleComparison | None:
     """Judge ``new`` against ``old``, fitted on the same evidence; None with too few kernels."""
-    before, after = _by_kernel(old, SPEEDUP), _by_kernel(new, SPEEDUP)
-    if len(before) < FEWEST_KERNELS:
-        return None
-    gap = after - before
-    error = float(gap.std(ddof=1) / len(gap) ** 0.5)
+    before, points = predictions_of(old.points or ()), new.points or ()
+    speedups = compare_predictions(points, before, SPEEDUP)
+    seconds = compare_predictions(points, before, SECONDS)
+    return None if speedups is None else _both(speedups, seconds)
+
+
+def _both(speedups: PairedErrors, seconds: PairedErrors | None) -> BundleComparison:
+    judged = (speedups,) if seconds is None else (speedups, seconds)
     return BundleComparison(
-        kernels=len(gap),
-        old=float(before.mean()),
-        new=float(after.mean()),
-        old_seconds=_mean(_by_kernel(old, SECONDS)),
-        new_seconds=_mean(_by_kernel(new, SECONDS)),
-        difference=float(gap.mean()),
-        standard_error=error,
-        worse=not gap.mean() <= error,  # also where one of them is no number
+        kernels=speedups.programs,
+        old=speedups.before,
+        new=speedups.after,
+        old_seconds=seconds.before if seconds else None,
+        new_seconds=seconds.after if seconds else None,
+        difference=speedups.difference,
+        standard_error=speedups.standard_error,
+        seconds_difference=seconds.difference if seconds else None,
+        seconds_standard_error=seconds.standard_error if seconds else None,
+        worse=any(found.worse for found in judged),
+        no_worse=all(found.no_worse for found in judged),
     )
-
-
-def _by_kernel(fitted: Fitted, kind: Kind) -> Doubles:
-    """[k] mean absolute log error of each kernel that has labels of this kind, in order."""
-    rows = fitted.observations.kind == kind
-    off = np.abs(fitted.observations.target - fitted.predicted)[rows]
-    _, which = np.unique(fitted.observations.programs[rows], return_inverse=True)
-    found: Doubles = np.bincount(which, weights=off) / np.bincount(which)
-    return found
-
-
-def _mean(values: Doubles) -> float | None:
-    return float(values.mean()) if len(values) else None

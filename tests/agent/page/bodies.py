@@ -93,6 +93,7 @@ def body(**changes):
         "elapsed_s": 22.0,
         "elapsed": {"compiling": 3.0, "measuring": 18.0, "rest": 1.0},
         "measured_at": "2027-01-15T07:50:00Z",
+        "verdict": {"level": "good", "code": "exact", "reason": "it is exact"},
         **changes,
     }
 

@@ -162,9 +162,8 @@ def test_calibrate_writes_the_page_and_prints_no_points(calibrated, tiny_bundle,
     ran = agent("calibrate", "--json", *arguments)
     assert ran.code == 0, ran.err
     assert "points" not in ran.json
-    text = page.read_text()
-    assert "Calibration 2, made" in text
-    assert "Since calibration 1 of" in text
+    assert ran.json["calibration_id"] == 2
+    assert ("Calibration 2, made" in page.read_text()) == ran.json["in_force"]
 
 
 def test_a_real_calibration_keeps_every_label_beside_its_predictions(really_calibrated):

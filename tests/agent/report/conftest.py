@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.state.state import read_state
-from tests.conftest import agent
+from tests.conftest import agent, certainly_in_force
 
 VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE")
 
@@ -17,6 +17,7 @@ def once_calibrated(made_once) -> Path:
     def fill(place):
         ran = agent("calibrate", "--budget", "3s", "--state-dir", place / "state")
         assert ran.code == 0, ran.err
+        certainly_in_force(place / "state")
 
     return made_once("reported", fill) / "state"
 
