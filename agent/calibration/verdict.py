@@ -147,7 +147,7 @@ def _reserves(new: Calibration) -> Iterator[tuple[str, str]]:
     if kernels < RELIABLE_KERNELS:
         yield "few-kernels", f"only {_kernels(kernels)} were timed; {RELIABLE_KERNELS} are reliable"
     if _is_noisy(new) and new.noise_floor:
-        twice = math.expm1(new.noise_floor.label_median)
+        twice = math.expm1(min(new.noise_floor.label_median, 45.0))
         yield "noisy", f"two timings of the same thing differ by {twice:.0%}"
     if any(_disturbs(w.code, w.worst) for w in new.warnings):
         yield "disturbed", "other work, heat or the host disturbed the timing"

@@ -12,6 +12,8 @@ from agent.page import blocks, charts, facts, figures
 from agent.page.markup import Markup
 from agent.page.record import Record
 from agent.terminal.blocks import Table
+from agent.terminal.calibration_wording import change_words
+from agent.terminal.numbers import limits
 from agent.upkeep.checked import Check, SentinelChange, StoredCheck
 
 SHOWN_CALIBRATIONS: Final = 20
@@ -93,8 +95,8 @@ def _sentinels(found: Check) -> Table:
         (
             s.kernel,
             _quantity(s),
-            figures.signed_change(s.log_ratio),
-            f"± {figures.off_by(s.limit)}",
+            change_words(s, figures.signed_change),
+            limits(s.limit),
         )
         for s in found.sentinels
     )

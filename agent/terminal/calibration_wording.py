@@ -5,14 +5,22 @@ Pure functions from what the commands found to blocks; nothing prints here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, Literal
 
 from agent.calibration.verdict import verdict_of
 from agent.clock import age, duration, stamp
 from agent.loopnest.schedules.schedule import ORIGINAL
 from agent.terminal.blocks import Block, Table
-from agent.terminal.numbers import DASH, decimal, difference, factor, percent, signed_difference
+from agent.terminal.numbers import (
+    DASH,
+    decimal,
+    difference,
+    factor,
+    limits,
+    percent,
+    signed_difference,
+)
 
 if TYPE_CHECKING:
     from agent.calibration.calibration import (
@@ -25,7 +33,7 @@ if TYPE_CHECKING:
     )
     from agent.measure.stats import NoiseFloor
     from agent.model.records import CandidateVerdict, Kind
-    from agent.upkeep.checked import Check
+    from agent.upkeep.checked import Check, SentinelChange
     from agent.upkeep.choice import ChosenCalibration
     from agent.upkeep.records import History, KernelEntry, Status, Unfinished
 
@@ -78,9 +86,10 @@ _MORE_TIME = {
 _CHECKS = {
     "holds": "Calibration {calibration} still holds.",
     "changed": "Calibration {calibration} no longer holds: run `agent calibrate`.",
-    "unclear": "It cannot be told now whether calibration {calibration} still holds: other work "
-    "disturbed the timing. Try again when the machine is quiet.",
+    "unclear": "It cannot be told now whether calibration {calibration} still holds.",
 }
+_DISTURBED = " Other work disturbed the timing: try again when the machine is quiet."
+_NOTHING_TIMED = " None of its programs could be timed."
 
 
 def calibration_blocks(stored: StoredCalibration) -> list[Block]:
@@ -304,11 +313,21 @@ def check_blocks(found: Check) -> list[Block]:
         (
             s.kernel,
             "time as written" if s.schedule == ORIGINAL else f"speed-up: {s.schedule}",
-            signed_difference(s.log_ratio),
-            f"+-{difference(s.limit)}",
+            change_words(s, signed_difference),
+            limits(s.limit),
         )
         for s in found.sentinels
     )
     table = [Table(("kernel", "of", "change", "limit"), rows)] if rows else []
     reasons = [f"Changed: {r.message}." for r in found.reasons]
-    return [_CHECKS[found.verdict].format(calibration=found.calibration), *reasons, *table]
+    words = _CHECKS[found.verdict].format(calibration=found.calibration)
+    if found.verdict == "unclear":
+        words += _DISTURBED if found.disturbed else _NOTHING_TIMED
+    return [words, *reasons, *table]
+
+
+def change_words(change: SentinelChange, show: Callable[[float], str]) -> str:
+    """What was measured: the nearest of looks that agree, or how far they lie apart."""
+    if change.agreed:
+        return show(change.log_ratio)
+    return f"{show(min(change.looks))} to {show(max(change.looks))}"

@@ -35,6 +35,12 @@ def signed_difference(log_ratio: float) -> str:
     return f"{math.expm1(min(log_ratio, 45.0)):+.1%}"
 
 
+def limits(log_limit: float) -> str:
+    """What a change may be at most, either way: 0.5 -> -39% / +65%."""
+    ends = (math.expm1(x) for x in (-log_limit, min(log_limit, 45.0)))
+    return " / ".join(f"{100 * end:+.2g}%" if abs(end) < 0.995 else f"{end:+.0%}" for end in ends)
+
+
 def decimal(value: float | None) -> str:
     """Two decimals, or three digits where these would say nothing: 1.31, 1.2e+03."""
     if value is None:

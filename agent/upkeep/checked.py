@@ -34,19 +34,27 @@ class SentinelChange:
     Attributes:
         kernel: of the fixed set.
         schedule: ``original``: its seconds as written; else the speed-up under this schedule.
-        log_ratio: log(now / then); positive: more seconds, or a larger speed-up, than then.
+        log_ratio: log(now / then); positive: more seconds, or a larger speed-up, than then. Of
+            several looks the one nearest to no change.
         limit: beyond which it counts as changed, in log units.
+        looks: what each look found, in order; empty: by an older agent.
     """
 
     kernel: str
     schedule: str
     log_ratio: float
     limit: float
+    looks: tuple[float, ...] = ()
+
+    @property
+    def agreed(self) -> bool:
+        """Do all looks find a change in the same direction?"""
+        return len({look > 0 for look in self.looks}) < 2
 
     @property
     def beyond(self) -> bool:
-        """Is it beyond its limit?"""
-        return abs(self.log_ratio) > self.limit
+        """Is it beyond its limit, in every look and in the same direction?"""
+        return self.agreed and abs(self.log_ratio) > self.limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +63,7 @@ class Check:
 
     Attributes:
         calibration: its number; 0: not known.
-        verdict: ``holds``, ``changed``, or ``unclear`` where the machine is too busy to tell, or
+        verdict: ``holds``, ``changed``, or ``unclear`` where something disturbed the timing, or
             nothing could be timed.
         worst: largest change of a sentinel, in log units.
         sentinels: what was timed.

@@ -101,7 +101,7 @@ def verdict_of(
     """What the facts and the sentinels say together."""
     if changed:
         return "changed"
-    if not sentinels or (disturbed and any(c.beyond for c in sentinels)):
+    if not sentinels or disturbed:
         return "unclear"
     return "changed" if any(c.beyond for c in sentinels) else "holds"
 
@@ -126,17 +126,17 @@ def _timed(runner: Runner, state: State, stored: StoredCalibration, tell: Tell) 
 
 
 def confirmed(look: Callable[[], Seen]) -> Seen:
-    """A look at all, and more of them while something is beyond its limit; what all of them say.
+    """A look at all, and more while something is beyond its limit or disturbed; what they all say.
 
     The whole is looked at again, so that some seconds lie between two looks at the same quantity:
     what disturbs one look often lasts for a moment.
 
-    A quantity that looks find at different places is taken to be as near as the nearest of them,
-    and unchanged if they differ in direction. Only the last look's disturbances count.
+    A quantity that looks find at different places is taken to be as near as the nearest of them.
+    Only the last look's disturbances count.
     """
     found, disturbed = look()
     for _ in range(LOOKS - 1):
-        if not any(c.beyond for c in found):
+        if not disturbed and not any(c.beyond for c in found):
             break
         seen, disturbed = look()
         again = {(c.kernel, c.schedule): c for c in seen}
@@ -145,9 +145,12 @@ def confirmed(look: Callable[[], Seen]) -> Seen:
 
 
 def _nearer(one: SentinelChange, other: SentinelChange) -> SentinelChange:
-    if one.log_ratio * other.log_ratio < 0:
-        return replace(other, log_ratio=0.0)
-    return min(one, other, key=lambda c: abs(c.log_ratio) - c.limit)
+    nearest = min(one, other, key=lambda c: abs(c.log_ratio) - c.limit)
+    return replace(nearest, looks=(*_looks(one), *(() if other is one else _looks(other))))
+
+
+def _looks(change: SentinelChange) -> tuple[float, ...]:
+    return change.looks or (change.log_ratio,)
 
 
 def _look(
@@ -172,7 +175,8 @@ def changes_of(
             continue
         spread = math.hypot(now.sd, before.sd)
         limit = min(max(LEAST_LIMIT, NOISES * noise, NOISES * spread), MOST_LIMIT)
-        yield SentinelChange(group.kernel.name, schedule, now.label - before.label, limit)
+        change = now.label - before.label
+        yield SentinelChange(group.kernel.name, schedule, change, limit, (change,))
 
 
 def _samples(state: State, calibration: int) -> dict[tuple[str, str], Sample]:

@@ -5,7 +5,9 @@ import shutil
 import pytest
 
 from agent.state.state import read_state
-from agent.upkeep.checked import SentinelChange
+from agent.terminal.calibration_wording import check_blocks
+from agent.terminal.numbers import limits
+from agent.upkeep.checked import Check, SentinelChange
 from agent.upkeep.drift import LOOKS, confirmed, verdict_of
 from tests.agent.state.states import changed
 from tests.conftest import agent, valid
@@ -56,11 +58,33 @@ def test_what_the_second_look_could_not_time_counts_as_first_seen():
     assert confirmed(lambda: next(found))[0][0].beyond
 
 
+def test_a_disturbed_look_is_looked_at_again_until_one_is_quiet():
+    found = iter([((STEADY,), True), ((STEADY,), False)])
+    assert confirmed(lambda: next(found))[1] is False
+    always = confirmed(lambda: ((STEADY,), True))
+    assert verdict_of(False, always[0], disturbed=always[1]) == "unclear"
+
+
+def test_looks_that_differ_in_direction_are_shown_as_measured_and_not_as_nothing():
+    look, _ = looks(SLOWER, FASTER)
+    (found,) = confirmed(look)[0]
+    assert found.looks == (0.4, -0.4)
+    (table,) = check_blocks(Check(1, "holds", 0.4, (found,)))[1:]
+    assert table.rows[0][2:] == ("-33.0% to +49.2%", "-14% / +16%")
+
+
+@pytest.mark.parametrize(
+    ("limit", "shown"), [(0.5, "-39% / +65%"), (0.25, "-22% / +28%"), (2.0, "-86% / +639%")]
+)
+def test_a_limit_of_a_logarithm_is_not_symmetric(limit, shown):
+    assert limits(limit) == shown
+
+
 @pytest.mark.parametrize(
     ("changed", "sentinels", "disturbed", "verdict"),
     [
         (False, (STEADY,), False, "holds"),
-        (False, (STEADY,), True, "holds"),
+        (False, (STEADY,), True, "unclear"),
         (False, (STEADY, SLOWER), False, "changed"),
         (False, (STEADY, FASTER), True, "unclear"),
         (False, (), False, "unclear"),
