@@ -14,15 +14,12 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from agent.calibration.calibration import CalibrationVerdict
-from agent.model.observations import KINDS
-from agent.model.paired import FEWEST_PAIRS, PairedErrors, by_program, compare_errors
 
 if TYPE_CHECKING:
     from agent.arrays import Doubles
     from agent.calibration.calibration import Calibration, Point, StoredCalibration
+    from agent.model.paired import PairedErrors
     from agent.model.records import Kind
 
 RELIABLE_KERNELS = 8  # with fewer, the figures are too uncertain to call anything good
@@ -73,6 +70,10 @@ def compare_predictions(
         before: another way's predictions; programs that it lacks are left out.
         kind: speed-ups or seconds.
     """
+    import numpy as np  # not for those who only tell a verdict
+
+    from agent.model.paired import by_program, compare_errors
+
     rows = [p for p in judges if p.kind == kind and _key(p) in before]
     measured = np.array([p.measured for p in rows])
     kernels = np.unique([p.kernel for p in rows], return_inverse=True)[1]
@@ -91,6 +92,8 @@ def _key(p: Point) -> tuple[str, str, str]:
 
 
 def _errors(predicted: Doubles, measured: Doubles) -> Doubles:
+    import numpy as np
+
     with np.errstate(all="ignore"):  # a damaged number gives NaN, which shows nothing
         found: Doubles = np.abs(np.log(predicted / measured))
     return found
@@ -98,9 +101,11 @@ def _errors(predicted: Doubles, measured: Doubles) -> Doubles:
 
 def _beside_the_bundle(new: Calibration) -> tuple[str, str] | None:
     """Why it is no better to have than the bundle alone."""
+    from agent.model.paired import FEWEST_PAIRS
+
     points = new.points or ()
     alone = {_key(p): p.alone for p in points}
-    adjusted = [kind for kind in KINDS if new.head.kinds.get(kind, "bundle") != "bundle"]
+    adjusted = [kind for kind in NAMES if new.head.kinds.get(kind, "bundle") != "bundle"]
     shown = (compare_predictions(points, alone, kind) for kind in adjusted if points)
     if adjusted and all(judged is not None and judged.no_worse for judged in shown):
         return None
@@ -127,7 +132,7 @@ def _beside(new: Calibration, present: StoredCalibration) -> tuple[str, str] | N
     if _is_noisy(new) and not _is_noisy(present.body):
         return "too-noisy", f"its timings are too noisy to be judged beside those of {named}"
     before = predictions_of(present.body.points or ())
-    for kind in KINDS:
+    for kind in NAMES:
         judged = compare_predictions(new.points or (), before, kind)
         if judged is None:
             return "not-compared", f"too few kernels are the same as those of {named}"

@@ -57,10 +57,11 @@ def compare_bundles(old: Calibration, new: Calibration) -> BundleComparison | No
     before, points = predictions_of(old.points or ()), new.points or ()
     speedups = compare_predictions(points, before, SPEEDUP)
     seconds = compare_predictions(points, before, SECONDS)
-    return None if speedups is None else _both(speedups, seconds)
+    return None if speedups is None else both_judged(speedups, seconds)
 
 
-def _both(speedups: PairedErrors, seconds: PairedErrors | None) -> BundleComparison:
+def both_judged(speedups: PairedErrors, seconds: PairedErrors | None) -> BundleComparison:
+    """The comparison that the errors of speed-ups and of times make together."""
     judged = (speedups,) if seconds is None else (speedups, seconds)
     return BundleComparison(
         kernels=speedups.programs,

@@ -84,6 +84,7 @@ def fine_tune(
         say(f"{name:>9}: " + "  ".join(f"{k} {v:.3f}" for k, v in row.items()))
     provenance = {
         "code_version": code,
+        **({"quick": True} if bundle.provenance.get("quick") else {}),
         **_recipe(bundle, tuning),
         "targets": _targets(labels, pool),
         "training_log": tuned.log,

@@ -180,6 +180,9 @@ def add(
     bundle: Annotated[Path, typer.Argument(help="The bundle's directory.")],
     *,
     channel: Annotated[Channel, typer.Option(help="Whose machines get it.")] = "pilot",
+    force: Annotated[bool, typer.Option("--force", help="Though it was made with --quick.")] = (
+        False
+    ),
     offer: OfferOptions,
     there: RepositoryOptions,
     as_json: As_Json = False,
@@ -188,7 +191,7 @@ def add(
     with telling(as_json) as tell:
         from bundles.repository import publish, words
 
-        to = publish.Audience(channel, offer.rollout, offer.again)
+        to = publish.Audience(channel, offer.rollout, offer.again, force)
         tell(publish.add_bundle(there.publisher(), bundle, to), words.told_offer)
 
 

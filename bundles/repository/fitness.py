@@ -7,7 +7,7 @@ from pathlib import Path
 
 from agent.bundle.bundle import Bundle, load_bundle
 from agent.bundle.probe import probe
-from agent.errors import BundleError
+from agent.errors import BundleError, InputError
 from agent.model.prior import Prior
 from agent.update.archive import pack, unpack, write_bundle
 from bundles.repository.answers import Note
@@ -58,9 +58,21 @@ def _try(bundle: Bundle) -> None:
     probe(bundle)
 
 
+def refuse_quick(bundle: Bundle) -> None:
+    """Refuse a bundle that was made as a test of making bundles; InputError."""
+    if bundle.provenance.get("quick"):
+        raise InputError(
+            f"{bundle.name} {bundle.version} was made by `bundles pretrain --quick`: a test of the "
+            "pipeline, which predicts badly",
+            "Make it without --quick. For a trial repository: `bundles add --force`.",
+        )
+
+
 def doubts(bundle: Bundle) -> list[Note]:
     """What a person may want to know before machines get it."""
     notes = []
+    if bundle.provenance.get("quick"):
+        notes.append(("quick", "The bundle was made with --quick, as a test: it predicts badly."))
     code = str(bundle.provenance.get("code_version", "unknown"))
     if code == "unknown" or code.endswith("-dirty"):
         words = f"Nobody can make this bundle again: its code version is {code[:60]}."

@@ -30,7 +30,7 @@ from bundles.repository.channel import (
     without_bundle,
     write_channel,
 )
-from bundles.repository.fitness import doubts, examined_archive
+from bundles.repository.fitness import doubts, examined_archive, refuse_quick
 from bundles.repository.guard import locked, require_repository, require_right_clock
 from bundles.repository.published import channel_of, ever_listed, published_archive
 from bundles.repository.publisher import Publisher
@@ -45,11 +45,13 @@ class Audience:
         channel: ``pilot`` or ``stable``.
         rollout: percent of its machines, 1 to 100; at 100 it is settled.
         again: though the bundle was withdrawn from the channel before.
+        force: though the bundle was made as a test.
     """
 
     channel: str
     rollout: int = EVERY_MACHINE
     again: bool = False
+    force: bool = False
 
 
 def add_bundle(where: Publisher, directory: Path, to: Audience) -> Answer:
@@ -57,10 +59,13 @@ def add_bundle(where: Publisher, directory: Path, to: Audience) -> Answer:
 
     Raises:
         BundleError: the bundle is not fit to be published.
-        InputError: the same name and version is known with other bytes; it was withdrawn.
+        InputError: the same name and version is known with other bytes; it was withdrawn; it was
+            made as a test.
     """
     require_repository(where.directory)  # before a bundle is tried
     content, bundle = examined_archive(directory)
+    if not to.force:
+        refuse_quick(bundle)
     return add_archive(where, content, bundle, to)
 
 

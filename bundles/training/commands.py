@@ -77,6 +77,7 @@ class PretrainOptions:
             evaluation=evaluation_in_brief(self.evaluation) if self.evaluation else {},
             name=self.name,
             version=self.version,
+            quick=self.quick,
         )
 
 

@@ -57,6 +57,7 @@ class PretrainingRun:
         adaptation: how stage 2 runs.
         evaluation: what ``bundles evaluate`` found for bundles made this way; kept with it.
         name, version: of the bundle; an empty version is the moment it is made.
+        quick: a tiny run, for tests: its manifest says so, and it is not published without force.
     """
 
     out: Path
@@ -67,6 +68,7 @@ class PretrainingRun:
     evaluation: Mapping[str, object] = field(default_factory=dict)
     name: str = "default"
     version: str = ""
+    quick: bool = False
 
 
 def pretrain(run: PretrainingRun, say: Say) -> dict[str, object]:
@@ -85,6 +87,7 @@ def pretrain(run: PretrainingRun, say: Say) -> dict[str, object]:
         say(f"{name:>18}: " + "  ".join(f"{k} {v:.3f}" for k, v in found.items()))
     provenance = {
         "code_version": code,
+        **({"quick": True} if run.quick else {}),
         **_provenance(run, learned.prior),
         "training_log": stage.log,
         "evaluation": dict(run.evaluation or results),

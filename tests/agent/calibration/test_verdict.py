@@ -9,7 +9,7 @@ from agent.state.state import open_state
 from tests.agent.update.in_process import agent
 from tests.agent.update.published import made_bundle
 from tests.conftest import valid
-from tests.simulated import FEW_S, FakeRunner, as_the_bundle_says, calibrated_by
+from tests.fake_runner import FEW_S, FakeRunner, as_the_bundle_says, calibrate_simulated
 
 GEMM = [x for n in ("ni", "nj", "nk") for x in ("--size", f"{n}=64")]
 
@@ -28,7 +28,7 @@ def slow(field):
 @pytest.fixture(scope="session")
 def once_believed(made_once, field, slow):
     def fill(place):
-        stored = calibrated_by(FakeRunner(slow, noise=0.02), place / "state", field)
+        stored = calibrate_simulated(place / "state", field, machine=FakeRunner(slow, noise=0.02))
         assert stored.body.verdict.level == "good"
 
     return made_once("believed", fill) / "state"
@@ -67,7 +67,7 @@ def test_a_good_calibration_is_called_good_wherever_it_is_told_of(believed, gemm
 
 
 def test_four_kernels_on_a_busy_machine_do_not_replace_a_good_calibration(believed, field, slow):
-    stored = calibrated_by(busy(slow), believed, field, FEW_S)
+    stored = calibrate_simulated(believed, field, FEW_S, busy(slow))
     assert (stored.id, stored.body.verdict.level) == (2, "not-to-be-used")
     assert stored.body.verdict.stays == 1
     assert in_force(believed) == 1
@@ -77,20 +77,20 @@ def test_four_kernels_on_a_busy_machine_do_not_replace_a_good_calibration(believ
 
 
 def test_many_kernels_on_a_busy_machine_do_not_either(believed, field, slow):
-    stored = calibrated_by(busy(slow), believed, field)
+    stored = calibrate_simulated(believed, field, machine=busy(slow))
     assert stored.body.verdict.level == "not-to-be-used"
     assert in_force(believed) == 1
 
 
 def test_the_same_machine_measured_again_replaces_its_calibration(believed, field, slow):
-    stored = calibrated_by(FakeRunner(slow, noise=0.02, seed=5), believed, field)
+    stored = calibrate_simulated(believed, field, machine=FakeRunner(slow, noise=0.02, seed=5))
     assert stored.body.verdict.level == "good"
     assert in_force(believed) == 2
 
 
 def test_a_machine_that_has_changed_replaces_its_calibration(believed, field, slow):
     faster = FakeRunner(lambda program: slow(program) / 4, noise=0.02)
-    assert calibrated_by(faster, believed, field).body.verdict.level == "good"
+    assert calibrate_simulated(believed, field, machine=faster).body.verdict.level == "good"
     assert in_force(believed) == 2
 
 
@@ -98,7 +98,9 @@ def test_without_one_in_force_the_bundle_predicts_alone_and_that_is_said(
     tmp_path, field, slow, gemm
 ):
     place = tmp_path / "state"
-    assert calibrated_by(busy(slow), place, field, FEW_S).body.verdict.level == "not-to-be-used"
+    assert (
+        calibrate_simulated(place, field, FEW_S, busy(slow)).body.verdict.level == "not-to-be-used"
+    )
     assert in_force(place) is None
     told = asked("rank", place, gemm, *GEMM)
     assert (told["calibration_id"], told["verdict"]) == (None, None)
@@ -124,7 +126,7 @@ def test_history_tells_measured_from_refitted_and_what_is_in_force(believed, fie
 
 
 def test_a_person_goes_back_to_an_older_calibration(believed, field, slow):
-    calibrated_by(FakeRunner(slow, noise=0.02, seed=5), believed, field)
+    calibrate_simulated(believed, field, machine=FakeRunner(slow, noise=0.02, seed=5))
     ran = agent("calibration", "use", "1", "--state-dir", believed, "--json")
     told = valid(ran.json, "calibration-use")
     assert (ran.code, told["calibration_id"], told["before"]) == (0, 1, 2)
@@ -135,7 +137,7 @@ def test_a_person_goes_back_to_an_older_calibration(believed, field, slow):
 
 def test_a_person_may_use_what_is_not_to_be_used_and_is_reminded(tmp_path, field, slow, gemm):
     place = tmp_path / "state"
-    calibrated_by(busy(slow), place, field, FEW_S)
+    calibrate_simulated(place, field, FEW_S, busy(slow))
     assert agent("calibration", "use", "1", "--state-dir", place).code == 0
     told = asked("rank", place, gemm, *GEMM)
     assert told["calibration_id"] == 1

@@ -5,8 +5,10 @@ import json
 import jsonschema
 import pytest
 
+from agent.bundle.bundle import default_bundle
 from tests.agent.update.published import made_bundle, new_centre
 from tests.conftest import SCHEMAS, agent
+from tests.fake_runner import calibrate_simulated
 
 PAYLOAD = json.loads((SCHEMAS / "report-payload.json").read_text())
 
@@ -14,6 +16,13 @@ PAYLOAD = json.loads((SCHEMAS / "report-payload.json").read_text())
 @pytest.fixture
 def centre(tmp_path):
     return new_centre(tmp_path / "repository")
+
+
+@pytest.fixture
+def machine(tmp_path):
+    """A machine of which the built-in bundle is right, but for its being three times as slow."""
+    calibrate_simulated(tmp_path / "machine", default_bundle())
+    return tmp_path / "machine"
 
 
 def test_a_bundle_taken_and_one_that_was_worse_here_are_told_of(machine, centre, tmp_path):

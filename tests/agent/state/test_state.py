@@ -269,7 +269,7 @@ def _die_in_finish(directory):
     with open_state(directory) as state:
         run = state.begin_run("identity", 1)
         state.record(run, [(KEY, {})])
-        state._forget_old = lambda: os._exit(9)
+        state._forget_old = lambda _: os._exit(9)
         state.finish(run, {"never": "seen"}, 2.0)
 
 

@@ -9,21 +9,38 @@ import pytest
 
 from agent.bundle.bundle import default_bundle, load_bundle
 from agent.bundle.installed import path_of
+from agent.model.paired import PairedErrors
 from agent.state.rows import seal_all
 from agent.state.state import open_state
+from agent.update.verdict import both_judged
 from bundles.repository import stick as publish_stick
 from tests.agent.update.in_process import agent
 from tests.agent.update.published import made_bundle, new_centre, served
 from tests.conftest import agent as agent_process
 from tests.conftest import valid
+from tests.fake_runner import FEW_S, FakeRunner, as_the_bundle_says, calibrate_simulated
 
 BUILT_IN = load_bundle(default_bundle()).digest
 
 
+@pytest.fixture(scope="session")
+def truth(first):
+    """A machine of which the first bundle is right, but for its being three times as slow."""
+    return FakeRunner(as_the_bundle_says(first, times=3.0), noise=0.02)
+
+
+@pytest.fixture(scope="session")
+def once_measured(made_once, truth, first):
+    def fill(place):
+        assert calibrate_simulated(place / "state", first, machine=truth).body.verdict.believed
+
+    return made_once("measured", fill) / "state"
+
+
 @pytest.fixture
-def machine(tmp_path, calibrated):
+def machine(tmp_path, once_measured):
     """A machine with stored timings of its own."""
-    shutil.copytree(calibrated, tmp_path / "machine")
+    shutil.copytree(once_measured, tmp_path / "machine")
     return tmp_path / "machine"
 
 
@@ -114,6 +131,52 @@ def test_a_bundle_that_is_worse_here_is_not_kept_nor_asked_for_again(
     forced = update(machine, centre, "--force", "--json")
     assert (forced.code, forced.json["outcome"]) == (0, "activated")
     assert in_force(machine) == digest
+
+
+def test_a_bundle_that_is_shown_to_be_no_worse_here_is_taken(machine, centre, first) -> None:
+    digest = centre.add(first)
+    ran = update(machine, centre, "--json")
+    valid(ran.json, "update")
+    assert (ran.code, ran.json["outcome"]) == (0, "activated")
+    assert ran.json["verdict"]["no_worse"]
+    assert ran.json["verdict"]["seconds_difference"] <= 0
+    assert in_force(machine) == digest
+
+
+def test_four_kernels_are_no_evidence_so_an_update_waits_for_more(
+    tmp_path, centre, first, truth
+) -> None:
+    place = tmp_path / "few"
+    assert calibrate_simulated(place, first, FEW_S, truth).body.verdict.believed
+    digest = centre.add(first)
+    ran = update(place, centre, "--json")
+    valid(ran.json, "update")
+    assert (ran.code, ran.json["outcome"]) == (7, "waiting")
+    assert [note["code"] for note in ran.json["notes"]] == ["too-few-kernels"]
+    assert in_force(place) == BUILT_IN
+    assert "waits until it can be compared" in update(place, centre).out
+    calibrate_simulated(place, first, machine=truth)
+    assert update(place, centre, "--json").json["outcome"] == "activated"
+    assert in_force(place) == digest
+
+
+@pytest.mark.parametrize(
+    ("speedups", "times", "decision"),
+    [
+        ((-0.1, 0.02), (-0.1, 0.02), "take"),
+        ((-0.1, 0.02), (0.3, 0.02), "decline"),
+        ((0.3, 0.02), (-0.1, 0.02), "decline"),
+        ((-0.1, 0.02), (0.1, 0.3), "wait"),
+        ((0.83, 0.8), (-0.1, 0.02), "wait"),
+    ],
+)
+def test_both_predictions_are_judged_and_what_cannot_be_told_waits(
+    speedups, times, decision
+) -> None:
+    def judged(gap):
+        return PairedErrors(12, 1.0, 1.0 + gap[0], *gap)
+
+    assert both_judged(judged(speedups), judged(times)).decision == decision
 
 
 def test_a_withdrawn_bundle_is_left_for_the_one_before_it(machine, centre, first, second) -> None:

@@ -159,6 +159,18 @@ def test_a_bundle_that_fails_its_own_examples_is_refused(repository, tiny_bundle
         publish.add_bundle(place(repository), bad, Audience("pilot"))
 
 
+def test_a_bundle_made_as_a_test_is_published_by_force_only(
+    repository, tiny_bundle, tmp_path
+) -> None:
+    made = json.loads((tiny_bundle / "manifest.json").read_bytes())["provenance"]
+    quick = bundle_like(tiny_bundle, tmp_path / "quick", "1", provenance={**made, "quick": True})
+    with pytest.raises(InputError, match="--quick"):
+        publish.add_bundle(place(repository), quick, Audience("pilot"))
+    assert not (repository / "public" / "targets").exists()
+    forced = publish.add_bundle(place(repository), quick, Audience("pilot", force=True))
+    assert "quick" in codes(forced)
+
+
 def test_a_name_and_version_never_means_other_bytes(where, tiny_bundle, versions, tmp_path) -> None:
     put(where, versions[0], "pilot")
     publish.withdraw_bundle(where, "tiny@1")

@@ -30,7 +30,7 @@ QUICK = quick_settings(TrainingSettings(seed=1))
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict, list[str]]:
     out, lines = tmp_path_factory.mktemp("bundles") / "tiny", []
-    return out, pretrain(PretrainingRun(out, QUICK), lines.append), lines
+    return out, pretrain(PretrainingRun(out, QUICK, quick=True), lines.append), lines
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,8 @@ def small_export() -> Export:
     return Export(encoder, white, prior, golden, {"seeds": {"all": 0}})
 
 
-def test_a_quick_run_makes_a_bundle_that_loads(made, bundle: Bundle) -> None:
+def test_a_quick_run_makes_a_bundle_that_loads_and_says_so(made, bundle: Bundle) -> None:
+    assert bundle.provenance["quick"] is True
     assert bundle.embedding == QUICK.embedding
     assert {p.name for p in made[0].iterdir()} == {"manifest.json", "encoder.onnx", "prior.json"}
     assert all((made[0] / n).stat().st_size <= most for n, most in MAX_BYTES.items())
@@ -90,7 +91,7 @@ def test_even_a_quick_bundle_beats_the_median_without_labels(made) -> None:
 
 
 def test_training_again_gives_the_same_bundle(made, tmp_path: Path) -> None:
-    pretrain(PretrainingRun(tmp_path / "again", QUICK), lambda _: None)
+    pretrain(PretrainingRun(tmp_path / "again", QUICK, quick=True), lambda _: None)
     for name in ("encoder.onnx", "prior.json"):
         assert (tmp_path / "again" / name).read_bytes() == (made[0] / name).read_bytes()
 
