@@ -21,7 +21,7 @@ from bundles.fleet.counting.ingest import Unavailable, Writer, store_reports
 from bundles.fleet.counting.release import mix, release_ready
 from bundles.fleet.counting.report import Refusal, parse_report
 from bundles.fleet.storage.database import DatabaseError, open_database, public_name
-from bundles.fleet.storage.schema import cells, progress, reports, seen
+from bundles.fleet.storage.schema import cells, progress, reports, seen, sessions
 
 IN_2030 = datetime(2030, 1, 5, tzinfo=UTC)
 TODAY = datetime.now(UTC)  # commands run by the real clock
@@ -211,7 +211,7 @@ def test_no_caller_releases_below_what_is_kept(database):
     assert kept(database).closed == 202644
 
 
-def test_a_database_of_the_first_version_gets_the_new_columns(address):
+def test_a_database_of_the_first_version_gets_the_new_columns_and_keeps_people_only(address):
     from alembic import command
     from alembic.config import Config
 
@@ -224,10 +224,12 @@ def test_a_database_of_the_first_version_gets_the_new_columns(address):
     with database.engine.connect().execution_options(writes=True) as c, c.begin():
         config.attributes["connection"] = c
         command.downgrade(config, "0001")
+    credentials.start_session(database, "ada", 0)
+    credentials.start_session(database, '\n{"state": "of one on the way"}', 0)
     database.close()
     again = open_database(address, create=False)
     assert kept(again) == (0, None, None)
-    assert count(again, reports) == 3
+    assert (count(again, reports), count(again, sessions)) == (3, 1)
     again.close()
 
 
