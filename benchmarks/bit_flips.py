@@ -192,6 +192,8 @@ def main() -> None:
         for number in range(given.flips):
             bit = draws.randrange(8 * len(made.content))
             made.flip(bit, run_commands=number % given.commands_every == 0)
+            if number % 500 == 499:
+                print(number + 1, dict(made.found), file=sys.stderr, flush=True)
     for line in made.wrong[:20]:
         print(line)
     print(f"{given.flips} flips of one bit in {len(made.content)} bytes: {dict(made.found)}")
