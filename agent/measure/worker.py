@@ -166,7 +166,7 @@ class Worker:
         self._sequence += 1
         assert self._process.stdin is not None  # noqa: S101  it was asked for
         with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(command.encode() + b"\n")
+            self._process.stdin.write(os.fsencode(command) + b"\n")
             self._process.stdin.flush()
         words = self._receive(limit_s)
         if words[:1] == ["error"]:

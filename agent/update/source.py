@@ -15,7 +15,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
+from urllib.parse import SplitResult, quote, unquote, unquote_to_bytes, urljoin, urlsplit
 
 import requests
 from tuf.api.exceptions import DownloadHTTPError, DownloadLengthMismatchError
@@ -126,7 +126,7 @@ def open_source(place: str, limits: DownloadLimits = LIMITS) -> RepositorySource
     if url.scheme == "file":
         if url.netloc not in ("", "localhost") or not url.path.startswith("/"):
             raise InputError(f"{place} names no directory", "Write file:///media/stick/bundles.")
-        return Folder(Path(unquote(url.path)), limits)
+        return Folder(Path(os.fsdecode(unquote_to_bytes(url.path))), limits)
     if url.query or url.fragment or not web.permitted(place, to_this=True):
         raise InputError(
             f"the repository {web.without_credentials(url)} cannot be used",
@@ -151,7 +151,7 @@ class Folder(RepositorySource):
                 f"there is no directory {folder} to read ({web.network_reason(error)})",
                 "Is the medium mounted? A repository on a server is given as https://...",
             ) from error
-        self._base = f"file://{quote(str(self._folder))}"
+        self._base = f"file://{quote(os.fsencode(self._folder))}"
         super().__init__(str(folder), self._base, limits)
 
     def _read(self, url: str, largest: int, ends: float) -> bytes:  # noqa: ARG002 - a file has an end

@@ -8,6 +8,7 @@ the C library's (``include/`` beside this module), which no pure C99 parser coul
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -164,14 +165,8 @@ def preprocess(path: Path, cflags: Sequence[str], compiler: str | None) -> str:
         )
     if run.status != 0:
         raise CompilerError(f"{path}: the preprocessor failed:\n{run.words}", hint=_HINT)
-    return keep_scop(_decode(path, run.output)).replace(f'"{path.absolute()}"', f'"{path}"')
-
-
-def _decode(path: Path, output: bytes) -> str:
-    try:
-        return output.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise SourceError(f"{path}:1:1: an included file is not UTF-8 text") from error
+    text = os.fsdecode(run.output)  # as names of files are: the markers hold this file's
+    return keep_scop(text).replace(f'"{path.absolute()}"', f'"{path}"')
 
 
 def _run(path: Path, command: Sequence[str]) -> ChildRun:

@@ -13,6 +13,7 @@ statements, sizes, memory; whatever is outside the subset becomes a SourceError 
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def load_program(
     """The Program in the C file ``path``.
 
     Args:
-        path: the file, UTF-8, at most 1 MiB.
+        path: the file, at most 1 MiB.
         function: which function; None where only one has a region.
         sizes: a value for each size, 1..2**24.
         cflags: flags for the preprocessor; None: none, and no compiler needed unless the file has
@@ -120,14 +121,18 @@ def _read(path: Path) -> str:
         raise SourceError(f"{path}: cannot be read: {why}", hint="Give a C file.") from error
     if len(data) > MAX_FILE:
         raise SourceError(f"{path}:1:1: the file is larger than {MAX_FILE >> 20} MiB")
+    if b"\0" in data:
+        line = data.count(b"\n", 0, data.index(b"\0")) + 1
+        raise SourceError(f"{path}:{line}:1: the file is no text", hint="Give a C source file.")
+    return _decoded(data).replace("\r\n", "\n")
+
+
+def _decoded(data: bytes) -> str:
+    """What is not UTF-8 is as good as Latin-1: beyond ASCII there are comments and strings only."""
     try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise SourceError(
-            f"{path}:{line}:1: the file is not UTF-8 text", hint="Give a C source file."
-        ) from error
-    return text.replace("\r\n", "\n")
+        return data.removeprefix(BOM_UTF8).decode("utf-8")
+    except UnicodeDecodeError:
+        return data.removeprefix(BOM_UTF8).decode("latin-1")
 
 
 def _with_types(text: str) -> str:

@@ -328,8 +328,8 @@ def test_an_unreadable_file_is_refused(tmp_path):
 
 def test_a_binary_file_is_refused(tmp_path):
     path = tmp_path / "f.c"
-    path.write_bytes(b"\n\x7fELF\xff\xfe")
-    with pytest.raises(SourceError, match=r"f\.c:2:1: the file is not UTF-8"):
+    path.write_bytes(b"\n\x7fELF\0\xff\xfe")
+    with pytest.raises(SourceError, match=r"f\.c:2:1: the file is no text"):
         load_program(path, function=None, sizes={})
 
 
