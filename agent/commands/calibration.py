@@ -86,9 +86,22 @@ def _calibrate(config: Config, *, refit: bool, if_due: bool, polite: bool) -> St
     with writing(config, "calibrate") as state, console.progress() as tell:
         if if_due:
             _confirm(config, state, tell)
+        if not (refit or polite):
+            _warn_if_busy(config)
         from agent.calibration.calibrate import calibrate as run
 
         return run(config, state, tell, refit=refit, polite=polite)
+
+
+def _warn_if_busy(config: Config) -> None:
+    """Who is there when it is measured is told before, not after, that figures will suffer."""
+    from agent.measure.quiet import conditions_now, disturbance
+
+    if why := disturbance(conditions_now(), config):
+        console.warn(
+            f"this machine is not quiet: {why.words}. Timings will suffer, and the calibration may "
+            "not be good enough to come into force; --when-quiet waits for a better moment."
+        )
 
 
 def _calibrate_when_quiet(config: Config, **how: bool) -> StoredCalibration:

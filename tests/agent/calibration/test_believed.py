@@ -1,6 +1,7 @@
 """Which calibrations are believed, what is used in their place, and what people are told."""
 
 import shutil
+import subprocess
 
 import pytest
 
@@ -149,3 +150,15 @@ def test_a_calibration_that_is_not_there_cannot_be_used(believed, number):
     ran = agent("calibration", "use", "--state-dir", believed, "--", number)
     assert (ran.code, "no calibration" in ran.err) == (2, True)
     assert in_force(believed) == 1
+
+
+def test_a_busy_machine_is_told_of_before_anything_is_measured(tmp_path):
+    busy = subprocess.Popen(["sh", "-c", "while :; do :; done"])
+    try:
+        words = ("calibrate", "--compiler", "nosuchcc", "--state-dir", tmp_path / "state")
+        ran = agent(*words, AGENT_MAX_BUSY="0", AGENT_MAX_STEAL="1")
+    finally:
+        busy.kill()
+        busy.wait()
+    assert ran.code == 2  # there is no such compiler: nothing was measured
+    assert "this machine is not quiet: other programs use" in ran.err
