@@ -66,6 +66,8 @@ def calibrate(
         raise InputError(words, "Leave one of them out.")
     config = settings(state_dir=state_dir, bundle=bundle, compiler=compiler, budget=budget)
     become_owner(config)
+    if bundle is not None:
+        _check_bundle(config)
     if report is not None:
         _check_place(report, config.state_dir)  # before anything is waited for or measured
     if if_due:
@@ -116,6 +118,14 @@ def _calibrate_when_quiet(config: Config, **how: bool) -> StoredCalibration:
             return _calibrate(config, **how, polite=True)
         except GaveWayError as error:
             console.note(f"{error.message}; waiting again")
+
+
+def _check_bundle(config: Config) -> None:
+    """A bundle named by mistake is the slip of who named it, not remembered as the machine's."""
+    from agent.bundle.bundle import load_bundle
+
+    if config.bundle is not None:
+        load_bundle(config.bundle)
 
 
 def _check_place(report: str, state_dir: Path) -> None:

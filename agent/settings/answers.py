@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 from agent.errors import AgentError
 from agent.settings.config import SETTINGS, Config
@@ -58,7 +60,22 @@ def contradictions(config: Config) -> list[tuple[str, str]]:
     if config.report_client_key is not None and config.report_client_cert is None:
         hint = "Set report_client_cert too, or remove the key."
         found.append(("report_client_key is set without report_client_cert", hint))
+    for name in ("repository", "report_to"):
+        if _goes_unprotected(getattr(config, name) or ""):
+            words = f"{name} begins with http://, which is used with this machine itself only"
+            found.append((words, "Write https://."))
     return found
+
+
+def _goes_unprotected(place: str) -> bool:
+    """Plain http to another machine: what ``agent.web`` refuses when it is used."""
+    try:
+        url = urlsplit(place)
+        host = url.hostname or ""
+        itself = host == "localhost" or ip_address(host).is_loopback
+    except ValueError:  # a name, which is not this machine's
+        itself = False
+    return place.lower().startswith("http://") and not itself
 
 
 def job_s(config: Config) -> float:

@@ -373,6 +373,14 @@ def test_a_clock_that_was_never_set(tmp_path):
     assert "never set" in found.message
 
 
+def test_a_bundle_named_by_mistake_is_no_trouble_of_the_machine(state):
+    ran = agent("calibrate", "--bundle", "/nonexistent", "--state-dir", state)
+    assert (ran.code, "/nonexistent" in ran.err) == (2, True)
+    with opened(state) as (known, _):
+        (found,) = place.errors(scene(state, known))
+    assert (found.level, found.message) == ("ok", "none")
+
+
 def test_a_clock_that_is_behind_what_was_recorded(state):
     with opened(state) as (known, _):
         (found,) = place.clock(scene(state, known, now=time.time() - 90 * 86_400))

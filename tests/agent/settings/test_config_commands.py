@@ -87,6 +87,22 @@ def test_check_looks_at_a_file_that_is_not_in_force_yet(config_file):
     assert f"{path}:1" in ran.out
 
 
+@pytest.mark.parametrize("name", ["repository", "report_to"])
+@pytest.mark.parametrize(
+    ("address", "code"),
+    [
+        ("http://bundles.example.org/r", 9),
+        ("HTTP://192.0.2.1/", 9),
+        ("https://bundles.example.org/r", 0),
+        ("http://localhost:8080/", 0),
+        ("http://[::1]/", 0),
+    ],
+)
+def test_check_finds_addresses_that_would_be_refused_when_used(config_file, name, address, code):
+    ran = agent("config", "check", config_file(f"{name} = '{address}'\n"))
+    assert (ran.code, "http://, which" in ran.out) == (code, code == 9)
+
+
 def test_check_finds_settings_that_contradict_each_other(config_file):
     ran = agent("config", "check", config_file("report_client_key = '/k.pem'\n"))
     assert ran.code == 9
