@@ -16,6 +16,7 @@ from agent.loopnest.emitter.accumulate import (
 )
 from agent.loopnest.emitter.function import array_parameter, identifiers, prototype
 from agent.loopnest.emitter.identifiers import Identifiers
+from agent.loopnest.emitter.interleaved import distance_name, keep_apart
 from agent.loopnest.emitter.jam import Expanded
 from agent.loopnest.emitter.lifetimes import uses
 from agent.loopnest.emitter.printer import Printer
@@ -74,6 +75,7 @@ class _Block:
     lines: list[str] = field(default_factory=list)
     taken: set[str] = field(default_factory=set)
     bounds: dict[tuple[bool, tuple[Bound, ...]], str] = field(default_factory=dict)
+    distances: set[int] = field(default_factory=set)
 
 
 class Body:
@@ -162,6 +164,8 @@ class Body:
     def _loop(self, block: _Block, loop: Loop) -> None:
         around = block.scope.around
         self._remainder(block, loop)
+        if loop.vector:
+            loop = self._keep_apart(block, loop)
         tight = replace(
             loop,
             lower=extent.tightest(loop.lower, around, lower=True),
@@ -187,6 +191,16 @@ class Body:
         if held and not extent.runs(tight, around):
             lines = [f"if ({self._until(begin.text, end)}) {{", *indented(lines), "}"]
         block.lines += lines
+
+    def _keep_apart(self, block: _Block, loop: Loop) -> Loop:
+        """Declares the distances that are hidden from the compiler in ``loop``."""
+        loop, distances = keep_apart(self._program, loop)
+        for distance in sorted(distances - block.distances):
+            name = self._names.add(distance_name(distance))
+            block.lines.append(f"{self.index} {name} = {distance};")
+            block.lines.append(f'__asm__("" : "+r"({name}));  /* see interleaved.py */')
+        block.distances |= distances
+        return loop
 
     def _is_apart(self, loop: Loop, scope: Scope) -> bool:
         """Whether the body of ``loop`` becomes a function, for what ``restrict`` says in it."""
