@@ -12,6 +12,8 @@ import os
 import pwd
 import resource
 import selectors
+import shlex
+import shutil
 import signal
 import subprocess
 import threading
@@ -107,6 +109,20 @@ def run_child(
             end_group(process)
     said = words.decode("utf-8", "replace").strip()
     return ChildRun(bytes(output), said, process.returncode if ended else None)
+
+
+def find_command(text: str) -> tuple[str, ...] | None:
+    """The words of a command as a shell would split it, with the path of its executable first.
+
+    ``ccache gcc`` and ``gcc -m32`` are commands too; a path with blanks in it is one word if there
+    is such a file. None: there is no such executable.
+    """
+    words = [text]
+    if not shutil.which(text):
+        with contextlib.suppress(ValueError):  # a quotation mark that is never closed
+            words = shlex.split(text)
+    path = shutil.which(words[0]) if words else None
+    return (str(Path(path).absolute()), *words[1:]) if path else None
 
 
 def wait_for_end(process: subprocess.Popen[Any], deadline: float) -> bool:

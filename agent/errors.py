@@ -54,6 +54,12 @@ class MeasureError(AgentError):
     exit_code = Exit.NOTHING_MEASURED
 
 
+class TaskLimitError(AgentError):
+    """This place allows no more processes or threads; nothing can be compiled or timed."""
+
+    exit_code = Exit.NOTHING_MEASURED
+
+
 class BundleError(AgentError):
     """A bundle is incomplete, corrupt, or not made for this agent."""
 

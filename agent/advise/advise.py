@@ -36,7 +36,7 @@ _STEPS = {
 }
 _HINTS = {
     "crashed": "It ran with floats from 0.5 to 1.5 and whole numbers from 1 to 100 in its arrays, "
-    "0.75 or 3 in its scalars: look for divisions by zero.",
+    "0.75 or 3 in its scalars: look for accesses beyond the end of an array.",
     "wrong-result": "The schedule is legal: look for overflow, undefined behaviour, or a fault of "
     "the compiler (try another with --compiler).",
     "timeout": "An execution may take 10 s at most: give smaller sizes.",
@@ -246,9 +246,13 @@ def _refuse_nothing(found: Measurement, toolchain: Toolchain) -> None:
     if first.outcome == "compile-failed":
         raise CompilerError(first.detail, "Try another compiler with --compiler.")
     raise MeasureError(
-        f"nothing usable was measured ({first.outcome}): {first.detail}",
-        _HINTS[first.outcome],
+        f"nothing usable was measured ({first.outcome}): {first.detail}", _hint(first)
     )
+
+
+def _hint(failed: Timing) -> str:
+    divided = failed.outcome == "crashed" and "SIGFPE" in failed.detail
+    return "Whole numbers are divided by zero there." if divided else _HINTS[failed.outcome]
 
 
 def _seconds(timing: Timing) -> dict[str, float | None]:

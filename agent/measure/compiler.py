@@ -14,15 +14,18 @@ import shlex
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import ClassVar
 
-from agent.child import ChildLimits, run_child
+from agent.child import ChildLimits, find_command, run_child
 from agent.errors import CompilerError, StateError
 from agent.measure.cache import Cache
+from agent.measure.tasks import REFUSED, check_error, check_words
 from agent.measure.toolchain import HINT_INSTALL, Kind, OnBuilt
 from agent.refused import usable_cpus
 
@@ -35,6 +38,8 @@ CANDIDATES = ("cc", "gcc", "clang")
 PREBUILT_NAME = "prebuilt"  # what is named in place of a compiler to have none
 PROBE_LIMITS = ChildLimits(seconds=20.0, memory=4 << 30, file=64 << 20, output=1 << 20)
 COMPILE_LIMITS = replace(PROBE_LIMITS, seconds=60.0)
+LEAST_LIMIT_S = 10.0  # for any variant
+PROPORTION = 20.0  # a variant may take so many times what the program as written takes
 MAX_WORDS = 2_000  # characters of a compiler's message that are shown
 PROBE = """
 #include <math.h>
@@ -51,17 +56,23 @@ class Compiler:
     """A C compiler that was tried and works (a ``Toolchain``).
 
     Attributes:
+        words: the command up to its flags, e.g. ``/usr/bin/ccache`` and ``gcc``.
         target: its target triple, e.g. ``x86_64-linux-gnu``; the others: see ``Toolchain``.
     """
 
     kind: ClassVar[Kind] = "compiler"
-    compiler: str
+    words: tuple[str, ...]
     version: str
     target: str
     flags: tuple[str, ...]
     openmp: bool
     identity: str
     mark: str = ""
+
+    @property
+    def compiler(self) -> str:
+        """Absolute path of its driver, with what launches it before it."""
+        return " ".join(self.words)
 
     @property
     def described(self) -> str:
@@ -75,20 +86,21 @@ class Compiler:
 
     def vector_bytes(self) -> int:
         """From the macros that it predefines under its flags (16 where none tells)."""
-        command = [self.compiler, *self.flags, "-dM", "-E", "-xc", "/dev/null"]
+        command = [*self.words, *self.flags, "-dM", "-E", "-xc", "/dev/null"]
         words = _call(command, Path("/"), PROBE_LIMITS).split()
         return 64 if "__AVX512F__" in words else 32 if "__AVX__" in words else 16
 
     def worker(self, cache: Cache) -> Path:
         """Compile the harness."""
-        return _compile(self, HARNESS.read_text(), cache, Form((), ("-ldl",)))
+        return _compile(self, HARNESS.read_text(), cache, Form((), ("-ldl",)), Way())
 
     def build(
         self, sources: Sequence[str], cache: Cache, progress: OnBuilt | None = None
     ) -> list[Path | CompilerError]:
         """Compile shared objects in parallel, equal sources once.
 
-        ``progress`` is called from this thread; KeyboardInterrupt stops all compilers.
+        The time that the first of them takes limits what the others may take. ``progress`` is
+        called from this thread; KeyboardInterrupt stops all compilers.
         """
         return _compile_many(self, sources, cache, progress)
 
@@ -114,15 +126,15 @@ def working_compiler(compiler: str | None = None, flags: Sequence[str] | None = 
         CompilerError: none is found, or the one found cannot compile a small program.
         StateError: there is no temporary directory to try it in.
     """
-    path = _locate(compiler)
-    version = _ask(path, "--version").splitlines()[0]
-    target = _ask(path, "-dumpmachine").strip()
-    chosen = tuple(flags) if flags is not None else _default_flags(path)
+    words, own = _locate(compiler)
+    version = _ask(words, "--version").splitlines()[0]
+    target = _ask(words, "-dumpmachine").strip()
+    chosen = (*own, *flags) if flags is not None else _default_flags(words, own)
     if flags is not None:
-        _probe(path, chosen)
-    identity = _identity(path, version, target, chosen)
+        _probe(words, chosen)
+    identity = _identity(words, version, target, chosen)
     openmp = "-fopenmp" in chosen
-    return Compiler(path, version, target, chosen, openmp, identity, _mark(path, version))
+    return Compiler(words, version, target, chosen, openmp, identity, _mark(words, own, version))
 
 
 def compiler_mark(compiler: str | None = None) -> str:
@@ -134,17 +146,25 @@ def compiler_mark(compiler: str | None = None) -> str:
     Raises:
         CompilerError: there is none, or it says nothing of itself.
     """
-    path = _locate(compiler)
-    return _mark(path, _ask(path, "--version").splitlines()[0])
+    words, own = _locate(compiler)
+    return _mark(words, own, _ask(words, "--version").splitlines()[0])
 
 
-def _mark(path: str, version: str) -> str:
-    try:
-        file = Path(path).resolve()
-        found = file.stat()
-    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
-        raise CompilerError(f"{path} cannot be looked at: {error}", HINT_INSTALL) from error
-    return _digest(path, str(file), version, str(found.st_size), str(found.st_mtime_ns))
+def _mark(words: Sequence[str], own: Sequence[str], version: str) -> str:
+    return _digest(*words, *own, version, *_stamp(words))
+
+
+def _stamp(words: Sequence[str]) -> tuple[str, ...]:
+    """Which files a command runs, and how large and old they are."""
+    stamp: list[str] = []
+    for word in words:
+        try:
+            file = Path(shutil.which(word) or word).resolve()
+            found = file.stat()
+        except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
+            raise CompilerError(f"{word} cannot be looked at: {error}", HINT_INSTALL) from error
+        stamp += [str(file), str(found.st_size), str(found.st_mtime_ns)]
+    return tuple(stamp)
 
 
 def _digest(*words: str) -> str:
@@ -162,21 +182,45 @@ class Form:
 SHARED = Form(("-shared", "-fPIC"))
 
 
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How long a compilation may take, and what ends it before."""
+
+    limits: ChildLimits = COMPILE_LIMITS
+    stopped: threading.Event = field(default_factory=threading.Event)
+
+
 def _compile_many(
     compiler: Compiler, sources: Sequence[str], cache: Cache, progress: OnBuilt | None
 ) -> list[Path | CompilerError]:
-    unique, stopped = list(dict.fromkeys(sources)), threading.Event()
+    unique = list(dict.fromkeys(sources))
+    way = Way(_limits(compiler, unique, cache), threading.Event())
     with ThreadPoolExecutor(len(usable_cpus())) as pool:
-        futures = [pool.submit(_attempt, compiler, s, cache, stopped) for s in unique]
         try:
+            futures = [pool.submit(_attempt, compiler, s, cache, way) for s in unique]
             _report(futures, progress)
-        except BaseException:
+        except BaseException as error:
             pool.shutdown(wait=False, cancel_futures=True)
-            stopped.set()
+            way.stopped.set()
+            if isinstance(error, RuntimeError):  # of a pool that may start no thread
+                check_words(REFUSED)
             raise
     results = dict(zip(unique, (f.result() for f in futures), strict=True))
     cache.trim()
     return [results[s] for s in sources]
+
+
+def _limits(compiler: Compiler, sources: Sequence[str], cache: Cache) -> ChildLimits:
+    """What compiling each of ``sources`` may take: so many times what the first takes now."""
+    if all(cache.get(_key(compiler, SHARED, source)) for source in sources[1:]):
+        return COMPILE_LIMITS
+    started = time.monotonic()
+    try:
+        _compile_anew(compiler, sources[0], cache, SHARED, Way())
+    except CompilerError:
+        return COMPILE_LIMITS
+    seconds = max(LEAST_LIMIT_S, PROPORTION * (time.monotonic() - started))
+    return replace(COMPILE_LIMITS, seconds=seconds)
 
 
 def _report(futures: list[Future[Path | CompilerError]], progress: OnBuilt | None) -> None:
@@ -189,36 +233,34 @@ def _report(futures: list[Future[Path | CompilerError]], progress: OnBuilt | Non
             progress(sum(f.done() for f in futures), len(futures))
 
 
-def _attempt(
-    compiler: Compiler, source: str, cache: Cache, stopped: threading.Event
-) -> Path | CompilerError:
+def _attempt(compiler: Compiler, source: str, cache: Cache, way: Way) -> Path | CompilerError:
     try:
-        return _compile(compiler, source, cache, SHARED, stopped)
+        return _compile(compiler, source, cache, SHARED, way)
     except CompilerError as error:
         return error
 
 
-def _compile(
-    compiler: Compiler,
-    source: str,
-    cache: Cache,
-    form: Form,
-    stopped: threading.Event | None = None,
-) -> Path:
+def _compile(compiler: Compiler, source: str, cache: Cache, form: Form, way: Way) -> Path:
     """One C translation unit, compiled, from the cache if it was compiled before.
 
     Raises:
         CompilerError: the compiler refused it; the message holds its own words.
-        StateError: the cache cannot be written.
+        TaskLimitError: no process may be started. StateError: the cache cannot be written.
     """
-    key = _digest(compiler.identity, *form.flags, source)
-    if (path := cache.get(key)) is not None:
-        return path
+    found = cache.get(_key(compiler, form, source))
+    return found or _compile_anew(compiler, source, cache, form, way)
+
+
+def _key(compiler: Compiler, form: Form, source: str) -> str:
+    return _digest(compiler.identity, *form.flags, source)
+
+
+def _compile_anew(compiler: Compiler, source: str, cache: Cache, form: Form, way: Way) -> Path:
     with cache.workplace() as place:
         (place / "kernel.c").write_text(source)
-        command = [compiler.compiler, *compiler.flags, *form.flags, "kernel.c", "-o", "kernel"]
-        _call([*command, *form.libraries, "-lm"], place, COMPILE_LIMITS, stopped)
-        return cache.put(key, place / "kernel")
+        command = [*compiler.words, *compiler.flags, *form.flags, "kernel.c", "-o", "kernel"]
+        _call([*command, *form.libraries, "-lm"], place, way.limits, way.stopped)
+        return cache.put(_key(compiler, form, source), place / "kernel")
 
 
 def _call(
@@ -229,18 +271,21 @@ def _call(
     try:
         run = run_child(command, limits, place=place, environment=environment, stopped=stopped)
     except OSError as error:
+        check_error(error)
         raise CompilerError(f"{command[0]}: {error.strerror}", HINT_INSTALL) from error
     if run.status is None:
-        raise CompilerError(f"{command[0]}: stopped after {limits.seconds:.0f} s")
+        raise CompilerError(f"{command[0]}: stopped after {limits.seconds:.0f} s of compiling")
     output = run.output.decode("utf-8", "replace")
     if run.status:
+        check_words(run.words)
         shown = (run.words or output.strip())[:MAX_WORDS] or f"exit status {run.status}"
         hint = f"The command was: {shlex.join(command)}"
         raise CompilerError(f"{command[0]} failed:\n{shown}", hint)
     return output
 
 
-def _locate(compiler: str | None) -> str:
+def _locate(compiler: str | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The words of the compiler's command, as make splits CC, and the flags after them."""
     if compiler == PREBUILT_NAME:
         raise CompilerError(
             "the prebuilt set holds the fixed set only; this needs a C compiler", HINT_INSTALL
@@ -248,28 +293,30 @@ def _locate(compiler: str | None) -> str:
     named = compiler or os.environ.get("CC")
     names = (named,) if named else CANDIDATES
     for name in names:
-        if path := shutil.which(name):
-            return str(Path(path).absolute())
+        if found := find_command(name):
+            count = sum(1 for _ in takewhile(lambda word: not word.startswith("-"), found))
+            return found[:count], found[count:]
     if named:
         raise CompilerError(f"the C compiler {named!r} was not found", HINT_INSTALL)
     raise CompilerError("no C compiler was found (tried cc, gcc, clang)", HINT_INSTALL)
 
 
-def _ask(path: str, option: str) -> str:
-    words = _call([path, option], Path("/"), PROBE_LIMITS)
-    if not words.strip():
-        raise CompilerError(f"{path} {option} says nothing; is it a C compiler?", HINT_INSTALL)
-    return words
+def _ask(words: Sequence[str], option: str) -> str:
+    said = _call([*words, option], Path("/"), PROBE_LIMITS)
+    if not said.strip():
+        command = " ".join(words)
+        raise CompilerError(f"{command} {option} says nothing; is it a C compiler?", HINT_INSTALL)
+    return said
 
 
-def _default_flags(path: str) -> tuple[str, ...]:
+def _default_flags(words: Sequence[str], own: Sequence[str]) -> tuple[str, ...]:
     """The default flags that this compiler takes: native code and OpenMP where it can."""
     problem: CompilerError | None = None
     for native in NATIVE_FLAGS:
         for openmp in (*OPENMP_FLAGS, None):
-            flags = (*BASE_FLAGS, *native, *((openmp,) if openmp else ()))
+            flags = (*own, *BASE_FLAGS, *native, *((openmp,) if openmp else ()))
             try:
-                _probe(path, flags)
+                _probe(words, flags)
             except CompilerError as error:
                 problem = error
             else:
@@ -278,23 +325,21 @@ def _default_flags(path: str) -> tuple[str, ...]:
     raise CompilerError(f"cannot compile a small program: {problem.message}", HINT_INSTALL)
 
 
-def _probe(path: str, flags: Sequence[str]) -> None:
+def _probe(words: Sequence[str], flags: Sequence[str]) -> None:
     """Compile and link a small shared object, result thrown away."""
     try:
         with tempfile.TemporaryDirectory(prefix="agent-probe-") as place:
             Path(place, "probe.c").write_text(PROBE)
-            command = [path, *flags, "-shared", "-fPIC", "probe.c", "-o", "probe", "-lm"]
+            command = [*words, *flags, "-shared", "-fPIC", "probe.c", "-o", "probe", "-lm"]
             _call(command, Path(place), PROBE_LIMITS)
     except OSError as error:
         hint = "Free some space in the temporary directory, or set TMPDIR to another."
         raise StateError(f"the compiler cannot be tried: {error}", hint) from error
 
 
-def _identity(path: str, version: str, target: str, flags: Sequence[str]) -> str:
-    """Digest of the compiler binary's stamp, its words, the flags, and this CPU's features."""
-    stat = Path(path).resolve().stat()
-    stamp = (str(Path(path).resolve()), str(stat.st_size), str(stat.st_mtime_ns))
-    return _digest(*stamp, version, target, *flags, _cpu_features())
+def _identity(words: Sequence[str], version: str, target: str, flags: Sequence[str]) -> str:
+    """Digest of the compiler's files, its words, the flags, and this CPU's features."""
+    return _digest(*words, *_stamp(words), version, target, *flags, _cpu_features())
 
 
 def _cpu_features() -> str:

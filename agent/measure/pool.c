@@ -106,7 +106,7 @@ void pool_start(void) {
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, STACK_BYTES);
     for (intptr_t i = 1; i < n_threads; i++)
-        if (pthread_create(&thread, &attributes, serve, (void *)i)) die("cannot start a thread");
+        if (pthread_create(&thread, &attributes, serve, (void *)i)) die("cannot start a thread: Resource temporarily unavailable");
 }
 
 /* ---- what the compiler calls ---------------------------------------------------------------- */

@@ -25,6 +25,7 @@ from agent.measure.session import (
 )
 from agent.measure.shots import SESSION_SD, Sharing, disturbed_share
 from agent.measure.stats import median_interval, quantile, round_order
+from agent.measure.tasks import check_words
 from agent.measure.timing import MeasureEvent, Measurement, Outcome, Timing
 from agent.measure.toolchain import Built
 from agent.measure.worker import WorkerExitError, WorkerTimeoutError
@@ -107,6 +108,7 @@ class Trial:
             detail = f"did not end within {error.limit_s:.0f} s"
             self._fail(session.program_of(error.slot), Outcome.TIMEOUT, detail)
         except WorkerExitError as error:
+            check_words(error.words)
             self._fail(session.program_of(error.slot), *_death(error))
         else:
             return True

@@ -20,6 +20,7 @@ from typing import Self
 
 from agent.child import end_group, wait_for_end
 from agent.errors import MeasureError
+from agent.measure.tasks import check_error
 from agent.private import open_code
 from agent.refused import memory_file
 
@@ -62,15 +63,28 @@ def environment(cpus: Sequence[int]) -> dict[str, str]:
     next program runs; a parallel region entered at once still finds them spinning.
     """
     passed = {name: os.environ[name] for name in PASSED if name in os.environ}
-    return passed | {
-        "LC_ALL": "C",
-        "OMP_NUM_THREADS": str(len(cpus)),
-        "OMP_PLACES": ",".join(f"{{{cpu}}}" for cpu in cpus),
-        "OMP_PROC_BIND": "close",
-        "OMP_DYNAMIC": "false",
-        "GOMP_SPINCOUNT": str(SPINS),
-        "KMP_BLOCKTIME": "1",
-    }
+    places = ",".join(f"{{{cpu}}}" for cpu in cpus)
+    bound = {"OMP_PLACES": places, "OMP_PROC_BIND": "close"} if may_bind() else {}
+    return (
+        passed
+        | bound
+        | {
+            "LC_ALL": "C",
+            "OMP_NUM_THREADS": str(len(cpus)),
+            "OMP_DYNAMIC": "false",
+            "GOMP_SPINCOUNT": str(SPINS),
+            "KMP_BLOCKTIME": "1",
+        }
+    )
+
+
+def may_bind() -> bool:
+    """Whether a process may be bound to CPUs here: some containers and snaps refuse it."""
+    try:
+        os.sched_setaffinity(0, os.sched_getaffinity(0))
+    except OSError:
+        return False
+    return True
 
 
 def _why_not_run(executable: Path) -> str:
@@ -122,6 +136,7 @@ class Worker:
             )
         except OSError as error:
             self._close_files()
+            check_error(error)
             words = f"cannot start the worker: {error.strerror}"
             raise MeasureError(words, _why_not_run(Path(command[0]))) from error
         finally:

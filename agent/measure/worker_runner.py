@@ -69,13 +69,14 @@ class WorkerRunner:
         self.prepare_sources([s for s in sources if isinstance(s, str)], progress=progress)
 
     def prepare_sources(self, sources: Sequence[str], *, progress: OnBuilt | None = None) -> None:
-        """``prepare`` for C sources."""
+        """``prepare`` for C sources; the others may not take much longer than the first."""
         if self._worker is None or not self._worker.exists():
             self._worker = self.toolchain.worker(self._cache)
         new = [s for s in dict.fromkeys(sources) if not self._is_compiled(s)]
         if new:
-            built = self.toolchain.build(new, self._cache, progress)
-            self._compiled.update(zip(new, built, strict=True))
+            wanted = [sources[0], *new]
+            built = self.toolchain.build(wanted, self._cache, progress)
+            self._compiled.update(zip(wanted, built, strict=True))
 
     def measure(
         self,

@@ -63,7 +63,9 @@ def keep_apart(program: Program, loop: Loop) -> tuple[Loop, set[int]]:
 def _is_long(read: Access, shapes: Mapping[str, tuple[int, ...]], loop: Loop) -> bool:
     """Whether an iteration of ``loop`` goes further than ``LONGEST``, by a power of two."""
     stride, size = 0, 1
-    for subscript, extent in zip(reversed(read.subscripts), reversed(shapes[read.array]), strict=True):
+    for subscript, extent in zip(
+        reversed(read.subscripts), reversed(shapes[read.array]), strict=True
+    ):
         stride += subscript.coefficient(loop.iterator) * size
         size *= extent
     stride = abs(stride * loop.step)

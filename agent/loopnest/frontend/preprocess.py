@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from agent.child import ChildLimits, ChildRun, other_owner, run_child
+from agent.child import ChildLimits, ChildRun, find_command, other_owner, run_child
 from agent.errors import CompilerError, InputError, SourceError
 
 INCLUDE = Path(__file__).with_name("include")
@@ -97,16 +96,15 @@ def keep_scop(text: str) -> str:
     return _DIRECTIVE.sub(kept, text)
 
 
-def preprocessor_path(compiler: str | None) -> str:
-    """The path of ``compiler``, or of the first of COMPILERS on PATH.
+def preprocessor(compiler: str | None) -> tuple[str, ...]:
+    """The command ``compiler``, or the first of COMPILERS on PATH; its path first.
 
     Raises:
         CompilerError: there is none.
     """
     for name in (compiler,) if compiler else COMPILERS:
-        path = shutil.which(name)
-        if path:
-            return path
+        if found := find_command(name):
+            return found
     raise CompilerError(
         f"the C compiler {compiler!r} was not found"
         if compiler
@@ -147,11 +145,10 @@ def preprocess(path: Path, cflags: Sequence[str], compiler: str | None) -> str:
         SourceError: the result is longer than MAX_OUTPUT.
     """
     check_flags(cflags)
-    found = preprocessor_path(compiler)
     defines = [f"-D{name}=" for name in GNU] + ["-D__restrict=restrict", "-D__restrict__=restrict"]
     own = ["-nostdinc", "-isystem", str(INCLUDE), *defines]
     # An absolute path: a file called "-x.c" is no flag. Markers keep the name people gave.
-    command = [found, "-E", "-std=c99", *own, *cflags, str(path.absolute())]
+    command = [*preprocessor(compiler), "-E", "-std=c99", *own, *cflags, str(path.absolute())]
     run = _run(path, command)
     if len(run.output) > MAX_OUTPUT:
         raise SourceError(

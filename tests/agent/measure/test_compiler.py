@@ -10,7 +10,7 @@ import pytest
 
 from agent.errors import CompilerError
 from agent.measure.cache import Cache
-from agent.measure.compiler import MAX_WORDS, Compiler, working_compiler
+from agent.measure.compiler import MAX_WORDS, Compiler, compiler_mark, working_compiler
 from agent.measure.toolchain import Toolchain
 
 
@@ -130,7 +130,7 @@ def test_a_kill_during_compilation_leaves_no_entry(tmp_path: Path) -> None:
 from pathlib import Path
 from agent.measure.cache import Cache
 from agent.measure.compiler import Compiler
-c = Compiler({slow!r}, "v", "t", ("-O1",), False, "id")
+c = Compiler(({slow!r},), "v", "t", ("-O1",), False, "id")
 c.build(["int f(void) {{ return 1; }}"], Cache(Path({str(tmp_path / "cache")!r})))
 """
     child = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
@@ -144,7 +144,7 @@ c.build(["int f(void) {{ return 1; }}"], Cache(Path({str(tmp_path / "cache")!r})
 
 def test_an_interruption_stops_the_compilers_at_once(tmp_path: Path) -> None:
     slow = wrapper(tmp_path / "slow", "exec sleep 250")
-    slow_compiler = Compiler(slow, "v", "t", (), False, "id")
+    slow_compiler = Compiler((slow,), "v", "t", (), False, "id")
 
     def interrupt(done: int, total: int) -> None:
         raise KeyboardInterrupt
@@ -154,3 +154,34 @@ def test_an_interruption_stops_the_compilers_at_once(tmp_path: Path) -> None:
         slow_compiler.build(["a", "b", "c"], Cache(tmp_path / "c"), progress=interrupt)
     assert time.monotonic() - started < 100
     assert not list((tmp_path / "c").glob("tmp-*"))
+
+
+@pytest.mark.parametrize("more", ["", " -g -DX='1 2'"])
+def test_a_command_of_several_words_is_split_as_make_does(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, more: str
+) -> None:
+    launcher = wrapper(tmp_path / "launcher", 'exec "$@"')
+    monkeypatch.setenv("CC", f"{launcher} cc{more}")
+    found = working_compiler()
+    assert found.compiler == f"{launcher} cc"
+    assert found.flags[:-5] == (("-g", "-DX=1 2") if more else ())
+    assert compile_shared(found, "int x;", tmp_path / "cache").exists()
+    assert compiler_mark() == found.mark
+
+
+def test_a_path_with_blanks_is_one_word(tmp_path: Path) -> None:
+    (tmp_path / "my tools").mkdir()
+    path = wrapper(tmp_path / "my tools" / "cc", 'exec cc "$@"')
+    assert working_compiler(path).compiler == path
+
+
+def test_a_version_that_takes_far_longer_than_the_first_is_given_up_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = 'grep -q slow kernel.c 2>/dev/null && exec sleep 600\nexec cc "$@"'
+    monkeypatch.setattr("agent.measure.compiler.LEAST_LIMIT_S", 1.0)
+    monkeypatch.setattr("agent.measure.compiler.PROPORTION", 4.0)
+    found = working_compiler(wrapper(tmp_path / "cc1", script))
+    built = found.build(["int first;", "int slow;", "int third;"], Cache(tmp_path / "cache"))
+    assert [isinstance(b, Path) for b in built] == [True, False, True]
+    assert "of compiling" in str(built[1])

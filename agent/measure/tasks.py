@@ -1,0 +1,29 @@
+"""Where a limit of processes and threads is reached, all else would fail too, one by one."""
+
+from __future__ import annotations
+
+import errno
+
+from agent.errors import TaskLimitError
+
+REFUSED = "Resource temporarily unavailable"  # what programs say that may start nothing
+
+
+def check_error(error: OSError) -> None:
+    """Raise TaskLimitError if ``error`` tells of such a limit."""
+    if error.errno == errno.EAGAIN:
+        raise _reached() from error
+
+
+def check_words(words: str) -> None:
+    """Raise TaskLimitError if ``words``, the last of a program, tell of such a limit."""
+    if REFUSED in words:
+        raise _reached()
+
+
+def _reached() -> TaskLimitError:
+    return TaskLimitError(
+        f"no more processes or threads may be started here ({REFUSED})",
+        "Raise the limit: `ulimit -u`, TasksMax= of the unit, --pids-limit of the container. Or "
+        "allow fewer CPUs, which need fewer threads: `taskset -c 0-3 agent ...`.",
+    )
