@@ -34,9 +34,10 @@ _STEPS = {
     "restarted": "a program failed: going on without it",
     "arbitrating": "a result is wrong: comparing with the program compiled without optimisation",
 }
+_INPUTS = "It ran with floats from 0.5 to 2.5 and whole numbers from 1 to 100 in its arrays"
+_DIVIDED = f"{_INPUTS}: look for divisions by zero."
 _HINTS = {
-    "crashed": "It ran with floats from 0.5 to 1.5 and whole numbers from 1 to 100 in its arrays, "
-    "0.75 or 3 in its scalars: look for accesses beyond the end of an array.",
+    "crashed": f"{_INPUTS}: look for accesses beyond the end of one.",
     "wrong-result": "The schedule is legal: look for overflow, undefined behaviour, or a fault of "
     "the compiler (try another with --compiler).",
     "timeout": "An execution may take 10 s at most: give smaller sizes.",
@@ -252,7 +253,7 @@ def _refuse_nothing(found: Measurement, toolchain: Toolchain) -> None:
 
 def _hint(failed: Timing) -> str:
     divided = failed.outcome == "crashed" and "SIGFPE" in failed.detail
-    return "Whole numbers are divided by zero there." if divided else _HINTS[failed.outcome]
+    return _DIVIDED if divided else _HINTS[failed.outcome]
 
 
 def _seconds(timing: Timing) -> dict[str, float | None]:

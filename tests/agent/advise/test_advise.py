@@ -55,7 +55,7 @@ def test_what_disturbed_the_machine_is_told(gemm):
     ("outcome", "error", "hint"),
     [
         (Outcome.COMPILE_FAILED, CompilerError, "another compiler"),
-        (Outcome.CRASHED, MeasureError, "beyond the end of an array"),
+        (Outcome.CRASHED, MeasureError, "beyond the end"),
         (Outcome.TIMEOUT, MeasureError, "smaller sizes"),
         (Outcome.OUT_OF_MEMORY, MeasureError, "fit in memory"),
         (Outcome.WRONG_RESULT, MeasureError, "undefined behaviour"),
