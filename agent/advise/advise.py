@@ -35,6 +35,7 @@ _STEPS = {
     "arbitrating": "a result is wrong: comparing with the program compiled without optimisation",
 }
 _INPUTS = "It ran with floats from 0.5 to 2.5 and whole numbers from 1 to 100 in its arrays"
+_ARITHMETIC = ("SIGFPE", "SIGILL", "SIGTRAP")  # gcc traps where it sees the division
 _DIVIDED = f"{_INPUTS}: look for divisions by zero."
 _HINTS = {
     "crashed": f"{_INPUTS}: look for accesses beyond the end of one.",
@@ -252,7 +253,7 @@ def _refuse_nothing(found: Measurement, toolchain: Toolchain) -> None:
 
 
 def _hint(failed: Timing) -> str:
-    divided = failed.outcome == "crashed" and "SIGFPE" in failed.detail
+    divided = failed.outcome == "crashed" and any(s in failed.detail for s in _ARITHMETIC)
     return _DIVIDED if divided else _HINTS[failed.outcome]
 
 
