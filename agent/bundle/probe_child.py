@@ -41,6 +41,8 @@ ROWS = 64  # invented, beside the golden ones
 BATCH = 8_192  # as many rows at once as the agent ever embeds
 SEED = 20_260
 _MEMORY_WORDS = ("bad_alloc", "bad allocation", "allocate memory", "out of memory")
+MOST_FILES = 1 << 16  # where /proc does not tell which are open
+UNTOLD_SPACE = 4 << 30  # where it does not tell how much is in use
 _PR_SET_NO_NEW_PRIVS = 38  # linux/prctl.h
 
 
@@ -48,6 +50,23 @@ def probe_request(bundle: Bundle) -> bytes:
     """What a child is given: a line of JSON, and the graph."""
     head = {"embedding": bundle.embedding, "golden": bundle.golden}
     return json.dumps(head, allow_nan=False).encode() + b"\n" + bundle.encoder
+
+
+def _open_files() -> list[int]:
+    """Descriptors that are open beyond the standard ones; all there may be, without /proc."""
+    try:
+        return [n for path in Path("/proc/self/fd").iterdir() if (n := int(path.name)) > 2]
+    except OSError:
+        return list(range(3, MOST_FILES))
+
+
+def _address_space() -> int:
+    """Bytes in use now, libraries and all."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+    except OSError:
+        return UNTOLD_SPACE
+    return pages * resource.getpagesize()
 
 
 def confine(seconds: int, memory: int) -> None:
@@ -60,16 +79,14 @@ def confine(seconds: int, memory: int) -> None:
         memory: bytes of address space beyond what is in use now (what the libraries take differs
             from machine to machine).
     """
-    for number in [int(path.name) for path in Path("/proc/self/fd").iterdir()]:
+    for number in _open_files():
         with contextlib.suppress(OSError):  # the one by which this list itself was read
-            if number > 2:
-                os.close(number)
+            os.close(number)
     ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, *map(ctypes.c_ulong, (1, 0, 0, 0)))
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, seconds)  # the parent waits longer, if it still lives
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
     limits = {
-        resource.RLIMIT_AS: pages * resource.getpagesize() + memory,
+        resource.RLIMIT_AS: _address_space() + memory,
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_FSIZE: 0,
         resource.RLIMIT_NPROC: 0,  # no children, no threads (root is exempt)

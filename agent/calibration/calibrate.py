@@ -28,6 +28,7 @@ from agent.calibration.calibration import (
     StoredCalibration,
     ToolchainFacts,
     calibration_in_force,
+    mark_of,
 )
 from agent.calibration.collect import Collected, Pace, collect
 from agent.calibration.evidence import Evidence, stored_evidence
@@ -41,7 +42,7 @@ from agent.clock import stamp
 from agent.errors import CompilerError, StoppedError
 from agent.kernels.fixed_set import fixed_variants
 from agent.loopnest.schedules.schedule import ORIGINAL
-from agent.measure.machine import Machine, fingerprint, read_machine
+from agent.measure.machine import Machine, read_machine
 from agent.measure.quiet import gives_way, never
 from agent.measure.resolve import runner_for_set, toolchain_for_set
 from agent.measure.runner import OpenSetRunner, Runner
@@ -166,7 +167,8 @@ def _plan(config: Config, machine: Machine) -> Plan:
 
 def _timed(plan: Plan, runner: Runner, state: State, pace: Pace) -> Evidence:
     """Time what an interrupted run has not; journal each kernel at once."""
-    mark = fingerprint(plan.machine)
+    last = calibration_in_force(state)
+    mark = mark_of(plan.machine, last.body.machine if last else None)
     run, known = _run_to_use(state, mark, plan.toolchain, plan.planned)
     journal = Journal(state, run, mark, plan.toolchain.identity)
     missing = [m for g in plan.groups if (m := journal.missing(g, known)) is not None]

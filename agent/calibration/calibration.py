@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from agent.bundle.installed import BundleReference
 from agent.clock import stamp
+from agent.measure.machine import DECIDING, fingerprint
 from agent.measure.stats import NoiseFloor
 from agent.model.records import CandidateVerdict, Kind, PredictionAccuracy
 from agent.state import typed
@@ -39,6 +40,7 @@ class MachineFacts:
         fingerprint: digest of what decides timings.
         caches: bytes by level: ``L1``...
         microcode: None: by an older agent, which did not note it.
+        unknown: names of facts that could not be read then.
     """
 
     fingerprint: str = ""
@@ -60,11 +62,26 @@ class MachineFacts:
     load: float = 0.0
     kernel: str = ""
     microcode: Later[str] = None
+    unknown: Later[tuple[str, ...]] = None
 
     @classmethod
-    def of(cls, machine: Machine, fingerprint: str) -> Self:
-        """What is noted of this machine."""
-        return typed.from_json(cls, {"fingerprint": fingerprint, **machine.to_json()})
+    def of(cls, machine: Machine, mark: str) -> Self:
+        """What is noted of this machine, which goes by ``mark`` (see ``mark_of``)."""
+        return typed.from_json(cls, {"fingerprint": mark, **machine.to_json()})
+
+    def is_of(self, machine: Machine) -> bool:
+        """Whether they are facts of ``machine``, as far as both know them."""
+        here = MachineFacts.of(machine, fingerprint(machine))
+        unknown = {*(self.unknown or ()), *machine.unknown}
+        if here.fingerprint == self.fingerprint or not unknown:
+            return here.fingerprint == self.fingerprint
+        known = [name for name in DECIDING if name not in unknown]
+        return all(getattr(here, name) == getattr(self, name) for name in known)
+
+
+def mark_of(machine: Machine, then: MachineFacts | None) -> str:
+    """The fingerprint that ``machine`` goes by: that of ``then``, if those are facts of it."""
+    return then.fingerprint if then and then.is_of(machine) else fingerprint(machine)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from agent.calibration.calibration import (
     ToolchainFacts,
     calibration_in_force,
     newest_calibration,
+    mark_of,
 )
 from agent.calibration.facts import KnownFacts, facts_known
 from agent.calibration.journal import newest
@@ -18,7 +19,7 @@ from agent.calibration.plan import source_digest
 from agent.errors import MeasureError
 from agent.kernels.fixed_set import kernels
 from agent.loopnest.schedules.schedule import ORIGINAL
-from agent.measure.machine import Machine, fingerprint
+from agent.measure.machine import Machine
 
 if TYPE_CHECKING:
     from agent.state.state import Run, State, StoredTiming
@@ -55,7 +56,7 @@ def stored_evidence(state: State, machine: Machine) -> Evidence:
         hint = "Run `agent calibrate` without --refit first."
         raise MeasureError("there are no stored timings to refit from", hint)
     digests = {source_digest(k) for k in kernels()}
-    mark = fingerprint(machine)
+    mark = mark_of(machine, last.body.machine)
     timings = newest(state.timings(run)).values()
     fitting = tuple(t for t in timings if t.key.source in digests and t.key.machine == mark)
     if not fitting:

@@ -23,7 +23,7 @@ from agent.errors import BundleError
 from agent.loopnest.features.nest import NestTable, lower
 from agent.loopnest.features.vector import features, work
 from agent.loopnest.program import Program
-from agent.measure.machine import Machine, fingerprint
+from agent.measure.machine import Machine
 from agent.model.heads import Head, head_from_json
 from agent.model.linear import BundleHead
 from agent.model.observations import SECONDS, SPEEDUP
@@ -129,9 +129,8 @@ def load_predictor(stored: StoredCalibration | None, bundle: Bundle, machine: Ma
         StateError: the stored head cannot be read.
     """
     encoder = Encoder(bundle)
-    here = fingerprint(machine)
     ours = stored.body if stored else None
-    alone = BundleHead.fit(prior_of(bundle).on(_facts(ours, machine, here)))
+    alone = BundleHead.fit(prior_of(bundle).on(_facts(ours, machine)))
     if stored is None:
         note = ("no-calibration", "no calibration is in force: the bundle predicts alone")
         return Predictor(bundle, encoder, alone, None, None, (note,))
@@ -140,21 +139,22 @@ def load_predictor(stored: StoredCalibration | None, bundle: Bundle, machine: Ma
         note = ("other-bundle", "the calibration in force was made with another bundle")
         return Predictor(bundle, encoder, alone, None, None, (note,))
     notes: tuple[tuple[str, str], ...] = ()
-    if calibration.machine.fingerprint != here:
+    if not calibration.machine.is_of(machine):
         notes = (("other-machine", "the calibration in force was made on another machine"),)
     head = head_from_json(calibration.model)
     verdict = verdict_of(calibration)
     return Predictor(bundle, encoder, head, calibration.reach, stored.id, notes, verdict)
 
 
-def _facts(calibration: Calibration | None, machine: Machine, here: str) -> Doubles:
+def _facts(calibration: Calibration | None, machine: Machine) -> Doubles:
     """The facts of the calibration in force, if it is of this machine; else what needs no compiler.
 
     The agent compiles for this CPU, so that its vectors are those of the code.
     """
-    if calibration and calibration.facts and calibration.machine.fingerprint == here:
+    if calibration and calibration.facts and calibration.machine.is_of(machine):
         return facts_vector(calibration.facts)
-    return facts_vector(facts_known(machine, machine.simd_bytes))
+    vectors = 0 if "simd_bytes" in machine.unknown else machine.simd_bytes
+    return facts_vector(facts_known(machine, vectors))
 
 
 def is_far(reach: Reach, vectors: Doubles) -> Bools:

@@ -110,9 +110,10 @@ def _end_children() -> None:
     """End a compiler that hangs, and what it started: nobody would do so after this process."""
     import psutil
 
-    for child in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.Error):
-            child.kill()
+    with contextlib.suppress(psutil.Error, OSError):  # a place without /proc
+        for child in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                child.kill()
 
 
 def _run(name: str, run: Looking, scene: Scene) -> list[Finding]:

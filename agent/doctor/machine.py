@@ -42,6 +42,9 @@ def cpu(_: Scene) -> Iterator[Finding]:
     of = "a virtual machine" if found.virtual else "no virtual machine seen"
     yield ok("CPU", f"{found.model or found.architecture}, {found.level}, "
              f"{found.threads} of {found.cpus_online} CPU(s), {of}")  # fmt: skip
+    if found.unknown:
+        names = ", ".join(name.replace("_", " ") for name in found.unknown)
+        yield ok("CPU", f"cannot be read here, and taken to be as before: {names}")
     if found.governor is not None and found.governor not in _STEADY:
         words = f"the frequency governor is {found.governor}: timings depend on what ran before"
         advice = "Set it to performance while measuring (`cpupower frequency-set -g performance`)."
@@ -61,9 +64,11 @@ def quiet(scene: Scene) -> Iterator[Finding]:
     at_work = holder(scene.directory)
     found = conditions_now(LOOK_S)
     at_work = at_work or holder(scene.directory)
-    words = f"{found.busy:.0%} of the CPUs are in use now, {found.steal:.0%} taken by the host"
-    if found.temperature is not None:
-        words += f", {found.temperature:.0f} degrees Celsius"
+    words = "how busy the CPUs are cannot be read here"
+    if found.busy is not None:
+        words = f"{found.busy:.0%} of the CPUs are in use now, {found.steal:.0%} taken by the host"
+    if found.heat is not None:
+        words += f", {found.heat.celsius:.0f} degrees Celsius ({found.heat.sensor})"
     why = disturbance(found, scene.config)
     if why and why.code == "busy" and at_work:
         yield ok("noise", f"{words}; an agent is at work: {at_work}")

@@ -1,7 +1,8 @@
 """What is known of a machine without timing anything; every fact may be missing.
 
-Read from /proc, /sys and the cgroup of this process; a file that is absent or odd (containers,
-other architectures) leaves its fact out and nothing fails.
+Read from /proc, /sys and the cgroups of this process; a file that is absent or odd (containers,
+``ProcSubset=pid``, other architectures) leaves its fact out and nothing fails. What could not be
+read is told (``Machine.unknown``), so that nobody takes it for a fact that has changed.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import os
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -21,6 +22,10 @@ from agent.refused import usable_cpus
 V2 = frozenset("cx16 lahf_lm popcnt sse4_1 sse4_2 ssse3".split())
 V3 = V2 | frozenset("avx avx2 bmi1 bmi2 f16c fma abm movbe xsave".split())
 V4 = V3 | frozenset("avx512f avx512bw avx512cd avx512dq avx512vl".split())
+DECIDING = (  # facts that decide timings and do not change by themselves
+    *("architecture", "level", "simd_bytes", "model", "cpus_online", "threads", "caches"),
+    "virtual",
+)
 MAX_BYTES = 4 << 20  # of a file under /proc or /sys that is read
 
 
@@ -42,6 +47,7 @@ class Machine:
         governor: frequency governor where exposed; ``load``: 1-minute load average.
         kernel: release of the operating system's kernel; ``microcode``: revision of the CPU's,
             empty where it is not told.
+        unknown: names of facts above that could not be read here; their values say nothing.
     """
 
     architecture: str
@@ -62,11 +68,13 @@ class Machine:
     load: float
     kernel: str
     microcode: str = ""
+    unknown: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, object]:
         """Plain values: cache levels become ``"L1"``..., tuples become lists."""
         out = asdict(replace(self, caches=dict(self.caches)))
         out["cpus"] = list(self.cpus)
+        out["unknown"] = list(self.unknown)
         out["caches"] = {f"L{level}": size for level, size in sorted(self.caches.items())}
         return out
 
@@ -107,7 +115,22 @@ def read_machine(root: Path = Path("/")) -> Machine:
         load=_number(_read(root, "proc/loadavg").split(" ")[0]) or 0.0,
         kernel=platform.release(),
         microcode=_field(cpuinfo, "microcode"),
+        unknown=tuple(_unknown(root, cpuinfo, caches)),
     )
+
+
+def _unknown(root: Path, cpuinfo: str, caches: Mapping[int, int]) -> Iterator[str]:
+    """Names of facts that are not told here."""
+    if not cpuinfo:
+        yield from ("level", "simd_bytes", "model", "virtual", "microcode")
+    if not caches:
+        yield "caches"
+    if not (_read(root, "sys/devices/system/cpu/online") or _read(root, "proc/stat")):
+        yield "cpus_online"
+    if not _read(root, "proc/self/cgroup"):
+        yield from ("quota", "threads")
+    if not _read(root, "proc/meminfo"):
+        yield from ("memory_bytes", "available_bytes")
 
 
 def usable_cpus() -> tuple[int, ...]:
@@ -120,16 +143,8 @@ def usable_cpus() -> tuple[int, ...]:
 
 def fingerprint(machine: Machine) -> str:
     """Digest of what decides timings and does not change by itself."""
-    facts = (
-        machine.architecture,
-        machine.level,
-        machine.simd_bytes,
-        machine.model,
-        machine.cpus_online,
-        machine.threads,
-        sorted(machine.caches.items()),
-        machine.virtual,
-    )
+    values = ((name, getattr(machine, name)) for name in DECIDING)
+    facts = [sorted(x.items()) if name == "caches" else x for name, x in values]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 
@@ -181,22 +196,50 @@ def _simd_bytes(architecture: str, flags: frozenset[str]) -> int:
 def _quota(root: Path) -> float | None:
     """CPUs' worth of time allowed by the innermost limiting cgroup, version 2 or 1."""
     limits = []
-    for folder in _cgroup_folders(root):
-        words = _read(root, f"{folder}/cpu.max").split()
+    for folder in _cgroup_folders(root, "cpu"):
+        words = _read(root, f"{folder}/cpu.max").split() or [
+            _read(root, f"{folder}/cpu.cfs_{name}_us") for name in ("quota", "period")
+        ]
         if len(words) == 2 and words[0].isdigit() and words[1].isdigit():
             limits.append(int(words[0]) / max(1, int(words[1])))
-    quota = _number(_read(root, "sys/fs/cgroup/cpu/cpu.cfs_quota_us"))
-    period = _number(_read(root, "sys/fs/cgroup/cpu/cpu.cfs_period_us"))
-    if quota and quota > 0 and period:
-        limits.append(quota / period)
     return min(limits, default=None)
 
 
-def _cgroup_folders(root: Path) -> list[str]:
-    """The folders of this process's version 2 cgroup and its parents."""
-    match = re.search(r"^0::(/.*)$", _read(root, "proc/self/cgroup"), re.MULTILINE)
-    parts = [p for p in (match[1] if match else "/").split("/") if p and p != ".."]
-    return ["/".join(("sys/fs/cgroup", *parts[:n])) for n in range(len(parts) + 1)]
+def _cgroup_folders(root: Path, controller: str) -> Iterator[str]:
+    """The folders of this process's cgroups and their parents, where ``controller`` limits.
+
+    A cgroup is named from the root of its hierarchy; a mount may show a part of that (containers).
+    See proc_pid_cgroup(5), proc_pid_mountinfo(5).
+    """
+    names = dict(_cgroup_names(root))
+    for shown, mounted, kind, options in _cgroup_mounts(root):
+        name = names.get("", "/") if kind == "cgroup2" else names.get(controller)
+        if name is None or (kind == "cgroup" and controller not in options.split(",")):
+            continue
+        below = name.removeprefix(shown) if shown != "/" else name
+        parts = [p for p in below.split("/") if p and p != ".."]
+        for n in range(len(parts) + 1):
+            yield "/".join((mounted.strip("/"), *parts[:n]))
+
+
+def _cgroup_names(root: Path) -> Iterator[tuple[str, str]]:
+    """(controller, cgroup of this process); the one of version 2 has no controller."""
+    for line in _read(root, "proc/self/cgroup").splitlines():
+        number, _, rest = line.partition(":")
+        controllers, _, name = rest.partition(":")
+        for controller in controllers.split(",") if number != "0" else [""]:
+            yield controller, name
+
+
+def _cgroup_mounts(root: Path) -> list[tuple[str, str, str, str]]:
+    """(its part that is shown, where, its type, its options) of every cgroup hierarchy."""
+    found = []
+    for line in _read(root, "proc/self/mountinfo").splitlines():
+        before, _, after = line.partition(" - ")
+        words, kinds = before.split(" "), after.split(" ")
+        if len(words) > 4 and len(kinds) > 2 and kinds[0] in ("cgroup", "cgroup2"):
+            found.append((words[3], words[4], kinds[0], kinds[2]))
+    return found or [("/", "/sys/fs/cgroup", "cgroup2", "")]
 
 
 def _caches(root: Path, cpu: int) -> tuple[dict[int, int], int]:
@@ -233,9 +276,11 @@ def _memory(root: Path) -> tuple[int, int]:
         with contextlib.suppress(ValueError, OSError):
             total = os.sysconf("SC_PAGESIZE") * os.sysconf("SC_PHYS_PAGES")
     available = info.get("MemAvailable", total)
-    for folder in _cgroup_folders(root):
-        limit = _read(root, f"{folder}/memory.max")
-        used = _number(_read(root, f"{folder}/memory.current")) or 0
+    for folder in _cgroup_folders(root, "memory"):
+        v2 = bool(_read(root, f"{folder}/memory.max"))
+        names = ("max", "current") if v2 else ("limit_in_bytes", "usage_in_bytes")
+        limit, usage = (_read(root, f"{folder}/memory.{name}") for name in names)
+        used = _number(usage) or 0
         if limit.isdigit():
             total = min(total, int(limit))
             available = min(available, max(0, int(limit) - int(used)))

@@ -9,10 +9,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.errors import GaveWayError, NotNowError
+from agent.measure.sensors import Heat, cpu_heat, runs_on_battery
 from agent.progress import Progress, Tell
 from agent.settings.values import in_units
 
@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 LOOK_S = 1.0  # between the two readings of a look
 LOOKS = 3  # quiet ones in a row are quiet
 REST_S = 10.0  # after a look that was not
-SUPPLIES = Path("/sys/class/power_supply")
 WATCHED_S = 2.0  # of CPU time: the kernel counts in ticks of 10 ms, so less tells too little
-NO_SENSOR = 127.0  # degrees: what sensors say that are not there, and no CPU survives
 _SPENT = ("user", "nice", "system", "irq", "softirq", "steal", "idle", "iowait")
 
 
@@ -35,15 +33,15 @@ class Conditions:
     """What a look found.
 
     Attributes:
-        busy: share of the CPUs' time (0 to 1) in which they worked for anybody.
+        busy: share of the CPUs' time (0 to 1) in which they worked for anybody; None: not told.
         steal: share that the hypervisor took away.
-        temperature: of the hottest sensor in degrees Celsius; None where there is none.
+        heat: of the CPUs; None where no sensor tells.
         on_battery: whether the machine runs on its battery.
     """
 
-    busy: float
+    busy: float | None
     steal: float
-    temperature: float | None = None
+    heat: Heat | None = None
     on_battery: bool = False
 
 
@@ -63,51 +61,13 @@ def conditions_now(seconds: float = LOOK_S) -> Conditions:
     """The conditions at this moment; takes ``seconds``."""
     import psutil
 
-    before = psutil.cpu_times()
-    time.sleep(seconds)
-    busy, steal = shares(before, psutil.cpu_times())
-    return Conditions(busy, steal, _hottest(), runs_on_battery())
-
-
-def _hottest() -> float | None:
-    """Of all sensors, in degrees Celsius."""
-    import psutil
-
-    groups = psutil.sensors_temperatures() if hasattr(psutil, "sensors_temperatures") else {}
-    known = [s.current for group in groups.values() for s in group if s.current < NO_SENSOR]
-    return max(known, default=None)
-
-
-def runs_on_battery(supplies: Path = SUPPLIES) -> bool:
-    """Whether this machine has a battery and nothing else feeds it.
-
-    Batteries of mice and keyboards (scope ``Device``) are not the machine's: psutil takes them for
-    it. See Documentation/ABI/testing/sysfs-class-power of Linux.
-    """
-    found = [
-        {n: _line(s / n) for n in ("type", "scope", "online", "status")} for s in _in(supplies)
-    ]
-    ours = [s for s in found if s["scope"] != "Device"]
-    batteries = [s for s in ours if s["type"] == "Battery"]
-    mains = [s["online"] != "0" for s in ours if s["type"] in ("Mains", "USB")]
-    if mains:
-        return bool(batteries) and not any(mains)
-    return any(s["status"] == "Discharging" for s in batteries)
-
-
-def _in(folder: Path) -> list[Path]:
     try:
-        return sorted(folder.iterdir())
-    except OSError:
-        return []
-
-
-def _line(path: Path) -> str:
-    try:
-        with path.open(errors="replace") as file:
-            return file.read(100).strip()
-    except OSError:
-        return ""
+        before = psutil.cpu_times()
+        time.sleep(seconds)
+        busy, steal = shares(before, psutil.cpu_times())
+    except (OSError, ValueError):  # no /proc/stat, as with ProcSubset=pid
+        return Conditions(None, 0.0, cpu_heat(), runs_on_battery())
+    return Conditions(busy, steal, cpu_heat(), runs_on_battery())
 
 
 def shares(before: object, after: object) -> tuple[float, float]:
@@ -122,11 +82,12 @@ def disturbance(found: Conditions, config: Config) -> Disturbance | None:
     """Why the machine should not be measured now; None where it may."""
     if found.on_battery and not config.on_battery:
         return Disturbance("battery", "it runs on its battery")
-    if found.temperature is not None and found.temperature > config.max_temperature:
-        return Disturbance("heat", f"it is hotter than {config.max_temperature:g} degrees Celsius")
+    if found.heat is not None and found.heat.celsius > config.max_temperature:
+        limit = f"{config.max_temperature:g} degrees Celsius"
+        return Disturbance("heat", f"its CPU is hotter than {limit} ({found.heat.sensor})")
     if found.steal > config.max_steal:
         return Disturbance("steal", "its host gives the CPUs to others")
-    if found.busy > config.max_busy:
+    if found.busy is not None and found.busy > config.max_busy:
         words = f"other programs use more than {config.max_busy:.0%} of its CPUs"
         return Disturbance("busy", words)
     return None
@@ -195,7 +156,7 @@ def gives_way(config: Config, cpus: int) -> Between:
         foreign = sum(r.foreign_s for r in watched) / spent
         steal = sum(r.steal_s for r in watched) / spent
         watched.clear()
-        if why := disturbance(Conditions(foreign, steal, _hottest(), runs_on_battery()), config):
+        if why := disturbance(Conditions(foreign, steal, cpu_heat(), runs_on_battery()), config):
             raise GaveWayError(
                 f"gave way while measuring: {why.words}",
                 "Timings made so far are kept; the next run goes on from there within a day.",

@@ -194,7 +194,7 @@ class Config:
         _number(
             20.0,
             150.0,
-            "The temperature in degrees Celsius above which the machine is too hot to be measured.",
+            "The CPU temperature in degrees Celsius above which it is too hot to be measured.",
         ),
     ] = 85.0
     on_battery: Annotated[

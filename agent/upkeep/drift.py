@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from agent.calibration.calibration import calibration_in_force
 from agent.errors import NothingToDoError
 from agent.loopnest.schedules.schedule import ORIGINAL
-from agent.measure.machine import fingerprint, read_machine
+from agent.measure.machine import read_machine
 from agent.measure.resolve import runner_for_set, toolchain_for_set
 from agent.measure.runner import OpenSetRunner, Runner
 from agent.progress import Progress, Stopwatch, Tell
@@ -74,7 +74,7 @@ def check_drift(
     tell(Progress("checking", 0, SENTINELS, "looking at machine, compiler and bundle"))
     machine = read_machine()
     toolchain = toolchain_for_set(config.compiler, machine)  # none: an error, no change
-    present = due.Present(machine, fingerprint(machine), toolchain.mark, time.time())
+    present = due.Present(machine, toolchain.mark, time.time())
     reasons = tuple(due.changed_facts(stored, state, config, present))
     sentinels: tuple[SentinelChange, ...] = ()
     disturbed = False

@@ -33,13 +33,12 @@ class Present:
     """What a calibration is compared with.
 
     Attributes:
-        machine: its facts; ``fingerprint``: of them.
+        machine: its facts.
         mark: of the toolchain (``agent.measure.resolve.mark_for_set``).
         now: seconds since 1970 by this machine's clock.
     """
 
     machine: Machine
-    fingerprint: str
     mark: str
     now: float
 
@@ -61,11 +60,11 @@ class Due:
 
 def look_around(config: Config, now: float) -> Present:
     """The machine, the toolchain that the configuration means, and the time."""
-    from agent.measure.machine import fingerprint, read_machine
+    from agent.measure.machine import read_machine
     from agent.measure.resolve import mark_for_set
 
     machine = read_machine()
-    return Present(machine, fingerprint(machine), mark_for_set(config.compiler, machine), now)
+    return Present(machine, mark_for_set(config.compiler, machine), now)
 
 
 def what_is_due(state: State, config: Config, present: Present) -> Due:
@@ -101,23 +100,25 @@ def changed_facts(
 ) -> Iterator[Reason]:
     """What is no longer as it was when a calibration was made.
 
-    What a calibration by an older agent does not tell is taken to be unchanged.
+    What a calibration by an older agent does not tell, or cannot be read now, is taken to be
+    unchanged.
     """
     machine, toolchain = stored.body.machine, stored.body.toolchain
-    if machine.fingerprint != present.fingerprint:
+    if not machine.is_of(present.machine):
         yield Reason("machine", "it was made on another machine, or this one was changed")
-    if _differs(machine.microcode, present.machine.microcode):
+    if _differs(machine.microcode or None, present.machine.microcode):
         yield Reason("microcode", "the CPU has other microcode now")
     if _differs(machine.kernel or None, present.machine.kernel):
         yield Reason("kernel", f"the system's kernel is {present.machine.kernel} now")
-    if _differs(toolchain.mark, present.mark):
+    prebuilt_for_another = toolchain.kind == "prebuilt" and "level" in present.machine.unknown
+    if toolchain.mark is not None and toolchain.mark != present.mark and not prebuilt_for_another:
         yield Reason("compiler", "the C compiler (or the prebuilt set) is another one now")
     if _other_bundle(stored, state, config):
         yield Reason("bundle", "it was made with a bundle that is no longer in force")
 
 
 def _differs(then: object, now: str) -> bool:
-    return then is not None and then != now
+    return then is not None and now != "" and then != now
 
 
 def _other_bundle(stored: StoredCalibration, state: State, config: Config) -> bool:

@@ -167,9 +167,9 @@ def _unfinished(state: State) -> Unfinished | None:
 
 def _notes(stored: StoredCalibration, state: State) -> Iterator[Reason]:
     """Why a calibration cannot be relied on here."""
-    from agent.measure.machine import fingerprint, read_machine
+    from agent.measure.machine import read_machine
 
-    if stored.body.machine.fingerprint != fingerprint(read_machine()):
+    if not stored.body.machine.is_of(read_machine()):
         yield Reason("other-machine", "it was made on another machine: run `agent calibrate`")
     if outdated(stored.id, stored.body.bundle.digest, state):
         words = "another bundle is in force, not fitted to this machine: run `agent calibrate`"

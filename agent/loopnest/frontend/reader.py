@@ -12,6 +12,7 @@ statements, sizes, memory; whatever is outside the subset becomes a SourceError 
 
 from __future__ import annotations
 
+import os
 import re
 from codecs import BOM_UTF8
 from collections.abc import Mapping, Sequence
@@ -403,13 +404,21 @@ def _counters(inside: Sequence[c_ast.Node]) -> set[str]:
     return found
 
 
+def _available() -> int:
+    """Bytes of memory that are free; all there are where that is not told."""
+    import psutil
+
+    try:
+        return int(psutil.virtual_memory().available)
+    except (OSError, ValueError, RuntimeError):  # no /proc/meminfo
+        return os.sysconf("SC_PAGESIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def _check_memory(
     source: SourceFile, function: c_ast.FuncDef, program: Program, limit: int | None
 ) -> None:
     if limit is None:
-        import psutil
-
-        limit = int(psutil.virtual_memory().available * MEMORY_SHARE)
+        limit = int(_available() * MEMORY_SHARE)
     if program.bytes > limit:
         raise source.error(
             function.decl,

@@ -62,6 +62,48 @@ def test_the_cgroups_memory_limits_what_is_available(tmp_path: Path) -> None:
     assert (machine.memory_bytes, machine.available_bytes) == (4000 << 10, 3000 << 10)
 
 
+V1 = """
+9:memory:/system.slice/agent.service
+4:cpu,cpuacct:/system.slice/agent.service
+0::/system.slice/agent.service
+"""
+MOUNTS = """
+32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw,relatime shared:9 - cgroup cgroup rw,cpu,cpuacct
+35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory
+41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
+"""
+
+
+def test_limits_of_version_1_are_read_at_the_own_path_and_above(tmp_path: Path) -> None:
+    write(tmp_path, "proc/self/cgroup", V1)
+    write(tmp_path, "proc/self/mountinfo", MOUNTS)
+    write(tmp_path, "proc/meminfo", "MemTotal: 8000 kB\nMemAvailable: 6000 kB\n")
+    slice_, own = "system.slice", "system.slice/agent.service"
+    write(tmp_path, f"sys/fs/cgroup/cpu,cpuacct/{own}/cpu.cfs_quota_us", "50000")
+    write(tmp_path, f"sys/fs/cgroup/cpu,cpuacct/{own}/cpu.cfs_period_us", "100000")
+    write(tmp_path, "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "-1")
+    write(tmp_path, "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us", "100000")
+    write(tmp_path, f"sys/fs/cgroup/memory/{own}/memory.limit_in_bytes", str(2**63 - 4096))
+    write(tmp_path, f"sys/fs/cgroup/memory/{slice_}/memory.limit_in_bytes", str(4000 << 10))
+    write(tmp_path, f"sys/fs/cgroup/memory/{slice_}/memory.usage_in_bytes", str(1000 << 10))
+    machine = read_machine(tmp_path)
+    assert machine.quota == 0.5
+    assert (machine.memory_bytes, machine.available_bytes) == (4000 << 10, 3000 << 10)
+
+
+def test_in_a_container_the_mounted_part_is_its_own(tmp_path: Path) -> None:
+    write(tmp_path, "proc/self/cgroup", "0::/docker/abc/job\n")
+    mount = "41 31 0:38 /docker/abc /sys/fs/cgroup rw - cgroup2 cgroup2 rw"
+    write(tmp_path, "proc/self/mountinfo", mount)
+    write(tmp_path, "sys/fs/cgroup/job/cpu.max", "150000 100000")
+    assert read_machine(tmp_path).quota == 1.5
+
+
+def test_what_cannot_be_read_is_told_as_unknown(tmp_path: Path) -> None:
+    assert {"model", "level", "caches", "cpus_online"} <= set(read_machine(tmp_path).unknown)
+    assert read_machine().model == "" or "model" not in read_machine().unknown
+
+
 def test_serial_programs_run_on_the_last_cpu() -> None:
     machine = read_machine()
     assert machine.pinning_order()[0] == machine.cpus[-1]

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,16 +16,16 @@ from agent.measure.quiet import (
     disturbance,
     gives_way,
     never,
-    runs_on_battery,
     wait,
 )
+from agent.measure.sensors import Heat, cpu_heat, runs_on_battery
 from agent.measure.timing import Measurement, Timing
 from agent.measure.worker_runner import WorkerRunner
 from agent.settings.config import Config
 from agent.state.state import open_state
 
 CONFIG = Config(state_dir=Path("/nowhere"), quiet_wait_s=600.0)
-QUIET = Conditions(busy=0.02, steal=0.0, temperature=50.0)
+QUIET = Conditions(busy=0.02, steal=0.0, heat=Heat(50.0, "sensor coretemp"))
 BUSY = replace(QUIET, busy=0.5)
 
 
@@ -54,8 +55,9 @@ class Clock:
         ({}, None),
         ({"busy": 0.16}, "busy"),
         ({"steal": 0.04}, "steal"),
-        ({"temperature": 86.0}, "heat"),
-        ({"temperature": None}, None),
+        ({"heat": Heat(86.0, "sensor coretemp")}, "heat"),
+        ({"heat": None}, None),
+        ({"busy": None}, None),
         ({"on_battery": True}, "battery"),
     ],
 )
@@ -150,6 +152,10 @@ MOUSE = {**BATTERY, "scope": "Device"}
         ({"BAT0": BATTERY, "AC": {"type": "Mains", "online": 1}}, False),
         ({"BAT0": BATTERY, "ucsi": {"type": "USB", "online": 1}}, False),
         ({"ucsi": {"type": "USB", "online": 0}}, False),
+        ({"BAT0": {**BATTERY, "status": "Unknown"}, "AC": {"type": "Mains", "online": 0}}, True),
+        ({"BAT0": {**BATTERY, "status": "Full"}, "ucsi": {"type": "USB", "online": 0}}, False),
+        ({"BAT1": {"type": "Battery", "present": 0}, "AC": {"type": "Mains", "online": 0}}, False),
+        ({"BAT0": BATTERY, "ucsi": {"type": "USB_C", "online": 1}}, False),
         ({"hidpp_battery_0": MOUSE}, False),
         ({"hidpp_battery_0": MOUSE, "ucsi": {"type": "USB", "online": 0}}, False),
     ],
@@ -162,6 +168,19 @@ def test_only_a_battery_of_its_own_counts(tmp_path, supplies, expected):
 
 def test_a_machine_without_power_supplies_runs_on_no_battery(tmp_path):
     assert not runs_on_battery(tmp_path / "none")
+
+
+def test_only_sensors_of_the_cpu_tell_its_heat_and_are_named(monkeypatch):
+    def sensor(celsius, label=""):
+        return SimpleNamespace(label=label, current=celsius)
+
+    found = {"mlx5": [sensor(99.0)], "nvme": [sensor(90.0)], "acpitz": [sensor(70.0)]}
+    monkeypatch.setattr("psutil.sensors_temperatures", lambda: found)
+    assert cpu_heat() == Heat(70.0, "sensor acpitz")
+    found["coretemp"] = [sensor(50.0, "Core 0"), sensor(55.0, "Package id 0"), sensor(127.5)]
+    assert cpu_heat() == Heat(55.0, "sensor coretemp Package id 0")
+    del found["coretemp"], found["acpitz"]
+    assert cpu_heat() is None
 
 
 def test_a_look_at_this_machine_finds_shares():

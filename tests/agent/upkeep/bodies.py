@@ -1,6 +1,7 @@
 """Calibrations as the state keeps them, as far as deciding what is due reads them."""
 
 from agent.bundle.installed import BUILT_IN, bundle_identity, load_installed
+from agent.measure.machine import fingerprint
 from agent.upkeep.due import look_around
 
 
@@ -8,7 +9,7 @@ def body_of_now(config, **machine):
     """A calibration made on this machine as it is, with this compiler and the built-in bundle."""
     present = look_around(config, 0.0)
     bundle = load_installed(config.state_dir, BUILT_IN)
-    facts = {"fingerprint": present.fingerprint, **present.machine.to_json(), **machine}
+    facts = {"fingerprint": fingerprint(present.machine), **present.machine.to_json(), **machine}
     return {
         "machine": facts,
         "toolchain": {"kind": "compiler", "mark": present.mark},

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import time
 from dataclasses import replace
 
@@ -199,3 +201,32 @@ def test_the_state_of_an_older_agent_is_read_without_being_changed(tmp_path, con
     said = agent("calibrate", "--if-due", "--when-quiet", "--state-dir", directory, **never)
     assert said.code in (7, 8)  # another machine's calibration, and never quiet
     assert (directory / "state.sqlite").read_bytes() == before
+
+
+PLACES = {
+    "ProcSubset=pid": "mount -t proc -o subset=pid proc /proc",
+    "no /proc and no /sys": "mount -t tmpfs none /sys && mount -t tmpfs none /proc",
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_where_facts_cannot_be_read_nothing_has_changed_and_nothing_breaks(state, config, place):
+    put_in_force(state, body_of_now(config), time.time() - HOUR)
+    asked = "; ".join(
+        f"{sys.executable} -m agent {command}; echo ended $?"
+        for command in ("status", "calibrate --if-due", "doctor")
+    )
+    ran = subprocess.run(
+        ["unshare", "-m", "sh", "-c", f"{PLACES[place]} || exit 99; {asked}"],
+        env={**os.environ, "AGENT_STATE_DIR": str(config.state_dir)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,  # against hanging only
+    )
+    if ran.returncode == 99 or "unshare" in ran.stderr:
+        pytest.skip("no mounts of its own may be made here")
+    ended = [line for line in ran.stdout.splitlines() if line.startswith("ended")]
+    assert ended[:2] == ["ended 0", "ended 7"], ran.stdout + ran.stderr
+    assert ended[2] != "ended 70"
+    assert "another machine" not in ran.stdout
