@@ -69,11 +69,15 @@ def predict(config: Config, request: Request, schedule: str) -> dict[str, Any]:
     Raises:
         SourceError, ScheduleError, CompilerError, BundleError, StateError: a part is unusable.
     """
+    from agent.calibration.predictor import impossible
+
     parsed = parse_schedule(schedule)
     program = _load(config, request)
     variant = transform(program, parsed)
     predictor = _predictor(config)
     found = predictor.predict(program, [variant])
+    if not found[0].possible:
+        raise impossible(predictor.bundle, f"{program.name} becomes {found[0].speedup:.1e} as fast")
     return {**_entry(parsed, found[0]), **_basis(program, predictor, found)}
 
 
@@ -90,13 +94,14 @@ def rank(config: Config, request: Request, candidates: int, top: int | None) -> 
     drawn = candidate_schedules(program, candidates)
     predictor = _predictor(config)
     found = predictor.predict(program, [variant for _, variant in drawn])
-    order = sorted(range(len(drawn)), key=lambda n: -found[n].speedup)
+    likely = (n for n in range(len(drawn)) if found[n].possible)
+    order = sorted(likely, key=lambda n: -found[n].speedup)
     shown = order if top is None else order[:top]
     return {
         "ranking": [_entry(drawn[n][0], found[n]) for n in shown],
         "candidates": len(drawn),
         "elapsed_s": time.monotonic() - started,
-        **_basis(program, predictor, [found[n] for n in shown]),
+        **_basis(program, predictor, [found[n] for n in shown], len(drawn) - len(order)),
     }
 
 
@@ -208,16 +213,22 @@ def _verdict_notes(kept: StoredCalibration | None) -> Iterator[tuple[str, str]]:
 
 
 def _entry(schedule: Schedule, found: Prediction) -> dict[str, Any]:
-    return {"schedule": str(schedule), **asdict(found)}
+    shown = {name: value for name, value in asdict(found).items() if name != "possible"}
+    return {"schedule": str(schedule), **shown}
 
 
-def _basis(program: Program, predictor: Predictor, found: Sequence[Prediction]) -> dict[str, Any]:
-    """What predictions rest on, and what to bear in mind."""
+def _basis(
+    program: Program, predictor: Predictor, found: Sequence[Prediction], impossible: int = 0
+) -> dict[str, Any]:
+    """What predictions rest on, and what to bear in mind: how many were ``impossible``, too."""
     verdict = predictor.verdict
     told = list(predictor.notes)
     if verdict is not None and verdict.level != "good":
         told.insert(0, ("verdict", f"the calibration is {verdict.words}"))
     notes = [{"code": code, "message": words} for code, words in told]
+    if impossible:
+        words = f"{impossible} of the predictions were out of bounds (impossible) and are left out"
+        notes.append({"code": "out-of-bounds", "message": words})
     if any(p.far for p in found):
         words = "this program is unlike everything timed in the calibration: expect larger errors"
         notes.append({"code": "far", "message": words})

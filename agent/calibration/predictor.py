@@ -11,6 +11,7 @@ import numpy as np
 from agent.arrays import Bools, Doubles
 from agent.bundle.bundle import Bundle
 from agent.bundle.encoder import Encoder
+from agent.calibration.bounds import possible
 from agent.calibration.calibration import (
     Calibration,
     CalibrationVerdict,
@@ -20,6 +21,7 @@ from agent.calibration.calibration import (
 from agent.calibration.facts import facts_known, facts_vector
 from agent.calibration.verdict import verdict_of
 from agent.errors import BundleError
+from agent.kernels.fixed_set import kernels, load_kernel
 from agent.loopnest.features.nest import NestTable, lower
 from agent.loopnest.features.vector import features, work
 from agent.loopnest.program import Program
@@ -46,7 +48,8 @@ class Represented:
 class Prediction:
     """Speed-up over the program as written and seconds an execution, with 80 % intervals.
 
-    ``far``: the program is unlike everything the calibration has timed.
+    ``far``: the program is unlike everything the calibration has timed. ``possible``: a machine
+    could be so fast, or so slow; if not, no figure is to be shown.
     """
 
     speedup: float
@@ -56,6 +59,7 @@ class Prediction:
     seconds_low: float
     seconds_high: float
     far: bool
+    possible: bool = True
 
 
 def represent(encoder: Encoder, table: NestTable) -> Represented:
@@ -75,6 +79,7 @@ class Predictor:
         reach: what the calibration has timed; None without one.
         calibration_id: None where the bundle predicts alone; ``verdict``: on that calibration.
         notes: (code, words) a person should know about these predictions.
+        threads: of this machine; 0: not known.
     """
 
     bundle: Bundle
@@ -84,12 +89,16 @@ class Predictor:
     calibration_id: int | None
     notes: tuple[tuple[str, str], ...] = ()
     verdict: CalibrationVerdict | None = None
+    threads: int = 0
 
     def predict(self, base: Program, variants: Sequence[Program]) -> list[Prediction]:
         """Predict every variant of ``base`` in one batch.
 
         The seconds of a variant are those of the program as written over its speed-up, so that
         the two never contradict each other.
+
+        Raises:
+            BundleError: the program as written is predicted to take a time that is impossible.
         """
         seen = represent(self.encoder, lower((base, *variants)))
         width = seen.vectors.shape[1] + 1
@@ -101,12 +110,52 @@ class Predictor:
         first = np.append(seen.vectors[:1], np.ones((1, 1)), axis=1)
         level, level_sd = self.head.predict(first, SECONDS)
         seconds = level[0] + seen.work[0] - gain
+        written = level + seen.work[:1]
+        if not possible(written, seen.work[:1], self.threads)[0]:
+            raise impossible(self.bundle, f"{base.name} takes {in_seconds(written[0])} as written")
+        can_be = possible(seconds, np.full(len(variants), seen.work[0]), self.threads)
         sd = np.hypot(level_sd[0], gain_sd)
         far = is_far(self.reach, seen.vectors[1:]) if self.reach else np.zeros(len(variants), bool)
         return [
-            Prediction(*_interval(g, gs), *_interval(s, ss), bool(f))
-            for g, gs, s, ss, f in zip(gain, gain_sd, seconds, sd, far, strict=True)
+            Prediction(*_interval(g, gs), *_interval(s, ss), bool(f), bool(p))
+            for g, gs, s, ss, f, p in zip(gain, gain_sd, seconds, sd, far, can_be, strict=True)
         ]
+
+
+def impossible(bundle: Bundle, what: str) -> BundleError:
+    """What to raise where ``bundle`` says ``what``, which no machine can do."""
+    return BundleError(
+        f"the bundle {bundle.name} {bundle.version} cannot be used here: it says that {what}, "
+        "which is impossible",
+        "Use another bundle (`agent bundle list`), or the one that came with the agent.",
+    )
+
+
+def in_seconds(log_seconds: float) -> str:
+    """A predicted time that is nonsense, for the message that says so."""
+    return f"{math.exp(min(max(log_seconds, -MOST_LOG), MOST_LOG)):.1e} s"
+
+
+def check_possible(bundle: Bundle, machine: Machine) -> None:
+    """Refuse a bundle that predicts impossible times of the fixed set on ``machine``.
+
+    Raises:
+        BundleError: it does, or its prior does not fit its encoder.
+    """
+    head = BundleHead.fit(prior_of(bundle).on(_facts(None, machine)))
+    programs = {k.name: load_kernel(k) for k in kernels()}
+    seen = represent(Encoder(bundle), lower(tuple(programs.values())))
+    design = np.append(seen.vectors, np.ones((len(programs), 1)), axis=1)
+    seconds = head.predict(design, SECONDS)[0] + seen.work
+    for name, log_s, can_be in zip(
+        programs, seconds, possible(seconds, seen.work, _threads(machine)), strict=True
+    ):
+        if not can_be:
+            raise impossible(bundle, f"{name} of the fixed set takes {in_seconds(log_s)}")
+
+
+def _threads(machine: Machine) -> int:
+    return 0 if "threads" in machine.unknown else machine.threads
 
 
 def _interval(mean: float, sd: float) -> tuple[float, float, float]:
@@ -129,21 +178,21 @@ def load_predictor(stored: StoredCalibration | None, bundle: Bundle, machine: Ma
         StateError: the stored head cannot be read.
     """
     encoder = Encoder(bundle)
-    ours = stored.body if stored else None
+    ours, threads = stored.body if stored else None, _threads(machine)
     alone = BundleHead.fit(prior_of(bundle).on(_facts(ours, machine)))
     if stored is None:
         note = ("no-calibration", "no calibration is in force: the bundle predicts alone")
-        return Predictor(bundle, encoder, alone, None, None, (note,))
+        return Predictor(bundle, encoder, alone, None, None, (note,), threads=threads)
     calibration = stored.body
     if calibration.bundle.digest != bundle.digest:
         note = ("other-bundle", "the calibration in force was made with another bundle")
-        return Predictor(bundle, encoder, alone, None, None, (note,))
+        return Predictor(bundle, encoder, alone, None, None, (note,), threads=threads)
     notes: tuple[tuple[str, str], ...] = ()
     if not calibration.machine.is_of(machine):
         notes = (("other-machine", "the calibration in force was made on another machine"),)
     head = head_from_json(calibration.model)
     verdict = verdict_of(calibration)
-    return Predictor(bundle, encoder, head, calibration.reach, stored.id, notes, verdict)
+    return Predictor(bundle, encoder, head, calibration.reach, stored.id, notes, verdict, threads)
 
 
 def _facts(calibration: Calibration | None, machine: Machine) -> Doubles:

@@ -20,7 +20,7 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from agent.child import ChildLimits, find_command, run_child
 from agent.errors import CompilerError, StateError
@@ -31,6 +31,7 @@ from agent.refused import usable_cpus
 
 HARNESS = Path(__file__).with_name("harness.c")  # source of the worker
 
+T = TypeVar("T")
 BASE_FLAGS = ("-std=gnu11", "-O3", "-fno-math-errno")
 NATIVE_FLAGS = (("-march=native",), ("-mcpu=native",), ())
 OPENMP_FLAGS = ("-fopenmp", "-fopenmp-simd")
@@ -194,11 +195,14 @@ def _compile_many(
     compiler: Compiler, sources: Sequence[str], cache: Cache, progress: OnBuilt | None
 ) -> list[Path | CompilerError]:
     unique = list(dict.fromkeys(sources))
-    way = Way(_limits(compiler, unique, cache), threading.Event())
+    way = Way()
     with ThreadPoolExecutor(len(usable_cpus())) as pool:
         try:
-            futures = [pool.submit(_attempt, compiler, s, cache, way) for s in unique]
-            _report(futures, progress)
+            first = pool.submit(_limits, compiler, unique, cache, way)
+            _report([first], progress, len(unique))
+            limited = Way(first.result(), way.stopped)
+            futures = [pool.submit(_attempt, compiler, s, cache, limited) for s in unique]
+            _report(futures, progress, len(unique))
         except BaseException as error:
             pool.shutdown(wait=False, cancel_futures=True)
             way.stopped.set()
@@ -210,27 +214,27 @@ def _compile_many(
     return [results[s] for s in sources]
 
 
-def _limits(compiler: Compiler, sources: Sequence[str], cache: Cache) -> ChildLimits:
+def _limits(compiler: Compiler, sources: Sequence[str], cache: Cache, way: Way) -> ChildLimits:
     """What compiling each of ``sources`` may take: so many times what the first takes now."""
     if all(cache.get(_key(compiler, SHARED, source)) for source in sources[1:]):
         return COMPILE_LIMITS
     started = time.monotonic()
     try:
-        _compile_anew(compiler, sources[0], cache, SHARED, Way())
+        _compile_anew(compiler, sources[0], cache, SHARED, way)
     except CompilerError:
         return COMPILE_LIMITS
     seconds = max(LEAST_LIMIT_S, PROPORTION * (time.monotonic() - started))
     return replace(COMPILE_LIMITS, seconds=seconds)
 
 
-def _report(futures: list[Future[Path | CompilerError]], progress: OnBuilt | None) -> None:
-    pending: set[Future[Path | CompilerError]] = set(futures)
+def _report(futures: Sequence[Future[T]], progress: OnBuilt | None, total: int) -> None:
+    pending = set(futures)
     while pending:
         done, pending = wait(pending, timeout=0.2, return_when=FIRST_EXCEPTION)
         for future in done:
             future.result()
         if progress is not None:
-            progress(sum(f.done() for f in futures), len(futures))
+            progress(sum(f.done() for f in futures), total)
 
 
 def _attempt(compiler: Compiler, source: str, cache: Cache, way: Way) -> Path | CompilerError:

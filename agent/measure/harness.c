@@ -690,7 +690,10 @@ static int by_value(const void *p, const void *q) {
 static void look_at_all(void) {
     cpu_set_t one, before;
     double found[LOOKS];
-    if (sched_getaffinity(0, sizeof before, &before)) return refuse("cannot see its CPUs");
+    if (sched_getaffinity(0, sizeof before, &before)) { /* refused: it was pinned to the first */
+        CPU_ZERO(&before);
+        if (cpus[0] >= 0 && cpus[0] < CPU_SETSIZE) CPU_SET(cpus[0], &before);
+    }
     char *line = NULL;
     size_t length = 0;
     FILE *f = open_memstream(&line, &length);

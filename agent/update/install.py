@@ -38,7 +38,8 @@ def install(state_dir: Path, content: bytes, digest: str) -> Bundle:
     """
     from agent.bundle.bundle import load_bundle
     from agent.bundle.probe import probe
-    from agent.calibration.predictor import prior_of
+    from agent.calibration.predictor import check_possible, prior_of
+    from agent.measure.machine import read_machine
     from agent.update.archive import unpack, write_bundle
 
     files = unpack(content)
@@ -49,6 +50,7 @@ def install(state_dir: Path, content: bytes, digest: str) -> Bundle:
             raise BundleError("the bundle's manifest is not the one that was signed")
         prior_of(bundle)
         probe(bundle)
+        check_possible(bundle, read_machine())
         _put(place, path_of(state_dir, digest))
     return load_bundle(path_of(state_dir, digest))
 
