@@ -73,7 +73,7 @@ def new_centre(directory: Path, now: datetime | None = None) -> Centre:
 
 
 def made_bundle(path: Path, version: str, seed: int = 0, *, misleading: bool = False) -> Path:
-    """A bundle of random projections; a misleading one is sure of nonsense."""
+    """A bundle of random projections; a misleading one is sure of nonsense (that is possible)."""
     weights = np.random.default_rng(seed).normal(size=(FEATURE_COUNT, WIDTH)) / FEATURE_COUNT**0.5
     weights = weights.astype(np.float32)
     encoder = encoder_bytes(
@@ -83,7 +83,7 @@ def made_bundle(path: Path, version: str, seed: int = 0, *, misleading: bool = F
     )
     prior = {
         "schema": 1,
-        "mean": [9.0 if misleading else 0.1] * WIDTH + [-21.0],
+        "mean": [0.3, -4.2, 3.4, -0.8, 7.5] if misleading else [0.1] * WIDTH + [-21.0],
         "directions": (np.eye(WIDTH + 1)[:, :3] * (1e-4 if misleading else 1.0)).tolist(),
         "noise_speedup": 0.5,
         "noise_seconds": 0.7,
