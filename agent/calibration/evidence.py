@@ -10,8 +10,8 @@ from agent.calibration.calibration import (
     MachineFacts,
     ToolchainFacts,
     calibration_in_force,
-    newest_calibration,
     mark_of,
+    newest_calibration,
 )
 from agent.calibration.facts import KnownFacts, facts_known
 from agent.calibration.journal import newest

@@ -133,14 +133,6 @@ def _unknown(root: Path, cpuinfo: str, caches: Mapping[int, int]) -> Iterator[st
         yield from ("memory_bytes", "available_bytes")
 
 
-def usable_cpus() -> tuple[int, ...]:
-    """Numbers of the CPUs that this process may use; all of them where it may not ask."""
-    try:
-        return tuple(sorted(os.sched_getaffinity(0)))
-    except OSError:  # a seccomp filter
-        return tuple(range(os.cpu_count() or 1))
-
-
 def fingerprint(machine: Machine) -> str:
     """Digest of what decides timings and does not change by itself."""
     values = ((name, getattr(machine, name)) for name in DECIDING)
