@@ -66,12 +66,12 @@ def calibrate(
         raise InputError(words, "Leave one of them out.")
     config = settings(state_dir=state_dir, bundle=bundle, compiler=compiler, budget=budget)
     become_owner(config)
-    if bundle is not None:
-        _check_bundle(config)
     if report is not None:
         _check_place(report, config.state_dir)  # before anything is waited for or measured
     if if_due:
         _ask(config)
+    if bundle is not None:
+        _check_bundle(config)
     if when_quiet:
         found = _calibrate_when_quiet(config, refit=False, if_due=if_due)
     else:
