@@ -6,13 +6,12 @@ is answered as at any other.
 
 from __future__ import annotations
 
-import signal
 import sys
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from types import FrameType
+from agent.stop import Stop
 
+if TYPE_CHECKING:
     import typer
 
     from agent.errors import AgentError
@@ -20,30 +19,9 @@ if TYPE_CHECKING:
 _AFRESH = "`agent calibrate` makes a new one; `agent doctor` looks at the state."
 
 
-class _Stop:
-    """Remembers that somebody asked this process to stop (Ctrl-C, SIGTERM).
-
-    KeyboardInterrupt alone does not tell: raised inside an import, some modules turn it into an
-    error of their own.
-    """
-
-    def __init__(self) -> None:
-        self.asked = False
-
-    def listen(self) -> None:
-        """From now on; what the parent told this process to ignore stays ignored."""
-        signal.signal(signal.SIGTERM, self)
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            signal.signal(signal.SIGINT, self)
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
-        signal.default_int_handler(number, frame)
-
-
 def main() -> int:
     """Run the command line; the exit code."""
-    stop = _Stop()
+    stop = Stop()
     as_json = "--json" in sys.argv[1:]
     try:
         stop.listen()
@@ -57,10 +35,11 @@ def main() -> int:
 def _run(as_json: bool) -> int:
     from agent.commands.root import app
     from agent.errors import Exit
-    from agent.terminal import console
+    from agent.terminal.streams import steady_streams
 
-    console.write_any_name()
+    steady_streams()
     code = app(standalone_mode=False)
+    sys.stdout.flush()
     if code == Exit.INTERRUPTED:  # typer's own translation of KeyboardInterrupt
         return _fail(_interrupted(), as_json)
     return code if isinstance(code, int) else Exit.OK

@@ -16,6 +16,7 @@ class Exit(IntEnum):
     NOT_NOW = 8
     PROBLEM = 9
     BUG = 70
+    NOT_WRITTEN = 74
     INTERRUPTED = 130
 
 

@@ -7,8 +7,10 @@ import sys
 import typer
 
 from agent.errors import AgentError, Exit
+from agent.stop import Stop
 from agent.terminal import console
 from agent.terminal.crash import bug
+from agent.terminal.streams import steady_streams
 from bundles.evaluation import commands as evaluation
 from bundles.finetuning import commands as finetuning
 from bundles.fixed_set import commands as fixed_set
@@ -37,17 +39,17 @@ def _root() -> None:
 
 def main() -> int:
     """Run the command line; the exit code. Expected failures are a message and a hint."""
+    steady_streams()
+    Stop().listen()
     try:
         code = app(standalone_mode=False)
+        sys.stdout.flush()
         return code if isinstance(code, int) else Exit.OK
     except KeyboardInterrupt:
         say("interrupted")
         return Exit.INTERRUPTED
     except typer.Exit as stop:
         return stop.exit_code
-    except BrokenPipeError:
-        console.discard_stdout()  # no second error at exit
-        return Exit.OK
     except Exception as error:  # noqa: BLE001  the boundary: whatever is left is our bug
         return _failed(error)
 

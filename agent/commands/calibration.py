@@ -79,9 +79,9 @@ def calibrate(
     from agent.calibration.calibration import answer_json
     from agent.terminal.calibration_wording import calibration_blocks
 
-    answer(answer_json(found), lambda _: calibration_blocks(found), as_json)
     if report is not None:
         _write_page(report, config.state_dir)
+    answer(answer_json(found), lambda _: calibration_blocks(found), as_json)
 
 
 def _calibrate(config: Config, *, refit: bool, if_due: bool, polite: bool) -> StoredCalibration:
@@ -187,9 +187,9 @@ def status(report: Report = None, state_dir: StateDir = None, as_json: Json = Fa
     if report is not None:
         _check_place(report, config.state_dir)
     told = read_status(config.state_dir)
-    answer(told.to_json(), lambda _: status_blocks(told), as_json)
     if report is not None:
         _write_page(report, config.state_dir)
+    answer(told.to_json(), lambda _: status_blocks(told), as_json)
 
 
 def _write_page(report: str, state_dir: Path) -> None:

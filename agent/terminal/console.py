@@ -12,14 +12,14 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from io import TextIOWrapper
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
 from agent.clock import duration
 from agent.errors import AgentError, Exit
 from agent.json_values import finite_object
 from agent.terminal.blocks import Block, Table
+from agent.terminal.streams import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from agent.progress import Progress
 
 SCHEMA = 1
-NARROWEST = 40
+NARROWEST, UNWRAPPED = 40, 100_000
 _COLOURS = {"ok": "green", "warning": "yellow", "problem": "bold red"}  # of a finding's level
 ERROR, WARNING, NOTICE, INFO = 3, 4, 5, 6  # the journal's levels
 _EXPECTED = frozenset(  # on machines that are offline or at work: nobody has to act
@@ -35,41 +35,19 @@ _EXPECTED = frozenset(  # on machines that are offline or at work: nobody has to
 )
 
 
-def write_any_name() -> None:
-    """File names need not be text in the terminal's encoding; what is not is shown escaped."""
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
-
-
 def answer(body: Mapping[str, Any], blocks: Sequence[Block] | None) -> None:
     """Print an answer: ``blocks`` to people, ``body`` as JSON where ``blocks`` is None.
 
-    A reader who has gone (``agent kernels | head -1``) is no error.
-
     Raises:
-        AgentError: stdout cannot be written (a full disk).
+        OutputError: stdout cannot be written (a full disk); see ``streams``.
     """
-    try:
-        if blocks is None:
-            text = json.dumps({"schema": SCHEMA, **finite_object(body)}, indent=2, allow_nan=False)
-            sys.stdout.write(text + "\n")
-        else:
-            for block in blocks:
-                _show(block)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        discard_stdout()
-    except OSError as error:
-        discard_stdout()
-        raise AgentError(
-            f"the answer cannot be written: {error.strerror}",
-            "Free space on that disk, or send the output elsewhere.",
-        ) from error
-
-
-def discard_stdout() -> None:
-    """What is still buffered would fail again when Python ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if blocks is None:
+        text = json.dumps({"schema": SCHEMA, **finite_object(body)}, indent=2, allow_nan=False)
+        sys.stdout.write(text + "\n")
+    else:
+        for block in blocks:
+            _show(block)
+    sys.stdout.flush()
 
 
 def failure(error: AgentError, *, as_json: bool) -> None:
@@ -81,7 +59,8 @@ def failure(error: AgentError, *, as_json: bool) -> None:
         _say(f"hint: {error.hint}", level)
     if as_json:
         words = {"message": error.message, "hint": error.hint, "exit_code": int(error.exit_code)}
-        answer({"error": words}, None)
+        with suppress(OutputError):  # the first failure is the one that counts
+            answer({"error": words}, None)
 
 
 def note(text: str) -> None:
@@ -160,12 +139,17 @@ class _PlainProgress:
         note(f"{count}{_describe(now)}")
 
 
+def width() -> int:
+    """Columns to fill; nothing is wrapped where neither a terminal nor $COLUMNS asks for it."""
+    asked = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return max(NARROWEST, shutil.get_terminal_size().columns) if asked else UNWRAPPED
+
+
 def _show(block: Block) -> None:
     if isinstance(block, Table):
         _show_table(block)
     else:
-        width = max(NARROWEST, shutil.get_terminal_size().columns)
-        lines = textwrap.wrap(block, width, break_long_words=False, break_on_hyphens=False)
+        lines = textwrap.wrap(block, width(), break_long_words=False, break_on_hyphens=False)
         sys.stdout.write("\n".join(lines) + "\n")
 
 
@@ -180,4 +164,4 @@ def _show_table(table: Table) -> None:
         drawn.add_column(header, overflow="fold")
     for row in table.rows:
         drawn.add_row(*(Text(cell, style=_COLOURS.get(cell, "")) for cell in row))
-    Console().print(drawn)
+    Console(width=width()).print(drawn)

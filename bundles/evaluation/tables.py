@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from agent.terminal.console import width
 from bundles.evaluation.arms import BUNDLE, BUNDLE_FIXED, REFERENCE
 from bundles.evaluation.report import (
     COMPARED,
@@ -31,7 +32,6 @@ COLUMNS = (
 HEADER = ("labels", *(name for _, name, _ in COLUMNS))
 NAMES = {metric: name for metric, name, _ in COLUMNS}
 NOTHING = "-"
-WIDTH = 150  # where no terminal says how wide it is
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ def print_report(report: EvaluationReport) -> None:
 
     console = Console(highlight=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=WIDTH, no_color=True)
+        console = Console(highlight=False, width=width(), no_color=True)
     for table in report_tables(report):
         shown = Table(title=table.title, box=box.SIMPLE_HEAD, title_justify="left")
         for number, name in enumerate(table.header):

@@ -614,7 +614,7 @@ def test_an_answer_that_does_not_fit_on_the_disk_is_no_bug(tmp_path, options):
         ran = subprocess.run(
             command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment(), check=False
         )
-    assert ran.returncode == 2
+    assert ran.returncode == Exit.NOT_WRITTEN
     assert ran.stderr.startswith("error: the answer cannot be written: No space left on device")
     assert "hint: " in ran.stderr
     assert "Traceback" not in ran.stderr
