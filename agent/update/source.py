@@ -40,15 +40,20 @@ class DownloadLimits:
         connect_s: for a connection, in seconds.
         read_s: for the next bytes.
         whole_s: for a whole file: look-up of the name, connection, redirects, headers and content.
+        all_s: for all files together: five, each as slow as it may be (timestamp, snapshot,
+            targets, channel, bundle). Newer roots take from it too, and are kept.
         redirects: how many are followed.
         largest: bytes of any one file, whatever its metadata say.
+        roots: how many newer roots are followed in one go.
     """
 
     connect_s: float = 10.0
     read_s: float = 20.0
     whole_s: float = 120.0
+    all_s: float = 600.0
     redirects: int = 3
     largest: int = MAX_BYTES
+    roots: int = 256
 
 
 LIMITS = DownloadLimits()
@@ -69,7 +74,7 @@ class RepositorySource(FetcherInterface):
         name: shown to people; never holds credentials.
         metadata_url, targets_url: what python-tuf asks for, without a slash at the end.
         local: no network is used.
-        limits: of every single file.
+        limits: of every single file, and of all of them: ``all_s`` counts from here.
     """
 
     local: bool
@@ -79,6 +84,7 @@ class RepositorySource(FetcherInterface):
         self.metadata_url = f"{base}/metadata"
         self.targets_url = f"{base}/targets"
         self.limits = limits
+        self._ends = time.monotonic() + limits.all_s
 
     def download_bytes(self, url: str, max_length: int) -> bytes:
         """One whole file, in memory.
@@ -89,12 +95,13 @@ class RepositorySource(FetcherInterface):
             DownloadLengthMismatchError: it is longer than ``max_length`` (or ``limits.largest``).
             StatusError: the file is not given.
         """
-        largest, ends = min(max_length, self.limits.largest), time.monotonic() + self.limits.whole_s
+        largest, now = min(max_length, self.limits.largest), time.monotonic()
+        ends = min(now + self.limits.whole_s, self._ends)
         name = f"fetch {_file(url)}"
         try:
-            return web.within(self.limits.whole_s, name, lambda: self._read(url, largest, ends))
+            return web.within(max(ends - now, 0), name, lambda: self._read(url, largest, ends))
         except web.TooSlowError:
-            raise self._too_slow(url) from None
+            raise self._too_slow(url, ends) from None
 
     def _fetch(self, url: str) -> Iterator[bytes]:
         yield self.download_bytes(url, self.limits.largest)
@@ -103,7 +110,10 @@ class RepositorySource(FetcherInterface):
     def _read(self, url: str, largest: int, ends: float) -> bytes:
         """The content of ``url``, at most ``largest`` bytes, while the clock is before ``ends``."""
 
-    def _too_slow(self, url: str) -> UnreachableError:
+    def _too_slow(self, url: str, ends: float) -> UnreachableError:
+        if ends == self._ends:
+            took = f"the whole update took longer than {self.limits.all_s:g} s"
+            return UnreachableError(f"{self.name}: {took}, with {_file(url)} on its way", _LATER)
         took = f"took longer than {self.limits.whole_s:g} s"
         return UnreachableError(f"{self.name}: {_file(url)} {took}", _LATER)
 
@@ -254,7 +264,7 @@ class Web(RepositorySource):
             if len(content) > largest:
                 raise self._too_long(url, largest)
             if time.monotonic() > ends:  # nobody waits for this thread any more
-                raise self._too_slow(url)
+                raise self._too_slow(url, ends)
         return bytes(content)
 
 

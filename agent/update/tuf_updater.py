@@ -12,7 +12,7 @@ from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import TargetFile
 from tuf.ngclient import Updater, UpdaterConfig
 
-from agent.errors import UntrustedError
+from agent.errors import UnreachableError, UntrustedError
 from agent.update.refusals import printable_error
 from agent.update.times import utc_datetime
 
@@ -50,6 +50,28 @@ def _tidy(place: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+class _RootFollower(Updater):
+    """python-tuf's client, which says so where it stops before the newest root.
+
+    python-tuf keeps every root it has verified, but counts those towards its limit too: it would
+    stop at the same root for ever, and go on with keys that may have been revoked since.
+    """
+
+    def _load_root(self) -> None:
+        kept = first = self._trusted_set.root.version
+        while Path(self._dir, "root_history", f"{kept + 1}.root.json").exists():
+            kept += 1
+        most = kept + self.config.max_root_rotations
+        self.config.max_root_rotations = most - first
+        super()._load_root()
+        if self._trusted_set.root.version >= most:
+            raise UnreachableError(
+                f"the repository has more newer roots than are followed in one go: version {most}"
+                " is reached",
+                "Run `agent update` again: it goes on from there. Nothing else was changed.",
+            )
+
+
 def open_updater(source: RepositorySource, root: bytes, place: Path, reference: float) -> Updater:
     """python-tuf with our limits, our way of fetching, and ``reference`` for the time of day.
 
@@ -60,12 +82,12 @@ def open_updater(source: RepositorySource, root: bytes, place: Path, reference: 
     _tidy(place)
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        updater = Updater(
+        updater = _RootFollower(
             metadata_dir=str(place),
             metadata_base_url=source.metadata_url,
             fetcher=source,
             config=UpdaterConfig(
-                max_root_rotations=256,
+                max_root_rotations=source.limits.roots,
                 max_delegations=8,
                 root_max_length=256 << 10,
                 timestamp_max_length=16 << 10,

@@ -538,6 +538,19 @@ def test_a_file_that_hardly_comes_is_given_up(world, machine, tmp_path, monkeypa
     the_third_is_offered(machine, world, world.later)
 
 
+def test_a_whole_update_has_an_end_of_its_own(world, machine, tmp_path, monkeypatch) -> None:
+    mirror = world.mirror("later", tmp_path)
+    quick = partial(source.open_source, limits=source.DownloadLimits(all_s=1.0))
+    monkeypatch.setattr(source, "open_source", quick)
+    with unharmed(machine, world), answering(_pouring(mirror, "settled.bundle", b" ", 0.05)) as at:
+        ran = machine.update(at.url)
+    assert (ran.code, ran.out) == (4, "")
+    assert "the whole update took longer than 1 s" in ran.err
+    assert "Nothing was changed" in ran.err
+    monkeypatch.undo()
+    the_third_is_offered(machine, world, world.later)
+
+
 # What this machine keeps of the metadata is lost or damaged, and then comes something older.
 
 

@@ -634,6 +634,7 @@ def test_a_name_with_a_space_or_a_percent_sign_is_found(tmp_path):
 def test_the_limits_of_production_are_those_documented():
     assert (LIMITS.connect_s, LIMITS.read_s, LIMITS.whole_s) == (10, 20, 120)
     assert (LIMITS.redirects, LIMITS.largest) == (3, 5 * 2**20)
+    assert (LIMITS.all_s, LIMITS.roots) == (600, 256)
 
 
 def test_commands_that_need_no_repository_do_not_import_what_it_takes():

@@ -16,7 +16,7 @@ from tuf.api.metadata import DelegatedRole, MetaFile, TargetFile
 from agent.errors import InputError, StateError, UnreachableError, UntrustedError
 from agent.update.archive import MAX_BYTES
 from agent.update.floors import MAX_VERSION, NO_FLOORS, Floors
-from agent.update.source import open_source
+from agent.update.source import LIMITS, DownloadLimits, open_source
 from agent.update.trust import Trust, refresh
 from agent.update.tuf_updater import open_updater
 from tests.agent.update.centre import DAY, LIVES, NOW, Centre
@@ -42,8 +42,8 @@ class Machine:
         self.root = root or repository.trusted_root
         self.floors, self.now = NO_FLOORS, NOW
 
-    def refresh(self, place=None, channel="stable"):
-        source = open_source(str(place or self.repository.directory))
+    def refresh(self, place=None, channel="stable", limits=LIMITS):
+        source = open_source(str(place or self.repository.directory), limits)
         trust = Trust(self.root, channel, self.place, self.floors, self.now)
         session = refresh(source, trust)
         stored = json.loads(json.dumps(session.trusted.floors.to_json()))  # as the state keeps them
@@ -508,6 +508,25 @@ def test_a_version_that_no_state_could_keep_is_refused(repository, machine, vers
     repository.roles["timestamp"].version = version
     repository.publish()
     machine.refused("not a sensible number")
+
+
+def test_a_chain_of_roots_longer_than_is_followed_in_one_go_is_followed_by_the_next_update(
+    repository, machine
+):
+    machine.refresh()
+    for _ in range(7):
+        repository.publish("root")
+    with serving(repository.directory) as server:
+        for reached in (4, 7):
+            with pytest.raises(UnreachableError, match=f"version {reached} is reached") as told:
+                machine.refresh(server.url, limits=DownloadLimits(roots=3))
+            assert "goes on from there" in told.value.hint
+        before = len(server.asked)
+        machine.refresh(server.url, limits=DownloadLimits(roots=3))
+    assert machine.floors.versions["root"] == 8
+    roots = [path for path in server.asked if path.endswith("root.json")]
+    assert roots == [f"/metadata/{version}.root.json" for version in range(2, 10)]
+    assert before == 6
 
 
 KEPT = {"versions": {"root": 1, "stable": 7}, "keys": {"root": "2:ab,cd"}, "signed_at": NOW}
