@@ -120,7 +120,8 @@ def prepared(place: Path) -> Path:
 
 def records(state: State) -> object:
     """Everything that is kept, as the rest of the agent sees it."""
-    runs = [run for run in (state.open_run(), state.finished_run()) if run]
+    made = [state.run_of(calibration.id) for calibration in state.calibrations()]
+    runs = [run for run in (state.open_run(), *made) if run]
     kept = [state.calibrations(), state.events(), state.drifts(), state.spooled()]
     return [runs, [state.timings(run) for run in runs], kept, [state.fact(name) for name in FACTS]]
 

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,11 @@ from hypothesis import Phase, settings
 
 # The workers of a run share the CPUs: one that waits for more threads of its own only spins.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before anything imports numpy
+
+# Started with `&` or by nohup, a shell's children ignore these, and theirs would as well.
+for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, usual)
 
 # CI judges a change by the same examples each time, and does not spend its time on shrinking them;
 # at a desk every run looks at new ones.

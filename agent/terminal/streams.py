@@ -15,9 +15,7 @@ from typing import TYPE_CHECKING
 from agent.errors import AgentError, Exit
 
 if TYPE_CHECKING:
-    from typing import TextIO
-
-    from _typeshed import ReadableBuffer
+    from typing import Any, TextIO
 
 
 class OutputError(AgentError):
@@ -29,7 +27,7 @@ class OutputError(AgentError):
 class _Messages(FileIO):
     """Loses what cannot be written."""
 
-    def write(self, data: ReadableBuffer, /) -> int:
+    def write(self, data: Any, /) -> int:
         with contextlib.suppress(OSError):
             super().write(data)
         return memoryview(data).nbytes
@@ -40,7 +38,7 @@ class _Answers(FileIO):
 
     _lost = False
 
-    def write(self, data: ReadableBuffer, /) -> int:
+    def write(self, data: Any, /) -> int:
         try:
             if not self._lost:
                 return super().write(data)

@@ -111,9 +111,10 @@ def how_to_run(level):
     if level in NOT_EMULATED:
         pytest.skip(f"this CPU is {machine.level}, and qemu cannot stand in")
     emulator = f"qemu-{LEVELS[level]}-static"
-    if not shutil.which(emulator):
+    found = shutil.which(emulator)
+    if not found:
         pytest.skip(f"{emulator} (Debian: qemu-user-static) is not installed")
-    return (emulator, "-cpu", "max")
+    return (found, "-cpu", "max")
 
 
 @pytest.fixture(scope="module")

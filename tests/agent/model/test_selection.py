@@ -138,7 +138,7 @@ def test_almost_no_labels_leave_the_bundle_alone(rows):
 
 
 def test_speedups_without_seconds_and_seconds_without_speedups_are_enough():
-    train = labels(8)
+    train = labels(16)
     for kind, other in (("speedup", "seconds"), ("seconds", "speedup")):
         chosen = choose_head(PRIOR, train.take(train.kind == kind), seed=0)
         assert chosen.kinds[kind] != "bundle"

@@ -291,7 +291,7 @@ def test_calibrate_works_without_any_network_and_opens_no_socket(machine, tmp_pa
     on = {"AGENT_REPORT": "on", "AGENT_REPORT_TO": "https://example.org"}
     words = ("calibrate", "--budget", "3s", "--state-dir", machine)
     assert traced(tmp_path, *words, before=own_network(), **on) == (0, "")
-    assert report(machine, **on, HTTPS_PROXY="http://127.0.0.1:1").code == 4
+    assert report(machine, "--show", **on).code == 0  # it was on, and has something to send
 
 
 # Canaries.

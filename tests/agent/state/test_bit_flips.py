@@ -84,7 +84,7 @@ def test_what_nobody_wrote_so_is_damage_and_no_bug(state, statement):
 def test_every_way_of_writing_leaves_checksums_that_fit(tmp_path):
     with open_state(tmp_path) as state:
         run = state.begin_run("identity", 1)
-        state.finish(run, {"a": 1.5}, 10, [("activated", "d", {})])
+        calibration = state.finish(run, {"a": 1.5}, 10, [("activated", "d", {})])
         state.remember("name", {"a": 1})
         state.remember("name", {"a": 2})
         state.note_drift({}, 11.0)
@@ -93,6 +93,6 @@ def test_every_way_of_writing_leaves_checksums_that_fit(tmp_path):
     with open_state(tmp_path) as state:
         assert state.notices == ()
     with read_state(tmp_path) as state:
-        assert state.finished_run().id == run.id
+        assert state.run_of(calibration).id == run.id
         assert state.fact("name") == {"a": 2}
         assert state.spooled() == (("key", b"\xff"),)
