@@ -20,6 +20,8 @@ from urllib.parse import SplitResult, urlsplit
 
 import requests
 import urllib3
+from requests.adapters import HTTPAdapter
+from requests.utils import get_environ_proxies, select_proxy
 
 from agent.errors import InputError, UnreachableError
 
@@ -134,13 +136,13 @@ def network_error(error: Exception, name: str, about: str, later: str) -> Unreac
         about: what was asked of it.
         later: what to say if time may mend it.
     """
-    if name.startswith("https") and (refusal := _no_authorities()):
+    if name.startswith("https") and (refusal := _no_authorities() or _no_proxy(name)):
         return refusal
     said = network_reason(error)
     if isinstance(error, requests.exceptions.ProxyError):
         return UnreachableError(
             f"the proxy on the way to {name} does not let this machine through ({said})",
-            "Look at HTTPS_PROXY and NO_PROXY in the environment.",
+            _proxy_hint(_proxy(name)[0] or "HTTPS_PROXY"),
         )
     if any(isinstance(inner, ssl.SSLCertVerificationError) for inner in _chain(error)):
         return UnreachableError(
@@ -208,3 +210,38 @@ def _no_authorities() -> UnreachableError | None:
             f"{name} in the environment names that file: correct it, or remove the variable.",
         )
     return None
+
+
+def _proxy(url: str) -> tuple[str, str]:
+    """The variable that names the proxy on the way to ``url``, and its value; empty without one."""
+    value = select_proxy(url, get_environ_proxies(url))
+    named = (f"{scheme}_proxy" for scheme in (urlsplit(url).scheme, "all"))
+    for name in (spelt for low in named for spelt in (low, low.upper())):
+        if value and os.environ.get(name) == value:
+            return name, value
+    return "", ""
+
+
+def _no_proxy(url: str) -> UnreachableError | None:
+    """What to say if the environment names a proxy that cannot be one; it may hold a password."""
+    name, value = _proxy(url)
+    if not name:
+        return None
+    try:  # as requests would, without a connection
+        HTTPAdapter().get_connection_with_tls_context(
+            requests.Request("GET", "https://localhost").prepare(), True, {"https": value}
+        )
+    except NETWORK_ERRORS:
+        socks = value.lower().startswith("socks")
+        what = "names a SOCKS proxy" if socks else "does not hold the address of a proxy"
+        return UnreachableError(
+            f"{name} in the environment {what}, so {url} was not asked", _proxy_hint(name)
+        )
+    return None
+
+
+def _proxy_hint(variable: str) -> str:
+    return (
+        f"Set {variable} to an HTTP proxy, as in http://HOST:PORT, or remove the variable; name"
+        " hosts that are reached without a proxy in NO_PROXY."
+    )

@@ -155,9 +155,7 @@ def damage_of(path: Path, *, every_record: bool = False) -> str:
     """What is wrong with the file, empty if nothing; StateError if a newer agent wrote it."""
     if path.is_symlink() or not path.is_file():
         raise StateError(f"{path} is not a plain file", "Move it away, or use --state-dir DIR.")
-    if not os.access(path, os.R_OK):
-        owner = name_of(path.stat().st_uid)
-        raise StateError(f"{path} of the user {owner} cannot be read", _to_read(path))
+    refuse_closed(path, os.R_OK, "read")
     try:
         uri = f"{path.resolve().as_uri()}?mode={'rw' if os.access(path.parent, os.W_OK) else 'ro'}"
         db = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
@@ -171,6 +169,13 @@ def damage_of(path: Path, *, every_record: bool = False) -> str:
         return str(error)
     except UnicodeDecodeError:  # from the file into the words of an error
         return "its text is not UTF-8"
+
+
+def refuse_closed(path: Path, right: int, done: str) -> None:
+    """StateError if this user lacks a right (``os.R_OK``, ``os.W_OK``) on a file that is there."""
+    if path.exists() and not os.access(path, right):
+        owner = name_of(path.stat().st_uid)
+        raise StateError(f"{path} of the user {owner} cannot be {done}", _to_read(path))
 
 
 def _to_read(path: Path) -> str:

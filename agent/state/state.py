@@ -18,6 +18,7 @@ The file itself (tables, damage) is ``agent/state/file.py``'s.
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -42,6 +43,7 @@ from agent.state.file import (
     make_directory,
     move_aside,
     refuse_anothers,
+    refuse_closed,
 )
 from agent.state.rows import AFRESH, insert, read_any_text, seal, select
 
@@ -352,6 +354,7 @@ def open_state(directory: Path) -> State:
     if path.exists() and (damage := damage_of(path, every_record=True)):
         aside = move_aside(path)
         notices = (f"the state database was damaged ({damage}); kept as {aside}, started afresh",)
+    refuse_closed(path, os.W_OK, "written")  # SQLite would say so at the first change only
     with explained(path):
         db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
         with closing_on_error(db):

@@ -97,6 +97,17 @@ def test_off_is_the_beginning_and_writes_nothing(machine, tmp_path):
     assert not (tmp_path / "none").exists()
 
 
+def test_a_variable_that_names_no_usable_proxy_is_named_and_the_report_kept(machine):
+    switched_on(machine)
+    to = {"AGENT_REPORT_TO": "https://fleet.invalid", "ALL_PROXY": "socks5h://me:secret@proxy:1"}
+    ran = report(machine, **to)
+    assert ran.code == 4
+    assert "ALL_PROXY in the environment names a SOCKS proxy" in ran.out
+    assert "Set ALL_PROXY to an HTTP proxy, as in http://HOST:PORT" in ran.out
+    assert "secret" not in ran.out + ran.err
+    assert len(answer_of(report(machine, "--show", "--json"))["reports"]) == 1
+
+
 def test_an_hour_with_nothing_to_tell_writes_nothing_to_the_database(machine):
     switched_on(machine)
     with recording() as centre:

@@ -60,6 +60,30 @@ def in_force(state) -> str:
     return next(row["digest"] for row in rows if row["in_force"])
 
 
+BROKEN_PROXIES = {
+    "ALL_PROXY": "socks5://user:secret@127.0.0.1:1",
+    "HTTPS_PROXY": "http://user:secret@127.0.0.1:99999",
+    "https_proxy": "nonsense.invalid",
+}
+
+
+@pytest.mark.parametrize("variable", BROKEN_PROXIES)
+def test_a_variable_that_names_no_usable_proxy_is_named(fresh, centre, variable):
+    to = ("--from", "https://bundles.invalid", "--root", centre.root, "--state-dir", fresh)
+    ran = agent_process("update", *to, **{variable: BROKEN_PROXIES[variable]})
+    assert ran.code == 4
+    assert "proxy" in ran.err
+    assert f"hint: Set {variable} to an HTTP proxy, as in http://HOST:PORT" in ran.err
+    assert "secret" not in ran.err
+
+
+def test_a_broken_proxy_for_http_is_nothing_to_a_server_on_this_machine(fresh, centre, first):
+    centre.add(first)
+    with served(centre.public) as url:
+        to = ("--from", url, "--root", centre.root, "--state-dir", fresh)
+        assert agent_process("update", *to, HTTP_PROXY="nonsense", ALL_PROXY="socks5://x:1").code == 0
+
+
 def test_a_bundle_from_a_web_server_is_put_in_force_and_predicts(
     fresh, centre, first, gemm
 ) -> None:
