@@ -1,7 +1,6 @@
 """What onnxruntime does beside its work, looked at from outside its processes."""
 
 import contextlib
-import os
 import re
 import shutil
 import subprocess

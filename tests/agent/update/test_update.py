@@ -81,7 +81,8 @@ def test_a_broken_proxy_for_http_is_nothing_to_a_server_on_this_machine(fresh, c
     centre.add(first)
     with served(centre.public) as url:
         to = ("--from", url, "--root", centre.root, "--state-dir", fresh)
-        assert agent_process("update", *to, HTTP_PROXY="nonsense", ALL_PROXY="socks5://x:1").code == 0
+        ran = agent_process("update", *to, HTTP_PROXY="nonsense", ALL_PROXY="socks5://x:1")
+    assert ran.code == 0, ran.err
 
 
 def test_a_bundle_from_a_web_server_is_put_in_force_and_predicts(
