@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import warnings
 from io import BufferedWriter, FileIO, TextIOWrapper
 from typing import TYPE_CHECKING
 
@@ -57,7 +58,8 @@ class _Answers(FileIO):
 def steady_streams() -> None:
     """Have this process write as described above, whatever its streams are.
 
-    File names need not be text in the terminal's encoding; what is not is shown escaped.
+    File names need not be text in the terminal's encoding; what is not is shown escaped. What
+    libraries warn their developers of is shown to those who ask (PYTHONWARNINGS).
     """
     for number in (0, 1, 2):
         try:
@@ -68,6 +70,8 @@ def steady_streams() -> None:
         sys.stdout = _text(_Answers(1, "w", closefd=False), sys.stdout)
     if sys.stderr is sys.__stderr__:
         sys.stderr = _text(_Messages(2, "w", closefd=False), sys.stderr, by_lines=True)
+        if not sys.warnoptions:
+            warnings.simplefilter("ignore")
 
 
 def _text(raw: FileIO, like: TextIO | None, *, by_lines: bool = False) -> TextIOWrapper:

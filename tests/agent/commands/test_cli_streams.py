@@ -1,9 +1,12 @@
 """Standard streams that are full or closed: the work goes on, and an answer is not lost unsaid."""
 
 import contextlib
+import os
+import re
 import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,6 +31,15 @@ OF_AGENT = {
     "help": ("--help",),
     "usage": ("no-such-command",),
 }
+
+# A fit of boosted trees, without the minute of measuring that it takes to have enough to fit.
+WITH_TREES = """
+from agent.terminal.streams import steady_streams
+steady_streams()
+import numpy, agent.model.boosting as boosting
+rows = numpy.eye(40)
+boosting.fit_forest(rows, rows[0], rows[0] + 1, 1)
+"""
 
 
 def shell(line, place, *words, **env):
@@ -118,3 +130,23 @@ def test_nothing_is_wrapped_where_no_terminal_is(state):
     told = agent("history", "--json", "--state-dir", state).json["calibrations"]
     assert len(rows) == len(told)
     assert max(len(line) for line in agent("kernels").out.splitlines()) > 100
+
+
+def test_on_an_odd_machine_the_words_on_stderr_are_the_agents_own(state, tmp_path):
+    mounts = "mount -t tmpfs none /proc && mount -t tmpfs -o ro none /dev/shm"
+    commands = [" ".join((str(SCRIPT), *words)) for words in (OF_AGENT["predict"], CALIBRATE)]
+    commands.append(f"{sys.executable} -c '{WITH_TREES}'")
+    asked = "; ".join(f"{command}; echo ended $?" for command in commands)
+    ran = subprocess.run(
+        ["unshare", "-m", "sh", "-c", f"{mounts} || exit 99; {asked}"],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "AGENT_CONFIG": "", "AGENT_STATE_DIR": str(state)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,  # against hanging only
+    )
+    if ran.returncode == 99 or "unshare" in ran.stderr:
+        pytest.skip("no mounts of its own may be made here")
+    assert ran.stdout.count("ended 0\n") == 3, ran.stderr
+    assert [x for x in ran.stderr.splitlines() if not re.match("[a-z ]+: ", x)] == []
