@@ -69,7 +69,7 @@ def collect(runner: Runner, groups: Sequence[Group], journal: Journal, pace: Pac
             sentinels.append(runner.sentinel())
         ahead = sum(map(weight, groups[number:]))
         needed = time_left(pace.watch.elapsed_s - start, behind, ahead)
-        what = f"{group.kernel.name} ({len(group.variants)} version(s))"
+        what = f"{group.kernel.name} (versions: {len(group.variants)})"
         pace.tell(Progress("measuring", done, total, what, min(left, needed)))
         budget_s = left * weight(group) / ahead
         found = runner.measure(group.base, group.variants, budget_s=budget_s)

@@ -50,7 +50,7 @@ def cpu(_: Scene) -> Iterator[Finding]:
         advice = "Set it to performance while measuring (`cpupower frequency-set -g performance`)."
         yield warning("CPU", words, advice)
     if found.quota is not None and found.quota < len(found.cpus):
-        words = f"this process may use {found.quota:g} CPU(s)' time: timings stop and go"
+        words = f"this process may use {found.quota:.0%} of one CPU's time: timings stop and go"
         yield warning("CPU", words, "Lift CPUQuota, or the container's limit, for measuring.")
 
 

@@ -13,6 +13,7 @@ from agent.doctor.scene import Scene
 from agent.errors import AgentError, UnreachableError
 from agent.settings.answers import job_s, longer
 from agent.settings.config import Config
+from agent.terminal.numbers import Count
 
 JOBS = ("update", "calibrate", "report")
 LIMIT_S = 1.0
@@ -153,5 +154,6 @@ def reporting(scene: Scene) -> Iterator[Finding]:
         return
     yield ok("reporting", f"on, to {name}")
     if (failures := retry_of(state).failures) > 1:
-        words = f"{len(state.spooled())} report(s) wait: sending failed {failures} times in a row"
+        waiting = Count(len(state.spooled()))
+        words = f"sending failed {failures} times in a row; {waiting:report} waiting here"
         yield warning("reporting", words, "Run `agent report --now`: it says why.")

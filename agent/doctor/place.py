@@ -23,6 +23,7 @@ from agent.state.file import FILE
 from agent.state.last_error import last_errors
 from agent.state.lock import FILE as LOCK
 from agent.state.lock import is_odd, why_not
+from agent.terminal.numbers import Count
 
 LEAST_FREE, LITTLE_FREE = 50 << 20, 500 << 20  # bytes
 FEWEST_FILES = 1_000  # inodes
@@ -166,9 +167,9 @@ def _inside(directory: Path, found: os.stat_result) -> Iterator[Finding]:
         yield problem("permissions", words, f"Remove it: `rm -r {lock}`.")
     others = [path for path in _below(directory) if _owner(path) not in (found.st_uid, None)]
     if others:
-        words = f"{len(others)} file(s) in {directory} are not {owner}'s, such as {others[0]}"
+        words = f"{Count(len(others)):file} in {directory} of other users than {owner}, such as"
         advice = f"Give them back: `sudo chown -R --reference={directory} {directory}`."
-        yield problem("permissions", words, advice)
+        yield problem("permissions", f"{words} {others[0]}", advice)
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         words = f"other users may write in {directory}: they could put code there that is run"
         yield problem("permissions", words, f"Run `chmod go-w {directory}`.")

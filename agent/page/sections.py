@@ -32,7 +32,7 @@ from agent.terminal.calibration_wording import (
     verdict_line,
     warning_lines,
 )
-from agent.terminal.numbers import factor
+from agent.terminal.numbers import Count, factor
 
 LEAST_SHOWN: Final = 1e-4  # a smaller noise is drawn as this one
 _KINDS: Final[tuple[tuple[Kind, str], ...]] = (("speedup", "speed-up"), ("seconds", "time"))
@@ -210,11 +210,11 @@ def predictions(calibration: Calibration) -> Markup:
 def _scatter(points: Sequence[Point], kind: Kind, name: str) -> Markup:
     held = sum(p.held for p in points)
     caption = (
-        f"{len(points)} {name}{'s' if len(points) > 1 else ''}; measured values within their "
+        f"{Count(len(points)):{name}}; measured values within their "
         f"predicted 80% interval: {held} ({held / len(points):.0%})."
     )
     if beyond := charts.outside(points):
-        caption += f" {beyond} prediction(s) lie farther out and are drawn on the edge."
+        caption += f" Drawn on the edge, for lying farther out: {Count(beyond):prediction}."
     return blocks.drawing(charts.scatter(points, _words_of(kind), name), {}, caption)
 
 

@@ -14,6 +14,7 @@ from agent.loopnest.schedules.schedule import ORIGINAL
 from agent.terminal.blocks import Block, Table
 from agent.terminal.numbers import (
     DASH,
+    Count,
     decimal,
     difference,
     factor,
@@ -47,35 +48,35 @@ _HEADS = {
     "boosting": "the bundle's model, adjusted to this machine and corrected by small trees",
 }
 _WARNINGS = {
-    "steal": "The host took up to {worst:.1%} of the CPU time away while timing {kernels} "
-    "program(s). {Again} again when the host is quieter if the noise floor is high.",
-    "foreign-load": "Other programs used up to {worst:.1f} CPU(s) while timing {kernels} "
-    "program(s). Close them, or {again} again when the machine is idle.",
-    "switches": "Timing {kernels} program(s) was interrupted by other work (up to {worst:.0f} "
+    "steal": "The host took up to {worst:.1%} of the CPU time away while timing {kernels:program}. "
+    "{Again} again when the host is quieter if the noise floor is high.",
+    "foreign-load": "Other programs used up to {worst:.1f} CPUs while timing "
+    "{kernels:program}. Close them, or {again} again when the machine is idle.",
+    "switches": "Timing {kernels:program} was interrupted by other work (up to {worst:.0f} "
     "times a second). {Again} again when the machine is idle.",
-    "disturbed-rounds": "For {kernels} program(s), rounds were disturbed and had to be used all "
+    "disturbed-rounds": "For {kernels:program}, rounds were disturbed and had to be used all "
     "the same. {Again} again when the machine is idle.",
-    "noise": "For {kernels} program(s), two timings of the same thing differed by up to a factor "
+    "noise": "For {kernels:program}, two timings of the same thing differed by up to a factor "
     "of {factor}. {Again} again when the machine is idle.",
-    "few-rounds": "For {kernels} program(s) there was time for few rounds only. {more_time}.",
-    "not-finite": "{kernels} program(s) gave NaN or infinity (up to {worst:.0f} times in one "
+    "few-rounds": "For {kernels:program} there was time for few rounds only. {more_time}.",
+    "not-finite": "{kernels:program} gave NaN or infinity (up to {worst:.0f} times in one "
     "program's results): a wrong result could go unnoticed there.",
     "rough": "Rounding alone changes some results (by up to {worst:.0%}): a wrong result could go "
     "unnoticed there.",
     "over-budget": "Timing took {worst:.0f} s, more than the budget: the least number of rounds "
     "is always run. Give smaller sizes or fewer schedules.",
-    "garbage": "{kernels} program(s) printed while they ran; what they printed was ignored.",
+    "garbage": "{kernels:program} printed while running; what was printed was ignored.",
     "shared-cores": "This machine's cores were shared with others in up to {worst:.0%} of the time "
-    "while timing {kernels} program(s). Times are those of an undisturbed core, if any was seen.",
+    "while timing {kernels:program}. Times are those of an undisturbed core, if any was seen.",
     "drift-arithmetic": "The clock speed of this machine changed by {worst:.0%} while measuring "
     "(heat, power saving). {Again} again when it is cool and idle.",
     "drift-stream": "The memory speed of this machine changed by {worst:.0%} while measuring: "
     "something else was using memory. {Again} again when the machine is idle.",
-    "unpinned": "{kernels} program(s) could not be bound to their CPUs, so timings are noisier. "
+    "unpinned": "{kernels:program} could not be bound to CPUs, so timings are noisier. "
     "A container may forbid it.",
-    "out-of-time": "Time was up: {variants} planned timing(s) were left out. "
+    "out-of-time": "Time was up: no time was left for {variants:planned timing}. "
     "Give a larger --budget, e.g. 60s.",
-    "resumed": "Went on from an interrupted calibration: {variants} timing(s) were already there.",
+    "resumed": "Went on from an interrupted calibration, which had made {variants:timing}.",
     "bundle-passed-over": "An earlier bundle is used in place of the newest one: {why}.",
     "kernel-skipped": "The kernel {kernel} was left out: {why}.",
 }
@@ -151,8 +152,8 @@ def warning_text(item: CalibrationWarning, command: Command = "calibrate") -> st
     return _WARNINGS.get(item.code, "{code}: {worst}").format(
         code=item.code,
         worst=item.worst or 0.0,
-        kernels=item.kernels or 0,
-        variants=item.variants or 0,
+        kernels=Count(item.kernels or 0),
+        variants=Count(item.variants or 0),
         kernel=item.kernel or "",
         why=item.why or "",
         factor=factor(item.worst or 0.0),

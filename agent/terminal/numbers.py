@@ -7,6 +7,14 @@ import math
 DASH = "-"
 
 
+class Count(int):
+    """A number told with its noun: ``f"{Count(2):late report}"`` is "2 late reports"."""
+
+    def __format__(self, noun: str) -> str:
+        words = f"{int(self)} {noun}".rstrip()
+        return words if self == 1 or not noun else f"{words}s"
+
+
 def execution_time(seconds: float | None) -> str:
     """A time of execution with a fitting unit."""
     if seconds is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from agent.terminal.blocks import Answer, Block
+from agent.terminal.numbers import Count
 
 _OUTCOMES = {
     "off": "Reporting is off ({by}). Nothing was sent.",
@@ -11,8 +12,8 @@ _OUTCOMES = {
     "a file to be carried there.",
     "waiting": "Not sent: the last try failed; the next one is not before {not_before}. "
     "`agent report --now` tries at once.",
-    "sent": "{handed_over} report(s) sent to {to}.",
-    "exported": "{handed_over} report(s) written.",
+    "sent": "{handed_over:report} sent to {to}.",
+    "exported": "{handed_over:report} written.",
     "refused": "Nothing was accepted by {to}.",
     "unreachable": "Not sent. The next try is not before {not_before}.",
     "denied": "Not sent. The next try is not before {not_before}.",
@@ -32,12 +33,13 @@ def report(answer: Answer) -> list[Block]:
     """What was done, why, and how many reports wait."""
     on = "on" if answer["reporting"] else "off"
     words = {**answer, "by": _BY[answer["decided_by"]], "on": on}
+    words["handed_over"] = Count(answer["handed_over"])
     blocks: list[Block] = [_OUTCOMES[answer["outcome"]].format(**words)]
     blocks += [f"Note: {note['message']}" for note in answer["notes"]]
     if answer["dropped"]:
-        blocks.append(f"{answer['dropped']} report(s) that waited to be sent were dropped.")
+        blocks.append(f"Dropped without being sent: {Count(answer['dropped']):report}.")
     if answer["waiting"] and answer["outcome"] not in ("off", "unchanged"):
-        blocks.append(f"{answer['waiting']} report(s) wait here.")
+        blocks.append(f"Waiting here: {Count(answer['waiting']):report}.")
     return blocks
 
 
@@ -48,7 +50,7 @@ def shown(answer: Answer) -> list[str]:
         would = "will be sent" if answer["reporting"] else "would be sent"
         to = f"to {answer['to']}" if answer["to"] else "(no centre is configured: report_to)"
         state = "on" if answer["reporting"] else f"off, {_BY[answer['decided_by']]}"
-        count = f"{len(reports)} report(s), one a line, byte for byte as {would} {to}."
+        count = f"{Count(len(reports)):report}, one a line, byte for byte as {would} {to}."
         return [f"{count} Reporting is {state}."]
     if last:
         return [f"Nothing waits. This was handed over last, {last['at']}, to {last['to']}:"]

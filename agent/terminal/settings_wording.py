@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agent.terminal.blocks import Answer, Block, Table
-from agent.terminal.numbers import DASH
+from agent.terminal.numbers import DASH, Count
 
 
 def settings_blocks(answer: Answer) -> list[Block]:
@@ -50,5 +50,5 @@ def finding_blocks(answer: Answer) -> list[Block]:
         for c in answer["checks"]
     )
     counts = ((answer["problems"], "problem"), (answer["warnings"], "warning"))
-    said = [f"{n} {word}{'s' if n > 1 else ''}" for n, word in counts if n]
+    said = [f"{Count(n):{word}}" for n, word in counts if n]
     return [Table(("", "check", "what was found"), rows), (", ".join(said) or "All is well") + "."]

@@ -175,7 +175,7 @@ def test_root_looks_with_the_eyes_of_the_owner(calibrated, open_place, as_root):
     assert body["user"] == "nobody"
     (found,) = lines(body, "permissions")
     assert found["level"] == "problem"
-    assert f"1 file(s) in {state} are not nobody's" in found["message"]
+    assert f"1 file in {state} of other users than nobody" in found["message"]
     assert "chown" in found["advice"]
 
 

@@ -1,4 +1,5 @@
 import math
+import re
 
 import pytest
 from hypothesis import given
@@ -69,6 +70,21 @@ def test_every_warning_says_what_it_is(code):
     text = wording.warning_text(item)
     assert text.endswith(".")
     assert "{" not in text
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 21])
+@pytest.mark.parametrize("code", sorted(wording._WARNINGS))
+def test_a_warning_tells_one_thing_as_one_and_more_as_more(code, number):
+    text = wording.warning_text(CalibrationWarning(code, number, 0.2, number, "dot", "x"))
+    assert "(s)" not in text
+    single = re.search(rf"\b{number} (planned )?(program|timing)\b", text)
+    assert single is None or number == 1, text
+
+
+def test_a_count_stands_before_its_noun():
+    words = [f"{numbers.Count(n):late report}" for n in (0, 1, 2)]
+    assert words == ["0 late reports", "1 late report", "2 late reports"]
+    assert f"{numbers.Count(3)}" == "3"
 
 
 def test_a_warning_of_an_unknown_kind_is_shown_all_the_same():
