@@ -6,7 +6,15 @@ from typing import Annotated, Final
 
 import typer
 
-from agent.commands.common import Json, StateDir, answer, become_owner, settings, writing
+from agent.commands.common import (
+    Json,
+    StateDir,
+    answer,
+    become_owner,
+    settings,
+    writing,
+    writing_at_times,
+)
 from agent.errors import Exit
 from agent.terminal import console
 
@@ -47,8 +55,8 @@ def update(
     config = settings(
         state_dir=state_dir, repository=place, trusted_root=root_file, channel=channel
     )
-    with writing(config, "update") as state, console.progress() as tell:
-        found = update_bundle(config, state, tell, check=check, force=force)
+    with writing_at_times(config, "update") as (state, lock), console.progress() as tell:
+        found = update_bundle(config, state, lock, tell, check=check, force=force)
     answer(found, wording.update, as_json)
     if found["outcome"] not in CHANGED:
         raise typer.Exit(Exit.NOTHING_TO_DO)

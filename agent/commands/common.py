@@ -13,6 +13,7 @@ from agent.terminal import console
 
 if TYPE_CHECKING:
     from agent.settings.config import Config
+    from agent.state.lock import HeldLock
     from agent.state.state import State
     from agent.terminal.blocks import Block
 
@@ -55,16 +56,23 @@ def writing(config: Config, command: str) -> Iterator[State]:
 
     How the work ends is remembered (``agent.state.last_error``).
     """
+    with writing_at_times(config, command) as (state, _):
+        yield state
+
+
+@contextmanager
+def writing_at_times(config: Config, command: str) -> Iterator[tuple[State, HeldLock]]:
+    """As ``writing``, with the lock, for work that lets go of it while it waits."""
     from agent.state.last_error import remembering
     from agent.state.lock import hold
     from agent.state.state import open_state
 
     own_directory(config)
-    with hold(config.state_dir, command), open_state(config.state_dir) as state:
+    with hold(config.state_dir, command) as lock, open_state(config.state_dir) as state:
         for line in state.notices:
             console.warn(line)
         with remembering(state, command):
-            yield state
+            yield state, lock
 
 
 def own_directory(config: Config) -> None:

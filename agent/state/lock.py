@@ -12,6 +12,7 @@ import os
 import stat
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from agent.errors import BusyError, StateError
@@ -20,31 +21,64 @@ from agent.refused import lock_file
 FILE = "lock"
 MAX_NOTE = 1_000
 RETRY_S = 0.05  # a look (``holder``) has long ended then
+RETAKE_S = 30.0  # a short command (`agent bundle pin`) has ended then; a calibration has not
+
+
+@dataclass(frozen=True)
+class HeldLock:
+    """A lock that this process holds, and may let go for a while."""
+
+    descriptor: int
+    command: str
+    directory: Path
+
+    @contextlib.contextmanager
+    def released(self) -> Iterator[None]:
+        """Let others have the lock while in the context, then hold it again.
+
+        An error from inside goes before one of the lock: it is tried for once then.
+
+        Raises:
+            BusyError: another process has it, and has had it for ``RETAKE_S``.
+        """
+        fcntl.flock(self.descriptor, fcntl.LOCK_UN)
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(BusyError):
+                _take(self.descriptor, self.command, self.directory)
+            raise
+        ends = time.monotonic() + RETAKE_S
+        while time.monotonic() < ends:
+            with contextlib.suppress(BusyError):
+                return _take(self.descriptor, self.command, self.directory)
+        _take(self.descriptor, self.command, self.directory)
 
 
 @contextlib.contextmanager
-def hold(directory: Path, command: str) -> Iterator[None]:
+def hold(directory: Path, command: str, file: str = FILE) -> Iterator[HeldLock]:
     """Hold the lock of a state directory while in the context.
 
     Args:
         directory: an existing state directory.
         command: what is being done, told to whoever comes second.
+        file: another than that of the whole state.
 
     Raises:
         BusyError: another process holds it; the message says which, and since when.
         StateError: the lock file cannot be made, or its file system cannot lock.
     """
-    path = directory / FILE
+    path = directory / file
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         hint = "Name another directory with --state-dir DIR or AGENT_STATE_DIR."
-        if is_odd(directory):
+        if is_odd(directory, file):
             hint = f"Remove it (`rm -r {path}`): nothing is kept in it."
         raise StateError(f"{path} cannot be opened: {error.strerror}", hint) from error
     try:
         _take(descriptor, command, directory)
-        yield
+        yield HeldLock(descriptor, command, directory)
     finally:
         os.close(descriptor)
 
@@ -86,10 +120,10 @@ def why_not(directory: Path) -> str:
     return ""
 
 
-def is_odd(directory: Path) -> bool:
+def is_odd(directory: Path, file: str = FILE) -> bool:
     """Whether something else than a plain file is in the lock's place."""
     try:
-        return not stat.S_ISREG((directory / FILE).lstat().st_mode)
+        return not stat.S_ISREG((directory / file).lstat().st_mode)
     except OSError:
         return False
 

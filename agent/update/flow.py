@@ -5,15 +5,17 @@
 
 Everything before the last step can be killed or fail without consequence: which bundle is in force
 changes in one transaction of the state database, together with the calibration refitted on it.
+While bytes are awaited the state's lock is let go, and what to do is decided anew afterwards.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import secrets
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -34,6 +36,8 @@ from agent.clock import stamp
 from agent.errors import BundleError, InputError, NothingToDoError, StateError
 from agent.loopnest.features.vector import FEATURES_VERSION
 from agent.progress import Progress, Tell
+from agent.state.file import FILE
+from agent.state.lock import HeldLock, hold
 from agent.update.switch import (
     BY_CENTRE,
     ROLLED_BACK,
@@ -53,6 +57,7 @@ if TYPE_CHECKING:
     from agent.update.verdict import BundleComparison
 
 CACHE = "repository"  # python-tuf's cache of metadata, below the state directory
+LOCK = "update-lock"  # that cache has one user at a time
 FLOORS, SECRET, GONE = "update-floors", "roll-out-secret", "withdrawn"
 MAX_ROOT = 256 << 10
 CHANGED = frozenset(("activated", "went-back", "available", "withdrawn"))
@@ -75,13 +80,20 @@ def digests_once_withdrawn(state: State) -> Sequence[str]:
 
 
 def update_bundle(
-    config: Config, state: State, tell: Tell, *, check: bool = False, force: bool = False
+    config: Config,
+    state: State,
+    lock: HeldLock,
+    tell: Tell,
+    *,
+    check: bool = False,
+    force: bool = False,
 ) -> dict[str, object]:
     """Take the bundle that the centre offers this machine, if it is right and not worse.
 
     Args:
         config: repository, channel and trusted root.
         state: opened for writing, with the lock held.
+        lock: of the state; let go while bytes are awaited.
         tell: shown the progress.
         check: only say what there is.
         force: take a bundle that was declined before, or is not shown to be as good here.
@@ -97,20 +109,54 @@ def update_bundle(
         BundleError, StateError: it cannot be used or kept; the bundle in force stays.
         NothingToDoError: no repository is configured.
         InputError: no trusted root is configured.
+        BusyError: another update is at work, or another command was when the bytes had come.
     """
+    with hold(config.state_dir, "update", LOCK):
+        return _update(_Site(config, state, lock, tell), check=check, force=force)
+
+
+@dataclass(frozen=True)
+class _Site:
+    """What an update works with."""
+
+    config: Config
+    state: State
+    lock: HeldLock
+    tell: Tell
+
+    @contextlib.contextmanager
+    def unlocked(self) -> Iterator[None]:
+        """For waiting: others may change the state meanwhile, and no more than change it."""
+        file = self.config.state_dir / FILE
+        before = file.stat().st_ino
+        with self.lock.released():
+            yield
+        if not file.exists() or file.stat().st_ino != before:
+            raise StateError(
+                f"another file has taken the place of {file} while the update waited",
+                "Nothing was changed. Run `agent update` again.",
+            )
+
+
+def _update(site: _Site, *, check: bool, force: bool) -> dict[str, object]:
     from agent.update.source import open_source
 
-    place, machine = _repository(config, state), _machine(config, state, force=force)
-    source = open_source(place)
+    config, state, tell, now = site.config, site.state, site.tell, time.time()
+    source = open_source(_repository(config, state))
     tell(Progress("asking", 0, 1, f"asking {source.name} what there is"))
-    verified = _refresh(source, config, state, machine.now)
+    verified = _refresh(source, site, now)
     trusted = verified.trusted
-    offer = choose_offer(trusted, roll_out_secret(state), machine.refused)
-    decision = decide(trusted, offer, bundle_identity(machine.bundle), machine.pin, machine.refused)
+    machine, offer, decision = _look(site, trusted, force=force)
+    fetched: dict[str, bytes] = {}
+    while decision.step == "take" and offer is not None and not check:
+        if offer.digest in fetched or _on_disk(config.state_dir, offer):
+            break
+        fetched[offer.digest] = _fetch(site, verified, offer)
+        machine, offer, decision = _look(site, trusted, force=force)  # it may have been pinned
     if outcome := _unchanged(decision.step, machine.bundle, check=check):
         done = _Done(outcome, machine.bundle)
     elif decision.step == "take" and offer is not None:
-        bundle = _fetch(config.state_dir, verified, offer, tell)
+        bundle = _installed(site, fetched, offer)
         tell(Progress("comparing", 0, 1, "refitting on this machine's timings, and comparing"))
         withdrawn = machine.bundle.digest in trusted.withdrawn
         done = _take(config, state, bundle, machine.bundle, withdrawn=withdrawn, force=force)
@@ -121,7 +167,7 @@ def update_bundle(
         "outcome": done.outcome,
         "repository": source.name,
         "channel": config.channel,
-        "checked_at": stamp(machine.now),
+        "checked_at": stamp(now),
         "signatures_hold_until": stamp(min(trusted.expires.values())),
         "offered": _offered(offer),
         "before": bundle_identity(machine.bundle),
@@ -133,21 +179,19 @@ def update_bundle(
 
 @dataclass(frozen=True)
 class _Machine:
-    """This machine before the update.
+    """This machine as it is now.
 
     Attributes:
         bundle: in force.
         notes: on how it came to be that one.
         pin: that holds the machine to it.
         refused: bundles that were turned down here and are not to be taken now, by digest.
-        now: its clock, in seconds since 1970.
     """
 
     bundle: Bundle
     notes: tuple[Note, ...]
     pin: BundleEvent | None
     refused: Mapping[str, BundleEvent]
-    now: float
 
 
 @dataclass(frozen=True)
@@ -175,10 +219,18 @@ def _repository(config: Config, state: State) -> str:
     return config.repository
 
 
+def _look(site: _Site, trusted: Trusted, *, force: bool) -> tuple[_Machine, Offer | None, Decision]:
+    """This machine as it is now, the offer meant for it, and what to do about that."""
+    machine = _machine(site.config, site.state, force=force)
+    offer = choose_offer(trusted, roll_out_secret(site.state), machine.refused)
+    present = bundle_identity(machine.bundle)
+    return machine, offer, decide(trusted, offer, present, machine.pin, machine.refused)
+
+
 def _machine(config: Config, state: State, *, force: bool) -> _Machine:
-    now, found = time.time(), bundle_in_force(state, config.state_dir)
+    found = bundle_in_force(state, config.state_dir)
     refused = {d: e for d, e in left(state).items() if e.kind == DECLINED and not force}
-    return _Machine(found.bundle, found.notes, pin_of(state), refused, now)
+    return _Machine(found.bundle, found.notes, pin_of(state), refused)
 
 
 def _unchanged(step: Step, present: Bundle, *, check: bool) -> str:
@@ -276,18 +328,19 @@ def _offered(offer: Offer | None) -> dict[str, object] | None:
     return {name: getattr(offer, name) for name in names}
 
 
-def _refresh(
-    source: RepositorySource, config: Config, state: State, now: float
-) -> VerifiedRepository:
+def _refresh(source: RepositorySource, site: _Site, now: float) -> VerifiedRepository:
     """Verified metadata; the floors it gives are remembered before anything of it is used."""
     from agent.update.floors import Floors
     from agent.update.trust import Trust, refresh
 
+    config, state = site.config, site.state
     root = _root(config.trusted_root)
     # Of this root: a site that is given another centre's starts anew, on its own decision.
     remembered = f"{FLOORS} {hashlib.sha256(root).hexdigest()[:32]}"
     floors = Floors.from_json(state.fact(remembered))
-    verified = refresh(source, Trust(root, config.channel, config.state_dir / CACHE, floors, now))
+    trust = Trust(root, config.channel, config.state_dir / CACHE, floors, now)
+    with site.unlocked():  # the floors stay as they are: only an update raises them
+        verified = refresh(source, trust)
     state.remember(remembered, verified.trusted.floors.to_json())
     state.remember(GONE, {"digests": sorted(verified.trusted.withdrawn)})
     state.remember(CHECKED, {"at": now})
@@ -308,22 +361,33 @@ def _root(path: Path) -> bytes:
     return content
 
 
-def _fetch(state_dir: Path, verified: VerifiedRepository, offer: Offer, tell: Tell) -> Bundle:
-    """The bundle offered, on the disk and tried; not fetched again where it is there."""
+def _on_disk(state_dir: Path, offer: Offer) -> Bundle | None:
+    """The bundle offered, where it is here and whole."""
+    from agent.bundle.bundle import load_bundle
+
+    with contextlib.suppress(BundleError):
+        bundle = load_bundle(path_of(state_dir, offer.digest))
+        return bundle if bundle.digest == offer.digest else None
+    return None
+
+
+def _fetch(site: _Site, verified: VerifiedRepository, offer: Offer) -> bytes:
+    size = f"{offer.length / 2**20:.1f} MiB"
+    site.tell(Progress("fetching", 0, 1, f"fetching {offer.name} {offer.version} ({size})"))
+    with site.unlocked():
+        return verified.download(offer)
+
+
+def _installed(site: _Site, fetched: Mapping[str, bytes], offer: Offer) -> Bundle:
+    """The bundle offered, on the disk and tried."""
     from agent.bundle.bundle import load_bundle
     from agent.update.install import install
 
-    try:
-        bundle = load_bundle(path_of(state_dir, offer.digest))
-        if bundle.digest == offer.digest:
-            return bundle
-    except BundleError:
-        pass
-    size = f"{offer.length / 2**20:.1f} MiB"
-    tell(Progress("fetching", 0, 1, f"fetching {offer.name} {offer.version} ({size})"))
-    content = verified.download(offer)
-    tell(Progress("trying", 0, 1, "checking it, and trying it on its own examples"))
-    return install(state_dir, content, offer.digest)
+    state_dir = site.config.state_dir
+    if offer.digest not in fetched:
+        return load_bundle(path_of(state_dir, offer.digest))
+    site.tell(Progress("trying", 0, 1, "checking it, and trying it on its own examples"))
+    return install(state_dir, fetched[offer.digest], offer.digest)
 
 
 def _take(

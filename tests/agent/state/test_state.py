@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from agent.errors import BusyError, DamagedError, StateError
 from agent.json_values import finite_object
+from agent.state import lock as lock_module
 from agent.state.file import FILE
 from agent.state.lock import hold, holder, is_odd
 from agent.state.state import KEPT_CALIBRATIONS, TimingKey, open_state, read_state
@@ -294,6 +295,34 @@ def test_a_lock_file_with_rubbish_in_it_is_no_obstacle(tmp_path, note):
         (tmp_path / "lock").write_bytes(note)
         with pytest.raises(BusyError, match="not said"), hold(tmp_path, "measure"):
             pass
+
+
+def test_a_lock_that_is_let_go_for_a_while_can_be_had_by_another_until_then(tmp_path):
+    with hold(tmp_path, "update") as lock:
+        with lock.released(), hold(tmp_path, "bundle pin"):
+            pass
+        with pytest.raises(BusyError, match="agent update"), hold(tmp_path, "measure"):
+            pass
+
+
+def test_a_lock_is_waited_for_where_another_has_it_for_a_moment(tmp_path):
+    with hold(tmp_path, "update") as lock, contextlib.ExitStack() as other:
+        with lock.released():
+            other.enter_context(hold(tmp_path, "bundle pin"))
+            threading.Timer(0.1, other.close).start()
+        with pytest.raises(BusyError, match="agent update"), hold(tmp_path, "measure"):
+            pass
+
+
+def test_a_lock_that_another_keeps_is_given_up_and_an_error_from_inside_goes_first(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(lock_module, "RETAKE_S", 0.1)
+    with hold(tmp_path, "update") as lock, contextlib.ExitStack() as other:
+        with pytest.raises(BusyError, match="agent calibrate"), lock.released():
+            other.enter_context(hold(tmp_path, "calibrate"))
+        with pytest.raises(ZeroDivisionError), lock.released():
+            raise ZeroDivisionError
 
 
 def test_a_lock_left_by_a_dead_process_is_free(tmp_path):

@@ -65,10 +65,10 @@ def fleet(place: Path, root: Path) -> Iterator[Fleet]:
 
 def _ask(config: Config) -> Seen:
     config.state_dir.mkdir(exist_ok=True)
-    with hold(config.state_dir, "update"), open_state(config.state_dir) as state:
+    with hold(config.state_dir, "update") as lock, open_state(config.state_dir) as state:
         secret = hashlib.sha256(config.state_dir.name.encode())
         state.remember(flow.SECRET, {"secret": secret.hexdigest()})
-        answer = flow.update_bundle(config, state, lambda _: None)
+        answer = flow.update_bundle(config, state, lock, lambda _: None)
         found = bundle_in_force(state, config.state_dir)
         assert not found.notes
         notes = tuple(note["code"] for note in answer["notes"])

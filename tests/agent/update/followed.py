@@ -37,8 +37,8 @@ class Machine:
         """What the command does, without the cost of starting it."""
         config = Config(self.state, repository=str(place), channel=channel, trusted_root=self.root)
         self.state.mkdir(exist_ok=True)
-        with hold(self.state, "update"), open_state(self.state) as state:
-            return flow.update_bundle(config, state, lambda _: None, **more)
+        with hold(self.state, "update") as lock, open_state(self.state) as state:
+            return flow.update_bundle(config, state, lock, lambda _: None, **more)
 
     def bundle(self) -> str:
         """The digest of the bundle in force; every byte of it is verified."""

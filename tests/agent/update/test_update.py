@@ -3,7 +3,10 @@
 import json
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from http.server import SimpleHTTPRequestHandler
+from threading import Event
 
 import pytest
 
@@ -371,6 +374,29 @@ def test_an_update_waits_for_nobody_and_names_who_is_at_work(fresh, centre, firs
     assert "agent calibrate" in ran.err
 
 
+def test_an_update_does_not_write_into_a_state_that_was_replaced_while_it_waited(
+    fresh, centre, first
+) -> None:
+    centre.add(first)
+
+    class Replacing(SimpleHTTPRequestHandler):
+        def do_GET(self):
+            if self.path.endswith("settled.bundle"):
+                shutil.copy(fresh / "state.sqlite", fresh / "restored")
+                (fresh / "restored").rename(fresh / "state.sqlite")
+            super().do_GET()
+
+        def log_message(self, *_):
+            pass
+
+    with served(centre.public, Replacing) as url:
+        ran = update(fresh, centre, place=url)
+    assert ran.code == 2
+    assert "has taken the place of" in ran.err
+    assert in_force(fresh) == BUILT_IN
+    assert update(fresh, centre).code == 0
+
+
 def test_three_ways_back_are_kept_and_older_bundles_leave_the_disk(fresh, centre, tmp_path) -> None:
     for number in range(6):
         centre.add(made_bundle(tmp_path / f"b{number}", str(number), seed=number))
@@ -523,3 +549,37 @@ def test_a_stick_that_is_served_in_place_of_the_live_repository_is_noted(
     assert "old-signature" in [note["code"] for note in ran.json["notes"]]
     plugged = update(fresh, centre, "--json", place=stick)
     assert "old-signature" not in [note["code"] for note in plugged.json["notes"]]
+
+
+@pytest.mark.parametrize("awaited", ["timestamp.json", "settled.bundle"])
+def test_another_command_works_while_an_update_waits_and_what_it_did_holds(
+    fresh, centre, first, awaited
+) -> None:
+    centre.add(first)
+    asked, go_on = Event(), Event()
+
+    class Waiting(SimpleHTTPRequestHandler):
+        def do_GET(self):
+            if self.path.endswith(awaited):
+                asked.set()
+                go_on.wait(60)
+            super().do_GET()
+
+        def log_message(self, *_):
+            pass
+
+    with served(centre.public, Waiting) as url, ThreadPoolExecutor(1) as pool:
+        words = ("--from", url, "--root", centre.root, "--state-dir", fresh, "--json")
+        updating = pool.submit(agent_process, "update", *words)
+        try:
+            assert asked.wait(60)
+            pinned = agent("bundle", "pin", "--state-dir", fresh)
+            second_update = update(fresh, centre)
+        finally:
+            go_on.set()
+        ran = updating.result()
+    assert pinned.code == 0, pinned.err
+    assert second_update.code == 6
+    assert "agent update" in second_update.err
+    assert (ran.code, ran.json["outcome"]) == (7, "pinned"), ran.err
+    assert in_force(fresh) == BUILT_IN
