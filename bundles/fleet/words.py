@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from agent.terminal.blocks import Answer, Block, Table
+from agent.terminal.numbers import Count
 
 
 def told_import(answer: Answer) -> list[Block]:
     """What became of a file's reports."""
     blocks: list[Block] = [
-        f"{answer['file']}: {answer['new']} new report(s), {answer['known']} counted before, "
+        f"{answer['file']}: {Count(answer['new']):new report}, {answer['known']} counted before, "
         f"{answer['refused']} refused."
     ]
     if answer["reasons"]:
@@ -21,7 +22,7 @@ def told_import(answer: Answer) -> list[Block]:
 
 def told_release(answer: Answer) -> list[Block]:
     """How much is newly shown."""
-    return [f"{answer['machines']} report(s) released."]
+    return [f"{Count(answer['machines']):report} released."]
 
 
 def told_token(answer: Answer) -> list[Block]:
