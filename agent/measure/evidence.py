@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agent.measure.shots import Sample
+from agent.measure.shots import Shots
 from agent.measure.stats import quantile
 
 MAX_STEAL = 0.01  # share of the round's CPU time
@@ -43,9 +43,9 @@ class Round:
     switches: int
     others: int
     reasons: tuple[str, ...] = ()
-    samples: tuple[Sample, ...] = ()
+    samples: tuple[Shots, ...] = ()
 
-    def sample(self, program: int) -> Sample | None:
+    def sample(self, program: int) -> Shots | None:
         """What was timed of ``program``; None where it took no part, or that is not known."""
         parts = zip(self.seconds, self.samples, strict=False)
         return next((sample for (timed, _), sample in parts if timed == program), None)

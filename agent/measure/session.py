@@ -11,7 +11,7 @@ from agent.errors import MeasureError
 from agent.measure.evidence import Round, disturbances
 from agent.measure.machine import Machine
 from agent.measure.plan import Arguments
-from agent.measure.shots import Sample, Shot
+from agent.measure.shots import Shot, Shots
 from agent.measure.worker import RefusedError, Worker, environment
 
 BASE, TWIN, FIRST_VARIANT = 0, 1, 2
@@ -219,13 +219,13 @@ class WorkerSession:
         return words
 
 
-def _samples(words: Sequence[str], count: int) -> tuple[Sample, ...]:
+def _samples(words: Sequence[str], count: int) -> tuple[Shots, ...]:
     """``count`` samples as the worker writes them: memory, number of shots, five words a shot."""
     samples, rest = [], iter(words)
     try:
         for _ in range(count):
             memory_s, shots = float(next(rest)), int(next(rest))
-            samples.append(Sample(tuple(_shot(rest) for _ in range(shots)), memory_s))
+            samples.append(Shots(tuple(_shot(rest) for _ in range(shots)), memory_s))
     except (StopIteration, RuntimeError, ValueError) as error:
         raise _not_understood(words) from error
     if next(rest, None) is not None or not all(s.shots for s in samples):

@@ -62,7 +62,7 @@ class Shot:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class Shots:
     """A program's part of a round; ``memory_s``: what a line of memory took right before."""
 
     shots: tuple[Shot, ...]
@@ -86,7 +86,7 @@ class Sample:
         )
 
 
-def disturbed_share(samples: Iterable[Sample], lowest: float) -> float:
+def disturbed_share(samples: Iterable[Shots], lowest: float) -> float:
     """Of the shots, how many had a core that was shared; 0 where there are none."""
     shots = [shot for sample in samples for shot in sample.shots]
     return (
@@ -96,7 +96,7 @@ def disturbed_share(samples: Iterable[Sample], lowest: float) -> float:
     )
 
 
-def least_shared(samples: Sequence[Sample], lowest: float, rounds: int) -> Sharing:
+def least_shared(samples: Sequence[Shots], lowest: float, rounds: int) -> Sharing:
     """The best state in which a program was timed in at least ``rounds`` of its samples."""
     for sharing in Sharing:
         if sum(s.seconds_when(sharing, lowest) is not None for s in samples) >= rounds:

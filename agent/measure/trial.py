@@ -12,7 +12,13 @@ from agent.measure.cores import Cores
 from agent.measure.evidence import Notice, Round, notices
 from agent.measure.machine import Machine
 from agent.measure.plan import ROUGH, Arguments, roughness, tolerances
-from agent.measure.series import Series, log_ratios, paired_log_ratios, series_of, together
+from agent.measure.program_times import (
+    ProgramTimes,
+    log_ratios,
+    paired_log_ratios,
+    times_of,
+    together,
+)
 from agent.measure.session import (
     BASE,
     FIRST_VARIANT,
@@ -205,7 +211,7 @@ class Trial:
 
     def _hidden(self, program: int) -> bool:
         """Whether the time that it takes when nobody shares its first core is not known yet."""
-        return self._series(self.rounds, program).sharing is Sharing.SHARED
+        return self._times(self.rounds, program).sharing is Sharing.SHARED
 
     def _slow_join(self, good: int) -> bool:
         """Whether slow programs take part: until enough good rounds, or a few attempts more."""
@@ -280,11 +286,11 @@ class Trial:
             rounds = _with_program(self.rounds, program)
         if not rounds:
             return Timing(Outcome.TIMEOUT, detail="no round was completed")
-        base, series = self._compared(rounds, program)
-        another_time = SESSION_SD[series.sharing]
-        logs = median_interval([math.log(s) for s in series.seconds.values()])
+        base, times = self._compared(rounds, program)
+        another_time = SESSION_SD[times.sharing]
+        logs = median_interval([math.log(s) for s in times.seconds.values()])
         seconds = logs.widened(another_time)
-        label = median_interval(log_ratios(base, series)).widened(another_time)
+        label = median_interval(log_ratios(base, times)).widened(another_time)
         wall = sum(r.wall_s for r in rounds) * self.machine.threads
         check = self.checks[program]
         return Timing(
@@ -296,31 +302,31 @@ class Trial:
             seconds_low=math.exp(seconds.low),
             seconds_high=math.exp(seconds.high),
             base_seconds=base.typical,
-            rounds=len(series.seconds),
-            redone=len(_with_program(self.rounds, program)) - len(series.seconds),
+            rounds=len(times.seconds),
+            redone=len(_with_program(self.rounds, program)) - len(times.seconds),
             steal=sum(r.steal_s for r in rounds) / wall,
             involuntary_switches=sum(r.switches for r in rounds),
             checksum=check.checksum,
             max_error=check.max_error,
-            sharing=series.sharing,
+            sharing=times.sharing,
             disturbed=self._disturbed(rounds, program),
         )
 
-    def _series(
+    def _times(
         self, rounds: Sequence[Round], program: int, sharing: Sharing | None = None
-    ) -> Series:
+    ) -> ProgramTimes:
         least = min(STATE_ROUNDS, len(_with_program(rounds, program)))
-        return series_of(rounds, program, self.cores.lowest, least, sharing)
+        return times_of(rounds, program, self.cores.lowest, least, sharing)
 
-    def _compared(self, rounds: Sequence[Round], program: int) -> tuple[Series, Series]:
-        """The base's series and the program's, in the state in which they are compared."""
+    def _compared(self, rounds: Sequence[Round], program: int) -> tuple[ProgramTimes, ProgramTimes]:
+        """The base's times and the program's, in the state in which they are compared."""
         sharing = None
         while True:
-            base, twin = (self._series(rounds, p, sharing) for p in (BASE, TWIN))
-            series = self._series(rounds, program, sharing)
-            states = {base.sharing, twin.sharing, series.sharing}
+            base, twin = (self._times(rounds, p, sharing) for p in (BASE, TWIN))
+            times = self._times(rounds, program, sharing)
+            states = {base.sharing, twin.sharing, times.sharing}
             if sharing or Sharing.SHARED not in states:
-                return together(base, twin), series
+                return together(base, twin), times
             sharing = Sharing.SHARED
 
     def _ratios(self, rounds: Sequence[Round], program: int) -> tuple[float, ...]:

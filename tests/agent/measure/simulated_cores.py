@@ -16,7 +16,7 @@ from agent.measure.evidence import Round
 from agent.measure.machine import read_machine
 from agent.measure.plan import Arguments
 from agent.measure.session import FIRST_VARIANT, LOOK_EVERY_S, CheckedRun, TimingSettings
-from agent.measure.shots import Sample, Shot
+from agent.measure.shots import Shot, Shots
 from agent.measure.timing import Measurement
 from agent.measure.trial import Trial
 
@@ -139,9 +139,9 @@ class SimulatedSession:
         wall = self.cost(order)
         return Round(seconds, wall, wall, 0.0, wall, 0, 0, samples=samples)
 
-    def _sample(self, program: SimulatedProgram) -> Sample:
+    def _sample(self, program: SimulatedProgram) -> Shots:
         shots = max(1, int(SAMPLE_S / max(SHOT_S, program.seconds)))
-        return Sample(tuple(self.cores.shot(program) for _ in range(shots)), 1e-7)
+        return Shots(tuple(self.cores.shot(program) for _ in range(shots)), 1e-7)
 
     def close(self) -> int:
         return 0

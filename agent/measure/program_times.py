@@ -18,7 +18,7 @@ from agent.measure.shots import Sharing, least_shared
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
+class ProgramTimes:
     """Seconds per execution by round; ``sharing``: the state that they were timed in."""
 
     seconds: Mapping[int, float]
@@ -30,13 +30,13 @@ class Series:
         return statistics.median(self.seconds.values())
 
 
-def series_of(
+def times_of(
     rounds: Sequence[Round],
     program: int,
     lowest: float,
     least: int,
     sharing: Sharing | None = None,
-) -> Series:
+) -> ProgramTimes:
     """What ``rounds`` say of a program.
 
     Args:
@@ -50,20 +50,20 @@ def series_of(
     state = sharing or least_shared(tuple(samples.values()), lowest, least)
     if state is Sharing.SHARED:
         as_it_was = {i: dict(r.seconds) for i, r in enumerate(rounds)}
-        return Series({i: s[program] for i, s in as_it_was.items() if program in s}, state)
+        return ProgramTimes({i: s[program] for i, s in as_it_was.items() if program in s}, state)
     found = {i: s.seconds_when(state, lowest) for i, s in samples.items()}
-    return Series({i: s for i, s in found.items() if s is not None}, state)
+    return ProgramTimes({i: s for i, s in found.items() if s is not None}, state)
 
 
-def together(first: Series, second: Series) -> Series:
-    """Of two series of the same program: the geometric mean where both have a round."""
+def together(first: ProgramTimes, second: ProgramTimes) -> ProgramTimes:
+    """Of two times of the same program: the geometric mean where both have a round."""
     both = dict(second.seconds) | dict(first.seconds)
     for i in first.seconds.keys() & second.seconds.keys():
         both[i] = math.sqrt(first.seconds[i] * second.seconds[i])
-    return Series(both, first.sharing)
+    return ProgramTimes(both, first.sharing)
 
 
-def log_ratios(base: Series, version: Series) -> tuple[float, ...]:
+def log_ratios(base: ProgramTimes, version: ProgramTimes) -> tuple[float, ...]:
     """log(base / version), one for each round of ``version``: positive where it is faster.
 
     In the round itself where the base has it; else against the base's median, which in one state
@@ -73,7 +73,7 @@ def log_ratios(base: Series, version: Series) -> tuple[float, ...]:
     return tuple(math.log(base.seconds.get(i, typical) / s) for i, s in version.seconds.items())
 
 
-def paired_log_ratios(first: Series, second: Series) -> tuple[float, ...]:
+def paired_log_ratios(first: ProgramTimes, second: ProgramTimes) -> tuple[float, ...]:
     """The same of the rounds that both have: what a program differs by from itself (A/A)."""
     common = sorted(first.seconds.keys() & second.seconds.keys())
     return tuple(math.log(first.seconds[i] / second.seconds[i]) for i in common)
