@@ -56,7 +56,7 @@ def times_of(
 
 
 def together(first: ProgramTimes, second: ProgramTimes) -> ProgramTimes:
-    """Of two times of the same program: the geometric mean where both have a round."""
+    """Both of the same program: the geometric mean where both have a round."""
     both = dict(second.seconds) | dict(first.seconds)
     for i in first.seconds.keys() & second.seconds.keys():
         both[i] = math.sqrt(first.seconds[i] * second.seconds[i])
