@@ -28,9 +28,9 @@ class Sharing(StrEnum):
     SHARED = "shared"
 
 
-# What log speed-ups of two sessions differ by beyond their own rounds (standard deviation of one;
-# benchmarks/repeat.py, Sapphire Rapids VM, 2 CPUs, 2026-11-29).
-SESSION_SD = {Sharing.UNDISTURBED: 0.01, Sharing.PARTLY: 0.05, Sharing.SHARED: 0.1}
+# Standard deviation of what sessions differ by beyond their own rounds, in log units (four fresh
+# processes in 7 minutes, benchmarks/repeat.py; Sapphire Rapids VM, 2 CPUs, other work running).
+SESSION_SD = {Sharing.UNDISTURBED: 0.006, Sharing.PARTLY: 0.12, Sharing.SHARED: 0.2}
 
 
 @dataclass(frozen=True, slots=True)
