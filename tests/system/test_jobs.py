@@ -71,6 +71,12 @@ def has_run(box, job):
     return box.show(unit(job), "Result")
 
 
+def newest(box):
+    """The calibration made last, whether it came into force or was only kept."""
+    known = box.run("agent", "status", "--json").json
+    return known["kept"] or known["calibration"]
+
+
 def waiting(box):
     within(PATIENCE, lambda: "waiting" in box.words(unit("calibrate")), "it does not wait")
 
@@ -97,19 +103,20 @@ def test_a_calibration_completes_in_the_sandbox(box):
     result, code, words = calibrate(box)
     assert (result, code) == ("success", 0), words
     assert calibrations(box) == 1
-    assert box.run("agent", "status", "--json").json["calibration"] is not None
+    assert newest(box)["timings"]["usable"] > 0
     strangers = box.run("find", f"/{STATE}", "!", "-user", "calibration-agent").out
     assert strangers == ""
 
 
-def test_with_the_default_budget_every_head_is_fitted_in_the_sandbox(box):
+def test_with_time_enough_every_head_is_fitted_in_the_sandbox(box):
     """Six seconds give too few labels for boosting: only this one fits all that a machine will."""
     forget(box)
-    box.write("/etc/calibration-agent/conf.d/50-test.toml", QUIET)
+    enough = 'budget = "3m"'  # not all of it is used, but where this machine is very busy
+    box.write("/etc/calibration-agent/conf.d/50-test.toml", enough + QUIET)
     result, code, words = calibrate(box)
     box.write("/etc/calibration-agent/conf.d/50-test.toml", SITE)
     assert (result, code) == ("success", 0), words
-    head = box.run("agent", "status", "--json").json["calibration"]["head"]
+    head = newest(box)["head"]
     tried = {(v["target"], v["candidate"]): v for v in head["verdicts"]}
     assert set(tried) == {("speedup", "ridge"), ("speedup", "boosting"), ("seconds", "ridge")}
     assert [v for v in tried.values() if v["log_error"] is None] == []
@@ -355,5 +362,4 @@ def test_without_a_compiler_the_prebuilt_set_is_measured(box):
     result, code, words = calibrate(box)
     assert (result, code) == ("success", 0), words
     assert calibrations(box) == 1
-    known = box.run("agent", "status", "--json").json["calibration"]
-    assert known["toolchain"]["kind"] == "prebuilt"
+    assert newest(box)["toolchain"]["kind"] == "prebuilt"
