@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from agent.stop import Stop
+from agent.system.stop import Stop
 
 if TYPE_CHECKING:
     import typer

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from agent.errors import AgentError, Exit
-from agent.stop import Stop
+from agent.system.stop import Stop
 from agent.terminal import console
 from agent.terminal.crash import bug
 from agent.terminal.streams import steady_streams

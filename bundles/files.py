@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from agent.refused import set_mode, sync_directory
+from agent.system.refused import set_mode, sync_directory
 
 
 def write_whole(path: Path, content: bytes, mode: int | None = None) -> None:

@@ -21,9 +21,9 @@ from typing import NoReturn
 
 from agent.bundle.bundle import TOLERANCE, Bundle
 from agent.bundle.probe_child import BATCH, ProbeOutcome, probe_request
-from agent.child import end_group, wait_for_end
 from agent.errors import BundleError
-from agent.refused import memory_file
+from agent.system.child import end_group, wait_for_end
+from agent.system.refused import memory_file
 
 CHILD = "agent.bundle.probe_child"
 _ANSWER = re.compile(rb"\d\.\d{6}e[+-]\d\d\n")  # as "%.6e" writes a float32

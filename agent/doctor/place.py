@@ -15,14 +15,14 @@ from agent.clock import CLOCK_SET, duration, stamp
 from agent.doctor.findings import Finding, ok, problem, warning
 from agent.doctor.scene import Scene
 from agent.errors import Exit
-from agent.private import name_of
-from agent.refused import LOCAL
 from agent.settings.answers import contradictions
 from agent.settings.config import SYSTEM_STATE
 from agent.state.file import FILE
 from agent.state.last_error import last_errors
 from agent.state.lock import FILE as LOCK
 from agent.state.lock import is_odd, why_not
+from agent.system.private import name_of
+from agent.system.refused import LOCAL
 from agent.terminal.numbers import Count
 
 LEAST_FREE, LITTLE_FREE = 50 << 20, 500 << 20  # bytes

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.errors import StateError
-from agent.private import look, open_code, refuse_if_replaceable, refuse_if_writable
-from agent.refused import set_mode
+from agent.system.private import look, open_code, refuse_if_replaceable, refuse_if_writable
+from agent.system.refused import set_mode
 
 SEAL = b"\nagent-sealed-1 "
 SEAL_BYTES = len(SEAL) + 64

@@ -22,12 +22,12 @@ from itertools import takewhile
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
-from agent.child import ChildLimits, find_command, run_child
 from agent.errors import CompilerError, StateError
 from agent.measure.cache import Cache
 from agent.measure.tasks import REFUSED, check_error, check_words
 from agent.measure.toolchain import HINT_INSTALL, Kind, OnBuilt
-from agent.refused import usable_cpus
+from agent.system.child import ChildLimits, find_command, run_child
+from agent.system.refused import usable_cpus
 
 HARNESS = Path(__file__).with_name("harness.c")  # source of the worker
 

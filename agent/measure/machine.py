@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from agent.refused import usable_cpus
+from agent.system.refused import usable_cpus
 
 V2 = frozenset("cx16 lahf_lm popcnt sse4_1 sse4_2 ssse3".split())
 V3 = V2 | frozenset("avx avx2 bmi1 bmi2 f16c fma abm movbe xsave".split())

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from agent.errors import InputError
 from agent.page.document import GENERATOR
-from agent.private import name_of
+from agent.system.private import name_of
 
 HEAD = 512  # bytes within which a page says who wrote it
 _NEW = "Name a new file."

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.errors import InputError
-from agent.refused import sync_directory
 from agent.report.payload import MAX_BYTES
+from agent.system.refused import sync_directory
 
 _BEGINS = b'{"agent":"'  # every report, its keys being sorted
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from agent.errors import DamagedError, StateError
 from agent.json_values import JsonObject, finite_object
-from agent.private import ANOTHER, look, name_of, refuse_if_replaceable, refuse_if_writable
 from agent.state.rows import AFRESH, CHECKSUM, read_any_text, seal_all, select
+from agent.system.private import ANOTHER, look, name_of, refuse_if_replaceable, refuse_if_writable
 
 FILE = "state.sqlite"
 SCHEMA = 4

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.errors import BusyError, StateError
-from agent.refused import lock_file
+from agent.system.refused import lock_file
 
 FILE = "lock"
 MAX_NOTE = 1_000

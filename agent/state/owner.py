@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from agent.errors import StateError
-from agent.private import look, name_of, refuse_if_replaceable
+from agent.system.private import look, name_of, refuse_if_replaceable
 
 
 def act_as_owner(directory: Path) -> str | None:

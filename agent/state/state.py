@@ -29,7 +29,6 @@ from typing import Generic, Self, TypeVar
 
 from agent.errors import DamagedError, StateError
 from agent.json_values import JsonObject
-from agent.refused import set_mode
 from agent.state.file import (
     BUSY_TIMEOUT_S,
     FILE,
@@ -46,6 +45,7 @@ from agent.state.file import (
     refuse_closed,
 )
 from agent.state.rows import AFRESH, insert, read_any_text, seal, select
+from agent.system.refused import set_mode
 
 IN_FORCE = "calibration in force"  # the fact; without it (an older agent) the newest is
 KEPT_RUNS = 50

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from agent import __version__
 from agent.errors import AgentError, Exit
-from agent.refused import as_refusal
 from agent.state.owner import act_as_owner
+from agent.system.refused import as_refusal
 
 KEPT = 10
 _OURS = re.compile(r"crash-\d{8}-\d{6}-\d+\.log")

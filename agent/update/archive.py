@@ -15,7 +15,7 @@ from typing import NoReturn
 from agent.bundle.bundle import ENCODER, MANIFEST, MAX_TOTAL, PRIOR, read_bundle_file
 from agent.bundle.bundle import MAX_BYTES as MAX_FILE
 from agent.errors import BundleError, StateError
-from agent.refused import sync_directory
+from agent.system.refused import sync_directory
 
 MAX_BYTES = 5 * 2**20  # three files of MAX_TOTAL together, with their headers and padding
 MEMBERS = (MANIFEST, ENCODER, PRIOR)

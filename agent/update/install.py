@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from agent.bundle.installed import FOLDER, path_of
 from agent.errors import BundleError, StateError
-from agent.refused import sync_directory
+from agent.system.refused import sync_directory
 
 if TYPE_CHECKING:
     from agent.bundle.bundle import Bundle

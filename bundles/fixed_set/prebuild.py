@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from agent.child import ChildLimits, run_child
 from agent.errors import CompilerError
 from agent.kernels.fixed_set import fixed_variants, kernels, load_kernel
 from agent.loopnest.emitter.emit import ENTRY, emit
@@ -27,7 +26,8 @@ from agent.loopnest.schedules.legality import Dependences, transform
 from agent.measure.compiler import BASE_FLAGS, HARNESS
 from agent.measure.prebuilt import INDEX, PREBUILT, SCHEMA, Executable, PrebuiltIndex, program_name
 from agent.measure.sentinel import sentinel_jobs
-from agent.refused import usable_cpus
+from agent.system.child import ChildLimits, run_child
+from agent.system.refused import usable_cpus
 
 POOL = HARNESS.with_name("pool.c")
 # zig takes -O3 for -O2, and keeps frame pointers: as its clang compiles when asked directly.

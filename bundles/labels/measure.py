@@ -31,7 +31,7 @@ from agent.measure.session import TimingSettings
 from agent.measure.timing import Outcome, Timing
 from agent.measure.toolchain import family_of
 from agent.measure.worker_runner import WorkerRunner
-from agent.refused import lock_file
+from agent.system.refused import lock_file
 from bundles.labels.journal import JournalHead, LabelJournal, TimedProgram, TimedVersion
 from bundles.labels.labels import write_labels
 from bundles.labels.programs import FIXED, corpus_program, program_digest, scheduled

@@ -12,7 +12,7 @@ from pathlib import Path
 from tuf.api.metadata import Timestamp
 
 from agent.errors import BusyError, InputError
-from agent.refused import lock_file
+from agent.system.refused import lock_file
 from bundles.repository.journal import PUBLIC, RepositoryError, interrupted, recover
 from bundles.repository.repository import SIGNED_AT, Repository, parse_time
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.errors import AgentError
-from agent.refused import sync_directory
+from agent.system.refused import sync_directory
 from bundles.files import write_whole
 
 PUBLIC, JOURNAL = "public", "journal.json"

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from securesystemslib.exceptions import KeyMismatchError
 from securesystemslib.signer import CryptoSigner, Key, SSlibKey
 
-from agent.refused import sync_directory
+from agent.system.refused import sync_directory
 from bundles.repository.passphrases import MAX_PEM, Passphrases, SigningKeyError, no_key
 from bundles.repository.pem import pem_of
 

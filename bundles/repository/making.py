@@ -9,8 +9,8 @@ from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import DelegatedRole, Delegations, Root
 
 from agent.errors import InputError
-from agent.refused import sync_directory
 from agent.settings.config import CHANNELS
+from agent.system.refused import sync_directory
 from bundles.repository.answers import Answer
 from bundles.repository.channel import Channel, write_channel
 from bundles.repository.check import repository_status

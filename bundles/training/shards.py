@@ -27,7 +27,7 @@ import numpy as np
 import agent
 from agent.errors import BusyError, InputError
 from agent.loopnest.features.vector import FEATURES, FEATURES_VERSION
-from agent.refused import lock_file
+from agent.system.refused import lock_file
 from bundles.files import write_whole
 from bundles.training.dataset import (
     ARRAYS,

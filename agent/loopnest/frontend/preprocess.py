@@ -13,8 +13,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from agent.child import ChildLimits, ChildRun, find_command, other_owner, run_child
 from agent.errors import CompilerError, InputError, SourceError
+from agent.system.child import ChildLimits, ChildRun, find_command, other_owner, run_child
 
 INCLUDE = Path(__file__).with_name("include")
 KNOWN_HEADERS = frozenset("math.h stdint.h stddef.h stdlib.h stdio.h string.h".split())

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from agent.private import name_of
 from agent.state.owner import act_as_owner
+from agent.system.private import name_of
 from tests import other_user
 from tests.conftest import agent, environment
 from tests.other_user import NOBODY, needs_root

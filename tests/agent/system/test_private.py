@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import StateError
-from agent.private import ANYONE, look, may_write, open_code, refuse_if_replaceable
+from agent.system.private import ANYONE, look, may_write, open_code, refuse_if_replaceable
 from tests.other_user import NOBODY, needs_root
 
 ME = os.geteuid()

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from agent.child import ChildLimits, other_owner, run_child
+from agent.system.child import ChildLimits, other_owner, run_child
 from tests.other_user import NOBODY, needs_root
 from tests.processes import all_end
 

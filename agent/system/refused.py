@@ -26,7 +26,7 @@ _BY_THE_SYSTEM = _UNKNOWN_HERE | frozenset((
 LOCAL = "Use a directory on a local disk, or mount this one so that files can be locked."
 
 
-class RefusedError(AgentError):
+class SystemRefusedError(AgentError):
     """The system refused something that nobody foresaw."""
 
 
@@ -78,7 +78,7 @@ def usable_cpus() -> tuple[int, ...]:
         return tuple(range(os.cpu_count() or 1))
 
 
-def as_refusal(error: Exception, log: str) -> RefusedError | None:
+def as_refusal(error: Exception, log: str) -> SystemRefusedError | None:
     """What the system refused, in words; None for other errors, which are bugs.
 
     Args:
@@ -88,7 +88,7 @@ def as_refusal(error: Exception, log: str) -> RefusedError | None:
     if not isinstance(error, OSError) or error.errno not in _BY_THE_SYSTEM:
         return None
     what = f" ({error.filename!s})" if error.filename is not None else ""
-    return RefusedError(f"the system refused something: {error.strerror}{what}", log)
+    return SystemRefusedError(f"the system refused something: {error.strerror}{what}", log)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.refused import memory_file, sync_directory
+from agent.system.refused import memory_file, sync_directory
 from tests.conftest import SCRIPT, SIZES, Ran, environment
 
 needs_strace = pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
