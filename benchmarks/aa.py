@@ -23,7 +23,7 @@ from agent.measure.compiler import working_compiler
 from agent.measure.evidence import Round
 from agent.measure.plan import Arguments, ArrayArgument, Job
 from agent.measure.session import BASE, FIRST_VARIANT
-from agent.measure.stats import called_different, paired_log_ratios, quantile
+from agent.measure.stats import called_different, quantile
 from agent.measure.timing import Measurement
 from agent.measure.worker_runner import WorkerRunner
 
@@ -79,7 +79,7 @@ def jobs() -> dict[str, Job]:
 
 def ratios(rounds: list[Round], program: int) -> tuple[float, ...]:
     timed = [dict(r.seconds) for r in rounds]
-    return paired_log_ratios([t[BASE] for t in timed], [t[program] for t in timed])
+    return tuple(math.log(t[BASE] / t[program]) for t in timed)
 
 
 def same_ratios(measured: Measurement) -> tuple[float, ...]:

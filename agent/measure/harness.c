@@ -22,9 +22,9 @@
  *   dump ARRAY PATH                       the array's bytes, as they are now, into a new file
  *   tune SLOT SECONDS PARALLEL -> tune EXECUTIONS SECONDS_PER_EXECUTION      size of one sample;
  *                          PARALLEL: 1 where the program uses all CPUs, else 0
- *   look                -> look LOW MIDDLE...   readings of every CPU in turn (see "shared cores")
+ *   look                -> look LOW...          readings of every CPU in turn (see "shared cores")
  *   round SLOT ...      -> round WALL CPU STEAL BUSY SWITCHES OTHERS SAMPLE...     one sample of each:
- *                          MEMORY SHOTS, and of each shot SECONDS_PER_EXECUTION MAIN INSIDE ALL SWITCHES
+ *                          SHOTS, and of each shot SECONDS_PER_EXECUTION MAIN INSIDE ALL SWITCHES
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -66,8 +66,6 @@
 #define CHAIN 2000       /* dependent multiplications: some 2 microseconds */
 #define ADDITIONS 1500   /* times 16, on four chains: as long */
 #define LOOKS 300        /* readings in a row: about a millisecond */
-#define LINES 64         /* of memory that one look at it reads */
-#define MEMORY_BYTES (32 << 20)
 
 enum dtype { F32, F64, I32, U8, DTYPES };
 static const char *const dtype_names[DTYPES] = {"f32", "f64", "i32", "u8"};
@@ -619,23 +617,6 @@ static void look(int parallel, double *main, double *all) {
     for (int i = 0; i < n_cpus; i++) *all = fmax(*all, readings[i]);
 }
 
-/* Seconds that a line of memory takes, out of reach of the caches that belong to one core. */
-static double memory(void) {
-    static unsigned char *bytes;
-    static uint64_t at;
-    if (!bytes) {
-        bytes = mmap(NULL, MEMORY_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (bytes == MAP_FAILED) _exit(5);
-        memset(bytes, 1, MEMORY_BYTES);
-    }
-    double start = now();
-    for (int i = 0; i < LINES; i++) {
-        at = mix(at + bytes[at % MEMORY_BYTES / 64 * 64]);
-        KEEP(at);
-    }
-    return (now() - start) / LINES;
-}
-
 /* Long executions are interrupted for readings: at their ends alone they could not be told. */
 static volatile double inside_sum, inside_s;
 static volatile int inside_count;
@@ -686,7 +667,7 @@ static int by_value(const void *p, const void *q) {
 }
 
 /* Of every CPU: the lowest tenth of some readings (where it is undisturbed now and then, that is
- * what it gives undisturbed; lower ones had an interrupt in the chain), and the middle one. */
+ * what it gives undisturbed; lower ones had an interrupt in the chain). */
 static void look_at_all(void) {
     cpu_set_t one, before;
     double found[LOOKS];
@@ -704,7 +685,7 @@ static void look_at_all(void) {
         (void)sched_setaffinity(0, sizeof one, &one);
         for (int k = 0; k < LOOKS; k++) found[k] = reading();
         qsort(found, LOOKS, sizeof *found, by_value);
-        fprintf(f, " %.4g %.4g", found[LOOKS / 10], found[LOOKS / 2]);
+        fprintf(f, " %.4g", found[LOOKS / 10]);
     }
     (void)sched_setaffinity(0, sizeof before, &before);
     fclose(f);
@@ -741,11 +722,10 @@ static void sample(int slot, FILE *f) {
     struct slot *program = &slots[slot];
     int n = 0;
     restore(0);
-    double line_s = memory();
     if (program->executions >= WARM_FROM) execute(slot, 1);
     for (long left = program->executions; left > 0 && n < MAX_SHOTS; left -= program->together)
         shots[n++] = shoot(slot, left < program->together ? left : program->together);
-    fprintf(f, " %.4g %d", line_s, n);
+    fprintf(f, " %d", n);
     for (int i = 0; i < n; i++)
         fprintf(f, " %.6g %.4g %.4g %.4g %ld", shots[i].seconds, shots[i].main, shots[i].inside,
                 shots[i].all, shots[i].switches);
@@ -762,7 +742,6 @@ static void one_round(char *rest) {
     size_t length = 0;
     FILE *f = open_memstream(&line, &length);
     if (!f) _exit(4);
-    memory(); /* has its pages before anything is timed */
     struct evidence before = observe();
     for (int i = 0; i < n; i++) sample(order[i], f);
     struct evidence after = observe();

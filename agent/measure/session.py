@@ -169,7 +169,7 @@ class WorkerSession:
         found = []
         for look in range(looks):
             time.sleep(LOOK_EVERY_S if look else 0.0)
-            found += self._worker.ask("look", START_S)[1::2]
+            found += self._worker.ask("look", START_S)[1:]
         return min(map(float, found))
 
     def tune(self, program: int, *, parallel: bool) -> float:
@@ -220,12 +220,12 @@ class WorkerSession:
 
 
 def _samples(words: Sequence[str], count: int) -> tuple[Shots, ...]:
-    """``count`` samples as the worker writes them: memory, number of shots, five words a shot."""
+    """``count`` samples as the worker writes them: number of shots, five words a shot."""
     samples, rest = [], iter(words)
     try:
         for _ in range(count):
-            memory_s, shots = float(next(rest)), int(next(rest))
-            samples.append(Shots(tuple(_shot(rest) for _ in range(shots)), memory_s))
+            count_of_shots = int(next(rest))
+            samples.append(Shots(tuple(_shot(rest) for _ in range(count_of_shots))))
     except (StopIteration, RuntimeError, ValueError) as error:
         raise _not_understood(words) from error
     if next(rest, None) is not None or not all(s.shots for s in samples):

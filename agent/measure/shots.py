@@ -63,10 +63,9 @@ class Shot:
 
 @dataclass(frozen=True, slots=True)
 class Shots:
-    """A program's part of a round; ``memory_s``: what a line of memory took right before."""
+    """A program's part of a round."""
 
     shots: tuple[Shot, ...]
-    memory_s: float
 
     @property
     def seconds(self) -> float:
@@ -81,19 +80,16 @@ class Shots:
             lowest: the reading of an undisturbed core.
         """
         fitting = [s.seconds for s in self.shots if s.fits(sharing, lowest)]
-        return (
-            statistics.median(fitting) if len(fitting) >= min(MIN_SHOTS, len(self.shots)) else None
-        )
+        if len(fitting) < min(MIN_SHOTS, len(self.shots)):
+            return None
+        return statistics.median(fitting)
 
 
 def disturbed_share(samples: Iterable[Shots], lowest: float) -> float:
     """Of the shots, how many had a core that was shared; 0 where there are none."""
     shots = [shot for sample in samples for shot in sample.shots]
-    return (
-        sum(not shot.fits(Sharing.UNDISTURBED, lowest) for shot in shots) / len(shots)
-        if shots
-        else 0.0
-    )
+    disturbed = sum(not shot.fits(Sharing.UNDISTURBED, lowest) for shot in shots)
+    return disturbed / len(shots) if shots else 0.0
 
 
 def least_shared(samples: Sequence[Shots], lowest: float, rounds: int) -> Sharing:

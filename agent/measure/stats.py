@@ -75,16 +75,6 @@ def median_interval(values: Sequence[float], level: float = LEVEL) -> MedianInte
     )
 
 
-def paired_log_ratios(base: Sequence[float], variant: Sequence[float]) -> tuple[float, ...]:
-    """log(base / variant) of every round: positive where the variant is faster."""
-    return tuple(math.log(b / v) for b, v in zip(base, variant, strict=True))
-
-
-def geometric_means(first: Sequence[float], second: Sequence[float]) -> tuple[float, ...]:
-    """Of two timings of the same program in the same rounds: halves the base's variance."""
-    return tuple(math.sqrt(a * b) for a, b in zip(first, second, strict=True))
-
-
 def called_different(ratios: Sequence[float], level: float = DIFFERENT_LEVEL) -> bool:
     """Whether the interval of the median log-ratio excludes 0 (never below the asked level)."""
     interval = median_interval(ratios, level)

@@ -22,7 +22,6 @@ from agent.errors import StateError
 
 ANYONE = -1  # in place of a user's number: more than one user
 MAX_LINKS = 40  # as the kernel has it
-OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 ANOTHER = "Name another directory with --state-dir DIR or AGENT_STATE_DIR."
 

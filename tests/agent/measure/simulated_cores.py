@@ -141,7 +141,7 @@ class SimulatedSession:
 
     def _sample(self, program: SimulatedProgram) -> Shots:
         shots = max(1, int(SAMPLE_S / max(SHOT_S, program.seconds)))
-        return Shots(tuple(self.cores.shot(program) for _ in range(shots)), 1e-7)
+        return Shots(tuple(self.cores.shot(program) for _ in range(shots)))
 
     def close(self) -> int:
         return 0

@@ -89,4 +89,4 @@ def test_the_noise_told_is_that_of_the_state_compared_in():
 def test_a_shot_that_lost_its_cpu_is_not_one_of_an_undisturbed_core():
     left, stayed = Shot(1.0, 1.1, 0, 1.1, switches=1), Shot(1.0, 1.1, 0, 1.1)
     assert not left.fits(Sharing.UNDISTURBED, 1.1)
-    assert disturbed_share([Shots((left, stayed), 0.0)], 1.1) == 0.5
+    assert disturbed_share([Shots((left, stayed))], 1.1) == 0.5

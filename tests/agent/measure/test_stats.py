@@ -1,4 +1,3 @@
-import math
 import random
 from itertools import pairwise
 
@@ -8,12 +7,10 @@ from hypothesis import strategies as st
 
 from agent.measure.stats import (
     called_different,
-    geometric_means,
     interval_coverage,
     median_interval,
     noise_floor,
     order_rank,
-    paired_log_ratios,
     quantile,
     round_order,
 )
@@ -77,14 +74,6 @@ def test_an_empty_sample_is_refused() -> None:
         median_interval([])
     with pytest.raises(ValueError, match="no values"):
         quantile([], 0.5)
-
-
-def test_a_faster_variant_has_a_positive_log_ratio() -> None:
-    assert paired_log_ratios([2.0, 1.0], [1.0, 1.0]) == (math.log(2), 0.0)
-
-
-def test_the_geometric_mean_of_equal_times_is_that_time() -> None:
-    assert geometric_means([4.0, 2.0], [1.0, 2.0]) == (2.0, 2.0)
 
 
 def test_few_rounds_never_call_programs_different() -> None:
