@@ -2,7 +2,8 @@
 
     Program    = name, arrays, scalars, temporaries, body: Node*
     Node       = Loop(iterator, lower: Bound*, upper: Bound*, step, body: Node*, marks)
-               | Statement(name, target: Access, op, value: Expr, instance: Affine*)
+               | Statement(name, target: Access, op, value: Expr, instance: Affine*,
+                           condition: Expr?, derived: Derived*)
     Bound      = expr: Affine / divisor
     Access     = array, subscripts: Affine*
     Expr       = Literal | AffineValue | Read | Unary | Binary | Select | Call | Cast
@@ -30,16 +31,38 @@ class DType(Enum):
     F64 = "double"
     I32 = "int32_t"
     U8 = "uint8_t"
+    I8 = "int8_t"
+    I16 = "int16_t"
+    U16 = "uint16_t"
+    U32 = "uint32_t"
+    I64 = "int64_t"
+    U64 = "uint64_t"
 
     @property
     def size(self) -> int:
         """Size in bytes."""
-        return {DType.F32: 4, DType.F64: 8, DType.I32: 4, DType.U8: 1}[self]
+        return {DType.F32: 4, DType.F64: 8}.get(self) or self.bits // 8
 
     @property
     def is_float(self) -> bool:
         """Whether arithmetic on it rounds (so that re-association changes the result)."""
         return self in (DType.F32, DType.F64)
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether it holds negative numbers."""
+        return self.name[0] != "U"
+
+    @property
+    def bits(self) -> int:
+        """Its width."""
+        return int(self.name[1:])
+
+    @property
+    def range(self) -> tuple[int, int]:
+        """The least and the greatest value of an integer type."""
+        width = self.bits - self.is_signed
+        return (-(1 << width) if self.is_signed else 0), (1 << width) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,11 +164,16 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class Array:
-    """A dense row-major array argument; ``shape`` in elements (numbers)."""
+    """A dense row-major array argument; ``shape`` in elements (numbers).
+
+    ``values``: the elements of a constant table, as C literals in row-major order; such an array
+    is no argument, the emitted function holds it.
+    """
 
     name: str
     dtype: DType
     shape: tuple[int, ...]
+    values: tuple[str, ...] = ()
 
     @property
     def elements(self) -> int:
@@ -198,11 +226,21 @@ class Literal:
 
     @property
     def dtype(self) -> DType:
-        """Its C type: whole numbers are ints, others double, or float with an ``f``."""
+        """Its C type (C11, 6.4.4, where ``long`` has 64 bits)."""
         lowered = self.text.lower()
-        if lowered.startswith("0x") or not any(c in lowered for c in ".ef"):
-            return DType.I32
-        return DType.F32 if lowered.endswith("f") else DType.F64
+        hexadecimal = lowered.startswith("0x")
+        if not hexadecimal and any(c in lowered for c in ".ef"):
+            return DType.F32 if lowered.endswith("f") else DType.F64
+        digits = lowered.rstrip("ul")
+        value = int(digits, 8 if digits[0] == "0" and digits.isdigit() else 0)
+        decimal = digits[0] != "0"
+        for dtype in (DType.I32, DType.U32, DType.I64, DType.U64):
+            wide = "l" not in lowered or dtype.bits == 64
+            sign = not dtype.is_signed or "u" not in lowered
+            unsigned = dtype.is_signed or "u" in lowered or not decimal
+            if wide and sign and unsigned and value <= dtype.range[1]:
+                return dtype
+        return DType.U64
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,11 +304,38 @@ Expr = Leaf | Unary | Binary | Select | Call | Cast
 
 PREDICATES = frozenset("< <= > >= == != && ||".split())  # whose value is an int
 BINARY_OPS = PREDICATES | frozenset("+ - * / % << >> & | ^".split())
+_UNARY = (
+    "sqrt fabs exp log sin cos tan asin acos atan sinh cosh tanh exp2 log2 log10 cbrt "
+    "floor ceil round trunc"
+)
+INTEGER_FUNCTIONS: Mapping[str, DType] = {"abs": DType.I32, "labs": DType.I64}
 FUNCTIONS: Mapping[str, int] = {  # name -> number of arguments
-    **{name: 1 for base in ("sqrt", "fabs", "exp", "log") for name in (base, base + "f")},
-    **{name: 2 for base in ("fmin", "fmax") for name in (base, base + "f")},
-    "abs": 1,
+    **{name: 1 for base in _UNARY.split() for name in (base, base + "f")},
+    **{
+        name: 2
+        for base in "fmin fmax atan2 pow hypot fmod copysign".split()
+        for name in (base, base + "f")
+    },
+    **{name: 3 for name in ("fma", "fmaf")},
+    **dict.fromkeys(INTEGER_FUNCTIONS, 1),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """A whole number that a statement computes from data or by a quasi-affine form.
+
+    ``name`` stands for it in the subscripts of the statement, as an iterator does; no iterator has
+    this name, nor has another statement's number. ``value`` is what C computes (its reads are
+    accesses of the statement); it surely lies within ``low..high``. Where ``value`` is made of
+    iterators and numbers only (``i / 2``, ``t % 2``), isl knows it exactly; otherwise a subscript
+    that has it may be any element in its range.
+    """
+
+    name: str
+    value: Expr
+    low: int
+    high: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +345,9 @@ class Statement:
     A non-empty ``op`` (``+ - * min max``) says the update is a reduction: associative and
     commutative in the sense the legality analysis uses it (for ``-``, repeated subtraction).
     ``x = x + e`` and ``x = fmax(x, e)`` arrive here as reductions too.
+
+    Where ``condition`` is there, an instance does something only if it is not 0: conjuncts that
+    are affine bound the iteration domain, of the others nothing is known beforehand.
     """
 
     name: str
@@ -287,6 +355,8 @@ class Statement:
     op: str
     value: Expr
     instance: tuple[Affine, ...]
+    condition: Expr | None = None
+    derived: tuple[Derived, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -418,9 +488,20 @@ def reads(expr: Expr) -> Iterator[Access]:
     return (x.access for x in walk(expr) if isinstance(x, Read))
 
 
+def values(statement: Statement) -> tuple[Expr, ...]:
+    """Every expression that a statement computes, but for the update itself."""
+    condition = () if statement.condition is None else (statement.condition,)
+    return (*condition, *(d.value for d in statement.derived), statement.value)
+
+
+def all_reads(statement: Statement) -> Iterator[Access]:
+    """Every access that a statement reads, but for the target of an update."""
+    return (access for value in values(statement) for access in reads(value))
+
+
 def accesses(statement: Statement) -> Iterator[Access]:
     """Every access of a statement: what it reads, then what it writes."""
-    yield from reads(statement.value)
+    yield from all_reads(statement)
     yield statement.target
 
 
@@ -442,7 +523,7 @@ def is_float(expr: Expr, dtype_of: Callable[[str], DType]) -> bool:
         case Select(_, yes, no):
             return is_float(yes, dtype_of) or is_float(no, dtype_of)
         case Call(function, _):
-            return function != "abs"
+            return function not in INTEGER_FUNCTIONS
 
 
 def substitute(node: Node, values: Mapping[str, Affine]) -> Node:
@@ -478,4 +559,6 @@ def substitute_statement(statement: Statement, values: Mapping[str, Affine]) -> 
         statement.op,
         map_leaves(statement.value, in_leaf),
         tuple(a.substitute(values) for a in statement.instance),
+        None if statement.condition is None else map_leaves(statement.condition, in_leaf),
+        tuple(replace(d, value=map_leaves(d.value, in_leaf)) for d in statement.derived),
     )
