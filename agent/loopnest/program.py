@@ -316,7 +316,7 @@ FUNCTIONS: Mapping[str, int] = {  # name -> number of arguments
         for base in "fmin fmax atan2 pow hypot fmod copysign".split()
         for name in (base, base + "f")
     },
-    **{name: 3 for name in ("fma", "fmaf")},
+    **dict.fromkeys(("fma", "fmaf"), 3),
     **dict.fromkeys(INTEGER_FUNCTIONS, 1),
 }
 
