@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -46,6 +47,7 @@ class CentreSettings:
         allowed: with ``header`` and ``oidc``: names, or ``@DOMAIN`` of names, that may read; empty:
             whoever is vouched for.
         clock: injected in tests.
+        seconds: of a clock that only goes on, for limits; injected in tests.
     """
 
     database: str
@@ -61,6 +63,7 @@ class CentreSettings:
     oidc: OidcProvider | None = None
     allowed: tuple[str, ...] = ()
     clock: Callable[[], datetime] = utc_now
+    seconds: Callable[[], float] = time.monotonic
 
     @property
     def secure(self) -> bool:

@@ -36,8 +36,9 @@ class Denied(Exception):  # noqa: N818  an answer, not an error of ours
 class Tokens:
     """The tokens in use, looked up again every few seconds."""
 
-    def __init__(self, database: Database, per_minute: int) -> None:
-        self._database, self._rates = database, Buckets(per_minute)
+    def __init__(self, database: Database, chosen: settings.CentreSettings) -> None:
+        self._database, self._rates = database, Buckets(chosen.per_minute)
+        self._seconds = chosen.seconds
         self._known: dict[bytes, tuple[str, str]] | None = {}
         self._until = 0.0
         self._looking = asyncio.Lock()
@@ -54,7 +55,7 @@ class Tokens:
         name, is_kind = known.get(credentials.secret_digest(secret), ("", ""))
         if scheme.lower() != "bearer" or is_kind != kind:
             raise Denied(f"a {kind} token is needed")
-        if wait_s := self._rates.wait_s(name, time.monotonic()):
+        if wait_s := self._rates.wait_s(name, self._seconds()):
             raise Denied("too many requests with this token", wait_s)
 
     async def _look(self) -> dict[bytes, tuple[str, str]]:
@@ -109,7 +110,7 @@ def new_centre(database: Database, chosen: settings.CentreSettings) -> Centre:
         chosen,
         database,
         Writer(database, chosen.clock, chosen.late_weeks),
-        Tokens(database, chosen.per_minute),
+        Tokens(database, chosen),
         Counts({}),
         Tries(),
         StorageProbe(database, chosen.clock),

@@ -13,7 +13,6 @@ import hmac
 import ipaddress
 import math
 import secrets
-import time
 from urllib.parse import urlsplit
 
 from starlette.datastructures import FormData
@@ -83,7 +82,8 @@ async def sign_in(request: Request, form: FormData) -> Cookies:
     Raises:
         Denied: wrong name or password, or too many tries.
     """
-    database, tries, now = centre_of(request).database, centre_of(request).tries, time.monotonic()
+    centre = centre_of(request)
+    database, tries, now = centre.database, centre.tries, centre.settings.seconds()
     name, password = str(form.get("name", ""))[:64], str(form.get("password", ""))[:1024]
     if browser := await _known(request, name):
         wait_s, line = tries.of_a_browser.wait_s(browser, now), tries.known

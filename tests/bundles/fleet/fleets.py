@@ -14,7 +14,10 @@ import tempfile
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+
+from tests import forked
 
 SCRIPT = Path(sys.executable).with_name("bundles")
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)  # a Tuesday, week 2026-W48
@@ -129,7 +132,7 @@ def postgres(options=""):
     try:
         yield cluster
     finally:
-        cluster.stop()
+        cluster.stop("immediate")  # nobody wants what is in it any more
         shutil.rmtree(home)
 
 
@@ -138,7 +141,7 @@ def postgres(options=""):
 
 @dataclass
 class Centre:
-    process: subprocess.Popen
+    process: BaseProcess
     port: int
     log: Path
     host: str = "127.0.0.1"
@@ -179,12 +182,14 @@ class Centre:
         return answer[2].decode()
 
     def kill(self):
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
+        self.process.kill()
+        self.process.join()
 
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(300)
+    def stop(self, how=signal.SIGTERM):
+        """Its exit code."""
+        os.kill(self.process.pid, how)
+        self.process.join(300)
+        return self.process.exitcode
 
 
 def free_port():
@@ -199,26 +204,22 @@ def centre(database, *options, port=None, at=NOW, first=""):
     ``first``: Python that is run before, to make waits short.
     """
     port = port or free_port()
-    command = [sys.executable, "-c", _AT.format(at.timestamp(), CHEAP + first), "fleet", "serve",
-               "--database", database, "--port", str(port), *options]  # fmt: skip
-    with tempfile.NamedTemporaryFile(prefix="fleet-log-") as log:  # a pipe could fill up
-        process = subprocess.Popen(command, stderr=log)
-        made = Centre(process, port, Path(log.name), "::1" if "::1" in options else "127.0.0.1")
+    words = ("fleet", "serve", "--database", database, "--port", str(port), *options)
+    first = _AT.format(at.timestamp()) + CHEAP + first
+    command = forked.Command("bundles", words, dict(os.environ), str(Path.cwd()), first)
+    with tempfile.TemporaryDirectory(prefix="fleet-log-") as place:
+        out, log = Path(place) / "out", Path(place) / "log"
+        log.touch()
+        process = forked.start(command, out, log)
+        made = Centre(process, port, log, "::1" if "::1" in options else "127.0.0.1")
         try:
             _wait(made)
             yield made
         finally:
-            _end(process)
-
-
-def _end(process):
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(300)
-        except subprocess.TimeoutExpired:
+            process.terminate()
+            process.join(300)
             process.kill()
-            process.wait()
+            process.join()
 
 
 # What a password costs to hash is for attackers, not for tests: argon2's defaults take 50 ms.
@@ -229,29 +230,30 @@ credentials._HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 credentials._NOBODY = credentials._HASHER.hash("nobody's")
 """
 
-# The real command, with the one thing injected that tests may not leave to chance: what day it is.
+STILL = "seconds = lambda: 0.0"  # no bucket fills again, however slow this machine is
+
+# The real command, with what tests may not leave to chance injected: day and seconds.
 _AT = """
-import sys, time
+import time
 from datetime import UTC, datetime, timedelta
 from bundles.fleet import settings
 begin, zero = datetime.fromtimestamp({}, UTC), time.monotonic()
 now = lambda: begin + timedelta(seconds=time.monotonic() - zero)
-made = settings.CentreSettings.__init__
+made, seconds = settings.CentreSettings.__init__, time.monotonic
 settings.utc_now = now
-settings.CentreSettings.__init__ = lambda self, *a, **k: made(self, *a, **{{"clock": now, **k}})
-{}
-from bundles.cli import main
-sys.exit(main())
+settings.CentreSettings.__init__ = lambda self, *a, **k: made(
+    self, *a, **{{"clock": now, "seconds": seconds, **k}}
+)
 """
 
 
 def _wait(made, seconds=300):
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        if made.process.poll() is not None:
+        if not made.process.is_alive():
             raise AssertionError(made.said)
         with contextlib.suppress(OSError):
             if made.ask("GET", "/health")[0] == 200:
                 return
-        time.sleep(0.05)
+        time.sleep(0.02)
     raise AssertionError("the centre does not answer")

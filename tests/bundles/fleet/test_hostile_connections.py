@@ -16,6 +16,7 @@ from bundles.fleet.access import people
 from bundles.fleet.connection import MOST_BODY, MOST_HEAD
 
 FEW = 256  # open files, before the centre raises that
+HANGS_S = 200
 HEAD = b"GET /health HTTP/1.1\r\nHost: x\r\n"
 POST = b"POST /nowhere HTTP/1.1\r\nHost: x\r\n"
 
@@ -23,19 +24,14 @@ POST = b"POST /nowhere HTTP/1.1\r\nHost: x\r\n"
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A centre that is started with room for few open files, as a login gives it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if hard < 4 * FEW:
         pytest.skip(f"no more than {hard} files may be open here")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (FEW, hard))
-    try:
-        running = contextlib.ExitStack()
-        found = running.enter_context(
-            centre(f"sqlite:///{tmp_path_factory.mktemp('hostile') / 'fleet.db'}")
-        )
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    with running:
+    few = f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({FEW}, {hard}))"
+    address = f"sqlite:///{tmp_path_factory.mktemp('hostile') / 'fleet.db'}"
+    with centre(address, first=few) as found:
         yield found
+        assert found.stop() == 0
         assert "Traceback" not in found.said
 
 
@@ -46,22 +42,22 @@ def connected(made, sent=b""):
         yield opened
 
 
-def until_closed(connection, trickled=b""):
-    """What came until the centre hung up, and after how long; a byte is sent now and then."""
-    begin, heard = time.monotonic(), b""
+def trickle(connection, trickled=b"", until=b""):
+    """What came until the centre hung up, or ``until``; a byte is sent now and then."""
+    end, heard = time.monotonic() + HANGS_S, b""
     connection.settimeout(0.5)
-    while time.monotonic() < begin + 60:
+    while time.monotonic() < end:
         try:
             connection.sendall(trickled)
             got = connection.recv(1000)
         except TimeoutError:
             continue
         except OSError:
-            break
-        if not got:
-            break
+            return heard
         heard += got
-    return heard, time.monotonic() - begin
+        if not got or (until and until in heard):
+            return heard
+    raise AssertionError("it was not cut off")
 
 
 def peak_kib(made):
@@ -104,8 +100,10 @@ def test_what_does_not_come_in_time_is_cut_off(tmp_path, cases, name):
     address = f"sqlite:///{tmp_path / 'fleet.db'}"
 
     def after_s(sent, trickled):
+        begin = time.monotonic()
         with connected(made, sent) as opened:
-            return until_closed(opened, trickled)[1]
+            trickle(opened, trickled)
+        return time.monotonic() - begin
 
     with (
         centre(address, first=f"from bundles.fleet import connection; {short}") as made,
@@ -113,7 +111,7 @@ def test_what_does_not_come_in_time_is_cut_off(tmp_path, cases, name):
     ):
         waited = list(clients.map(after_s, *zip(*cases, strict=True)))
         assert "Traceback" not in made.said
-    assert all(1.9 < seconds < 60 for seconds in waited)
+    assert all(seconds >= 2 for seconds in waited)
 
 
 @pytest.mark.parametrize(
@@ -193,15 +191,15 @@ def test_a_form_that_trickles_is_told_so(tmp_path):
     short = "from bundles.fleet.access import people; people.FORM_WITHIN_S = 2"
     with centre(f"sqlite:///{tmp_path / 'fleet.db'}", first=short) as made:
         with connected(made, FORM) as opened:
-            heard, after_s = until_closed(opened, b"a")
+            heard = trickle(opened, b"a", b"408")
         assert "Traceback" not in made.said
     assert heard.startswith(b"HTTP/1.1 408")
-    assert after_s < 60
 
 
-def test_who_hangs_up_in_a_form_is_no_error(made):
-    for _ in range(5):
-        with connected(made, FORM):
-            pass
-    time.sleep(0.5)
-    assert "Traceback" not in made.said
+def test_who_hangs_up_in_a_form_is_no_error(tmp_path):
+    with centre(f"sqlite:///{tmp_path / 'fleet.db'}") as made:
+        for _ in range(5):
+            with connected(made, FORM):
+                pass
+        assert made.stop() == 0  # once it has done with all of them
+        assert "Traceback" not in made.said

@@ -9,13 +9,12 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from http.cookies import SimpleCookie
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
-from fleets import NOW, centre, report
+from fleets import NOW, STILL, centre, report
 from joserfc.jwk import ECKey
 from provider import CLIENT, SECRET, provider
 from sqlalchemy import func, select
@@ -118,22 +117,22 @@ def test_who_does_not_know_it_stays_outside(served, name, said, password):
     assert "<script>" not in visitor.ask("GET", "/login")[1]
 
 
-def test_a_password_cannot_be_guessed_quickly(served, name):
-    visitor = Visitor(served)
-    answers = [visitor.sign_in(name, f"wrong horse {n}").status for n in range(8)]
-    assert answers == [403] * 6 + [429] * 2
-    assert visitor.sign_in(name).status == 429  # the right one too: nothing is told
-
-
 @pytest.fixture
 def quiet(tmp_path):
-    """A centre of one test's own, for ada, and its database."""
+    """A centre of one test's own, for ada, and its database; it forgets no try."""
     address = f"sqlite:///{tmp_path / 'fleet.db'}"
     database = open_database(address)
     credentials.set_password(database, "ada", PASSWORD)
-    with centre(address) as made:
+    with centre(address, first=STILL) as made:
         yield made, database
     database.close()
+
+
+def test_a_password_cannot_be_guessed_quickly(quiet):
+    visitor = Visitor(quiet[0])
+    answers = [visitor.sign_in("ada", f"wrong horse {n}").status for n in range(8)]
+    assert answers == [403] * 6 + [429] * 2
+    assert visitor.sign_in("ada").status == 429  # the right one too: nothing is told
 
 
 def test_nobody_is_kept_out_by_who_tries_their_name(quiet):
@@ -181,13 +180,11 @@ def test_a_flood_of_names_is_turned_away_and_who_is_known_comes_in(quiet):
         return made.ask("POST", "/login", urlencode(fields | {"name": f"n{number}"}), sent)
 
     with ThreadPoolExecutor(150) as strangers:
-        begin = time.monotonic()
         tried = [strangers.submit(one, number) for number in range(300)]
         assert ada.sign_in("ada").status == 303
         answers = [each.result() for each in tried]
     assert {status for status, *_ in answers} == {403, 429}
-    most = 61 + time.monotonic() - begin  # 60 at once, and one a second
-    assert sum(status == 403 for status, *_ in answers) <= most
+    assert sum(status == 403 for status, *_ in answers) < 60  # ada's first was one of them
     for status, headers, body in answers:
         if status == 429:
             assert 1 <= int(headers["retry-after"]) <= 60

@@ -5,12 +5,11 @@ import gzip
 import json
 import random
 import socket
-import subprocess
 import threading
 from datetime import UTC, datetime
 
 import pytest
-from fleets import NOW, SCRIPT, accuracy, centre, free_port, report
+from fleets import NOW, accuracy, centre, free_port, report
 
 from bundles.fleet.access import credentials
 from bundles.fleet.counting.ingest import store_reports
@@ -19,6 +18,7 @@ from bundles.fleet.counting.report import parse_report
 from bundles.fleet.storage.database import open_database
 from bundles.repository import pem
 from bundles.repository.making import make_repository
+from tests import forked
 from tests.bundles.repository.repositories import PASSPHRASE, bundle_like, place, put
 
 PROBLEM, INPUT, UNREACHABLE = 9, 2, 4
@@ -63,15 +63,16 @@ def fleet(database, pilot, stable=0.4, machines=300, **other):
 
 def promote(folder, url, *more, token="token"):
     """The answer's code, the object, and what was said."""
-    command = [SCRIPT, "promote", "tiny@5", "--to", "stable", "--repo", folder / "repository",
-               "--fleet", url, "--fleet-token-file", folder / token, "--json", *more]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=ENV)
+    words = ("promote", "tiny@5", "--to", "stable", "--repo", folder / "repository",
+             "--fleet", url, "--fleet-token-file", folder / token, "--json", *more)  # fmt: skip
+    done = forked.run("bundles", *words, env=ENV)
     return done.returncode, json.loads(done.stdout or "null"), done.stderr
 
 
 def offered(folder):
-    command = [SCRIPT, "repo", "status", folder / "repository", "--json"]
-    return subprocess.run(command, capture_output=True, check=True).stdout
+    """Every byte that machines could take."""
+    public = folder / "repository" / "public"
+    return {file: file.read_bytes() for file in public.rglob("*") if file.is_file()}
 
 
 @pytest.mark.parametrize(
@@ -156,11 +157,8 @@ def test_the_fleets_yes_promotes_and_force_goes_against_its_no(made):
     code, body, _ = promote(folder, running.url)
     assert code == 0, body
     assert offered(folder) != before
-    subprocess.run(
-        [SCRIPT, "withdraw", "tiny@5", "--channel", "stable", "--repo", folder / "repository"],
-        check=True, capture_output=True,
-        env=ENV,
-    )  # fmt: skip
+    back = ("withdraw", "tiny@5", "--channel", "stable", "--repo", folder / "repository")
+    assert forked.run("bundles", *back, env=ENV).returncode == 0
     fleet(database, pilot=0.6)
     assert promote(folder, running.url, "--again")[0] == PROBLEM
     assert promote(folder, running.url, "--again", "--force")[0] == 0

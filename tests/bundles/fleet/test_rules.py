@@ -4,11 +4,10 @@ import asyncio
 import json
 import os
 import stat
-import subprocess
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from fleets import NOW, SCRIPT, centre, report
+from fleets import NOW, centre, report
 from sqlalchemy import func, select, text, update
 
 from agent.errors import InputError
@@ -22,6 +21,7 @@ from bundles.fleet.counting.release import mix, release_ready
 from bundles.fleet.counting.report import Refusal, parse_report
 from bundles.fleet.storage.database import DatabaseError, open_database, public_name
 from bundles.fleet.storage.schema import cells, progress, reports, seen, sessions
+from tests import forked
 
 IN_2030 = datetime(2030, 1, 5, tzinfo=UTC)
 TODAY = datetime.now(UTC)  # commands run by the real clock
@@ -62,10 +62,7 @@ def taken(database, body, now=NOW, late=1):
 
 
 def run(*arguments, cwd=None, **environment):
-    return subprocess.run(
-        [SCRIPT, "fleet", *arguments], capture_output=True, text=True, timeout=60, cwd=cwd,
-        env=os.environ | environment,
-    )  # fmt: skip
+    return forked.run("bundles", "fleet", *arguments, cwd=cwd, env=os.environ | environment)
 
 
 # --- a report is either counted or refused ---

@@ -12,17 +12,19 @@ import sqlite3
 import subprocess
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
 import pytest
-from fleets import NOW, SCRIPT, accuracy, centre, free_port, report, varied
+from fleets import NOW, SCRIPT, STILL, accuracy, centre, free_port, report, varied
 from sqlalchemy import func, select
 
 from bundles.fleet.access import credentials
+from bundles.fleet.api import handlers
 from bundles.fleet.counting import rules
 from bundles.fleet.counting.ingest import store_reports
 from bundles.fleet.counting.release import release_ready
 from bundles.fleet.counting.report import parse_report
+from bundles.fleet.storage.database import open_database
 from bundles.fleet.storage.schema import reports, seen
 
 NOW_S = int(NOW.timestamp())
@@ -47,14 +49,27 @@ def served(address, database):
         yield made, machine, staff
 
 
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def refusing(request, tmp_path_factory):
+    """As ``served``, once for all tests of what is refused, and its database."""
+    address = f"sqlite:///{tmp_path_factory.mktemp('refusing') / 'fleet.db'}"
+    if request.param == "postgresql":
+        address = request.getfixturevalue("cluster").make("refusing")
+    with contextlib.closing(open_database(address)) as database, centre(address) as made:
+        machine, staff = (
+            credentials.add_token(database, k, k, NOW_S) for k in ("machine", "staff")
+        )
+        yield made, machine, staff, database
+
+
 def read(made, path, token=None):
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     status, _, body = made.ask("GET", path, headers=headers)
     return status, body
 
 
-def test_hostile_reports_get_a_clear_answer_and_count_nothing(served, database):
-    made, token, _ = served
+def test_hostile_reports_get_a_clear_answer_and_count_nothing(refusing):
+    made, token, _, database = refusing
     bomb = gzip.compress(b"[" * 50_000_000)
     tries = [
         (b"{", {}, 400),
@@ -79,8 +94,8 @@ def test_hostile_reports_get_a_clear_answer_and_count_nothing(served, database):
 
 @pytest.mark.parametrize("forged", ["", "Bearer", "Bearer ", "Bearer x", "Basic eDp5",
                                     "Bearer fleet-machine-' OR 1=1 --", "Bearer \xff"])  # fmt: skip
-def test_a_forged_token_sends_nothing(served, database, forged):
-    made, _, staff = served
+def test_a_forged_token_sends_nothing(refusing, forged):
+    made, _, staff, database = refusing
     for given in (forged, f"Bearer {staff}"):
         headers = {"Content-Type": "application/json", "Authorization": given}
         status, answered, _ = made.ask("POST", "/v1/reports", report(1), headers)
@@ -88,8 +103,8 @@ def test_a_forged_token_sends_nothing(served, database, forged):
     assert counted(database) == [0, 0]
 
 
-def test_a_machines_token_reads_nothing(served):
-    made, token, staff = served
+def test_a_machines_token_reads_nothing(refusing):
+    made, token, staff, _ = refusing
     for path in ("/v1/overview", "/v1/cells", "/v1/cells.csv", "/metrics"):
         assert read(made, path)[0] == read(made, path, token)[0] == 401
         assert read(made, path, staff)[0] == 200
@@ -108,30 +123,33 @@ def test_a_revoked_token_is_refused_within_seconds(served, database):
 
 def test_a_token_that_sends_too_fast_is_told_when_to_come_again(address, database):
     token = credentials.add_token(database, "plant", "machine", NOW_S)
-    with centre(address, "--per-minute", "5") as made:
+    with centre(address, "--per-minute", "5", first=STILL) as made:
         answers = [made.ask("POST", "/v1/reports", report(n),
                             {"Authorization": f"Bearer {token}",
                              "Content-Type": "application/json"}) for n in range(7)]  # fmt: skip
     assert [status for status, *_ in answers] == [202] * 5 + [429] * 2
-    assert 1 <= int(answers[-1][1]["retry-after"]) <= 60
+    assert int(answers[-1][1]["retry-after"]) == 12
     assert counted(database) == [5, 5]
 
 
 @SLOW
-def test_a_body_without_an_end_does_not_hold_the_others_up(served):
-    made, token, _ = served
+def test_a_body_without_an_end_does_not_hold_the_others_up(address):
     head = (
-        f"POST /v1/reports HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n"
-        "Content-Type: application/json\r\nContent-Length: 500\r\n\r\n{"
-    ).encode()
-    slow = [socket.create_connection(("127.0.0.1", made.port)) for _ in range(100)]
-    for each in slow:
-        each.sendall(head)
-    assert made.send(report(1), token)[0] == 202
-    slow[0].settimeout(30)
-    assert slow[0].recv(100).startswith(b"HTTP/1.1 408")
-    for each in slow:
-        each.close()
+        b"POST /v1/reports HTTP/1.1\r\nHost: x\r\n"
+        b"Content-Type: application/json\r\nContent-Length: 500\r\n\r\n{"
+    )
+    short = "from bundles.fleet.api import handlers; handlers.BODY_WITHIN_S = 3"
+    with centre(address, "--without-tokens", first=short) as made, contextlib.ExitStack() as stack:
+        there = ("127.0.0.1", made.port)
+        slow = [stack.enter_context(socket.create_connection(there, 200)) for _ in range(100)]
+        for each in slow:
+            each.sendall(head)
+        assert made.send(report(1))[0] == 202
+        assert slow[0].recv(100).startswith(b"HTTP/1.1 408")
+
+
+def test_a_body_may_take_as_long_as_is_promised():
+    assert handlers.BODY_WITHIN_S == 10
 
 
 def test_nobodys_address_is_written_anywhere(address, database, tmp_path):
@@ -220,14 +238,14 @@ def test_a_mix_of_architectures_is_no_difference(served, database):
     assert found["verdict"] == "promote"
 
 
-def test_2000_agents_with_losses_repeats_delays_and_a_killed_centre_are_counted_once(
+def test_600_agents_with_losses_repeats_delays_and_a_killed_centre_are_counted_once(
     address, database
 ):
     """Each agent goes on until its report is accepted, as the real sender does; many never hear
     the answer and send again; the centre is killed (SIGKILL) and started again, three times."""
     token = credentials.add_token(database, "plants", "machine", NOW_S)
     port, draw = free_port(), random.Random(5)
-    waiting = list(range(2000))
+    waiting = list(range(600))
     accepted, sends, lock = set(), [0], threading.Lock()
     alive, over = threading.Event(), time.monotonic() + 200
 
@@ -261,7 +279,7 @@ def test_2000_agents_with_losses_repeats_delays_and_a_killed_centre_are_counted_
     draw.shuffle(waiting)
     with ThreadPoolExecutor(48) as agents:
         jobs = [agents.submit(agent, number) for number in waiting]
-        for kills in (400, 900, 1400):
+        for kills in (150, 300, 450):
             with centre(address, port=port) as made:
                 alive.set()
                 while len(accepted) < kills:
@@ -277,9 +295,9 @@ def test_2000_agents_with_losses_repeats_delays_and_a_killed_centre_are_counted_
             for job in jobs:
                 job.result(120)
             assert "Traceback" not in made.said  # whoever hangs up is no error
-    assert accepted == set(range(2000))
-    assert sends[0] > 2200
-    assert counted(database) == [2000, 2000]
+    assert accepted == set(range(600))
+    assert sends[0] > 660
+    assert counted(database) == [600, 600]
     rules.adopt_rules(database, 2, None, lower=True)
     release_ready(database, NOW, 2, 1)
     assert counted(database)[1] < 20  # released, but for lots of one machine
@@ -301,8 +319,7 @@ def test_a_centre_that_is_told_to_stop_leaves_one_file_that_holds_all(tmp_path, 
     address = f"sqlite:///{tmp_path / 'fleet.db'}"
     with centre(address, "--without-tokens", "--host", "::1") as made:
         assert made.send(report(1))[0] == 202
-        made.process.send_signal(how)
-        assert made.process.wait(30) == 0
+        assert made.stop(how) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["fleet.db"]
     with contextlib.closing(sqlite3.connect(tmp_path / "fleet.db")) as copy:
         assert copy.execute("SELECT count(*) FROM seen").fetchone() == (1,)
@@ -323,8 +340,6 @@ def test_with_too_few_files_a_centre_does_not_start(tmp_path):
 def test_a_database_that_goes_away_is_survived(cluster, tmp_path):
     """The centre says 503 and when to come again, goes on by itself, and lost nothing."""
     address = cluster.make(f"away{free_port()}")
-    from bundles.fleet.storage.database import open_database
-
     database = open_database(address)
     token = credentials.add_token(database, "plant", "machine", NOW_S)
     with centre(address) as made:
@@ -354,7 +369,7 @@ def test_a_centre_that_is_told_to_stop_answers_those_who_wait(served, database):
     made, token, _ = served
     with ThreadPoolExecutor(16) as senders:
         jobs = [senders.submit(made.send, report(n), token) for n in range(64)]
-        time.sleep(0.05)
+        wait(jobs, return_when=FIRST_COMPLETED)
         made.stop()
         answered = 0
         for job in jobs:
