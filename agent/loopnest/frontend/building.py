@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import TypeVar
 
 from agent.errors import SourceError
 from agent.loopnest.frontend.ctree import (
@@ -44,6 +43,7 @@ from agent.loopnest.frontend.types import (
 
 MAX_DEEP = 200  # expressions and statements within each other
 MAX_NODES = 2_000_000
+TOO_DEEP = f"what is nested more than {MAX_DEEP} levels deep"
 
 _BINARY = ". .* ->* * / % + - << >> <=> < > <= >= == != & ^ | && ||".split()
 _COMMA, _ASSIGN = 33, 22
@@ -75,8 +75,6 @@ _WHAT = {
     136: "sizeof",
 }
 
-_T = TypeVar("_T")
-
 
 def is_expression(cursor: Cursor) -> bool:
     """Whether a node is an expression."""
@@ -98,7 +96,7 @@ class Builder:
         self._idents: dict[int | None, int] = {}
         self._files: dict[int | None, tuple[str, bytes]] = {}
         self._nodes = 0
-        self._deep = 0
+        self.deep = 0
 
     # -- names and places
 
@@ -138,23 +136,16 @@ class Builder:
         """The type of an expression."""
         return self.types.read(self.library.getCursorType(cursor))
 
-    def deeper(
-        self, cursor: Cursor, build: Callable[[Cursor], _T], otherwise: Callable[..., _T]
-    ) -> _T:
-        """What ``build`` makes of a node; past the limit of nesting what ``otherwise`` makes."""
+    def enter(self) -> bool:
+        """Go one level deeper; False: that is too deep. The caller leaves the level again."""
         self._nodes += 1
         if self._nodes > MAX_NODES:
             raise SourceError(
                 f"{self.filename}: it holds more than {MAX_NODES:,} expressions and statements",
                 hint="Put the function and what it needs into a file of its own.",
             )
-        if self._deep >= MAX_DEEP:
-            return otherwise(cursor, f"more than {MAX_DEEP} levels of nesting")
-        self._deep += 1
-        try:
-            return build(cursor)
-        finally:
-            self._deep -= 1
+        self.deep += 1
+        return self.deep <= MAX_DEEP
 
     # -- declarations
 
@@ -209,7 +200,14 @@ class Builder:
 
     def expression(self, cursor: Cursor) -> Expression:
         """An expression, with the conversions that C makes."""
-        return self.deeper(cursor, self._expression, self.other)
+        try:
+            if not self.enter():
+                return self.other(cursor, TOO_DEEP)
+            rule = _RULES.get(cursor.kind)
+            read = rule(self, cursor) if rule else None
+            return read or self.other(cursor, _WHAT.get(cursor.kind, "an expression of its own"))
+        finally:
+            self.deep -= 1
 
     def leave(self, cursor: Cursor) -> None:
         """Note the names in what is not read: anything may be done with them there."""
@@ -225,15 +223,10 @@ class Builder:
         self.leave(cursor)
         return OtherE(self.place(cursor), self.type(cursor), what)
 
-    def _expression(self, cursor: Cursor) -> Expression:
-        rule = _RULES.get(cursor.kind)
-        read = rule(self, cursor) if rule else None
-        return read or self.other(cursor, _WHAT.get(cursor.kind, "an expression of another kind"))
-
     def operands(self, cursor: Cursor, count: int) -> list[Expression] | None:
         """The expressions below a node; None where there are not ``count``."""
         below = [c for c in self.library.children(cursor) if is_expression(c)]
-        return [self.expression(c) for c in below] if len(below) == count else None
+        return list(map(self.expression, below)) if len(below) == count else None
 
     def _hidden(self, cursor: Cursor) -> Expression | None:
         """A node that libclang has no name for: a conversion of C's, offsetof, ..."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from ctypes import (
@@ -71,6 +72,7 @@ class Unsaved(Structure):
     """A file's text that is not on disk."""
 
     _fields_ = [("name", c_char_p), ("contents", c_char_p), ("length", c_ulong)]
+    name: bytes
 
 
 Spot = tuple[int | None, int, int, int]  # file, line, column, offset in bytes
@@ -171,7 +173,7 @@ class Library:
         """The characters of a string that a function returned."""
         data = self.getCString(string) or b""
         self.disposeString(string)
-        return str(data.decode("utf-8", "replace"))
+        return os.fsdecode(data)
 
     def spot(self, location: Location) -> Spot:
         """Where something stands; what a macro made stands where the macro is used."""
@@ -208,27 +210,29 @@ class Library:
             self.EvalResult_dispose(result)
 
     @contextmanager
-    def unit(self, name: str, text: bytes, arguments: Sequence[str]) -> Iterator[int | None]:
-        """The translation unit of a file's text; None: clang could make nothing of it."""
-        words = [os_bytes(w) for w in arguments]
-        unsaved = Unsaved(os_bytes(name), text, len(text))
+    def unit(
+        self, files: Sequence[tuple[str, bytes]], arguments: Sequence[str]
+    ) -> Iterator[int | None]:
+        """The translation unit of the first file; None: clang could make nothing of it.
+
+        Args:
+            files: names and texts; those among them that are included are not read from disk.
+            arguments: flags.
+        """
+        words = [os.fsencode(w) for w in arguments]
+        texts = [Unsaved(os.fsencode(name), text, len(text)) for name, text in files]
         made = c_void_p()
         index = self.createIndex(0, 0)
         try:
             self.parseTranslationUnit2(
-                index, os_bytes(name), (c_char_p * len(words))(*words), len(words),
-                byref(unsaved), 1, KEEP_GOING, byref(made),
+                index, texts[0].name, (c_char_p * len(words))(*words), len(words),
+                (Unsaved * len(texts))(*texts), len(texts), KEEP_GOING, byref(made),
             )  # fmt: skip
             yield made.value
         finally:
             if made.value:
                 self.disposeTranslationUnit(made)
             self.disposeIndex(index)
-
-
-def os_bytes(text: str) -> bytes:
-    """A name as the system has it."""
-    return text.encode("utf-8", "surrogateescape")
 
 
 @functools.cache

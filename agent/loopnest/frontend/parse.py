@@ -1,29 +1,51 @@
-"""A file of C, read by libclang: the typed tree of ``ctree``.
+"""A file of C in, its typed tree out; whatever the file may be.
 
-The library comes without a compiler and without headers; small ones of ours (``include/`` beside
-this module) take the C library's place. What clang says about pragmas that it does not know
-tells where ``#pragma scop`` stands: not in a comment, not where a condition leaves it out.
+Most kernels are read in this process, in some milliseconds. What a small text can make large
+(macros, files that it includes) or deep is read by a child within limits, for root with no more
+rights than the file's owner has: clang may crash, and a file may include a pipe that never ends.
 """
 
 from __future__ import annotations
 
+import itertools
+import json
+import os
 import re
+import stat
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from agent.errors import SourceError
-from agent.loopnest.frontend.changes import changes
-from agent.loopnest.frontend.ctree import CFunction, Unit, Variable
-from agent.loopnest.frontend.libclang import Cursor, library
-from agent.loopnest.frontend.preprocess import INCLUDE, check_flags
-from agent.loopnest.frontend.statements import FUNCTION, STATIC, VARIABLE, StatementBuilder
+from agent.loopnest.frontend.ctree import Unit
+from agent.loopnest.frontend.flags import check_flags
+from agent.loopnest.frontend.unit import header_names, read_unit
+from agent.loopnest.frontend.wire import decode
+from agent.system.child import ChildLimits, ChildRun, other_owner, run_child
 
 MAX_FILE = 1 << 20  # bytes
-MAX_ERRORS = 20
-SYSTEM = ("/usr/local/include", "/usr/include/x86_64-linux-gnu", "/usr/include")
+PLAIN_FILE = 1 << 16  # bytes of a file that this process reads itself
+PLAIN_STATEMENT = 4_000  # bytes without ; { }
+PLAIN_ELSE = 500  # an "else" is one level deeper than the one before
+LIMITS = ChildLimits(seconds=20.0, memory=1 << 30, file=0, output=64 << 20)
+HINT = (
+    "Check what it includes, and how large its macros become. Reading a file may take "
+    f"{LIMITS.memory >> 20} MiB of memory, and for root it has the rights of the file's owner only."
+)
+CHILD = "agent.loopnest.frontend.parse_child"
 
-_ERROR = 3  # and above: severities of what clang says
-_SCOP = re.compile(rb"\s*(?:_Pragma\s*\(\s*\"\s*)?(end)?scop\b")
+_HARMLESS = re.compile(  # directives that make no text of their own
+    rb"""^[ \t]*\#[ \t]*(?:
+        pragma[ ](?:scop|endscop|omp|unroll|ivdep|simd|once|STDC|GCC[ ]ivdep|GCC[ ]unroll)\b.*
+      | include[ \t]*<(?P<header>[\w./]+)>[ \t]*
+      | define[ \t]+\w+[ \t]*(?:[ \t][ \t(]*-?[ \t]*[0-9.][\w.]*(?:[eE][+-]?\d+)?[ \t)]*)?
+      | (?:ifdef|ifndef|undef)[ \t]+\w+[ \t]*
+      | (?:else|endif)[ \t]*
+    )\r?$""",
+    re.MULTILINE | re.VERBOSE,
+)
+_ODD = re.compile(rb"\\\s*\n|%:|\?\?|(?<![\w)\]])\[|\0")  # lines joined, other spellings of #, [9]=
+_ENDS = re.compile(rb"[;{}]")
 
 
 def parse(path: Path, cflags: Sequence[str] = (), compiler: str | None = None) -> Unit:
@@ -36,87 +58,81 @@ def parse(path: Path, cflags: Sequence[str] = (), compiler: str | None = None) -
 
     Raises:
         InputError: a flag does more than change how the file is read.
-        SourceError: it cannot be read, or it is too large.
+        SourceError: it cannot be read, it is too large, or it is more than clang can take.
     """
     check_flags(cflags)
-    try:
-        with path.open("rb") as file:
-            text = file.read(MAX_FILE + 1)
-    except OSError as error:
-        raise SourceError(f"{path} cannot be read: {error.strerror}") from error
-    return _read(text, str(path), (*(compiler or "").split()[1:], *cflags))
+    text, regular = _content(path)
+    if len(text) > MAX_FILE:
+        raise SourceError(
+            f"{path}: larger than {MAX_FILE >> 20} MiB", hint="Put the kernel into its own file."
+        )
+    flags = (*(compiler or "").split()[1:], *cflags)
+    if not flags and plain(text):
+        return read_unit(text, str(path))
+    if not regular:
+        raise SourceError(
+            f"{path}: no regular file, and one with macros or headers of its own must be one",
+            hint="Write it to a file.",
+        )
+    return _from_child(path, flags)
 
 
 def parse_text(text: str, filename: str) -> Unit:
-    """The tree of a text."""
-    return _read(text.encode(), filename, ())
+    """The tree of a text that is known to be harmless."""
+    return read_unit(text.encode(), filename)
 
 
-def _read(text: bytes, name: str, cflags: Sequence[str]) -> Unit:
-    if len(text) > MAX_FILE:
-        raise SourceError(f"{name} is larger than {MAX_FILE >> 20} MiB")
-    lib = library()
-    with lib.unit(name, text, _arguments(cflags)) as unit:
-        if not unit:
-            raise SourceError(f"{name} cannot be read as C")
-        builder = StatementBuilder(lib, unit, name)
-        errors, marks = _said(builder)
-        variables, functions = _declarations(builder)
-    changed = (changes(functions, variables) | builder.unread) & variables.keys()
-    return Unit(name, functions, variables, changed, marks, errors)
+def plain(text: bytes) -> bool:
+    """Whether nothing in a text can make it larger or deeper than it looks."""
+    if len(text) > PLAIN_FILE or _ODD.search(text) or text.count(b"else") > PLAIN_ELSE:
+        return False
+    directives = list(_HARMLESS.finditer(text))
+    headers = {d["header"].decode() for d in directives if d["header"]}
+    if text.count(b"#") != len(directives) or not headers <= header_names():
+        return False
+    ends = [0, *(m.start() for m in _ENDS.finditer(text)), len(text)]
+    return all(b - a <= PLAIN_STATEMENT for a, b in itertools.pairwise(ends))
 
 
-def _arguments(cflags: Sequence[str]) -> list[str]:
-    quiet = ["-Wno-everything", "-Wunknown-pragmas", "-ferror-limit=0"]
-    places = [word for place in (str(INCLUDE), *SYSTEM) for word in ("-isystem", place)]
-    return ["-xc", "-std=gnu11", "-nostdinc", *quiet, *cflags, *places]
+def _content(path: Path) -> tuple[bytes, bool]:
+    """The bytes of a file, up to one more than it may have, and whether it is a regular one."""
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_FILE + 1), stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise SourceError(f"{path}: cannot be read: {why}", hint="Give a C file.") from error
 
 
-def _declarations(builder: StatementBuilder) -> tuple[dict[int, Variable], dict[int, CFunction]]:
-    lib = builder.library
-    variables: dict[int, Variable] = {}
-    functions: dict[int, CFunction] = {}
-    for cursor in lib.children(lib.getTranslationUnitCursor(builder.unit)):
-        if cursor.kind == VARIABLE:
-            variable = builder.variable(cursor)
-            before = variables.get(variable.ident)
-            if before is None or before.init is None:
-                variables[variable.ident] = variable
-        elif cursor.kind == FUNCTION:
-            function = builder.function(cursor) if _wanted(builder, cursor) else None
-            if function:
-                functions[function.ident] = function
-            else:
-                builder.leave(cursor)
-    return variables, functions
+def _from_child(path: Path, flags: Sequence[str]) -> Unit:
+    """What a child makes of the file at ``path``."""
+    owner = other_owner(path)
+    command = [sys.executable, "-P", "-s", "-S", "-B", "-m", CHILD, str(owner or ""), str(path)]
+    places = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
+    environment = {**os.environ, "PYTHONPATH": places}
+    try:
+        run = run_child([*command, *flags], LIMITS, environment=environment)
+    except OSError as error:
+        raise SourceError(
+            f"{path}: no process to read it in can be started: {error.strerror}", hint=HINT
+        ) from error
+    if run.status != 0:
+        raise SourceError(f"{path}: {_why(run)}", hint=HINT)
+    try:
+        return decode(run.output)
+    except ValueError:
+        said = json.loads(run.output)
+        raise SourceError(said["message"], hint=said["hint"]) from None
 
 
-def _wanted(builder: StatementBuilder, cursor: Cursor) -> bool:
-    """Whether a function is read: one of the file itself, or one to inline."""
-    lib = builder.library
-    if lib.Cursor_getStorageClass(cursor) == STATIC and lib.Cursor_isFunctionInlined(cursor):
-        return True
-    file = lib.spot(lib.getRangeStart(lib.getCursorExtent(cursor)))[0]
-    return builder.file(file)[0] == builder.filename
-
-
-def _said(builder: StatementBuilder) -> tuple[tuple[str, ...], tuple[tuple[int, bool], ...]]:
-    """Errors, and lines of the pragmas scop and endscop."""
-    lib = builder.library
-    errors: list[str] = []
-    marks: list[tuple[int, bool]] = []
-    for number in range(lib.getNumDiagnostics(builder.unit)):
-        said = lib.getDiagnostic(builder.unit, number)
-        location = lib.getDiagnosticLocation(said)
-        file, line, column, offset = lib.spot(location)
-        name, text = builder.file(file)
-        if lib.getDiagnosticSeverity(said) < _ERROR:
-            match = _SCOP.match(text, offset)
-            if match and name == builder.filename:
-                marks.append((line, not match[1]))
-        elif len(errors) < MAX_ERRORS and not lib.Location_isInSystemHeader(location):
-            words = lib.text(lib.getDiagnosticSpelling(said))
-            remedy = " (give its folder: --cflags '-I FOLDER')" * words.endswith("file not found")
-            errors.append(f"{name}:{line}:{column}: {words}{remedy}")
-        lib.disposeDiagnostic(said)
-    return tuple(errors), tuple(marks)
+def _why(run: ChildRun) -> str:
+    """Why a child that should have read a file did not."""
+    if len(run.output) > LIMITS.output:
+        return f"what it is made of takes more than {LIMITS.output >> 20} MiB"
+    if run.status is None:
+        return f"reading it took longer than {LIMITS.seconds:g} s"
+    last = run.words.splitlines()[-1:] or ["it is nested too deep, or takes too much memory"]
+    return (
+        f"reading it failed ({'signal' if run.status < 0 else 'status'} {abs(run.status)}): "
+        + last[0]
+    )

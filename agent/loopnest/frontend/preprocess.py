@@ -13,7 +13,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from agent.errors import CompilerError, InputError, SourceError
+from agent.errors import CompilerError, SourceError
+from agent.loopnest.frontend.flags import check_flags
 from agent.system.child import ChildLimits, ChildRun, find_command, other_owner, run_child
 
 INCLUDE = Path(__file__).with_name("include")
@@ -28,12 +29,6 @@ MAX_OUTPUT = 4 << 20  # bytes
 MEMORY = 1 << 30  # bytes of address space; gcc 12 takes 40 MiB, clang 19 250 (its library)
 GNU = ("__attribute__(x)", "__extension__", "__asm__(x)", "__inline", "__volatile__")
 
-_FLAG = re.compile(  # what changes how a file is read; nothing that writes a file or runs code
-    r"-(?:(?:D|U|I|isystem|iquote|include)(?P<value>.*)|std=[\w+:]+|ansi"
-    r"|m(?!llvm|mlir)\w[-\w.=+,]*|f(?!dump|profile|plugin|test-cov|save|callgraph|stack-usage"
-    r"|time|opt-|compare|module|proc|crash|record|deps|diag|auto)[a-z][-\w+]*)",
-    re.DOTALL,
-)
 _HINT = (
     "Give include paths and macros with --cflags, for example --cflags '-I. -DN=64'. It may use "
     f"{MEMORY >> 20} MiB of memory, and for root it has the rights of the file's owner only."
@@ -112,27 +107,6 @@ def preprocessor(compiler: str | None) -> tuple[str, ...]:
         hint="Install one (for example: apt install gcc), or write the function without macros "
         "and headers of its own.",
     )
-
-
-def check_flags(cflags: Sequence[str]) -> None:
-    """Refuse flags for the preprocessor that could do more than change how a file is read.
-
-    Raises:
-        InputError: the message names the flag.
-    """
-    words = iter(cflags)
-    for word in words:
-        match = _FLAG.fullmatch(word)
-        if match is None:
-            raise InputError(
-                f"--cflags: {word!r} is not a flag that is passed on to the preprocessor",
-                hint="Flags: -D -U -I -isystem -iquote -include -std= -ansi -m... -f...; those "
-                "for warnings, optimization and output are not needed.",
-            )
-        if match["value"] == "" and next(words, "@").startswith("@"):  # @FILE holds more flags
-            raise InputError(
-                f"--cflags: {word} lacks its value", hint=f"Write {word} VALUE or {word}VALUE."
-            )
 
 
 def preprocess(path: Path, cflags: Sequence[str], compiler: str | None) -> str:

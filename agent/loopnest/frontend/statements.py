@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-from agent.loopnest.frontend.building import Builder, is_expression
+from agent.loopnest.frontend.building import TOO_DEEP, Builder, is_expression
 from agent.loopnest.frontend.ctree import (
     BlockS,
     CFunction,
@@ -67,23 +67,25 @@ class StatementBuilder(Builder):
 
     def statement(self, cursor: Cursor) -> CStatement:
         """A statement."""
-        return self.deeper(cursor, self._statement, self._other)
+        try:
+            if not self.enter():
+                return self._other(cursor, TOO_DEEP)
+            if is_expression(cursor):
+                return ExpressionS(self.place(cursor), self.expression(cursor))
+            rule = _RULES.get(cursor.kind)
+            read = rule(self, cursor) if rule else None
+            return read or self._other(cursor, _WHAT.get(cursor.kind, "a statement of its own"))
+        finally:
+            self.deep -= 1
 
     def _other(self, cursor: Cursor, what: str) -> CStatement:
         self.leave(cursor)
         return OtherS(self.place(cursor), what)
 
-    def _statement(self, cursor: Cursor) -> CStatement:
-        if is_expression(cursor):
-            return ExpressionS(self.place(cursor), self.expression(cursor))
-        rule = _RULES.get(cursor.kind)
-        read = rule(self, cursor) if rule else None
-        return read or self._other(cursor, _WHAT.get(cursor.kind, "a statement of another kind"))
-
     def _attributed(self, cursor: Cursor) -> CStatement | None:
         """A statement with attributes, or with a pragma that clang knows."""
         below = self.library.children(cursor)
-        return self._statement(below[-1]) if below and below[-1].kind >= 200 else None
+        return self.statement(below[-1]) if below and below[-1].kind >= 200 else None
 
     def _block(self, cursor: Cursor) -> CStatement:
         items = tuple(map(self.statement, self.library.children(cursor)))

@@ -17,6 +17,7 @@ from agent.loopnest.frontend.ctree import (
 from agent.loopnest.frontend.libclang import Library, Type
 from agent.loopnest.program import DType
 
+MAX_DEEP = 50  # types of types
 POINTER, RECORD, ENUM, TYPEDEF, ELABORATED = 101, 105, 106, 107, 119
 CONSTANT_ARRAY, INCOMPLETE_ARRAY, VARIABLE_ARRAY = 112, 114, 115
 STRUCT, FIELD = 2, 6  # kinds of cursors
@@ -77,6 +78,7 @@ class Types:
         self.library = library
         self.variable: set[int | None] = set()  # those with a length that is no constant
         self._known: dict[int | None, CType] = {}
+        self._deep = 0
         self._open: set[int | None] = set()  # records that are being read
 
     def read(self, type_: Type) -> CType:
@@ -84,7 +86,9 @@ class Types:
         key = type_.data[0]
         known = self._known.get(key)
         if known is None:
-            known = self._read(type_)
+            self._deep += 1
+            known = self._read(type_) if self._deep <= MAX_DEEP else OtherType("nested too deep")
+            self._deep -= 1
             if not self._open:  # within a structure that refers to itself: not the whole of it
                 self._known[key] = known
         return known

@@ -1,0 +1,52 @@
+"""Flags of a compiler: those that change how a file is read, and nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from agent.errors import InputError
+
+_FLAG = re.compile(  # what changes how a file is read; nothing that writes a file or runs code
+    r"-(?:(?:D|U|I|isystem|iquote|include)(?P<value>.*)|std=[\w+:]+|ansi"
+    r"|m(?!llvm|mlir)\w[-\w.=+,]*|f(?!dump|profile|plugin|test-cov|save|callgraph|stack-usage"
+    r"|time|opt-|compare|module|proc|crash|record|deps|diag|auto)[a-z][-\w+]*)",
+    re.DOTALL,
+)
+_MEANING = frozenset("-fsigned-char -funsigned-char -fshort-enums -fms-extensions".split())
+
+
+def check_flags(cflags: Sequence[str]) -> None:
+    """Refuse flags for the preprocessor that could do more than change how a file is read.
+
+    Raises:
+        InputError: the message names the flag.
+    """
+    words = iter(cflags)
+    for word in words:
+        match = _FLAG.fullmatch(word)
+        if match is None:
+            raise InputError(
+                f"--cflags: {word!r} is not a flag that is passed on to the preprocessor",
+                hint="Flags: -D -U -I -isystem -iquote -include -std= -ansi -m... -f...; those "
+                "for warnings, optimization and output are not needed.",
+            )
+        if match["value"] == "" and next(words, "@").startswith("@"):  # @FILE holds more flags
+            raise InputError(
+                f"--cflags: {word} lacks its value", hint=f"Write {word} VALUE or {word}VALUE."
+            )
+
+
+def flags_for_clang(cflags: Sequence[str]) -> Iterator[str]:
+    """The checked flags without those of gcc's that say nothing about the language.
+
+    ``-fopenmp`` is one of them: parallel loops stay loops.
+    """
+    words = iter(cflags)
+    for word in words:
+        match = _FLAG.fullmatch(word)
+        if match is None or (word.startswith("-f") and word not in _MEANING):
+            continue
+        yield word
+        if match["value"] == "":
+            yield next(words, "")
