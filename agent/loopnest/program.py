@@ -409,6 +409,11 @@ class Program:
         return (*self.arrays, *self.scalars, *self.temporaries)
 
     @property
+    def arguments(self) -> tuple[Array, ...]:
+        """The arrays that are passed to the emitted function: all but constant tables."""
+        return tuple(a for a in self.arrays if not a.values)
+
+    @property
     def bytes(self) -> int:
         """Bytes of all arrays together."""
         return sum(a.bytes for a in self.arrays)
@@ -499,6 +504,51 @@ def all_reads(statement: Statement) -> Iterator[Access]:
     return (access for value in values(statement) for access in reads(value))
 
 
+def conjuncts(condition: Expr | None) -> tuple[Expr, ...]:
+    """What a condition is the conjunction of, in the order in which C evaluates it."""
+    if condition is None:
+        return ()
+    if isinstance(condition, Binary) and condition.op == "&&":
+        return (*conjuncts(condition.left), *conjuncts(condition.right))
+    return (condition,)
+
+
+def guarded_reads(statement: Statement) -> Iterator[tuple[Access, tuple[Expr, ...]]]:
+    """What a statement reads besides its target, each with what surely holds where it does."""
+    everything = conjuncts(statement.condition)
+    for before, conjunct in enumerate(everything):
+        yield from ((access, everything[:before]) for access in reads(conjunct))
+    early = frozenset[str]().union(*map(names_in, everything))
+    for number in statement.derived:
+        holds = () if number.name in early else everything
+        yield from ((access, holds) for access in reads(number.value))
+    yield from ((access, everything) for access in reads(statement.value))
+
+
+def names_in(expr: Expr) -> frozenset[str]:
+    """The iterators and derived numbers that an expression mentions."""
+    forms = [x.value for x in walk(expr) if isinstance(x, AffineValue)]
+    forms += [s for access in reads(expr) for s in access.subscripts]
+    return frozenset(name for form in forms for name in form.names)
+
+
+def map_accesses(statement: Statement, change: Callable[[Access], Access]) -> Statement:
+    """``statement`` with every access replaced: what it reads, and what it writes."""
+    return replace(
+        map_values(statement, lambda x: map_reads(x, change)), target=change(statement.target)
+    )
+
+
+def map_values(statement: Statement, change: Callable[[Expr], Expr]) -> Statement:
+    """``statement`` with every expression that it computes replaced."""
+    return replace(
+        statement,
+        value=change(statement.value),
+        condition=None if statement.condition is None else change(statement.condition),
+        derived=tuple(replace(d, value=change(d.value)) for d in statement.derived),
+    )
+
+
 def accesses(statement: Statement) -> Iterator[Access]:
     """Every access of a statement: what it reads, then what it writes."""
     yield from all_reads(statement)
@@ -553,12 +603,8 @@ def substitute_statement(statement: Statement, values: Mapping[str, Affine]) -> 
             case Literal():
                 return leaf
 
-    return Statement(
-        statement.name,
-        in_access(statement.target),
-        statement.op,
-        map_leaves(statement.value, in_leaf),
-        tuple(a.substitute(values) for a in statement.instance),
-        None if statement.condition is None else map_leaves(statement.condition, in_leaf),
-        tuple(replace(d, value=map_leaves(d.value, in_leaf)) for d in statement.derived),
+    return replace(
+        map_values(statement, lambda x: map_leaves(x, in_leaf)),
+        target=in_access(statement.target),
+        instance=tuple(a.substitute(values) for a in statement.instance),
     )

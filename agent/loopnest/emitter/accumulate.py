@@ -13,7 +13,19 @@ from math import gcd
 
 from agent.loopnest.emitter import extent
 from agent.loopnest.emitter.lifetimes import own_loops
-from agent.loopnest.program import Access, Loop, Node, Program, Statement, loops, reads, statements
+from agent.loopnest.program import (
+    Access,
+    Affine,
+    Bound,
+    Loop,
+    Node,
+    Program,
+    Statement,
+    accesses,
+    all_reads,
+    loops,
+    statements,
+)
 
 CLAUSES = {"+": "+", "-": "+", "*": "*", "min": "min", "max": "max"}  # -: partial sums are added
 
@@ -75,7 +87,7 @@ def _only_updated(loop: Loop, target: Access) -> bool:
     """Whether ``loop`` uses the array of ``target`` for one kind of update of ``target`` only."""
     inside = [s for _, s in statements((loop,))]
     uses = [s for s in inside if s.target.array == target.array]
-    is_read = any(r.array == target.array for s in inside for r in reads(s.value))
+    is_read = any(r.array == target.array for s in inside for r in all_reads(s))
     same = all(s.target == target for s in uses)
     return same and not is_read and bool(operator(s.op for s in uses))
 
@@ -87,17 +99,19 @@ def _can_hold(program: Program, target: Access, loop: Loop, around: tuple[Loop, 
     if any(_in_the_way(target, inner, s, around) for inner, s in statements((loop,))):
         return False
     return _reached(target, loop, around) or (
-        loop.parallel and not any(a.parallel for a in around) and in_bounds(program, target, around)
+        (loop.parallel or loop.vector)
+        and _owned(target, (*around, loop))
+        and in_bounds(program, target, around)
     )
 
 
 def _in_the_way(
     target: Access, inner: tuple[Loop, ...], statement: Statement, around: tuple[Loop, ...]
 ) -> bool:
-    others = list(reads(statement.value))
+    others = list(all_reads(statement))
     if not (statement.op and statement.target == target):
         others.append(statement.target)
-    nest = (*around, *inner)
+    nest = extent.with_numbers((*around, *inner), statement)
     return any(o.array == target.array and not distinct(o, target, nest) for o in others)
 
 
@@ -116,12 +130,35 @@ def distinct(first: Access, second: Access, around: Sequence[Loop]) -> bool:
 def _reached(target: Access, loop: Loop, around: tuple[Loop, ...]) -> bool:
     """Whether every run of ``loop`` that has an iteration updates ``target``."""
     for inner, statement in statements((loop,)):
-        if statement.op and statement.target == target:
+        if statement.op and statement.target == target and statement.condition is None:
             nest = (*around, *inner)
             first = len(around) + 1
             if all(extent.runs(nest[d], nest[:d]) for d in range(first, len(nest))):
                 return True
     return False
+
+
+def _owned(target: Access, nest: tuple[Loop, ...]) -> bool:
+    """Whether no other thread can touch ``target`` while the last loop of ``nest`` runs.
+
+    In an outer parallel loop that is so where all accesses to the array have one subscript in
+    common whose iterator is the loop's, or runs inside its tiles.
+    """
+    shared = next((n for n, a in enumerate(nest[:-1]) if a.parallel), None)
+    if shared is None:
+        return True
+    outer = nest[shared]
+    own = {outer.iterator}
+    for loop in nest[shared + 1 :]:
+        for tiles in (t for t in nest[shared:] if t.iterator in own):
+            start = Affine.var(tiles.iterator)
+            if Bound(start) in loop.lower and Bound(start + (tiles.step - 1)) in loop.upper:
+                own.add(loop.iterator)
+    uses = [a for _, s in statements((outer,)) for a in accesses(s) if a.array == target.array]
+    return any(
+        len(s.terms) == 1 and s.names <= own and all(a.subscripts[d] == s for a in uses)
+        for d, s in enumerate(target.subscripts)
+    )
 
 
 def in_bounds(program: Program, access: Access, around: tuple[Loop, ...]) -> bool:
@@ -139,7 +176,7 @@ def invariant_updates(loop: Loop) -> Iterator[Statement]:
     Their target depends neither on the iterator nor on an inner loop whose bounds do.
     """
     for inner, statement in statements(loop.body):
-        varying = {loop.iterator}
+        varying = {loop.iterator, *(d.name for d in statement.derived)}
         for nested in inner:
             if any(b.expr.names & varying for b in (*nested.lower, *nested.upper)):
                 varying.add(nested.iterator)

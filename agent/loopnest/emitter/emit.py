@@ -30,19 +30,21 @@ from collections.abc import Iterator
 
 from agent.loopnest.emitter import extent
 from agent.loopnest.emitter.accumulate import written
-from agent.loopnest.emitter.function import array_parameter, prototype
+from agent.loopnest.emitter.function import array_parameter, prototype, table
 from agent.loopnest.emitter.identifiers import Identifiers
 from agent.loopnest.emitter.jam import Expanded, expand
 from agent.loopnest.emitter.loops import HELPERS, Body, Scope, indented
 from agent.loopnest.program import (
+    INTEGER_FUNCTIONS,
     Affine,
     AffineValue,
     Call,
     Loop,
     Program,
+    accesses,
     loops,
-    reads,
     statements,
+    values,
     walk,
 )
 
@@ -53,7 +55,7 @@ INT_MAX = 2**31 - 1
 def emit(program: Program) -> str:
     """The C source of ``program``; the entry is ``void loopnest_run(void *const args[])``.
 
-    ``args`` holds one pointer for each of ``program.arrays`` (row-major elements), then one for
+    ``args`` holds one pointer for each of ``program.arguments`` (row-major elements), then one for
     each of ``program.scalars``, in order.
 
     Raises:
@@ -70,6 +72,7 @@ def emit(program: Program) -> str:
     parts = [
         "\n".join(f"#include <{header}.h>" for header in _headers(program)),
         *(f"static inline {HELPERS[h].format(body.index)}" for h in sorted(body.helpers)),
+        *(table(a, names[a.name]) for a in program.arrays if a.values),
         *body.functions,
         "\n".join([_signature(program, names, kernel), "{", *indented(lines), "}"]),
         _entry(program, kernel),
@@ -89,8 +92,8 @@ def _names(expanded: Expanded) -> Identifiers:
 
 
 def _headers(program: Program) -> list[str]:
-    parts = (x for _, s in statements(program.body) for x in walk(s.value))
-    uses_abs = any(isinstance(x, Call) and x.function == "abs" for x in parts)
+    parts = (x for _, s in statements(program.body) for value in values(s) for x in walk(value))
+    uses_abs = any(isinstance(x, Call) and x.function in INTEGER_FUNCTIONS for x in parts)
     return ["math", "stdint", *(["stdlib"] if uses_abs else [])]
 
 
@@ -98,19 +101,19 @@ def _signature(program: Program, names: Identifiers, kernel: str) -> str:
     """The typed prototype; never inlined, so that ``restrict`` keeps its meaning."""
     changed = written(program.body)
     parameters = [
-        array_parameter(a, names[a.name], changed=a.name in changed) for a in program.arrays
+        array_parameter(a, names[a.name], changed=a.name in changed) for a in program.arguments
     ]
     parameters += [f"{s.dtype.value} {names[s.name]}" for s in program.scalars]
     return "__attribute__((noinline))\n" + prototype(f"static void {kernel}", parameters)
 
 
 def _entry(program: Program, kernel: str) -> str:
-    count = len(program.arrays)
-    values = [f"args[{n}]" for n in range(count)]
-    values += [
+    count = len(program.arguments)
+    passed = [f"args[{n}]" for n in range(count)]
+    passed += [
         f"*(const {s.dtype.value} *)args[{count + n}]" for n, s in enumerate(program.scalars)
     ]
-    call = f"    {kernel}({', '.join(values)});"
+    call = f"    {kernel}({', '.join(passed)});"
     return f"void {ENTRY}(void *const args[])\n{{\n{call}\n}}"
 
 
@@ -128,7 +131,9 @@ def _index_values(program: Program) -> Iterator[tuple[tuple[Loop, ...], Affine]]
         for bound in (*loop.lower, *loop.upper):
             yield around, bound.expr + (beyond + 1) * bound.divisor
         yield (*around, loop), Affine.var(loop.iterator) + beyond
-    for around, statement in statements(program.body):
-        for access in (statement.target, *reads(statement.value)):
+    for loops_around, statement in statements(program.body):
+        around = extent.with_numbers(loops_around, statement)
+        for access in accesses(statement):
             yield from ((around, s) for s in access.subscripts)
-        yield from ((around, x.value) for x in walk(statement.value) if isinstance(x, AffineValue))
+        parts = (x for value in values(statement) for x in walk(value))
+        yield from ((around, x.value) for x in parts if isinstance(x, AffineValue))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from agent.loopnest.program import Affine, Bound, Loop
+from agent.loopnest.program import Affine, Bound, Loop, Statement
 
 MAX_PATHS = 256  # combinations of bounds tried; beyond, one bound a loop
 UNKNOWN = 2**200  # further from zero than any number that a program computes
@@ -77,6 +77,15 @@ def least(expr: Affine, around: Sequence[Loop]) -> int:
 def greatest(expr: Affine, around: Sequence[Loop]) -> int:
     """A number that ``expr`` is never above in any iteration of the nest ``around``."""
     return -_least(-expr, around, MAX_PATHS)
+
+
+def with_numbers(around: Sequence[Loop], statement: Statement) -> tuple[Loop, ...]:
+    """``around``, and a loop over the range of every number that ``statement`` derives."""
+    ends = {
+        d.name: [(Bound(Affine.constant(end)),) for end in (d.low, d.high)]
+        for d in statement.derived
+    }
+    return (*around, *(Loop(name, low, high, 1, ()) for name, (low, high) in ends.items()))
 
 
 def runs(loop: Loop, around: Sequence[Loop]) -> bool:

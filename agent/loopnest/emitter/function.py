@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterable, Sequence
 
 from agent.loopnest.program import Array
@@ -17,6 +18,22 @@ def array_parameter(array: Array, name: str, *, changed: bool) -> str:
     if len(array.shape) == 1:
         return f"{element} *restrict {name}"
     return f"{element} (*restrict {name})" + "".join(f"[{n}]" for n in array.shape[1:])
+
+
+def table(array: Array, name: str) -> str:
+    """The constant table ``array`` with its elements."""
+
+    def braced(shape: Sequence[int], values: Sequence[str]) -> str:
+        if len(shape) > 1:
+            size = len(values) // shape[0]
+            rows = [values[n : n + size] for n in range(0, len(values), size)]
+            return "{" + ", ".join(braced(shape[1:], row) for row in rows) + "}"
+        return "{" + ", ".join(values) + "}"
+
+    extents = "".join(f"[{n}]" for n in array.shape)
+    elements = braced(array.shape, array.values)
+    text = f"static const {array.dtype.value} {name}{extents} = {elements};"
+    return textwrap.fill(text, WIDTH, subsequent_indent="    ", break_long_words=False)
 
 
 def prototype(head: str, parameters: Sequence[str]) -> str:

@@ -20,8 +20,8 @@ from agent.loopnest.program import (
     Loop,
     Program,
     Statement,
-    map_reads,
-    reads,
+    all_reads,
+    map_accesses,
     statements,
 )
 
@@ -50,13 +50,15 @@ def keep_apart(program: Program, loop: Loop) -> tuple[Loop, set[int]]:
     moved: dict[Access, Access] = {}
     hidden: set[int] = set()
     for _, statement in statements((loop,)):
-        for read in reads(statement.value):
+        for read in all_reads(statement):
             if read.array in shapes and _is_long(read, shapes, loop):
                 like = (read.array, tuple(s.terms for s in read.subscripts))
                 start = first.setdefault(like, read)
                 moved[read] = _hidden(read, start)
                 hidden |= _distances(read, start)
-    body = tuple(_with_reads(s, moved) for _, s in statements((loop,)))
+    body = tuple(
+        map_accesses(s, lambda access: moved.get(access, access)) for _, s in statements((loop,))
+    )
     return replace(loop, body=body), hidden
 
 
@@ -84,7 +86,3 @@ def _hidden(read: Access, first: Access) -> Access:
         for s, f in zip(read.subscripts, first.subscripts, strict=True)
     )
     return Access(read.array, tuple(subscripts))
-
-
-def _with_reads(statement: Statement, moved: Mapping[Access, Access]) -> Statement:
-    return replace(statement, value=map_reads(statement.value, lambda a: moved.get(a, a)))

@@ -29,7 +29,7 @@ from agent.loopnest.program import (
     Statement,
     Temporary,
     loops,
-    map_reads,
+    map_accesses,
     statements,
     substitute_statement,
 )
@@ -128,7 +128,7 @@ class _Jams:
                 self.homes[new] = self.homes[old]
                 self.temporaries[new] = replace(self.temporaries[old], name=new)
             value = Affine.var(loop.iterator) + number * loop.step
-            copies.append(_Copy({loop.iterator: value}, renamed))
+            copies.append(_Copy(number, {loop.iterator: value}, renamed))
         return copies
 
 
@@ -153,14 +153,17 @@ def _check(loop: Loop) -> None:
 
 @dataclass(frozen=True)
 class _Copy:
+    number: int
     values: Mapping[str, Affine]
     temporaries: Mapping[str, str]
 
     def statement(self, statement: Statement) -> Statement:
-        moved = substitute_statement(statement, self.values)
-        return replace(
-            moved, target=self._renamed(moved.target), value=map_reads(moved.value, self._renamed)
-        )
+        """The copy: with temporaries and derived numbers of its own."""
+        own = {d.name: f"{d.name}#{self.number}" for d in statement.derived}
+        values = {**self.values, **{old: Affine.var(new) for old, new in own.items()}}
+        moved = map_accesses(substitute_statement(statement, values), self._renamed)
+        derived = tuple(replace(d, name=own[d.name]) for d in moved.derived)
+        return replace(moved, derived=derived)
 
     def _renamed(self, access: Access) -> Access:
         return replace(access, array=self.temporaries.get(access.array, access.array))

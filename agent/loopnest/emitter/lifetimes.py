@@ -11,32 +11,73 @@ from collections.abc import Sequence
 
 from agent.errors import ScheduleError
 from agent.loopnest.emitter import extent
-from agent.loopnest.program import Loop, Node, Program, Statement, Temporary, reads, statements
+from agent.loopnest.program import (
+    Expr,
+    Loop,
+    Node,
+    Program,
+    Statement,
+    Temporary,
+    Unary,
+    accesses,
+    conjuncts,
+    guarded_reads,
+    reads,
+    statements,
+)
 
 
 def uses(node: Node, name: str) -> bool:
     """Whether ``node`` reads or writes the array, scalar or temporary ``name``."""
     inside = (node,) if isinstance(node, Statement) else (s for _, s in statements(node.body))
-    return any(
-        s.target.array == name or any(r.array == name for r in reads(s.value)) for s in inside
-    )
+    return any(a.array == name for s in inside for a in accesses(s))
 
 
-def _assigned(nodes: Sequence[Node], name: str, around: tuple[Loop, ...]) -> bool | None:
-    """True: written before any read. False: perhaps read first. None: perhaps not used."""
+def _assigned(
+    nodes: Sequence[Node], name: str, around: tuple[Loop, ...], under: frozenset[Expr] = frozenset()
+) -> bool | None:
+    """True: written before any read. False: perhaps read first. None: perhaps not used.
+
+    Where one of the conditions ``under`` holds it has been written: a read is fine there.
+    """
     for node in nodes:
         if isinstance(node, Statement):
-            if node.op and node.target.array == name:
-                return False
-            if any(r.array == name for r in reads(node.value)):
+            if _read_first(node, name, under):
                 return False
             if node.target.array == name:
-                return True
+                if node.condition is None or _negated(node.condition) in under:
+                    return True
+                under |= {node.condition}
+            under = _unchanged(under, (node,))
         else:
-            inner = _assigned(node.body, name, (*around, node))
+            under = _unchanged(under, node.body)
+            inner = _assigned(node.body, name, (*around, node), under)
             if inner is False or (inner and extent.runs(node, around)):
                 return inner
     return None
+
+
+def _read_first(statement: Statement, name: str, under: frozenset[Expr]) -> bool:
+    """Whether ``statement`` may read ``name`` where none of the conditions ``under`` holds."""
+    holding = [holds for access, holds in guarded_reads(statement) if access.array == name]
+    if statement.op and statement.target.array == name:
+        holding.append(conjuncts(statement.condition))
+    written = [set(conjuncts(condition)) for condition in under]
+    return not all(any(known.issubset(holds) for known in written) for holds in holding)
+
+
+def _negated(condition: Expr) -> Expr:
+    match condition:
+        case Unary("!", x):
+            return x
+        case _:
+            return Unary("!", condition)
+
+
+def _unchanged(conditions: frozenset[Expr], nodes: Sequence[Node]) -> frozenset[Expr]:
+    """Those of the conditions that read nothing that ``nodes`` write."""
+    changed = {s.target.array for _, s in statements(tuple(nodes))}
+    return frozenset(c for c in conditions if not any(a.array in changed for a in reads(c)))
 
 
 def _fits_inside(nodes: Sequence[Node], name: str, around: tuple[Loop, ...]) -> bool:

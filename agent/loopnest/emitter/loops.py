@@ -24,12 +24,15 @@ from agent.loopnest.program import (
     Access,
     Affine,
     Bound,
+    Derived,
     DType,
+    Expr,
     Loop,
     Node,
     Scalar,
     Statement,
     Temporary,
+    all_reads,
     reads,
     statements,
 )
@@ -76,6 +79,7 @@ class _Block:
     taken: set[str] = field(default_factory=set)
     bounds: dict[tuple[bool, tuple[Bound, ...]], str] = field(default_factory=dict)
     distances: set[int] = field(default_factory=set)
+    guard: Expr | None = None  # of the statement above, where it still tells the same
 
 
 class Body:
@@ -106,6 +110,7 @@ class Body:
                 self._statement(block, node, undeclared)
             else:
                 self._loop(block, node)
+                block.guard = None
         return block.lines
 
     # Declarations and statements
@@ -124,18 +129,31 @@ class Body:
                 block.lines.append(f"{self._dtypes[name].value} {self._names[name]};")
         return later
 
-    def _printer(self, scope: Scope) -> Printer:
-        return Printer(self._names.__getitem__, scope.held, self._wide)
+    def _printer(self, scope: Scope, derived: Sequence[Derived] = ()) -> Printer:
+        numbers = {d.name: d.value for d in derived}
+        return Printer(
+            self._names.__getitem__, scope.held, self._dtypes.__getitem__, numbers, self._wide
+        )
 
     def _statement(self, block: _Block, statement: Statement, undeclared: set[str]) -> None:
-        text = self._assignment(statement, block.scope)
+        printer = self._printer(block.scope, statement.derived)
+        text = self._assignment(statement, printer, block.scope)
         if statement.target.array in undeclared:
             undeclared.discard(statement.target.array)
             text = f"{self._dtypes[statement.target.array].value} {text}"
-        block.lines.append(text)
+        condition = statement.condition
+        if condition is None:
+            block.lines.append(text)
+        elif condition == block.guard:
+            block.lines[-1:] = [_INDENT + text, "}"]
+        else:
+            block.lines += [f"if ({printer.text(condition)}) {{", _INDENT + text, "}"]
+        changes = condition is not None and any(
+            a.array == statement.target.array for a in reads(condition)
+        )
+        block.guard = None if changes else condition
 
-    def _assignment(self, statement: Statement, scope: Scope) -> str:
-        printer = self._printer(scope)
+    def _assignment(self, statement: Statement, printer: Printer, scope: Scope) -> str:
         target = printer.access(statement.target)
         if statement.op in ("min", "max"):
             return f"{target} = {self._extreme(statement, printer, scope)};"
@@ -221,7 +239,7 @@ class Body:
         program, changed = self._program, written(self._program.body)
         found = {
             self._names[a.name]: array_parameter(a, self._names[a.name], changed=a.name in changed)
-            for a in program.arrays
+            for a in program.arguments
         }
         outer = [t for t in program.temporaries if len(self._homes[t.name]) < len(scope.path)]
         values: list[Scalar | Temporary] = [*program.scalars, *outer]
@@ -349,7 +367,7 @@ class Body:
 
     def _is_read(self, loop: Loop, name: str) -> bool:
         """Whether ``loop`` reads the temporary with identifier ``name``, so a partial result."""
-        found = {r.array for _, s in statements(loop.body) for r in reads(s.value)}
+        found = {r.array for _, s in statements(loop.body) for r in all_reads(s)}
         return name in {self._names[n] for n in found & self._homes.keys()}
 
     def _shared_updates(self, loop: Loop, scope: Scope) -> dict[str, list[str]]:
@@ -383,5 +401,6 @@ def _starts(node: Node, name: str) -> bool:
         isinstance(node, Statement)
         and node.target.array == name
         and not node.op
-        and all(r.array != name for r in reads(node.value))
+        and node.condition is None
+        and all(r.array != name for r in all_reads(node))
     )

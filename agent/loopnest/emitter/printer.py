@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from agent.loopnest.arithmetic import promoted, type_of
 from agent.loopnest.program import (
     Access,
     Affine,
@@ -12,6 +13,7 @@ from agent.loopnest.program import (
     Binary,
     Call,
     Cast,
+    DType,
     Expr,
     Literal,
     Read,
@@ -58,16 +60,30 @@ class Printer:
     Attributes:
         names: identifier of each array, scalar, temporary and iterator.
         locals: accesses that a local variable stands for.
+        dtype_of: the type of what is read.
+        numbers: what the derived numbers in subscripts are.
         wide: iterators are int64_t, so that an affine value is cast to the ``int`` it is.
     """
 
     names: Callable[[str], str]
     locals: Mapping[Access, str]
+    dtype_of: Callable[[str], DType]
+    numbers: Mapping[str, Expr] = field(default_factory=dict)
     wide: bool = False
 
     def affine(self, value: Affine) -> str:
-        """An affine form of the iterators."""
-        return c_sum(value, self.names)
+        """An affine form of the iterators and of derived numbers."""
+        alone = self.numbers.get(str(value))
+        return self.text(alone) if alone is not None else c_sum(value, self._term)
+
+    def _term(self, name: str) -> str:
+        """An iterator, or a derived number in the type of iterators (in which it surely fits)."""
+        value = self.numbers.get(name)
+        if value is None:
+            return self.names(name)
+        if self.wide or promoted(type_of(value, self.dtype_of)) is not DType.I32:
+            value = Cast(DType.I64 if self.wide else DType.I32, value)
+        return self.text(value, PRIMARY)
 
     def access(self, access: Access) -> str:
         """An element, scalar or temporary, or the local that stands for it."""
@@ -94,6 +110,10 @@ class Printer:
             case Unary(op, operand):
                 inner = self.text(operand, UNARY)
                 return (f"{op}({inner})" if inner.startswith(op) else op + inner), UNARY
+            case Cast(DType.I64 | DType.U64 | DType.U32 as dtype, AffineValue(value)):
+                text = self.affine(value)
+                bare = _affine_level(value) >= UNARY
+                return f"({dtype.value}){text if bare else f'({text})'}", UNARY
             case Cast(dtype, operand):
                 return f"({dtype.value}){self.text(operand, UNARY)}", UNARY
             case Call(function, arguments):

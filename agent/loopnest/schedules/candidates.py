@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from agent.errors import ScheduleError
-from agent.loopnest.program import Loop, Program, loops, reads, statements
+from agent.loopnest.program import Loop, Program, all_reads, loops, statements
 from agent.loopnest.schedules import transform
 from agent.loopnest.schedules.schedule import (
     MAX_STEPS,
@@ -231,7 +231,7 @@ def _jumps(loop: Loop) -> int:
     """How many accesses inside ``loop`` move by more than an element as it advances."""
     count = 0
     for _, statement in statements(loop.body):
-        for weight, access in ((2, statement.target), *((1, a) for a in reads(statement.value))):
+        for weight, access in ((2, statement.target), *((1, a) for a in all_reads(statement))):
             moves = [abs(s.coefficient(loop.iterator)) for s in access.subscripts]
             if any(moves[:-1]) or any(m > 1 for m in moves):
                 count += weight

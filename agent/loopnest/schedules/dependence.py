@@ -12,29 +12,26 @@ such pairs are marked as reductions and may change places.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 import islpy as isl
 
 from agent.errors import ScheduleError
+from agent.loopnest.arithmetic import Ranges, common, type_of, within
 from agent.loopnest.emitter.lifetimes import homes
-from agent.loopnest.polyhedron import affine_map, bounded, bounded_context, integer
+from agent.loopnest.polyhedron import bounded, bounded_context, integer
+from agent.loopnest.presburger import access_map
 from agent.loopnest.program import (
     Access,
     Affine,
-    Cast,
-    DType,
     Expr,
-    Literal,
     Loop,
     Program,
-    Read,
-    Select,
     Statement,
-    is_float,
-    reads,
+    conjuncts,
+    guarded_reads,
     statements,
 )
 
@@ -99,12 +96,13 @@ class Dependences:
                 hint="Split the region into smaller ones.",
             )
 
-        maps: dict[tuple[int, Access], isl.Map] = {}
+        maps: _Maps = {}
         items: list[Dependence] = []
         deadline = time.monotonic() + MAX_SECONDS
         for one, two in pairs:
             what = f"the dependences of {two.statement.name} on {one.statement.name}"
-            items += bounded(context, partial(_between, one, two, maps, context), what)
+            between = partial(_between, one, two, maps, partial(_accessed, program, context))
+            items += bounded(context, between, what)
             if time.monotonic() > deadline:
                 raise ScheduleError(f"{program.name}: analysing it takes over {MAX_SECONDS} s")
         iterators = {
@@ -136,6 +134,7 @@ class _Site:
     statement: Statement
     access: Access
     element: tuple[Affine, ...]
+    holds: tuple[Expr, ...]
     is_read: bool
     is_write: bool
     commutes: str
@@ -148,13 +147,13 @@ def _sites(program: Program) -> Iterator[_Site]:
         if s.instance != tuple(Affine.var(loop.iterator) for loop in around):
             raise ValueError(f"{program.name}: dependences are those of a program as written")
         op = _COMMUTES.get(s.op, "") if _associative(program, s) else ""
-        accesses = [(s.target, bool(s.op), True, op)]
-        accesses += [(a, True, False, "") for a in dict.fromkeys(reads(s.value))]
-        for access, is_read, is_write, commutes in accesses:
+        uses = [(s.target, conjuncts(s.condition), bool(s.op), True, op)]
+        uses += [(a, holds, True, False, "") for a, holds in dict.fromkeys(guarded_reads(s))]
+        for access, holds, is_read, is_write, commutes in uses:
             if access.array not in constant:
                 own = s.instance[: depth.get(access.array, 0)]
                 element = access.subscripts or own
-                yield _Site(index, around, s, access, element, is_read, is_write, commutes)
+                yield _Site(index, around, s, access, element, holds, is_read, is_write, commutes)
 
 
 def _site_pairs(program: Program) -> Iterator[tuple[_Site, _Site]]:
@@ -169,13 +168,23 @@ def _site_pairs(program: Program) -> Iterator[tuple[_Site, _Site]]:
                     yield one, two
 
 
+_Maps = dict[tuple[int, Access, tuple[Expr, ...]], isl.Map]
+
+
+def _accessed(program: Program, context: isl.Context, site: _Site) -> isl.Map:
+    """From the iterations in which the access may happen to the elements that it may be."""
+    return access_map(
+        site.around, site.statement, site.element, site.holds, program.dtype_of, context
+    )
+
+
 def _between(
-    one: _Site, two: _Site, maps: dict[tuple[int, Access], isl.Map], context: isl.Context
+    one: _Site, two: _Site, maps: _Maps, elements: Callable[[_Site], isl.Map]
 ) -> list[Dependence]:
     def accessed(site: _Site) -> isl.Map:
-        key = (site.index, site.access)
+        key = site.index, site.access, site.holds
         if key not in maps:
-            maps[key] = affine_map(site.around, site.element, context)
+            maps[key] = elements(site)
         return maps[key]
 
     same = accessed(one).apply_range(accessed(two).reverse())
@@ -184,6 +193,7 @@ def _between(
     shared = common_depth(one.around, two.around)
     sizes = len(one.around), len(two.around)
     levels = list(range(shared)) + [shared] * (one.index < two.index)
+    context = same.get_ctx()
     pieces = [same.intersect(_carried(context, sizes, shared, level)) for level in levels]
     return [_dependence(one, two, p.coalesce(), shared) for p in pieces if not p.is_empty()]
 
@@ -247,27 +257,17 @@ def _distance(relation: isl.Map, shared: list[str]) -> dict[str, tuple[int, int]
 def _associative(program: Program, statement: Statement) -> bool:
     """Whether repeated updates give the same in any order (up to rounding of floats).
 
-    An integer target updated with a float value is truncated after every update, and one of 8
-    bits by min or max of wider values too: there the order shows.
+    An integer target updated with a float value is truncated after every update, and by min or max
+    of values that it cannot hold, too: there the order shows. Sums and products are those of
+    numbers modulo a power of two, whatever the widths.
     """
-    if program.dtype_of(statement.target.array).is_float:
+    target = program.dtype_of(statement.target.array)
+    if target.is_float:
         return True
-    if is_float(statement.value, program.dtype_of):
+    values = Ranges(program.dtype_of).of(statement.value)
+    if values is None:
         return False
-    narrow = program.dtype_of(statement.target.array) is DType.U8
-    return not (narrow and statement.op in ("min", "max")) or _is_byte(program, statement.value)
-
-
-def _is_byte(program: Program, expr: Expr) -> bool:
-    """Whether a value surely lies within 0..255."""
-    match expr:
-        case Literal(text):
-            return text.isdecimal() and int(text) <= 255
-        case Read(access):
-            return program.dtype_of(access.array) is DType.U8
-        case Cast(dtype, _):
-            return dtype is DType.U8
-        case Select(_, yes, no):
-            return _is_byte(program, yes) and _is_byte(program, no)
-        case _:
-            return False
+    if statement.op not in ("min", "max"):
+        return True
+    compared = common(target, type_of(statement.value, program.dtype_of))
+    return within(values, target.range) and within(target.range, compared.range)

@@ -279,6 +279,7 @@ def _refuse_carried(
 def _shared_element(targets: Mapping[str, Access], item: Dependence, loop: Loop) -> bool:
     """Whether both updates go to one element throughout each execution of ``loop``."""
     inner = {x.iterator for _, x in loops(loop.body)} | {loop.iterator}
+    inner |= {d.name for _, s in statements(loop.body) for d in s.derived}
     target = targets[item.source]
     return target == targets[item.target] and not any(s.names & inner for s in target.subscripts)
 

@@ -179,7 +179,9 @@ def replace_iterator(body: tuple[Node, ...], name: str, value: Affine) -> tuple[
 def names_in_use(program: Program) -> set[str]:
     """Every name in use: a new iterator must differ from all of them."""
     iterators = (loop.iterator for _, loop in loops(program.body))
-    return {program.name, *_C_TYPES, *(x.name for x in program.declared), *iterators}
+    derived = (d.name for _, s in statements(program.body) for d in s.derived)
+    declared = (x.name for x in program.declared)
+    return {program.name, *_C_TYPES, *declared, *iterators, *derived}
 
 
 def fresh(base: str, taken: set[str], first: int = 1) -> str:
