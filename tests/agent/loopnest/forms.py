@@ -45,7 +45,7 @@ def both(left: Expr, right: Expr) -> Expr:
 
 
 def conditional() -> Program:
-    """Where ``m`` is over a limit: clipped, counted; a diagonal set apart by an affine condition."""
+    """Clipped and counted where ``m`` is over a limit; the diagonal is set apart."""
     over = less(read("limit"), read("m", "i", "j"))
     body = (
         *when(
