@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from agent.loopnest.program import (
@@ -15,8 +15,10 @@ from agent.loopnest.program import (
     DType,
     Expr,
     Literal,
+    Loop,
     Read,
     Select,
+    Statement,
     Unary,
 )
 
@@ -107,6 +109,21 @@ def combined(op: str, left: Interval, right: Interval) -> Interval | None:
         case _:
             return None
     return min(found), max(found)
+
+
+def iterator_ranges(around: Sequence[Loop]) -> dict[str, Interval]:
+    """The box that holds the iterators of nested loops (exact for rectangular ones)."""
+    found: dict[str, Interval] = {}
+    for loop in around:
+        low = max(-(-b.expr.interval(found)[0] // b.divisor) for b in loop.lower)
+        high = min(b.expr.interval(found)[1] // b.divisor for b in loop.upper)
+        found[loop.iterator] = (low, max(low, high))
+    return found
+
+
+def number_ranges(around: Sequence[Loop], statement: Statement) -> dict[str, Interval]:
+    """The ranges of the iterators around a statement and of its derived numbers."""
+    return {**iterator_ranges(around), **{d.name: (d.low, d.high) for d in statement.derived}}
 
 
 @dataclass(frozen=True)

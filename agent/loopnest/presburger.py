@@ -7,7 +7,7 @@ unsigned types included. Signed arithmetic is taken not to overflow.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import islpy as isl
 
@@ -16,12 +16,12 @@ from agent.loopnest.arithmetic import (
     Ranges,
     combined,
     common,
+    number_ranges,
     promoted,
     type_of,
     whole,
     within,
 )
-from agent.loopnest.emitter import extent
 from agent.loopnest.polyhedron import affine_map, isl_sum, loop_constraint, positional
 from agent.loopnest.program import (
     PREDICATES,
@@ -188,15 +188,6 @@ class Formula:
         if text is None or values is None or dtype.is_signed:
             return text
         return _wrapped(text, values, dtype)
-
-
-def number_ranges(around: tuple[Loop, ...], statement: Statement) -> Mapping[str, Interval]:
-    """The ranges of the iterators around a statement and of its derived numbers."""
-    ends = {d.name: (d.low, d.high) for d in statement.derived}
-    for loop in around:
-        me = Affine.var(loop.iterator)
-        ends[loop.iterator] = extent.least(me, around), extent.greatest(me, around)
-    return ends
 
 
 def _joined(op: str, left: tuple[str, Interval], right: tuple[str, Interval]) -> str | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from agent.loopnest.arithmetic import Interval, iterator_ranges, number_ranges
 from agent.loopnest.program import (
     Access,
     Affine,
@@ -20,34 +21,22 @@ from agent.loopnest.program import (
     Node,
     Program,
     Scalar,
-    Statement,
     Temporary,
     accesses,
+    all_reads,
     loops,
-    map_reads,
-    reads,
+    map_accesses,
+    names_in,
     statements,
 )
 from bundles.corpus.sketch import Sketch
-
-Interval = tuple[int, int]
-
-
-def iterator_box(around: Sequence[Loop]) -> dict[str, Interval]:
-    """The box that holds the iterators of nested loops (exact for rectangular ones)."""
-    out: dict[str, Interval] = {}
-    for node in around:
-        low = max(-(-b.expr.interval(out)[0] // b.divisor) for b in node.lower)
-        high = min(b.expr.interval(out)[1] // b.divisor for b in node.upper)
-        out[node.iterator] = (low, max(low, high))
-    return out
 
 
 def _reach(body: tuple[Node, ...], names: Mapping[str, DType]) -> dict[str, list[Interval]]:
     """For every array, the range of each subscript over all its accesses."""
     out: dict[str, list[Interval]] = {}
     for around, statement in statements(body):
-        box = iterator_box(around)
+        box = number_ranges(around, statement)
         for access in accesses(statement):
             if access.array not in names:
                 continue
@@ -80,15 +69,9 @@ def _complete(
             body = _complete(node.body, (*around, node.iterator), shift, count)
             out.append(replace(node, body=body))
             continue
-        out.append(
-            Statement(
-                f"S{next(count)}",
-                _shifted(node.target, shift),
-                node.op,
-                map_reads(node.value, lambda access: _shifted(access, shift)),
-                tuple(Affine.var(name) for name in around),
-            )
-        )
+        moved = map_accesses(node, lambda access: _shifted(access, shift))
+        instance = tuple(Affine.var(name) for name in around)
+        out.append(replace(moved, name=f"S{next(count)}", instance=instance))
     return tuple(out)
 
 
@@ -134,7 +117,7 @@ def statement_runs(program: Program) -> float:
     """How often its statements run, taken together; triangles count as half a box."""
     total = 0.0
     for around, _ in statements(program.body):
-        box, product = iterator_box(around), 1.0
+        box, product = iterator_ranges(around), 1.0
         for node in around:
             low, high = box[node.iterator]
             bounds = (*node.lower, *node.upper)
@@ -157,10 +140,13 @@ def deletable_work(program: Program) -> str:
     for around, statement in statements(program.body):
         for node in around:
             written[node.iterator].add(statement.target.array)
-            read[node.iterator] |= {a.array for a in reads(statement.value)}
+            read[node.iterator] |= {a.array for a in all_reads(statement)}
     for around, statement in statements(program.body):
-        selects = {n for a in reads(statement.value) for s in a.subscripts for n in s.names}
+        made_of = {d.name: names_in(d.value) for d in statement.derived}
+        selects = {n for a in all_reads(statement) for s in a.subscripts for n in s.names}
+        selects = selects.union(*(made_of.get(n, ()) for n in selects))
         keeps = {n for s in statement.target.subscripts for n in s.names}
+        keeps = keeps.union(*(made_of.get(n, ()) for n in keeps))
         keeps |= {n.iterator for n in around[: depth.get(statement.target.array, 0)]}
         for name in (node.iterator for node in around):
             carried = (written[name] & read[name]) - depth.keys()

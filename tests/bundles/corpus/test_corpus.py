@@ -4,10 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from agent.loopnest.arithmetic import iterator_ranges
 from agent.loopnest.program import DType, Loop, Node, Program, Statement, accesses, statements
 from bundles.corpus.corpus import MAX_BYTES, MAX_WORK, MIN_WORK, fault, random_program
 from bundles.corpus.families import FAMILIES
-from bundles.corpus.finishing import deletable_work, finish, iterator_box, statement_runs
+from bundles.corpus.finishing import deletable_work, finish, statement_runs
 from bundles.corpus.sketch import Sketch
 from bundles.corpus.writing import assign, at, get, nest
 
@@ -51,7 +52,7 @@ def test_arrays_are_no_larger_than_their_accesses_by_more_than_the_padding() -> 
     for program in tiny_programs():
         reached = {a.name: [0] * len(a.shape) for a in program.arrays}
         for around, statement in statements(program.body):
-            box = iterator_box(around)
+            box = iterator_ranges(around)
             for access in accesses(statement):
                 for d, s in enumerate(access.subscripts):
                     top = s.const + sum(max(c * box[n][0], c * box[n][1]) for n, c in s.terms)
