@@ -1,0 +1,143 @@
+"""Functions written by hand (``cases/``), each with what it takes to call it.
+
+Half of them are C that was once misread; the others are loops as they stand in plants and
+laboratories.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.differential.case import Argument, Case, Field
+
+CASES = Path(__file__).with_name("cases")
+
+
+def _size(name: str, type_: str, value: int) -> Argument:
+    return Argument(name, type_, value=str(value))
+
+
+def _array(
+    name: str, type_: str, elements: int, low: float = -1, high: float = 1, **more: bool
+) -> Argument:
+    return Argument(name, type_, elements, fields=(Field(type_, low, high),), **more)
+
+
+def _case(stem: str, *arguments: Argument, function: str = "", result: str = "", names="") -> Case:
+    sizes = {
+        a.name: int(a.value)
+        for a in arguments
+        if a.value and a.type not in ("float", "double") and a.name != "limit"
+    }
+    text = (CASES / f"{stem}.c").read_text()
+    return Case(text, function or stem, sizes, arguments, result, tuple(names.split()))
+
+
+def _particles(count: int) -> Argument:
+    members = tuple(Field("float", -1, 1, name) for name in "x y z vx vy vz".split())
+    return Argument("p", "struct particle", count, fields=members)
+
+
+def cases() -> tuple[Case, ...]:
+    """All of them."""
+    number, image = "int", "uint8_t"
+    return (
+        # C that was misread, or refused with misleading words
+        _case("array_param_reassigned", _array("a", "float", 64), _array("b", "float", 64)),
+        _case("const_u8_subscript", _array("A", "float", 512), _array("B", "float", 512)),
+        _case(
+            "inline", _size("n", number, 9), _array("A", "float", 9), _array("B", "float", 9),
+            function="f",
+        ),
+        _case("neg_start_unsigned_bound", _size("r", "unsigned", 7), _array("A", "float", 64)),
+        _case(
+            "nested_region",
+            _size("n", number, 9), _array("A", "float", 9), _array("B", "float", 9),
+        ),
+        _case(
+            "own_abs",
+            _size("n", number, 9), _array("A", number, 9, -50, 50), _array("B", number, 9, -50, 50),
+            names="abs",
+        ),
+        _case(
+            "param_changed_before",
+            _size("n", number, 9), _array("A", "float", 64),
+            Argument("alpha", "float", value="1.5f"),
+        ),
+        _case(
+            "restrict", _size("n", number, 9), _array("A", "float", 9), _array("B", "float", 9),
+            function="f",
+        ),
+        _case(
+            "transpose_tall",
+            _size("n", number, 35), _size("m", number, 6),
+            _array("A", "float", 210), _array("B", "float", 210),
+        ),
+        _case("u8_size", _size("n", image, 200), _array("A", "float", 400)),
+        _case("unsigned_size", _size("n", "unsigned", 8), _array("A", "float", 8)),
+        # As found in plants and laboratories
+        _case(
+            "box3x3_borders",
+            _array("in", image, 117, 0, 255), _array("out", image, 117, 0, 255),
+            _size("w", number, 13), _size("h", number, 9),
+        ),
+        _case(
+            "calibration_curve",
+            _size("n", number, 30), _array("raw", "double", 30), _array("value", "double", 30),
+            _array("coeff", "double", 4), Argument("gamma", "double", value="1.25"),
+            result="int", names="horner3",
+        ),
+        _case(
+            "dot_induction",
+            _size("n", number, 17), _array("x", "double", 33), _size("incx", number, 2),
+            _array("y", "double", 49), _size("incy", number, 3), result="double",
+        ),
+        _case(
+            "fir_taps", _array("x", "float", 50), _array("y", "float", 50),
+            _size("n", "unsigned", 50), names="taps TAPS",
+        ),
+        _case(
+            "gemm_lda",
+            _size("m", number, 7), _size("n", number, 6), _size("k", number, 5),
+            Argument("alpha", "double", value="1.5"), _array("a", "double", 63),
+            _size("lda", number, 9), _array("b", "double", 40), _size("ldb", number, 8),
+            Argument("beta", "double", value="0.5"), _array("c", "double", 70),
+            _size("ldc", number, 10),
+        ),
+        _case(
+            "heat_pingpong", _size("steps", number, 3), Argument("k", "double", value="0.1"),
+            _array("u", "double", 2 * 256 * 256, is_global=True), names="u NX NY",
+        ),
+        _case(
+            "kalman_predict",
+            _array("P", "double", 36), _array("F", "double", 36), _array("Q", "double", 36),
+            names="N",
+        ),
+        _case(
+            "lookup_table",
+            _array("rgb", image, 90, 0, 255), _array("lut", image, 768, 0, 255),
+            _size("pixels", number, 30),
+        ),
+        _case(
+            "sobel_flat",
+            _array("img", image, 117, 0, 255), _array("out", image, 117, 0, 255),
+            _size("w", number, 13), _size("h", number, 9),
+        ),
+        _case(
+            "struct_fields", _particles(21), _size("n", number, 21),
+            Argument("dt", "float", value="0.1f"), Argument("g", "float", value="9.81f"),
+            names="particle",
+        ),
+        _case(
+            "threshold_count",
+            _array("frame", "unsigned short", 63, 0, 4095),
+            _array("mask", "unsigned char", 63, 0, 9),
+            _size("rows", "size_t", 7), _size("cols", "size_t", 9),
+            Argument("limit", "unsigned short", value="2000"), _array("hot", "long", 1, 0, 9),
+        ),
+        _case(
+            "two_regions",
+            _array("a", "float", 63), _array("tmp", "float", 63),
+            _size("rows", number, 7), _size("cols", number, 9),
+        ),
+    )  # fmt: skip
