@@ -1,0 +1,162 @@
+"""Calls of functions of the same file, read in place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from agent.loopnest.frontend.ctree import (
+    ArrayType,
+    AssignE,
+    BlockS,
+    CallE,
+    CFunction,
+    CStatement,
+    EmptyS,
+    IfS,
+    Name,
+    PointerType,
+    ReturnS,
+    UnaryE,
+    Variable,
+    walk,
+)
+from agent.loopnest.lowering.forms import form, integer_type, not_affine
+from agent.loopnest.lowering.places import pointer
+from agent.loopnest.lowering.state import (
+    MAX_INLINED,
+    Data,
+    Environment,
+    Given,
+    Known,
+    NotAffine,
+    refusal,
+)
+from agent.loopnest.lowering.statements import temporary, write
+from agent.loopnest.lowering.values import condition, constant, converted, scalar_type
+from agent.loopnest.program import Affine, AffineValue, Expr, Literal, Read, Select
+
+
+def inline(env: Environment, node: CallE, own: CFunction) -> Expr:
+    """The value of a call; what the function does besides goes before the statement.
+
+    Raises:
+        SourceError: the function does what cannot be read in place.
+    """
+    _check(env, node, own)
+    inner = replace(env, inlined=(*env.inlined, own.name))
+    simple = all(isinstance(x, ReturnS | IfS | BlockS | EmptyS) for x in _leaves(own.body))
+    for parameter, argument in zip(own.parameters, node.arguments, strict=True):
+        _bind(env, own, parameter, argument, simple=simple)
+    if not simple and not env.sure:
+        raise refusal(node.place, f"{own.name} does more than return a value, under a condition")
+    return _returned(inner, node, own.body.items)
+
+
+def _check(env: Environment, node: CallE, own: CFunction) -> None:
+    if own.name in env.inlined or len(env.inlined) == MAX_INLINED:
+        raise refusal(node.place, f"{own.name} calls itself: recursion is not read")
+    if len(node.arguments) != len(own.parameters):
+        raise refusal(node.place, f"{own.name} takes {len(own.parameters)} arguments")
+
+
+def _leaves(body: CStatement) -> Sequence[CStatement]:
+    """The statements of a function, but those within a return."""
+    return [x for x in walk(body) if isinstance(x, CStatement)]
+
+
+def _bind(
+    env: Environment, own: CFunction, parameter: Variable, argument: object, *, simple: bool
+) -> None:
+    """A parameter stands for its argument, or for a variable that has its value."""
+    from agent.loopnest.frontend.ctree import Expression
+
+    assert isinstance(argument, Expression)
+    if isinstance(parameter.type, PointerType | ArrayType):
+        env.scope[parameter.ident] = pointer(env, argument)
+        return
+    dtype = scalar_type(argument, parameter.type)
+    if integer_type(parameter.type) is not None and parameter.ident not in (
+        env.region.decisions.data
+    ):
+        try:
+            env.scope[parameter.ident] = Known(form(env, argument), dtype)
+        except NotAffine:
+            pass
+        else:
+            return
+    given = converted(env, argument)
+    uses = sum(isinstance(x, Name) and x.ident == parameter.ident for x in walk(own.body))
+    leaf = isinstance(given, Literal | AffineValue)
+    if simple and (leaf or uses <= 1 or not env.sure):
+        env.scope[parameter.ident] = Given(given)
+        return
+    target = temporary(env, parameter.name, dtype)
+    env.scope[parameter.ident] = Data(target, dtype)
+    write(env, argument.place, target, True, "", given)
+
+
+def _returned(env: Environment, node: CallE, items: Sequence[CStatement]) -> Expr:
+    """What a body returns; its statements but the last go before."""
+    for index, item in enumerate(items):
+        match item:
+            case ReturnS(value=None):
+                return Literal("0")
+            case ReturnS(value=value) if value is not None:
+                return converted(env, value)
+            case BlockS(items=inner) if index == len(items) - 1:
+                return _returned(env, node, inner)
+            case IfS() if _returns(item):
+                return _chosen(env, node, item, items[index + 1 :])
+            case _:
+                env.region.rules.items(env, [item])
+    return Literal("0")
+
+
+def _returns(item: CStatement) -> bool:
+    return any(isinstance(x, ReturnS) for x in walk(item))
+
+
+def _chosen(env: Environment, node: CallE, item: IfS, rest: Sequence[CStatement]) -> Expr:
+    """``if (c) return a; return b;`` as ``c ? a : b``."""
+    yes = item.yes.items if isinstance(item.yes, BlockS) else (item.yes,)
+    no = rest
+    if item.no is not None:
+        no = (*(item.no.items if isinstance(item.no, BlockS) else (item.no,)), *rest)
+    known = constant(env, item.condition)
+    if known is not None:
+        return _returned(env, node, (*yes, *rest) if known else no)
+    if not yes or not isinstance(yes[-1], ReturnS):
+        raise refusal(item.place, "a return in the middle of a function is not read")
+    test = condition(env, item.condition)
+    later = replace(env, sure=False)
+    return Select(test, _returned(later, node, yes), _returned(later, node, no))
+
+
+def call_form(env: Environment, node: CallE) -> Affine:
+    """A call whose value is an affine form: of a function that returns one expression.
+
+    Raises:
+        NotAffine: it is none.
+    """
+    own = env.region.unit.functions.get(node.callee.ident) if isinstance(node.callee, Name) else None
+    if own is None or len(own.body.items) != 1 or not isinstance(own.body.items[0], ReturnS):
+        raise not_affine(node, "it calls a function")
+    value = own.body.items[0].value
+    assigns = any(
+        isinstance(x, AssignE) or (isinstance(x, UnaryE) and x.op[-1] in "+-" and len(x.op) > 1)
+        for x in walk(own.body)
+    )
+    if value is None or assigns or own.name in env.inlined:
+        raise not_affine(node, "it calls a function")
+    _check(env, node, own)
+    scope = dict(env.scope)
+    for parameter, argument in zip(own.parameters, node.arguments, strict=True):
+        dtype = integer_type(parameter.type)
+        if dtype is None:
+            raise not_affine(node, "it calls a function")
+        scope[parameter.ident] = Known(form(env, argument), dtype)
+    return form(replace(env, scope=scope, inlined=(*env.inlined, own.name)), value)
+
+
+__all__ = ["Read", "call_form", "inline"]

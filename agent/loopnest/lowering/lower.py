@@ -1,0 +1,335 @@
+"""A region of a function as a Program, and what its arrays and scalars are in the function."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from agent.errors import SourceError
+from agent.loopnest.frontend.ctree import (
+    AssignE,
+    CFunction,
+    CStatement,
+    ExpressionS,
+    ForS,
+    IndexE,
+    Name,
+    Place,
+    ScalarType,
+    Unit,
+    walk,
+)
+from agent.loopnest.lowering import statements as rules
+from agent.loopnest.lowering.forms import integer_type
+from agent.loopnest.lowering.inline import call_form, inline
+from agent.loopnest.lowering.places import STRAIGHT
+from agent.loopnest.lowering.regions import Part, assigned, entry_scope, used
+from agent.loopnest.lowering.state import (
+    MAX_RESTARTS,
+    Argument,
+    ArrayUse,
+    Data,
+    Decisions,
+    Environment,
+    FreshNames,
+    Known,
+    Object,
+    Region,
+    Restart,
+    Rules,
+    Unknown,
+    refusal,
+)
+from agent.loopnest.lowering.values import value
+from agent.loopnest.program import (
+    FUNCTIONS,
+    Access,
+    Affine,
+    AffineValue,
+    DType,
+    Expr,
+    Literal,
+    Loop,
+    Node,
+    Program,
+    Read,
+    Statement,
+    Temporary,
+    map_leaves,
+    statements,
+)
+
+_RULES = Rules(
+    value=value,
+    assign=rules.assign,
+    effect=rules.effect,
+    inline=inline,
+    items=rules.items,
+    declare=rules.declare,
+    call_form=call_form,
+)
+
+
+@dataclass(frozen=True)
+class Binding:
+    """What an array of the Program is where the region begins.
+
+    ``expression`` is C of a pointer to its first element; ``low`` the index, in C, of that element
+    where the array is what a pointer leads to; ``entering``: what it holds before matters.
+    """
+
+    array: str
+    expression: str
+    low: int
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A region as it was read.
+
+    Attributes:
+        program: its Program; scalars have the names of variables of the function.
+        function: the name of the function.
+        part: its statements.
+        bindings: for every array that is an argument of the Program.
+        leaving: symbolic variables that are used after the region: name, and value after it.
+        assumed: what is taken for granted, in words.
+    """
+
+    program: Program
+    function: str
+    part: Part
+    bindings: tuple[Binding, ...]
+    leaving: tuple[tuple[str, Affine], ...]
+    assumed: tuple[str, ...]
+
+
+def lower(unit: Unit, function: CFunction, part: Part, sizes: Mapping[str, int]) -> Reading:
+    """The Program that ``part`` is, with these sizes.
+
+    Raises:
+        SourceError: something in it is not read; the message says where and why.
+    """
+    decisions = Decisions()
+    for _ in range(MAX_RESTARTS):
+        try:
+            return _lowered(unit, function, part, sizes, decisions)
+        except Restart as restart:
+            more = decisions.and_(restart.more)
+            if more == decisions:
+                break
+            decisions = more
+    raise refusal(part.items[0].place, "its variables are used in too many ways to follow them")
+
+
+def _lowered(
+    unit: Unit,
+    function: CFunction,
+    part: Part,
+    sizes: Mapping[str, int],
+    decisions: Decisions,
+) -> Reading:
+    parameters = frozenset(p.name for p in function.parameters)
+    names = FreshNames(set(FUNCTIONS) | parameters)
+    missing = tuple(
+        p.name
+        for p in function.parameters
+        if integer_type(p.type) is not None and p.name not in sizes
+    )
+    region = Region(unit, decisions, _RULES, missing, parameters, names)
+    env = Environment(region, {})
+    entry_scope(env, unit, function, part, sizes)
+    leaving = _used_after(function, part)
+    _enter(env, part, leaving)
+    env.derived.clear()
+    rules.items(env, part.items)
+    if not any(s.target.array in _memory(region) for _, s in statements(tuple(env.out))):
+        raise refusal(part.items[0].place, "it computes nothing that leaves it")
+    return _reading(env, function, part, leaving)
+
+
+def _enter(env: Environment, part: Part, leaving: Mapping[int, Name]) -> None:
+    """Scalars that the region assigns: temporaries, or arrays of one element where they matter."""
+    region = env.region
+    outer: set[int] = set()
+    for name in {n.ident: n for item in part.items for n in assigned(item)}.values():
+        kind, before = name.type, env.scope.get(name.ident)
+        if not isinstance(kind, ScalarType) or before is None:
+            continue  # declared in the region, or a pointer
+        symbolic = integer_type(kind) is not None and name.ident not in region.decisions.data
+        if symbolic:
+            if not isinstance(before, Known):
+                why = "its value from before the loops is not known"
+                env.scope[name.ident] = Unknown(why, symbolic=True)
+            continue
+        if kind.dtype is None:
+            raise refusal(name.place, f"{name.name!r} has the type {kind.text}, which is not read")
+        outer.add(name.ident)
+        is_global = name.ident in region.unit.variables
+        if name.ident in leaving or is_global or name.ident in region.decisions.entering:
+            env.scope[name.ident] = _live(env, name, kind.dtype)
+        else:
+            fresh = name.name if name.name in region.parameters else region.names.fresh(name.name)
+            region.temporaries.append(Temporary(fresh, kind.dtype, 0))
+            env.scope[name.ident] = Data(Access(fresh), kind.dtype, kind.const)
+    region.outer = frozenset(outer)
+
+
+def _live(env: Environment, name: Name, dtype: DType) -> Data:
+    """A variable that enters or leaves the region: an array of one element."""
+    region = env.region
+    fresh = name.name if name.name in region.parameters else region.names.fresh(name.name)
+    region.names.taken.add(fresh)
+    found = Object(name.ident, fresh, ScalarType(dtype, dtype.value), (1,), const=False)
+    region.arrays[name.ident, dtype, 0] = ArrayUse(fresh, found, dtype, ())
+    data = Data(Access(fresh, (Affine(),)), dtype)
+    region.live[name.ident] = data
+    return data
+
+
+def _used_after(function: CFunction, part: Part) -> dict[int, Name]:
+    """Variables whose value the function may use after the region."""
+    inside = {id(x) for item in part.items for x in walk(item)}
+    loops = any(not isinstance(x, ExpressionS) and _repeats(x) for x in part.around)
+    end = part.items[-1].place.end
+    after = [
+        x
+        for x in walk(function.body)
+        if isinstance(x, Name) and id(x) not in inside and (loops or x.place.start >= end)
+    ]
+    found = {x.ident: x for x in after}
+    for ident in list(found):
+        if not loops and _set_again(function, part, ident):
+            del found[ident]
+    return found
+
+
+def _repeats(item: CStatement) -> bool:
+    from agent.loopnest.frontend.ctree import WhileS
+
+    return isinstance(item, ForS | WhileS)
+
+
+def _set_again(function: CFunction, part: Part, ident: int) -> bool:
+    """Whether the next statement that uses a variable after the region gives it a new value."""
+    end = part.items[-1].place.end
+    for item in function.body.items:
+        if item.place.start < end or ident not in used([item]):
+            continue
+        first = item.init if isinstance(item, ForS) else item
+        match first:
+            case ExpressionS(expression=AssignE(op="", target=Name(ident=mine), value=given)):
+                return mine == ident and ident not in used([given])
+        return False
+    return False
+
+
+def _memory(region: Region) -> set[str]:
+    return {use.name for use in region.arrays.values()}
+
+
+# --- the Program ------------------------------------------------------------------------------
+
+
+def _reading(
+    env: Environment, function: CFunction, part: Part, leaving: Mapping[int, Name]
+) -> Reading:
+    region = env.region
+    order = {p.name: n for n, p in enumerate(function.parameters)}
+    uses = sorted(region.arrays.values(), key=lambda u: order.get(u.object.name, len(order)))
+    scalars = sorted(region.scalars.values(), key=lambda s: order.get(s.name, len(order)))
+    body = tuple(_shifted(node, {u.name: u.shift for u in uses if u.shift}) for node in env.out)
+    program = Program(
+        name=function.name,
+        arrays=tuple(u.array() for u in uses),
+        scalars=tuple(scalars),
+        temporaries=tuple(region.temporaries),
+        body=body,
+    )
+    assumed = dict(region.assumed)
+    pointers = [u for u in uses if u.object.shape[0] is None]
+    if len(pointers) > 1:
+        assumed = {STRAIGHT: None, **assumed}
+    return Reading(
+        program,
+        function.name,
+        part,
+        tuple(_binding(u, region) for u in uses if not u.object.values),
+        tuple(_leaving(env, leaving, part)),
+        tuple(assumed),
+    )
+
+
+def _leaving(
+    env: Environment, leaving: Mapping[int, Name], part: Part
+) -> list[tuple[str, Affine]]:
+    """Symbolic variables that the function uses after the region."""
+    found = []
+    for name in {n.ident: n for item in part.items for n in assigned(item)}.values():
+        if name.ident in leaving and isinstance(name.type, ScalarType):
+            after = env.scope.get(name.ident)
+            if isinstance(after, Known) and not after.form.names:
+                found.append((name.name, after.form))
+            elif isinstance(after, Known | Unknown):
+                raise Restart(data=name.ident)
+    return found
+
+
+def _binding(use: ArrayUse, region: Region) -> Binding:
+    kind = use.object.element
+    live = use.object.ident in region.live
+    name = f"&{use.object.name}" if live else use.object.name
+    same = isinstance(kind, ScalarType) and len(use.object.shape) == 1 and not use.object.rows
+    text = name if same else f"({use.dtype.value} *){name}"
+    return Binding(use.name, text, -use.shift)
+
+
+def _shifted(node: Node, shifts: Mapping[str, int]) -> Node:
+    """``node`` with the first subscripts of arrays moved, so that they begin at 0."""
+    if not shifts:
+        return node
+    if isinstance(node, Loop):
+        return replace(node, body=tuple(_shifted(n, shifts) for n in node.body))
+
+    def access(found: Access) -> Access:
+        by = shifts.get(found.array, 0)
+        if not by:
+            return found
+        return Access(found.array, (found.subscripts[0] + by, *found.subscripts[1:]))
+
+    def leaf(found: Literal | AffineValue | Read) -> Expr:
+        return Read(access(found.access)) if isinstance(found, Read) else found
+
+    def expr(found: Expr) -> Expr:
+        return map_leaves(found, leaf)
+
+    return replace(
+        node,
+        target=access(node.target),
+        value=expr(node.value),
+        condition=None if node.condition is None else expr(node.condition),
+        derived=tuple(replace(d, value=expr(d.value)) for d in node.derived),
+    )
+
+
+def sizes_of(function: CFunction, part: Part) -> list[str]:
+    """Integer parameters that bounds, subscripts or extents of ``part`` use, in order."""
+    wanted: set[int] = set()
+    for item in part.items:
+        for x in walk(item):
+            if isinstance(x, ForS):
+                places: Sequence[object] = (x.init, x.condition, x.step)
+                wanted |= {i for p in places if p is not None for i in used([p])}  # type: ignore[list-item]
+            elif isinstance(x, IndexE):
+                wanted |= set(used([x.index]))
+    from agent.loopnest.frontend.ctree import parts
+
+    for parameter in function.parameters:
+        for x in parts(parameter):
+            wanted |= set(used([x]))
+    return [
+        p.name for p in function.parameters if p.ident in wanted and integer_type(p.type) is not None
+    ]
+
+
+__all__ = ["Argument", "Binding", "Place", "Reading", "SourceError", "lower", "sizes_of"]

@@ -1,0 +1,394 @@
+"""Where data lies: arrays, rows, pointers into them, fields of structures.
+
+An access is proved to stay within the array where C says how long it is; where only a pointer is
+given, the accesses say how long it must be.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from agent.errors import SourceError
+from agent.loopnest.frontend.ctree import (
+    ArrayType,
+    BinaryE,
+    CastE,
+    CType,
+    Expression,
+    Field,
+    IndexE,
+    MemberE,
+    Name,
+    Place,
+    PointerType,
+    RecordType,
+    ScalarType,
+    UnaryE,
+)
+from agent.loopnest.lowering.forms import integer_type
+from agent.loopnest.lowering.numbers import subscript
+from agent.loopnest.lowering.printing import c_text
+from agent.loopnest.lowering.state import (
+    MAX_ARRAYS,
+    MAX_ELEMENTS,
+    STEPS,
+    Argument,
+    ArrayUse,
+    Data,
+    Environment,
+    Known,
+    Object,
+    Pointer,
+    Range,
+    Restart,
+    Unknown,
+    refusal,
+)
+from agent.loopnest.program import Access, Affine, DType, Scalar
+
+INSIDE = "subscripts that are read from data stay inside of their arrays"
+STRAIGHT = "no two pointers of the function lead to the same memory"
+
+
+def place(env: Environment, node: Expression) -> tuple[Access, bool]:
+    """The access that the lvalue ``node`` is, and whether it may be assigned.
+
+    Raises:
+        SourceError: it is none of an array, or leaves it.
+    """
+    if isinstance(node, Name) and (found := scalar(env, node)) is not None:
+        return found
+    at, fields = _located(env, node)
+    if not isinstance(node.type, ScalarType) or node.type.dtype is None:
+        kind = getattr(node.type, "text", "no number")
+        raise refusal(node.place, f"`{c_text(node)}` is {kind}, not data that is read")
+    if node.type.volatile:
+        raise refusal(node.place, f"`{c_text(node)}` is volatile: every access must stay")
+    if len(at.subscripts) < len(at.object.shape):
+        raise refusal(node.place, f"`{c_text(node)}` needs {len(at.object.shape)} subscripts")
+    use = _use(env, node.place, at.object, node.type.dtype, fields)
+    subscripts = _checked(env, node.place, use, (*at.subscripts, *(f for f, _ in fields)))
+    const = at.object.const or node.type.const
+    return Access(use.name, subscripts), not const
+
+
+def scalar(env: Environment, node: Name) -> tuple[Access, bool] | None:
+    """The access to a scalar variable that is data; None where the name is another thing."""
+    match env.scope.get(node.ident):
+        case Data(access, _, const):
+            entering(env, node)
+            return access, not const
+        case Argument(name, kind):
+            if kind.dtype is None:
+                raise refusal(node.place, f"{name!r} has the type {kind.text!r}")
+            env.region.scalars.setdefault(name, Scalar(name, kind.dtype))
+            return Access(name), False
+        case Unknown(symbolic=True) | Known() if integer_type(node.type) is not None:
+            raise Restart(data=node.ident)
+        case Unknown(why):
+            raise refusal(node.place, f"{node.name!r} cannot be used here: {why}")
+        case None:
+            raise refusal(node.place, f"{node.name!r} cannot be used here: nothing is known of it")
+        case _:
+            return None
+
+
+def entering(env: Environment, node: Name) -> None:
+    """Notes that a variable from outside of the region is read before the region sets it."""
+    region = env.region
+    data = env.scope.get(node.ident)
+    outside = node.ident in region.live or isinstance(data, Data) and data.access.subscripts
+    if outside or node.ident in env.given or node.ident not in region.outer:
+        return
+    raise Restart(entering=node.ident)
+
+
+def pointer(env: Environment, node: Expression) -> Pointer:
+    """What the pointer ``node`` points to.
+
+    Raises:
+        SourceError: it cannot be followed.
+    """
+    match node:
+        case CastE(implicit=True):
+            return pointer(env, node.operand)
+        case CastE(type=PointerType(to=to), operand=operand):
+            found = pointer(env, operand)
+            if _same(to, found.type):
+                return found
+            raise refusal(node.place, f"`{c_text(node)}` gives memory another type")
+        case UnaryE(op="&", operand=operand):
+            return _element(env, operand)
+        case UnaryE(op=op, operand=Name(ident=ident)) if op in STEPS:
+            before = pointer(env, node.operand)
+            env.region.rules.effect(env, node)
+            after = env.scope[ident]
+            return before if op[0] == "p" or not isinstance(after, Pointer) else after
+        case BinaryE(op="+" | "-"):
+            base, by = (node.left, node.right)
+            if node.op == "+" and integer_type(base.type) is not None:
+                base, by = by, base
+            return moved(env, node, pointer(env, base), by, -1 if node.op == "-" else 1)
+        case _:
+            return _element(env, node, as_pointer=True)
+
+
+def moved(
+    env: Environment, node: Expression, start: Pointer, by: Expression, sign: int
+) -> Pointer:
+    """``start + sign * by``, in elements."""
+    step = subscript(env, by) * sign * (_elements(start.type) if _is_flat(start) else 1)
+    *outer, last = start.subscripts
+    return replace(start, subscripts=(*outer, last + step))
+
+
+def _is_flat(at: Pointer) -> bool:
+    """Whether the array has one subscript for all its dimensions."""
+    return len(at.object.shape) == 1
+
+
+def _elements(kind: CType) -> int:
+    total = 1
+    while isinstance(kind, ArrayType) and isinstance(kind.length, int):
+        total, kind = total * kind.length, kind.element
+    return total
+
+
+def _same(one: CType, two: CType) -> bool:
+    if isinstance(one, ScalarType) and isinstance(two, ScalarType):
+        return one.dtype is two.dtype
+    return replace(one, const=False) == replace(two, const=False) if (
+        isinstance(one, RecordType) and isinstance(two, RecordType)
+    ) else one == two
+
+
+def _element(env: Environment, node: Expression, *, as_pointer: bool = False) -> Pointer:
+    """The element that the lvalue ``node`` is, or to whose first the array ``node`` decays."""
+    match node:
+        case Name(ident=ident):
+            match env.scope.get(ident):
+                case Pointer() as found:
+                    return found
+                case Object() as found:
+                    return _first(found)
+                case Unknown(why):
+                    raise refusal(node.place, f"{node.name!r} cannot be followed: {why}")
+        case IndexE(base=base, index=index):
+            row = pointer(env, base)
+            return _indexed(env, node, row, index)
+        case UnaryE(op="*", operand=operand):
+            return _inner(pointer(env, operand))
+        case CastE(implicit=True, operand=operand):
+            return _element(env, operand, as_pointer=as_pointer)
+    what = "a pointer" if as_pointer else "an element of an array"
+    raise refusal(node.place, f"`{c_text(node)}` is not {what} that can be followed")
+
+
+def _first(found: Object) -> Pointer:
+    """The first element of an array: of the outermost dimension."""
+    inner: CType = found.element
+    for extent in reversed(found.rows):
+        inner = ArrayType(inner, extent)
+    return Pointer(found, (Affine(),), inner)
+
+
+def access_of(
+    env: Environment, at: Place, found: Object, subscripts: tuple[Affine, ...]
+) -> Access:
+    """The access to an element of an array of numbers."""
+    kind = found.element
+    if not isinstance(kind, ScalarType) or kind.dtype is None:
+        raise refusal(at, f"the elements of {found.name!r} are no numbers that are read")
+    use = _use(env, at, found, kind.dtype, ())
+    if len(found.shape) == 1 and len(subscripts) > 1:
+        flat = subscripts[0]
+        for value, extent in zip(subscripts[1:], found.rows, strict=True):
+            flat = flat * extent + value
+        subscripts = (flat,)
+    if found.shape[0] is None:
+        low, high = exact_range(env, at, subscripts[0])
+        use.low, use.high = min(use.low, low), max(use.high, high)
+    return Access(use.name, subscripts)
+
+
+def _indexed(env: Environment, node: IndexE, row: Pointer, index: Expression) -> Pointer:
+    return _inner(moved(env, node, row, index, 1))
+
+
+def _inner(at: Pointer) -> Pointer:
+    """The element pointed to; of a row, its own first element comes next."""
+    if isinstance(at.type, ArrayType):
+        if len(at.object.shape) == 1:
+            return replace(at, type=at.type.element)
+        return Pointer(at.object, (*at.subscripts, Affine()), at.type.element)
+    return at
+
+
+def _located(env: Environment, node: Expression) -> tuple[Pointer, tuple[tuple[Affine, int], ...]]:
+    """The element that holds ``node``, and the subscripts of fields within it, with extents."""
+    match node:
+        case CastE(implicit=True, operand=operand):
+            return _located(env, operand)
+        case MemberE():
+            return _field(env, node, node, ())
+        case IndexE(base=MemberE() as member) | IndexE(
+            base=CastE(implicit=True, operand=MemberE() as member)
+        ):
+            return _field(env, node, member, (subscript(env, node.index),))
+        case _:
+            return _element(env, node), ()
+
+
+def _field(
+    env: Environment, node: Expression, member: MemberE, within: tuple[Affine, ...]
+) -> tuple[Pointer, tuple[tuple[Affine, int], ...]]:
+    """A field of a structure in an array: the array of its type has one subscript more."""
+    if member.arrow:
+        at = pointer(env, member.base)
+    elif isinstance(member.base, MemberE):
+        raise refusal(node.place, f"`{c_text(node)}`: structures in structures are not read")
+    else:
+        at = _element(env, member.base)
+    record = at.type
+    if not isinstance(record, RecordType):
+        raise refusal(node.place, f"`{c_text(node)}` is no field of a structure that is read")
+    field = next((f for f in record.fields if f.name == member.field), None)
+    dtype = _field_dtype(field)
+    if field is None or field.offset is None or dtype is None:
+        raise refusal(node.place, f"the field {member.field!r} is no number or array of numbers")
+    if isinstance(field.type, PointerType) and within:
+        raise refusal(node.place, f"`{c_text(node)}`: pointers in structures are not followed")
+    first = Affine.constant(field.offset // dtype.size)
+    if within and isinstance(field.type, ArrayType) and isinstance(field.type.length, int):
+        _inside(env, node, within[0], field.type.length, f"{member.field!r}")
+    number = first + within[0] if within else first
+    return at, ((number, record.size // dtype.size),)
+
+
+def _field_dtype(field: Field | None) -> DType | None:
+    kind = field.type if field else None
+    if isinstance(kind, ArrayType):
+        kind = kind.element
+    return kind.dtype if isinstance(kind, ScalarType) else None
+
+
+def _inside(env: Environment, node: Expression, value: Affine, extent: int, what: str) -> None:
+    low, high = exact_range(env, node.place, value)
+    if low < 0 or high >= extent:
+        raise refusal(
+            node.place,
+            f"`{c_text(node)}` is out of bounds: the subscript runs from {low} to {high}, and "
+            f"{what} has 0 to {extent - 1} there",
+            "Check the loop's bounds and the sizes given with --size.",
+        )
+
+
+def access_at(env: Environment, at: Place, found: Pointer, dtype: DType) -> Access:
+    """The access to what a pointer points to, a number of type ``dtype``."""
+    use = _use(env, at, found.object, dtype, ())
+    return Access(use.name, _checked(env, at, use, found.subscripts))
+
+
+def _use(
+    env: Environment,
+    at: Place,
+    found: Object,
+    dtype: DType,
+    fields: tuple[tuple[Affine, int], ...],
+) -> ArrayUse:
+    region = env.region
+    inner = tuple(extent for _, extent in fields)
+    key = (found.ident, dtype, len(inner))
+    if key not in region.arrays:
+        if len(region.arrays) == MAX_ARRAYS:
+            raise refusal(at, f"the region uses more than {MAX_ARRAYS} arrays")
+        again = any(k[0] == found.ident for k in region.arrays)
+        name = f"{found.name}_{dtype.name.lower()}" if again else found.name
+        if again or name in region.names.taken and name not in region.parameters:
+            name = region.names.fresh(name)
+        region.names.taken.add(name)
+        region.arrays[key] = ArrayUse(name, found, dtype, inner)
+    return region.arrays[key]
+
+
+def _checked(
+    env: Environment, at: Place, use: ArrayUse, values: tuple[Affine, ...]
+) -> tuple[Affine, ...]:
+    """The subscripts ``values``, within the array; where its extent is open, it is noted."""
+    first, *rest = use.object.shape
+    if first is None:
+        low, high = exact_range(env, at, values[0])
+        if high - low >= MAX_ELEMENTS:
+            raise _boundless(at, use)
+        use.low, use.high = min(use.low, low), max(use.high, high)
+    else:
+        values = (_kept(env, at, use, 1, values[0], first), *values[1:])
+    for number, extent in enumerate(rest, 1):
+        if extent is not None:
+            kept = _kept(env, at, use, number + 1, values[number], extent)
+            values = (*values[:number], kept, *values[number + 1 :])
+    return values
+
+
+def _boundless(at: Place, use: ArrayUse) -> SourceError:
+    return refusal(
+        at,
+        f"nothing says how many elements {use.object.name!r} has: its subscript "
+        "is read from data",
+        f"Declare the parameter with its extent, for example {use.object.name}[n], and give n "
+        "with --size.",
+    )
+
+
+def _kept(
+    env: Environment, at: Place, use: ArrayUse, number: int, value: Affine, extent: int
+) -> Affine:
+    """``value`` where it stays within ``extent``; numbers read from data are taken to."""
+    low, high = exact_range(env, at, value)
+    if low >= 0 and high < extent:
+        return value
+    if _narrowed(env, value, extent):
+        env.region.assumed[INSIDE] = None
+        return value
+    rows = len(use.object.shape) > 1 and number > 1
+    if rows and use.object.ident not in env.region.decisions.flat:
+        raise Restart(flat=use.object.ident)
+    shape = "".join(f"[{n}]" for n in use.array().shape)
+    raise refusal(
+        at,
+        f"{use.name} is out of bounds: subscript {number} runs from {low} to "
+        f"{high}, and {use.name}{shape} has 0 to {extent - 1} there",
+        "Check the loop's bounds, the array's shape and the sizes given with --size.",
+    )
+
+
+def _narrowed(env: Environment, value: Affine, extent: int) -> bool:
+    """Narrows the one derived number of ``value`` to what stays within ``extent``, if it can."""
+    mine = [n for n, d in enumerate(env.derived) if d.name in value.names]
+    if len(mine) != 1 or len(value.terms) != 1:
+        return False
+    found = env.derived[mine[0]]
+    factor = value.coefficient(found.name)
+    ends = sorted((-value.const / factor, (extent - 1 - value.const) / factor))
+    low, high = max(found.low, int(-(-ends[0] // 1))), min(found.high, int(ends[1] // 1))
+    if low > high:
+        return False
+    env.derived[mine[0]] = replace(found, low=low, high=high)
+    return True
+
+
+def exact_range(env: Environment, at: Place, value: Affine) -> Range:
+    """The least and the greatest value over all instances; (0, -1) where there are none."""
+    ranges = env.ranges()
+    if ranges is None:
+        return 0, -1
+    if value.is_constant:
+        return value.const, value.const
+    from agent.loopnest.lowering.domain import image
+
+    rough = value.interval(ranges)
+    try:
+        return image(env, value, rough)
+    except SourceError as failure:
+        raise refusal(at, failure.message, failure.hint) from failure
+

@@ -1,0 +1,379 @@
+"""Which statements of a function are a region, and what its names stand for where it begins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from agent.errors import SourceError
+from agent.loopnest.frontend.ctree import (
+    ArrayType,
+    AssignE,
+    BlockS,
+    CallE,
+    CFunction,
+    CStatement,
+    CType,
+    DeclareS,
+    EmptyS,
+    Expression,
+    ExpressionS,
+    ForS,
+    IfS,
+    LabelS,
+    Name,
+    Number,
+    PointerType,
+    RecordType,
+    ScalarType,
+    Tree,
+    UnaryE,
+    Unit,
+    Variable,
+    WhileS,
+    walk,
+)
+from agent.loopnest.lowering.forms import form, integer_type, whole
+from agent.loopnest.lowering.places import pointer
+from agent.loopnest.lowering.state import (
+    STEPS,
+    Argument,
+    Entity,
+    Environment,
+    Known,
+    NotAffine,
+    Object,
+    Restart,
+    Scope,
+    Unknown,
+)
+from agent.loopnest.lowering.statements import array_object
+from agent.loopnest.program import FUNCTIONS, Affine
+
+
+@dataclass(frozen=True)
+class Part:
+    """A run of statements in one block of a function.
+
+    Attributes:
+        items: the statements.
+        before: those that run before them, outermost block first, in order.
+        around: statements that hold the block and may run it again, or not at all.
+    """
+
+    items: tuple[CStatement, ...]
+    before: tuple[CStatement, ...] = ()
+    around: tuple[CStatement, ...] = ()
+
+    @property
+    def first_line(self) -> int:
+        """The line where it begins."""
+        return self.items[0].place.line
+
+    @property
+    def last_line(self) -> int:
+        """The line where it ends."""
+        return self.items[-1].place.last_line
+
+
+def marked(function: CFunction, marks: Sequence[tuple[int, bool]]) -> list[Part]:
+    """The regions between pragmas, in order.
+
+    Raises:
+        SourceError: a pragma is missing, or both stand in no one block.
+    """
+    place = function.place
+    mine = [m for m in marks if place.line <= m[0] <= place.last_line]
+    found = []
+    for index in range(0, len(mine), 2):
+        line, opens = mine[index]
+        if not opens:
+            raise SourceError(f"{place.file}:{line}:1: #pragma endscop without #pragma scop")
+        if index + 1 == len(mine) or mine[index + 1][1]:
+            raise SourceError(f"{place.file}:{line}:1: #pragma endscop is missing")
+        part = _between(function.body.items, line, mine[index + 1][0], (), ())
+        if part is None:
+            raise SourceError(
+                f"{place.file}:{line}:1: the region has no statements",
+                hint="Put #pragma scop before and #pragma endscop after the loops, in one block.",
+            )
+        found.append(part)
+    return found
+
+
+def _between(
+    items: Sequence[CStatement],
+    first: int,
+    last: int,
+    before: tuple[CStatement, ...],
+    around: tuple[CStatement, ...],
+) -> Part | None:
+    """The statements between two lines, in the innermost block that holds them."""
+    inside = [n for n, x in enumerate(items) if first < x.place.line and x.place.last_line < last]
+    if inside:
+        chosen = tuple(items[inside[0] : inside[-1] + 1])
+        return Part(chosen, (*before, *items[: inside[0]]), around)
+    for index, item in enumerate(items):
+        if item.place.line <= first and last <= item.place.last_line:
+            for inner in _blocks(item):
+                outer = (*before, *items[:index])
+                found = _between(inner, first, last, outer, (*around, item))
+                if found is not None:
+                    return found
+    return None
+
+
+def _blocks(item: CStatement) -> Iterator[Sequence[CStatement]]:
+    """The blocks that a statement holds."""
+    match item:
+        case BlockS(items=items):
+            yield items
+        case ForS(body=body) | WhileS(body=body):
+            yield body.items if isinstance(body, BlockS) else (body,)
+        case IfS(yes=yes, no=no):
+            for branch in (yes, no):
+                if branch is not None:
+                    yield branch.items if isinstance(branch, BlockS) else (branch,)
+        case LabelS(statement=inner):
+            yield (inner,)
+
+
+def nests(function: CFunction) -> list[Part]:
+    """Runs of loops, with simple statements between them, in order."""
+    return list(_runs(function.body.items, (), ()))
+
+
+def inner_nests(part: Part) -> list[Part]:
+    """The runs within the loops of ``part``."""
+    found: list[Part] = []
+    for index, item in enumerate(part.items):
+        if isinstance(item, ForS | WhileS | IfS):
+            before = (*part.before, *part.items[:index])
+            for block in _blocks(item):
+                found += _runs(block, before, (*part.around, item))
+    return found
+
+
+def _runs(
+    items: Sequence[CStatement], before: tuple[CStatement, ...], around: tuple[CStatement, ...]
+) -> Iterator[Part]:
+    start, end = None, 0
+    for index, item in enumerate(items):
+        if isinstance(item, ForS):
+            start, end = index if start is None else start, index + 1
+        elif start is not None and not _is_simple(item):
+            yield Part(tuple(items[start:end]), (*before, *items[:start]), around)
+            start = None
+        if not isinstance(item, ForS) and any(isinstance(x, ForS) for x in walk(item)):
+            for block in _blocks(item):
+                yield from _runs(block, (*before, *items[:index]), (*around, item))
+    if start is not None:
+        yield Part(tuple(items[start:end]), (*before, *items[:start]), around)
+
+
+def _is_simple(item: CStatement) -> bool:
+    """Whether a statement may stand between two loops of a region."""
+    if not isinstance(item, DeclareS | ExpressionS | EmptyS):
+        return False
+    calls = [x.callee for x in walk(item) if isinstance(x, CallE)]
+    return all(isinstance(c, Name) and c.name in FUNCTIONS for c in calls)
+
+
+# --- what names stand for ---------------------------------------------------------------------
+
+
+def entry_scope(
+    env: Environment, unit: Unit, function: CFunction, part: Part, sizes: Mapping[str, int]
+) -> None:
+    """Fills ``env.scope`` with what every name stands for where ``part`` begins."""
+    scope = env.scope
+    for ident, variable in unit.variables.items():
+        scope[ident] = _global(env, unit, variable, sizes)
+    for parameter in function.parameters:
+        if isinstance(parameter.type, ScalarType):
+            scope[parameter.ident] = _scalar(parameter, sizes)
+    for parameter in function.parameters:
+        if not isinstance(parameter.type, ScalarType):
+            scope[parameter.ident] = _memory(env, parameter)
+    for item in part.before:
+        _advance(env, item)
+    for item in part.around:
+        _forget(scope, item)
+
+
+def _scalar(variable: Variable, sizes: Mapping[str, int]) -> Entity:
+    assert isinstance(variable.type, ScalarType)
+    dtype = integer_type(variable.type)
+    if dtype is not None and variable.name in sizes:
+        return Known(Affine.constant(sizes[variable.name]), dtype)
+    return Argument(variable.name, variable.type)
+
+
+def _memory(env: Environment, variable: Variable) -> Entity:
+    """What a parameter that is an array or a pointer stands for."""
+    kind = variable.type
+    first: int | None = None
+    if isinstance(kind, ArrayType):
+        if kind.length is not None:
+            extent = _extent(env, kind.length)
+            if isinstance(extent, str):
+                return Unknown(f"how long it is is not known: {extent}")
+            first = extent
+        kind = kind.element
+    elif isinstance(kind, PointerType):
+        kind = kind.to
+    else:
+        return Unknown("its type is not read")
+    rows: list[int] = []
+    while isinstance(kind, ArrayType):
+        extent = "" if kind.length is None else _extent(env, kind.length)
+        if isinstance(extent, str):
+            return Unknown(f"how long its rows are is not known: {extent}")
+        rows.append(extent)
+        kind = kind.element
+    return _object(env, variable, kind, first, tuple(rows))
+
+
+def _object(
+    env: Environment, variable: Variable, kind: CType, first: int | None, rows: tuple[int, ...]
+) -> Entity:
+    if isinstance(kind, PointerType):
+        return Unknown("it points to pointers, whose rows may lie anywhere")
+    if not isinstance(kind, ScalarType | RecordType):
+        return Unknown("what it points to is no number or structure of numbers")
+    shape: tuple[int | None, ...] = (first, *rows)
+    if variable.ident in env.region.decisions.flat:
+        total = first
+        for extent in rows:
+            total = None if total is None else total * extent
+        shape = (total,)
+    return Object(variable.ident, variable.name, kind, shape, kind.const, rows)
+
+
+def _extent(env: Environment, length: int | Expression) -> int | str:
+    if isinstance(length, int):
+        return length
+    try:
+        found = form(env, length)
+    except NotAffine as failure:
+        return failure.message.partition(": ")[2]
+    if not found.is_constant or not 1 <= found.const < 1 << 31:
+        return f"{found} elements"
+    return found.const
+
+
+def _global(env: Environment, unit: Unit, variable: Variable, sizes: Mapping[str, int]) -> Entity:
+    kind = variable.type
+    match kind:
+        case ScalarType():
+            if variable.name in sizes and integer_type(kind) is not None:
+                return _scalar(variable, sizes)
+            fixed = kind.const or (variable.storage == "static" and variable.ident not in unit.changed)
+            return (_constant(variable) if fixed else None) or Argument(variable.name, kind)
+        case ArrayType():
+            try:
+                return array_object(env, variable)
+            except SourceError as failure:
+                return Unknown(failure.message.partition(": ")[2])
+        case PointerType() | RecordType():
+            return _memory(env, variable)
+        case _:
+            return Unknown("its type is not read")
+
+
+def _constant(variable: Variable) -> Known | None:
+    """The value of a constant integer."""
+    dtype = integer_type(variable.type)
+    if dtype is None or not isinstance(variable.init, Number):
+        return None
+    return Known(Affine.constant(whole(variable.init.text)), dtype)
+
+
+def _advance(env: Environment, item: CStatement) -> None:
+    """What a statement before the region does to the names."""
+    match item:
+        case DeclareS(variables=variables):
+            for variable in variables:
+                _declare(env, variable)
+        case ExpressionS(expression=AssignE(op="", target=Name() as name, value=value)):
+            env.scope[name.ident] = _valued(env, name, value)
+        case ExpressionS(expression=AssignE(target=Name() as name) as node) if isinstance(
+            env.scope.get(name.ident), Known
+        ):
+            _change(env, item, node)
+        case _:
+            _forget(env.scope, item)
+
+
+def _change(env: Environment, item: CStatement, node: AssignE) -> None:
+    """``n /= 2`` and its like, where all is known."""
+    try:
+        env.region.rules.effect(env, node)
+    except (SourceError, Restart):
+        _forget(env.scope, item)
+
+
+def _declare(env: Environment, variable: Variable) -> None:
+    kind = variable.type
+    match kind:
+        case ScalarType() if variable.init is not None:
+            name = Name(variable.place, kind, variable.name, variable.ident)
+            env.scope[variable.ident] = _valued(env, name, variable.init)
+        case ScalarType():
+            env.scope[variable.ident] = Unknown("it has no value yet", symbolic=True)
+        case PointerType() if variable.init is not None:
+            name = Name(variable.place, kind, variable.name, variable.ident)
+            env.scope[variable.ident] = _valued(env, name, variable.init)
+        case ArrayType():
+            try:
+                env.scope[variable.ident] = array_object(env, variable)
+            except SourceError as failure:
+                env.scope[variable.ident] = Unknown(failure.message.partition(": ")[2])
+        case RecordType():
+            env.scope[variable.ident] = Object(
+                variable.ident, variable.name, kind, (1,), const=False
+            )
+        case _:
+            env.scope[variable.ident] = Unknown("it points nowhere that is known")
+
+
+def _valued(env: Environment, name: Name, value: Expression) -> Entity:
+    """What a variable is once it has been given a value before the region."""
+    kind = name.type
+    try:
+        if isinstance(kind, PointerType):
+            return pointer(replace(env, derived=[]), value)
+        dtype = integer_type(kind)
+        if dtype is not None:
+            return Known(form(env, value), dtype)
+    except (SourceError, Restart):
+        pass
+    if isinstance(kind, ScalarType):
+        return Argument(name.name, kind)
+    return Unknown("where it points is not known", symbolic=False)
+
+
+def _forget(scope: Scope, item: Tree) -> None:
+    """What ``item`` changes has a value that is not known any more."""
+    for name in assigned(item):
+        if isinstance(name.type, ScalarType):
+            scope[name.ident] = Argument(name.name, name.type)
+        elif not isinstance(name.type, ArrayType):
+            scope[name.ident] = Unknown("a statement before the loops changes where it points")
+
+
+def assigned(item: Tree) -> list[Name]:
+    """Variables that ``item`` assigns, steps, or takes the address of."""
+    found = []
+    for x in walk(item):
+        match x:
+            case AssignE(target=Name() as name):
+                found.append(name)
+            case UnaryE(op=op, operand=Name() as name) if op in STEPS or op == "&":
+                found.append(name)
+    return found
+
+
+def used(items: Sequence[Tree]) -> dict[int, Name]:
+    """Variables that occur in ``items``, by ident."""
+    return {x.ident: x for item in items for x in walk(item) if isinstance(x, Name)}

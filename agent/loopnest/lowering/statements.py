@@ -1,0 +1,547 @@
+"""C statements as nodes of the IR: assignments, conditions, declarations, blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from agent.loopnest.frontend.ctree import (
+    ArrayType,
+    AssignE,
+    BinaryE,
+    BlockS,
+    CallE,
+    CastE,
+    CStatement,
+    DeclareS,
+    EmptyS,
+    Expression,
+    ExpressionS,
+    ForS,
+    IfS,
+    LabelS,
+    ListE,
+    Name,
+    Number,
+    OtherS,
+    Place,
+    PointerType,
+    RecordType,
+    ReturnS,
+    ScalarType,
+    UnaryE,
+    Variable,
+    WhileS,
+    walk,
+)
+from agent.loopnest.lowering.forms import form, integer_type
+from agent.loopnest.lowering.loops import loop
+from agent.loopnest.lowering.places import access_of, place, pointer
+from agent.loopnest.lowering.printing import c_text
+from agent.loopnest.lowering.reductions import reduction
+from agent.loopnest.lowering.state import (
+    MAX_STATEMENTS,
+    MAX_TABLE,
+    Argument,
+    Data,
+    Environment,
+    Known,
+    NotAffine,
+    Object,
+    Pointer,
+    Restart,
+    Scope,
+    Unknown,
+    refusal,
+)
+from agent.loopnest.lowering.values import (
+    condition,
+    conjunction,
+    constant,
+    converted,
+    negated,
+    number,
+    value,
+)
+from agent.loopnest.program import (
+    Access,
+    Affine,
+    Binary,
+    DType,
+    Expr,
+    Literal,
+    Node,
+    Read,
+    Statement,
+    Temporary,
+    walk as walk_expr,
+)
+
+_WHY = {
+    "break": "break is not read: how often the loop runs would depend on data",
+    "continue": "continue is read at the end of an if in a loop's body only",
+}
+
+
+def block(env: Environment, statements: Sequence[CStatement]) -> list[Node]:
+    """The nodes of statements that run one after the other in ``env``."""
+    inner = replace(env, out=[])
+    items(inner, statements)
+    return inner.out
+
+
+def items(env: Environment, statements: Sequence[CStatement]) -> None:
+    """Lowers statements in order into ``env.out``."""
+    for index, item in enumerate(statements):
+        skipped = _continues(item)
+        if skipped is not None:
+            rest = BlockS(item.place, tuple(statements[index + 1 :]))
+            _if(env, replace(skipped, no=rest))
+            return
+        statement(env, item)
+
+
+def _continues(item: CStatement) -> IfS | None:
+    """``if (c) { ...; continue; }`` without its ``continue``."""
+    if not isinstance(item, IfS) or item.no is not None:
+        return None
+    body = item.yes.items if isinstance(item.yes, BlockS) else (item.yes,)
+    if not body or not isinstance(body[-1], OtherS) or body[-1].what != "continue":
+        return None
+    return replace(item, yes=BlockS(item.place, body[:-1]))
+
+
+def statement(env: Environment, item: CStatement) -> None:
+    """Lowers one statement into ``env.out``."""
+    match item:
+        case DeclareS(variables=variables):
+            for variable in variables:
+                declare(env, variable)
+        case ExpressionS(expression=expression):
+            effect(env, expression)
+        case BlockS(items=inner):
+            items(env, inner)
+        case IfS():
+            _if(env, item)
+        case ForS():
+            loop(env, item)
+        case LabelS(statement=inner, used=False):
+            statement(env, inner)
+        case EmptyS():
+            return
+        case WhileS():
+            raise refusal(
+                item.place,
+                "while loops are not read: how often they run is not known beforehand",
+                "Write `for (int i = 0; i < n; i++)` where it counts.",
+            )
+        case ReturnS():
+            raise refusal(item.place, "return is not read inside a loop nest")
+        case LabelS():
+            raise refusal(item.place, "a label that is jumped to is not read")
+        case OtherS(what=what):
+            raise refusal(item.place, _WHY.get(what, f"{what} is not read"))
+
+
+# --- expressions with effects -----------------------------------------------------------------
+
+
+def effect(env: Environment, node: Expression) -> None:
+    """Lowers an expression for what it does; its value is not used."""
+    match node:
+        case AssignE() | UnaryE(op="++" | "--" | "p++" | "p--"):
+            assign(env, node)
+        case BinaryE(op=",", left=left, right=right):
+            effect(env, left)
+            effect(env, right)
+        case CastE(operand=operand):
+            effect(env, operand)
+        case CallE(callee=Name() as callee):
+            own = env.region.unit.functions.get(callee.ident)
+            name = callee.name.removeprefix("__builtin_")
+            if own is not None:
+                env.region.rules.inline(env, node, own)
+            elif name in ("memset", "memcpy", "memmove"):
+                from agent.loopnest.lowering.memory import copied
+
+                copied(env, node, name)
+            else:
+                raise refusal(node.place, f"a call of {name!r} is not read: it may do anything")
+        case _ if any(isinstance(x, AssignE | CallE | UnaryE) for x in walk(node)):
+            raise refusal(node.place, f"`{c_text(node)}` is not read as a statement")
+
+
+def assign(env: Environment, node: AssignE | UnaryE) -> Expr:
+    """Lowers an assignment; its value as an expression."""
+    if not env.sure:
+        raise refusal(node.place, f"`{c_text(node)}` assigns under a condition")
+    if isinstance(node, UnaryE):
+        return _step(env, node)
+    if isinstance(node.target, Name):
+        return _assign_name(env, node, node.target)
+    target, writable = place(env, node.target)
+    given = value(env, node.value)
+    write(env, node.place, target, writable, node.op, given)
+    return Read(target)
+
+
+def _step(env: Environment, node: UnaryE) -> Expr:
+    """``++`` and ``--``, before or after."""
+    one = Number(node.place, ScalarType(DType.I32, "int"), "1")
+    added = AssignE(node.place, node.type, node.op[-1], node.operand, one, node.type)
+    if isinstance(node.operand, Name) and isinstance(
+        env.scope.get(node.operand.ident), Known | Pointer
+    ):
+        before = env.scope[node.operand.ident]
+        after = _assign_name(env, added, node.operand)
+        if isinstance(before, Known) and node.op[0] == "p":
+            return number(before, before.dtype)
+        return after
+    found = assign(env, added)
+    if node.op[0] != "p":
+        return found
+    return Binary("-" if node.op[-1] == "+" else "+", found, Literal("1"))
+
+
+def _assign_name(env: Environment, node: AssignE, name: Name) -> Expr:
+    region = env.region
+    before = env.scope.get(name.ident)
+    if isinstance(name.type, PointerType) or isinstance(before, Pointer):
+        _move(env, node, name)
+        return Literal("0")
+    if isinstance(before, Argument):
+        raise refusal(node.place, f"{name.name!r} is assigned, but it is a size")
+    if integer_type(name.type) is not None and name.ident not in region.decisions.data:
+        return _follow(env, node, name)
+    target, writable = _storage(env, name)
+    if node.op and isinstance(before, Data):
+        place(env, name)
+    given = value(env, node.value)
+    write(env, node.place, target, writable, node.op, given)
+    env.given.add(name.ident)
+    return Read(target)
+
+
+def _storage(env: Environment, name: Name) -> tuple[Access, bool]:
+    found = env.scope.get(name.ident)
+    if isinstance(found, Data):
+        return found.access, not found.const
+    if isinstance(found, Unknown):
+        raise refusal(name.place, f"{name.name!r} cannot be used here: {found.why}")
+    raise refusal(name.place, f"{name.name!r} cannot be assigned here")
+
+
+def _follow(env: Environment, node: AssignE, name: Name) -> Expr:
+    """An integer variable gets an affine value, and no memory."""
+    dtype = integer_type(name.type)
+    assert dtype is not None
+    try:
+        if node.op:
+            target = CastE(name.place, node.computed, name, implicit=True)
+            same = node.computed == name.type
+            whole = BinaryE(
+                node.place, node.computed, node.op, name if same else target, node.value
+            )
+            found = form(env, whole if same else CastE(node.place, name.type, whole, True))
+        else:
+            found = form(env, node.value)
+    except NotAffine as failure:
+        raise Restart(data=name.ident) from failure
+    known = Known(found, dtype)
+    env.scope[name.ident] = known
+    return number(known, dtype)
+
+
+def _move(env: Environment, node: AssignE, name: Name) -> None:
+    """A pointer variable points somewhere else."""
+    whole = BinaryE(node.place, name.type, node.op, name, node.value) if node.op else node.value
+    env.scope[name.ident] = _straight(env, whole, name.name)
+
+
+def _straight(env: Environment, node: Expression, name: str) -> Pointer:
+    """What a pointer variable points to from now on."""
+    found = pointer(env, node)
+    if env.derived:
+        raise refusal(node.place, f"where {name!r} points is read from data")
+    return found
+
+
+def write(
+    env: Environment,
+    at: Place,
+    target: Access,
+    writable: bool,
+    op: str,
+    given: Expr,
+) -> None:
+    """Appends the statement ``target op= given``.
+
+    Raises:
+        SourceError: the target may not be assigned, or there are too many statements.
+    """
+    if not writable:
+        raise refusal(
+            at,
+            f"{target.array!r} is assigned, but it is const, a size or a scalar parameter",
+            "Results go into arrays that are not const, or into variables.",
+        )
+    region = env.region
+    for use in region.arrays.values():
+        if use.name == target.array:
+            use.written = True
+    if region.statements == MAX_STATEMENTS:
+        raise refusal(at, f"the region has more than {MAX_STATEMENTS} statements")
+    op, operand = reduction(env, at, target, op, given)
+    tests = conjunction(env.conditions)
+    used = {
+        name
+        for access in (target, *(a for e in (operand, tests) if e for a in _reads(e)))
+        for s in access.subscripts
+        for name in s.names
+    }
+    derived = tuple(d for d in env.derived if d.name in used)
+    env.derived.clear()
+    instance = tuple(Affine.var(around.iterator) for around in env.around)
+    env.out.append(
+        Statement(f"S{region.statements}", target, op, operand, instance, tests, derived)
+    )
+    region.statements += 1
+
+
+def _reads(expr: Expr) -> list[Access]:
+    return [x.access for x in walk_expr(expr) if isinstance(x, Read)]
+
+
+# --- conditions -------------------------------------------------------------------------------
+
+
+def _if(env: Environment, node: IfS) -> None:
+    known = constant(env, node.condition)
+    if known is not None:
+        chosen = node.yes if known else node.no
+        if chosen is not None:
+            statement(replace(env, scope=env.scope), chosen)
+        return
+    test = condition(env, node.condition)
+    if _is_data(test) and (env.derived or _statements(node.yes) + _statements(node.no) > 1):
+        test = _kept(env, node, test)
+    branches = [(node.yes, test)] + ([(node.no, negated(test))] if node.no is not None else [])
+    given, scopes = list[set[int]](), list[Scope]()
+    for body, holds in branches:
+        inner = replace(
+            env,
+            scope=dict(env.scope),
+            given=set(env.given),
+            conditions=(*env.conditions, holds),
+        )
+        statement(inner, body)
+        given.append(inner.given)
+        scopes.append(inner.scope)
+    if len(given) == 2:
+        env.given.update(given[0] & given[1])
+    _merge(env, scopes)
+
+
+def _merge(env: Environment, scopes: Sequence[Scope]) -> None:
+    """A symbolic variable that a branch changed has no one form afterwards."""
+    for ident, before in list(env.scope.items()):
+        after = [scope.get(ident) for scope in scopes]
+        if all(x == before for x in after):
+            continue
+        number = isinstance(before, Known) or isinstance(before, Unknown) and before.symbolic
+        env.scope[ident] = Unknown("a condition decides what it is", symbolic=number)
+
+
+def _is_data(test: Expr) -> bool:
+    return any(isinstance(x, Read) for x in walk_expr(test))
+
+
+def _statements(body: CStatement | None) -> int:
+    """How many statements a branch has, at least; 2 where it is not a single one."""
+    if body is None or isinstance(body, EmptyS):
+        return 0
+    if isinstance(body, BlockS):
+        return sum(map(_statements, body.items))
+    return 1 if isinstance(body, ExpressionS) else 2
+
+
+def _kept(env: Environment, node: IfS, test: Expr) -> Expr:
+    """A condition on data is evaluated once: what runs under it may change the data."""
+    flag = temporary(env, "is", DType.I32)
+    zero = Literal("0")
+    write(env, node.place, flag, True, "", Binary("!=", test, zero) if _loose(test) else test)
+    return Read(flag)
+
+
+def _loose(test: Expr) -> bool:
+    """Whether a condition may be other than 0 and 1, or no int."""
+    from agent.loopnest.program import PREDICATES, Unary
+
+    match test:
+        case Binary(op, _, _):
+            return op not in PREDICATES
+        case Unary(op, _):
+            return op != "!"
+        case _:
+            return True
+
+
+def temporary(env: Environment, name: str, dtype: DType) -> Access:
+    """A new scalar of the Program, one for each iteration of the loops around."""
+    fresh = env.region.names.fresh(name)
+    env.region.temporaries.append(Temporary(fresh, dtype, len(env.around)))
+    return Access(fresh)
+
+
+# --- declarations -----------------------------------------------------------------------------
+
+
+def declare(env: Environment, variable: Variable) -> None:
+    """A variable that is declared in the region."""
+    kind = variable.type
+    match kind:
+        case ScalarType(volatile=True):
+            raise refusal(variable.place, f"{variable.name!r} is volatile: every access must stay")
+        case ScalarType():
+            _declare_scalar(env, variable, kind)
+        case PointerType():
+            env.scope[variable.ident] = (
+                _straight(env, variable.init, variable.name)
+                if variable.init is not None
+                else Unknown("it points nowhere yet")
+            )
+        case ArrayType():
+            _declare_array(env, variable)
+        case RecordType():
+            env.scope[variable.ident] = Object(
+                variable.ident, variable.name, kind, (1,), const=False
+            )
+            if variable.init is not None:
+                raise refusal(variable.place, f"{variable.name!r}: initialised structures")
+        case _:
+            raise refusal(variable.place, f"{variable.name!r} is no number, array or pointer")
+
+
+def _declare_scalar(env: Environment, variable: Variable, kind: ScalarType) -> None:
+    region = env.region
+    if kind.dtype is None:
+        raise refusal(
+            variable.place, f"{variable.name!r} has the type {kind.text}, which is not read"
+        )
+    if variable.storage == "static":
+        raise refusal(variable.place, f"{variable.name!r} is static: it keeps its value")
+    if integer_type(kind) is not None and variable.ident not in region.decisions.data:
+        env.scope[variable.ident] = Unknown("it has no value yet", symbolic=True)
+        if variable.init is not None:
+            try:
+                env.scope[variable.ident] = Known(form(env, variable.init), kind.dtype)
+            except NotAffine as failure:
+                raise Restart(data=variable.ident) from failure
+        return
+    init = None if variable.init is None else value(env, variable.init)
+    target = temporary(env, variable.name, kind.dtype)
+    env.scope[variable.ident] = Data(target, kind.dtype, kind.const)
+    if init is not None:
+        write(env, variable.place, target, True, "", init)
+
+
+def _nothing(variable: Variable) -> Expression:
+    return Name(variable.place, variable.type, variable.name, variable.ident)
+
+
+def _declare_array(env: Environment, variable: Variable) -> None:
+    found = array_object(env, variable)
+    env.scope[variable.ident] = found
+    if variable.init is None or found.values:
+        return
+    flat = _flattened(variable.init, found.shape)
+    if flat is None or len(flat) > MAX_STATEMENTS:
+        raise refusal(
+            variable.place,
+            f"the initialiser of {variable.name!r} is not read",
+            "Initialise it in a loop, or declare it static const.",
+        )
+    for index, item in enumerate(flat):
+        subscripts, rest = [], index
+        for extent in reversed(found.shape):
+            rest, here = divmod(rest, extent or 1)
+            subscripts.append(Affine.constant(here))
+        access = access_of(env, variable.place, found, tuple(reversed(subscripts)))
+        given = Literal("0") if item is None else converted(env, item)
+        write(env, variable.place, access, True, "", given)
+
+
+def array_object(env: Environment, variable: Variable) -> Object:
+    """An array that is declared with its extents; a constant one with its values.
+
+    Raises:
+        SourceError: an extent is no number here, or the table is too long.
+    """
+    shape: list[int] = []
+    kind = variable.type
+    while isinstance(kind, ArrayType):
+        shape.append(_extent(env, variable, kind.length))
+        kind = kind.element
+    extents: tuple[int | None, ...] = tuple(shape)
+    rows = tuple(shape[1:])
+    if variable.ident in env.region.decisions.flat:
+        total = 1
+        for extent in shape:
+            total *= extent
+        extents = (total,)
+    const = isinstance(kind, ScalarType | RecordType) and kind.const
+    found = Object(variable.ident, variable.name, kind, extents, const, rows)
+    if const and isinstance(kind, ScalarType) and variable.init is not None:
+        values = _flattened(variable.init, tuple(shape))
+        texts = [_table_text(x) for x in values] if values is not None else [None]
+        if None not in texts:
+            return replace(found, values=tuple(t for t in texts if t is not None))
+    return found
+
+
+def _extent(env: Environment, variable: Variable, length: int | Expression | None) -> int:
+    if length is None and isinstance(variable.init, ListE):
+        return len(variable.init.items)
+    extent = length if isinstance(length, int) else None
+    if length is not None and extent is None:
+        assert not isinstance(length, int)
+        extent = constant(env, length)
+    if extent is None or not 1 <= extent < 1 << 31:
+        raise refusal(variable.place, f"how many elements {variable.name!r} has is not known here")
+    return extent
+
+
+def _flattened(
+    init: Expression, shape: tuple[int | None, ...]
+) -> list[Expression | None] | None:
+    """The elements of an initialiser in row-major order; None: those that C makes 0."""
+    if not shape:
+        return [init]
+    if not isinstance(init, ListE):
+        return None
+    total = 1
+    for extent in shape:
+        total *= extent or 1
+    if total > MAX_TABLE:
+        return None
+    if any(isinstance(x, ListE) for x in init.items):
+        rows: list[Expression | None] = []
+        for item in init.items:
+            row = _flattened(item, shape[1:])
+            if row is None:
+                return None
+            rows += row
+        return rows + [None] * (total - len(rows))
+    return [*init.items, *[None] * (total - len(init.items))]
+
+
+def _table_text(item: Expression | None) -> str | None:
+    """One element of a constant table as C spells it."""
+    if item is None:
+        return "0"
+    inner = item
+    while isinstance(inner, CastE) and inner.implicit:
+        inner = inner.operand
+    if isinstance(inner, UnaryE) and inner.op == "-" and isinstance(inner.operand, Number):
+        return f"-{inner.operand.text}"
+    return inner.text if isinstance(inner, Number) else None
