@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.errors import CompilerError, InputError, MeasureError
-from agent.loopnest.frontend.reader import load_program
-from agent.loopnest.program import Program
+from agent.loopnest.lowering.reader import load_region
 from agent.loopnest.schedules.legality import Dependences, transform
 from agent.loopnest.schedules.schedule import Schedule, parse_schedule
 from agent.settings.config import Config
@@ -20,6 +19,7 @@ from agent.state.state import read_state
 if TYPE_CHECKING:
     from agent.calibration.calibration import StoredCalibration
     from agent.calibration.predictor import Prediction, Predictor
+    from agent.loopnest.lowering.lower import Reading
     from agent.measure.runner import OpenRunner
     from agent.measure.timing import MeasureEvent, Measurement, Timing
     from agent.measure.toolchain import Toolchain
@@ -52,15 +52,17 @@ class Request:
 
     Attributes:
         path: the C file.
-        function: None where only one function has a region.
+        function: None where only one function has loops.
         sizes: a value for each size parameter.
-        cflags: flags for ``cc -E``; None: the file is read as it is.
+        cflags: flags that change how the file is read.
+        nest: which of several loop nests, from 1.
     """
 
     path: Path
     function: str | None
     sizes: Mapping[str, int]
     cflags: tuple[str, ...] | None
+    nest: int | None = None
 
 
 def predict(config: Config, request: Request, schedule: str) -> dict[str, Any]:
@@ -72,13 +74,14 @@ def predict(config: Config, request: Request, schedule: str) -> dict[str, Any]:
     from agent.calibration.predictor import impossible
 
     parsed = parse_schedule(schedule)
-    program = _load(config, request)
+    reading = _load(config, request)
+    program = reading.program
     variant = transform(program, parsed)
     predictor = _predictor(config)
     found = predictor.predict(program, [variant])
     if not found[0].possible:
         raise impossible(predictor.bundle, f"{program.name} becomes {found[0].speedup:.1e} as fast")
-    return {**_entry(parsed, found[0]), **_basis(program, predictor, found)}
+    return {**_entry(parsed, found[0]), **_basis(reading, predictor, found)}
 
 
 def rank(config: Config, request: Request, candidates: int, top: int | None) -> dict[str, Any]:
@@ -90,7 +93,8 @@ def rank(config: Config, request: Request, candidates: int, top: int | None) -> 
     from agent.loopnest.schedules.candidates import candidate_schedules
 
     started = time.monotonic()
-    program = _load(config, request)
+    reading = _load(config, request)
+    program = reading.program
     drawn = candidate_schedules(program, candidates)
     predictor = _predictor(config)
     found = predictor.predict(program, [variant for _, variant in drawn])
@@ -101,7 +105,7 @@ def rank(config: Config, request: Request, candidates: int, top: int | None) -> 
         "ranking": [_entry(drawn[n][0], found[n]) for n in shown],
         "candidates": len(drawn),
         "elapsed_s": time.monotonic() - started,
-        **_basis(program, predictor, [found[n] for n in shown], len(drawn) - len(order)),
+        **_basis(reading, predictor, [found[n] for n in shown], len(drawn) - len(order)),
     }
 
 
@@ -131,7 +135,8 @@ def measure(
             "Measure them in parts, or ask `agent rank` which of them are worth it.",
         )
     parsed = [parse_schedule(text) for text in schedules]
-    program = _load(config, request)
+    reading = _load(config, request)
+    program = reading.program
     dependences = Dependences.of(program)
     variants = [transform(program, s, dependences) for s in parsed]
     runner = open_runner(config)
@@ -141,7 +146,7 @@ def measure(
     _refuse_nothing(found, runner.toolchain)
     floor = noise_floor([found.noise])
     return {
-        "program": _program(program),
+        "program": _program(reading),
         "base": {"outcome": found.base.outcome, **_seconds(found.base)},
         "measurements": [_measured(s, t) for s, t in zip(parsed, found.timings, strict=True)],
         "noise_floor": asdict(floor) if floor else None,
@@ -180,13 +185,14 @@ def _warnings(found: Measurement, budget_s: float) -> list[dict[str, Any]]:
     return told
 
 
-def _load(config: Config, request: Request) -> Program:
-    return load_program(
+def _load(config: Config, request: Request) -> Reading:
+    return load_region(
         request.path,
         function=request.function,
         sizes=request.sizes,
         cflags=request.cflags,
         compiler=config.compiler,
+        nest=request.nest,
     )
 
 
@@ -218,7 +224,7 @@ def _entry(schedule: Schedule, found: Prediction) -> dict[str, Any]:
 
 
 def _basis(
-    program: Program, predictor: Predictor, found: Sequence[Prediction], impossible: int = 0
+    reading: Reading, predictor: Predictor, found: Sequence[Prediction], impossible: int = 0
 ) -> dict[str, Any]:
     """What predictions rest on, and what to bear in mind: how many were ``impossible``, too."""
     verdict = predictor.verdict
@@ -233,7 +239,7 @@ def _basis(
         words = "this program is unlike everything timed in the calibration: expect larger errors"
         notes.append({"code": "far", "message": words})
     return {
-        "program": _program(program),
+        "program": _program(reading),
         "bundle": {"name": predictor.bundle.name, "version": predictor.bundle.version},
         "calibration_id": predictor.calibration_id,
         "verdict": typed.to_json(verdict) if verdict else None,
@@ -241,8 +247,14 @@ def _basis(
     }
 
 
-def _program(program: Program) -> dict[str, Any]:
-    return {"name": program.name, "bytes": program.bytes}
+def _program(reading: Reading) -> dict[str, Any]:
+    """Which program it is: its region by lines, and what is taken for granted."""
+    return {
+        "name": reading.program.name,
+        "bytes": reading.program.bytes,
+        "lines": [reading.part.first_line, reading.part.last_line],
+        "assumes": list(reading.assumed),
+    }
 
 
 def _refuse_nothing(found: Measurement, toolchain: Toolchain) -> None:

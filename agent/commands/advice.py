@@ -26,18 +26,22 @@ if TYPE_CHECKING:
     from agent.settings.config import Config
 
 COMMANDS: Final = typer.Typer()
-File = Annotated[Path, typer.Argument(metavar="FILE.c", help="C file with a #pragma scop region.")]
+File = Annotated[Path, typer.Argument(metavar="FILE.c", help="C file with the loops.")]
 Function = Annotated[
     str | None,
-    typer.Option("--function", metavar="F", help="The function, where several have a region."),
+    typer.Option("--function", metavar="F", help="The function, where several have loops."),
 ]
 Sizes = Annotated[
     list[str] | None,
     typer.Option("--size", metavar="NAME=N", help="Value of a size parameter (repeat)."),
 ]
+Nest = Annotated[
+    int | None,
+    typer.Option("--nest", min=1, metavar="N", help="Which loop nest, where there are several."),
+]
 Cflags = Annotated[
     str | None,
-    typer.Option("--cflags", help="Flags for `cc -E`, e.g. '-I include -D SMALL'."),
+    typer.Option("--cflags", help="Flags to read the file with, e.g. '-I include -D SMALL'."),
 ]
 
 
@@ -47,6 +51,7 @@ class ProgramOptions:
 
     size: Sizes = None
     function: Function = None
+    nest: Nest = None
     cflags: Cflags = None
 
 
@@ -62,6 +67,7 @@ class RankOptions:
         int, typer.Option(min=0, max=10_000, metavar="K", help="How many to show (0: all).")
     ] = 10
     function: Function = None
+    nest: Nest = None
     cflags: Cflags = None
 
 
@@ -161,4 +167,4 @@ def _request(file: Path, told: ProgramOptions | RankOptions) -> Request:
         flags = None if told.cflags is None else tuple(shlex.split(told.cflags))
     except ValueError as error:
         raise InputError(f"--cflags {told.cflags!r}: {error}", "Close every quote.") from error
-    return Request(file, told.function, parse_sizes(told.size or ()), flags)
+    return Request(file, told.function, parse_sizes(told.size or ()), flags, told.nest)

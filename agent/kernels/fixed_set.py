@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from agent.loopnest.frontend.reader import load_program
+from agent.loopnest.lowering.reader import load_program
 from agent.loopnest.program import Program
 from agent.loopnest.schedules.schedule import Schedule, parse_schedule
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from agent.errors import ScheduleError
 from agent.kernels.fixed_set import Kernel, kernels
 from agent.loopnest.emitter.emit import emit
-from agent.loopnest.frontend.reader import load_program
+from agent.loopnest.lowering.reader import load_program
 from agent.loopnest.program import Program, loops
 from agent.loopnest.schedules.candidates import candidate_schedules
 from agent.loopnest.schedules.legality import Dependences, check_legal, transform

@@ -24,7 +24,7 @@ def image(env: Environment, value: Affine, rough: Range) -> Range:
     if not env.conditions and _is_box(env, value):
         return rough
     key = (env.around, env.conditions, tuple(env.derived), value)
-    asked = env.region.asked
+    asked = env.region.ranges
     if key not in asked:
         if len(asked) == MAX_QUESTIONS:
             raise SourceError(
@@ -32,9 +32,7 @@ def image(env: Environment, value: Affine, rough: Range) -> Range:
                 hint="Fewer statements or simpler subscripts help.",
             )
         asked[key] = _bounded(env, (value,), _range_of)
-    found = asked[key]
-    assert isinstance(found, tuple)
-    return found
+    return asked[key]
 
 
 def _is_box(env: Environment, value: Affine) -> bool:
@@ -55,10 +53,10 @@ def may_vanish(env: Environment, apart: tuple[Affine, ...]) -> bool:
         SourceError: the loops and conditions are too complex to tell.
     """
     key = (env.around, env.conditions, tuple(env.derived), apart)
-    asked = env.region.asked
+    asked = env.region.apart
     if key not in asked:
         asked[key] = _bounded(env, apart, _vanishes)
-    return bool(asked[key])
+    return asked[key]
 
 
 def _vanishes(found: isl.Set) -> bool:
@@ -74,9 +72,7 @@ def _range_of(found: isl.Set) -> Range:
     return integer(found.dim_min_val(0)), integer(found.dim_max_val(0))
 
 
-def _bounded(
-    env: Environment, values: tuple[Affine, ...], answer: Callable[[isl.Set], _T]
-) -> _T:
+def _bounded(env: Environment, values: tuple[Affine, ...], answer: Callable[[isl.Set], _T]) -> _T:
     """What ``answer`` finds in the image of all instances under ``values``."""
     from agent.loopnest import polyhedron
     from agent.loopnest.presburger import access_map

@@ -20,7 +20,14 @@ from agent.loopnest.frontend.ctree import (
     UnaryE,
 )
 from agent.loopnest.lowering.printing import c_text, full_text
-from agent.loopnest.lowering.state import Argument, Environment, Known, NotAffine, Restart, Unknown
+from agent.loopnest.lowering.state import (
+    Argument,
+    Environment,
+    Known,
+    NotAffineError,
+    RestartError,
+    Unknown,
+)
 from agent.loopnest.program import Affine, DType, Literal
 
 MAX_COEFFICIENT = 1 << 62
@@ -34,13 +41,25 @@ def integer_type(kind: CType) -> DType | None:
     return None
 
 
+def integer_of(node: Expression) -> DType:
+    """The integer type of ``node``.
+
+    Raises:
+        NotAffineError: it has none.
+    """
+    dtype = integer_type(node.type)
+    if dtype is None:
+        raise not_affine(node, "it is no whole number")
+    return dtype
+
+
 def form(env: Environment, node: Expression) -> Affine:
     """``node`` as an affine form of the iterators.
 
     Raises:
-        NotAffine: it is none, or its types may wrap around.
+        NotAffineError: it is none, or its types may wrap around.
         SourceError: it uses a name that cannot be used.
-        Restart: it uses a variable that has to be data.
+        RestartError: it uses a variable that has to be data.
     """
     match node:
         case Number():
@@ -71,9 +90,9 @@ def form(env: Environment, node: Expression) -> Affine:
     return value
 
 
-def not_affine(node: Expression, why: str) -> NotAffine:
+def not_affine(node: Expression, why: str) -> NotAffineError:
     """That ``node`` is no affine form."""
-    return NotAffine(
+    return NotAffineError(
         f"{node.place}: `{c_text(node)}` is not affine: {why}",
         hint="Only sums of iterators and sizes, and their products by whole numbers, may stand "
         "here.",
@@ -106,7 +125,7 @@ def _name(env: Environment, node: Name) -> Affine:
         case Argument(name) if name in env.region.sizes:
             raise not_affine(node, f"the size {name!r} has no value")
         case Unknown(symbolic=True):
-            raise Restart(data=node.ident)
+            raise RestartError(data=node.ident)
         case Unknown(why):
             raise not_affine(node, why)
         case None:
@@ -131,10 +150,10 @@ def _operation(env: Environment, node: BinaryE, left: Affine, right: Affine) -> 
         case "*":
             raise not_affine(node, "a product of iterators")
         case _:
-            return _divided(env, node, left, right)
+            return _divided(node, left, right)
 
 
-def _divided(env: Environment, node: BinaryE, left: Affine, right: Affine) -> Affine:
+def _divided(node: BinaryE, left: Affine, right: Affine) -> Affine:
     """A quotient that is no affine form, unless it is a whole number throughout."""
     if node.op == "/" and right.is_constant and right.const > 0:
         factors = (left.const, *(c for _, c in left.terms))
@@ -146,9 +165,7 @@ def _divided(env: Environment, node: BinaryE, left: Affine, right: Affine) -> Af
 
 def _folded(node: BinaryE, left: int, right: int) -> Affine:
     """An operation on two numbers, as C computes it in the type of ``node``."""
-    dtype = integer_type(node.type)
-    if dtype is None:
-        raise not_affine(node, "it is no whole number")
+    dtype = integer_of(node)
     if node.op in ("/", "%"):
         if right == 0:
             raise not_affine(node, "it divides by zero")
@@ -175,9 +192,7 @@ def _in_type(node: Expression, value: int, dtype: DType) -> int:
 
 def _fitting(env: Environment, node: Expression, value: Affine) -> Affine:
     """``value``, the result of arithmetic in the type of ``node``."""
-    dtype = integer_type(node.type)
-    if dtype is None:
-        raise not_affine(node, "it is no whole number")
+    dtype = integer_of(node)
     if not dtype.is_signed:
         _within(env, node, value, dtype, "unsigned arithmetic may wrap around here")
     return value

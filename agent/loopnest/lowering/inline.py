@@ -13,6 +13,7 @@ from agent.loopnest.frontend.ctree import (
     CFunction,
     CStatement,
     EmptyS,
+    Expression,
     IfS,
     Name,
     PointerType,
@@ -29,12 +30,12 @@ from agent.loopnest.lowering.state import (
     Environment,
     Given,
     Known,
-    NotAffine,
+    NotAffineError,
     refusal,
 )
 from agent.loopnest.lowering.statements import temporary, write
 from agent.loopnest.lowering.values import condition, constant, converted, scalar_type
-from agent.loopnest.program import Affine, AffineValue, Expr, Literal, Read, Select
+from agent.loopnest.program import Affine, AffineValue, Expr, Literal, Select
 
 
 def inline(env: Environment, node: CallE, own: CFunction) -> Expr:
@@ -66,12 +67,9 @@ def _leaves(body: CStatement) -> Sequence[CStatement]:
 
 
 def _bind(
-    env: Environment, own: CFunction, parameter: Variable, argument: object, *, simple: bool
+    env: Environment, own: CFunction, parameter: Variable, argument: Expression, *, simple: bool
 ) -> None:
     """A parameter stands for its argument, or for a variable that has its value."""
-    from agent.loopnest.frontend.ctree import Expression
-
-    assert isinstance(argument, Expression)
     if isinstance(parameter.type, PointerType | ArrayType):
         env.scope[parameter.ident] = pointer(env, argument)
         return
@@ -81,7 +79,7 @@ def _bind(
     ):
         try:
             env.scope[parameter.ident] = Known(form(env, argument), dtype)
-        except NotAffine:
+        except NotAffineError:
             pass
         else:
             return
@@ -137,9 +135,11 @@ def call_form(env: Environment, node: CallE) -> Affine:
     """A call whose value is an affine form: of a function that returns one expression.
 
     Raises:
-        NotAffine: it is none.
+        NotAffineError: it is none.
     """
-    own = env.region.unit.functions.get(node.callee.ident) if isinstance(node.callee, Name) else None
+    own = (
+        env.region.unit.functions.get(node.callee.ident) if isinstance(node.callee, Name) else None
+    )
     if own is None or len(own.body.items) != 1 or not isinstance(own.body.items[0], ReturnS):
         raise not_affine(node, "it calls a function")
     value = own.body.items[0].value
@@ -157,6 +157,3 @@ def call_form(env: Environment, node: CallE) -> Affine:
             raise not_affine(node, "it calls a function")
         scope[parameter.ident] = Known(form(env, argument), dtype)
     return form(replace(env, scope=scope, inlined=(*env.inlined, own.name)), value)
-
-
-__all__ = ["Read", "call_form", "inline"]

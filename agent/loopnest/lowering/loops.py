@@ -39,9 +39,9 @@ from agent.loopnest.lowering.state import (
     STEPS,
     Environment,
     Known,
-    NotAffine,
+    NotAffineError,
     Pointer,
-    Restart,
+    RestartError,
     Unknown,
     refusal,
 )
@@ -69,7 +69,7 @@ class _Header:
     dtype: DType
     starts: tuple[Affine, ...]
     step: int
-    tests: tuple[Expression, ...]
+    tests: tuple[BinaryE, ...]
     first: tuple[Expression, ...]
     last: tuple[Expression, ...]
 
@@ -79,7 +79,7 @@ def loop(env: Environment, node: ForS) -> None:
 
     Raises:
         SourceError: how often it runs is not known beforehand, or something in it is not read.
-        Restart: a variable has to be data.
+        RestartError: a variable has to be data.
     """
     if len(env.around) == MAX_LOOPS:
         raise refusal(node.place, f"loops are nested more than {MAX_LOOPS} deep")
@@ -119,9 +119,9 @@ def _header(env: Environment, node: ForS) -> _Header:
         raise refusal(node.place, "a loop without a condition is not read")
     try:
         several = _first_values(env, node)
-    except Restart as restart:
+    except RestartError as restart:
         counting = [x.ident for x in walk(node.condition) if isinstance(x, Name)]
-        if restart.more.get("data") in counting and isinstance(restart.__cause__, NotAffine):
+        if restart.more.get("data") in counting and isinstance(restart.__cause__, NotAffineError):
             raise restart.__cause__ from restart
         raise
     tests, first = _tests(node.condition)
@@ -200,12 +200,12 @@ def _commas(node: Expression) -> list[Expression]:
     return [node]
 
 
-def _tests(node: Expression) -> tuple[tuple[Expression, ...], tuple[Expression, ...]]:
+def _tests(node: Expression) -> tuple[tuple[BinaryE, ...], tuple[Expression, ...]]:
     """The comparisons of a condition, and what it changes before the body runs.
 
     ``i-- > 0`` compares ``i`` and counts down; ``i--`` alone compares with 0.
     """
-    pending, tests, first = [node], list[Expression](), list[Expression]()
+    pending, tests, first = [node], list[BinaryE](), list[Expression]()
     while pending:
         part = pending.pop()
         if isinstance(part, BinaryE) and part.op == "&&":
@@ -213,7 +213,9 @@ def _tests(node: Expression) -> tuple[tuple[Expression, ...], tuple[Expression, 
             continue
         part, effects = _without_steps(part)
         first += effects
-        if not (isinstance(part, BinaryE) and part.op in _COMPARED):
+        if isinstance(part, BinaryE) and part.op in _COMPARED:
+            tests.append(part)
+        else:
             zero = Number(part.place, ScalarType(DType.I32, "int"), "0")
             if integer_type(part.type) is None or isinstance(part, BinaryE):
                 raise refusal(
@@ -221,8 +223,8 @@ def _tests(node: Expression) -> tuple[tuple[Expression, ...], tuple[Expression, 
                     f"the condition `{c_text(part)}` is not read",
                     "Compare the iterator with a bound by <, <=, >, >= or !=; && may join them.",
                 )
-            part = BinaryE(part.place, ScalarType(DType.I32, "int"), "!=", part, zero)
-        tests.append(part)
+            truth = ScalarType(DType.I32, "int")
+            tests.append(BinaryE(part.place, truth, "!=", part, zero))
     if first and len(tests) > 1:
         raise refusal(node.place, f"the condition `{c_text(node)}` counts and tests something else")
     return tuple(tests), tuple(first)
@@ -250,10 +252,7 @@ def _body(head: _Header, node: ForS) -> list[CStatement]:
 
 
 def _as_statements(items: Sequence[Expression | CStatement]) -> list[CStatement]:
-    return [
-        x if isinstance(x, CStatement) else ExpressionS(x.place, x)  # type: ignore[arg-type]
-        for x in items
-    ]
+    return [x if isinstance(x, CStatement) else ExpressionS(x.place, x) for x in items]
 
 
 def _direct(body: CStatement) -> Sequence[CStatement]:
@@ -365,7 +364,7 @@ def _invariant(env: Environment, node: Expression) -> Affine | None:
     """``node`` as a form of what is around the loop; None where it may change inside."""
     try:
         return form(env, node)
-    except (SourceError, Restart):
+    except (SourceError, RestartError):
         return None
 
 
@@ -380,7 +379,7 @@ def _change_in_loop(env: Environment, node: ForS, ident: int) -> Change:
         head = _header(trial, node)
         inner = _change(trial, _body(head, node), ident)
         trips = _trips(trial, head)
-    except (SourceError, Restart):
+    except (SourceError, RestartError):
         return IRREGULAR
     if not isinstance(inner, Affine) or trips is None:
         return RESET if inner == RESET else IRREGULAR
@@ -483,9 +482,8 @@ def _outer_loop(counted: _Counted) -> Loop:
     return Loop(counted.name, tuple(map(Bound, lower)), (), counted.step, ())
 
 
-def _upper(env: Environment, counted: _Counted, test: Expression) -> list[Bound]:
+def _upper(env: Environment, counted: _Counted, test: BinaryE) -> list[Bound]:
     """The bounds above that a comparison puts on the counter."""
-    assert isinstance(test, BinaryE)
     for side, other in ((test.right, test.left), (test.left, test.right)):
         for which in ("min", "max"):
             halves = extreme(side, which)
@@ -498,7 +496,9 @@ def _upper(env: Environment, counted: _Counted, test: Expression) -> list[Bound]
             if (which == "min") != less:
                 continue
             pairs = [
-                replace(test, right=h, left=other) if is_right else replace(test, left=h, right=other)
+                replace(test, right=h, left=other)
+                if is_right
+                else replace(test, left=h, right=other)
                 for h in halves
             ]
             return [b for pair in pairs for b in _upper(env, counted, pair)]
@@ -521,8 +521,7 @@ def _comparison(env: Environment, counted: _Counted, test: BinaryE) -> Bound:
     if c >= 0:
         raise refusal(
             test.place,
-            f"the condition `{c_text(test)}` does not end a loop whose step is "
-            f"{counted.head.step}",
+            f"the condition `{c_text(test)}` does not end a loop whose step is {counted.head.step}",
         )
     return Bound(slack - Affine.var(counted.name) * c, -c)
 
@@ -535,9 +534,7 @@ def _side(env: Environment, node: Expression) -> Affine:
 class _Unbounded:
     """No loops around: without ranges nothing is checked."""
 
-    around: tuple[Loop, ...] = (
-        Loop("", (Bound(Affine.constant(1)),), (Bound(Affine()),), 1, ()),
-    )
+    around: tuple[Loop, ...] = (Loop("", (Bound(Affine.constant(1)),), (Bound(Affine()),), 1, ()),)
 
 
 def _direction(env: Environment, counted: _Counted, test: BinaryE, apart: Affine) -> str:
@@ -574,21 +571,20 @@ def _verify(env: Environment, counted: _Counted, around: Loop) -> None:
     head = counted.head
     try:
         for test in head.tests:
-            assert isinstance(test, BinaryE)
             for side in (test.left, test.right):
                 for half in extreme(side, "min") or extreme(side, "max") or [side]:
                     form(checked, half)
-    except NotAffine as failure:
+    except NotAffineError as failure:
         raise refusal(
             head.tests[0].place,
             f"how often the loop runs is not known: {failure.message.partition(': ')[2]}",
             "Give both sides of the comparison one signed type.",
         ) from failure
     if not head.dtype.is_signed or head.dtype.bits < 32:
-        _stays(checked, counted, head)
+        _stays(checked, head)
 
 
-def _stays(env: Environment, counted: _Counted, head: _Header) -> None:
+def _stays(env: Environment, head: _Header) -> None:
     """The header's variable does not wrap around in its type up to the last test."""
     known = env.scope.get(head.ident)
     ranges = env.ranges()
@@ -666,4 +662,3 @@ def _trip_form(inside: Environment, around: Loop) -> Affine | None:
     if bound.divisor == around.step == 1 and _surely(inside):
         return span + 1
     return None
-

@@ -35,7 +35,7 @@ from agent.loopnest.lowering.state import (
     Known,
     Object,
     Region,
-    Restart,
+    RestartError,
     Rules,
     Unknown,
     refusal,
@@ -53,7 +53,6 @@ from agent.loopnest.program import (
     Node,
     Program,
     Read,
-    Statement,
     Temporary,
     map_leaves,
     statements,
@@ -114,7 +113,7 @@ def lower(unit: Unit, function: CFunction, part: Part, sizes: Mapping[str, int])
     for _ in range(MAX_RESTARTS):
         try:
             return _lowered(unit, function, part, sizes, decisions)
-        except Restart as restart:
+        except RestartError as restart:
             more = decisions.and_(restart.more)
             if more == decisions:
                 break
@@ -247,8 +246,7 @@ def _reading(
         body=body,
     )
     assumed = dict(region.assumed)
-    pointers = [u for u in uses if u.object.shape[0] is None]
-    if len(pointers) > 1:
+    if sum(u.object.name in region.parameters for u in uses) > 1:
         assumed = {STRAIGHT: None, **assumed}
     return Reading(
         program,
@@ -260,9 +258,7 @@ def _reading(
     )
 
 
-def _leaving(
-    env: Environment, leaving: Mapping[int, Name], part: Part
-) -> list[tuple[str, Affine]]:
+def _leaving(env: Environment, leaving: Mapping[int, Name], part: Part) -> list[tuple[str, Affine]]:
     """Symbolic variables that the function uses after the region."""
     found = []
     for name in {n.ident: n for item in part.items for n in assigned(item)}.values():
@@ -271,7 +267,7 @@ def _leaving(
             if isinstance(after, Known) and not after.form.names:
                 found.append((name.name, after.form))
             elif isinstance(after, Known | Unknown):
-                raise Restart(data=name.ident)
+                raise RestartError(data=name.ident)
     return found
 
 
@@ -328,7 +324,9 @@ def sizes_of(function: CFunction, part: Part) -> list[str]:
         for x in parts(parameter):
             wanted |= set(used([x]))
     return [
-        p.name for p in function.parameters if p.ident in wanted and integer_type(p.type) is not None
+        p.name
+        for p in function.parameters
+        if p.ident in wanted and integer_type(p.type) is not None
     ]
 
 

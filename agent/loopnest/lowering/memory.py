@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from agent.loopnest.frontend.ctree import ArrayType, CallE, CastE, CType, Expression, ScalarType
 from agent.loopnest.lowering.places import access_at, pointer
-from agent.loopnest.lowering.state import Environment, Pointer, Restart, refusal
+from agent.loopnest.lowering.state import Environment, Pointer, RestartError, refusal
 from agent.loopnest.lowering.statements import write
 from agent.loopnest.lowering.values import constant
 from agent.loopnest.program import Affine, Bound, DType, Expr, Literal, Loop, Read
@@ -63,7 +63,7 @@ def _untyped(node: Expression) -> Expression:
 def _dtype(node: CallE, at: Pointer) -> DType:
     kind: CType = at.type
     if isinstance(kind, ArrayType) and len(at.object.shape) > 1:
-        raise Restart(flat=at.object.ident)
+        raise RestartError(flat=at.object.ident)
     while isinstance(kind, ArrayType):
         kind = kind.element
     if not isinstance(kind, ScalarType) or kind.dtype is None:

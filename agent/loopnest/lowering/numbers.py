@@ -12,9 +12,9 @@ from agent.loopnest.frontend.ctree import (
     UnaryE,
     walk,
 )
-from agent.loopnest.lowering.forms import form, integer_type, not_affine
+from agent.loopnest.lowering.forms import form, integer_of, integer_type
 from agent.loopnest.lowering.printing import c_text
-from agent.loopnest.lowering.state import STEPS, Environment, Known, NotAffine, refusal
+from agent.loopnest.lowering.state import STEPS, Environment, Known, NotAffineError, refusal
 from agent.loopnest.program import Affine, Derived, Expr
 
 
@@ -28,14 +28,14 @@ def subscript(env: Environment, node: Expression) -> Affine:
         return stepped
     try:
         return form(env, node)
-    except NotAffine:
+    except NotAffineError:
         pass
     match node:
         case CastE(operand=operand) if _keeps(env, node):
             return subscript(env, operand)
         case BinaryE(op="+" | "-" as op, left=left, right=right) if _exact(env, node):
-            one, two = subscript(env, left), subscript(env, right)
-            return one + two if op == "+" else one - two
+            sign = 1 if op == "+" else -1
+            return subscript(env, left) + subscript(env, right) * sign
         case BinaryE(op="*", left=left, right=right) if _exact(env, node):
             for one, two in ((left, right), (right, left)):
                 factor = _number(env, two)
@@ -53,8 +53,7 @@ def _stepped(env: Environment, node: Expression) -> Affine | None:
             if isinstance(before, Known):
                 env.region.rules.effect(env, inner)
                 after = env.scope[ident]
-                assert isinstance(after, Known)
-                return before.form if op[0] == "p" else after.form
+                return after.form if op[0] != "p" and isinstance(after, Known) else before.form
     if any(isinstance(x, AssignE) or (isinstance(x, UnaryE) and x.op in STEPS) for x in walk(node)):
         raise refusal(node.place, f"`{c_text(node)}` assigns inside of a subscript")
     return None
@@ -63,7 +62,7 @@ def _stepped(env: Environment, node: Expression) -> Affine | None:
 def _number(env: Environment, node: Expression) -> int | None:
     try:
         value = form(env, node)
-    except NotAffine:
+    except NotAffineError:
         return None
     return value.const if value.is_constant else None
 
@@ -89,8 +88,7 @@ def _exact(env: Environment, node: BinaryE) -> bool:
 
 def _derived(env: Environment, node: Expression) -> Derived:
     """The number that the statement derives for ``node``, one for each value."""
-    if integer_type(node.type) is None:
-        raise not_affine(node, "it is no whole number")
+    integer_of(node)
     value = env.region.rules.value(env, node)
     low, high = _range(env, node, value)
     for known in env.derived:
@@ -105,14 +103,12 @@ def _derived(env: Environment, node: Expression) -> Derived:
 
 def value_range(env: Environment, node: Expression) -> Interval:
     """What an integer expression surely lies within."""
-    if integer_type(node.type) is None:
-        raise not_affine(node, "it is no whole number")
+    integer_of(node)
     return _range(env, node, env.region.rules.value(env, node))
 
 
 def _range(env: Environment, node: Expression, value: Expr) -> Interval:
-    dtype = integer_type(node.type)
-    assert dtype is not None
+    dtype = integer_of(node)
     ranges = Ranges(env.region.dtype_of, env.ranges() or {})
     for condition in env.conditions:
         ranges = ranges.assuming(condition)

@@ -40,7 +40,7 @@ from agent.loopnest.lowering.state import (
     Object,
     Pointer,
     Range,
-    Restart,
+    RestartError,
     Unknown,
     refusal,
 )
@@ -84,7 +84,7 @@ def scalar(env: Environment, node: Name) -> tuple[Access, bool] | None:
             env.region.scalars.setdefault(name, Scalar(name, kind.dtype))
             return Access(name), False
         case Unknown(symbolic=True) | Known() if integer_type(node.type) is not None:
-            raise Restart(data=node.ident)
+            raise RestartError(data=node.ident)
         case Unknown(why):
             raise refusal(node.place, f"{node.name!r} cannot be used here: {why}")
         case None:
@@ -97,10 +97,10 @@ def entering(env: Environment, node: Name) -> None:
     """Notes that a variable from outside of the region is read before the region sets it."""
     region = env.region
     data = env.scope.get(node.ident)
-    outside = node.ident in region.live or isinstance(data, Data) and data.access.subscripts
+    outside = node.ident in region.live or (isinstance(data, Data) and data.access.subscripts)
     if outside or node.ident in env.given or node.ident not in region.outer:
         return
-    raise Restart(entering=node.ident)
+    raise RestartError(entering=node.ident)
 
 
 def pointer(env: Environment, node: Expression) -> Pointer:
@@ -128,14 +128,12 @@ def pointer(env: Environment, node: Expression) -> Pointer:
             base, by = (node.left, node.right)
             if node.op == "+" and integer_type(base.type) is not None:
                 base, by = by, base
-            return moved(env, node, pointer(env, base), by, -1 if node.op == "-" else 1)
+            return moved(env, pointer(env, base), by, -1 if node.op == "-" else 1)
         case _:
             return _element(env, node, as_pointer=True)
 
 
-def moved(
-    env: Environment, node: Expression, start: Pointer, by: Expression, sign: int
-) -> Pointer:
+def moved(env: Environment, start: Pointer, by: Expression, sign: int) -> Pointer:
     """``start + sign * by``, in elements."""
     step = subscript(env, by) * sign * (_elements(start.type) if _is_flat(start) else 1)
     *outer, last = start.subscripts
@@ -157,9 +155,11 @@ def _elements(kind: CType) -> int:
 def _same(one: CType, two: CType) -> bool:
     if isinstance(one, ScalarType) and isinstance(two, ScalarType):
         return one.dtype is two.dtype
-    return replace(one, const=False) == replace(two, const=False) if (
-        isinstance(one, RecordType) and isinstance(two, RecordType)
-    ) else one == two
+    return (
+        replace(one, const=False) == replace(two, const=False)
+        if (isinstance(one, RecordType) and isinstance(two, RecordType))
+        else one == two
+    )
 
 
 def _element(env: Environment, node: Expression, *, as_pointer: bool = False) -> Pointer:
@@ -170,12 +170,12 @@ def _element(env: Environment, node: Expression, *, as_pointer: bool = False) ->
                 case Pointer() as found:
                     return found
                 case Object() as found:
-                    return _first(found)
+                    return first_of(found)
                 case Unknown(why):
                     raise refusal(node.place, f"{node.name!r} cannot be followed: {why}")
         case IndexE(base=base, index=index):
             row = pointer(env, base)
-            return _indexed(env, node, row, index)
+            return _inner(moved(env, row, index, 1))
         case UnaryE(op="*", operand=operand):
             return _inner(pointer(env, operand))
         case CastE(implicit=True, operand=operand):
@@ -184,7 +184,7 @@ def _element(env: Environment, node: Expression, *, as_pointer: bool = False) ->
     raise refusal(node.place, f"`{c_text(node)}` is not {what} that can be followed")
 
 
-def _first(found: Object) -> Pointer:
+def first_of(found: Object) -> Pointer:
     """The first element of an array: of the outermost dimension."""
     inner: CType = found.element
     for extent in reversed(found.rows):
@@ -192,9 +192,7 @@ def _first(found: Object) -> Pointer:
     return Pointer(found, (Affine(),), inner)
 
 
-def access_of(
-    env: Environment, at: Place, found: Object, subscripts: tuple[Affine, ...]
-) -> Access:
+def access_of(env: Environment, at: Place, found: Object, subscripts: tuple[Affine, ...]) -> Access:
     """The access to an element of an array of numbers."""
     kind = found.element
     if not isinstance(kind, ScalarType) or kind.dtype is None:
@@ -209,10 +207,6 @@ def access_of(
         low, high = exact_range(env, at, subscripts[0])
         use.low, use.high = min(use.low, low), max(use.high, high)
     return Access(use.name, subscripts)
-
-
-def _indexed(env: Environment, node: IndexE, row: Pointer, index: Expression) -> Pointer:
-    return _inner(moved(env, node, row, index, 1))
 
 
 def _inner(at: Pointer) -> Pointer:
@@ -231,8 +225,9 @@ def _located(env: Environment, node: Expression) -> tuple[Pointer, tuple[tuple[A
             return _located(env, operand)
         case MemberE():
             return _field(env, node, node, ())
-        case IndexE(base=MemberE() as member) | IndexE(
-            base=CastE(implicit=True, operand=MemberE() as member)
+        case (
+            IndexE(base=MemberE() as member)
+            | IndexE(base=CastE(implicit=True, operand=MemberE() as member))
         ):
             return _field(env, node, member, (subscript(env, node.index),))
         case _:
@@ -304,7 +299,7 @@ def _use(
             raise refusal(at, f"the region uses more than {MAX_ARRAYS} arrays")
         again = any(k[0] == found.ident for k in region.arrays)
         name = f"{found.name}_{dtype.name.lower()}" if again else found.name
-        if again or name in region.names.taken and name not in region.parameters:
+        if again or (name in region.names.taken and name not in region.parameters):
             name = region.names.fresh(name)
         region.names.taken.add(name)
         region.arrays[key] = ArrayUse(name, found, dtype, inner)
@@ -333,8 +328,7 @@ def _checked(
 def _boundless(at: Place, use: ArrayUse) -> SourceError:
     return refusal(
         at,
-        f"nothing says how many elements {use.object.name!r} has: its subscript "
-        "is read from data",
+        f"nothing says how many elements {use.object.name!r} has: its subscript is read from data",
         f"Declare the parameter with its extent, for example {use.object.name}[n], and give n "
         "with --size.",
     )
@@ -352,7 +346,7 @@ def _kept(
         return value
     rows = len(use.object.shape) > 1 and number > 1
     if rows and use.object.ident not in env.region.decisions.flat:
-        raise Restart(flat=use.object.ident)
+        raise RestartError(flat=use.object.ident)
     shape = "".join(f"[{n}]" for n in use.array().shape)
     raise refusal(
         at,
@@ -391,4 +385,3 @@ def exact_range(env: Environment, at: Place, value: Affine) -> Range:
         return image(env, value, rough)
     except SourceError as failure:
         raise refusal(at, failure.message, failure.hint) from failure
-

@@ -45,9 +45,7 @@ def _update(target: Access, given: Expr) -> tuple[str, Expr]:
             return "", given
 
 
-def _associative(
-    env: Environment, at: Place, target: Access, whole: Expr, operand: Expr
-) -> bool:
+def _associative(env: Environment, at: Place, target: Access, whole: Expr, operand: Expr) -> bool:
     """Whether repeating the update in another order means the same (but for rounding).
 
     An integer target is cut after every step of a floating update, fmaxf rounds a double, and an

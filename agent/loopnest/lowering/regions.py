@@ -34,16 +34,16 @@ from agent.loopnest.frontend.ctree import (
     walk,
 )
 from agent.loopnest.lowering.forms import form, integer_type, whole
-from agent.loopnest.lowering.places import pointer
+from agent.loopnest.lowering.places import first_of, pointer
 from agent.loopnest.lowering.state import (
     STEPS,
     Argument,
     Entity,
     Environment,
     Known,
-    NotAffine,
+    NotAffineError,
     Object,
-    Restart,
+    RestartError,
     Scope,
     Unknown,
 )
@@ -187,26 +187,29 @@ def entry_scope(
 ) -> None:
     """Fills ``env.scope`` with what every name stands for where ``part`` begins."""
     scope = env.scope
+    moving = {name.ident for name in assigned(function.body)}
     for ident, variable in unit.variables.items():
         scope[ident] = _global(env, unit, variable, sizes)
     for parameter in function.parameters:
         if isinstance(parameter.type, ScalarType):
-            scope[parameter.ident] = _scalar(parameter, sizes)
+            scope[parameter.ident] = _scalar(parameter, parameter.type, sizes)
     for parameter in function.parameters:
         if not isinstance(parameter.type, ScalarType):
-            scope[parameter.ident] = _memory(env, parameter)
+            found = _memory(env, parameter)
+            if isinstance(found, Object) and parameter.ident in moving:
+                found = first_of(found)
+            scope[parameter.ident] = found
     for item in part.before:
         _advance(env, item)
     for item in part.around:
         _forget(scope, item)
 
 
-def _scalar(variable: Variable, sizes: Mapping[str, int]) -> Entity:
-    assert isinstance(variable.type, ScalarType)
-    dtype = integer_type(variable.type)
+def _scalar(variable: Variable, kind: ScalarType, sizes: Mapping[str, int]) -> Entity:
+    dtype = integer_type(kind)
     if dtype is not None and variable.name in sizes:
         return Known(Affine.constant(sizes[variable.name]), dtype)
-    return Argument(variable.name, variable.type)
+    return Argument(variable.name, kind)
 
 
 def _memory(env: Environment, variable: Variable) -> Entity:
@@ -255,7 +258,7 @@ def _extent(env: Environment, length: int | Expression) -> int | str:
         return length
     try:
         found = form(env, length)
-    except NotAffine as failure:
+    except NotAffineError as failure:
         return failure.message.partition(": ")[2]
     if not found.is_constant or not 1 <= found.const < 1 << 31:
         return f"{found} elements"
@@ -267,8 +270,10 @@ def _global(env: Environment, unit: Unit, variable: Variable, sizes: Mapping[str
     match kind:
         case ScalarType():
             if variable.name in sizes and integer_type(kind) is not None:
-                return _scalar(variable, sizes)
-            fixed = kind.const or (variable.storage == "static" and variable.ident not in unit.changed)
+                return _scalar(variable, kind, sizes)
+            fixed = kind.const or (
+                variable.storage == "static" and variable.ident not in unit.changed
+            )
             return (_constant(variable) if fixed else None) or Argument(variable.name, kind)
         case ArrayType():
             try:
@@ -309,7 +314,7 @@ def _change(env: Environment, item: CStatement, node: AssignE) -> None:
     """``n /= 2`` and its like, where all is known."""
     try:
         env.region.rules.effect(env, node)
-    except (SourceError, Restart):
+    except (SourceError, RestartError):
         _forget(env.scope, item)
 
 
@@ -341,16 +346,16 @@ def _valued(env: Environment, name: Name, value: Expression) -> Entity:
     """What a variable is once it has been given a value before the region."""
     kind = name.type
     try:
-        if isinstance(kind, PointerType):
+        if isinstance(kind, PointerType | ArrayType):
             return pointer(replace(env, derived=[]), value)
         dtype = integer_type(kind)
         if dtype is not None:
             return Known(form(env, value), dtype)
-    except (SourceError, Restart):
+    except (SourceError, RestartError):
         pass
     if isinstance(kind, ScalarType):
         return Argument(name.name, kind)
-    return Unknown("where it points is not known", symbolic=False)
+    return Unknown("where it points is not known")
 
 
 def _forget(scope: Scope, item: Tree) -> None:
@@ -358,7 +363,7 @@ def _forget(scope: Scope, item: Tree) -> None:
     for name in assigned(item):
         if isinstance(name.type, ScalarType):
             scope[name.ident] = Argument(name.name, name.type)
-        elif not isinstance(name.type, ArrayType):
+        else:
             scope[name.ident] = Unknown("a statement before the loops changes where it points")
 
 

@@ -2,8 +2,8 @@
 
 A variable is *symbolic* while it stands for an affine form of the iterators: it takes no memory,
 every use becomes the form. What cannot be followed so becomes data. Which variables are data is
-found by trying: a rule that cannot go on raises ``Restart`` with one decision more, and the region
-is lowered again from the beginning.
+found by trying: a rule that cannot go on raises ``RestartError`` with one decision more, and the
+region is lowered again from the beginning.
 """
 
 from __future__ import annotations
@@ -62,11 +62,11 @@ def refusal(place: Place, message: str, hint: str = "") -> SourceError:
     return SourceError(f"{place}: {message}", hint=hint or SUBSET)
 
 
-class NotAffine(SourceError):
+class NotAffineError(SourceError):
     """An expression is no affine form of the iterators; as data it may do."""
 
 
-class Restart(Exception):
+class RestartError(Exception):
     """The region has to be lowered again, with one decision more."""
 
     def __init__(self, **more: int) -> None:
@@ -237,7 +237,8 @@ class Region:
     statements: int = 0
     numbers: int = 0  # derived ones
     assumed: dict[str, None] = field(default_factory=dict)
-    asked: dict[object, Range | bool] = field(default_factory=dict)  # of isl
+    ranges: dict[object, Range] = field(default_factory=dict)  # that isl has told
+    apart: dict[object, bool] = field(default_factory=dict)  # likewise
 
     def dtype_of(self, name: str) -> DType:
         """Element type of an array, scalar or temporary used so far."""

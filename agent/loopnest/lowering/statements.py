@@ -34,7 +34,7 @@ from agent.loopnest.frontend.ctree import (
     WhileS,
     walk,
 )
-from agent.loopnest.lowering.forms import form, integer_type
+from agent.loopnest.lowering.forms import form, integer_of, integer_type
 from agent.loopnest.lowering.loops import loop
 from agent.loopnest.lowering.places import access_of, place, pointer
 from agent.loopnest.lowering.printing import c_text
@@ -46,10 +46,10 @@ from agent.loopnest.lowering.state import (
     Data,
     Environment,
     Known,
-    NotAffine,
+    NotAffineError,
     Object,
     Pointer,
-    Restart,
+    RestartError,
     Scope,
     Unknown,
     refusal,
@@ -74,6 +74,8 @@ from agent.loopnest.program import (
     Read,
     Statement,
     Temporary,
+)
+from agent.loopnest.program import (
     walk as walk_expr,
 )
 
@@ -206,7 +208,7 @@ def _step(env: Environment, node: UnaryE) -> Expr:
 def _assign_name(env: Environment, node: AssignE, name: Name) -> Expr:
     region = env.region
     before = env.scope.get(name.ident)
-    if isinstance(name.type, PointerType) or isinstance(before, Pointer):
+    if isinstance(name.type, PointerType | ArrayType) or isinstance(before, Pointer):
         _move(env, node, name)
         return Literal("0")
     if isinstance(before, Argument):
@@ -233,8 +235,7 @@ def _storage(env: Environment, name: Name) -> tuple[Access, bool]:
 
 def _follow(env: Environment, node: AssignE, name: Name) -> Expr:
     """An integer variable gets an affine value, and no memory."""
-    dtype = integer_type(name.type)
-    assert dtype is not None
+    dtype = integer_of(name)
     try:
         if node.op:
             target = CastE(name.place, node.computed, name, implicit=True)
@@ -245,8 +246,8 @@ def _follow(env: Environment, node: AssignE, name: Name) -> Expr:
             found = form(env, whole if same else CastE(node.place, name.type, whole, True))
         else:
             found = form(env, node.value)
-    except NotAffine as failure:
-        raise Restart(data=name.ident) from failure
+    except NotAffineError as failure:
+        raise RestartError(data=name.ident) from failure
     known = Known(found, dtype)
     env.scope[name.ident] = known
     return number(known, dtype)
@@ -348,7 +349,7 @@ def _merge(env: Environment, scopes: Sequence[Scope]) -> None:
         after = [scope.get(ident) for scope in scopes]
         if all(x == before for x in after):
             continue
-        number = isinstance(before, Known) or isinstance(before, Unknown) and before.symbolic
+        number = isinstance(before, Known) or (isinstance(before, Unknown) and before.symbolic)
         env.scope[ident] = Unknown("a condition decides what it is", symbolic=number)
 
 
@@ -435,8 +436,8 @@ def _declare_scalar(env: Environment, variable: Variable, kind: ScalarType) -> N
         if variable.init is not None:
             try:
                 env.scope[variable.ident] = Known(form(env, variable.init), kind.dtype)
-            except NotAffine as failure:
-                raise Restart(data=variable.ident) from failure
+            except NotAffineError as failure:
+                raise RestartError(data=variable.ident) from failure
         return
     init = None if variable.init is None else value(env, variable.init)
     target = temporary(env, variable.name, kind.dtype)
@@ -502,18 +503,13 @@ def array_object(env: Environment, variable: Variable) -> Object:
 def _extent(env: Environment, variable: Variable, length: int | Expression | None) -> int:
     if length is None and isinstance(variable.init, ListE):
         return len(variable.init.items)
-    extent = length if isinstance(length, int) else None
-    if length is not None and extent is None:
-        assert not isinstance(length, int)
-        extent = constant(env, length)
+    extent = length if length is None or isinstance(length, int) else constant(env, length)
     if extent is None or not 1 <= extent < 1 << 31:
         raise refusal(variable.place, f"how many elements {variable.name!r} has is not known here")
     return extent
 
 
-def _flattened(
-    init: Expression, shape: tuple[int | None, ...]
-) -> list[Expression | None] | None:
+def _flattened(init: Expression, shape: tuple[int | None, ...]) -> list[Expression | None] | None:
     """The elements of an initialiser in row-major order; None: those that C makes 0."""
     if not shape:
         return [init]

@@ -32,7 +32,7 @@ from agent.loopnest.lowering.state import (
     Environment,
     Given,
     Known,
-    NotAffine,
+    NotAffineError,
     refusal,
 )
 from agent.loopnest.program import (
@@ -61,7 +61,7 @@ def value(env: Environment, node: Expression, depth: int = 0) -> Expr:
 
     Raises:
         SourceError: something in it is not read.
-        Restart: it uses a variable that has to be data.
+        RestartError: it uses a variable that has to be data.
     """
     if depth > MAX_DEEP:
         raise refusal(node.place, "the expression is nested too deeply")
@@ -204,7 +204,7 @@ def _affine_sides(env: Environment, node: BinaryE) -> Expr | None:
     """A comparison of affine forms, which isl knows exactly; C's types change nothing in it."""
     try:
         left, right = form(env, node.left), form(env, node.right)
-    except NotAffine:
+    except NotAffineError:
         return None
     if left.is_constant and right.is_constant:
         return None
@@ -224,16 +224,14 @@ def _select(env: Environment, node: ConditionalE, depth: int) -> Expr:
         return value(env, node.yes if known else node.no, depth + 1)
     condition = value(env, node.condition, depth + 1)
     later = replace(env, sure=False)
-    return Select(
-        condition, value(later, node.yes, depth + 1), value(later, node.no, depth + 1)
-    )
+    return Select(condition, value(later, node.yes, depth + 1), value(later, node.no, depth + 1))
 
 
 def constant(env: Environment, node: Expression) -> int | None:
     """The value of an integer expression that has one for all instances, else None."""
     try:
         found = form(env, node)
-    except NotAffine:
+    except NotAffineError:
         return None
     return found.const if found.is_constant else None
 

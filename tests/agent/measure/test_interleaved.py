@@ -6,7 +6,7 @@ import pytest
 
 from agent.errors import CompilerError
 from agent.loopnest.emitter.emit import emit
-from agent.loopnest.frontend.reader import parse_program
+from agent.loopnest.lowering.reader import parse_program
 from agent.loopnest.schedules.legality import transform
 from agent.loopnest.schedules.schedule import parse_schedule
 from agent.measure.cache import Cache

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from agent.loopnest.emitter.emit import emit
-from agent.loopnest.frontend.reader import load_program
+from agent.loopnest.lowering.reader import load_program
 from agent.loopnest.program import Program
 from agent.loopnest.schedules.legality import transform
 from agent.loopnest.schedules.schedule import parse_schedule

@@ -11,7 +11,7 @@ from agent.errors import ScheduleError
 from agent.kernels.fixed_set import kernels, load_kernel
 from agent.loopnest.emitter import extent
 from agent.loopnest.emitter.emit import ENTRY, emit
-from agent.loopnest.frontend.reader import parse_program
+from agent.loopnest.lowering.reader import parse_program
 from agent.loopnest.program import (
     Access,
     Affine,

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from agent.errors import ScheduleError
 from agent.loopnest.emitter.emit import emit
-from agent.loopnest.frontend.reader import parse_program
+from agent.loopnest.lowering.reader import parse_program
 from agent.loopnest.program import Program
 from agent.loopnest.schedules.candidates import candidate_schedules
 from agent.loopnest.schedules.dependence import Dependences

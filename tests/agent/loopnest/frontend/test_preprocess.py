@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from agent.errors import CompilerError, InputError, SourceError
 from agent.loopnest.frontend import preprocess as cpp
-from agent.loopnest.frontend.reader import load_program
+from agent.loopnest.lowering.reader import load_program
 from agent.loopnest.program import Affine, Bound, Call, DType, loops, statements
 from tests.processes import all_end
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import SourceError
-from agent.loopnest.frontend.reader import load_program, parse_program
+from agent.loopnest.lowering.reader import load_program, parse_program
 from agent.loopnest.program import (
     Access,
     Affine,

@@ -3,7 +3,7 @@
 import pytest
 
 from agent.errors import SourceError
-from agent.loopnest.frontend.reader import parse_program
+from agent.loopnest.lowering.reader import parse_program
 
 
 def parse(body: str, before: str = ""):

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.loopnest.frontend.reader import parse_program
+from agent.loopnest.lowering.reader import parse_program
 from agent.loopnest.program import (
     Access,
     Affine,

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from agent.errors import AgentError, SourceError
-from agent.loopnest.frontend.reader import load_program, parse_program
+from agent.loopnest.lowering.reader import load_program, parse_program
 
 ARRAYS = "int n, float A[n], const float B[n], int C[n], float M[n][n]"
 

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from agent.errors import ScheduleError
-from agent.loopnest.frontend.reader import parse_program
+from agent.loopnest.lowering.reader import parse_program
 from agent.loopnest.program import (
     Affine,
     Bound,
