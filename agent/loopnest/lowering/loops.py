@@ -43,6 +43,7 @@ from agent.loopnest.lowering.state import (
     Pointer,
     RestartError,
     Unknown,
+    box,
     refusal,
 )
 from agent.loopnest.program import Affine, Bound, DType, Loop
@@ -605,10 +606,8 @@ def _stays(env: Environment, head: _Header) -> None:
 
 def _surely(env: Environment) -> bool:
     """Whether the innermost loop runs at least once wherever it is reached."""
-    from agent.loopnest.frontend.proof import iterator_ranges
-
     *outer, mine = env.around
-    ranges = iterator_ranges(tuple(outer))
+    ranges = box(outer)
     if ranges is None:
         return True
     return all(

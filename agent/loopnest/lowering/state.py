@@ -281,9 +281,19 @@ class Environment:
 
     def ranges(self) -> dict[str, Range] | None:
         """Intervals that hold every iterator and derived number; None: nothing ever runs."""
-        from agent.loopnest.frontend.proof import iterator_ranges
-
-        found = iterator_ranges(self.around)
+        found = box(self.around)
         if found is not None:
             found |= {d.name: (d.low, d.high) for d in self.derived}
         return found
+
+
+def box(around: Sequence[Loop]) -> dict[str, Range] | None:
+    """Intervals that hold the iterators of nested loops; None where no instance exists."""
+    found: dict[str, Range] = {}
+    for loop in around:
+        low = max(-(-b.expr.interval(found)[0] // b.divisor) for b in loop.lower)
+        high = min(b.expr.interval(found)[1] // b.divisor for b in loop.upper)
+        if low > high:
+            return None
+        found[loop.iterator] = (low, high)
+    return found
