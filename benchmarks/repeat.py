@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -25,10 +26,12 @@ from scipy.stats import spearmanr
 from agent.kernels.fixed_set import fixed_variants, kernels, load_kernel
 from agent.loopnest.schedules.legality import transform
 from agent.measure.compiler import working_compiler
-from agent.measure.shots import Sharing
-from agent.measure.stats import quantile
+from agent.measure.shots import SESSION_SD, Sharing
+from agent.measure.stats import LEVEL, half_width, quantile
 from agent.measure.worker_runner import WorkerRunner
 
+RIGHT = 0.635  # of 80 % intervals hold another value that is as noisy: P(|N(0, 2)| < 1.28)
+MOST_SD, SD_STEP = 2.0, 1e-4
 Labels = dict[str, dict[str, dict[str, object]]]  # of a session: kernel, schedule, figures
 
 
@@ -85,6 +88,38 @@ def differences(pairs: list[dict]) -> dict[str, float]:
     }
 
 
+def session_sd(pairs: list[dict]) -> float | None:
+    """What ``shots.SESSION_SD`` should be for these pairs, all of one state; None: there are none.
+
+    The standard deviation with which the intervals, made of their rounds and of it, hold the other
+    value as often as is right. Most labels decide, not the few that are far off.
+    """
+    low, high = 0.0, MOST_SD
+    while pairs and high - low > SD_STEP:
+        middle = (low + high) / 2
+        low, high = (low, middle) if _held(pairs, middle) >= RIGHT else (middle, high)
+    return round(high, 4) if pairs else None
+
+
+def _held(pairs: list[dict], sd: float) -> float:
+    """How often an interval holds the other value, were ``sd`` what sessions differ by."""
+    held = [
+        _rewidened(a, sd)[b["log_speedup"] > a["log_speedup"]]
+        >= abs(b["log_speedup"] - a["log_speedup"])
+        for p in pairs
+        for a, b in ((p["one"], p["other"]), (p["other"], p["one"]))
+    ]
+    return sum(held) / len(held)
+
+
+def _rewidened(label: dict, sd: float) -> tuple[float, float]:
+    """Half widths below and above with ``sd`` in place of the one that is in them."""
+    old, new = (half_width(LEVEL) * x for x in (SESSION_SD[Sharing(label["sharing"])], sd))
+    halves = label["log_speedup"] - label["low"], label["high"] - label["log_speedup"]
+    below, above = (math.sqrt(max(h**2 - old**2, 0.0) + new**2) for h in halves)
+    return below, above
+
+
 def rankings(first: Labels, second: Labels) -> list[tuple[float, float]]:
     """Of every kernel: rank correlation, and what the first's best reaches of the second's."""
     out = []
@@ -103,16 +138,17 @@ def summary(sessions: list[Labels]) -> dict[str, object]:
     ranks = [r for a, b in combinations(sessions, 2) for r in rankings(a, b)]
     every = [v for s in sessions for versions in s.values() for v in versions.values()]
     known = ("one thread", False), ("all threads", True)
+    by_state = {
+        s: [p for p in pairs if p["one"]["sharing"] == p["other"]["sharing"] == s] for s in Sharing
+    }
     return {
         "sessions": len(sessions),
         "all": differences(pairs),
         **{
             name: differences([p for p in pairs if p["parallel"] is is_so]) for name, is_so in known
         },
-        **{
-            s: differences([p for p in pairs if p["one"]["sharing"] == p["other"]["sharing"] == s])
-            for s in Sharing
-        },
+        **{s: differences(alike) for s, alike in by_state.items()},
+        "session_sd": {s: session_sd(alike) for s, alike in by_state.items()},
         "spearman": statistics.fmean(r for r, _ in ranks),
         "top_pick": statistics.fmean(t for _, t in ranks),
         "disturbed": statistics.fmean(v["disturbed"] for v in every),

@@ -33,8 +33,7 @@ from agent.loopnest.program import Program
 from agent.measure.cache import Cache
 from agent.measure.evidence import Notice, Round
 from agent.measure.machine import Machine
-from agent.measure.sentinel import Sentinel
-from agent.measure.stats import median_interval
+from agent.measure.stats import different_again, median_interval
 from agent.measure.timing import MeasureEvent, Measurement, Outcome, Timing
 from agent.measure.toolchain import Built, Kind, OnBuilt, Toolchain
 from agent.settings.config import Config
@@ -89,6 +88,8 @@ class FakeRunner:
     Attributes:
         seconds: the true time of a program.
         noise: standard deviation of one timing, in log units; ``seed``: of the noise.
+        session: the same of what all timings of a program in one measurement have in common.
+        slower: log units by which everything takes longer from one measurement to the next.
         foreign: CPUs' worth of work that others do meanwhile.
         failing: outcomes of programs (by ``Program.body``) that cannot be timed.
         elapsed_s: what a measurement says it took; ``notices``: what it says besides.
@@ -97,6 +98,8 @@ class FakeRunner:
 
     seconds: Callable[[Program], float] = seconds_of
     noise: float = 0.0
+    session: float = 0.0
+    slower: float = 0.0
     seed: int = 0
     foreign: float = 0.0
     failing: Mapping[object, Timing] = field(default_factory=dict)
@@ -127,7 +130,8 @@ class FakeRunner:
     ) -> Measurement:
         self.asked.append((base, tuple(variants)))
         programs = (base, base, *variants)
-        rounds = tuple(self._round(programs) for _ in range(ROUNDS))
+        times = [self._now(p) for p in (base, *variants)]
+        rounds = tuple(self._round((times[0], *times)) for _ in range(ROUNDS))
         if on_event is not None:
             for done in range(ROUNDS):
                 on_event(MeasureEvent("round", done + 1, ROUNDS))
@@ -146,14 +150,15 @@ class FakeRunner:
             elapsed_s=self.elapsed_s,
         )
 
-    def sentinel(self) -> Sentinel:
-        """The same at every moment."""
-        return Sentinel(1e-3, 1e-2)
+    def _now(self, program: Program) -> float:
+        """What a program takes in the measurement asked for last."""
+        common = self.slower * len(self.asked) + self._random.gauss(0.0, self.session)
+        return self.seconds(program) * math.exp(common)
 
-    def _round(self, programs: Sequence[Program]) -> Round:
+    def _round(self, times: Sequence[float]) -> Round:
         timed = tuple(
-            (n, self.seconds(p) * math.exp(self._random.gauss(0.0, self.noise)))
-            for n, p in enumerate(programs)
+            (n, seconds * math.exp(self._random.gauss(0.0, self.noise)))
+            for n, seconds in enumerate(times)
         )
         busy = ROUND_S * (1 + self.foreign)
         return Round(timed, ROUND_S, ROUND_S, steal_s=0.0, busy_s=busy, switches=0, others=0)
@@ -162,7 +167,8 @@ class FakeRunner:
 def _timing(base: Sequence[float], seconds: Sequence[float], *, first: bool) -> Timing:
     """A usable timing from rounds, with the intervals that real ones have."""
     own = median_interval(seconds)
-    gain = median_interval([math.log(b / s) for b, s in zip(base, seconds, strict=True)])
+    ratios = [math.log(b / s) for b, s in zip(base, seconds, strict=True)]
+    gain = median_interval(ratios)
     return Timing(
         outcome=Outcome.OK,
         log_speedup=0.0 if first else gain.median,
@@ -175,6 +181,7 @@ def _timing(base: Sequence[float], seconds: Sequence[float], *, first: bool) -> 
         rounds=len(seconds),
         checksum="fake",
         max_error=0.0,
+        different=not first and different_again(ratios, 0.0),
     )
 
 

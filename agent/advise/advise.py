@@ -149,6 +149,7 @@ def measure(
         "program": _program(reading),
         "base": {"outcome": found.base.outcome, **_seconds(found.base)},
         "measurements": [_measured(s, t) for s, t in zip(parsed, found.timings, strict=True)],
+        "wins": _wins(parsed, found.timings),
         "noise_floor": asdict(floor) if floor else None,
         "warnings": _warnings(found, config.budget_s),
         "elapsed_s": found.elapsed_s,
@@ -286,9 +287,18 @@ def _seconds(timing: Timing) -> dict[str, float | None]:
     return {name: plain[name] for name in names}  # type: ignore[misc]  # floats or None
 
 
+def _wins(schedules: Sequence[Schedule], timings: Sequence[Timing]) -> str | None:
+    """The fastest of those that would be faster than the program as written another time too."""
+    faster = [(t.log_speedup, str(s)) for s, t in zip(schedules, timings, strict=True) if t.wins]
+    return max(faster)[1] if faster else None
+
+
 def _measured(schedule: Schedule, timing: Timing) -> dict[str, Any]:
     import math
 
+    from agent.measure.shots import Sharing
+
+    inferred = timing.sharing == Sharing.INFERRED
     logs = (timing.log_speedup, timing.low, timing.high)
     speedup, low, high = (math.exp(x) if timing.ok else None for x in logs)
     return {
@@ -300,7 +310,9 @@ def _measured(schedule: Schedule, timing: Timing) -> dict[str, Any]:
         "high": high,
         **_seconds(timing),
         "rounds": timing.rounds,
-        "sharing": timing.sharing,
+        "sharing": Sharing.UNDISTURBED if inferred else timing.sharing,
+        "inferred": inferred,
+        "different": timing.different,
         "disturbed": timing.disturbed,
         "max_error": timing.to_json()["max_error"],
     }

@@ -1,6 +1,7 @@
 """The main job: from the fixed set to a head for this machine, top to bottom.
 
     plan -> transform and emit -> compile -> measure, kernel by kernel, each journalled at once
+         -> some kernels again, in new processes: what a repeat differs by
          -> features -> embed -> fit and choose -> score on kernels not used in the fit -> save
 
 The old calibration stays in force until the new one is whole, and after that if the new one is not
@@ -30,17 +31,19 @@ from agent.calibration.calibration import (
     calibration_in_force,
     mark_of,
 )
-from agent.calibration.collect import Collected, Pace, collect
+from agent.calibration.collect import Pace, collect
 from agent.calibration.evidence import Evidence, stored_evidence
 from agent.calibration.facts import facts_known
 from agent.calibration.fit import fit
 from agent.calibration.journal import Journal, newest
+from agent.calibration.labels import judge
 from agent.calibration.plan import Group
 from agent.calibration.predictor import prior_of
+from agent.calibration.repeat import Pair, drift, repeat_noise, timed_again
 from agent.calibration.verdict import is_comparable, judge_calibration, verdict_of
 from agent.clock import stamp
 from agent.errors import CompilerError, StoppedError
-from agent.kernels.fixed_set import fixed_variants
+from agent.kernels.fixed_set import fixed_variants, kernels
 from agent.loopnest.schedules.schedule import ORIGINAL
 from agent.measure.machine import Machine, read_machine
 from agent.measure.quiet import gives_way, never
@@ -176,21 +179,37 @@ def _timed(plan: Plan, runner: Runner, state: State, pace: Pace) -> Evidence:
         with pace.watch.phase("compiling"):
             _compile(runner, missing, pace.tell)
         with pace.watch.phase("measuring"):
-            collected = collect(runner, missing, journal, pace)
-    return _evidence(plan, journal, _versions(plan.groups) - _versions(missing), collected)
+            skipped = collect(runner, missing, journal, pace)
+            stored = _stored(plan, journal)
+            first, _ = judge(stored, {k.name: k for k in kernels()})
+            pairs = timed_again(runner, plan.groups, first, pace)
+    counts = _versions(plan.groups) - _versions(missing), skipped
+    return _evidence(plan, journal, stored, counts, pairs)
 
 
 def _versions(groups: Sequence[Group]) -> int:
     return sum(len(g.variants) for g in groups)
 
 
-def _evidence(plan: Plan, journal: Journal, reused: int, collected: Collected) -> Evidence:
+def _stored(plan: Plan, journal: Journal) -> tuple[StoredTiming, ...]:
     """All timings of the plan that are there now."""
-    keys, toolchain = journal.keys(plan.groups), plan.toolchain
+    keys = journal.keys(plan.groups)
     known = newest(journal.state.timings(journal.run)).items()
+    return tuple(timing for key, timing in known if key in keys)
+
+
+def _evidence(
+    plan: Plan,
+    journal: Journal,
+    stored: tuple[StoredTiming, ...],
+    counts: tuple[int, int],
+    again: Sequence[Pair],
+) -> Evidence:
+    """What the timings rest on; ``counts``: versions timed earlier, and not reached in time."""
+    (reused, skipped), toolchain = counts, plan.toolchain
     return Evidence(
         run=journal.run,
-        stored=tuple(timing for key, timing in known if key in keys),
+        stored=stored,
         planned=plan.planned,
         reused=reused,
         machine=MachineFacts.of(plan.machine, journal.machine),
@@ -198,15 +217,14 @@ def _evidence(plan: Plan, journal: Journal, reused: int, collected: Collected) -
         facts=facts_known(
             plan.machine, _vector_bytes(toolchain), toolchain.version, toolchain.flags
         ),
-        warnings=(*plan.left_out, *_warnings(collected, reused)),
+        warnings=(*plan.left_out, *drift(again), *_warnings(reused, skipped)),
+        repeat_noise=repeat_noise(again),
     )
 
 
-def _warnings(collected: Collected, reused: int) -> Iterator[CalibrationWarning]:
-    for notice in collected.drifts:
-        yield CalibrationWarning(notice.kind, worst=notice.value)
-    if collected.skipped:
-        yield CalibrationWarning("out-of-time", variants=collected.skipped)
+def _warnings(reused: int, skipped: int) -> Iterator[CalibrationWarning]:
+    if skipped:
+        yield CalibrationWarning("out-of-time", variants=skipped)
     if reused:
         yield CalibrationWarning("resumed", variants=reused)
 

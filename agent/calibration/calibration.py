@@ -261,6 +261,22 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
+class RepeatNoise:
+    """What speed-ups differ by that were timed again, in new processes at the end; log units.
+
+    Attributes:
+        median: of the absolute differences; ``p90``: nine in ten are below.
+        held: share of the 80 % intervals of one that hold the other (63 % is right: both vary).
+        versions: that were timed twice.
+    """
+
+    median: float
+    p90: float
+    held: float
+    versions: int
+
+
+@dataclass(frozen=True, slots=True)
 class Calibration:
     """All that one calibration found.
 
@@ -271,7 +287,7 @@ class Calibration:
         facts: of machine and toolchain, by name, for a bundle's prior; None: by an older agent.
         bundle: it was fitted on.
         timings: how many there are.
-        noise_floor: of timing programs against themselves.
+        noise_floor: of timing programs against themselves, within one process.
         head: which was chosen.
         accuracy: on kernels not seen.
         warnings: what disturbed it.
@@ -282,6 +298,7 @@ class Calibration:
         refit: whether nothing was timed for it.
         measured_at: when its timings were begun.
         verdict: whether it can be believed; None: by an older agent.
+        repeat_noise: of timing versions again; None: by an older agent, or there was none to time.
     """
 
     agent: str = ""
@@ -302,6 +319,17 @@ class Calibration:
     refit: bool = False
     measured_at: Later[str] = None
     verdict: Later[CalibrationVerdict] = None
+    repeat_noise: Later[RepeatNoise] = None
+
+    @property
+    def noise(self) -> float | None:
+        """What two timings of the same thing differ by, log units: no prediction can do better.
+
+        Of a calibration by an older agent as far as it tells: within one process.
+        """
+        if self.repeat_noise is not None:
+            return self.repeat_noise.median
+        return self.noise_floor.label_median if self.noise_floor else None
 
     @classmethod
     def from_json(cls, data: Mapping[str, object]) -> Self:

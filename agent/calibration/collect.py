@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING
 
 from agent.calibration.plan import FEWEST_VARIANTS, Group, time_left, weight
 from agent.measure.quiet import Between, never
-from agent.measure.sentinel import sentinel_drift
 from agent.progress import Progress, Stopwatch, Tell
 
 if TYPE_CHECKING:
     from agent.calibration.journal import Journal
-    from agent.measure.evidence import Notice
     from agent.measure.runner import Runner
 
 FITTING_S = 2.0  # of the budget, kept for what comes after measuring
+AGAIN_S = 4.0  # of the budget, kept for timing some kernels again
 
 
 @dataclass(frozen=True)
@@ -36,37 +35,20 @@ class Pace:
     between: Between = never
 
     @property
-    def left_s(self) -> float:
-        """Seconds left to measure; not above 0 when time is up."""
-        return self.budget_s - self.watch.elapsed_s - FITTING_S
+    def end_s(self) -> float:
+        """When the last timing should be done, by ``watch``."""
+        return self.budget_s - FITTING_S
 
 
-@dataclass(frozen=True)
-class Collected:
-    """Variants that were not reached in time, and what the sentinels say of the machine."""
-
-    skipped: int
-    drifts: tuple[Notice, ...]
-
-
-def collect(runner: Runner, groups: Sequence[Group], journal: Journal, pace: Pace) -> Collected:
-    """Time group by group, each with its share of the time left.
-
-    Sentinels are timed at the start, in the middle and at the end: they tell whether the machine
-    itself changed meanwhile.
-    """
-    if not groups:
-        return Collected(0, ())
+def collect(runner: Runner, groups: Sequence[Group], journal: Journal, pace: Pace) -> int:
+    """Time group by group, each with its share of the time left; variants not reached in time."""
     total = sum(len(g.variants) for g in groups)
     done, behind = 0, 0.0
-    sentinels = [runner.sentinel()]
     start = pace.watch.elapsed_s
     for number, group in enumerate(groups):
-        left = max(pace.left_s, 0.0)
+        left = max(pace.end_s - AGAIN_S - pace.watch.elapsed_s, 0.0)
         if left == 0 and done >= FEWEST_VARIANTS:
             break
-        if number == len(groups) // 2:
-            sentinels.append(runner.sentinel())
         ahead = sum(map(weight, groups[number:]))
         needed = time_left(pace.watch.elapsed_s - start, behind, ahead)
         what = f"{group.kernel.name} (versions: {len(group.variants)})"
@@ -77,6 +59,5 @@ def collect(runner: Runner, groups: Sequence[Group], journal: Journal, pace: Pac
         pace.between(found)
         done += len(group.variants)
         behind += weight(group)
-    sentinels.append(runner.sentinel())
     pace.tell(Progress("measuring", done, total, "", 0.0))
-    return Collected(total - done, sentinel_drift(sentinels))
+    return total - done

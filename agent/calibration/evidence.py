@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from agent.calibration.calibration import (
     CalibrationWarning,
     MachineFacts,
+    RepeatNoise,
     ToolchainFacts,
     calibration_in_force,
     mark_of,
@@ -36,6 +37,7 @@ class Evidence:
         machine, toolchain: that they were timed on and with.
         facts: of both, for the bundle's prior.
         warnings: what went wrong.
+        repeat_noise: of what was timed twice; None where nothing was.
     """
 
     run: Run
@@ -46,6 +48,7 @@ class Evidence:
     toolchain: ToolchainFacts
     facts: KnownFacts
     warnings: tuple[CalibrationWarning, ...] = ()
+    repeat_noise: RepeatNoise | None = None
 
 
 def stored_evidence(state: State, machine: Machine) -> Evidence:
@@ -70,6 +73,7 @@ def stored_evidence(state: State, machine: Machine) -> Evidence:
         reused=sum(t.key.schedule != ORIGINAL for t in fitting),
         machine=MachineFacts.of(machine, mark),
         toolchain=toolchain,
+        repeat_noise=last.body.repeat_noise,
         # A calibration by a version that did not note facts tells these all the same.
         facts=last.body.facts or facts_known(machine, 0, toolchain.version, toolchain.flags),
     )

@@ -69,6 +69,7 @@ def fit(evidence: Evidence, bundle: Bundle) -> Calibration:
         model=selection.head.to_json(),
         reach=reach_of(vectors),
         points=points_of(samples, observations, selection),
+        repeat_noise=evidence.repeat_noise,
     )
 
 

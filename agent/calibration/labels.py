@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,8 @@ from agent.loopnest.schedules.schedule import ORIGINAL
 from agent.model.posterior import Z80
 
 if TYPE_CHECKING:
-    from agent.measure.timing import Timing
+    from agent.calibration.plan import Group
+    from agent.measure.timing import Measurement, Timing
     from agent.state.state import StoredTiming
 
 SMALLEST_SD = 0.005  # of a label, log units: below, rounds agree by luck
@@ -34,6 +35,11 @@ class Sample:
     label: float
     low: float
     high: float
+
+    @property
+    def version(self) -> tuple[str, str]:
+        """Kernel and schedule."""
+        return self.kernel.name, self.schedule
 
     @property
     def sd(self) -> float:
@@ -58,6 +64,19 @@ def judge(
             words = (timing.outcome, timing.detail)
             failures.append(FailedTiming(kernel.name, schedule, *words))
     return samples, failures
+
+
+def by_version(samples: Iterable[Sample]) -> dict[tuple[str, str], Sample]:
+    """Samples by kernel and schedule, in their order."""
+    return {sample.version: sample for sample in samples}
+
+
+def samples_of(group: Group, found: Measurement) -> Iterator[Sample]:
+    """The usable timings of a measured group."""
+    names = (ORIGINAL, *map(str, group.schedules))
+    for schedule, timing in zip(names, (found.base, *found.timings), strict=True):
+        if (sample := sample_of(group.kernel, schedule, timing)) is not None:
+            yield sample
 
 
 def sample_of(kernel: Kernel, schedule: str, timing: Timing) -> Sample | None:

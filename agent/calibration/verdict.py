@@ -27,7 +27,8 @@ NOISY = 0.10  # log ratio of two timings of the same thing
 INEXACT = math.log(2)  # log error of speed-ups
 MOST_STEAL = 0.03  # share of CPU time that the host may take
 NAMES: Final[Mapping[Kind, str]] = {"speedup": "speed-ups", "seconds": "times"}
-_DISTURBING = frozenset(("foreign-load", "disturbed-rounds", "drift-arithmetic", "drift-stream"))
+_OLDER = ("drift-arithmetic", "drift-stream")  # by older agents
+_DISTURBING = frozenset(("foreign-load", "disturbed-rounds", "drift", *_OLDER))
 Predicted = Mapping[tuple[str, str, str], float]  # by kernel, schedule and kind
 
 
@@ -151,8 +152,8 @@ def _reserves(new: Calibration) -> Iterator[tuple[str, str]]:
     kernels = new.accuracy.calibrated.programs
     if kernels < RELIABLE_KERNELS:
         yield "few-kernels", f"only {_kernels(kernels)} were timed; {RELIABLE_KERNELS} are reliable"
-    if _is_noisy(new) and new.noise_floor:
-        twice = math.expm1(min(new.noise_floor.label_median, 45.0))
+    if _is_noisy(new):
+        twice = math.expm1(min(new.noise or 0.0, 45.0))
         yield "noisy", f"two timings of the same thing differ by {twice:.0%}"
     if any(_disturbs(w.code, w.worst) for w in new.warnings):
         yield "disturbed", "other work, heat or the host disturbed the timing"
@@ -162,8 +163,7 @@ def _reserves(new: Calibration) -> Iterator[tuple[str, str]]:
 
 
 def _is_noisy(calibration: Calibration) -> bool:
-    floor = calibration.noise_floor
-    return floor is not None and floor.label_median > NOISY
+    return (calibration.noise or 0.0) > NOISY
 
 
 def _disturbs(code: str, worst: float | None) -> bool:

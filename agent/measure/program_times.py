@@ -3,7 +3,9 @@
 Two programs are compared in the same state. Where the core was the program's own often enough,
 that is the state compared in, since it comes again; what others took meanwhile does not. A parallel
 program that never had all cores to itself is compared in the next best state that it was seen in,
-and its timing says so; where even its first core was always shared, both are as it was.
+and its timing says so. Executions that are longer than the spells of others tell how long they
+take undisturbed by taking longer the more they were disturbed (``mixture``). Where nothing of that
+can be said, both are as they were.
 """
 
 from __future__ import annotations
@@ -11,18 +13,31 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent.measure.evidence import Round
-from agent.measure.shots import Sharing, least_shared
+from agent.measure.mixture import inferred
+from agent.measure.shots import SESSION_SD, Sharing, Shots, least_shared
 
 
 @dataclass(frozen=True, slots=True)
 class ProgramTimes:
-    """Seconds per execution by round; ``sharing``: the state that they were timed in."""
+    """Seconds per execution by round.
+
+    Attributes:
+        seconds: by number of the round.
+        sharing: the state that they are of.
+        sd: of what they have in common, log units: 0 but for inferred ones.
+    """
 
     seconds: Mapping[int, float]
     sharing: Sharing
+    sd: float = 0.0
+
+    @property
+    def another_time(self) -> float:
+        """Standard deviation of what the same differs by in another session, log units."""
+        return math.hypot(self.sd, SESSION_SD[self.sharing])
 
     @property
     def typical(self) -> float:
@@ -48,11 +63,23 @@ def times_of(
     """
     samples = {i: s for i, r in enumerate(rounds) if (s := r.sample(program)) is not None}
     state = sharing or least_shared(tuple(samples.values()), lowest, least)
+    if state is not sharing and state is Sharing.SHARED and (found := _inferred(samples, lowest)):
+        return found
     if state is Sharing.SHARED:
         as_it_was = {i: dict(r.seconds) for i, r in enumerate(rounds)}
         return ProgramTimes({i: s[program] for i, s in as_it_was.items() if program in s}, state)
-    found = {i: s.seconds_when(state, lowest) for i, s in samples.items()}
-    return ProgramTimes({i: s for i, s in found.items() if s is not None}, state)
+    timed = {i: s.seconds_when(state, lowest) for i, s in samples.items()}
+    return ProgramTimes({i: s for i, s in timed.items() if s is not None}, state)
+
+
+def _inferred(samples: Mapping[int, Shots], lowest: float) -> ProgramTimes | None:
+    """Undisturbed times of a long program that uses one core; None where nothing tells them."""
+    if any(shot.all > shot.main for s in samples.values() for shot in s.shots):
+        return None  # nothing tells what the other cores did meanwhile
+    inside = {i: (s.seconds, s.disturbed_inside(lowest)) for i, s in samples.items()}
+    told = {i: (seconds, max(x, 0.0)) for i, (seconds, x) in inside.items() if x is not None}
+    found = inferred(told)
+    return ProgramTimes(found.seconds, Sharing.INFERRED, found.sd) if found else None
 
 
 def together(first: ProgramTimes, second: ProgramTimes) -> ProgramTimes:
@@ -60,7 +87,12 @@ def together(first: ProgramTimes, second: ProgramTimes) -> ProgramTimes:
     both = dict(second.seconds) | dict(first.seconds)
     for i in first.seconds.keys() & second.seconds.keys():
         both[i] = math.sqrt(first.seconds[i] * second.seconds[i])
-    return ProgramTimes(both, first.sharing)
+    return replace(less_sure_of(first, second), seconds=both)
+
+
+def less_sure_of(first: ProgramTimes, second: ProgramTimes) -> ProgramTimes:
+    """The one that differs more from what another session finds."""
+    return max(first, second, key=lambda times: times.another_time)
 
 
 def log_ratios(base: ProgramTimes, version: ProgramTimes) -> tuple[float, ...]:

@@ -10,7 +10,6 @@ from agent.measure.toolchain import OnBuilt, Toolchain
 if TYPE_CHECKING:
     from agent.loopnest.program import Program
     from agent.measure.machine import Machine
-    from agent.measure.sentinel import Sentinel
     from agent.measure.timing import MeasureEvent, Measurement
     from agent.settings.config import Config
 
@@ -56,9 +55,6 @@ class Runner(Protocol):
             ScheduleError: ``base`` itself cannot be written as C.
             MeasureError: nothing can be timed here.
         """
-
-    def sentinel(self) -> Sentinel:
-        """Time the two sentinel programs; compare moments with ``sentinel_drift``."""
 
 
 OpenRunner = Callable[["Config"], Runner]  # for programs of a person's own

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 LEVEL = 0.8
-HALF_WIDTH = statistics.NormalDist().inv_cdf((1 + LEVEL) / 2)  # of a standard normal's interval
 DIFFERENT_LEVEL = 0.95  # two programs are called different when this interval excludes 0
+FEWEST_ROUNDS = 5  # whose whole range holds the median in 94 %: fewer never show a difference
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +40,9 @@ class MedianInterval:
         """``high - low``."""
         return self.high - self.low
 
-    def widened(self, sd: float) -> MedianInterval:
+    def widened(self, sd: float, level: float = LEVEL) -> MedianInterval:
         """The same for another occasion, which differs by ``sd`` besides; both in log units."""
-        more = HALF_WIDTH * sd
+        more = half_width(level) * sd
         low = self.median - math.hypot(self.median - self.low, more)
         return replace(self, low=low, high=self.median + math.hypot(self.high - self.median, more))
 
@@ -75,10 +75,23 @@ def median_interval(values: Sequence[float], level: float = LEVEL) -> MedianInte
     )
 
 
+def half_width(level: float) -> float:
+    """Of a standard normal's central interval that holds ``level``."""
+    return statistics.NormalDist().inv_cdf((1 + level) / 2)
+
+
 def called_different(ratios: Sequence[float], level: float = DIFFERENT_LEVEL) -> bool:
     """Whether the interval of the median log-ratio excludes 0 (never below the asked level)."""
     interval = median_interval(ratios, level)
     return interval.coverage >= level and not interval.low <= 0 <= interval.high
+
+
+def different_again(ratios: Sequence[float], sd: float) -> bool:
+    """Whether another session would find a difference of the same sign, whose sd is ``sd``."""
+    if len(ratios) < FEWEST_ROUNDS:
+        return False
+    interval = median_interval(ratios, DIFFERENT_LEVEL).widened(sd, DIFFERENT_LEVEL)
+    return not interval.low <= 0 <= interval.high
 
 
 def quantile(values: Sequence[float], share: float) -> float:

@@ -38,6 +38,7 @@ class Timing:
         max_error: largest difference from the base's outputs (see ``plan.ArrayArgument``).
         sharing: in which state of the cores it is compared with the base (``shots.Sharing``).
         disturbed: share of its shots beside which a core was used by others as well.
+        different: whether it would be faster again, or slower, another time (95 % interval).
     """
 
     outcome: str
@@ -57,11 +58,17 @@ class Timing:
     detail: str = ""
     sharing: str = ""
     disturbed: float = 0.0
+    different: bool = False
 
     @property
     def ok(self) -> bool:
         """Whether its numbers can be used."""
         return self.outcome == Outcome.OK
+
+    @property
+    def wins(self) -> bool:
+        """Whether it is faster than the program as written, and would be another time."""
+        return self.ok and self.different and self.log_speedup > 0
 
     def to_json(self) -> dict[str, object]:
         """Plain values; what is not a finite number becomes None."""

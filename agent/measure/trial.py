@@ -14,6 +14,7 @@ from agent.measure.machine import Machine
 from agent.measure.plan import ROUGH, Arguments, roughness, tolerances
 from agent.measure.program_times import (
     ProgramTimes,
+    less_sure_of,
     log_ratios,
     paired_log_ratios,
     times_of,
@@ -29,8 +30,8 @@ from agent.measure.session import (
     TimingSettings,
     WorkerSession,
 )
-from agent.measure.shots import SESSION_SD, Sharing, disturbed_share
-from agent.measure.stats import median_interval, quantile, round_order
+from agent.measure.shots import Sharing, disturbed_share
+from agent.measure.stats import different_again, median_interval, quantile, round_order
 from agent.measure.tasks import check_words
 from agent.measure.timing import MeasureEvent, Measurement, Outcome, Timing
 from agent.measure.toolchain import Built
@@ -287,10 +288,10 @@ class Trial:
         if not rounds:
             return Timing(Outcome.TIMEOUT, detail="no round was completed")
         base, times = self._compared(rounds, program)
-        another_time = SESSION_SD[times.sharing]
         logs = median_interval([math.log(s) for s in times.seconds.values()])
-        seconds = logs.widened(another_time)
-        label = median_interval(log_ratios(base, times)).widened(another_time)
+        seconds = logs.widened(times.another_time)
+        ratios, less_sure = log_ratios(base, times), less_sure_of(base, times)
+        label = median_interval(ratios).widened(less_sure.another_time)
         wall = sum(r.wall_s for r in rounds) * self.machine.threads
         check = self.checks[program]
         return Timing(
@@ -308,8 +309,9 @@ class Trial:
             involuntary_switches=sum(r.switches for r in rounds),
             checksum=check.checksum,
             max_error=check.max_error,
-            sharing=times.sharing,
+            sharing=less_sure.sharing,
             disturbed=self._disturbed(rounds, program),
+            different=program != BASE and different_again(ratios, less_sure.another_time),
         )
 
     def _times(

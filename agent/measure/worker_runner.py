@@ -20,7 +20,6 @@ from agent.measure.cache import Cache
 from agent.measure.cores import Cores, KeptReading
 from agent.measure.machine import Machine, read_machine
 from agent.measure.plan import Arguments, Job, arguments_of
-from agent.measure.sentinel import Sentinel, sentinel_jobs
 from agent.measure.session import (
     BASE,
     FIRST_VARIANT,
@@ -123,11 +122,6 @@ class WorkerRunner:
             if self._miscompiles(job):
                 return _blaming_compiler(measured)
         return measured
-
-    def sentinel(self) -> Sentinel:
-        """Time the two sentinel programs (some 0.2 s); compare moments with ``sentinel_drift``."""
-        first, second = (self.measure_job(job, budget_s=0.0) for job in sentinel_jobs())
-        return Sentinel(first.base.seconds, second.base.seconds)
 
     def _miscompiles(self, job: Job) -> bool:
         """Whether optimisation makes the base's own result wrong.

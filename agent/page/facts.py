@@ -84,13 +84,12 @@ def changed_facts(before: Calibration, now: Calibration) -> list[FactChange]:
 def compared_figures(calibration: Calibration) -> dict[str, str]:
     """The figures that two calibrations are compared by, in words."""
     ours, alone = calibration.accuracy.calibrated, calibration.accuracy.bundle_alone
-    timings, floor = calibration.timings, calibration.noise_floor
-    noise = floor.label_median if floor else None
+    timings = calibration.timings
     return {
         "Speed-ups are off by a factor of": factor(ours.log_error),
         "the same, bundle alone": factor(alone.log_error),
         "Times are off by a factor of": factor(ours.seconds_log_error),
-        "Two timings of the same thing differ by": difference(noise),
+        "Two timings of the same thing differ by": difference(calibration.noise),
         "Usable timings": f"{timings.usable} of {timings.planned}",
         "Warnings": str(len(warning_lines(calibration.warnings))),
     }

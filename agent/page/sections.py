@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from agent import clock
-from agent.calibration.calibration import Calibration, Point
+from agent.calibration.calibration import Calibration, Point, RepeatNoise
 from agent.calibration.verdict import verdict_of
 from agent.measure.stats import NoiseFloor
 from agent.model.records import Kind
@@ -103,7 +103,7 @@ def verdict(calibration: Calibration) -> Markup:
 def headlines(calibration: Calibration) -> Markup:
     """The four figures to look at first."""
     ours, alone = calibration.accuracy.calibrated, calibration.accuracy.bundle_alone
-    floor, timings = calibration.noise_floor, calibration.timings
+    timings = calibration.timings
     shown = (
         (
             "Speed-ups",
@@ -118,7 +118,7 @@ def headlines(calibration: Calibration) -> Markup:
         ),
         (
             "Noise",
-            off_by(floor.label_median if floor else None),
+            off_by(calibration.noise),
             "is how far two timings of one program differ; no prediction can be shown to be better",
         ),
         ("Timings", f"{timings.usable} of {timings.planned}", "gave a usable result"),
@@ -127,7 +127,7 @@ def headlines(calibration: Calibration) -> Markup:
 
 
 def accuracy(calibration: Calibration) -> Markup:
-    """How exact predictions are: calibrated, bundle alone, and the noise floor."""
+    """How exact predictions are: calibrated, bundle alone, and the noise."""
     ours, alone = calibration.accuracy.calibrated, calibration.accuracy.bundle_alone
     marks = {
         **blocks.LEGEND,
@@ -146,7 +146,7 @@ def accuracy(calibration: Calibration) -> Markup:
         ).strip(),
         blocks.beside(
             blocks.drawing(charts.errors(_bars(calibration), three_digits), marks),
-            blocks.table(accuracy_table(calibration.accuracy, calibration.noise_floor)),
+            blocks.table(accuracy_table(calibration.accuracy, calibration.noise)),
         ),
         *(f"Model for {line}" for line in head_lines(calibration.head)),
     )
@@ -154,8 +154,7 @@ def accuracy(calibration: Calibration) -> Markup:
 
 def _bars(calibration: Calibration) -> tuple[charts.Bar, charts.Bar]:
     ours, alone = calibration.accuracy.calibrated, calibration.accuracy.bundle_alone
-    floor = calibration.noise_floor
-    noise = drawn_factor(floor.label_median if floor else None)
+    noise = drawn_factor(calibration.noise)
     low, high = drawn_factor(ours.log_error_low), drawn_factor(ours.log_error_high)
     error, before = drawn_factor(ours.log_error), drawn_factor(alone.log_error)
     after, first = drawn_factor(ours.seconds_log_error), drawn_factor(alone.seconds_log_error)
@@ -244,18 +243,30 @@ def _words_of(kind: Kind) -> charts.Words:
 
 def noise(calibration: Calibration) -> Markup:
     """How much timings of the same thing differ, and how exact each timing is."""
-    floor = calibration.noise_floor
+    told = (_again(calibration.repeat_noise), _against_itself(calibration.noise_floor))
     points = [p for kind, _ in _KINDS for p in drawable(calibration.points, kind)]
     if not points:
-        return blocks.section("Noise", _against_itself(floor))
+        return blocks.section("Noise", *told)
     widths = [max((p.high / p.low) ** 0.5 - 1, LEAST_SHOWN) for p in points]
-    median = [max(ratio(floor.label_median), LEAST_SHOWN)] if floor else []
-    lines = [(value, f"program against itself: {share(value)}") for value in median]
-    marks = {"tick": "one timing", "noise": "median of programs timed against themselves"}
+    noise = calibration.noise
+    median = [] if noise is None else [max(ratio(noise), LEAST_SHOWN)]
+    lines = [(value, f"two timings of the same thing: {share(value)}") for value in median]
+    marks = {"tick": "one timing", "noise": "half of what is timed twice differs by less"}
     return blocks.section(
         "Noise",
-        _against_itself(floor),
+        *told,
         blocks.drawing(charts.strip(widths, lines, share), marks),
+    )
+
+
+def _again(noise: RepeatNoise | None) -> str:
+    if noise is None:
+        return "Nothing was timed a second time in a new process."
+    half, nine = map(off_by, (noise.median, noise.p90))
+    return (
+        f"{Count(noise.versions):version} of programs timed once more at the end, in new processes:"
+        f" half of their speed-ups differ by less than {half}, nine in ten by less than {nine}; "
+        f"{noise.held:.0%} of the 80% intervals hold the other value (63% is right: both vary)."
     )
 
 
@@ -264,10 +275,10 @@ def _against_itself(floor: NoiseFloor | None) -> str:
         return "No program was timed against itself, so nothing is known of the noise."
     half, nine, rounds = map(off_by, (floor.label_median, floor.label_p90, floor.round_median))
     return (
-        f"{floor.kernels} programs were also timed against themselves: every difference then is "
-        f"noise. Half of these differences are below {half}, nine in ten below {nine}; single "
-        f"rounds differ by {rounds}. {floor.called_different:.0%} of the programs would be called "
-        "different from themselves; up to 5% is to be expected."
+        f"{floor.kernels} programs were also timed against themselves within one process: every "
+        f"difference then is noise. Half of these differences are below {half}, nine in ten below "
+        f"{nine}; single rounds differ by {rounds}. {floor.called_different:.0%} of the programs "
+        "would be called different from themselves; up to 5% is to be expected."
     )
 
 

@@ -24,7 +24,6 @@ from agent.model.records import PredictionAccuracy
 if TYPE_CHECKING:
     from agent.bundle.installed import BundleReference
     from agent.calibration.calibration import Calibration, ToolchainFacts
-    from agent.measure.stats import NoiseFloor
 
 SCHEMA = 1
 MAX_BYTES = 2_048  # what the centre takes; the longest that can be made here is far shorter
@@ -151,7 +150,7 @@ def _report(
         architecture=known_architecture(calibration.machine.level),
         toolchain=compiler_family(calibration.toolchain),
         timings=_bucket(calibration.timings.usable, _TIMINGS_FROM, TIMINGS),
-        noise=noise_bucket(calibration.noise_floor),
+        noise=noise_bucket(calibration.noise),
         calibrated=judged[0],
         bundle_alone=judged[1],
         outcome=outcome,
@@ -161,16 +160,16 @@ def _report(
 
 def outcome_of(calibration: Calibration) -> str:
     """What came of a calibration; a machine too noisy to judge by is not called anything else."""
-    if not calibration.timings.usable or noise_bucket(calibration.noise_floor) == NOISE[3]:
+    if not calibration.timings.usable or noise_bucket(calibration.noise) == NOISE[3]:
         return "too-noisy"
     return "fell-back" if calibration.head.kinds.get("speedup") == "bundle" else "kept"
 
 
-def noise_bucket(floor: NoiseFloor | None) -> str:
-    """By how much a program differs from itself here, in the median: a bucket."""
-    if floor is None:
+def noise_bucket(noise: float | None) -> str:
+    """By how much two timings of the same thing differ here (log units): a bucket."""
+    if noise is None:
         return NOISE[4]
-    return _bucket(math.expm1(min(floor.label_median, WORST_ERROR)), _NOISE_FROM, NOISE)
+    return _bucket(math.expm1(min(noise, WORST_ERROR)), _NOISE_FROM, NOISE)
 
 
 def known_architecture(level: str) -> str:

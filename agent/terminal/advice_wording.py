@@ -57,12 +57,19 @@ def measurement_blocks(answer: Answer) -> list[Block]:
     blocks: list[Block] = [
         f"{answer['program']['name']} as written: {execution_time(answer['base']['seconds'])}.",
         Table(("speed-up", "80 % interval", "seconds", "outcome", "schedule"), rows),
+        _winner(answer["wins"]),
     ]
     if floor := answer["noise_floor"]:
         twice = difference(floor["label_median"])
-        blocks.append(f"The same program timed twice differs by {twice}.")
+        blocks.append(f"Within this measurement the program as written differs by {twice}.")
     told = (typed.from_json(CalibrationWarning, item) for item in answer["warnings"])
     return [*blocks, *warning_lines(tuple(told), "measure")]
+
+
+def _winner(schedule: str | None) -> str:
+    if schedule is None:
+        return "None of them is shown to be faster than the program as written."
+    return f"Fastest, and faster than as written another time too: {schedule}."
 
 
 def _notes(answer: Answer) -> list[Block]:

@@ -26,13 +26,13 @@ from agent.terminal.numbers import (
 if TYPE_CHECKING:
     from agent.calibration.calibration import (
         AccuracyByWay,
+        Calibration,
         CalibrationVerdict,
         CalibrationWarning,
         FailedTiming,
         HeadChoice,
         StoredCalibration,
     )
-    from agent.measure.stats import NoiseFloor
     from agent.model.records import CandidateVerdict, Kind
     from agent.upkeep.checked import Check, SentinelChange
     from agent.upkeep.choice import ChosenCalibration
@@ -68,6 +68,8 @@ _WARNINGS = {
     "garbage": "{kernels:program} printed while running; what was printed was ignored.",
     "shared-cores": "This machine's cores were shared with others in up to {worst:.0%} of the time "
     "while timing {kernels:program}. Times are those of an undisturbed core, if any was seen.",
+    "drift": "{kernels:program} took another time at the end of the calibration than before (by up "
+    "to {worst:.0%}): heat, power saving or other work. {Again} again when it is cool and idle.",
     "drift-arithmetic": "The clock speed of this machine changed by {worst:.0%} while measuring "
     "(heat, power saving). {Again} again when it is cool and idle.",
     "drift-stream": "The memory speed of this machine changed by {worst:.0%} while measuring: "
@@ -96,7 +98,7 @@ _NOTHING_TIMED = " None of its programs could be timed."
 def calibration_blocks(stored: StoredCalibration) -> list[Block]:
     """The summary that ``agent calibrate`` ends with."""
     made = stored.body
-    timings, floor = made.timings, made.noise_floor
+    timings = made.timings
     done = "Refitted" if made.refit else "Done"
     first = f"{done} in {duration(made.elapsed_s or 0.0)}. "
     first += f"{timings.usable} of {timings.planned} timings gave a result."
@@ -108,7 +110,7 @@ def calibration_blocks(stored: StoredCalibration) -> list[Block]:
     ]
     failed = dict.fromkeys(map(_not_usable, timings.failed))  # each line once
     notes = warning_lines(made.warnings)
-    return [*told, *_how_exact(made.accuracy, floor, made.head), *failed, *notes]
+    return [*told, *_how_exact(made), *failed, *notes]
 
 
 def verdict_line(verdict: CalibrationVerdict) -> str:
@@ -127,9 +129,10 @@ def _not_put_in_force(stored: StoredCalibration) -> str:
     )
 
 
-def _how_exact(accuracy: AccuracyByWay, floor: NoiseFloor | None, head: HeadChoice) -> list[Block]:
-    table = accuracy_table(accuracy, floor)
-    return [_error_line(accuracy, floor), table, *(f"Model: {line}" for line in head_lines(head))]
+def _how_exact(made: Calibration) -> list[Block]:
+    table = accuracy_table(made.accuracy, made.noise)
+    models = (f"Model: {line}" for line in head_lines(made.head))
+    return [_error_line(made.accuracy, made.noise), table, *models]
 
 
 def _not_usable(failure: FailedTiming) -> str:
@@ -163,28 +166,28 @@ def warning_text(item: CalibrationWarning, command: Command = "calibrate") -> st
     )
 
 
-def _error_line(accuracy: AccuracyByWay, floor: NoiseFloor | None) -> str:
+def _error_line(accuracy: AccuracyByWay, noise: float | None) -> str:
     ours, bundle = accuracy.calibrated.log_error, accuracy.bundle_alone.log_error
     line = (
         "On kernels it had not seen, predicted speed-ups are off by a factor of "
         f"{factor(ours)} (bundle alone: {factor(bundle)}"
     )
-    if floor:
-        line += f"; two timings of the same thing differ by {difference(floor.label_median)}"
+    if noise is not None:
+        line += f"; two timings of the same thing differ by {difference(noise)}"
     line += ")."
     if ours is not None and bundle is not None and ours > bundle:
         line += " These timings did not make speed-ups more exact."
     return line
 
 
-def accuracy_table(accuracy: AccuracyByWay, floor: NoiseFloor | None) -> Table:
-    """Calibrated beside bundle alone and the noise floor, each figure explained."""
+def accuracy_table(accuracy: AccuracyByWay, noise: float | None) -> Table:
+    """Calibrated beside bundle alone and the noise (log units), each figure explained."""
     ours, bundle = accuracy.calibrated, accuracy.bundle_alone
-    noise = difference(floor.label_median if floor else None)
+    twice = difference(noise)
     lines = (
-        ("speed-up error", "log_error", factor, noise, "typical factor, 1 is exact"),
+        ("speed-up error", "log_error", factor, twice, "typical factor, 1 is exact"),
         ("speed-up MAPE", "mape", percent, DASH, "mean; slow-downs weigh most"),
-        ("median error", "median_ape", percent, noise, "half are off by less"),
+        ("median error", "median_ape", percent, twice, "half are off by less"),
         ("rank order", "spearman", decimal, DASH, "1: fastest first is all right"),
         ("top pick", "top_share", percent, DASH, "speed of its pick / the best"),
         ("seconds error", "seconds_log_error", factor, DASH, "typical factor of times"),
@@ -232,7 +235,7 @@ def status_blocks(told: Status) -> list[Block]:
             f"Bundle {made.bundle.name} {made.bundle.version}; "
             f"{made.timings.usable} of {made.timings.planned} timings gave a result"
             + (f", taken on {made.measured_at[:10]}." if made.measured_at else "."),
-            *_how_exact(made.accuracy, made.noise_floor, made.head),
+            *_how_exact(made),
         ]
     if told.kept:
         blocks.append(kept_line(told.kept, alone=told.calibration is None))

@@ -42,7 +42,7 @@ SENTINELS = 5
 LOOKS = 3
 BUDGET_S = 6.0  # of timing, all looks together
 LEAST_LIMIT = 0.25  # log units
-NOISES = 3.0  # of the calibration's noise floor, and standard deviations of both timings
+NOISES = 3.0  # of the calibration's noise, and standard deviations of both timings
 MOST_LIMIT = 0.5
 DISTURBED = frozenset(("steal", "foreign-load", "disturbed-rounds"))
 
@@ -111,8 +111,7 @@ def _timed(runner: Runner, state: State, stored: StoredCalibration, tell: Tell) 
     then = _samples(state, stored.id)
     groups = sentinel_groups(then)
     runner.prepare([p for g in groups for p in (g.base, *g.variants)])
-    floor = stored.body.noise_floor
-    noise = floor.label_median if floor else 0.0
+    noise = stored.body.noise or 0.0
 
     def look() -> Seen:
         seen = []
@@ -165,30 +164,26 @@ def changes_of(
     group: Group, found: Measurement, then: Mapping[tuple[str, str], Sample], noise: float
 ) -> Iterator[SentinelChange]:
     """What a measurement found beside what was found then; nothing of what could not be timed."""
-    from agent.calibration.labels import sample_of
+    from agent.calibration.labels import samples_of
+    from agent.calibration.repeat import pairs
 
-    timings = zip((ORIGINAL, *map(str, group.schedules)), (found.base, *found.timings), strict=True)
-    for schedule, timing in timings:
-        now = sample_of(group.kernel, schedule, timing)
-        before = then.get((group.kernel.name, schedule))
-        if now is None or before is None:
-            continue
+    for before, now in pairs(then, samples_of(group, found)):
         spread = math.hypot(now.sd, before.sd)
         limit = min(max(LEAST_LIMIT, NOISES * noise, NOISES * spread), MOST_LIMIT)
         change = now.label - before.label
-        yield SentinelChange(group.kernel.name, schedule, change, limit, (change,))
+        yield SentinelChange(*now.version, change, limit, (change,))
 
 
 def _samples(state: State, calibration: int) -> dict[tuple[str, str], Sample]:
     """Usable timings of a calibration, by kernel and schedule, in the order made."""
     from agent.calibration.journal import newest
-    from agent.calibration.labels import judge
+    from agent.calibration.labels import by_version, judge
     from agent.kernels.fixed_set import kernels
 
     run = state.run_of(calibration)
     rows = newest(state.timings(run)) if run else {}
     samples, _ = judge(rows.values(), {k.name: k for k in kernels()})
-    return {(s.kernel.name, s.schedule): s for s in samples}
+    return by_version(samples)
 
 
 def sentinel_groups(then: Mapping[tuple[str, str], Sample]) -> list[Group]:

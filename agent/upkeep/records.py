@@ -31,6 +31,7 @@ _SHOWN = (
     "bundle",
     "timings",
     "noise_floor",
+    "repeat_noise",
     "head",
     "accuracy",
     "warnings",

@@ -25,7 +25,6 @@ from agent.loopnest.emitter.emit import ENTRY, emit
 from agent.loopnest.schedules.legality import Dependences, transform
 from agent.measure.compiler import BASE_FLAGS, HARNESS
 from agent.measure.prebuilt import INDEX, PREBUILT, SCHEMA, Executable, PrebuiltIndex, program_name
-from agent.measure.sentinel import sentinel_jobs
 from agent.system.child import ChildLimits, run_child
 from agent.system.refused import usable_cpus
 
@@ -65,7 +64,7 @@ ARCHITECTURES = {"x86_64": LEVELS[:3], "aarch64": LEVELS[3:]}
 
 
 def fixed_sources() -> tuple[str, ...]:
-    """The C of every program of the fixed set: as written, every schedule, the sentinels."""
+    """The C of every program of the fixed set: as written and under every schedule."""
     bases = {k.name: load_kernel(k) for k in kernels()}
     dependences = {name: Dependences.of(base) for name, base in bases.items()}
     variants = (
@@ -73,7 +72,7 @@ def fixed_sources() -> tuple[str, ...]:
         for v in fixed_variants()
     )
     emitted = [emit(program) for program in (*bases.values(), *variants)]
-    return tuple(dict.fromkeys([*emitted, *(job.base for job in sentinel_jobs())]))
+    return tuple(dict.fromkeys(emitted))
 
 
 def prebuild(

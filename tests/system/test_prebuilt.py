@@ -22,7 +22,6 @@ from agent.loopnest.schedules.legality import Dependences, transform
 from agent.measure.machine import read_machine
 from agent.measure.plan import Arguments, arguments_of
 from agent.measure.prebuilt import INDEX, _levels_run_by, program_name
-from agent.measure.sentinel import sentinel_jobs
 from agent.measure.worker import Worker, environment
 from bundles.fixed_set.prebuild import ARCHITECTURES
 from tests.system.conftest import isolated_environment
@@ -57,8 +56,6 @@ def families():
         schedules = [v.schedule for v in fixed_variants() if v.kernel is kernel]
         sources = [emit(transform(base, s, known)) for s in schedules]
         found[kernel.name] = Family(arguments_of(base), (emit(base), *sources))
-    for part, job in zip(("arithmetic", "stream"), sentinel_jobs(), strict=True):
-        found[part] = Family(job.arguments, (job.base,))
     return found
 
 

@@ -40,6 +40,17 @@ def test_noise_widens_the_intervals_around_the_answer(gemm):
     assert all(m["low"] < m["speedup"] < m["high"] for m in found["measurements"])
 
 
+def test_the_fastest_that_differs_from_the_program_as_written_wins(gemm):
+    longer_is_faster = FakeRunner(lambda program: 1 / len(repr(program.body)), noise=0.001)
+    found = measured(gemm, longer_is_faster, ["original", "tile i 32", "tile i 32 j 32"])
+    assert [m["different"] for m in found["measurements"]] == [False, True, True]
+    assert found["wins"] == "tile i 32 j 32"
+
+
+def test_nothing_wins_where_noise_hides_the_difference(gemm):
+    assert measured(gemm, FakeRunner(lambda _: 1e-3, noise=0.05))["wins"] is None
+
+
 def test_a_slow_program_says_that_the_budget_was_too_small(gemm):
     found = measured(gemm, FakeRunner(elapsed_s=3.0), budget_s=2.0)
     assert found["measurements"][0]["rounds"] == 5

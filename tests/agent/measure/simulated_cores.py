@@ -43,6 +43,8 @@ class SimulatedCores:
         noise: standard deviation of a shot, in log units; ``reading_noise``: of a reading.
         drift: log units by which everything gets slower in a second.
         bursts: share of the shots that something interrupts for ten times their length.
+        session: standard deviation of what each program differs by from one session (``seed``) to
+            the next, in log units; ``neighbours``: of how much others slow programs down.
     """
 
     busy_s: float
@@ -52,6 +54,8 @@ class SimulatedCores:
     reading_noise: float = 0.01
     drift: float = 0.0
     bursts: float = 0.0
+    session: float = 0.0
+    neighbours: float = 0.0
     seed: int = 0
     now: float = 0.0
     _until: float = field(default=0.0, init=False)
@@ -61,6 +65,24 @@ class SimulatedCores:
         self.random = random.Random(self.seed)
         self.shared = self.random.random() < self.busy_s / (self.busy_s + self.free_s)
         self._until = self._spell()
+        self.strength = math.exp(self.random.gauss(0, self.neighbours))
+        self.placed: dict[SimulatedProgram, float] = {}
+
+    def own(self, program: SimulatedProgram) -> float:
+        """Seconds of an undisturbed execution in this session."""
+        if program not in self.placed:
+            self.placed[program] = program.seconds * math.exp(self.random.gauss(0, self.session))
+        return self.placed[program]
+
+    def run(self, work: float, factor: float) -> tuple[float, float]:
+        """Do what takes ``work`` seconds undisturbed: seconds it took, share of them shared."""
+        spent = busy = 0.0
+        while work > 0:
+            speed = 1 / factor if self.shared else 1.0
+            step = min(work / speed, max(self._until - self.now, 1e-9))
+            busy += self.advance(step) * step
+            spent, work = spent + step, work - step * speed
+        return spent, busy / spent
 
     def advance(self, seconds: float) -> float:
         """Let time pass; the share of it in which the first core was shared."""
@@ -82,14 +104,16 @@ class SimulatedCores:
         before = self.shared
         second = program.parallel and self.random.random() < self.second_busy
         executions = max(1, int(SHOT_S / program.seconds))
-        share = self.advance(executions * program.seconds)
-        share = max(share, 1.0 if second else 0.0)
-        slower = 1 + (program.factor - 1) * share
-        seconds = program.seconds * slower * (1 + self.random.gauss(0, self.noise))
+        factor = 1 + (program.factor - 1) * self.strength
+        spent, share = self.run(executions * self.own(program), factor)
+        if second and program.parallel:
+            spent = max(spent, executions * self.own(program) * factor)
+        seconds = spent / executions * (1 + self.random.gauss(0, self.noise))
         seconds *= 1 + self.drift * self.now + 10 * (self.random.random() < self.bursts)
         main = max(self.reading(before), self.reading(self.shared))
         inside = self.reading(share) if program.seconds > SHOT_S else 0.0
-        return Shot(seconds, main, inside, max(main, self.reading(second)))
+        every = max(main, self.reading(second)) if program.parallel else main
+        return Shot(seconds, main, inside, every)
 
     def _spell(self) -> float:
         mean = self.busy_s if self.shared else self.free_s

@@ -329,12 +329,6 @@ def test_an_interruption_leaves_no_worker_behind(cache: Path, name: str) -> None
     assert not workers_of(cache)
 
 
-def test_the_sentinel_times_both_parts(toolchain: Toolchain, cache: Path) -> None:
-    seen = WorkerRunner(toolchain, cache).sentinel()
-    assert 0 < seen.arithmetic_s < PATIENCE_S
-    assert 0 < seen.stream_s < PATIENCE_S
-
-
 def loop_program(op: str, *, parallel: bool = False) -> Program:
     """``x[0] op= y[i]`` for 64 floats."""
     zero, last = (Bound(Affine.constant(0)),), (Bound(Affine.constant(63)),)

@@ -25,6 +25,10 @@ def floor_of(label_median):
     return {"label_median": label_median, **others, "kernels": 3}
 
 
+def repeat_of(median):
+    return {"median": median, "p90": 0.1, "held": 0.6, "versions": 9}
+
+
 def of_calibration(body, when):
     return payload.of_calibration(Calibration.from_json(body), when)
 
@@ -46,6 +50,7 @@ def bodies():
             "toolchain": st.fixed_dictionaries({"version": st.none() | text}),
             "timings": st.fixed_dictionaries({"usable": st.integers(0, 10**6)}),
             "noise_floor": st.none() | NUMBERS.map(floor_of),
+            "repeat_noise": st.none() | NUMBERS.map(repeat_of),
             "head": st.just({"kinds": {"speedup": "ridge"}}),
             "accuracy": st.fixed_dictionaries({"calibrated": figures(), "bundle_alone": figures()}),
         }
@@ -151,8 +156,14 @@ def test_timings_are_counted_in_buckets(calibration, usable, bucket):
     ],
 )
 def test_noise_is_told_in_buckets(calibration, floor, bucket):
-    found = Calibration.from_json({**calibration, "noise_floor": floor})
-    assert payload.noise_bucket(found.noise_floor) == bucket
+    by_an_older_agent = {**calibration, "noise_floor": floor, "repeat_noise": None}
+    assert payload.noise_bucket(Calibration.from_json(by_an_older_agent).noise) == bucket
+
+
+def test_the_noise_told_is_what_a_repeat_gives(calibration):
+    noise = {"noise_floor": floor_of(0.001), "repeat_noise": repeat_of(0.05)}
+    body = {**calibration, **noise}
+    assert read(of_calibration(body, WHEN))["noise"] == "3-10%"
 
 
 @pytest.mark.parametrize(
@@ -170,7 +181,7 @@ def test_the_outcome_says_what_came_of_it(calibration, kind, floor, usable, outc
     body = {
         **calibration,
         "head": {"kinds": {"speedup": kind, "seconds": "ridge"}},
-        "noise_floor": floor_of(floor),
+        "repeat_noise": repeat_of(floor),
         "timings": {"usable": usable},
     }
     assert payload.outcome_of(Calibration.from_json(body)) == outcome

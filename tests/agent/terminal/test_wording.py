@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from agent import clock
 from agent.calibration.calibration import AccuracyByWay, CalibrationWarning, FailedTiming
-from agent.measure.stats import NoiseFloor
 from agent.model.records import PredictionAccuracy
 from agent.terminal import advice_wording, numbers
 from agent.terminal import calibration_wording as wording
@@ -117,6 +116,7 @@ def measured(**more):
         "program": {"name": "f"},
         "base": {"seconds": 1e-3},
         "measurements": [row | {"outcome": "crashed", "detail": "SIGSEGV"}],
+        "wins": None,
         "noise_floor": {"label_median": 0.005},
         "warnings": [],
         **more,
@@ -128,14 +128,21 @@ def test_a_row_that_failed_has_one_dash_for_its_interval():
     assert table.rows == (("-", "-", "-", "crashed: SIGSEGV", "original"),)
 
 
+@pytest.mark.parametrize(
+    ("wins", "words"), [(None, "None of them is shown"), ("vectorize j", "too: vectorize j.")]
+)
+def test_a_measurement_says_which_version_is_faster_another_time_too(wins, words):
+    blocks = advice_wording.measurement_blocks(measured(wins=wins))
+    assert any(words in str(block) for block in blocks)
+
+
 def test_the_noise_of_a_measurement_is_a_percentage():
     assert "differs by 0.5%." in advice_wording.measurement_blocks(measured())[-1]
 
 
 def test_the_noise_beside_a_calibration_is_never_a_bare_one():
     way = PredictionAccuracy(1, 1, *[0.1] * 12)
-    floor = NoiseFloor(0.002, 0.1, 0.1, 0.1, 0.1, 3)
-    table = wording.accuracy_table(AccuracyByWay(way, way), floor)
+    table = wording.accuracy_table(AccuracyByWay(way, way), 0.002)
     assert [row[3] for row in table.rows if row[3] != "-"] == ["0.2%", "0.2%"]
 
 
