@@ -109,7 +109,7 @@ class FakeRunner:
     asked: list[tuple[Program, tuple[Program, ...]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._random = random.Random(self.seed)
+        self._random, self._occasion = random.Random(self.seed), random.Random(self.seed)
 
     def log_speedup(self, base: Program, version: Program) -> float:
         """The known answer."""
@@ -152,7 +152,7 @@ class FakeRunner:
 
     def _now(self, program: Program) -> float:
         """What a program takes in the measurement asked for last."""
-        common = self.slower * len(self.asked) + self._random.gauss(0.0, self.session)
+        common = self.slower * len(self.asked) + self._occasion.gauss(0.0, self.session)
         return self.seconds(program) * math.exp(common)
 
     def _round(self, times: Sequence[float]) -> Round:
@@ -198,7 +198,7 @@ def as_the_bundle_says(bundle: Path, times: float = 1.0) -> Callable[[Program], 
 
 
 def calibrate_simulated(
-    state_dir: Path, bundle: Path, budget_s: float = 12.0, machine: FakeRunner | None = None
+    state_dir: Path, bundle: Path, budget_s: float = 15.0, machine: FakeRunner | None = None
 ) -> StoredCalibration:
     """Calibrate on ``bundle`` with simulated times and this machine's own facts and compiler.
 
