@@ -100,7 +100,7 @@ PUBLIC = (  # file, flags with paths inside the repository, functions with their
         },
     ),
     ("speexdsp/libspeexdsp/preprocess.c", SPEEX, {"conj_window": "len=256"}),
-    ("rnnoise/src/celt_lpc.c", DARKNET, {"rnn_autocorr": "overlap=0 lag=16 n=240"}),
+    ("rnnoise/src/celt_lpc.c", DARKNET, {"rnn_autocorr": "overlap=40 lag=16 n=240"}),
     (
         "rnnoise/src/denoise.c",
         DARKNET,
@@ -155,7 +155,7 @@ class TooLongError(Exception):
 
 def read(path: Path, function: str, sizes: Mapping[str, int], cflags: Sequence[str]) -> Program:
     """The one place that names the reader."""
-    from agent.loopnest.frontend.reader import load_program
+    from agent.loopnest.lowering.reader import load_program
 
     return load_program(
         path, function=function, sizes=sizes, cflags=tuple(cflags), memory_limit=MEMORY

@@ -143,6 +143,9 @@ def _tsvc_file(name: str, body: str, helpers: dict[str, str]) -> tuple[str, dict
         r"^\s*(struct\s*\{|initialise_arrays|gettimeofday)[^\n]*", "", before, flags=re.MULTILINE
     )
     inside = re.sub(r"\bdummy\(([^;]*)\);", _result, inside)
+    returned = re.search(r"return ([^;(]+);", body[closing(body, brace) :])
+    if returned and "result[0]" not in inside:
+        inside += f"result[0] = {returned[1]};"
     used = set(re.findall(r"\w+", before + inside)) - set(given)
     local = set(re.findall(r"\b(?:int|real_t)\b\s*\*?\s*(\w+)", before))
     parameters += [_ARRAYS[a].format(a) for a in _ARRAYS if a in used - local]
@@ -181,7 +184,7 @@ def pluto_file(text: str) -> tuple[str, str]:
     A region in a function goes into a function of its own, after what stands before it in the
     file, with that function's parameters and declarations. Statements without a function get one,
     whose parameters are what they use: arrays of fixed extents, whole numbers that bound loops or
-    stand in subscripts, and numbers.
+    stand in subscripts, and numbers. Numbers that they store to are global.
     """
     text = without_comments(text)
     region = re.search(r"#\s*pragma\s+scop(.*?)#\s*pragma\s+endscop", text, re.DOTALL)
@@ -222,20 +225,29 @@ def _made(text: str, region: str) -> str:
     )
     free = [n for n in names if n not in _WORDS | called | locals_ and n not in head]
     largest = max(map(int, re.findall(r"(?<![\w.])\d+(?![\w.])", headers)), default=0)
-    parameters, declared = [], []
+    parameters: list[str] = []
+    declared: list[str] = []
+    leaving: list[str] = []
     for n in free:
         kind = "int" if n in indices else "double"
         if n in ranks:
             extent = max(_EXTENTS.get(ranks[n], 110), largest + 16)
             parameters.append(f"{kind} {n}" + f"[{extent}]" * ranks[n])
         elif n in stored:
-            declared.append(f"{kind} {n};")
+            (declared if kind == "int" else leaving).append(f"{kind} {n};")
         else:
             parameters.append(f"{kind} {n}")
     macros = [_MACROS[n] for n in _MACROS if n in called and n not in head]
     return "\n".join(
         [
-            *("#include <math.h>", head, *macros, f"void region({', '.join(parameters)})", "{"),
+            *(
+                "#include <math.h>",
+                head,
+                *macros,
+                *leaving,
+                f"void region({', '.join(parameters)})",
+                "{",
+            ),
             *(*declared, "#pragma scop", region.strip(), "#pragma endscop", "}", ""),
         ]
     )
