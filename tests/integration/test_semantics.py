@@ -46,7 +46,7 @@ from tests.strategies import programs, steps
 # changes: rounding errors of n additions grow like sqrt(n) * epsilon, n is below 10,000 here.
 TOLERANCE = {np.dtype(np.float32): 1e-5 * 100, np.dtype(np.float64): 1e-12}
 BATCHES = int(os.environ.get("SEMANTICS_BATCHES", "6"))
-MOST_OF_A_KIND = int(os.environ.get("SEMANTICS_STEPS", "4"))  # steps tried on a kernel
+MOST_OF_A_KIND = int(os.environ.get("SEMANTICS_STEPS", "2"))  # steps tried on a kernel
 
 
 @dataclass(frozen=True)

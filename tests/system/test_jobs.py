@@ -14,7 +14,6 @@ from tests.fake_runner import calibrate_simulated
 from tests.system.box import within
 from tests.system.conftest import (
     JOBS,
-    SITE,
     STATE,
     asked,
     begin_measuring,
