@@ -180,6 +180,11 @@ class Box:
         self.run("mkdir", "-p", str(Path(path).parent))
         self.run("sh", "-c", f"cat > {path} <<'END_OF_FILE'\n{text}\nEND_OF_FILE")
 
+    def written(self, pattern: str) -> set[Path]:
+        """What it has written on its disk so far, and not removed, and matches."""
+        found = (self._folder / "upper").rglob(pattern)
+        return {p.relative_to(self._folder / "upper") for p in found if not p.is_char_device()}
+
     def show(self, unit: str, name: str) -> str:
         """A property of a unit."""
         return self.run("systemctl", "show", "-P", name, unit).out.strip()

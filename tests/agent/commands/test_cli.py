@@ -258,6 +258,19 @@ def bad(tmp_path, text, *more, name="bad.c", command="predict", schedule="origin
     return agent(command, path, *more, *where)
 
 
+def agent_with(change, *arguments, **env):
+    """The command as a process in which Python has made a ``change`` before it began."""
+    code = f"{change}\nimport sys\nfrom agent.cli import main\nsys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(**env),
+    )
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
 def scop(body, parameters="int n, float a[n]"):
     return f"void f({parameters})\n{{\n#pragma scop\n{body}\n#pragma endscop\n}}\n"
 
@@ -356,7 +369,15 @@ def test_a_kernel_that_hangs(tmp_path):
         "for (int i = 0; i < n; i++) for (int j = 0; j < n; j++) a[0] += b[i] * b[j];",
         "int n, double a[n], const double b[n]",
     )
-    failed(bad(tmp_path, text, "--size", "n=9000000", command="measure"), 3, "timeout")
+    (tmp_path / "hangs.c").write_text(text)
+    soon = (
+        "import agent.measure.worker_runner as at_work\n"
+        "usual = at_work.TimingSettings\n"
+        "at_work.TimingSettings = lambda: usual(limit_s=0.5)"
+    )
+    where = ("--schedule", "original", "--state-dir", tmp_path / "state")
+    ran = agent_with(soon, "measure", tmp_path / "hangs.c", "--size", "n=9000000", *where)
+    failed(ran, 3, "timeout")
 
 
 @pytest.mark.parametrize("spoilt", ["manifest.json", "encoder.onnx", "prior.json"])
@@ -580,13 +601,9 @@ def test_not_due_is_a_json_answer_that_its_schema_knows(calibrated, tiny_bundle)
 
 
 def test_not_quiet_is_a_json_answer_that_its_schema_knows(tmp_path):
-    never = {"AGENT_MAX_BUSY": "0", "AGENT_QUIET_WAIT": "1s"}
-    busy = subprocess.Popen(["sh", "-c", "while :; do :; done"])
-    try:
-        ran = agent("calibrate", "--when-quiet", "--json", "--state-dir", tmp_path, **never)
-    finally:
-        busy.kill()
-        busy.wait()
+    busy = "import agent.measure.quiet as quiet; quiet.shares = lambda *_: (0.5, 0.0)"
+    words = ("calibrate", "--when-quiet", "--json", "--state-dir", tmp_path)
+    ran = agent_with(busy, *words, AGENT_QUIET_WAIT="1s")
     assert valid(ran.json, "error")["error"]["exit_code"] == ran.code == 8
     assert "not quiet" in ran.json["error"]["message"]
 

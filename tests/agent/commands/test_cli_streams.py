@@ -13,6 +13,7 @@ import pytest
 
 from agent.errors import Exit
 from tests.conftest import SCRIPT, SIZES, agent, environment
+from tests.own_mounts import run_with_mounts
 
 BUNDLES = SCRIPT.with_name("bundles")
 CALIBRATE = ("calibrate", "--refit")
@@ -137,16 +138,7 @@ def test_on_an_odd_machine_the_words_on_stderr_are_the_agents_own(state, tmp_pat
     commands = [" ".join((str(SCRIPT), *words)) for words in (OF_AGENT["predict"], CALIBRATE)]
     commands.append(f"{sys.executable} -c '{WITH_TREES}'")
     asked = "; ".join(f"{command}; echo ended $?" for command in commands)
-    ran = subprocess.run(
-        ["unshare", "-m", "sh", "-c", f"{mounts} || exit 99; {asked}"],
-        cwd=tmp_path,
-        env={"PATH": os.environ["PATH"], "AGENT_CONFIG": "", "AGENT_STATE_DIR": str(state)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,  # against hanging only
-    )
-    if ran.returncode == 99 or "unshare" in ran.stderr:
-        pytest.skip("no mounts of its own may be made here")
+    bare = {"PATH": os.environ["PATH"], "AGENT_CONFIG": "", "AGENT_STATE_DIR": str(state)}
+    ran = run_with_mounts(mounts, asked, bare, tmp_path)
     assert ran.stdout.count("ended 0\n") == 3, ran.stderr
     assert [x for x in ran.stderr.splitlines() if not re.match("[a-z ]+: ", x)] == []

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -18,6 +17,7 @@ from agent.upkeep.due import look_around, what_is_due
 from tests.agent.state.states import left_by_schema
 from tests.agent.upkeep.bodies import body_of_now, put_in_force
 from tests.conftest import agent
+from tests.own_mounts import run_with_mounts
 
 NOW = 1_795_500_000.0  # 2026-11-24
 SENTINEL = {"kernel": "gemm", "schedule": "original", "log_ratio": 0.4, "limit": 0.25}
@@ -216,16 +216,8 @@ def test_where_facts_cannot_be_read_nothing_has_changed_and_nothing_breaks(state
         f"{sys.executable} -m agent {command}; echo ended $?"
         for command in ("status", "calibrate --if-due", "doctor")
     )
-    ran = subprocess.run(
-        ["unshare", "-m", "sh", "-c", f"{PLACES[place]} || exit 99; {asked}"],
-        env={**os.environ, "AGENT_STATE_DIR": str(config.state_dir)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,  # against hanging only
-    )
-    if ran.returncode == 99 or "unshare" in ran.stderr:
-        pytest.skip("no mounts of its own may be made here")
+    where = {**os.environ, "AGENT_STATE_DIR": str(config.state_dir)}
+    ran = run_with_mounts(PLACES[place], asked, where)
     ended = [line for line in ran.stdout.splitlines() if line.startswith("ended")]
     assert ended[:2] == ["ended 0", "ended 7"], ran.stdout + ran.stderr
     assert ended[2] != "ended 70"
