@@ -44,7 +44,7 @@ from agent.loopnest.lowering.state import (
     Unknown,
     refusal,
 )
-from agent.loopnest.program import Access, Affine, DType, Scalar
+from agent.loopnest.program import Access, Affine, DType, Scalar, reads
 
 INSIDE = "subscripts that are read from data stay inside of their arrays"
 STRAIGHT = "no two pointers of the function lead to the same memory"
@@ -362,6 +362,8 @@ def _narrowed(env: Environment, value: Affine, extent: int) -> bool:
     if len(mine) != 1 or len(value.terms) != 1:
         return False
     found = env.derived[mine[0]]
+    if not any(reads(found.value)):
+        return False  # nothing but iterators: it goes where it goes
     factor = value.coefficient(found.name)
     ends = sorted((-value.const / factor, (extent - 1 - value.const) / factor))
     low, high = max(found.low, int(-(-ends[0] // 1))), min(found.high, int(ends[1] // 1))
