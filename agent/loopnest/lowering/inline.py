@@ -91,6 +91,7 @@ def _bind(
         return
     target = temporary(env, parameter.name, dtype)
     env.scope[parameter.ident] = Data(target, dtype)
+    env.region.touched.add(parameter.ident)
     write(env, argument.place, target, True, "", given)
 
 

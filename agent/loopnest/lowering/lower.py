@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from agent.errors import SourceError
 from agent.loopnest.frontend.ctree import (
+    ArrayType,
     AssignE,
     CFunction,
-    CStatement,
+    CType,
+    Expression,
     ExpressionS,
     ForS,
     IndexE,
     Name,
-    Place,
+    PointerType,
     ScalarType,
     Unit,
+    WhileS,
     walk,
 )
 from agent.loopnest.lowering import statements as rules
@@ -26,7 +29,6 @@ from agent.loopnest.lowering.places import STRAIGHT
 from agent.loopnest.lowering.regions import Part, assigned, entry_scope, used
 from agent.loopnest.lowering.state import (
     MAX_RESTARTS,
-    Argument,
     ArrayUse,
     Data,
     Decisions,
@@ -110,10 +112,15 @@ def lower(unit: Unit, function: CFunction, part: Part, sizes: Mapping[str, int])
         SourceError: something in it is not read; the message says where and why.
     """
     decisions = Decisions()
+    outside: SourceError | None = None  # what left its row, where rows are not kept apart
     for _ in range(MAX_RESTARTS):
         try:
             return _lowered(unit, function, part, sizes, decisions)
+        except SourceError as failure:
+            raise (outside or failure) from failure
         except RestartError as restart:
+            if isinstance(restart.__cause__, SourceError) and "flat" in restart.more:
+                outside = restart.__cause__
             more = decisions.and_(restart.more)
             if more == decisions:
                 break
@@ -189,7 +196,7 @@ def _live(env: Environment, name: Name, dtype: DType) -> Data:
 def _used_after(function: CFunction, part: Part) -> dict[int, Name]:
     """Variables whose value the function may use after the region."""
     inside = {id(x) for item in part.items for x in walk(item)}
-    loops = any(not isinstance(x, ExpressionS) and _repeats(x) for x in part.around)
+    loops = any(isinstance(x, ForS | WhileS) for x in part.around)
     end = part.items[-1].place.end
     after = [
         x
@@ -201,12 +208,6 @@ def _used_after(function: CFunction, part: Part) -> dict[int, Name]:
         if not loops and _set_again(function, part, ident):
             del found[ident]
     return found
-
-
-def _repeats(item: CStatement) -> bool:
-    from agent.loopnest.frontend.ctree import WhileS
-
-    return isinstance(item, ForS | WhileS)
 
 
 def _set_again(function: CFunction, part: Part, ident: int) -> bool:
@@ -308,26 +309,27 @@ def _shifted(node: Node, shifts: Mapping[str, int]) -> Node:
     )
 
 
-def sizes_of(function: CFunction, part: Part) -> list[str]:
-    """Integer parameters that bounds, subscripts or extents of ``part`` use, in order."""
+def sizes_of(unit: Unit, function: CFunction, part: Part) -> list[str]:
+    """Integers from outside that bounds, subscripts or extents of ``part`` use, in order."""
     wanted: set[int] = set()
     for item in part.items:
         for x in walk(item):
             if isinstance(x, ForS):
-                places: Sequence[object] = (x.init, x.condition, x.step)
-                wanted |= {i for p in places if p is not None for i in used([p])}  # type: ignore[list-item]
+                header = (x.init, x.condition, x.step)
+                wanted |= set(used([h for h in header if h is not None]))
             elif isinstance(x, IndexE):
                 wanted |= set(used([x.index]))
-    from agent.loopnest.frontend.ctree import parts
-
     for parameter in function.parameters:
-        for x in parts(parameter):
-            wanted |= set(used([x]))
-    return [
-        p.name
-        for p in function.parameters
-        if p.ident in wanted and integer_type(p.type) is not None
-    ]
+        wanted |= set(used(_lengths(parameter.type)))
+    variables = [*function.parameters, *unit.variables.values()]
+    return [v.name for v in variables if v.ident in wanted and integer_type(v.type) is not None]
 
 
-__all__ = ["Argument", "Binding", "Place", "Reading", "SourceError", "lower", "sizes_of"]
+def _lengths(kind: CType) -> list[Expression]:
+    """The expressions that say how long an array is."""
+    found: list[Expression] = []
+    while isinstance(kind, ArrayType | PointerType):
+        length = kind.length if isinstance(kind, ArrayType) else None
+        found += [] if length is None or isinstance(length, int) else [length]
+        kind = kind.element if isinstance(kind, ArrayType) else kind.to
+    return found

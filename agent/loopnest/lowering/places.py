@@ -98,9 +98,16 @@ def entering(env: Environment, node: Name) -> None:
     region = env.region
     data = env.scope.get(node.ident)
     outside = node.ident in region.live or (isinstance(data, Data) and data.access.subscripts)
-    if outside or node.ident in env.given or node.ident not in region.outer:
+    if outside or node.ident in env.given:
         return
-    raise RestartError(entering=node.ident)
+    if node.ident in region.outer:
+        raise RestartError(entering=node.ident)
+    if node.ident not in region.touched:
+        raise refusal(
+            node.place,
+            f"{node.name!r} is read before it has a value",
+            "Give it its first value where it is declared, or in a statement further up.",
+        )
 
 
 def pointer(env: Environment, node: Expression) -> Pointer:
@@ -344,16 +351,16 @@ def _kept(
     if _narrowed(env, value, extent):
         env.region.assumed[INSIDE] = None
         return value
-    rows = len(use.object.shape) > 1 and number > 1
-    if rows and use.object.ident not in env.region.decisions.flat:
-        raise RestartError(flat=use.object.ident)
     shape = "".join(f"[{n}]" for n in use.array().shape)
-    raise refusal(
+    outside = refusal(
         at,
         f"{use.name} is out of bounds: subscript {number} runs from {low} to "
         f"{high}, and {use.name}{shape} has 0 to {extent - 1} there",
         "Check the loop's bounds, the array's shape and the sizes given with --size.",
     )
+    if len(use.object.shape) > 1 and number > 1:  # perhaps it means to go on in the next row
+        raise RestartError(flat=use.object.ident) from outside
+    raise outside
 
 
 def _narrowed(env: Environment, value: Affine, extent: int) -> bool:

@@ -94,14 +94,11 @@ def read_region(
     try:
         found = lower(unit, chosen, part, sizes)
     except SourceError as failure:
-        missing = [n for n in sizes_of(chosen, part) if n not in sizes]
+        missing = [n for n in sizes_of(unit, chosen, part) if n not in sizes]
         if not missing:
             raise
         hint = "Add " + " ".join(f"--size {n}=NUMBER" for n in missing) + "."
-        told = failure.message
-        if len(missing) and "has no value" not in told:
-            told = f"{told} (no value is given for {', '.join(missing)})"
-        raise SourceError(told, hint=hint) from failure
+        raise SourceError(failure.message, hint=hint) from failure
     _check_memory(chosen, found.program, memory_limit)
     return found
 

@@ -50,6 +50,8 @@ from agent.loopnest.lowering.state import (
 from agent.loopnest.lowering.statements import array_object
 from agent.loopnest.program import FUNCTIONS, Affine
 
+PRAGMAS = "Put #pragma scop before and #pragma endscop after the loops, in one block."
+
 
 @dataclass(frozen=True)
 class Part:
@@ -88,14 +90,16 @@ def marked(function: CFunction, marks: Sequence[tuple[int, bool]]) -> list[Part]
     for index in range(0, len(mine), 2):
         line, opens = mine[index]
         if not opens:
-            raise SourceError(f"{place.file}:{line}:1: #pragma endscop without #pragma scop")
+            raise SourceError(
+                f"{place.file}:{line}:1: #pragma endscop without #pragma scop", PRAGMAS
+            )
         if index + 1 == len(mine) or mine[index + 1][1]:
-            raise SourceError(f"{place.file}:{line}:1: #pragma endscop is missing")
+            raise SourceError(f"{place.file}:{line}:1: #pragma endscop is missing", PRAGMAS)
         part = _between(function.body.items, line, mine[index + 1][0], (), ())
         if part is None:
             raise SourceError(
                 f"{place.file}:{line}:1: the region has no statements",
-                hint="Put #pragma scop before and #pragma endscop after the loops, in one block.",
+                PRAGMAS,
             )
         found.append(part)
     return found

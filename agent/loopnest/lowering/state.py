@@ -234,6 +234,7 @@ class Region:
     temporaries: list[Temporary] = field(default_factory=list)
     live: dict[int, Data] = field(default_factory=dict)
     outer: frozenset[int] = frozenset()  # scalars from before the region, by ident
+    touched: set[int] = field(default_factory=set)  # variables that something has assigned so far
     statements: int = 0
     numbers: int = 0  # derived ones
     assumed: dict[str, None] = field(default_factory=dict)

@@ -221,6 +221,7 @@ def _assign_name(env: Environment, node: AssignE, name: Name) -> Expr:
     given = value(env, node.value)
     write(env, node.place, target, writable, node.op, given)
     env.given.add(name.ident)
+    region.touched.add(name.ident)
     return Read(target)
 
 
@@ -443,6 +444,7 @@ def _declare_scalar(env: Environment, variable: Variable, kind: ScalarType) -> N
     target = temporary(env, variable.name, kind.dtype)
     env.scope[variable.ident] = Data(target, kind.dtype, kind.const)
     if init is not None:
+        region.touched.add(variable.ident)
         write(env, variable.place, target, True, "", init)
 
 
