@@ -94,7 +94,8 @@ def test_a_generated_statement_is_read_back_as_it_was(nest):
     depth, target, op, value = nest
     loops = "".join(f"for (int {n} = 0; {n} < 8; ++{n}) " for n in ITERATORS[:depth])
     text = (
-        "#include <stdint.h>\nvoid f(int n, float A[n][n], const double B[n][n], unsigned char C[n][n])\n{\n"
+        "#include <stdint.h>\n"
+        "void f(int n, float A[n][n], const double B[n][n], unsigned char C[n][n])\n{\n"
         "#pragma scop\n"
         f"{loops}{as_c(Read(target))} {op}= {as_c(value)};\n#pragma endscop\n}}\n"
     )
