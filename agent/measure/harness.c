@@ -8,7 +8,8 @@
  *
  *   cpus C0 C1 ...                        CPUs that may be used; the main thread is pinned to C0
  *   limits ADDRESS_BYTES CPU_SECONDS      what the process may use at most; after cpus
- *   array DTYPE ELEMENTS WRITTEN RESTORED TOLERANCE ROWS COLUMNS     the next argument, an array
+ *   array DTYPE ELEMENTS WRITTEN RESTORED TOLERANCE ROWS COLUMNS [LEAST GREATEST]     the next
+ *                          argument, an array; integers lie from LEAST to GREATEST, else 1 to 100
  *   scalar DTYPE VALUE PIVOT              the next argument, a number; as a pivot it is PIVOT
  *   seal                                  copies the pristine state, write-protects the inputs
  *   dominant                              fills the arguments again, matrices by their diagonals
@@ -67,9 +68,10 @@
 #define ADDITIONS 1500   /* times 16, on four chains: as long */
 #define LOOKS 300        /* readings in a row: about a millisecond */
 
-enum dtype { F32, F64, I32, U8, DTYPES };
-static const char *const dtype_names[DTYPES] = {"f32", "f64", "i32", "u8"};
-static const size_t dtype_sizes[DTYPES] = {4, 8, 4, 1};
+enum dtype { F32, F64, I32, U8, I8, I16, U16, U32, I64, U64, DTYPES };
+static const char *const dtype_names[DTYPES] = {"f32", "f64", "i32", "u8",  "i8",
+                                                "i16", "u16", "u32", "i64", "u64"};
+static const size_t dtype_sizes[DTYPES] = {4, 8, 4, 1, 1, 2, 2, 4, 8, 8};
 
 struct array {
     enum dtype type;
@@ -78,6 +80,7 @@ struct array {
     int written;  /* an output: compared with the base's */
     int restored; /* also read: set back before every sample, so that values do not drift */
     double tolerance, scale;
+    long long least, greatest; /* of integers */
     unsigned char *map, *data, *pristine, *reference;
 };
 
@@ -103,7 +106,7 @@ struct evidence {
 
 static struct array arrays[MAX_ARGUMENTS];
 static struct slot slots[MAX_SLOTS];
-union number { double d; float f; int32_t i; uint8_t u; };
+union number { double d; float f; unsigned char whole[8]; };
 static union number scalars[MAX_ARGUMENTS], pivots[MAX_ARGUMENTS];
 static void *arguments[2 * MAX_ARGUMENTS];
 static int n_arrays, n_scalars, n_slots, n_cpus, cpus[MAX_CPUS], pinned;
@@ -170,15 +173,38 @@ static uint64_t hash(int index, size_t j) {
     return mix(((uint64_t)(index + 1) << 44) ^ j);
 }
 
-/* Floats in [0.5, 1.5), integers in 1..100: nothing to fold, no denormals, no zero divisors. */
+/* Writes a whole number as element j, in two's complement cut to the type's width. */
+static void set_whole(unsigned char *data, enum dtype type, size_t j, int64_t value) {
+    int8_t one = (int8_t)value;
+    int16_t two = (int16_t)value;
+    int32_t four = (int32_t)value;
+    size_t size = dtype_sizes[type];
+    const void *from = size == 1 ? (void *)&one : size == 2 ? (void *)&two : (void *)&four;
+    memcpy(data + j * size, size == 8 ? (void *)&value : from, size);
+}
+
+/* Element j of an integer type; of a u64 beyond 2^63 - 1 its bits. */
+static int64_t get_whole(const unsigned char *data, enum dtype type, size_t j) {
+    switch (type) {
+    case I8: return ((const int8_t *)data)[j];
+    case U8: return data[j];
+    case I16: return ((const int16_t *)data)[j];
+    case U16: return ((const uint16_t *)data)[j];
+    case I32: return ((const int32_t *)data)[j];
+    case U32: return ((const uint32_t *)data)[j];
+    default: return ((const int64_t *)data)[j];
+    }
+}
+
+/* Floats in [0.5, 1.5), integers mostly in 1..100: nothing to fold, no denormals, no zero divisors. */
 static void fill(struct array *a, int index) {
+    uint64_t count = (uint64_t)(a->greatest - a->least) + 1;
     for (size_t j = 0; j < a->elements; j++) {
         uint64_t h = hash(index, j);
         switch (a->type) {
         case F32: ((float *)a->data)[j] = 0.5f + (float)(h >> 40) * 0x1p-24f; break;
         case F64: ((double *)a->data)[j] = 0.5 + (double)(h >> 11) * 0x1p-53; break;
-        case I32: ((int32_t *)a->data)[j] = 1 + (int32_t)(h % 100); break;
-        default: a->data[j] = (uint8_t)(1 + h % 100); break;
+        default: set_whole(a->data, a->type, j, a->least + (int64_t)(h % count)); break;
         }
     }
 }
@@ -216,6 +242,7 @@ static void add_array(char *rest) {
     int type = parse_dtype(word);
     char *count = strtok(NULL, " "), *written = strtok(NULL, " "), *restored = strtok(NULL, " ");
     char *tolerance = strtok(NULL, " "), *rows = strtok(NULL, " "), *columns = strtok(NULL, " ");
+    char *least = strtok(NULL, " "), *greatest = strtok(NULL, " ");
     if (type < 0 || !columns || n_arrays == MAX_ARGUMENTS) return refuse("bad array");
     struct array *a = &arrays[n_arrays];
     a->type = (enum dtype)type;
@@ -225,6 +252,9 @@ static void add_array(char *rest) {
     a->tolerance = strtod(tolerance, NULL);
     a->rows = strtoull(rows, NULL, 10);
     a->columns = strtoull(columns, NULL, 10);
+    a->least = greatest ? strtoll(least, NULL, 10) : 1;
+    a->greatest = greatest ? strtoll(greatest, NULL, 10) : 100;
+    if (a->greatest < a->least) return refuse("bad range");
     if (!a->rows || !a->columns) return refuse("bad shape");
     if (!a->elements || a->elements > SIZE_MAX / 64) return refuse("bad number of elements");
     a->bytes = a->elements * dtype_sizes[type];
@@ -239,8 +269,7 @@ static union number number(enum dtype type, double value) {
     switch (type) {
     case F32: n.f = (float)value; break;
     case F64: n.d = value; break;
-    case I32: n.i = (int32_t)value; break;
-    default: n.u = (uint8_t)value; break;
+    default: set_whole(n.whole, type, 0, (int64_t)value); break;
     }
     return n;
 }
@@ -324,8 +353,8 @@ static double element(const unsigned char *data, enum dtype type, size_t j) {
     switch (type) {
     case F32: return (double)((const float *)data)[j];
     case F64: return ((const double *)data)[j];
-    case I32: return (double)((const int32_t *)data)[j];
-    default: return (double)data[j];
+    case U64: return (double)((const uint64_t *)data)[j];
+    default: return (double)get_whole(data, type, j);
     }
 }
 
@@ -350,9 +379,11 @@ static double difference(const struct array *a) {
     int is_float = a->type == F32 || a->type == F64;
     for (size_t j = 0; j < a->elements; j++) {
         double x = element(a->data, a->type, j), y = element(a->reference, a->type, j);
-        if (x == y || (isnan(x) && isnan(y))) continue;
+        if (is_float ? x == y || (isnan(x) && isnan(y))
+                     : get_whole(a->data, a->type, j) == get_whole(a->reference, a->type, j))
+            continue;
         double d = fabs(x - y);
-        if (is_float) d /= fmax(fabs(y), a->scale);
+        d = is_float ? d / fmax(fabs(y), a->scale) : fmax(d, 1); /* doubles hold 53 bits */
         if (isnan(d)) d = INFINITY;
         if (d > worst) worst = d;
     }
@@ -372,7 +403,7 @@ static uint64_t checksum(const struct array *a, int index) {
             memcpy(&bits, a->data + 8 * j, 8);
             bits = (bits + (1ULL << 28)) & ~((1ULL << 29) - 1);
         } else {
-            bits = (uint64_t)element(a->data, a->type, j);
+            bits = (uint64_t)get_whole(a->data, a->type, j);
         }
         sum += mix(bits ^ mix(((uint64_t)index << 44) ^ j));
     }

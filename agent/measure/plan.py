@@ -10,14 +10,16 @@ again with the last bits of its inputs changed, and with all operations rounded 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from agent.loopnest.arithmetic import Interval, Ranges, number_ranges, within
 from agent.loopnest.emitter import extent
 from agent.loopnest.emitter.lifetimes import own_loops
 from agent.loopnest.program import (
     Access,
     Binary,
+    Derived,
     DType,
     Expr,
     Loop,
@@ -25,8 +27,11 @@ from agent.loopnest.program import (
     Read,
     Statement,
     Unary,
+    all_reads,
+    names_in,
     reads,
     statements,
+    values,
     walk,
 )
 
@@ -36,7 +41,7 @@ ROUGH = 0.01  # a result that is off by more under rounding alone shows little
 SCALAR_FLOAT = 0.75
 PIVOT_FLOAT = 4.0
 SCALAR_INT = 3
-WIRE_NAME = {DType.F32: "f32", DType.F64: "f64", DType.I32: "i32", DType.U8: "u8"}
+USUAL = 1, 100  # the values of integers where nothing asks for others
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,8 @@ class ArrayArgument:
             integers.
         matrix: rows and columns of the matrices in its last dimensions; 1 and 1 for a pivot,
             1 and its length for another vector.
+        values: the least and the greatest value of integers: what subscripts are made of has to
+            stay within the arrays.
     """
 
     name: str
@@ -62,6 +69,7 @@ class ArrayArgument:
     restored: bool
     tolerance: float
     matrix: tuple[int, int] = (1, 1)
+    values: Interval = USUAL
 
     @property
     def bytes(self) -> int:
@@ -99,12 +107,13 @@ class Arguments:
     def commands(self) -> list[str]:
         """The worker's commands that make the arguments."""
         lines = [
-            f"array {WIRE_NAME[a.dtype]} {a.elements} {a.written:d} {a.restored:d} {a.tolerance!r}"
-            f" {a.matrix[0]} {a.matrix[1]}"
+            f"array {a.dtype.name.lower()} {a.elements} {a.written:d} {a.restored:d}"
+            f" {a.tolerance!r} {a.matrix[0]} {a.matrix[1]}"
+            + (f" {a.values[0]} {a.values[1]}" if a.values != USUAL else "")
             for a in self.arrays
         ]
         return lines + [
-            f"scalar {WIRE_NAME[s.dtype]} {s.value!r} {s.pivot!r}" for s in self.scalars
+            f"scalar {s.dtype.name.lower()} {s.value!r} {s.pivot!r}" for s in self.scalars
         ]
 
 
@@ -121,7 +130,8 @@ def arguments_of(program: Program) -> Arguments:
     """The arguments of ``program``: what it writes, what must be restored, and tolerances."""
     body = [s for _, s in statements(program.body)]
     written = {s.target.array for s in body}
-    read = {a.array for s in body for a in reads(s.value)} | {s.target.array for s in body if s.op}
+    read = {a.array for s in body for a in all_reads(s)} | {s.target.array for s in body if s.op}
+    needed = index_values(program)
     pivots = frozenset(_pivots(body))
     chain = sum(_roundings(program, around, s) for around, s in statements(program.body))
     arrays = tuple(
@@ -135,10 +145,13 @@ def arguments_of(program: Program) -> Arguments:
                 program, a.dtype, [s for s in body if s.target.array == a.name], chain
             ),
             matrix=_matrix(a.shape, pivot=a.name in pivots),
+            values=needed.get(a.name, USUAL),
         )
-        for a in program.arrays
+        for a in program.arguments
     )
-    scalars = tuple(_scalar(s.dtype, pivot=s.name in pivots) for s in program.scalars)
+    scalars = tuple(
+        _scalar(s.dtype, needed.get(s.name, USUAL), pivot=s.name in pivots) for s in program.scalars
+    )
     return Arguments(arrays, scalars, chain)
 
 
@@ -172,7 +185,7 @@ def _tolerance(program: Program, dtype: DType, writers: list[Statement], chain: 
     """Integers must be equal, but for one unit where rounded floats were converted to them."""
     if dtype.is_float:
         return MARGIN * math.sqrt(chain) * _coarsest(program)
-    floats = any(program.dtype_of(a.array).is_float for s in writers for a in reads(s.value))
+    floats = any(program.dtype_of(a.array).is_float for s in writers for a in all_reads(s))
     return 1.0 if floats else 0.0
 
 
@@ -194,7 +207,7 @@ def _roundings(program: Program, around: Sequence[Loop], statement: Statement) -
             own = own_loops(program, temporary)
     trips = {loop.iterator: _trips(loop, around[:n]) for n, loop in enumerate(around)}
     found = math.prod(count for name, count in trips.items() if name not in own)
-    if any(a.array == target.array and a != target for a in reads(statement.value)):
+    if any(a.array == target.array and a != target for a in all_reads(statement)):
         found += sum(count for name, count in trips.items() if name in own)
     return found
 
@@ -206,9 +219,68 @@ def _trips(loop: Loop, around: Sequence[Loop]) -> int:
     return max(1, (last - first) // loop.step + 1)
 
 
-def _scalar(dtype: DType, *, pivot: bool) -> ScalarArgument:
+def index_values(program: Program) -> dict[str, Interval]:
+    """What the arrays and scalars that numbers in subscripts are made of may hold.
+
+    Of 1 to 100, as far as the numbers then stay within their ranges: all such arrays of a number
+    hold values of one range, which begins at 1, at 0 or where the number's own does.
+    """
+    found: dict[str, Interval] = {}
+    for around, statement in statements(program.body):
+        for number in statement.derived:
+            index = _Index(program, around, statement, number)
+            names = {a.array for a in reads(number.value)}
+            if not index.stays({n: found.get(n, USUAL) for n in names}):
+                window = index.window(names)
+                found |= {n: _common_part(window, found.get(n, window)) for n in names}
+    return found
+
+
+@dataclass(frozen=True)
+class _Index:
+    """A number in the subscripts of a statement."""
+
+    program: Program
+    around: tuple[Loop, ...]
+    statement: Statement
+    number: Derived
+
+    def stays(self, elements: Mapping[str, Interval]) -> bool:
+        """Whether it keeps its range while what it is made of keeps to ``elements``."""
+        number, condition = self.number, self.statement.condition
+        ends = number_ranges(self.around, self.statement)
+        ranges = Ranges(self.program.dtype_of, ends, elements)
+        if condition is not None and number.name not in names_in(condition):
+            ranges = ranges.assuming(condition)
+        values = ranges.of(number.value)
+        return values is None or within(values, (number.low, number.high))
+
+    def window(self, names: Collection[str]) -> Interval:
+        """The largest range, of those tried, that the arrays ``names`` may hold values of."""
+        dtypes = [self.program.dtype_of(n).range for n in names]
+        for first in (1, 0, self.number.low):
+            low = first
+            high = min([max(low, self.number.high, USUAL[1]), *(most for _, most in dtypes)])
+            while low < high:  # a larger range of values gives a larger range of numbers
+                middle = (low + high + 1) // 2
+                if self.stays(dict.fromkeys(names, (first, middle))):
+                    low = middle
+                else:
+                    high = middle - 1
+            if self.stays(dict.fromkeys(names, (first, low))):
+                return first, low
+        return self.number.low, self.number.low
+
+
+def _common_part(one: Interval, two: Interval) -> Interval:
+    low, high = max(one[0], two[0]), min(one[1], two[1])
+    return (low, high) if low <= high else one
+
+
+def _scalar(dtype: DType, values: Interval, *, pivot: bool) -> ScalarArgument:
     if not dtype.is_float:
-        return ScalarArgument(dtype, SCALAR_INT, SCALAR_INT)
+        value = min(max(SCALAR_INT, values[0]), values[1])
+        return ScalarArgument(dtype, value, value)
     return ScalarArgument(dtype, SCALAR_FLOAT, PIVOT_FLOAT if pivot else SCALAR_FLOAT)
 
 
@@ -221,19 +293,18 @@ def _matrix(shape: Sequence[int], *, pivot: bool) -> tuple[int, int]:
 
 def _pivots(body: Sequence[Statement]) -> Iterator[str]:
     """What stands in a divisor as a term of its own: ``b`` in ``x / (b[i] - a[i] * y)``."""
-    values: dict[str, list[Expr]] = {}
+    made_of: dict[str, list[Expr]] = {}
     for statement in body:
-        values.setdefault(statement.target.array, []).append(statement.value)
-    divisors = [
-        x.right for s in body for x in walk(s.value) if isinstance(x, Binary) and x.op == "/"
-    ]
+        made_of.setdefault(statement.target.array, []).append(statement.value)
+    parts = (x for s in body for value in values(s) for x in walk(value))
+    divisors = [x.right for x in parts if isinstance(x, Binary) and x.op == "/"]
     seen: set[str] = set()
     while divisors:
         for access in _terms(divisors.pop()):
             if access.array not in seen:
                 seen.add(access.array)
                 if not access.subscripts:  # a temporary stands for what it is made of
-                    divisors += values.get(access.array, [])
+                    divisors += made_of.get(access.array, [])
     yield from seen
 
 

@@ -26,6 +26,7 @@ from agent.loopnest.features.summary import (
     DistinctAccess,
     Summary,
     summarise_statement,
+    target_subscripts,
 )
 from agent.loopnest.program import MAX_DEPTH, Loop, Node, Program, Statement
 
@@ -106,7 +107,8 @@ class NestTable:
             group was cut at A).
         group: [n,S,A] on leaders, distinct accesses of the group (also those cut); else 0.
         span: [n,S,A,D] on leaders, distance in elements between the group's extreme offsets.
-        coef: [n,S,A,D,L] change of subscript d, in elements, per step of loop l.
+        coef: [n,S,A,D,L] change of subscript d, in elements, per step of loop l; where it is read
+            from data, as far as a cache line in all loops that choose it.
         row_bytes: [n,S,A,D] bytes per unit of subscript d.
         ops: [n,S,O] operations per execution, by kind: ``summary.OPS``.
         float_bytes: [n,S] width of the floating-point arithmetic; 0 where there is none.
@@ -299,7 +301,7 @@ def _accumulates(placed: _Placed, moves: dict[str, tuple[tuple[int, int], ...]])
         return frozenset()
     moving: set[int] = set()
     if placed.summary.temporary_depth is None:
-        places = placed.statement.target.subscripts
+        places = target_subscripts(placed.statement)
     else:
         places = placed.statement.instance[: placed.summary.temporary_depth]
     for place in places:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
+from agent.loopnest.arithmetic import common, promoted, whole
 from agent.loopnest.program import (
+    INTEGER_FUNCTIONS,
     PREDICATES,
     Access,
     Affine,
@@ -24,7 +27,8 @@ from agent.loopnest.program import (
     Select,
     Statement,
     Unary,
-    reads,
+    all_reads,
+    names_in,
 )
 
 
@@ -45,14 +49,35 @@ class Operation(IntEnum):
 OPS = tuple(operation.name.lower() for operation in Operation)
 MAX_ENTRIES = 10
 MAX_DIMS = 4
-_FUNCTION_OPS = {
-    "sqrt": Operation.SQRT,
-    "exp": Operation.EXP,
-    "log": Operation.EXP,
-    "fabs": Operation.INTEGER,
-    "fmin": Operation.MINMAX,
-    "fmax": Operation.MINMAX,
+# What a function counts as, and how often. Calls of the C library: their time in that of `exp`,
+# as measured (glibc 2.36, gcc 12 -O2 -march=native, an x86-64 server, November 2026; arguments in
+# 0.5..1.5, double, to the nearest half). Others become one instruction, or a few.
+_FUNCTIONS: Mapping[str, tuple[Operation, float]] = {
+    "sqrt": (Operation.SQRT, 1),
+    "fabs": (Operation.INTEGER, 1),
+    "copysign": (Operation.INTEGER, 1),
+    "abs": (Operation.INTEGER, 1),
+    "labs": (Operation.INTEGER, 1),
+    "fmin": (Operation.MINMAX, 1),
+    "fmax": (Operation.MINMAX, 1),
+    "floor": (Operation.CONVERT, 1),
+    "ceil": (Operation.CONVERT, 1),
+    "trunc": (Operation.CONVERT, 1),
+    "fma": (Operation.MUL, 1),
+    **{
+        name: (Operation.EXP, float(times))
+        for times, names in {
+            0.5: "round",
+            1: "exp log sin cos exp2 log2 hypot fmod",
+            1.5: "asin acos atan cosh",
+            2: "tan log10",
+            2.5: "pow sinh",
+            3: "atan2 tanh cbrt",
+        }.items()
+        for name in names.split()
+    },
 }
+_LINE = 64  # bytes: how far apart elements are taken to be where nothing is known
 _ARITHMETIC = {
     "+": Operation.ADD,
     "-": Operation.ADD,
@@ -105,8 +130,13 @@ def summarise_statement(statement: Statement, program: Program) -> Summary:
     target = types[statement.target.array]
     counter = _Operations(types)
     value = counter.visit(statement.value)
+    for number in statement.derived:
+        counter.visit(number.value)
+    if statement.condition is not None:  # as a ternary does
+        counter.visit(statement.condition)
+        counter.ops[Operation.COMPARE] += 1
     if statement.op:
-        wide = _promote(value, target)
+        wide = common(value, target)
         counter.ops[_kind(statement.op, wide)] += 1
         counter.seen.add(wide)
         counter.convert(value, wide)
@@ -124,12 +154,6 @@ def summarise_statement(statement: Statement, program: Program) -> Summary:
         temporary_depth=depths.get(statement.target.array),
         cost=1.0 + sum(counter.ops) + sum(e.weight for e in entries),
     )
-
-
-def _promote(left: DType, right: DType) -> DType:
-    if DType.F64 in (left, right):
-        return DType.F64
-    return DType.F32 if DType.F32 in (left, right) else DType.I32
 
 
 def _kind(op: str, dtype: DType) -> Operation:
@@ -166,7 +190,7 @@ class _Operations:
             case Binary(op, left, right):
                 return self._binary(op, self._operand(left), self._operand(right))
             case Unary(op, x):
-                dtype = _promote(self.visit(x), DType.I32)
+                dtype = promoted(self.visit(x))
                 self.ops[Operation.ADD if dtype.is_float else Operation.INTEGER] += 1
                 return dtype
             case Cast(dtype, x):
@@ -175,7 +199,7 @@ class _Operations:
             case Select(condition, yes, no):
                 self.visit(condition)
                 self.ops[Operation.COMPARE] += 1
-                return _promote(self.visit(yes), self.visit(no))
+                return common(self.visit(yes), self.visit(no))
             case Call(function, arguments):
                 return self._call(function, arguments)
 
@@ -183,7 +207,7 @@ class _Operations:
         return self.visit(expr), isinstance(expr, Literal)
 
     def _binary(self, op: str, left: tuple[DType, bool], right: tuple[DType, bool]) -> DType:
-        dtype = _promote(left[0], right[0])
+        dtype = common(left[0], right[0])
         constant_divisor = op == "/" and right[1] and not dtype.is_float
         self.ops[Operation.INTEGER if constant_divisor else _kind(op, dtype)] += 1
         self.seen.add(dtype)
@@ -195,12 +219,11 @@ class _Operations:
     def _call(self, function: str, arguments: tuple[Expr, ...]) -> DType:
         for x in arguments:
             self.visit(x)
-        if function == "abs":
-            self.ops[Operation.INTEGER] += 1
-            return DType.I32
-        narrow = function.endswith("f")
-        self.ops[_FUNCTION_OPS[function.removesuffix("f") if narrow else function]] += 1
-        dtype = DType.F32 if narrow else DType.F64
+        kind, times = _FUNCTIONS.get(function) or _FUNCTIONS[function.removesuffix("f")]
+        self.ops[kind] += times
+        if function in INTEGER_FUNCTIONS:
+            return INTEGER_FUNCTIONS[function]
+        dtype = DType.F32 if function.endswith("f") else DType.F64
         self.seen.add(dtype)
         return dtype
 
@@ -228,8 +251,9 @@ def _entries(statement: Statement, arrays: _Arrays) -> tuple[DistinctAccess, ...
     """Distinct accesses: the store, then one of every group, then the others; cut at 10."""
     groups: dict[_Group, list[tuple[int, ...]]] = {}
     shaped = []
+    numbers = {d.name: d.value for d in statement.derived}
     for access, is_write in _distinct(statement, arrays):
-        terms, consts, rows = _shape(access, arrays[access.array][1])
+        terms, consts, rows = _shape(access, arrays[access.array][1], numbers)
         group = groups.setdefault((access.array, terms), [])
         shaped.append(_Shaped(access, is_write, not group, terms, consts, rows))
         group.append(consts)
@@ -245,7 +269,7 @@ def _distinct(statement: Statement, arrays: _Arrays) -> Iterator[tuple[Access, b
     """Accesses to arrays, each once, and whether it is the store; that of a reduction reads too."""
     if statement.target.array in arrays:
         yield statement.target, True
-    for access in dict.fromkeys(reads(statement.value)):
+    for access in dict.fromkeys(all_reads(statement)):
         if access.array in arrays and not (statement.op and access == statement.target):
             yield access, False
 
@@ -276,7 +300,7 @@ def _entry(
 
 
 def _shape(
-    access: Access, array: Array
+    access: Access, array: Array, numbers: Mapping[str, Expr]
 ) -> tuple[tuple[Terms, ...], tuple[int, ...], tuple[float, ...]]:
     """Terms, constants and bytes per unit of each dimension; leading ones beyond 4 are joined."""
     subscripts, extents = list(access.subscripts), list(array.shape)
@@ -287,8 +311,60 @@ def _shape(
     for d in range(len(extents) - 1, -1, -1):
         rows[d] = unit
         unit *= extents[d]
+    if numbers:
+        subscripts = [_apart(s, numbers, row) for s, row in zip(subscripts, rows, strict=True)]
     return (
         tuple(s.terms for s in subscripts),
         tuple(s.const for s in subscripts),
         tuple(rows),
     )
+
+
+def target_subscripts(statement: Statement) -> tuple[Affine, ...]:
+    """The subscripts of the target in iterators alone, about as they move with them."""
+    numbers = {d.name: d.value for d in statement.derived}
+    subscripts = statement.target.subscripts
+    return tuple(_apart(s, numbers, _LINE) for s in subscripts) if numbers else subscripts
+
+
+def _apart(subscript: Affine, numbers: Mapping[str, Expr], row_bytes: float) -> Affine:
+    """``subscript`` about as it moves with the iterators that its derived numbers are made of.
+
+    One that is read from data moves by a cache line: each of its elements is on a line of its own.
+    """
+    line = math.ceil(_LINE / row_bytes)
+    while derived := subscript.names & numbers.keys():
+        values = {}
+        for name in derived:
+            regular = _slope(numbers[name])
+            anywhere = Affine.of(dict.fromkeys(names_in(numbers[name]), line))
+            values[name] = anywhere if regular is None else regular
+        subscript = subscript.substitute(values)
+    return subscript
+
+
+def _slope(expr: Expr) -> Affine | None:
+    """About how a quasi-affine number moves with the iterators; None where it is not one."""
+    match expr:
+        case AffineValue(value):
+            return value
+        case Literal():
+            return Affine.constant(whole(expr))
+        case Cast(_, x) | Binary("%", x, Literal()):
+            return _slope(x)
+        case Binary("/", x, Literal() as divisor):
+            return _divided(_slope(x), max(1, whole(divisor)))
+        case Binary("+" | "-" as op, left, right):
+            one, two = _slope(left), _slope(right)
+            if one is None or two is None:
+                return None
+            return one + two if op == "+" else one - two
+        case _:
+            return None
+
+
+def _divided(form: Affine | None, divisor: int) -> Affine | None:
+    if form is None:
+        return None
+    terms = {n: c // divisor if c < 0 else -(-c // divisor) for n, c in form.terms}
+    return Affine.of(terms, form.const // divisor)
