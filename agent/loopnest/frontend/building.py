@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 
 from agent.errors import SourceError
 from agent.loopnest.frontend.ctree import (
@@ -17,7 +18,6 @@ from agent.loopnest.frontend.ctree import (
     CType,
     Expression,
     IndexE,
-    ListE,
     MemberE,
     Name,
     Number,
@@ -30,11 +30,14 @@ from agent.loopnest.frontend.ctree import (
     UnaryE,
     Variable,
 )
+from agent.loopnest.frontend.initialisers import Item, in_order
 from agent.loopnest.frontend.libclang import Cursor, Library, Type
 from agent.loopnest.frontend.types import (
     CONSTANT_ARRAY,
+    ELABORATED,
     INCOMPLETE_ARRAY,
     POINTER,
+    RECORD,
     VARIABLE_ARRAY,
     Types,
     common,
@@ -42,6 +45,7 @@ from agent.loopnest.frontend.types import (
 )
 
 MAX_DEEP = 200  # expressions and statements within each other
+MAX_LISTS = 20  # lists within lists of an initialiser
 MAX_NODES = 2_000_000
 TOO_DEEP = f"what is nested more than {MAX_DEEP} levels deep"
 
@@ -50,7 +54,7 @@ _COMMA, _ASSIGN = 33, 22
 _COMPOUND = "* / % + - << >> & ^ |".split()
 _UNARY = ". p++ p-- ++ -- & * + - ~ !".split()
 _EXTENSION = 13
-_NAME = 101
+_HIDDEN, _NAME, _STRING, _LIST, _MEMBER = 100, 101, 109, 119, 47
 _STORAGE = {2: "extern", 3: "static", 6: "auto", 7: "register"}
 _SUFFIX = {
     "unsigned int": "u",
@@ -163,7 +167,7 @@ class Builder:
         ident = self.ident(cursor)
         self.declared[ident] = type_
         if init is not None:
-            first = self.expression(init)
+            first = self.initial(init, type_)
         storage = _STORAGE.get(lib.Cursor_getStorageClass(cursor), "")
         return Variable(self.place(cursor), type_, self.spelling(cursor), ident, first, storage)
 
@@ -356,9 +360,36 @@ class Builder:
         type_ = self.written_type(self.library.getCursorType(cursor), below)
         return CastE(self.place(cursor), type_, operand, False)
 
-    def _list(self, cursor: Cursor) -> Expression | None:
-        items = tuple(map(self.expression, self.library.children(cursor)))
-        return ListE(self.place(cursor), self.type(cursor), items)
+    def initial(self, cursor: Cursor, type_: CType) -> Expression:
+        """What a variable of a type starts with."""
+        if cursor.kind != _LIST:
+            value = self.expression(cursor)
+            return self.converted(value, type_) or value
+        below = self.library.children(cursor)
+        return in_order(tuple(map(self._item, below)), type_, self.place(cursor)) or self.other(
+            cursor, "an initialiser of another kind"
+        )
+
+    def _item(self, cursor: Cursor, deep: int = 0) -> Item:
+        """An item of an initialiser's list."""
+        lib = self.library
+        below = lib.children(cursor) if cursor.kind == _HIDDEN else []
+        at: int | str | None = None
+        if len(below) == 2:  # a designator and its value
+            first, cursor = below
+            found = self.spelling(first) if first.kind == _MEMBER else lib.evaluate(first)
+            at = found if isinstance(found, int | str) else -1
+        elif len(below) > 2:
+            at = -1  # several designators, or a range: not read
+        items = None
+        if cursor.kind == _LIST:
+            inner = lib.children(cursor) if deep < MAX_LISTS else ()
+            items = tuple(self._item(c, deep + 1) for c in inner)
+        whole = cursor.kind == _STRING or lib.getCursorType(cursor).kind in (RECORD, ELABORATED)
+        return Item(at, items, partial(self._valued, cursor), whole)
+
+    def _valued(self, cursor: Cursor, type_: CType) -> Expression | None:
+        return self.converted(self.expression(cursor), type_)
 
 
 def element_of(type_: CType) -> CType | None:
@@ -404,6 +435,5 @@ _RULES: Mapping[int, Callable[[Builder, Cursor], Expression | None]] = {
     115: Builder._compound,
     116: Builder._conditional,
     117: Builder._cast,
-    119: Builder._list,
     136: Builder._constant,
 }

@@ -8,7 +8,8 @@ makes by itself (``implicit``): types need no second look.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import get_args
 
 from agent.loopnest.program import DType
 
@@ -369,14 +370,17 @@ class Unit:
 Tree = Expression | CStatement | Variable
 
 
+_NODES = frozenset(get_args(Tree))
+
+
 def parts(node: Tree) -> Iterator[Tree]:
     """The nodes directly below ``node``, in order."""
-    for field in fields(node):
-        value = getattr(node, field.name)
-        if isinstance(value, Tree):
+    for name in node.__slots__:
+        value = getattr(node, name)
+        if type(value) in _NODES:
             yield value
-        elif isinstance(value, tuple):
-            yield from (x for x in value if isinstance(x, Tree))
+        elif type(value) is tuple:
+            yield from (x for x in value if type(x) in _NODES)
 
 
 def walk(node: Tree) -> Iterator[Tree]:

@@ -116,6 +116,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "Cursor_getVarDeclInitializer": (Cursor, [Cursor]),
     "getEnumConstantDeclValue": (c_longlong, [Cursor]),
     "getCursorReferenced": (Cursor, [Cursor]),
+    "isCursorDefinition": (c_uint, [Cursor]),
     "getCanonicalCursor": (Cursor, [Cursor]),
     "getCursorBinaryOperatorKind": (c_int, [Cursor]),
     "getCursorUnaryOperatorKind": (c_int, [Cursor]),

@@ -13,7 +13,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from agent.errors import SourceError
@@ -32,6 +32,7 @@ HINT = (
     "Check what it includes, and how large its macros become. Reading a file may take "
     f"{LIMITS.memory >> 20} MiB of memory, and for root it has the rights of the file's owner only."
 )
+BATCH = 20  # files that one child reads
 CHILD = "agent.loopnest.frontend.parse_child"
 
 _HARMLESS = re.compile(  # directives that make no text of their own
@@ -60,21 +61,34 @@ def parse(path: Path, cflags: Sequence[str] = (), compiler: str | None = None) -
         InputError: a flag does more than change how the file is read.
         SourceError: it cannot be read, it is too large, or it is more than clang can take.
     """
+    (read,) = parse_all((path,), cflags, compiler)
+    if isinstance(read, SourceError):
+        raise read
+    return read
+
+
+def parse_all(
+    paths: Sequence[Path], cflags: Sequence[str] = (), compiler: str | None = None
+) -> Iterator[Unit | SourceError]:
+    """The trees of many files, in their order, or why there is none.
+
+    A child reads several: most of its time goes into starting.
+
+    Raises:
+        InputError: a flag does more than change how a file is read.
+    """
     check_flags(cflags)
-    text, regular = _content(path)
-    if len(text) > MAX_FILE:
-        raise SourceError(
-            f"{path}: larger than {MAX_FILE >> 20} MiB", hint="Put the kernel into its own file."
-        )
     flags = (*(compiler or "").split()[1:], *cflags)
-    if not flags and plain(text):
-        return read_unit(text, str(path))
-    if not regular:
-        raise SourceError(
-            f"{path}: no regular file, and one with macros or headers of its own must be one",
-            hint="Write it to a file.",
-        )
-    return _from_child(path, flags)
+    for first in range(0, len(paths), BATCH):
+        batch = paths[first : first + BATCH]
+        found = {path: _read_here(path, flags) for path in batch}
+        others: dict[int | None, list[Path]] = {}
+        for path, read in found.items():
+            if read is None:
+                others.setdefault(other_owner(path), []).append(path)
+        for owner, theirs in others.items():
+            found.update(zip(theirs, _from_child(theirs, flags, owner), strict=True))
+        yield from filter(None, map(found.__getitem__, batch))
 
 
 def parse_text(text: str, filename: str) -> Unit:
@@ -95,34 +109,73 @@ def plain(text: bytes) -> bool:
 
 
 def _content(path: Path) -> tuple[bytes, bool]:
-    """The bytes of a file, up to one more than it may have, and whether it is a regular one."""
+    """The bytes of a file, and whether it is a regular one."""
     try:
         with path.open("rb") as file:
-            return file.read(MAX_FILE + 1), stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+            text, regular = file.read(MAX_FILE + 1), stat.S_ISREG(os.fstat(file.fileno()).st_mode)
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise SourceError(f"{path}: cannot be read: {why}", hint="Give a C file.") from error
+    if len(text) > MAX_FILE:
+        raise SourceError(
+            f"{path}: larger than {MAX_FILE >> 20} MiB", hint="Put the kernel into its own file."
+        )
+    return text, regular
 
 
-def _from_child(path: Path, flags: Sequence[str]) -> Unit:
-    """What a child makes of the file at ``path``."""
-    owner = other_owner(path)
-    command = [sys.executable, "-P", "-s", "-S", "-B", "-m", CHILD, str(owner or ""), str(path)]
+def _read_here(path: Path, flags: Sequence[str]) -> Unit | SourceError | None:
+    """The tree of a harmless file; None: a child should read it."""
+    try:
+        text, regular = _content(path)
+        if not flags and plain(text):
+            return read_unit(text, str(path))
+    except SourceError as error:
+        return error
+    if regular:
+        return None
+    return SourceError(
+        f"{path}: no regular file, and one with macros or headers of its own must be one",
+        hint="Write it to a file.",
+    )
+
+
+def _from_child(
+    paths: Sequence[Path], flags: Sequence[str], owner: int | None
+) -> list[Unit | SourceError]:
+    """What a child makes of files; one that is too much for it is read, and told, alone."""
+    if not paths:
+        return []
+    try:
+        run = _run(paths, flags, owner)
+    except OSError as error:
+        why = f"no process to read it in can be started: {error.strerror}"
+        return [SourceError(f"{path}: {why}", hint=HINT) for path in paths]
+    answers = [_answer(line) for line in run.output.split(b"\n")[:-1]][: len(paths)]
+    if len(answers) == len(paths):
+        return answers
+    if len(paths) == 1:
+        return [SourceError(f"{paths[0]}: {_why(run)}", hint=HINT)]
+    done = len(answers)
+    for rest in (paths[done : done + 1], paths[done + 1 :]):
+        answers += _from_child(rest, flags, owner)
+    return answers
+
+
+def _run(paths: Sequence[Path], flags: Sequence[str], owner: int | None) -> ChildRun:
+    command = [sys.executable, "-P", "-s", "-S", "-B", "-m", CHILD]
+    given = {"user": owner, "flags": list(flags), "paths": [str(path) for path in paths]}
     places = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
     environment = {**os.environ, "PYTHONPATH": places}
+    return run_child([*command, json.dumps(given)], LIMITS, environment=environment)
+
+
+def _answer(line: bytes) -> Unit | SourceError:
+    """A line of a child's, see ``parse_child``."""
     try:
-        run = run_child([*command, *flags], LIMITS, environment=environment)
-    except OSError as error:
-        raise SourceError(
-            f"{path}: no process to read it in can be started: {error.strerror}", hint=HINT
-        ) from error
-    if run.status != 0:
-        raise SourceError(f"{path}: {_why(run)}", hint=HINT)
-    try:
-        return decode(run.output)
+        return decode(line)
     except ValueError:
-        said = json.loads(run.output)
-        raise SourceError(said["message"], hint=said["hint"]) from None
+        said = json.loads(line)
+        return SourceError(said["message"], hint=said["hint"])
 
 
 def _why(run: ChildRun) -> str:

@@ -1,9 +1,9 @@
 """The process that reads a file of C which could be anything; ``parse`` starts it, within limits.
 
-    python -m agent.loopnest.frontend.parse_child USER PATH FLAG...
+    python -m agent.loopnest.frontend.parse_child '{"user": ..., "flags": [...], "paths": [...]}'
 
-USER: whose rights it takes, by number; empty: it keeps those it has. On stdout the tree, or
-``{"message": ..., "hint": ...}``.
+user: whose rights it takes, by number; null: it keeps those it has. On stdout a line for each
+path: its tree, or ``{"message": ..., "hint": ...}``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import os
 import pwd
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from agent.errors import SourceError
@@ -19,19 +20,26 @@ from agent.loopnest.frontend.unit import prepare, read_unit
 from agent.loopnest.frontend.wire import encode
 
 
-def main(user: str, path: str, *flags: str) -> None:
-    """Read ``path`` and write what it holds."""
+def main(given: str) -> None:
+    """Read files and write what they hold."""
+    asked = json.loads(given)
     prepare()
-    if user:
-        become(int(user))
+    if asked["user"] is not None:
+        become(asked["user"])
+    for path in asked["paths"]:
+        sys.stdout.buffer.write(answer(path, asked["flags"]) + b"\n")
+        sys.stdout.buffer.flush()
+
+
+def answer(path: str, flags: Sequence[str]) -> bytes:
+    """The line that tells what a file holds."""
     try:
-        answer = encode(read_unit(Path(path).read_bytes(), path, flags))
+        return encode(read_unit(Path(path).read_bytes(), path, flags))
     except SourceError as error:
-        answer = json.dumps({"message": error.message, "hint": error.hint}).encode()
+        said = {"message": error.message, "hint": error.hint}
     except OSError as error:
         said = {"message": f"{path}: cannot be read: {error.strerror}", "hint": "Give a C file."}
-        answer = json.dumps(said).encode()
-    sys.stdout.buffer.write(answer)
+    return json.dumps(said).encode()
 
 
 def become(user: int) -> None:
@@ -47,4 +55,4 @@ def become(user: int) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(sys.argv[1])

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from agent.errors import SourceError
+from agent.loopnest.frontend.building import TOO_DEEP
 from agent.loopnest.frontend.changes import changes
 from agent.loopnest.frontend.ctree import CFunction, Unit, Variable
 from agent.loopnest.frontend.flags import flags_for_clang
@@ -44,7 +45,10 @@ def read_unit(text: bytes, name: str, cflags: Sequence[str] = ()) -> Unit:
             raise SourceError(f"{name} cannot be read as C", hint="Does a compiler take it?")
         builder = StatementBuilder(lib, unit, name)
         errors, marks = _said(builder)
-        variables, functions = _declarations(builder)
+        try:
+            variables, functions = _declarations(builder)
+        except RecursionError:  # the limits are below it, unless the caller is deep itself
+            raise SourceError(f"{name}: {TOO_DEEP}") from None
     changed = (changes(functions, variables) | builder.unread) & variables.keys()
     return Unit(name, functions, variables, changed, marks, errors)
 
@@ -83,7 +87,7 @@ def _declarations(builder: StatementBuilder) -> tuple[dict[int, Variable], dict[
             before = variables.get(variable.ident)
             if before is None or before.init is None:
                 variables[variable.ident] = variable
-        elif cursor.kind == FUNCTION:
+        elif cursor.kind == FUNCTION and lib.isCursorDefinition(cursor):
             function = builder.function(cursor) if _wanted(builder, cursor) else None
             if function:
                 functions[function.ident] = function

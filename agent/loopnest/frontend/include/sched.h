@@ -1,1 +1,4 @@
-/* Nothing of it is needed to read a kernel. */
+#ifndef AGENT_SCHED_H
+#define AGENT_SCHED_H
+int sched_yield(void);
+#endif

@@ -1,0 +1,4 @@
+#ifndef AGENT_ALLOCA_H
+#define AGENT_ALLOCA_H
+#include <stdlib.h>
+#endif
