@@ -178,9 +178,12 @@ class Builder:
             return plain
         left = iter(sizes)
         try:
-            return self._written(type_, left)
-        except StopIteration:  # behind the name of a type, or typeof
-            return OtherType("an array of a length that stands elsewhere")
+            written = self._written(type_, left)
+            if next(left, None) is None:
+                return written
+        except StopIteration:  # behind the name of a type
+            pass
+        return OtherType("an array of a length that stands elsewhere")  # or typeof is in between
 
     def _written(self, type_: Type, sizes: Iterator[Cursor]) -> CType:
         lib = self.library

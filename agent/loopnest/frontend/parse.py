@@ -18,7 +18,7 @@ from pathlib import Path
 
 from agent.errors import SourceError
 from agent.loopnest.frontend.ctree import Unit
-from agent.loopnest.frontend.flags import check_flags
+from agent.loopnest.frontend.flags import check_flags, flags_for_clang
 from agent.loopnest.frontend.unit import header_names, read_unit
 from agent.loopnest.frontend.wire import decode
 from agent.system.child import ChildLimits, ChildRun, other_owner, run_child
@@ -33,6 +33,7 @@ HINT = (
     f"{LIMITS.memory >> 20} MiB of memory, and for root it has the rights of the file's owner only."
 )
 BATCH = 20  # files that one child reads
+HARMLESS_FLAGS = ("-m", "-f", "-std=")
 CHILD = "agent.loopnest.frontend.parse_child"
 
 _HARMLESS = re.compile(  # directives that make no text of their own
@@ -78,7 +79,7 @@ def parse_all(
         InputError: a flag does more than change how a file is read.
     """
     check_flags(cflags)
-    flags = (*(compiler or "").split()[1:], *cflags)
+    flags = tuple(flags_for_clang([*(compiler or "").split()[1:], *cflags]))
     for first in range(0, len(paths), BATCH):
         batch = paths[first : first + BATCH]
         found = {path: _read_here(path, flags) for path in batch}
@@ -127,8 +128,8 @@ def _read_here(path: Path, flags: Sequence[str]) -> Unit | SourceError | None:
     """The tree of a harmless file; None: a child should read it."""
     try:
         text, regular = _content(path)
-        if not flags and plain(text):
-            return read_unit(text, str(path))
+        if plain(text) and all(flag.startswith(HARMLESS_FLAGS) for flag in flags):
+            return read_unit(text, str(path), flags)
     except SourceError as error:
         return error
     if regular:

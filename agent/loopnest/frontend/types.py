@@ -22,7 +22,7 @@ POINTER, RECORD, ENUM, TYPEDEF, ELABORATED = 101, 105, 106, 107, 119
 CONSTANT_ARRAY, INCOMPLETE_ARRAY, VARIABLE_ARRAY = 112, 114, 115
 STRUCT, FIELD = 2, 6  # kinds of cursors
 
-_SCALARS: Mapping[int, tuple[str, DType | None]] = {  # by kind of type; long is 64 bits wide
+_SCALARS: Mapping[int, tuple[str, DType | None]] = {  # by kind of type
     3: ("_Bool", None),
     4: ("char", DType.U8),
     5: ("unsigned char", DType.U8),
@@ -44,6 +44,7 @@ _SCALARS: Mapping[int, tuple[str, DType | None]] = {  # by kind of type; long is
     30: ("__float128", None),
     32: ("_Float16", None),
 }
+_LONG = {"long": DType.I32, "unsigned long": DType.U32}  # where it has 32 bits
 _RANKS = "int,unsigned int,long,unsigned long,long long,unsigned long long,__int128"
 _RANKS += ",unsigned __int128,_Float16,float,double,long double,__float128"
 _ORDER = {text: rank for rank, text in enumerate(_RANKS.split(","))}
@@ -99,7 +100,10 @@ class Types:
         const, volatile = bool(lib.isConstQualifiedType(real)), lib.isVolatileQualifiedType(real)
         scalar = _SCALARS.get(self._arithmetic(real))
         if scalar:
-            return ScalarType(scalar[1], scalar[0], const, bool(volatile))
+            text, dtype = scalar
+            if text in _LONG and lib.Type_getSizeOf(real) == 4:  # -m32
+                dtype = _LONG[text]
+            return ScalarType(dtype, text, const, bool(volatile))
         if real.kind in (CONSTANT_ARRAY, INCOMPLETE_ARRAY, VARIABLE_ARRAY):
             return self._array(type_, real)
         if real.kind == POINTER and not volatile:

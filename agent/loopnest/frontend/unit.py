@@ -16,7 +16,6 @@ from agent.errors import SourceError
 from agent.loopnest.frontend.building import TOO_DEEP
 from agent.loopnest.frontend.changes import changes
 from agent.loopnest.frontend.ctree import CFunction, Unit, Variable
-from agent.loopnest.frontend.flags import flags_for_clang
 from agent.loopnest.frontend.libclang import Cursor, library
 from agent.loopnest.frontend.statements import FUNCTION, STATIC, VARIABLE, StatementBuilder
 
@@ -34,12 +33,13 @@ def read_unit(text: bytes, name: str, cflags: Sequence[str] = ()) -> Unit:
     Args:
         text: of the file.
         name: of the file; what it includes is looked for beside it.
-        cflags: checked flags.
+        cflags: of ``flags.flags_for_clang``.
 
     Raises:
         SourceError: clang gave up, or the tree has too many nodes.
     """
     lib = library()
+    name = f"./{name}" if name.startswith("-") else name  # it would be a flag
     with lib.unit([(name, text), *_headers().items()], _arguments(cflags)) as unit:
         if not unit:
             raise SourceError(f"{name} cannot be read as C", hint="Does a compiler take it?")
@@ -74,7 +74,7 @@ def header_names() -> frozenset[str]:
 def _arguments(cflags: Sequence[str]) -> list[str]:
     quiet = ["-Wno-everything", "-Wunknown-pragmas", "-ferror-limit=0"]
     places = [word for place in (str(INCLUDE), *SYSTEM) for word in ("-isystem", place)]
-    return ["-xc", "-std=gnu11", "-nostdinc", *quiet, *flags_for_clang(cflags), *places]
+    return ["-xc", "-std=gnu11", "-nostdinc", *quiet, *cflags, *places]
 
 
 def _declarations(builder: StatementBuilder) -> tuple[dict[int, Variable], dict[int, CFunction]]:
