@@ -1,10 +1,13 @@
 """Does a timing come out the same next time? Fresh processes time the same versions again.
 
-    python benchmarks/repeat.py [--times 6] [--minutes 30] [--kernels 12] [--json]
+    python -m benchmarks.repeat [--times 6] [--minutes 30] [--out FILE]
+        [--kernels 12] [--labels 6] [--gemm 3] [--calibrations 1]
 
-Every process times the first kernels of the fixed set with their versions; two of them are then
-compared as two people would who ask the same machine twice. ``coverage``: how often the 80 %
-interval of one holds the value of the other (63 % is right: both are noisy).
+Every process times kernels of the fixed set, labels programs, measures gemm and calibrates
+(``sessions.py``; 0 leaves a part out). Two of them are then compared as two people would who ask
+the same machine twice. ``coverage``: how often the 80 % interval of one holds the value of the
+other (63 % is right: both are noisy). ``session_sd``: what ``agent.measure.shots.SESSION_SD``
+should be by these sessions; take it over from a machine with nothing else running.
 """
 
 from __future__ import annotations
@@ -17,45 +20,21 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import fields
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 from scipy.stats import spearmanr
 
-from agent.kernels.fixed_set import fixed_variants, kernels, load_kernel
-from agent.loopnest.schedules.legality import transform
-from agent.measure.compiler import working_compiler
 from agent.measure.shots import SESSION_SD, Sharing
 from agent.measure.stats import LEVEL, half_width, quantile
-from agent.measure.worker_runner import WorkerRunner
+from benchmarks.sessions import Labels, Parts, session
 
 RIGHT = 0.635  # of 80 % intervals hold another value that is as noisy: P(|N(0, 2)| < 1.28)
 MOST_SD, SD_STEP = 2.0, 1e-4
-Labels = dict[str, dict[str, dict[str, object]]]  # of a session: kernel, schedule, figures
-
-
-def session(cache: Path, count: int) -> Labels:
-    """Time the first ``count`` kernels of the fixed set, each with its versions."""
-    runner = WorkerRunner(working_compiler(), cache)
-    found: Labels = {}
-    for kernel in kernels()[:count]:
-        base = load_kernel(kernel)
-        schedules = [v.schedule for v in fixed_variants() if v.kernel is kernel]
-        measured = runner.measure(base, [transform(base, s) for s in schedules])
-        found[kernel.name] = {
-            str(s): {
-                "log_speedup": t.log_speedup,
-                "low": t.low,
-                "high": t.high,
-                "seconds": t.seconds,
-                "sharing": str(t.sharing),
-                "disturbed": t.disturbed,
-            }
-            for s, t in zip(schedules, measured.timings, strict=True)
-            if t.ok
-        }
-    return found
+ROOT = Path(__file__).parents[1]
+NEAR = 0.05  # log units
 
 
 def compared(first: Labels, second: Labels) -> list[dict[str, object]]:
@@ -132,6 +111,11 @@ def rankings(first: Labels, second: Labels) -> list[tuple[float, float]]:
     return out
 
 
+def _mean(values: list[float]) -> float | None:
+    """Of programs with three versions or more; None where there are none."""
+    return statistics.fmean(values) if values else None
+
+
 def summary(sessions: list[Labels]) -> dict[str, object]:
     """All pairs of sessions together, by threads and by the state of the cores."""
     pairs = [p for a, b in combinations(sessions, 2) for p in compared(a, b)]
@@ -149,10 +133,65 @@ def summary(sessions: list[Labels]) -> dict[str, object]:
         },
         **{s: differences(alike) for s, alike in by_state.items()},
         "session_sd": {s: session_sd(alike) for s, alike in by_state.items()},
-        "spearman": statistics.fmean(r for r, _ in ranks),
-        "top_pick": statistics.fmean(t for _, t in ranks),
+        "spearman": _mean([r for r, _ in ranks if not math.isnan(r)]),
+        "top_pick": _mean([t for _, t in ranks]),
         "disturbed": statistics.fmean(v["disturbed"] for v in every),
         "states": {s: sum(v["sharing"] == s for v in every) / len(every) for s in Sharing},
+    }
+
+
+def gemm_figures(runs: list[dict]) -> dict[str, object]:
+    """One program by the command, many times: how far from their median, and what they say."""
+    if not runs:
+        return {}
+    typical = statistics.median(r["speedup"] for r in runs)
+    off = [abs(r["speedup"] - typical) for r in runs]
+    alone = [r["sharing"] == Sharing.UNDISTURBED for r in runs]
+    pairs = [
+        {"one": {**a, "log_speedup": a["speedup"]}, "other": {**b, "log_speedup": b["speedup"]}}
+        for a, b in combinations(runs, 2)
+    ]
+    return {
+        "runs": len(runs),
+        "speedup": math.exp(typical),
+        "within_5_percent": sum(x <= NEAR for x in off) / len(off),
+        "within_or_said": sum(x <= NEAR or not own for x, own in zip(off, alone, strict=True))
+        / len(off),
+        "undisturbed": sum(alone) / len(alone),
+        **differences(pairs),
+    }
+
+
+def calibration_figures(made: list[dict]) -> dict[str, object]:
+    """How much the predictions, the first picks and the figures shown differ."""
+    if len(made) < 2:
+        return {}
+    programs = [np.array(same) for same in zip(*(m["predicted"] for m in made), strict=True)]
+    picks = [len(set(same.argmax(axis=1).tolist())) == 1 for same in programs]
+    errors = np.array([m["log_error"] for m in made])
+    ranks = np.array([m["spearman"] for m in made], float)
+    return {
+        "calibrations": len(made),
+        "predicted_sd": float(np.mean([same.std(axis=0, ddof=1).mean() for same in programs])),
+        "same_first_pick": sum(picks) / len(picks),
+        "log_error": [float(errors.min()), float(errors.max())],
+        "log_error_spread": float(np.ptp(errors) / errors.mean()),
+        "spearman": [float(ranks.min()), float(ranks.max())],
+        "noise": [m["noise"] for m in made],
+        "seconds": [round(m["elapsed_s"], 1) for m in made],
+        "verdicts": [m["verdict"] for m in made],
+    }
+
+
+def report(sessions: list[dict]) -> dict[str, object]:
+    """All that can be said of the sessions so far."""
+    every = {name: [s[name] for s in sessions if s[name]] for name in ("kernels", "labels")}
+    several = {n: [x for s in sessions for x in s[n]] for n in ("gemm", "calibrations")}
+    return {
+        **{name: summary(found) for name, found in every.items() if len(found) > 1},
+        "gemm": gemm_figures(several["gemm"]),
+        "calibrations": calibration_figures(several["calibrations"]),
+        "seconds": [s["seconds"] for s in sessions],
     }
 
 
@@ -160,22 +199,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=6)
     parser.add_argument("--minutes", type=float, default=30.0)
-    parser.add_argument("--kernels", type=int, default=12)
+    for part in fields(Parts):
+        parser.add_argument(f"--{part.name}", type=int, default=part.default)
+    parser.add_argument("--out", type=Path, help="sessions are added here as they are made")
     parser.add_argument("--once", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    parts = {part.name: getattr(given, part.name) for part in fields(Parts)}
     if given.once:
-        print(json.dumps(session(given.once, given.kernels)))
+        print(json.dumps(session(given.once, Parts(**parts)), default=str))
         return
-    sessions, started = [], time.monotonic()
+    sessions, started = _kept(given.out), time.monotonic()
     every_s = 60 * given.minutes / max(1, given.times - 1)
+    sizes = [word for name, count in parts.items() for word in (f"--{name}", str(count))]
     with tempfile.TemporaryDirectory() as cache:
-        again = (sys.executable, __file__, "--once", cache, "--kernels", str(given.kernels))
         for number in range(given.times):
             time.sleep(max(0.0, started + number * every_s - time.monotonic()))
-            done = subprocess.run(again, check=True, stdout=subprocess.PIPE)
+            again = (sys.executable, "-m", "benchmarks.repeat", "--once", cache, *sizes)
+            done = subprocess.run(again, check=True, stdout=subprocess.PIPE, cwd=ROOT)
             sessions.append(json.loads(done.stdout))
+            if given.out:
+                given.out.write_text(json.dumps(sessions))
             print(f"{number + 1} of {given.times}", file=sys.stderr, flush=True)
-    print(json.dumps(summary(sessions), indent=2))
+    print(json.dumps(report(sessions), indent=2))
+
+
+def _kept(out: Path | None) -> list[dict]:
+    """Sessions of an earlier run, to go on from; none where there was none."""
+    return json.loads(out.read_text()) if out and out.exists() else []
 
 
 if __name__ == "__main__":
