@@ -2,6 +2,7 @@
 
     python -m benchmarks.repeat [--times 6] [--minutes 30] [--out FILE]
         [--kernels 12] [--labels 6] [--gemm 3] [--calibrations 1]
+    python -m benchmarks.repeat --files LABELS.parquet AGAIN.parquet ...
 
 Every process times kernels of the fixed set, labels programs, measures gemm and calibrates
 (``sessions.py``; 0 leaves a part out). Two of them are then compared as two people would who ask
@@ -29,7 +30,7 @@ from scipy.stats import spearmanr
 
 from agent.measure.shots import SESSION_SD, Sharing
 from agent.measure.stats import LEVEL, half_width, quantile
-from benchmarks.sessions import Labels, Parts, session
+from benchmarks.sessions import Labels, Parts, labels_in, session
 
 RIGHT = 0.635  # of 80 % intervals hold another value that is as noisy: P(|N(0, 2)| < 1.28)
 MOST_SD, SD_STEP = 2.0, 1e-4
@@ -93,7 +94,7 @@ def _held(pairs: list[dict], sd: float) -> float:
 
 def _rewidened(label: dict, sd: float) -> tuple[float, float]:
     """Half widths below and above with ``sd`` in place of the one that is in them."""
-    old, new = (half_width(LEVEL) * x for x in (SESSION_SD[Sharing(label["sharing"])], sd))
+    old, new = (half_width(LEVEL) * x for x in (SESSION_SD.get(label["sharing"], 0.0), sd))
     halves = label["log_speedup"] - label["low"], label["high"] - label["log_speedup"]
     below, above = (math.sqrt(max(h**2 - old**2, 0.0) + new**2) for h in halves)
     return below, above
@@ -122,8 +123,9 @@ def summary(sessions: list[Labels]) -> dict[str, object]:
     ranks = [r for a, b in combinations(sessions, 2) for r in rankings(a, b)]
     every = [v for s in sessions for versions in s.values() for v in versions.values()]
     known = ("one thread", False), ("all threads", True)
+    states = (*Sharing, "")
     by_state = {
-        s: [p for p in pairs if p["one"]["sharing"] == p["other"]["sharing"] == s] for s in Sharing
+        s: [p for p in pairs if p["one"]["sharing"] == p["other"]["sharing"] == s] for s in states
     }
     return {
         "sessions": len(sessions),
@@ -131,12 +133,12 @@ def summary(sessions: list[Labels]) -> dict[str, object]:
         **{
             name: differences([p for p in pairs if p["parallel"] is is_so]) for name, is_so in known
         },
-        **{s: differences(alike) for s, alike in by_state.items()},
+        **{s or "untold": differences(alike) for s, alike in by_state.items()},
         "session_sd": {s: session_sd(alike) for s, alike in by_state.items()},
         "spearman": _mean([r for r, _ in ranks if not math.isnan(r)]),
         "top_pick": _mean([t for _, t in ranks]),
         "disturbed": statistics.fmean(v["disturbed"] for v in every),
-        "states": {s: sum(v["sharing"] == s for v in every) / len(every) for s in Sharing},
+        "states": {s: sum(v["sharing"] == s for v in every) / len(every) for s in states},
     }
 
 
@@ -202,8 +204,12 @@ def main() -> None:
     for part in fields(Parts):
         parser.add_argument(f"--{part.name}", type=int, default=part.default)
     parser.add_argument("--out", type=Path, help="sessions are added here as they are made")
+    parser.add_argument("--files", type=Path, nargs="+", help="label files to compare, no more")
     parser.add_argument("--once", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.files:
+        print(json.dumps(summary([labels_in(path) for path in given.files]), indent=2))
+        return
     parts = {part.name: getattr(given, part.name) for part in fields(Parts)}
     if given.once:
         print(json.dumps(session(given.once, Parts(**parts)), default=str))

@@ -87,8 +87,6 @@ def timed_kernels(cache: Path, count: int) -> Labels:
 
 def timed_labels(count: int) -> Labels:
     """Label ``count`` programs of the corpus with one thread."""
-    import pyarrow.parquet as pq
-
     from bundles.labels.measure import Campaign, measure_labels
 
     if not count:
@@ -96,11 +94,18 @@ def timed_labels(count: int) -> Labels:
     campaign = Campaign("repeat", programs=count, kernel_schedules=0, seed=CORPUS_SEED)
     with tempfile.TemporaryDirectory() as place:
         (path,) = measure_labels(campaign, Path(place), None, None, lambda _: None)
-        rows = pq.read_table(path).to_pylist()
+        return labels_in(path)
+
+
+def labels_in(path: Path) -> Labels:
+    """The labels of a file; by an earlier protocol they do not say how cores were shared."""
+    import pyarrow.parquet as pq
+
     found: Labels = {}
-    for row in rows:
+    for row in pq.read_table(path).to_pylist():
         if row["outcome"] == "ok" and row["schedule"] != ORIGINAL:
-            found.setdefault(row["program"], {})[row["schedule"]] = row
+            told = {"sharing": "", "disturbed": 0.0, **row}
+            found.setdefault(row["program"], {})[row["schedule"]] = told
     return found
 
 

@@ -22,6 +22,7 @@ from agent.errors import AgentError
 from agent.loopnest.features.vector import FEATURES, FEATURES_VERSION
 from agent.loopnest.schedules.schedule import ORIGINAL
 from bundles.labels.programs import FIXED, ProgramSource, features_again
+from bundles.labels.repeats import label_sd, label_sd_for_a_repeat
 from bundles.labels.target import RIGHT, Target
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 SCHEMA = 1
 META = b"calibration-agent"
 Z80 = 1.2815515655446004
-LEAST_SD, MOST_SD = 0.005, 1.0
 MOST_ROWS = 5_000_000
 SHORTEST_S, LONGEST_S = 1e-9, 1e5
 TEST_TENTHS = 3
@@ -50,7 +50,8 @@ class Labels:
         schedule: [n] the transformations, as text.
         fixed: [n] whether the program is of the agent's fixed set (else: an unseen program).
         seconds: [n]; ``log_speedup``: [n] paired, over the program as written.
-        sd: [n] of a label, log units, from its interval.
+        sd: [n] of a label another time, log units (``repeats``); of the program as written: of
+            its seconds.
         work: [n] log work of the program (``agent.loopnest.features.vector.work``).
         features: [n, F].
     """
@@ -158,10 +159,17 @@ def _checked(table: pa.Table, processes: int) -> Labels:
         fixed=np.broadcast_to(_texts(table, "corpus", "")[rows] == FIXED, len(rows)),
         seconds=times["seconds"][rows],
         log_speedup=times["log_speedup"][rows],
-        sd=np.clip((times["high"] - times["low"])[rows] / (2 * Z80), LEAST_SD, MOST_SD),
+        sd=_sd(table, (times["high"] - times["low"]) / (2 * Z80), schedule, target)[rows],
         work=log_work,
         features=made,
     )
+
+
+def _sd(table: pa.Table, within: Doubles, schedule: Texts, target: Target) -> Doubles:
+    """[n] of labels another time, from those within their session."""
+    if "sharing" in table.column_names:
+        return label_sd_for_a_repeat(within, schedule, _texts(table, "sharing"))
+    return label_sd(within, schedule, target.threads)
 
 
 def _about(table: pa.Table) -> Mapping[str, object]:

@@ -1,6 +1,7 @@
 """Label files: what is written comes back, and what cannot be is refused."""
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from agent.errors import AgentError
 from agent.loopnest.features.vector import FEATURES, FEATURES_VERSION
 from bundles.labels.labels import META, is_test, load_labels, write_labels
 from bundles.labels.programs import corpus_program, program_digest
+from bundles.labels.repeats import ONE_CORE
 from bundles.labels.target import Target
 
 TARGET = Target(
@@ -66,7 +68,7 @@ def test_labels_come_back_with_features_made_again_from_the_corpus(tmp_path: Pat
     assert found.features.shape == (2, len(FEATURES))
     assert list(found.base) == [0, 0]
     assert found.log_speedup[1] == 0.7
-    assert found.sd[1] == pytest.approx(0.3 / 2 / 1.2815515655446004)
+    assert found.sd[1] == pytest.approx(math.hypot(0.3 / 2 / 1.2815515655446004, ONE_CORE))
     assert not np.array_equal(found.features[0], found.features[1])
 
 
