@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import pairwise
+from statistics import fmean
 from typing import Any, NamedTuple
 
-import numpy as np
 from sqlalchemy import (
     Column,
     ColumnClause,
@@ -100,13 +100,13 @@ def tens(bins: Bins, threshold: int) -> list[Part]:
     if known < threshold or 0 < lacking < threshold:
         return []
     values = sorted((v, n) for v, n in bins.items() if v is not None)
-    machines = np.repeat([v for v, _ in values], [n for _, n in values])
+    machines = [value for value, count in values for _ in range(count)]
     all_tens = known // threshold
     groups = min(all_tens, MOST_PARTS)
     cuts = [all_tens * group // groups for group in range(groups + 1)]
     return _summed(
         Part(
-            round(float(machines[a * known // all_tens : b * known // all_tens].mean())),
+            round(fmean(machines[a * known // all_tens : b * known // all_tens])),
             (b - a) * threshold,
         )
         for a, b in pairwise(cuts)

@@ -16,29 +16,32 @@ from bundles.simulator.machines import facts_of_machines, machine_like, sample_m
 from bundles.simulator.simulate import simulate
 from tests.bundles.simulated_labels import TARGET, timed_items, write_simulated
 
-ITEMS = timed_items(40, 8, fixed=False)
-TABLE = lower([version for item in ITEMS for version in item.versions])
+
+@pytest.fixture(scope="module")
+def items():
+    return timed_items(40, 8, fixed=False)
 
 
 @pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    return write_simulated(ITEMS, tmp_path_factory.mktemp("labels"))[0]
+def path(items, tmp_path_factory):
+    return write_simulated(items, tmp_path_factory.mktemp("labels"))[0]
 
 
-def test_labels_of_the_simulator_itself_are_met_exactly(path) -> None:
+def test_labels_of_the_simulator_itself_are_met_exactly(items, path) -> None:
+    table = lower([version for item in items for version in item.versions])
     labels = load_labels(path)
-    times = simulate(TABLE, (machine_like(labels.target),))[:, 0].astype(float)
+    times = simulate(table, (machine_like(labels.target),))[:, 0].astype(float)
     own = replace(labels, seconds=np.exp(times), log_speedup=times[labels.base] - times)
-    found = compare_with_simulator(own, TABLE)
+    found = compare_with_simulator(own, table)
     assert found.tuning.speedup == pytest.approx(0.0, abs=1e-4)
     assert found.tuning.seconds == pytest.approx(0.0, abs=1e-4)
     assert found.tuning.rank == pytest.approx(1.0, abs=0.1)
     assert found.tuning.spread > 0.1
 
 
-def test_a_file_is_compared_by_kind_and_test_programs_are_kept_apart(path) -> None:
+def test_a_file_is_compared_by_kind_and_test_programs_are_kept_apart(items, path) -> None:
     found = check_simulator_on(path)
-    assert found.tuning.programs + found.test.programs == len(ITEMS)
+    assert found.tuning.programs + found.test.programs == len(items)
     assert min(found.tuning.programs, found.test.programs) > 4
     assert {"step tile", "step vectorize", "several statements"} <= found.kinds.keys()
     assert all(figures.rows <= found.tuning.rows for figures in found.kinds.values())

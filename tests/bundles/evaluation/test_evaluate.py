@@ -53,7 +53,10 @@ def changed(path: Path, out: Path, change) -> Path:
     return out
 
 
-def test_every_arm_has_figures_and_the_report_is_written(files, evaluate, tmp_path) -> None:
+def test_every_arm_has_figures_and_the_report_is_written(
+    files, evaluate, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr("bundles.evaluation.scratch.STEPS", 20)
     code, out, err = evaluate(files[0], "--json")
     assert code == Exit.OK, err
     found = json.loads(out)

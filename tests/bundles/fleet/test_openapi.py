@@ -51,11 +51,13 @@ def schemathesis(made, token, cwd, *more):
     assert "Traceback" not in made.said
 
 
+@pytest.mark.parametrize("address", ["postgresql"], indirect=True)  # each takes 7 s of CPU
 def test_what_the_centre_answers_is_what_its_description_says(served, tmp_path):
     made, tokens = served
     schemathesis(made, tokens["staff"], tmp_path, "--exclude-path", "/v1/reports")
 
 
+@pytest.mark.parametrize("address", ["sqlite"], indirect=True)
 def test_reports_that_fit_the_description_or_not_are_answered_as_it_says(served, tmp_path):
     """A week may be closed however well it is written, so not all that fits is taken."""
     made, tokens = served

@@ -1,4 +1,4 @@
-"""Real agents that calibrate here, and the centre: by the network, in a file, as a demo."""
+"""Real agents and a real centre: by the network, in a file, and a demo that calibrates here."""
 
 import json
 import os
@@ -8,13 +8,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from fleets import SCRIPT, centre, free_port
+from fleets import SCRIPT, centre
 
+from agent.bundle.bundle import default_bundle
 from bundles.fleet.access import credentials
 from bundles.fleet.analysis import answers
 from bundles.fleet.counting import rules
 from bundles.fleet.counting.release import release_ready
+from bundles.fleet.demo import make_demo
 from bundles.fleet.storage.database import open_database
+from tests import forked
+from tests.fake_runner import calibrate_simulated
 
 AGENT = Path(sys.executable).with_name("agent")
 
@@ -26,18 +30,15 @@ def agent(state, *arguments, **settings):
 
 
 def bundles(*arguments):
-    done = subprocess.run(
-        [SCRIPT, *map(str, arguments)], capture_output=True, text=True, timeout=60
-    )
+    done = forked.run("bundles", *arguments)
     return done.returncode, json.loads(done.stdout), done.stderr
 
 
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory):
-    """The state of a machine that has calibrated on the built-in bundle."""
+    """The state of a machine that has calibrated on the built-in bundle, its times simulated."""
     state = tmp_path_factory.mktemp("machine") / "state"
-    done = agent(state, "calibrate", "--budget", "5s")
-    assert done.returncode == 0, done.stderr
+    calibrate_simulated(state, default_bundle())
     return state
 
 
@@ -99,17 +100,16 @@ def test_a_file_that_holds_no_reports_is_told_plainly(tmp_path, content):
         assert len(body["reasons"]) <= 20
 
 
+@pytest.mark.timeout(1000)
 def test_the_demo_is_made_by_real_agents_and_shows_them(tmp_path):
-    """Two machines a channel: what one alone says stays hidden here too."""
-    place = tmp_path / "demo"
-    command = [SCRIPT, "fleet", "demo", place, "--machines", "2", "--budget", "3s", "--no-serve"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=250)
-    assert done.returncode == 0, done.stderr
-    assert "4 reports counted" in done.stderr
+    """One machine a channel, where the command asks for two: each calibrates for two seconds."""
+    place, said = tmp_path / "demo", []
+    make_demo(place, 1, "2s", said.append)
+    assert said[-1].startswith("2 reports counted")
     reports = [json.loads(line) for line in (place / "reports.jsonl").read_text().splitlines()]
     assert {report["channel"] for report in reports} == {"pilot", "stable"}
-    assert len({report["dedupe"] for report in reports}) == 4
-    with centre(f"sqlite:///{place / 'fleet.db'}", port=free_port()) as made:
+    assert len({report["dedupe"] for report in reports}) == 2
+    with centre(f"sqlite:///{place / 'fleet.db'}") as made:
         assert made.ask("GET", "/login")[0] == 200
-    again = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    again = subprocess.run([SCRIPT, "fleet", "demo", place, "--no-serve"], capture_output=True)
     assert again.returncode == 2  # what is there is not touched

@@ -4,6 +4,7 @@ import json
 import random
 from collections import Counter
 from datetime import timedelta
+from functools import cache
 from typing import get_args
 
 import numpy as np
@@ -48,18 +49,21 @@ def spread(errors, lot):
     return tuple(Part(value, machines) for value, machines in sorted(sums.items()))
 
 
-def fleets(shape, kind, worse=0.0, count=FLEETS):
+@cache  # two tests look at the same ones
+def fleets(shape, kind, worse=0.0):
     """Spreads of pilot and stable by architecture, again and again."""
     rng = np.random.default_rng(7)
     pilots, stables, architectures, lot_p, lot_s = shape
-    for _ in range(count):
-        yield tuple(
+    return [
+        tuple(
             {
                 name: spread(0.45 + more + DRAWS[kind](rng, machines), lot)
                 for name in "abcdef"[:architectures]
             }
             for machines, lot, more in ((pilots, lot_p, worse), (stables, lot_s, 0.0))
         )
+        for _ in range(FLEETS)
+    ]
 
 
 def codes(shape, kind, worse=0.0):
@@ -104,7 +108,7 @@ def test_a_large_fleet_promotes_what_is_as_good():
 def test_one_mean_of_each_architecture_shows_no_spread_and_decides_nothing(worse):
     shape = (10, 10, 6, 10_000, 10_000)
     assert codes(shape, "normal", worse) == {"unclear": FLEETS}
-    ours, theirs = next(fleets(shape, "normal"))
+    ours, theirs = fleets(shape, "normal")[0]
     given = judge_pilot(Side("b", "5", ours, 60), Side("b", "4", theirs, 60), K)
     assert given.machines == (60, 60)
     assert given.worse_by is None

@@ -6,42 +6,47 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+import pytest
 
 from agent.loopnest.features.vector import FEATURES
 from bundles.corpus.corpus import random_program
 from bundles.simulator.machines import sample_machines
-from bundles.training.dataset import Recipe, generate, variants_of
+from bundles.training.dataset import Dataset, Recipe, generate, variants_of
 
 RECIPE = Recipe(60, 6, 3, sample_machines(np.random.default_rng(0), 4))
-LONGER = Recipe(200, 3, 3, RECIPE.machines)
+LONGER = Recipe(120, 3, 3, RECIPE.machines)
 
 
-def test_the_same_recipe_gives_the_same_data_bit_by_bit() -> None:
-    one, two = generate(RECIPE), generate(RECIPE)
-    assert one.features.tobytes() == two.features.tobytes()
-    assert one.target.tobytes() == two.target.tobytes()
-    assert list(one.family) == list(two.family)
+@pytest.fixture(scope="module")
+def made() -> Dataset:
+    return generate(RECIPE)
 
 
-def test_the_number_of_processes_changes_nothing() -> None:
-    alone, shared = generate(RECIPE), generate(RECIPE, processes=2)
-    assert alone.features.tobytes() == shared.features.tobytes()
-    assert alone.target.tobytes() == shared.target.tobytes()
-
-
-def test_another_seed_gives_other_programs() -> None:
-    other = Recipe(60, 6, 4, RECIPE.machines)
-    assert generate(RECIPE).features.tobytes() != generate(other).features.tobytes()
-
-
-def test_data_have_the_shapes_asked_for_and_only_finite_numbers() -> None:
+def test_the_same_recipe_gives_the_same_data_bit_by_bit(made: Dataset) -> None:
     shown: list[int] = []
-    data = generate(RECIPE, progress=lambda *counts: shown.append(counts[0]))
-    assert data.features.shape == (60, 6, len(FEATURES))
-    assert data.target.shape == (60, 6, 4)
-    assert np.isfinite(data.features).all()
-    assert np.isfinite(data.target).all()
+    again = generate(RECIPE, progress=lambda *counts: shown.append(counts[0]))
+    assert again.features.tobytes() == made.features.tobytes()
+    assert again.target.tobytes() == made.target.tobytes()
+    assert list(again.family) == list(made.family)
     assert shown == [50, 60]
+
+
+def test_the_number_of_processes_changes_nothing(made: Dataset) -> None:
+    shared = generate(RECIPE, processes=2)
+    assert made.features.tobytes() == shared.features.tobytes()
+    assert made.target.tobytes() == shared.target.tobytes()
+
+
+def test_another_seed_gives_other_programs(made: Dataset) -> None:
+    other = generate(Recipe(5, 6, 4, RECIPE.machines))
+    assert made.features[:5].tobytes() != other.features.tobytes()
+
+
+def test_data_have_the_shapes_asked_for_and_only_finite_numbers(made: Dataset) -> None:
+    assert made.features.shape == (60, 6, len(FEATURES))
+    assert made.target.shape == (60, 6, 4)
+    assert np.isfinite(made.features).all()
+    assert np.isfinite(made.target).all()
 
 
 def test_no_variant_shares_a_loop_that_carries_a_value() -> None:
@@ -82,8 +87,7 @@ def kill_a_child(done: Path) -> None:
         time.sleep(0.02)
 
 
-def test_a_slice_of_a_data_set_is_the_same_programs() -> None:
-    data = generate(RECIPE)
-    part = data.take(slice(10, 20)).take(np.array([3, 1]))
-    assert part.features.tobytes() == data.features[[13, 11]].tobytes()
-    assert list(part.family) == [data.family[13], data.family[11]]
+def test_a_slice_of_a_data_set_is_the_same_programs(made: Dataset) -> None:
+    part = made.take(slice(10, 20)).take(np.array([3, 1]))
+    assert part.features.tobytes() == made.features[[13, 11]].tobytes()
+    assert list(part.family) == [made.family[13], made.family[11]]
