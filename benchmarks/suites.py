@@ -36,6 +36,8 @@ from typing import Any
 from suites_wrapping import Function, functions, pluto_file, tsvc_files, without_comments
 
 from agent.errors import AgentError
+from agent.loopnest.frontend.parse import parse
+from agent.loopnest.lowering.reader import read_region, regions_of
 from agent.loopnest.program import Program
 
 SIZE = 100  # of every integer parameter that has none of its own
@@ -49,6 +51,15 @@ PLANT = {
     "heat_pingpong": "steps=20",
     "sobel_flat": "w=192 h=108",
 }
+PET = (  # what pet knows of itself
+    "-D__pencil_assume(x)=",
+    "-D__pencil_kill(...)=",
+    "-Dmin(x,y)=((x)<(y)?(x):(y))",
+    "-Dmax(x,y)=((x)>(y)?(x):(y))",
+    "-Dfloord(n,d)=((n)<0?-((-(n)+(d)-1)/(d)):(n)/(d))",
+    "-Dceild(n,d)=((n)<0?-(-(n)/(d)):((n)+(d)-1)/(d))",
+    "-DintCeil(n,d)=(((n)+(d)-1)/(d))",
+)
 GENERATED = {  # headers that the configure scripts of the repositories write
     "speexdsp_config_types.h": "#include <stdint.h>\n"
     + "".join(f"typedef {u}int{n}_t spx_{u}int{n}_t;\n" for u in ("", "u") for n in (16, 32)),
@@ -153,13 +164,17 @@ class TooLongError(Exception):
 # --- the reader -------------------------------------------------------------------------------
 
 
-def read(path: Path, function: str, sizes: Mapping[str, int], cflags: Sequence[str]) -> Program:
-    """The one place that names the reader."""
-    from agent.loopnest.lowering.reader import load_program
-
-    return load_program(
-        path, function=function, sizes=sizes, cflags=tuple(cflags), memory_limit=MEMORY
-    )
+def read(
+    path: Path, function: str, sizes: Mapping[str, int], cflags: Sequence[str]
+) -> list[Program]:
+    """The regions of a function: all of them have to be read."""
+    unit = parse(path, tuple(cflags))
+    chosen = [f for f in unit.functions.values() if f.name == function]
+    nests = range(1, 1 + max(1, len(regions_of(unit, chosen[0]) if chosen else ())))
+    return [
+        read_region(unit, function, sizes, nest if len(nests) > 1 else None, MEMORY).program
+        for nest in nests
+    ]
 
 
 def outcome(item: Item) -> Outcome:
@@ -235,7 +250,7 @@ def pet(root: Path, _: Path) -> Iterator[Item]:
             marked = [f for f in found if re.search(r"#\s*pragma\s+scop", text[f.start : f.end])]
             chosen = (marked or found)[-1]
             name = str(path.relative_to(tests))
-            yield Item("pet's tests", name, path, chosen.name, _given(chosen, {}), (f"-I{tests}",))
+            yield Item("pet's tests", name, path, chosen.name, _given(chosen, {}), PET)
 
 
 def plant(root: Path, _: Path) -> Iterator[Item]:
@@ -339,7 +354,7 @@ def ranking_seconds(items: Iterable[Item]) -> dict[str, dict[str, float]]:
     for item in items:
         start = _spent()
         try:
-            program = read(item.path, item.function, item.sizes, item.cflags)
+            (program,) = read(item.path, item.function, item.sizes, item.cflags)
         except AgentError:
             continue
         middle = _spent()

@@ -181,10 +181,10 @@ _MACROS = {
 def pluto_file(text: str) -> tuple[str, str]:
     """The function's name and the file's text for one of Pluto's tests, which has a region.
 
-    A region in a function goes into a function of its own, after what stands before it in the
-    file, with that function's parameters and declarations. Statements without a function get one,
-    whose parameters are what they use: arrays of fixed extents, whole numbers that bound loops or
-    stand in subscripts, and numbers. Numbers that they store to are global.
+    A region in a function goes into a function of its own in place of that, with its parameters
+    and declarations. Statements without a function get one, whose parameters are what they use:
+    arrays of fixed extents, whole numbers that bound loops or stand in subscripts, and numbers.
+    Numbers that they store to are global.
     """
     text = without_comments(text)
     region = re.search(r"#\s*pragma\s+scop(.*?)#\s*pragma\s+endscop", text, re.DOTALL)
@@ -199,17 +199,8 @@ def pluto_file(text: str) -> tuple[str, str]:
 def _kept(text: str, f: Function, region: re.Match[str]) -> str:
     parameters = "" if f.name == "main" else f.parameters
     declared = [m[0].strip() for m in _DECLARATION.finditer(text, f.body + 1, region.start())]
-    return "\n".join(
-        [
-            text[: f.start],
-            f"void region({parameters or 'void'})",
-            "{",
-            *declared,
-            region[0],
-            "}",
-            "",
-        ]
-    )
+    made = [f"void region({parameters or 'void'})", "{", *declared, region[0], "}"]
+    return "\n".join([text[: f.start], *made, text[f.end :]])
 
 
 def _made(text: str, region: str) -> str:

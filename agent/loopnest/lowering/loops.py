@@ -128,10 +128,12 @@ def _header(env: Environment, node: ForS) -> _Header:
     tests, first = _tests(node.condition)
     last = tuple(_commas(node.step)) if node.step is not None else ()
     names = [x for test in tests for x in walk(test) if isinstance(x, Name)]
-    steps = _changes_of(env, _as_statements((*first, *last, *_direct(node.body))))
+    body = _as_statements((*first, *last, *_direct(node.body)))
     for name in names:
-        step = steps.get(name.ident)
         known = env.scope.get(name.ident)
+        if not isinstance(known, Known | Unknown):
+            continue
+        step = _change(env, body, name.ident)
         if not isinstance(step, Affine) or not step.is_constant or step.const == 0:
             continue
         if not isinstance(known, Known):

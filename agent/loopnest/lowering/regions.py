@@ -191,7 +191,8 @@ def entry_scope(
 ) -> None:
     """Fills ``env.scope`` with what every name stands for where ``part`` begins."""
     scope = env.scope
-    moving = {name.ident for name in assigned(function.body)}
+    moving = {name.ident for f in unit.functions.values() for name in assigned(f.body)}
+    env.region.moving = frozenset(moving)
     for ident, variable in unit.variables.items():
         scope[ident] = _global(env, unit, variable, sizes)
     for parameter in function.parameters:
@@ -279,6 +280,8 @@ def _global(env: Environment, unit: Unit, variable: Variable, sizes: Mapping[str
                 variable.storage == "static" and variable.ident not in unit.changed
             )
             return (_constant(variable) if fixed else None) or Argument(variable.name, kind)
+        case ArrayType(length=None) if variable.init is None:  # extern: as long as it is used
+            return _memory(env, variable)
         case ArrayType():
             try:
                 return array_object(env, variable)
@@ -304,6 +307,13 @@ def _advance(env: Environment, item: CStatement) -> None:
         case DeclareS(variables=variables):
             for variable in variables:
                 _declare(env, variable)
+        case BlockS(items=items):
+            for inner in items:
+                _advance(env, inner)
+        case IfS(yes=yes, no=no) if (known := _decided(env, item)) is not None:
+            chosen = yes if known else no
+            if chosen is not None:
+                _advance(env, chosen)
         case ExpressionS(expression=AssignE(op="", target=Name() as name, value=value)):
             env.scope[name.ident] = _valued(env, name, value)
         case ExpressionS(expression=AssignE(target=Name() as name) as node) if isinstance(
@@ -312,6 +322,15 @@ def _advance(env: Environment, item: CStatement) -> None:
             _change(env, item, node)
         case _:
             _forget(env.scope, item)
+
+
+def _decided(env: Environment, item: IfS) -> bool | None:
+    """Which branch runs, where sizes alone tell it."""
+    try:
+        found = form(env, item.condition)
+    except (SourceError, RestartError):
+        return None
+    return found.const != 0 if found.is_constant else None
 
 
 def _change(env: Environment, item: CStatement, node: AssignE) -> None:

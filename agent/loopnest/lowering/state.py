@@ -145,7 +145,10 @@ class Pointer:
 
 @dataclass(frozen=True)
 class Given:
-    """A name that stands for a value: the parameter of a function that is read in place."""
+    """A name that stands for a value, which nothing changes.
+
+    It is a parameter of a function that is read in place, or follows from iterators alone.
+    """
 
     value: Expr
 
@@ -235,6 +238,7 @@ class Region:
     live: dict[int, Data] = field(default_factory=dict)
     outer: frozenset[int] = frozenset()  # scalars from before the region, by ident
     touched: set[int] = field(default_factory=set)  # variables that something has assigned so far
+    moving: frozenset[int] = frozenset()  # variables that something assigns, by ident
     statements: int = 0
     numbers: int = 0  # derived ones
     assumed: dict[str, None] = field(default_factory=dict)

@@ -19,8 +19,10 @@ from agent.loopnest.frontend.ctree import (
     ExpressionS,
     ForS,
     IfS,
+    IndexE,
     LabelS,
     ListE,
+    MemberE,
     Name,
     Number,
     OtherS,
@@ -45,6 +47,7 @@ from agent.loopnest.lowering.state import (
     Argument,
     Data,
     Environment,
+    Given,
     Known,
     NotAffineError,
     Object,
@@ -438,7 +441,10 @@ def _declare_scalar(env: Environment, variable: Variable, kind: ScalarType) -> N
             try:
                 env.scope[variable.ident] = Known(form(env, variable.init), kind.dtype)
             except NotAffineError as failure:
-                raise RestartError(data=variable.ident) from failure
+                given = _of_iterators(env, variable)
+                if given is None:
+                    raise RestartError(data=variable.ident) from failure
+                env.scope[variable.ident] = given
         return
     init = None if variable.init is None else value(env, variable.init)
     target = temporary(env, variable.name, kind.dtype)
@@ -448,8 +454,16 @@ def _declare_scalar(env: Environment, variable: Variable, kind: ScalarType) -> N
         write(env, variable.place, target, True, "", init)
 
 
-def _nothing(variable: Variable) -> Expression:
-    return Name(variable.place, variable.type, variable.name, variable.ident)
+def _of_iterators(env: Environment, variable: Variable) -> Given | None:
+    """``int row = k / w``, which nothing changes: its uses become the value, no memory is taken."""
+    init = variable.init
+    others = AssignE | CallE | IndexE | MemberE
+    if init is None or variable.ident in env.region.moving:
+        return None
+    if any(isinstance(x, others) or (isinstance(x, UnaryE) and x.op in "*&") for x in walk(init)):
+        return None
+    given = converted(env, init)
+    return None if _is_data(given) else Given(given)
 
 
 def _declare_array(env: Environment, variable: Variable) -> None:
