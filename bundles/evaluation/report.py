@@ -6,13 +6,14 @@ Fields are in the order of evaluation.json, whose meaning docs/reference/evaluat
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from types import UnionType
 from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 from agent.errors import AgentError
 
 SCHEMA = 1
+LATER = {"later": True}  # of a field that older reports lack: not written where it is not known
 Interval = tuple[float, float]
 
 
@@ -115,13 +116,18 @@ class VersionCounts:
 
 @dataclass(frozen=True)
 class TargetReport:
-    """One target: what it is (``bundles.labels.labels.Target``), how much there is, figures."""
+    """One target: what it is (``bundles.labels.labels.Target``), how much there is, figures.
+
+    ``ceiling``: the log error that true speed-ups would be shown to have, for the labels they are
+    judged by would be others another time; None: by an older version.
+    """
 
     name: str
     machine: Mapping[str, object]
     programs: ProgramCounts
     versions: VersionCounts
     arms: Curves
+    ceiling: float | None = field(default=None, metadata=LATER)
 
 
 @dataclass(frozen=True)
@@ -269,7 +275,8 @@ class EvaluationReport:
 def _plain(value: object) -> object:
     """Records and mappings as mappings from text, sequences as lists."""
     if is_dataclass(value):
-        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+        pairs = ((f, getattr(value, f.name)) for f in fields(value))
+        return {f.name: _plain(x) for f, x in pairs if not (x is None and f.metadata == LATER)}
     if isinstance(value, Mapping):
         return {str(key): _plain(part) for key, part in value.items()}
     return [_plain(part) for part in value] if isinstance(value, list | tuple) else value
@@ -280,7 +287,8 @@ def _typed(kind: Any, value: Any) -> object:
     origin, parts = get_origin(kind), get_args(kind)
     if is_dataclass(kind):
         hints = get_type_hints(kind)
-        known = {f.name: _typed(hints[f.name], value[f.name]) for f in fields(kind)}
+        present = [f for f in fields(kind) if f.name in value or f.metadata != LATER]
+        known = {f.name: _typed(hints[f.name], value[f.name]) for f in present}
         return cast(type, kind)(**known)
     if origin is UnionType:
         return _first_typed(parts, value)

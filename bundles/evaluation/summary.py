@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -50,6 +51,8 @@ from bundles.evaluation.statistics import (
     paired_differences,
     rises,
 )
+
+MEAN_OF_NORMAL = math.sqrt(2 / math.pi)  # of the absolute value, over the standard deviation
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,7 @@ def _target(results: Results, case: Case, names: Sequence[str]) -> TargetReport:
         programs=ProgramCounts(len(case.test_base), *counts),
         versions=VersionCounts(len(case.test), len(case.pool), len(case.kernels), fixed),
         arms={n: {b: _rounded(f) for b, f in c.items()} for n, c in curves.items() if c},
+        ceiling=round(MEAN_OF_NORMAL * float(case.labels.sd[case.test].mean()), 3),
     )
 
 

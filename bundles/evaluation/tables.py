@@ -140,6 +140,9 @@ def report_remarks(report: EvaluationReport) -> list[str]:
             f"{count} labels against the bundle alone: {100 * gain.log_error:.0f} "
             f"% less log error in speed-ups, {100 * gain.seconds_log_error:.0f} % in seconds"
         )
+    if known := {t.name: t.ceiling for t in report.targets if t.ceiling is not None}:
+        told = ", ".join(f"{name} {ceiling:.3f}" for name, ceiling in known.items())
+        lines.append(f"no model can be shown to be better, since labels do not repeat: {told}")
     lines += [_efficiency(report, row) for row in report.efficiency.mean]
     apart = [t.name for t in report.targets if t.name not in report.compared]
     lines += [f"no timings of the fixed set, so in no mean: {name}" for name in apart]
