@@ -77,7 +77,7 @@ def predict(config: Config, request: Request, schedule: str) -> dict[str, Any]:
     reading = _load(config, request)
     program = reading.program
     variant = transform(program, parsed)
-    predictor = _predictor(config)
+    predictor = predictor_of(config)
     found = predictor.predict(program, [variant])
     if not found[0].possible:
         raise impossible(predictor.bundle, f"{program.name} becomes {found[0].speedup:.1e} as fast")
@@ -96,7 +96,7 @@ def rank(config: Config, request: Request, candidates: int, top: int | None) -> 
     reading = _load(config, request)
     program = reading.program
     drawn = candidate_schedules(program, candidates)
-    predictor = _predictor(config)
+    predictor = predictor_of(config)
     found = predictor.predict(program, [variant for _, variant in drawn])
     likely = (n for n in range(len(drawn)) if found[n].possible)
     order = sorted(likely, key=lambda n: -found[n].speedup)
@@ -197,7 +197,12 @@ def _load(config: Config, request: Request) -> Reading:
     )
 
 
-def _predictor(config: Config) -> Predictor:
+def predictor_of(config: Config) -> Predictor:
+    """What predicts here: the calibration in force, else the bundle alone.
+
+    Raises:
+        BundleError, StateError: there is nothing usable.
+    """
     from agent.bundle.installed import bundle_for
     from agent.calibration.calibration import calibration_in_force, newest_calibration
     from agent.calibration.predictor import load_predictor

@@ -72,6 +72,21 @@ class RankOptions:
 
 
 @dataclass(frozen=True)
+class ScanOptions:
+    """How files are read, and how closely each nest is looked at."""
+
+    size: Sizes = None
+    other_sizes: Annotated[
+        int | None,
+        typer.Option(min=1, max=1 << 24, metavar="N", help="Value of every size not given."),
+    ] = None
+    candidates: Annotated[
+        int, typer.Option(min=1, max=1000, metavar="N", help="Schedules to look at in each nest.")
+    ] = 24
+    cflags: Cflags = None
+
+
+@dataclass(frozen=True)
 class ModelOptions:
     """Whose prediction is asked for."""
 
@@ -107,6 +122,32 @@ def predict(
 
     found = run(model.settings(), _request(file, program), schedule)
     answer(found, prediction_blocks, as_json)
+
+
+@COMMANDS.command(epilog="Example: agent scan src/ --other-sizes 512")
+@with_records
+def scan(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="PATH...", help="C files, directories, or a compile_commands.json."),
+    ],
+    options: ScanOptions,
+    model: ModelOptions,
+    as_json: Json = False,
+) -> None:
+    """Find every loop nest, and what it promises."""
+    from agent.advise.scan import ScanRequest
+    from agent.advise.scan import scan as run
+    from agent.advise.sources import sources
+    from agent.settings.values import parse_sizes
+    from agent.terminal.scan_wording import scan_blocks
+
+    found = sources(paths, _flags(options.cflags) or ())
+    sizes = parse_sizes(options.size or ())
+    request = ScanRequest(found, sizes, options.other_sizes, options.candidates)
+    with console.progress() as tell:
+        answered = run(model.settings(), request, tell)
+    answer(answered, scan_blocks, as_json)
 
 
 @COMMANDS.command(
@@ -157,14 +198,21 @@ def measure(
 
 
 def _request(file: Path, told: ProgramOptions | RankOptions) -> Request:
-    import shlex
-
     from agent.advise.advise import Request
-    from agent.errors import InputError
     from agent.settings.values import parse_sizes
 
+    return Request(
+        file, told.function, parse_sizes(told.size or ()), _flags(told.cflags), told.nest
+    )
+
+
+def _flags(cflags: str | None) -> tuple[str, ...] | None:
+    """The words of ``--cflags``."""
+    import shlex
+
+    from agent.errors import InputError
+
     try:
-        flags = None if told.cflags is None else tuple(shlex.split(told.cflags))
+        return None if cflags is None else tuple(shlex.split(cflags))
     except ValueError as error:
-        raise InputError(f"--cflags {told.cflags!r}: {error}", "Close every quote.") from error
-    return Request(file, told.function, parse_sizes(told.size or ()), flags, told.nest)
+        raise InputError(f"--cflags {cflags!r}: {error}", "Close every quote.") from error

@@ -16,6 +16,11 @@ _FLAG = re.compile(  # what changes how a file is read; nothing that writes a fi
 _MEANING = frozenset("-fsigned-char -funsigned-char -fshort-enums -fms-extensions".split())
 
 
+def is_harmless(flag: str) -> bool:
+    """Whether a flag (without its value) only changes how a file is read."""
+    return _FLAG.fullmatch(flag) is not None
+
+
 def check_flags(cflags: Sequence[str]) -> None:
     """Refuse flags for the preprocessor that could do more than change how a file is read.
 

@@ -1,0 +1,109 @@
+"""The C files that a file, a directory or a ``compile_commands.json`` names, and their flags."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agent.errors import InputError
+from agent.loopnest.frontend.flags import is_harmless
+
+MAX_FILES = 20_000
+MAX_COMMANDS = 64 << 20  # bytes of a compile_commands.json
+COMMANDS = "compile_commands.json"
+_WITH_VALUE = ("-I", "-D", "-U", "-isystem", "-iquote", "-include")
+_PATHS = ("-I", "-isystem", "-iquote", "-include")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A C file and the flags it is read with."""
+
+    path: Path
+    cflags: tuple[str, ...] = ()
+
+
+def sources(paths: Sequence[Path], cflags: Sequence[str]) -> list[Source]:
+    """Every C file that ``paths`` name, once, in order.
+
+    Args:
+        paths: C files, directories (looked through), or ``compile_commands.json`` files.
+        cflags: flags besides those of the commands.
+
+    Raises:
+        InputError: a path is not there, is no such file, or names too many.
+    """
+    found: dict[Path, Source] = {}
+    for path in paths:
+        for source in _sources(path):
+            found.setdefault(source.path, Source(source.path, (*source.cflags, *cflags)))
+            if len(found) > MAX_FILES:
+                raise InputError(f"{path}: more than {MAX_FILES} C files", "Scan it in parts.")
+    return list(found.values())
+
+
+def _sources(path: Path) -> Iterator[Source]:
+    if path.name.endswith(".json"):
+        yield from _commanded(path)
+    elif path.is_dir():
+        for file in sorted(path.rglob("*.c")):
+            if not any(part.startswith(".") for part in file.relative_to(path).parts):
+                yield Source(file)
+    elif path.exists():
+        yield Source(path)
+    else:
+        raise InputError(
+            f"{path} is not there", "Give a C file, a directory, or a compile_commands.json."
+        )
+
+
+def _commanded(path: Path) -> Iterator[Source]:
+    """The C files of a compilation database (clang's JSON format), with their flags."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_COMMANDS + 1)
+        entries = json.loads(data) if len(data) <= MAX_COMMANDS else None
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"{path} cannot be read: {error}", "Give what CMake or bear wrote."
+        ) from error
+    if not isinstance(entries, list):
+        raise InputError(f"{path} is no list of commands", "Give what CMake or bear wrote.")
+    for entry in entries:
+        if isinstance(entry, dict) and (source := _entry(path.parent, entry)) is not None:
+            yield source
+
+
+def _entry(base: Path, entry: Mapping[str, Any]) -> Source | None:
+    """One command; None where it compiles no C file."""
+    name, folder = entry.get("file"), entry.get("directory", ".")
+    if not isinstance(name, str) or not isinstance(folder, str) or not name.endswith(".c"):
+        return None
+    directory = base / folder
+    words = entry.get("arguments")
+    if not isinstance(words, list):
+        try:
+            words = shlex.split(str(entry.get("command", "")))
+        except ValueError:
+            words = []
+    return Source(directory / name, _flags(directory, [str(w) for w in words[1:]]))
+
+
+def _flags(directory: Path, words: Sequence[str]) -> tuple[str, ...]:
+    """The flags of a command that change how its file is read, with absolute paths."""
+    found: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        flag = next((f for f in _WITH_VALUE if word.startswith(f)), None)
+        if flag is None:
+            found += [word] if is_harmless(word) else []
+            continue
+        value = word[len(flag) :] or next(rest, "")
+        if flag in _PATHS:
+            value = str(directory / value)
+        found += [flag + value] if flag in ("-I", "-D", "-U") else [flag, value]
+    return tuple(found)

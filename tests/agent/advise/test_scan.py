@@ -1,0 +1,118 @@
+"""`agent scan`: which loops are worth it."""
+
+import json
+
+import pytest
+
+from agent.advise.sources import sources
+from agent.errors import InputError
+from tests.conftest import SCHEMAS, agent
+
+LOOPS = """
+#include "sizes.h"
+void scale(int n, float *x) { for (int i = 0; i < n; i++) x[i] *= FACTOR; }
+void product(int n, double *c, const double *a, const double *b)
+{
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < n; j++)
+            for (int k = 0; k < n; k++)
+                c[i * n + j] += a[i * n + k] * b[k * n + j];
+}
+void walk(int n, float *x, int *next)
+{
+    for (int at = 0; at < n; at = next[at])
+        for (int i = 0; i < 64; i++)
+            x[i] += 1.0f;
+}
+"""
+
+
+@pytest.fixture
+def project(tmp_path):
+    """Two files, one with a header of its own, and the commands that compile them."""
+    (tmp_path / "include").mkdir()
+    (tmp_path / "include" / "sizes.h").write_text("#define FACTOR 2.0f\n")
+    (tmp_path / "loops.c").write_text(LOOPS)
+    (tmp_path / "broken.c").write_text("this is no C\n")
+    commands = [
+        {
+            "directory": str(tmp_path),
+            "command": "cc -O3 -Wall -Iinclude -c loops.c -o loops.o",
+            "file": "loops.c",
+        },
+        {"directory": str(tmp_path), "arguments": ["cc", "broken.c"], "file": "broken.c"},
+        {"directory": str(tmp_path), "command": "c++ x.cc", "file": "x.cc"},
+    ]
+    (tmp_path / "compile_commands.json").write_text(json.dumps(commands))
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def validated():
+    import jsonschema
+
+    schema = json.loads((SCHEMAS / "scan.json").read_text())
+    return lambda answer: jsonschema.validate(answer, schema)
+
+
+def scanned(*arguments, state):
+    return agent("scan", *arguments, "--state-dir", state, "--json")
+
+
+def test_nests_of_a_project_are_found_the_most_promising_first(project, tmp_path, validated):
+    ran = scanned(project / "compile_commands.json", "--other-sizes", 256, state=tmp_path / "s")
+    assert ran.code == 0, ran.err
+    validated(ran.json)
+    read = [n for n in ran.json["nests"] if n["status"] == "read"]
+    speedups = [n["promise"]["speedup"] for n in read]
+    assert read[0]["function"] == "product"
+    assert read[0]["sizes"] == {"n": 256}
+    assert speedups == sorted(speedups, reverse=True)
+
+
+def test_a_nest_that_is_not_read_says_why_and_those_inside_it_are_looked_at(project, tmp_path):
+    ran = scanned(
+        project / "loops.c", "--cflags", f"-I{project}/include", "--other-sizes", 64,
+        state=tmp_path / "s",
+    )  # fmt: skip
+    walk = [n for n in ran.json["nests"] if n["function"] == "walk"]
+    assert [(n["status"], n["nest"]) for n in walk] == [("read", None), ("refused", 1)]
+    assert "how often the loop runs is not known" in walk[1]["reason"]
+
+
+def test_sizes_that_are_missing_are_named(project, tmp_path):
+    ran = agent(
+        "scan", project / "loops.c", "--cflags", f"-I{project}/include", "--state-dir",
+        tmp_path / "s",
+    )  # fmt: skip
+    assert ran.code == 0
+    assert "Sizes that are not given: n." in ran.out
+
+
+def test_a_file_that_is_no_c_is_told_and_the_others_are_read(project, tmp_path):
+    ran = scanned(project, "--other-sizes", 16, state=tmp_path / "s")
+    assert ran.code == 0
+    assert [u["file"] for u in ran.json["unread"]] == [
+        str(project / "broken.c"), str(project / "loops.c"),
+    ]  # fmt: skip
+    assert "sizes.h" in ran.json["unread"][1]["reason"]
+
+
+def test_only_flags_that_change_how_a_file_is_read_are_taken(project):
+    (found,) = [
+        s for s in sources([project / "compile_commands.json"], ()) if "loops" in s.path.name
+    ]
+    assert found.cflags == (f"-I{project / 'include'}",)
+
+
+@pytest.mark.parametrize("text", ["{", "{}", '"x"', "[" * 100_000])
+def test_a_file_of_commands_that_is_none_is_refused(tmp_path, text):
+    path = tmp_path / "compile_commands.json"
+    path.write_text(text)
+    with pytest.raises(InputError):
+        sources([path], ())
+
+
+def test_a_path_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(InputError, match="is not there"):
+        sources([tmp_path / "none"], ())
