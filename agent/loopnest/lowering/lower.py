@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from agent.errors import SourceError
@@ -10,7 +10,9 @@ from agent.loopnest.frontend.ctree import (
     ArrayType,
     AssignE,
     CFunction,
+    CStatement,
     CType,
+    DeclareS,
     Expression,
     ExpressionS,
     ForS,
@@ -18,6 +20,7 @@ from agent.loopnest.frontend.ctree import (
     Name,
     PointerType,
     ScalarType,
+    Tree,
     Unit,
     WhileS,
     walk,
@@ -321,8 +324,28 @@ def sizes_of(unit: Unit, function: CFunction, part: Part) -> list[str]:
                 wanted |= set(used([x.index]))
     for parameter in function.parameters:
         wanted |= set(used(_lengths(parameter.type)))
+    _follow_values([*part.before, *part.items], wanted)
     variables = [*function.parameters, *unit.variables.values()]
     return [v.name for v in variables if v.ident in wanted and integer_type(v.type) is not None]
+
+
+def _follow_values(items: Sequence[CStatement], wanted: set[int]) -> None:
+    """Adds what the values of the variables ``wanted`` are made of."""
+    given = [given for item in items for x in walk(item) for given in _given(x)]
+    before = -1
+    while before != len(wanted):
+        before = len(wanted)
+        for ident, made_of in given:
+            if ident in wanted:
+                wanted |= set(used([made_of]))
+
+
+def _given(node: Tree) -> Iterator[tuple[int, Expression]]:
+    match node:
+        case AssignE(target=Name(ident=ident), value=value):
+            yield ident, value
+        case DeclareS(variables=variables):
+            yield from ((v.ident, v.init) for v in variables if v.init is not None)
 
 
 def _lengths(kind: CType) -> list[Expression]:
