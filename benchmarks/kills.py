@@ -1,11 +1,16 @@
-"""Commands killed (SIGKILL) at random moments: is what they keep still whole?
+"""Commands of a machine killed (SIGKILL) at random moments: is what they keep still whole?
 
-    python benchmarks/kills.py [--kills 200] [--seed 1]
+    python benchmarks/kills.py [--kills 200] [--seed 1] [--only update ...]
 
-Killed are `agent calibrate`, `agent report --show` (which makes the report) and `bundles
-timestamp` (which publishes). After each kill the state must be read, the last calibration must be
-there, and the repository must pass its check once its next command has run. Goal: 0 lost.
-(tests/agent/update/test_power_cuts.py kills updates at every write.)
+- `agent calibrate` times real kernels: the calibration that was in force stays or a newer one is.
+- `agent report` sends to a centre: its one report arrives, as often as it likes, under one key.
+- `agent update` brings a bundle: the old one or the new one is in force, whole, each with a
+  calibration of its own, and the same command once more ends with the new one.
+
+Half of the kills come at any moment, half in what comes last (fitting and storing; after the first
+byte was sent; after the bundle is on the disk). Only commands that were still at work count. Goal:
+0 lost. (`publish_kills.py` and `centre_kills.py` kill the centre's;
+tests/agent/update/test_power_cuts.py kills updates at every write.)
 """
 
 from __future__ import annotations
@@ -14,103 +19,200 @@ import argparse
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-BIN = Path(sys.executable).parent
-ENVIRONMENT = {**os.environ, "AGENT_CONFIG": "", "BUNDLES_PASSPHRASE": "correct horse battery"}
+from agent.bundle.bundle import default_bundle
+from agent.bundle.installed import bundle_in_force
+from agent.calibration.calibration import calibration_in_force
+from agent.errors import AgentError
+from agent.state.state import read_state
+from tests.agent.report.recorder import Recorder, recording
+from tests.agent.update.published import made_bundle, new_centre
+from tests.conftest import environment
+from tests.fake_runner import calibrate_simulated
+
+AGENT = str(Path(sys.executable).parent / "agent")
+TRIES = 4  # for each kill, should commands end before it
+LIMIT_S = 300.0
+NOTHING_TO_DO = 7
 
 
 @dataclass(frozen=True)
 class Victim:
-    """A command, and what must hold after it was killed: the words of what does not, or none."""
+    """A command of a machine, and what must hold after it was killed.
+
+    Attributes:
+        name: of the command.
+        words: the command, without the state directory.
+        machine: state directory to begin with, copied for each kill; ``state``: the copy.
+        last: whether what comes last has begun.
+        lost: what does not hold, in words; "" where all does.
+        on: environment variables.
+    """
 
     name: str
-    command: tuple[str, ...]
+    words: tuple[str, ...]
+    machine: Path
+    state: Path
+    last: Callable[[], bool]
     lost: Callable[[], str]
+    on: dict[str, str]
+
+    def begin(self) -> subprocess.Popen[bytes]:
+        """The command at work on a fresh copy, in a process group of its own."""
+        shutil.rmtree(self.state, ignore_errors=True)
+        shutil.copytree(self.machine, self.state)
+        return self.start()
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """The command at work on what is there."""
+        quiet, on = subprocess.DEVNULL, environment(**self.on)
+        command = [AGENT, *self.words, "--state-dir", str(self.state)]
+        return subprocess.Popen(command, env=on, stdout=quiet, stderr=quiet, process_group=0)
+
+    def again(self) -> str:
+        """The same command to its end; what went wrong."""
+        code = self.start().wait(LIMIT_S)
+        return "" if code in (0, NOTHING_TO_DO) else f"{self.name} once more: exit {code}"
 
 
-def ran(*words: str) -> subprocess.CompletedProcess[str]:
-    """A command to its end."""
-    command = [str(BIN / words[0]), *words[1:]]
-    return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
-
-
-def started(command: tuple[str, ...]) -> subprocess.Popen[bytes]:
-    """A command in a process group of its own."""
-    words = [str(BIN / command[0]), *command[1:]]
-    quiet = subprocess.DEVNULL
-    return subprocess.Popen(words, env=ENVIRONMENT, stdout=quiet, stderr=quiet, process_group=0)
-
-
-def whole_state(state: str, least: int) -> str:
-    """The calibration in force is there, and none is older than the one before."""
-    said = ran("agent", "status", "--state-dir", state, "--json")
-    found = json.loads(said.stdout).get("calibration") or {} if said.returncode == 0 else {}
-    aside = list(Path(state).glob("state.corrupt-*"))
-    return (
-        "" if found.get("calibration_id", 0) >= least and not aside else said.stdout + said.stderr
-    )
-
-
-def whole_repository(repository: str) -> str:
-    """The next command finishes what was begun, and the check finds nothing."""
-    again = ran("bundles", "timestamp", "--repo", repository)
-    check = ran("bundles", "repo", "check", repository)
-    return "" if again.returncode == check.returncode == 0 else again.stderr + check.stderr
-
-
-def killed(victim: Victim, kills: int, draws: random.Random) -> tuple[int, list[str]]:
-    """How many were killed before they ended, and what was lost."""
-    begun = time.monotonic()
-    started(victim.command).wait()
-    lasts, hit, lost = time.monotonic() - begun, 0, []
-    for _ in range(kills):
-        process = started(victim.command)
-        time.sleep(draws.uniform(0.0, lasts))
+def campaign(victim: Victim, kills: int, draws: random.Random) -> tuple[int, list[str]]:
+    """How many were killed at work, and what was lost."""
+    whole_s, last_s = timed(victim)
+    hit, lost = 0, []
+    for number in range(TRIES * kills):
+        process = victim.begin()
+        late = number % 2 == 1
+        while late and process.poll() is None and not victim.last():
+            time.sleep(0.001)
+        time.sleep(draws.uniform(0.0, last_s if late else whole_s))
         hit += process.poll() is None
         if process.returncode is None:
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        if words := victim.lost():
-            lost.append(words)
+            process.wait()
+            if words := victim.lost():
+                lost.append(words)
+        if hit == kills:
+            break
     return hit, lost
 
 
-def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    arguments.add_argument("--kills", type=int, default=200)
-    arguments.add_argument("--seed", type=int, default=1)
-    given = arguments.parse_args()
-    draws = random.Random(given.seed)
-    with tempfile.TemporaryDirectory(prefix="kills-") as name:
-        state, repository = f"{name}/state", f"{name}/repository"
-        at = ("--state-dir", state)
-        first = ran("agent", "calibrate", "--budget", "5s", *at)
-        made = ran("bundles", "repo", "init", repository, "--keys", f"{name}/keys")
-        if first.returncode or made.returncode:
-            raise SystemExit(first.stderr + made.stderr)
-        ENVIRONMENT["BUNDLES_KEYS"] = f"{name}/keys"
-        whole = lambda: whole_state(state, 1)  # noqa: E731
+def timed(victim: Victim) -> tuple[float, float]:
+    """Seconds of a whole run, and of what comes last in it."""
+    begun = time.monotonic()
+    process = victim.begin()
+    while process.poll() is None and not victim.last():
+        time.sleep(0.001)
+    last = time.monotonic()
+    code = process.wait(LIMIT_S)
+    whole_s, last_s = time.monotonic() - begun, time.monotonic() - last
+    words = victim.lost()
+    if code != 0 or words:
+        raise SystemExit(f"{victim.name} fails without being killed: exit {code} {words}")
+    return whole_s, last_s
+
+
+def looked_at(state: Path, bundles: frozenset[str]) -> str:
+    """Why the state is not whole: a calibration and one of these bundles must be in force."""
+    if aside := list(state.glob("state.corrupt-*")):
+        return f"{aside[0].name} was set aside"
+    try:
+        with read_state(state) as opened:
+            made = calibration_in_force(opened)
+            bundle = bundle_in_force(opened, state).bundle
+    except AgentError as error:
+        return error.message
+    if made is None or not made.body.points:
+        return "no calibration is in force"
+    return "" if bundle.digest in bundles else f"the bundle {bundle.digest} is in force"
+
+
+def calibrating(work: Path, machine: Path, old: str) -> Victim:
+    """Real kernels, for five seconds."""
+    state = work / "calibrate"
+    words = ("calibrate", "--budget", "5s")
+
+    def fitting() -> bool:
+        """All that five seconds allow has been journalled, or nearly."""
+        with read_state(state) as opened:
+            run = opened.open_run()
+            return run is not None and len(opened.timings(run)) >= run.planned
+
+    lost = lambda: looked_at(state, frozenset((old,)))  # noqa: E731
+    return Victim("calibrate", words, machine, state, fitting, lost, {})
+
+
+def reporting(work: Path, machine: Path, centre: Recorder, old: str) -> Victim:
+    """To a centre that keeps what it is sent."""
+    state, seen = work / "report", [0]
+    on = {"AGENT_REPORT": "on", "AGENT_REPORT_TO": centre.url}
+    words = ("report", "--now")
+
+    def lost() -> str:
+        wrong = looked_at(state, frozenset((old,))) or victim.again()
+        came = {json.loads(body)["dedupe"] for body in centre.bodies[seen[0] :]}
+        seen[0] = len(centre.requests)
+        return wrong or ("" if len(came) == 1 else f"{len(came)} reports came in place of 1: {came}")
+
+    sent = lambda: len(centre.requests) > seen[0]  # noqa: E731
+    victim = Victim("report", words, machine, state, sent, lost, on)
+    return victim
+
+
+def updating(work: Path, machine: Path, old: str) -> Victim:
+    """To another bundle, a small one so that most of the time goes by in what is killed."""
+    state, centre = work / "update", new_centre(work / "repository")
+    new = centre.add(made_bundle(work / "bundle", "1"))
+    words = ("update", "--force", "--from", str(centre.public), "--root", str(centre.root))
+
+    def lost() -> str:
+        found = looked_at(state, frozenset((old, new))) or victim.again()
+        return found or looked_at(state, frozenset((new,)))
+
+    on_disk = lambda: any((state / "bundles").glob(new[:32]))  # noqa: E731
+    victim = Victim("update", words, machine, state, on_disk, lost, {})
+    return victim
+
+
+@contextmanager
+def all_victims(work: Path) -> Iterator[dict[str, Victim]]:
+    """Each on a machine that was calibrated on the bundle that comes with the agent."""
+    machine = work / "machine"
+    calibrate_simulated(machine, default_bundle())
+    with read_state(machine) as state:
+        old = bundle_in_force(state, machine).bundle.digest
+    with recording() as centre:
         victims = (
-            Victim("calibrate", ("agent", "calibrate", "--budget", "5s", *at), whole),
-            Victim("report", ("agent", "report", "--show", *at), whole),
-            Victim(
-                "publish",
-                ("bundles", "timestamp", "--repo", repository),
-                lambda: whole_repository(repository),
-            ),
+            calibrating(work, machine, old),
+            reporting(work, machine, centre, old),
+            updating(work, machine, old),
         )
-        for victim in victims:
-            hit, lost = killed(victim, given.kills, draws)
-            print(f"{victim.name}: {hit} of {given.kills} killed, {len(lost)} lost", flush=True)
-            print(*lost[:3], sep="\n", end="", file=sys.stderr)
+        yield {victim.name: victim for victim in victims}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", nargs="*", choices=("calibrate", "report", "update"))
+    given = parser.parse_args()
+    wrong = 0
+    with tempfile.TemporaryDirectory(prefix="kills-") as name, all_victims(Path(name)) as victims:
+        for each in given.only or victims:
+            hit, lost = campaign(victims[each], given.kills, random.Random(given.seed))
+            print(f"{each}: {hit} killed, {len(lost)} lost", flush=True)
+            print(*lost[:3], sep="\n", end="\n" if lost else "", file=sys.stderr)
+            wrong += len(lost)
+    sys.exit(bool(wrong))
 
 
 if __name__ == "__main__":

@@ -17,17 +17,21 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import random
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from unittest import mock
 
 from agent.bundle.bundle import load_bundle
 from agent.bundle.encoder import Encoder
+from agent.calibration import plan
 from agent.calibration.calibrate import calibrate
 from agent.calibration.calibration import StoredCalibration
 from agent.calibration.predictor import prior_of, represent
+from agent.kernels.fixed_set import fixed_variants
 from agent.loopnest.features.nest import lower
 from agent.loopnest.program import Program
 from agent.measure.cache import Cache
@@ -44,6 +48,7 @@ from agent.state.state import open_state
 ROUNDS = 5
 ROUND_S = 0.1  # simulated wall time of a round
 FEW_S = 4.0  # a budget for four kernels
+NO_HURRY_S = 600.0
 
 
 @dataclass(frozen=True)
@@ -205,16 +210,18 @@ def calibrate_simulated(
     Args:
         state_dir: where it is kept; made where it is not there.
         bundle: its directory.
-        budget_s: decides how much of the fixed set is timed: by default too little for boosting,
+        budget_s: decides how much of the fixed set is timed, however long that takes: by default too little for boosting,
             so that every test that refits it does so in a moment; ``FEW_S``: four kernels.
         machine: that is simulated; by default one that makes a good calibration.
     """
     simulated = machine or FakeRunner(as_the_bundle_says(bundle, times=3.0), noise=0.02)
-    config = Config(state_dir, bundle=bundle, budget_s=budget_s)
+    config = Config(state_dir, bundle=bundle, budget_s=NO_HURRY_S)
+    planned = plan.prefix_for(fixed_variants(), budget_s, os.cpu_count() or 1)
     make_directory(state_dir)
 
     def opened(_: Config, toolchain: Toolchain, __: Machine) -> FakeRunner:
         return replace(simulated, toolchain=toolchain)
 
-    with hold(state_dir, "calibrate"), open_state(state_dir) as state:
+    chosen = mock.patch.object(plan, "prefix_for", lambda *_: planned)
+    with chosen, hold(state_dir, "calibrate"), open_state(state_dir) as state:
         return calibrate(config, state, lambda _: None, open_runner=opened)

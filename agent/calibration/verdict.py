@@ -4,8 +4,8 @@
         no, or not shown: not to be used    yes: few kernels, noise, disturbance, large errors?
                                                  one of them: usable    none: good
 
-What is not to be used is kept and does not come into force. The rule for "no worse" is
-``agent.model.paired``'s; labels of the new calibration judge both.
+What is not to be used is kept and does not come into force. The rule for "no worse", in errors and
+in the order of versions, is ``agent.model.paired``'s; labels of the new calibration judge both.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Final
 from agent.calibration.calibration import CalibrationVerdict
 
 if TYPE_CHECKING:
-    from agent.arrays import Doubles
     from agent.calibration.calibration import Calibration, Point, StoredCalibration
-    from agent.model.paired import PairedErrors
+    from agent.model.paired import Judgement
     from agent.model.records import Kind
 
 RELIABLE_KERNELS = 8  # with fewer, the figures are too uncertain to call anything good
@@ -27,6 +26,7 @@ NOISY = 0.10  # log ratio of two timings of the same thing
 INEXACT = math.log(2)  # log error of speed-ups
 MOST_STEAL = 0.03  # share of CPU time that the host may take
 NAMES: Final[Mapping[Kind, str]] = {"speedup": "speed-ups", "seconds": "times"}
+_PAIRS = "pairs of versions in the right order"
 _OLDER = ("drift-arithmetic", "drift-stream")  # by older agents
 _DISTURBING = frozenset(("foreign-load", "disturbed-rounds", "drift", *_OLDER))
 Predicted = Mapping[tuple[str, str, str], float]  # by kernel, schedule and kind
@@ -63,7 +63,7 @@ def is_comparable(new: Calibration, old: Calibration) -> bool:
 
 def compare_predictions(
     judges: Sequence[Point], before: Predicted, kind: Kind
-) -> PairedErrors | None:
+) -> Judgement | None:
     """Their own predictions beside those of ``before``, both judged by what was measured.
 
     Args:
@@ -73,14 +73,14 @@ def compare_predictions(
     """
     import numpy as np  # not for those who only tell a verdict
 
-    from agent.model.paired import by_program, compare_errors
+    from agent.model.paired import Measured, judge_ways
 
     rows = [p for p in judges if p.kind == kind and _key(p) in before]
-    measured = np.array([p.measured for p in rows])
+    columns = [(p.measured, p.low, p.high, p.calibrated, before[_key(p)]) for p in rows]
+    with np.errstate(all="ignore"):  # a damaged number gives NaN, which shows nothing
+        truth, low, high, new, old = np.log(np.array(columns).reshape(-1, 5)).T
     kernels = np.unique([p.kernel for p in rows], return_inverse=True)[1]
-    old = _errors(np.array([before[_key(p)] for p in rows]), measured)
-    new = _errors(np.array([p.calibrated for p in rows]), measured)
-    return compare_errors(by_program(old, kernels), by_program(new, kernels))
+    return judge_ways(Measured(kind, kernels, truth, (high - low) / 2), old, new)
 
 
 def predictions_of(points: Sequence[Point]) -> Predicted:
@@ -90,14 +90,6 @@ def predictions_of(points: Sequence[Point]) -> Predicted:
 
 def _key(p: Point) -> tuple[str, str, str]:
     return p.kernel, p.schedule, p.kind
-
-
-def _errors(predicted: Doubles, measured: Doubles) -> Doubles:
-    import numpy as np
-
-    with np.errstate(all="ignore"):  # a damaged number gives NaN, which shows nothing
-        found: Doubles = np.abs(np.log(predicted / measured))
-    return found
 
 
 def _beside_the_bundle(new: Calibration) -> tuple[str, str] | None:
@@ -118,13 +110,16 @@ def _beside_the_bundle(new: Calibration) -> tuple[str, str] | None:
 
 
 def _tried(new: Calibration) -> str:
-    """The errors of the best head that was tried for speed-ups, and the bundle's."""
+    """What the best head that was tried for speed-ups does worse than the bundle."""
     tried = [v for v in new.head.verdicts if v.target == "speedup" and v.log_error is not None]
     if not tried:
         return ""
     best = min(tried, key=lambda v: v.log_error or 0.0)
     ours, alone = _factor(best.log_error), _factor(best.bundle_log_error)
-    return f" (speed-ups are off by a factor of {ours} adjusted to them, by {alone} as they were)"
+    words = f"speed-ups are off by a factor of {ours} adjusted to them, by {alone} as they were"
+    if best.order is not None and best.bundle_order is not None:
+        words += f", and put {best.order:.0%} and {best.bundle_order:.0%} of {_PAIRS}"
+    return f" ({words})"
 
 
 def _beside(new: Calibration, present: StoredCalibration) -> tuple[str, str] | None:
@@ -138,13 +133,19 @@ def _beside(new: Calibration, present: StoredCalibration) -> tuple[str, str] | N
         if judged is None:
             return "not-compared", f"too few kernels are the same as those of {named}"
         if not judged.no_worse:
-            words = (
-                f"{_kernels(judged.programs)} do not show that it predicts as well as {named}"
-                f" ({NAMES[kind]} off by a factor of {_factor(judged.after)},"
-                f" by that one {_factor(judged.before)})"
-            )
-            return "not-better-than-present", words
+            words = f"{_kernels(judged.error.programs)} do not show that it predicts as well as"
+            return "not-better-than-present", f"{words} {named} ({_why_not(judged, kind)})"
     return None
+
+
+def _why_not(judged: Judgement, kind: Kind) -> str:
+    """What is not shown to be no worse than in the calibration in force."""
+    error, misorder = judged.error, judged.misorder
+    if misorder is None or not error.no_worse:
+        ours, theirs = _factor(error.after), _factor(error.before)
+        return f"{NAMES[kind]} off by a factor of {ours}, by that one {theirs}"
+    ours, theirs = f"{1 - misorder.after:.0%}", f"{1 - misorder.before:.0%}"
+    return f"{ours} of {_PAIRS}, by that one {theirs}"
 
 
 def _reserves(new: Calibration) -> Iterator[tuple[str, str]]:

@@ -23,6 +23,9 @@ class CandidateVerdict:
         bundle_log_error: the bundle's on the same rows.
         margin: by how much ridge may be worse than the bundle, and boosting has to be better than
             what it would replace.
+        order: share of a program's versions that differ measurably which the choice puts in the
+            right order, pair by pair; of the one chosen for speed-ups, before it was judged.
+        bundle_order: the bundle's on the same pairs.
     """
 
     target: Kind
@@ -31,6 +34,8 @@ class CandidateVerdict:
     log_error: float | None = None
     bundle_log_error: float | None = None
     margin: float | None = None
+    order: float | None = None
+    bundle_order: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

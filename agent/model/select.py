@@ -8,7 +8,8 @@ errors. Choosing is part of fitting: the accuracy reported comes from outer fold
 fit *and* choice knew nothing of the programs held out.
 
 Last, what was chosen has to be shown to be no worse than the bundle alone on those programs
-(``agent.model.paired``), for speed-ups and for seconds each; else the bundle predicts that kind.
+(``agent.model.paired``: errors, and the order of versions), for speed-ups and for seconds each;
+else the bundle predicts that kind.
 """
 
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ from agent.arrays import Bools, Doubles, Ints
 from agent.model.heads import BoostedHead, PairHead, SingleHead
 from agent.model.linear import BundleHead, RidgeHead, interval_factor
 from agent.model.observations import KINDS, SPEEDUP, Observations, group_folds
-from agent.model.paired import by_program, compare_errors
+from agent.model.paired import Judgement, Measured, judge_ways
 from agent.model.posterior import Z80
 from agent.model.prior import Prior
 from agent.model.records import CandidateVerdict, HeadKind, Kind, Status
@@ -85,8 +86,12 @@ def choose_head(prior: Prior, observations: Observations, seed: int = 0) -> Sele
         calibrated[held_out], calibrated_sd[held_out] = inner.predict(test.design, test.kind)
         chosen.append(inner.kind)
     alone = BundleHead.fit(prior, observations)
-    for kind in _unproven(observations, mean, calibrated):
+    for kind in KINDS:
         rows = observations.kind == kind
+        judged = _judge_choice(observations.take(rows), kind, mean[rows], calibrated[rows])
+        verdicts = tuple(_with_order(v, judged) if v.target == kind else v for v in verdicts)
+        if judged is not None and judged.no_worse:
+            continue
         calibrated[rows] = mean[rows]
         calibrated_sd[rows] = alone.predict(observations.design[rows], kind)[1]
         head = replace(head, speedup=alone) if kind == SPEEDUP else replace(head, seconds=alone)
@@ -104,17 +109,20 @@ def choose_head(prior: Prior, observations: Observations, seed: int = 0) -> Sele
     )
 
 
-def _unproven(observations: Observations, alone: Doubles, calibrated: Doubles) -> list[Kind]:
-    """Kinds of prediction [n] that are not shown to be no worse than the bundle's [n]."""
-    before, after = (np.abs(observations.target - mean) for mean in (alone, calibrated))
-    found: list[Kind] = []
-    for kind in KINDS:
-        rows = observations.kind == kind
-        program = observations.programs[rows]
-        judged = compare_errors(by_program(before[rows], program), by_program(after[rows], program))
-        if judged is None or not judged.no_worse:
-            found.append(kind)
-    return found
+def _judge_choice(
+    observations: Observations, kind: Kind, alone: Doubles, calibrated: Doubles
+) -> Judgement | None:
+    """Predictions [n] of observations of one kind beside the bundle's [n]."""
+    half = Z80 * observations.sd
+    measured = Measured(kind, observations.programs, observations.target, half)
+    return judge_ways(measured, alone, calibrated)
+
+
+def _with_order(verdict: CandidateVerdict, judged: Judgement | None) -> CandidateVerdict:
+    if verdict.status != "chosen" or judged is None or judged.misorder is None:
+        return verdict
+    misorder = judged.misorder
+    return replace(verdict, order=1 - misorder.after, bundle_order=1 - misorder.before)
 
 
 def _turned_down(verdict: CandidateVerdict) -> CandidateVerdict:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agent.terminal.blocks import Answer, Block, Table
-from agent.terminal.numbers import DASH, factor
+from agent.terminal.numbers import DASH, factor, percent
 
 _OUTCOMES = {
     "activated": "{after} is in force now (before: {before}).",
@@ -40,6 +40,11 @@ def _verdict(verdict: Answer, *, declined: bool) -> list[Block]:
             "seconds error, mean over kernels",
             factor(verdict["old_seconds"]),
             factor(verdict["new_seconds"]),
+        ),
+        (
+            "versions in the right order",
+            percent(verdict.get("old_order")),
+            percent(verdict.get("new_order")),
         ),
     )
     changes = [f"of speed-ups by {_change(verdict['difference'], verdict['standard_error'])}"]

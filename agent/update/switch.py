@@ -107,6 +107,8 @@ def turn_down(config: Config, state: State, bundle: Bundle, verdict: BundleCompa
     why = f"off by {verdict.new:.2f} here, where the one in force is off by {verdict.old:.2f}"
     if verdict.old_seconds is not None and verdict.new_seconds is not None:
         why += f" (times: {verdict.new_seconds:.2f} and {verdict.old_seconds:.2f})"
+    if verdict.old_order is not None and verdict.new_order is not None:
+        why += f"; versions in the right order: {verdict.new_order:.0%} and {verdict.old_order:.0%}"
     state.note([(DECLINED, *_event(bundle, why, verdict))], time.time())
     _sweep(config, state)
 

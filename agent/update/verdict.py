@@ -10,7 +10,7 @@ from agent.model.observations import SECONDS, SPEEDUP
 
 if TYPE_CHECKING:
     from agent.calibration.calibration import Calibration
-    from agent.model.paired import PairedErrors
+    from agent.model.paired import Judgement
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,8 @@ class BundleComparison:
         difference: new less old, mean over kernels; below 0 the new bundle is better.
         standard_error: of the difference, over kernels.
         seconds_difference, seconds_standard_error: the same for times in seconds.
+        old_order, new_order: share of versions that differ measurably in the right order, pair by
+            pair.
         worse: shown to be worse for speed-ups or times (``agent.model.paired``).
         no_worse: shown to be no worse for both. Where it is neither, these kernels cannot tell.
     """
@@ -39,6 +41,8 @@ class BundleComparison:
     seconds_standard_error: float | None
     worse: bool
     no_worse: bool
+    old_order: float | None = None
+    new_order: float | None = None
 
     @property
     def decision(self) -> str:
@@ -60,19 +64,23 @@ def compare_bundles(old: Calibration, new: Calibration) -> BundleComparison | No
     return None if speedups is None else both_judged(speedups, seconds)
 
 
-def both_judged(speedups: PairedErrors, seconds: PairedErrors | None) -> BundleComparison:
-    """The comparison that the errors of speed-ups and of times make together."""
+def both_judged(speedups: Judgement, seconds: Judgement | None) -> BundleComparison:
+    """The comparison that the losses of speed-ups and of times make together."""
     judged = (speedups,) if seconds is None else (speedups, seconds)
+    error, misorder = speedups.error, speedups.misorder
+    times = seconds.error if seconds else None
     return BundleComparison(
-        kernels=speedups.programs,
-        old=speedups.before,
-        new=speedups.after,
-        old_seconds=seconds.before if seconds else None,
-        new_seconds=seconds.after if seconds else None,
-        difference=speedups.difference,
-        standard_error=speedups.standard_error,
-        seconds_difference=seconds.difference if seconds else None,
-        seconds_standard_error=seconds.standard_error if seconds else None,
+        kernels=error.programs,
+        old=error.before,
+        new=error.after,
+        old_seconds=times.before if times else None,
+        new_seconds=times.after if times else None,
+        difference=error.difference,
+        standard_error=error.standard_error,
+        seconds_difference=times.difference if times else None,
+        seconds_standard_error=times.standard_error if times else None,
         worse=any(found.worse for found in judged),
         no_worse=all(found.no_worse for found in judged),
+        old_order=1 - misorder.before if misorder else None,
+        new_order=1 - misorder.after if misorder else None,
     )

@@ -1,10 +1,14 @@
 """Which calibrations are believed, what is used in their place, and what people are told."""
 
+import math
 import shutil
 import subprocess
+from dataclasses import replace
 
 import pytest
 
+from agent.calibration.calibration import calibration_in_force
+from agent.calibration.verdict import judge_calibration
 from agent.page.gather import page_of
 from agent.state.state import open_state
 from tests.agent.update.in_process import agent
@@ -111,6 +115,45 @@ def test_without_one_in_force_the_bundle_predicts_alone_and_that_is_said(
     levels = {c["level"] for c in asked("doctor", place)["checks"] if c["check"] == "calibration"}
     assert levels == {"warning"}
     assert "not to be used" in agent("doctor", "--state-dir", place).out
+
+
+def predicting(stored, ours, alone, turned=0):
+    """A calibration whose speed-ups are predicted as powers of what was measured.
+
+    ``turned``: of so many kernels what is faster is predicted slower, by a tenth.
+    """
+    points = stored.body.points
+    far = {p.kernel for p in points if p.kind == "speedup" and abs(math.log(p.measured)) > 0.2}
+    wrong = sorted(far)[:turned]
+
+    def changed(p):
+        power = -0.1 if p.kernel in wrong else ours
+        return replace(p, calibrated=p.measured**power, alone=p.measured**alone)
+
+    said = tuple(changed(p) if p.kind == "speedup" else p for p in points)
+    head = replace(stored.body.head, kinds={"speedup": "ridge", "seconds": "ridge"})
+    return replace(stored, body=replace(stored.body, points=said, head=head, verdict=None))
+
+
+def test_smaller_errors_than_the_bundles_do_not_make_up_for_a_worse_order(believed):
+    with open_state(believed) as state:
+        stored = calibration_in_force(state)
+    exact = predicting(stored, ours=1.1, alone=3.0).body
+    turned = predicting(stored, ours=1.1, alone=3.0, turned=3).body
+    assert judge_calibration(exact).believed
+    assert judge_calibration(turned).code == "not-better-than-bundle"
+
+
+def test_smaller_errors_than_the_present_ones_do_not_make_up_for_a_worse_order(believed):
+    with open_state(believed) as state:
+        stored = calibration_in_force(state)
+    present = predicting(stored, ours=3.0, alone=-1.0)
+    exact = predicting(stored, ours=1.1, alone=-1.0).body
+    turned = predicting(stored, ours=1.1, alone=-1.0, turned=3).body
+    assert judge_calibration(exact, present).believed
+    verdict = judge_calibration(turned, present)
+    assert verdict.code == "not-better-than-present"
+    assert verdict.reason.endswith("pairs of versions in the right order, by that one 100%)")
 
 
 def test_history_tells_measured_from_refitted_and_what_is_in_force(believed, field):

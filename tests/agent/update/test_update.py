@@ -12,7 +12,7 @@ import pytest
 
 from agent.bundle.bundle import default_bundle, load_bundle
 from agent.bundle.installed import path_of
-from agent.model.paired import PairedErrors
+from agent.model.paired import Judgement, PairedLoss
 from agent.state.rows import seal_all
 from agent.state.state import open_state
 from agent.update.verdict import both_judged
@@ -202,7 +202,7 @@ def test_both_predictions_are_judged_and_what_cannot_be_told_waits(
     speedups, times, decision
 ) -> None:
     def judged(gap):
-        return PairedErrors(12, 1.0, 1.0 + gap[0], *gap)
+        return Judgement(PairedLoss(12, 1.0, 1.0 + gap[0], *gap))
 
     assert both_judged(judged(speedups), judged(times)).decision == decision
 
