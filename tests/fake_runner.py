@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import random
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -49,6 +48,7 @@ ROUNDS = 5
 ROUND_S = 0.1  # simulated wall time of a round
 FEW_S = 4.0  # a budget for four kernels
 NO_HURRY_S = 600.0
+THREADS = 2  # of the machine that the budget is taken to be for
 
 
 @dataclass(frozen=True)
@@ -210,18 +210,19 @@ def calibrate_simulated(
     Args:
         state_dir: where it is kept; made where it is not there.
         bundle: its directory.
-        budget_s: decides how much of the fixed set is timed, however long that takes: by default too little for boosting,
-            so that every test that refits it does so in a moment; ``FEW_S``: four kernels.
+        budget_s: decides how much of the fixed set is timed, however long that takes: by default
+            too little for boosting, so that every test that refits it does so in a moment;
+            ``FEW_S``: four kernels.
         machine: that is simulated; by default one that makes a good calibration.
     """
     simulated = machine or FakeRunner(as_the_bundle_says(bundle, times=3.0), noise=0.02)
     config = Config(state_dir, bundle=bundle, budget_s=NO_HURRY_S)
-    planned = plan.prefix_for(fixed_variants(), budget_s, os.cpu_count() or 1)
+    planned = plan.prefix_for(fixed_variants(), budget_s, THREADS)
     make_directory(state_dir)
 
     def opened(_: Config, toolchain: Toolchain, __: Machine) -> FakeRunner:
         return replace(simulated, toolchain=toolchain)
 
-    chosen = mock.patch.object(plan, "prefix_for", lambda *_: planned)
+    chosen = mock.patch.object(plan, "prefix_for", return_value=planned)
     with chosen, hold(state_dir, "calibrate"), open_state(state_dir) as state:
         return calibrate(config, state, lambda _: None, open_runner=opened)

@@ -136,19 +136,27 @@ def in_seconds(log_seconds: float) -> str:
     return f"{math.exp(min(max(log_seconds, -MOST_LOG), MOST_LOG)):.1e} s"
 
 
-def check_possible(bundle: Bundle, machine: Machine) -> None:
-    """Refuse a bundle that predicts impossible times of the fixed set on ``machine``.
+def check_possible(bundle: Bundle, machine: Machine | None = None) -> None:
+    """Refuse a bundle that predicts impossible times of the fixed set.
+
+    Args:
+        bundle: with its prior.
+        machine: on it; None: on one of which nothing is known.
 
     Raises:
         BundleError: it does, or its prior does not fit its encoder.
     """
-    head = BundleHead.fit(prior_of(bundle).on(_facts(None, machine)))
+    facts = _facts(None, machine) if machine else facts_vector(None)
+    head = BundleHead.fit(prior_of(bundle).on(facts))
     programs = {k.name: load_kernel(k) for k in kernels()}
     seen = represent(Encoder(bundle), lower(tuple(programs.values())))
     design = np.append(seen.vectors, np.ones((len(programs), 1)), axis=1)
     seconds = head.predict(design, SECONDS)[0] + seen.work
     for name, log_s, can_be in zip(
-        programs, seconds, possible(seconds, seen.work, _threads(machine)), strict=True
+        programs,
+        seconds,
+        possible(seconds, seen.work, _threads(machine) if machine else 0),
+        strict=True,
     ):
         if not can_be:
             raise impossible(bundle, f"{name} of the fixed set takes {in_seconds(log_s)}")

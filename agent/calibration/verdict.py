@@ -61,9 +61,7 @@ def is_comparable(new: Calibration, old: Calibration) -> bool:
     return same and bool(old.points)
 
 
-def compare_predictions(
-    judges: Sequence[Point], before: Predicted, kind: Kind
-) -> Judgement | None:
+def compare_predictions(judges: Sequence[Point], before: Predicted, kind: Kind) -> Judgement | None:
     """Their own predictions beside those of ``before``, both judged by what was measured.
 
     Args:

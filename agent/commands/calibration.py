@@ -16,6 +16,7 @@ from agent.commands.common import (
     StateDir,
     answer,
     become_owner,
+    check_compiler,
     settings,
     writing,
 )
@@ -72,6 +73,8 @@ def calibrate(
         _ask(config)
     if bundle is not None:
         _check_bundle(config)
+    if not refit:
+        check_compiler(compiler)
     if when_quiet:
         found = _calibrate_when_quiet(config, refit=False, if_due=if_due)
     else:
@@ -170,6 +173,7 @@ def check(compiler: Compiler = None, state_dir: StateDir = None, as_json: Json =
     from agent.upkeep.drift import check_drift
 
     config = settings(state_dir=state_dir, compiler=compiler)
+    check_compiler(compiler)
     with writing(config, "check") as state, console.progress() as tell:
         checked = check_drift(config, state, tell)
     answer(checked.to_json(), lambda _: check_blocks(checked.found), as_json)

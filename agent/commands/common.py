@@ -50,6 +50,15 @@ def settings(**flags: str | None) -> Config:
     return load_config(os.environ, flags)
 
 
+def check_compiler(named: str | None) -> None:
+    """A compiler named by mistake is the slip of who named it, not remembered as the machine's."""
+    from agent.measure.machine import read_machine
+    from agent.measure.resolve import toolchain_for_set
+
+    if named is not None:
+        toolchain_for_set(named, read_machine())
+
+
 @contextmanager
 def writing(config: Config, command: str) -> Iterator[State]:
     """The state, locked and open for writing; whoever holds the lock is named.

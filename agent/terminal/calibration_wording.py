@@ -103,11 +103,10 @@ def calibration_blocks(stored: StoredCalibration) -> list[Block]:
     first = f"{done} in {duration(made.elapsed_s or 0.0)}. "
     first += f"{timings.usable} of {timings.planned} timings gave a result."
     verdict = verdict_of(made)
-    told = [
-        verdict_line(verdict),
-        *([] if verdict.believed else [_not_put_in_force(stored)]),
-        first,
-    ]
+    told = [verdict_line(verdict), first]
+    if not verdict.believed:
+        kept = f"Not put in force, only kept. {verdict_line(verdict)}"
+        told = [kept, _not_put_in_force(stored), first]
     failed = dict.fromkeys(map(_not_usable, timings.failed))  # each line once
     notes = warning_lines(made.warnings)
     return [*told, *_how_exact(made), *failed, *notes]

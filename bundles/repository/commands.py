@@ -96,7 +96,12 @@ class FleetOptions:
             envvar="BUNDLES_FLEET_TOKEN_FILE", help="A file with a staff token of the fleet."
         ),
     ] = None
-    force: Annotated[bool, typer.Option("--force", help="Though the fleet is against it.")] = False
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force", help="Though the fleet is against it, or it was made with --quick."
+        ),
+    ] = False
 
 
 def attach(app: typer.Typer) -> None:
@@ -208,7 +213,7 @@ def promote(
     with telling(as_json) as tell:
         from bundles.repository import publish, words
 
-        audience = publish.Audience(to, offer.rollout, offer.again)
+        audience = publish.Audience(to, offer.rollout, offer.again, asked.force)
         where = there.publisher()
         if asked.fleet and to != "pilot" and not asked.force:
             from bundles.repository import ask_fleet

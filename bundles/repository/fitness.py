@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from agent.bundle.bundle import Bundle, load_bundle
 from agent.bundle.probe import probe
+from agent.calibration.predictor import check_possible
 from agent.errors import BundleError, InputError
-from agent.model.prior import Prior
 from agent.update.archive import pack, unpack, write_bundle
 from bundles.repository.answers import Note
 
@@ -54,17 +55,17 @@ def _try(bundle: Bundle) -> None:
     if not bundle.provenance:
         what = "the bundle does not say what it was made from (provenance in its manifest)"
         raise BundleError(what)
-    Prior.from_json(bundle.prior)
     probe(bundle)
+    check_possible(bundle)
 
 
-def refuse_quick(bundle: Bundle) -> None:
+def refuse_quick(title: str, provenance: object) -> None:
     """Refuse a bundle that was made as a test of making bundles; InputError."""
-    if bundle.provenance.get("quick"):
+    if isinstance(provenance, Mapping) and provenance.get("quick"):
         raise InputError(
-            f"{bundle.name} {bundle.version} was made by `bundles pretrain --quick`: a test of the "
-            "pipeline, which predicts badly",
-            "Make it without --quick. For a trial repository: `bundles add --force`.",
+            f"{title} was made by `bundles pretrain --quick`: a test of the pipeline, which "
+            "predicts badly",
+            "Make it without --quick. For a trial repository: --force.",
         )
 
 

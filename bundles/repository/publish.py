@@ -45,7 +45,7 @@ class Audience:
         channel: ``pilot`` or ``stable``.
         rollout: percent of its machines, 1 to 100; at 100 it is settled.
         again: though the bundle was withdrawn from the channel before.
-        force: though the bundle was made as a test.
+        force: though the bundle was made as a test; asked for anew by each who offers it.
     """
 
     channel: str
@@ -65,7 +65,7 @@ def add_bundle(where: Publisher, directory: Path, to: Audience) -> Answer:
     require_repository(where.directory)  # before a bundle is tried
     content, bundle = examined_archive(directory)
     if not to.force:
-        refuse_quick(bundle)
+        refuse_quick(f"{bundle.name} {bundle.version}", bundle.provenance)
     return add_archive(where, content, bundle, to)
 
 
@@ -91,7 +91,7 @@ def promote_bundle(where: Publisher, wanted: str, to: Audience) -> Answer:
     """Offer the bytes that pilot has on another channel, or to more machines of pilot.
 
     Raises:
-        InputError: pilot has no such bundle, or several.
+        InputError: pilot has no such bundle, or several; it was made as a test.
     """
     with locked(where.directory):
         repository = where.draft()
@@ -99,6 +99,8 @@ def promote_bundle(where: Publisher, wanted: str, to: Audience) -> Answer:
         pilot = channel_of(repository, "pilot")
         listed = _to_promote(pilot, wanted, to.channel)
         content = published_archive(repository, listed)
+        if not to.force:
+            refuse_quick(listed.title, _manifest(content).get("provenance"))
         notes: list[Note] = []
         if to.channel != "pilot" and listed == pilot.candidate:
             words = f"{listed.title} is still a candidate of pilot: {pilot.rollout} % run it."
@@ -218,8 +220,7 @@ def _older(repository: Repository, before: Channel, bundle: Bundle) -> list[Note
     if settled is None or settled.digest == bundle.digest:
         return []
     notes = []
-    manifest = json.loads(unpack(published_archive(repository, settled))["manifest.json"])
-    created = str(manifest.get("created", ""))
+    created = str(_manifest(published_archive(repository, settled)).get("created", ""))
     if bundle.created <= created:
         words = f"It was made {bundle.created}, no later than {settled.title} ({created})."
         notes.append(("not-newer", words))
@@ -230,6 +231,12 @@ def _older(repository: Repository, before: Channel, bundle: Bundle) -> list[Note
         )
         notes.append(("other-features", words))
     return notes
+
+
+def _manifest(content: bytes) -> Mapping[str, object]:
+    """What the bundle in an archive that was published says of itself."""
+    found: Mapping[str, object] = json.loads(unpack(content)["manifest.json"])
+    return found
 
 
 def _refuse_other_bytes(repository: Repository, bundle: Listed) -> None:

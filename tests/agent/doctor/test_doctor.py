@@ -375,9 +375,17 @@ def test_a_clock_that_was_never_set(tmp_path):
     assert "never set" in found.message
 
 
-def test_a_bundle_named_by_mistake_is_no_trouble_of_the_machine(state):
-    ran = agent("calibrate", "--bundle", "/nonexistent", "--state-dir", state)
-    assert (ran.code, "/nonexistent" in ran.err) == (2, True)
+@pytest.mark.parametrize(
+    "words",
+    [
+        "calibrate --bundle /nonexistent",
+        "calibrate --compiler nosuchcc",
+        "check --compiler nosuchcc",
+    ],
+)
+def test_what_was_named_by_mistake_is_no_trouble_of_the_machine(state, words):
+    ran = agent(*words.split(), "--state-dir", state)
+    assert (ran.code, words.split()[-1] in ran.err) == (2, True)
     with opened(state) as (known, _):
         (found,) = place.errors(scene(state, known))
     assert (found.level, found.message) == ("ok", "none")

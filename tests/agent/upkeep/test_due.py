@@ -179,7 +179,7 @@ def test_a_calibration_that_is_not_due_ends_with_7_and_says_since_when(tmp_path,
 def test_an_error_that_is_over_is_forgotten_where_nothing_is_due(config):
     with open_state(config.state_dir) as state:
         put_in_force(state, body_of_now(config), time.time())
-    agent("calibrate", "--compiler", "nosuchcc", "--state-dir", config.state_dir)
+    agent("calibrate", "--state-dir", config.state_dir, AGENT_COMPILER="nosuchcc")
     with open_state(config.state_dir) as state:
         assert has_errors(state, "calibrate")
     assert agent("calibrate", "--if-due", "--state-dir", config.state_dir).code == 7

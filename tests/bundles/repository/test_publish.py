@@ -32,6 +32,7 @@ from bundles.repository.passphrases import SigningKeyError
 from bundles.repository.publish import Audience
 from bundles.repository.renewal import renew_online, renew_role
 from bundles.repository.repository import Repository
+from tests.agent.bundle.bundles_made import write_bundle
 from tests.bundles.repository.repositories import (
     NOW,
     Client,
@@ -169,6 +170,23 @@ def test_a_bundle_made_as_a_test_is_published_by_force_only(
     assert not (repository / "public" / "targets").exists()
     forced = publish.add_bundle(place(repository), quick, Audience("pilot", force=True))
     assert "quick" in codes(forced)
+    with pytest.raises(InputError, match="--quick"):
+        publish.promote_bundle(place(repository), "tiny@1", Audience("stable"))
+    promoted = publish.promote_bundle(place(repository), "tiny@1", Audience("stable", force=True))
+    assert promoted["changed"]
+
+
+def test_a_bundle_that_predicts_times_which_no_machine_takes_is_refused(
+    repository, tiny_bundle, tmp_path
+) -> None:
+    prior = json.loads((tiny_bundle / "prior.json").read_bytes())
+    prior["mean"][-1] = -60.0  # log seconds an operation
+    golden = json.loads((tiny_bundle / "manifest.json").read_bytes())["golden"]
+    encoder = (tiny_bundle / "encoder.onnx").read_bytes()
+    bad = write_bundle(tmp_path / "bad", encoder, json.dumps(prior).encode(), golden=golden)
+    with pytest.raises(BundleError, match="which is impossible"):
+        publish.add_bundle(place(repository), bad, Audience("pilot"))
+    assert not (repository / "public" / "targets").exists()
 
 
 def test_a_name_and_version_never_means_other_bytes(where, tiny_bundle, versions, tmp_path) -> None:
