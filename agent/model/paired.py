@@ -79,7 +79,10 @@ class PairedLoss:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """All losses of two ways to predict one kind: the error, and of speed-ups the misorder."""
+    """All losses of two ways to predict one kind: the error, and of speed-ups the misorder.
+
+    ``misorder`` is None of times, and where versions do not differ measurably.
+    """
 
     error: PairedLoss
     misorder: PairedLoss | None = None
@@ -100,17 +103,16 @@ class Judgement:
 
 
 def judge_ways(measured: Measured, before: Doubles, after: Doubles) -> Judgement | None:
-    """Judge log predictions [n] the new way by those the old way.
+    """Judge log predictions [n] the new way by those the old way; None with too few programs.
 
-    None with too few programs, or too few that have versions which differ measurably.
+    Where too few have versions that differ measurably there is no order, and errors alone decide.
     """
     program = measured.program
     old, new = (_by_program(np.abs(x - measured.truth), program) for x in (before, after))
     error = _compare(old, new, ERROR_TOLERANCE)
     if error is None or measured.kind != SPEEDUP:
         return error and Judgement(error)
-    misorder = _compare(*_misorder(measured, before, after), ORDER_TOLERANCE)
-    return misorder and Judgement(error, misorder)
+    return Judgement(error, _compare(*_misorder(measured, before, after), ORDER_TOLERANCE))
 
 
 def _compare(before: Doubles, after: Doubles, tolerance: float) -> PairedLoss | None:

@@ -60,6 +60,10 @@ CACHE = "repository"  # python-tuf's cache of metadata, below the state director
 LOCK = "update-lock"  # that cache has one user at a time
 FLOORS, SECRET, GONE = "update-floors", "roll-out-secret", "withdrawn"
 MAX_ROOT = 256 << 10
+_ON_TRUST = (
+    "taken on the centre's word: this machine has no calibration in force that could judge it or be "
+    "replaced by it; `agent calibrate` fits it to this machine and says how exact it is"
+)
 CHANGED = frozenset(("activated", "went-back", "available", "withdrawn"))
 Note = tuple[str, str]  # code, words
 Step = Literal["take", "leave", "up-to-date", "not-offered", "pinned", "declined"]
@@ -395,7 +399,8 @@ def _take(
 ) -> _Done:
     """Refit on the new bundle and put it in force, where this machine's timings speak for that.
 
-    A machine without timings has nothing that could get worse, and takes what the centre offers.
+    A machine without a calibration in force takes what the centre offers: no timings of it speak
+    for the present bundle either, and no calibration is replaced.
     """
     refitted = refitted_on(state, bundle, present)
     verdict = refitted.verdict if refitted else None
@@ -410,7 +415,7 @@ def _take(
     put_in_force(config, state, bundle, "update", refitted, leaving)
     notes: tuple[Note, ...] = ()
     if refitted is None:
-        notes = (("not-calibrated", "run `agent calibrate`: it is not fitted to this machine yet"),)
+        notes = (("not-calibrated", _ON_TRUST),)
     elif verdict is None:
         notes = (("not-compared", "too few kernels are timed here to compare it"),)
     return _Done("activated", bundle, verdict, notes)

@@ -56,11 +56,12 @@ def test_of_few_programs_one_in_another_order_is_too_much():
     assert not judge_ways(of, right(of), turned(of, 1)).misorder.no_worse
 
 
-def test_versions_that_do_not_differ_measurably_have_no_order():
-    of = measured(half=5.0)
-    assert judge_ways(of, right(of), -right(of)) is None
-    alike = measured(spread=0.01)
-    assert judge_ways(alike, right(alike), -right(alike)) is None
+@pytest.mark.parametrize("how", [{"half": 5.0}, {"spread": 0.01}])
+def test_versions_that_do_not_differ_measurably_have_no_order(how):
+    of = measured(**how)
+    judged = judge_ways(of, right(of), -right(of))
+    assert judged.misorder is None
+    assert judged.no_worse == judged.error.no_worse
 
 
 def test_times_are_judged_by_their_errors_alone():
