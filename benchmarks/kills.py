@@ -99,8 +99,8 @@ def campaign(victim: Victim, kills: int, draws: random.Random) -> tuple[int, lis
         if process.returncode is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            if words := victim.lost():
-                lost.append(words)
+        if words := victim.lost():
+            lost.append(words)
         if hit == kills:
             break
     return hit, lost
@@ -161,9 +161,7 @@ def reporting(work: Path, machine: Path, centre: Recorder, old: str) -> Victim:
         wrong = looked_at(state, frozenset((old,))) or victim.again()
         came = {json.loads(body)["dedupe"] for body in centre.bodies[seen[0] :]}
         seen[0] = len(centre.requests)
-        return wrong or (
-            "" if len(came) == 1 else f"{len(came)} reports came in place of 1: {came}"
-        )
+        return wrong or ("" if len(came) == 1 else f"{len(came)} reports came in place of 1")
 
     sent = lambda: len(centre.requests) > seen[0]  # noqa: E731
     victim = Victim("report", words, machine, state, sent, lost, on)

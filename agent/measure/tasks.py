@@ -9,6 +9,9 @@ from agent.errors import TaskLimitError
 REFUSED = "Resource temporarily unavailable"  # what programs say that may start nothing
 
 
+_BY_SHELL = "Cannot fork"  # the same in the words of dash
+
+
 def check_error(error: OSError) -> None:
     """Raise TaskLimitError if ``error`` tells of such a limit."""
     if error.errno == errno.EAGAIN:
@@ -17,7 +20,7 @@ def check_error(error: OSError) -> None:
 
 def check_words(words: str) -> None:
     """Raise TaskLimitError if ``words``, the last of a program, tell of such a limit."""
-    if REFUSED in words:
+    if REFUSED in words or _BY_SHELL in words:
         raise _reached()
 
 

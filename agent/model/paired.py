@@ -110,9 +110,12 @@ def judge_ways(measured: Measured, before: Doubles, after: Doubles) -> Judgement
     program = measured.program
     old, new = (_by_program(np.abs(x - measured.truth), program) for x in (before, after))
     error = _compare(old, new, ERROR_TOLERANCE)
-    if error is None or measured.kind != SPEEDUP:
-        return error and Judgement(error)
-    return Judgement(error, _compare(*_misorder(measured, before, after), ORDER_TOLERANCE))
+    if error is None:
+        return None
+    if measured.kind != SPEEDUP:
+        return Judgement(error)
+    old, new = _misorder(measured, before, after)
+    return Judgement(error, _compare(old, new, ORDER_TOLERANCE))
 
 
 def _compare(before: Doubles, after: Doubles, tolerance: float) -> PairedLoss | None:

@@ -25,8 +25,14 @@ from typing import Any
 
 CHUNK = 1 << 16
 LONGEST_LOOK_S = 0.1  # how late an interruption may be seen
-# What cannot be limited (an odd shell, a lower limit of the parent's) does not stop the work.
+# What cannot be limited (an odd shell, a lower limit of the parent's) does not stop the work. Stdin
+# is a pipe from this process, on which nothing is ever written: it ends when this process does,
+# however it does (SIGKILL), and the reader then ends its group. (PR_SET_PDEATHSIG would reach the
+# compiler's driver only, not what the driver started.)
 LIMITED = """
+exec 3<&0 </dev/null
+{ read -r _; kill -KILL 0; } <&3 >/dev/null 2>&1 &
+exec 3<&-
 { ulimit -c 0; ulimit -t $1; ulimit -v $2; ulimit -f $3; } 2>/dev/null
 shift 3
 exec "$@"
@@ -79,6 +85,8 @@ def run_child(
 ) -> ChildRun:
     """Run ``command`` to its end, without input; whatever it started ends with it.
 
+    It also ends with this process, even where that is killed.
+
     Args:
         command: what to run; the first word is the path of an executable.
         limits: what it may use.
@@ -94,7 +102,7 @@ def run_child(
         ["/bin/sh", "-c", LIMITED, "sh", *_units(limits), *command],
         cwd=place,
         env=environment,
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,

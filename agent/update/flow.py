@@ -61,8 +61,8 @@ LOCK = "update-lock"  # that cache has one user at a time
 FLOORS, SECRET, GONE = "update-floors", "roll-out-secret", "withdrawn"
 MAX_ROOT = 256 << 10
 _ON_TRUST = (
-    "taken on the centre's word: this machine has no calibration in force that could judge it or be "
-    "replaced by it; `agent calibrate` fits it to this machine and says how exact it is"
+    "taken on the centre's word: this machine has no calibration in force that could judge it or "
+    "be replaced by it; `agent calibrate` fits it to this machine and says how exact it is"
 )
 CHANGED = frozenset(("activated", "went-back", "available", "withdrawn"))
 Note = tuple[str, str]  # code, words

@@ -2,7 +2,10 @@
 
 import os
 import resource
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -45,6 +48,22 @@ def test_what_a_child_left_behind_ends_with_it(tmp_path):
     script = "sleep 250 >/dev/null 2>&1 & exit 3"
     run = shell(script, environment={"PATH": "/usr/bin:/bin", "MARK": str(tmp_path)})
     assert run.status == 3
+    assert all_end(f"MARK={tmp_path}")
+
+
+def test_children_and_what_they_started_end_where_the_agent_is_killed(tmp_path):
+    for name in ("begun", "pipe"):
+        os.mkfifo(tmp_path / name)
+    script = f"echo > {tmp_path}/begun; sleep 250 & cat {tmp_path}/pipe"
+    code = (
+        "from agent.system.child import *\n"
+        f"run_child(['/bin/sh', '-c', {script!r}], ChildLimits(100, 1 << 29, 1 << 20, 1000), "
+        f"environment={{'PATH': '/usr/bin:/bin', 'MARK': {str(tmp_path)!r}}})"
+    )
+    agent = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[3])
+    (tmp_path / "begun").read_bytes()  # waits for the script
+    agent.kill()
+    agent.wait()
     assert all_end(f"MARK={tmp_path}")
 
 
