@@ -198,8 +198,8 @@ def test_a_calibration_that_is_not_there_cannot_be_used(believed, number):
 def test_a_busy_machine_is_told_of_before_anything_is_measured(tmp_path):
     busy = subprocess.Popen(["sh", "-c", "while :; do :; done"])
     try:
-        words = ("calibrate", "--compiler", "nosuchcc", "--state-dir", tmp_path / "state")
-        ran = agent(*words, AGENT_MAX_BUSY="0", AGENT_MAX_STEAL="1")
+        never = {"AGENT_COMPILER": "nosuchcc", "AGENT_MAX_BUSY": "0", "AGENT_MAX_STEAL": "1"}
+        ran = agent("calibrate", "--state-dir", tmp_path / "state", **never)
     finally:
         busy.kill()
         busy.wait()
