@@ -9,14 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from fleets import centre
+from fleets import HANGS_S, centre
 
 from bundles.fleet import connection
 from bundles.fleet.access import people
 from bundles.fleet.connection import MOST_BODY, MOST_HEAD
 
 FEW = 256  # open files, before the centre raises that
-HANGS_S = 200
 HEAD = b"GET /health HTTP/1.1\r\nHost: x\r\n"
 POST = b"POST /nowhere HTTP/1.1\r\nHost: x\r\n"
 
@@ -37,7 +36,7 @@ def made(tmp_path_factory):
 
 @contextlib.contextmanager
 def connected(made, sent=b""):
-    with socket.create_connection(("127.0.0.1", made.port), timeout=30) as opened:
+    with socket.create_connection(("127.0.0.1", made.port), timeout=HANGS_S) as opened:
         opened.sendall(sent)
         yield opened
 
@@ -151,7 +150,7 @@ def test_the_limit_of_a_head_is_where_it_is_said_to_be(made, size, status):
 
 
 def test_requests_one_after_the_other_and_in_pieces_are_answered(made):
-    connection = http.client.HTTPConnection("127.0.0.1", made.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", made.port, timeout=HANGS_S)
     with contextlib.closing(connection):
         for _ in range(50):
             connection.request("GET", "/health")

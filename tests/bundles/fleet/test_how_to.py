@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from fleets import centre, free_port, report
+from fleets import HANGS_S, centre, free_port, report
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "how-to" / "run-the-centre.md"
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
@@ -77,7 +77,7 @@ def configured(place, certificate, *, clients=False, listen=443, to=8001):
 @pytest.mark.parametrize("clients", [False, True])
 def test_nginx_takes_the_block(tmp_path, certificate, clients):
     command = configured(tmp_path, certificate, clients=clients, listen=free_port())
-    done = subprocess.run([*command, "-t"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([*command, "-t"], capture_output=True, text=True, timeout=HANGS_S)
     assert done.returncode == 0, done.stderr
     assert "syntax is ok" in done.stderr
 
@@ -92,7 +92,9 @@ def test_reports_come_through_and_nobodys_address_is_logged(tmp_path, certificat
         context.check_hostname = False
         if known:
             context.load_cert_chain(certificate / "fleet.pem", certificate / "fleet.key")
-        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=30, context=context)
+        connection = http.client.HTTPSConnection(
+            "127.0.0.1", port, timeout=HANGS_S, context=context
+        )
         with contextlib.closing(connection):
             path = "/v1/reports" if body else "/login"
             headers = {"Content-Type": "application/json"}
@@ -103,7 +105,7 @@ def test_reports_come_through_and_nobodys_address_is_logged(tmp_path, certificat
         command = configured(tmp_path, certificate, clients=clients, listen=port, to=made.port)
         with log.open("wb") as said, subprocess.Popen(command, stderr=said) as nginx:
             try:
-                until = time.monotonic() + 30
+                until = time.monotonic() + HANGS_S
                 while True:
                     with contextlib.suppress(ConnectionRefusedError):
                         assert send(known=False) == 200  # a browser needs no certificate
@@ -132,7 +134,7 @@ def unit(tmp_path):
 @needs_systemd
 def test_systemd_takes_the_unit(unit):
     done = subprocess.run(
-        ["systemd-analyze", "verify", unit], capture_output=True, text=True, timeout=60
+        ["systemd-analyze", "verify", unit], capture_output=True, text=True, timeout=HANGS_S
     )
     complaints = [line for line in done.stderr.splitlines() if "fleet.service" in line]
     assert (done.returncode, complaints) == (0, [])
@@ -141,7 +143,7 @@ def test_systemd_takes_the_unit(unit):
 @needs_systemd
 def test_the_unit_may_do_little(unit):
     command = ["systemd-analyze", "security", "--offline=true", f"--threshold={EXPOSURE}", unit]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANGS_S)
     assert done.returncode == 0, done.stdout[-200:]
     for line in ("StateDirectory=fleet", "UMask=0077", "LimitNOFILE=", "MemoryMax="):
         assert line in unit.read_text()

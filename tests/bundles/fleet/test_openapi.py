@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fleets import NOW, centre, report, varied
+from fleets import HANGS_S, NOW, centre, report, varied
 from sqlalchemy import func, inspect, select
 
 from bundles.fleet.access import credentials
@@ -46,7 +46,7 @@ def schemathesis(made, token, cwd, *more):
     command = [SCHEMATHESIS, "run", f"{made.url}/v1/openapi.json", "--header",
                f"Authorization: Bearer {token}", "--checks", "all", "--max-examples", "25",
                "--no-color", "--seed", "1", *more]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=cwd)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANGS_S, cwd=cwd)
     assert done.returncode == 0, done.stdout[-4000:]
     assert "Traceback" not in made.said
 

@@ -14,7 +14,7 @@ from http.cookies import SimpleCookie
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
-from fleets import NOW, STILL, centre, report
+from fleets import HANGS_S, NOW, STILL, centre, report
 from joserfc.jwk import ECKey
 from provider import CLIENT, SECRET, provider
 from sqlalchemy import func, select
@@ -42,7 +42,7 @@ class Visitor:
         if self.cookies:
             sent["Cookie"] = "; ".join(f"{k}={v}" for k, v in self.cookies.items())
         body = urlencode(fields) if fields is not None else None
-        connection = http.client.HTTPConnection("127.0.0.1", self.made.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.made.port, timeout=HANGS_S)
         with contextlib.closing(connection):
             connection.request(method, path, body, sent | (FORM if body is not None else {}))
             answer = connection.getresponse()
@@ -261,7 +261,7 @@ def test_a_form_of_one_browser_is_of_no_use_in_another(served, name):
      ("10", "multipart/form-data; boundary=x", 400), ("10", "text/plain", 400)],
 )  # fmt: skip
 def test_what_is_no_form_of_ours_is_refused(served, length, kind, status):
-    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=HANGS_S)
     with contextlib.closing(connection):
         connection.putrequest("POST", "/login")
         connection.putheader("Content-Length", length)
@@ -312,7 +312,7 @@ def test_a_proxys_word_is_taken_once_and_of_those_allowed(proxied):
     assert visitor.ask("GET", "/", X_Forwarded_User="")[0].status == 303
     assert visitor.ask("GET", "/")[0].status == 303
     assert visitor.ask("GET", "/login")[0].status == 403
-    connection = http.client.HTTPConnection("127.0.0.1", proxied.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", proxied.port, timeout=HANGS_S)
     with contextlib.closing(connection):  # one from outside, one that the proxy added
         connection.putrequest("GET", "/")
         connection.putheader("X-Forwarded-User", "ada@example.org")
@@ -326,7 +326,7 @@ def test_a_trailer_is_no_header(proxied):
     chunked = b"Transfer-Encoding: chunked\r\nTrailer: X-Forwarded-User\r\n\r\n0\r\n"
     name = b"X-Forwarded-User: ada@example.org\r\n\r\n"
     for sent, status in ((head + chunked + name, b"303"), (head + name, b"200")):
-        with socket.create_connection(("127.0.0.1", proxied.port), timeout=30) as opened:
+        with socket.create_connection(("127.0.0.1", proxied.port), timeout=HANGS_S) as opened:
             opened.sendall(sent)
             assert opened.recv(12) == b"HTTP/1.1 " + status
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from fleets import SCRIPT, centre
+from fleets import HANGS_S, SCRIPT, centre
 
 from agent.bundle.bundle import default_bundle
 from bundles.fleet.access import credentials
@@ -26,7 +26,9 @@ AGENT = Path(sys.executable).with_name("agent")
 def agent(state, *arguments, **settings):
     kept = {k: os.environ[k] for k in ("PATH", "HOME") if k in os.environ}
     env = kept | {"AGENT_CONFIG": "", "AGENT_STATE_DIR": str(state)} | settings
-    return subprocess.run([AGENT, *arguments], env=env, capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        [AGENT, *arguments], env=env, capture_output=True, text=True, timeout=HANGS_S
+    )
 
 
 def bundles(*arguments):

@@ -113,7 +113,7 @@ def test_labels_of_a_machine_that_is_left_out_change_nothing(
             0,
             tmp_path,
             silent,
-            QUICK,
+            replace(QUICK, programs=60, epochs=1),
         )
         for last in (labels[2], spoilt)
     ]

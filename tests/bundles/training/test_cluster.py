@@ -22,7 +22,10 @@ from bundles.training.network import Pretrainer  # noqa: E402
 from bundles.training.settings import TrainingSettings, Where, quick_settings  # noqa: E402
 from bundles.training.training import Log, fit  # noqa: E402
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own, of many kinds
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),  # Ray's own, of many kinds
+    pytest.mark.timeout(1500),  # processes that import Ray and PyTorch, one after the other
+]
 
 # Nothing masked: every worker draws for itself what is hidden from it.
 SETTINGS = replace(quick_settings(TrainingSettings(seed=1)), mask=0.0)
@@ -113,3 +116,17 @@ def test_no_cluster_at_an_address_is_said_at_once(tmp_path: Path, address: str) 
     with pytest.raises(InputError, match="no Ray cluster at") as refused, backend.ready(where):
         pass
     assert "--address local" in refused.value.hint
+
+
+def test_a_cluster_that_does_not_start_here_is_told_and_no_crash(
+    tmp_path: Path, monkeypatch
+) -> None:
+    """As Ray says it where its node takes more than 30 s."""
+
+    def init(**_: object) -> None:
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(InputError, match="no Ray cluster at local: The current node timed out"), \
+            backend.ready(Where(tmp_path, "local")):  # fmt: skip
+        pass
