@@ -97,7 +97,8 @@ class FakeRunner:
         slower: log units by which everything takes longer from one measurement to the next.
         foreign: CPUs' worth of work that others do meanwhile.
         failing: outcomes of programs (by ``Program.body``) that cannot be timed.
-        elapsed_s: what a measurement says it took; ``notices``: what it says besides.
+        elapsed_s: what a measurement says it took; ``waited_s``: of it for others.
+        notices: what it says besides.
         asked: every (base, variants) that was to be timed, in order.
     """
 
@@ -109,6 +110,7 @@ class FakeRunner:
     foreign: float = 0.0
     failing: Mapping[object, Timing] = field(default_factory=dict)
     elapsed_s: float = ROUNDS * ROUND_S
+    waited_s: float = 0.0
     notices: tuple[Notice, ...] = ()
     toolchain: Toolchain = FakeToolchain()
     asked: list[tuple[Program, tuple[Program, ...]]] = field(default_factory=list)
@@ -153,6 +155,7 @@ class FakeRunner:
             notices=self.notices,
             rounds=rounds,
             elapsed_s=self.elapsed_s,
+            waited_s=self.waited_s,
         )
 
     def _now(self, program: Program) -> float:

@@ -31,7 +31,7 @@ from agent.calibration.calibration import (
     calibration_in_force,
     mark_of,
 )
-from agent.calibration.collect import Pace, collect
+from agent.calibration.collect import Collected, Pace, collect
 from agent.calibration.evidence import Evidence, stored_evidence
 from agent.calibration.facts import facts_known
 from agent.calibration.fit import fit
@@ -39,7 +39,7 @@ from agent.calibration.journal import Journal, newest
 from agent.calibration.labels import judge
 from agent.calibration.plan import Group
 from agent.calibration.predictor import prior_of
-from agent.calibration.repeat import Pair, drift, repeat_noise, timed_again
+from agent.calibration.repeat import drift, repeat_noise, timed_again
 from agent.calibration.verdict import is_comparable, judge_calibration, verdict_of
 from agent.clock import stamp
 from agent.errors import CompilerError, StoppedError
@@ -57,6 +57,7 @@ from agent.state.state import Notes, Run, State, StoredRecord, StoredTiming, Tim
 if TYPE_CHECKING:
     from agent.settings.config import Config
 
+LEAST_WAITED_S = 3.0  # that are worth a word
 RESUME_S = 24 * 3600.0  # a run that was interrupted longer ago is begun anew
 
 
@@ -179,12 +180,14 @@ def _timed(plan: Plan, runner: Runner, state: State, pace: Pace) -> Evidence:
         with pace.watch.phase("compiling"):
             _compile(runner, missing, pace.tell)
         with pace.watch.phase("measuring"):
-            skipped = collect(runner, missing, journal, pace)
+            collected = collect(runner, missing, journal, pace)
             stored = _stored(plan, journal)
             first, _ = judge(stored, {k.name: k for k in kernels()})
             pairs = timed_again(runner, plan.groups, first, pace)
-    counts = _versions(plan.groups) - _versions(missing), skipped
-    return _evidence(plan, journal, stored, counts, pairs)
+    reused = _versions(plan.groups) - _versions(missing)
+    evidence = _evidence(plan, journal, stored, reused)
+    warnings = (*evidence.warnings, *drift(pairs), *_warnings(collected, reused))
+    return replace(evidence, warnings=warnings, repeat_noise=repeat_noise(pairs))
 
 
 def _versions(groups: Sequence[Group]) -> int:
@@ -199,14 +202,10 @@ def _stored(plan: Plan, journal: Journal) -> tuple[StoredTiming, ...]:
 
 
 def _evidence(
-    plan: Plan,
-    journal: Journal,
-    stored: tuple[StoredTiming, ...],
-    counts: tuple[int, int],
-    again: Sequence[Pair],
+    plan: Plan, journal: Journal, stored: tuple[StoredTiming, ...], reused: int
 ) -> Evidence:
-    """What the timings rest on; ``counts``: versions timed earlier, and not reached in time."""
-    (reused, skipped), toolchain = counts, plan.toolchain
+    """What was timed of a plan, and what it rests on."""
+    toolchain = plan.toolchain
     return Evidence(
         run=journal.run,
         stored=stored,
@@ -217,14 +216,15 @@ def _evidence(
         facts=facts_known(
             plan.machine, _vector_bytes(toolchain), toolchain.version, toolchain.flags
         ),
-        warnings=(*plan.left_out, *drift(again), *_warnings(reused, skipped)),
-        repeat_noise=repeat_noise(again),
+        warnings=plan.left_out,
     )
 
 
-def _warnings(reused: int, skipped: int) -> Iterator[CalibrationWarning]:
-    if skipped:
-        yield CalibrationWarning("out-of-time", variants=skipped)
+def _warnings(collected: Collected, reused: int) -> Iterator[CalibrationWarning]:
+    if collected.waited_s > LEAST_WAITED_S:
+        yield CalibrationWarning("waited", worst=collected.waited_s)
+    if collected.skipped:
+        yield CalibrationWarning("out-of-time", variants=collected.skipped)
     if reused:
         yield CalibrationWarning("resumed", variants=reused)
 

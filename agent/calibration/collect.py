@@ -40,10 +40,18 @@ class Pace:
         return self.budget_s - FITTING_S
 
 
-def collect(runner: Runner, groups: Sequence[Group], journal: Journal, pace: Pace) -> int:
-    """Time group by group, each with its share of the time left; variants not reached in time."""
+@dataclass(frozen=True)
+class Collected:
+    """Variants that were not reached in time; seconds in rounds that only others made necessary."""
+
+    skipped: int
+    waited_s: float
+
+
+def collect(runner: Runner, groups: Sequence[Group], journal: Journal, pace: Pace) -> Collected:
+    """Time group by group, each with its share of the time left."""
     total = sum(len(g.variants) for g in groups)
-    done, behind = 0, 0.0
+    done, behind, waited_s = 0, 0.0, 0.0
     start = pace.watch.elapsed_s
     for number, group in enumerate(groups):
         left = max(pace.end_s - AGAIN_S - pace.watch.elapsed_s, 0.0)
@@ -57,7 +65,8 @@ def collect(runner: Runner, groups: Sequence[Group], journal: Journal, pace: Pac
         found = runner.measure(group.base, group.variants, budget_s=budget_s)
         journal.write(group, found)
         pace.between(found)
+        waited_s += found.waited_s
         done += len(group.variants)
         behind += weight(group)
     pace.tell(Progress("measuring", done, total, "", 0.0))
-    return total - done
+    return Collected(total - done, waited_s)

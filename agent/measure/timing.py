@@ -89,6 +89,7 @@ class Measurement:
         notices: what may have disturbed the measurement, as data.
         rounds: every round that was run, raw, those not used as well.
         elapsed_s: wall time of measuring, compilation excluded.
+        waited_s: of it in rounds that only others made necessary.
     """
 
     base: Timing
@@ -97,6 +98,7 @@ class Measurement:
     notices: tuple[Notice, ...] = ()
     rounds: tuple[Round, ...] = ()
     elapsed_s: float = 0.0
+    waited_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,6 +85,7 @@ class Trial:
         self.rounds: list[Round] = []
         self.garbage = 0
         self.unpinned = False
+        self.wanted = 0  # rounds, on a machine of one's own
         self.started = time.monotonic()
 
     def measurement(self) -> Measurement:
@@ -186,7 +187,7 @@ class Trial:
         for program in alive:
             session.tune(program, parallel=program in self.cores.parallel)
         quick = tuple(p for p in alive if p <= TWIN or session.seconds[p] <= self.settings.slow_s)
-        wanted = self._affordable(session, quick, alive)
+        self.wanted = wanted = self._affordable(session, quick, alive)
         while not self._enough(wanted, quick):
             good = len(_undisturbed(self.rounds))
             now = alive if self._slow_join(good) else quick
@@ -263,6 +264,7 @@ class Trial:
             notices=self._notices(used, noise),
             rounds=tuple(self.rounds),
             elapsed_s=time.monotonic() - self.started,
+            waited_s=sum(r.wall_s for r in self.rounds[self.wanted :]),
         )
 
     def _notices(self, used: Sequence[Round], noise: Sequence[float]) -> tuple[Notice, ...]:

@@ -76,6 +76,8 @@ _WARNINGS = {
     "something else was using memory. {Again} again when the machine is idle.",
     "unpinned": "{kernels:program} could not be bound to CPUs, so timings are noisier. "
     "A container may forbid it.",
+    "waited": "Timing took {worst:.0f} s longer than on a machine that nobody else uses: rounds "
+    "are added until cores have been left alone for long enough.",
     "out-of-time": "Time was up: no time was left for {variants:planned timing}. "
     "Give a larger --budget, e.g. 60s.",
     "resumed": "Went on from an interrupted calibration, which had made {variants:timing}.",

@@ -101,3 +101,14 @@ def test_a_refit_keeps_the_noise_of_its_timings(tiny_bundle, tmp_path):
     with open_state(tmp_path) as state:
         again = calibrate(Config(tmp_path, bundle=tiny_bundle), state, lambda _: None, refit=True)
     assert again.body.repeat_noise == made.repeat_noise
+
+
+def test_why_it_took_longer_is_said_where_others_used_the_cores(simulated, tiny_bundle, tmp_path):
+    waiting = calibrate_simulated(
+        tmp_path / "waiting", tiny_bundle, machine=simulated(waited_s=2.0)
+    )
+    (warning,) = (w for w in waiting.body.warnings if w.code == "waited")
+    assert warning.worst > 10
+    assert any("longer than on a machine" in str(block) for block in calibration_blocks(waiting))
+    alone = calibrate_simulated(tmp_path / "alone", tiny_bundle, machine=simulated())
+    assert "waited" not in {w.code for w in alone.body.warnings}

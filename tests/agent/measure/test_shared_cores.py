@@ -56,6 +56,13 @@ def test_a_machine_that_is_its_own_is_told_as_such_and_measured_in_the_rounds_wa
     measured = measured_on(SimulatedCores(0.0, 1.0), BASE, VECTOR)
     assert measured.timings[0].disturbed == 0
     assert len(measured.rounds) <= 9
+    assert measured.waited_s == 0
+
+
+def test_rounds_that_only_others_made_necessary_are_counted():
+    measured = measured_on(SimulatedCores(1e9, 0.0), BASE, VECTOR, lowest=1.1)
+    assert measured.waited_s == pytest.approx(sum(r.wall_s for r in measured.rounds[9:]))
+    assert measured.waited_s > 0
 
 
 def test_cores_that_are_always_shared_and_known_to_be_are_told_and_compared_as_they_are():
