@@ -152,6 +152,7 @@ def _lowered(
     _enter(env, part, leaving)
     env.derived.clear()
     rules.items(env, part.items)
+    _leave(env, part)
     if not any(s.target.array in _memory(region) for _, s in statements(tuple(env.out))):
         raise refusal(part.items[0].place, "it computes nothing that leaves it")
     return _reading(env, function, part, leaving)
@@ -185,15 +186,23 @@ def _enter(env: Environment, part: Part, leaving: Mapping[int, Name]) -> None:
 
 
 def _live(env: Environment, name: Name, dtype: DType) -> Data:
-    """A variable that enters or leaves the region: an array of one element."""
+    """A variable that enters or leaves the region: a local that an array of one element keeps."""
     region = env.region
     fresh = name.name if name.name in region.parameters else region.names.fresh(name.name)
     region.names.taken.add(fresh)
     found = Object(name.ident, fresh, ScalarType(dtype, dtype.value), (1,), const=False)
     region.arrays[name.ident, dtype, 0] = ArrayUse(fresh, found, dtype, ())
-    data = Data(Access(fresh, (Affine(),)), dtype)
-    region.live[name.ident] = data
-    return data
+    kept = Access(fresh, (Affine(),))
+    local = rules.temporary(env, name.name, dtype)
+    rules.write(env, name.place, local, True, "", Read(kept))
+    region.live[name.ident] = (local, kept)
+    return Data(local, dtype)
+
+
+def _leave(env: Environment, part: Part) -> None:
+    """Puts variables that leave the region where they are kept."""
+    for local, kept in env.region.live.values():
+        rules.write(env, part.items[-1].place, kept, True, "", Read(local))
 
 
 def _used_after(function: CFunction, part: Part) -> dict[int, Name]:

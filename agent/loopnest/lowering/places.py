@@ -96,9 +96,7 @@ def scalar(env: Environment, node: Name) -> tuple[Access, bool] | None:
 def entering(env: Environment, node: Name) -> None:
     """Notes that a variable from outside of the region is read before the region sets it."""
     region = env.region
-    data = env.scope.get(node.ident)
-    outside = node.ident in region.live or (isinstance(data, Data) and data.access.subscripts)
-    if outside or node.ident in env.given:
+    if node.ident in region.live or node.ident in env.given:
         return
     if node.ident in region.outer:
         raise RestartError(entering=node.ident)

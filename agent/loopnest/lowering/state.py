@@ -235,7 +235,7 @@ class Region:
     arrays: dict[tuple[int, DType, int], ArrayUse] = field(default_factory=dict)
     scalars: dict[str, Scalar] = field(default_factory=dict)
     temporaries: list[Temporary] = field(default_factory=list)
-    live: dict[int, Data] = field(default_factory=dict)
+    live: dict[int, tuple[Access, Access]] = field(default_factory=dict)  # local, where it is kept
     outer: frozenset[int] = frozenset()  # scalars from before the region, by ident
     touched: set[int] = field(default_factory=set)  # variables that something has assigned so far
     moving: frozenset[int] = frozenset()  # variables that something assigns, by ident
@@ -252,10 +252,7 @@ class Region:
                 return use.dtype
         if name in self.scalars:
             return self.scalars[name].dtype
-        for temporary in self.temporaries:
-            if temporary.name == name:
-                return temporary.dtype
-        return next(d.dtype for d in self.live.values() if d.access.array == name)
+        return next(t.dtype for t in self.temporaries if t.name == name)
 
 
 @dataclass(frozen=True)
