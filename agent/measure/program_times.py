@@ -76,8 +76,7 @@ def _inferred(samples: Mapping[int, Shots], lowest: float) -> ProgramTimes | Non
     """Undisturbed times of a long program that uses one core; None where nothing tells them."""
     if any(shot.all > shot.main for s in samples.values() for shot in s.shots):
         return None  # nothing tells what the other cores did meanwhile
-    inside = {i: (s.seconds, s.disturbed_inside(lowest)) for i, s in samples.items()}
-    told = {i: (seconds, max(x, 0.0)) for i, (seconds, x) in inside.items() if x is not None}
+    told = {i: known for i, s in samples.items() if (known := s.inside(lowest)) is not None}
     found = inferred(told)
     return ProgramTimes(found.seconds, Sharing.INFERRED, found.sd) if found else None
 

@@ -79,12 +79,18 @@ class Shots:
         """Per execution, as it was: the mean over the shots."""
         return statistics.fmean(shot.seconds for shot in self.shots)
 
-    def disturbed_inside(self, lowest: float) -> float | None:
-        """By how much readings during executions were above ``lowest``; None: there were none."""
-        if not all(shot.inside for shot in self.shots):
+    def inside(self, lowest: float) -> tuple[float, float] | None:
+        """Seconds, and by how much the readings meanwhile were above ``lowest`` (0: not at all).
+
+        Of shots that kept their CPU, since readings tell nothing of time without one; None where
+        there are none, or executions too short for readings.
+        """
+        kept = [shot for shot in self.shots if not shot.switches]
+        if not kept or not all(shot.inside for shot in kept):
             return None
-        spent = sum(shot.seconds for shot in self.shots)
-        return sum(shot.seconds * shot.inside for shot in self.shots) / spent / lowest - 1
+        spent = sum(shot.seconds for shot in kept)
+        reading = sum(shot.seconds * shot.inside for shot in kept) / spent
+        return spent / len(kept), max(reading / lowest - 1, 0.0)
 
     def seconds_when(self, sharing: Sharing, lowest: float) -> float | None:
         """Median over the shots of that state; None where there are too few.

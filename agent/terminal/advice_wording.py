@@ -9,6 +9,12 @@ from agent.terminal.blocks import Answer, Block, Table
 from agent.terminal.calibration_wording import warning_lines
 from agent.terminal.numbers import DASH, decimal, difference, execution_time
 
+_STATES = {
+    "shared": ", as it was: its core was always shared",
+    "partly-shared": ", as it was: some of its cores were always shared",
+    "inferred": ", undisturbed time inferred",
+}
+
 
 def prediction_blocks(answer: Answer) -> list[Block]:
     """One schedule, then what the prediction rests on."""
@@ -49,7 +55,7 @@ def measurement_blocks(answer: Answer) -> list[Block]:
             decimal(m["speedup"]),
             _interval(m),
             execution_time(m["seconds"]),
-            m["outcome"] if not m["detail"] else f"{m['outcome']}: {m['detail']}",
+            _outcome(m),
             m["schedule"],
         )
         for m in answer["measurements"]
@@ -64,6 +70,14 @@ def measurement_blocks(answer: Answer) -> list[Block]:
         blocks.append(f"Within this measurement the program as written differs by {twice}.")
     told = (typed.from_json(CalibrationWarning, item) for item in answer["warnings"])
     return [*blocks, *warning_lines(tuple(told), "measure")]
+
+
+def _outcome(measured: Answer) -> str:
+    """How it ended, and where its speed-up is not one of cores of its own."""
+    if measured["detail"]:
+        return f"{measured['outcome']}: {measured['detail']}"
+    state = "inferred" if measured.get("inferred") else measured.get("sharing", "")
+    return f"{measured['outcome']}{_STATES.get(state, '')}"
 
 
 def _winner(schedule: str | None) -> str:

@@ -99,6 +99,12 @@ def test_one_long_execution_that_was_disturbed_alike_all_the_time_tells_nothing_
     assert timing.sharing == Sharing.SHARED
 
 
+def test_time_without_a_cpu_is_not_taken_for_time_on_a_shared_core():
+    lost = Shot(50e-3, 1.7, 1.7, 1.7, switches=2)
+    assert Shots((Shot(9e-3, 1.7, 1.43, 1.7), lost)).inside(1.1) == pytest.approx((9e-3, 0.3))
+    assert Shots((lost,)).inside(1.1) is None
+
+
 def test_a_ratio_never_mixes_a_base_of_its_own_with_a_version_on_shared_cores():
     """One that is too slow for many rounds is compared with the base as that was too."""
     cores = SimulatedCores(3e-3, 1e-3, seed=1)

@@ -129,6 +129,21 @@ def test_a_row_that_failed_has_one_dash_for_its_interval():
 
 
 @pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ({"sharing": "undisturbed"}, "ok"),
+        ({"sharing": "shared"}, "ok, as it was: its core was always shared"),
+        ({"sharing": "undisturbed", "inferred": True}, "ok, undisturbed time inferred"),
+    ],
+)
+def test_a_speed_up_that_is_not_of_cores_of_its_own_says_so(state, words):
+    row = measured()["measurements"][0] | {"outcome": "ok", "detail": ""} | state
+    answer = measured(measurements=[row])
+    (table,) = (b for b in advice_wording.measurement_blocks(answer) if isinstance(b, Table))
+    assert table.rows[0][3] == words
+
+
+@pytest.mark.parametrize(
     ("wins", "words"), [(None, "None of them is shown"), ("vectorize j", "too: vectorize j.")]
 )
 def test_a_measurement_says_which_version_is_faster_another_time_too(wins, words):
