@@ -99,8 +99,11 @@ def other_version(package: Path, version: str, schema: int, folder: Path) -> Pat
 
 
 @pytest.fixture(scope="session")
-def bootable():
-    if reason := why_not():
+def bootable(made_once):
+    def fill(place):
+        (place / "why-not").write_text(why_not())
+
+    if reason := (made_once("bootable", fill) / "why-not").read_text():
         pytest.skip(f"no system can be booted here: {reason}")
 
 

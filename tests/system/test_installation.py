@@ -76,14 +76,6 @@ def test_the_self_test_passes(installed):
     assert box.run("agent", "self-test", "--json").json["schema"] == 1
 
 
-def test_without_a_compiler_the_self_test_passes_too(new_box, package):
-    with new_box() as box:
-        box.boot()
-        box.run("dpkg", "--install", package)
-        box.hide_compilers()
-        assert box.run("agent", "self-test", "--json").json["schema"] == 1
-
-
 def test_nothing_in_the_package_is_compiled_again_at_a_start(installed):
     box, _ = installed
     box.run("agent", "--version")

@@ -58,14 +58,14 @@ def look(state_dir: Path, allowed: list[str]) -> Callable[[], int]:
 
 
 def main() -> int:
-    before, place, public, root, old, offered, first, stride = sys.argv[1:]
+    before, place, public, root, old, offered, stride = sys.argv[1:]
     bundle = load_bundle(Path(offered))
     new = bundle.digest
     tried_once(bundle)  # the child writes nothing: it is started here, and not at every point
     probing.probe = tried_once
     crash = ctypes.CDLL(None)
     arguments = ["update", "--force", "--from", public, "--root", root, "--state-dir"]
-    for point in range(int(first), STEP_LIMIT, int(stride)):
+    for point in range(1, STEP_LIMIT, int(stride)):
         state_dir = Path(place) / "state"
         shutil.rmtree(state_dir, ignore_errors=True)
         shutil.copytree(before, state_dir)

@@ -1,6 +1,6 @@
 """kill -9 at writes of an update: the machine has the old bundle or the new one, whole.
 
-At every sixth of them; POWER_CUTS_EVERY=1 in the environment: at each, which takes minutes.
+At every twelfth of them; POWER_CUTS_EVERY=1 in the environment: at each, which takes minutes.
 """
 
 import json
@@ -17,7 +17,7 @@ from tests.conftest import environment
 
 SOURCE = Path(__file__).with_name("crash_points.c")
 HERE = Path(__file__).parents[3]
-EVERY = int(os.environ.get("POWER_CUTS_EVERY", "6"))
+EVERY = int(os.environ.get("POWER_CUTS_EVERY", "12"))
 
 
 @pytest.fixture(scope="module")
@@ -49,22 +49,17 @@ def test_an_update_that_is_killed_anywhere_leaves_a_whole_bundle_and_can_be_repe
     assert agent(*asked, "--force").code == 0
     assert in_force(machine) == old
     centre.add(second)
-    runs = []
-    for start in (1, 1 + EVERY):  # two processes, every other point each
-        place = tmp_path / f"place{start}"
-        place.mkdir()
-        words = [machine, place, centre.public, centre.root, old, second, start, 2 * EVERY]
-        runs.append(
-            subprocess.Popen(
-                [sys.executable, "-m", "tests.agent.update.crash_run", *map(str, words)],
-                stdout=subprocess.PIPE,
-                text=True,
-                cwd=HERE,
-                env=environment(LD_PRELOAD=str(preload), OMP_NUM_THREADS="1"),
-            )
-        )
-    lines = [json.loads(line) for run in runs for line in run.communicate()[0].splitlines()]
-    assert [run.returncode for run in runs] == [0, 0]
+    words = [machine, tmp_path, centre.public, centre.root, old, second, EVERY]
+    run = subprocess.run(
+        [sys.executable, "-m", "tests.agent.update.crash_run", *map(str, words)],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+        cwd=HERE,
+        env=environment(LD_PRELOAD=str(preload), OMP_NUM_THREADS="1"),
+    )
+    assert run.returncode == 0
+    lines = [json.loads(line) for line in run.stdout.splitlines()]
     killed = [line for line in lines if line["ended"] == -9]
     assert len(killed) > 40 // EVERY, lines[-2:]
     assert [line for line in lines if line["left"] != 0] == []
