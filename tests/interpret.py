@@ -1,4 +1,4 @@
-"""What a Program means, executed statement by statement: C's arithmetic on int, float and double.
+"""What a Program means, executed statement by statement: C's arithmetic on every type.
 
 It is the reference that emitted C is compared with, so it shares nothing with emission: no
 pragmas, no locals, no bounds analysis; undefined behaviour raises.
@@ -30,9 +30,11 @@ from agent.loopnest.program import (
     Statement,
     Unary,
 )
+from agent.measure.plan import index_values
 
-NUMPY = {DType.F32: np.float32, DType.F64: np.float64, DType.I32: np.int32, DType.U8: np.uint8}
-Value = int | np.float32 | np.float64  # a C int, float or double
+NUMPY = {d: np.dtype(d.value.removesuffix("_t").replace("float", "float32")).type for d in DType}
+RANKS = (np.int32, np.uint32, np.int64, np.uint64, np.float32, np.float64)  # C computes in these
+Value = np.generic  # of one of RANKS
 Arrays = dict[str, np.ndarray]
 _LIBM = ctypes.CDLL(ctypes.util.find_library("m"))
 
@@ -43,11 +45,23 @@ class UndefinedBehaviourError(Exception):
 
 def interpret(program: Program, arrays: Mapping[str, np.ndarray], scalars: Mapping[str, Value]):
     """The arrays after running ``program``; the arguments stay as they are."""
-    machine = _Machine(program, {n: a.copy() for n, a in arrays.items()}, scalars)
+    mine = {n: a.copy() for n, a in arrays.items()}
+    machine = Machine(program, mine | tables(program), scalars)
     with np.errstate(all="ignore"):
         for node in program.body:
             machine.run(node, {})
-    return machine.arrays
+    return {name: machine.arrays[name] for name in arrays}
+
+
+def tables(program: Program) -> Arrays:
+    """The constant tables of ``program``."""
+    return {
+        a.name: np.array([convert(literal(t), a.dtype) for t in a.values], NUMPY[a.dtype]).reshape(
+            a.shape
+        )
+        for a in program.arrays
+        if a.values
+    }
 
 
 def iterations(loop: Loop, point: Mapping[str, int]) -> range:
@@ -66,93 +80,132 @@ def points(around: tuple[Loop, ...]) -> Iterator[dict[str, int]]:
 
 
 def random_arguments(program: Program, seed: int) -> tuple[Arrays, dict[str, Value]]:
-    """Inputs of moderate size: floats in [-1, 1], int32 in [-50, 50], uint8 in [0, 255]."""
-    rng = np.random.default_rng(seed)
+    """Inputs of moderate size: floats in [-1, 1], integers in [-50, 50] or [0, 255].
 
-    def values(dtype: DType, shape: tuple[int, ...]) -> np.ndarray:
+    What subscripts are made of keeps them within the arrays.
+    """
+    rng = np.random.default_rng(seed)
+    needed = index_values(program)
+
+    def values(name: str, dtype: DType, shape: tuple[int, ...]) -> np.ndarray:
         if dtype.is_float:
             return rng.uniform(-1, 1, shape).astype(NUMPY[dtype])
-        low, high = (0, 256) if dtype is DType.U8 else (-50, 51)
-        return rng.integers(low, high, shape).astype(NUMPY[dtype])
+        low, high = needed.get(name, (-50, 50) if dtype.is_signed else (0, 255))
+        return rng.integers(low, high + 1, shape).astype(NUMPY[dtype])
 
-    arrays = {a.name: values(a.dtype, a.shape) for a in program.arrays}
-    return arrays, {s.name: _value(values(s.dtype, (1,))[0]) for s in program.scalars}
-
-
-def _value(element: np.generic) -> Value:
-    return int(element) if isinstance(element, np.integer) else element  # type: ignore[return-value]
+    arrays = {a.name: values(a.name, a.dtype, a.shape) for a in program.arguments}
+    scalars = {s.name: promoted(values(s.name, s.dtype, (1,))[0]) for s in program.scalars}
+    return arrays, scalars
 
 
-def _int(value: int) -> int:
-    if not -(2**31) <= value < 2**31:
-        raise UndefinedBehaviourError(f"{value} does not fit an int")
-    return value
+def promoted(element: np.generic) -> Value:
+    """What C computes with: an int where the type is narrower."""
+    return element if type(element) in RANKS else np.int32(element)  # type: ignore[call-overload]
 
 
-def convert(value: Value, dtype: DType) -> Value:
-    """``value`` converted as by assignment to a variable of type ``dtype``."""
+def fitted(value: int, kind: type) -> Value:
+    """The result of arithmetic in a type: unsigned ones wrap, others must hold it."""
+    if issubclass(kind, np.unsignedinteger):
+        return kind(value % (1 << np.iinfo(kind).bits))
+    if not np.iinfo(kind).min <= value <= np.iinfo(kind).max:
+        raise UndefinedBehaviourError(f"{value} does not fit {kind.__name__}")
+    return kind(value)
+
+
+def is_float(value: Value) -> bool:
+    return isinstance(value, np.floating)
+
+
+def convert(value: Value | int, dtype: DType) -> Value:
+    """``value`` converted as by assignment to a variable of type ``dtype``, then promoted."""
     if dtype.is_float:
         return NUMPY[dtype](value)
-    if not isinstance(value, int):
-        if not np.isfinite(value):
-            raise UndefinedBehaviourError("NaN or infinity converted to an integer")
-        value = int(value)
-        if dtype is DType.U8 and not 0 <= value <= 255:
-            raise UndefinedBehaviourError(f"{value} converted from floating point to uint8_t")
-    return value & 255 if dtype is DType.U8 else _int(value)
+    limits = np.iinfo(NUMPY[dtype])
+    if isinstance(value, np.floating) and (
+        not np.isfinite(value) or not limits.min <= int(value) <= limits.max
+    ):
+        raise UndefinedBehaviourError(f"{value} converted to {dtype.value}")
+    number = (int(value) - limits.min) % (1 << limits.bits) + limits.min
+    return promoted(NUMPY[dtype](number))
+
+
+def cast(value: Value, kind: type) -> Value:
+    """``value`` converted to one of RANKS."""
+    if issubclass(kind, np.floating) or is_float(value):
+        return kind(value)
+    limits = np.iinfo(kind)
+    return kind((int(value) - limits.min) % (1 << limits.bits) + limits.min)
 
 
 def _common(left: Value, right: Value) -> tuple[Value, Value]:
-    for kind in (np.float64, np.float32):
-        if isinstance(left, kind) or isinstance(right, kind):
-            return kind(left), kind(right)
-    return left, right
+    kind = wider(type(left), type(right))
+    return cast(left, kind), cast(right, kind)
 
 
 def _arithmetic(op: str, a: Value, b: Value) -> Value:
-    if not isinstance(a, int):
+    if is_float(a):
         return {"+": a + b, "-": a - b, "*": a * b}[op] if op != "/" else a / b
+    kind, x, y = type(a), int(a), int(b)
     if op in "/%":
-        if b == 0:
+        if y == 0:
             raise UndefinedBehaviourError("division by zero")
-        quotient = abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)
-        return _int(quotient if op == "/" else a - quotient * b)
-    return _int({"+": a + b, "-": a - b, "*": a * b}[op])
+        quotient = abs(x) // abs(y) * (1 if (x < 0) == (y < 0) else -1)
+        return fitted(quotient if op == "/" else x - quotient * y, kind)
+    return fitted({"+": x + y, "-": x - y, "*": x * y}[op], kind)
 
 
-def _bits(op: str, a: int, b: int) -> int:
+def _bits(op: str, a: Value, b: Value) -> Value:
     if op in ("<<", ">>"):
-        if not 0 <= b < 32 or (op == "<<" and a < 0):
+        x, y = int(a), int(b)
+        if not 0 <= y < np.iinfo(type(a)).bits or (op == "<<" and x < 0):
             raise UndefinedBehaviourError(f"{a} {op} {b}")
-        return _int(a << b) if op == "<<" else a >> b
+        return fitted(x << y if op == "<<" else x >> y, type(a))
+    a, b = _common(a, b)
     return {"&": a & b, "|": a | b, "^": a ^ b}[op]
 
 
-def _compare(op: str, a: Value, b: Value) -> int:
+def _compare(op: str, a: Value, b: Value) -> Value:
     a, b = _common(a, b)
     outcomes = {"<": a < b, "<=": a <= b, ">": a > b, ">=": a >= b, "==": a == b, "!=": a != b}
-    return int(outcomes[op])
+    return np.int32(outcomes[op])
 
 
 def literal(text: str) -> Value:
-    """The value and type of a C number without suffix, or with ``f``."""
-    if "." not in text and "e" not in text.lower() and not text.lower().endswith("f"):
-        return _int(int(text, 0))
-    return np.float32(text[:-1]) if text.lower().endswith("f") else np.float64(text)
+    """The value of a C number, in its type."""
+    lowered = text.lower()
+    if not lowered.startswith("0x") and any(c in lowered for c in ".ef"):
+        return np.float32(text[:-1]) if lowered.endswith("f") else np.float64(text)
+    return NUMPY[Literal(text).dtype](int(lowered.rstrip("ul"), 0))
 
 
 def call(function: str, arguments: list[Value]) -> Value:
     """A function of the C library, by the C library itself."""
-    if function == "abs":
-        return _int(abs(int(arguments[0])))
+    if function in ("abs", "labs"):
+        return fitted(abs(int(arguments[0])), np.int32 if function == "abs" else np.int64)
     single = function.endswith("f")
     ctype = ctypes.c_float if single else ctypes.c_double
     entry = getattr(_LIBM, function)
     entry.argtypes, entry.restype = [ctype] * len(arguments), ctype
-    return (np.float32 if single else np.float64)(entry(*(float(x) for x in arguments)))
+    kind = np.float32 if single else np.float64
+    return kind(entry(*(float(kind(x)) for x in arguments)))
 
 
-class _Machine:
+class _Point(dict):  # type: ignore[type-arg]
+    """Iterators by name, and the numbers that a statement derives, each computed where used."""
+
+    def __init__(self, machine: Machine, statement: Statement, point: Mapping[str, int]) -> None:
+        super().__init__(point)
+        self.machine, self.numbers = machine, {d.name: d for d in statement.derived}
+
+    def __missing__(self, name: str) -> int:
+        number = self.numbers[name]
+        value = int(self.machine.value(number.value, self))  # type: ignore[call-overload]
+        if not number.low <= value <= number.high:
+            raise UndefinedBehaviourError(f"{name} is {value}")
+        return value
+
+
+class Machine:
     def __init__(self, program: Program, arrays: Arrays, scalars: Mapping[str, Value]) -> None:
         self.program = program
         self.arrays = arrays
@@ -170,6 +223,9 @@ class _Machine:
 
     def assign(self, statement: Statement, point: dict[str, int]) -> None:
         self.instance = tuple(a.evaluate(point) for a in statement.instance)
+        point = _Point(self, statement, point)
+        if statement.condition is not None and not self.value(statement.condition, point):
+            return
         value = self.value(statement.value, point)
         if statement.op:
             value = self.update(statement, self.read(statement.target, point), value)
@@ -183,8 +239,9 @@ class _Machine:
     def update(self, statement: Statement, old: Value, value: Value) -> Value:
         if statement.op not in ("min", "max"):
             return _arithmetic(statement.op, *_common(old, value))
-        if isinstance(old, int):
-            return (min if statement.op == "min" else max)(old, value)
+        if not is_float(old):
+            sign = "<" if statement.op == "min" else ">"
+            return value if _compare(sign, value, old) else old
         return call(f"f{statement.op}", [old, value])
 
     def slot(self, name: str) -> tuple[str, tuple[int, ...]]:
@@ -199,7 +256,7 @@ class _Machine:
 
     def read(self, access: Access, point: dict[str, int]) -> Value:
         if access.array in self.arrays:
-            return _value(self.arrays[access.array][self.element(access, point)])
+            return promoted(self.arrays[access.array][self.element(access, point)])
         if access.array in self.scalars:
             return self.scalars[access.array]
         try:
@@ -212,7 +269,9 @@ class _Machine:
             case Literal(text):
                 return literal(text)
             case AffineValue(affine):
-                return _int(affine.evaluate(point))
+                return fitted(affine.evaluate(point), np.int32)
+            case Cast(dtype, AffineValue(affine)):
+                return convert(affine.evaluate(point), dtype)
             case Read(access):
                 return self.read(access, point)
             case Unary(op, x):
@@ -228,24 +287,24 @@ class _Machine:
 
     def unary(self, op: str, x: Value) -> Value:
         if op == "!":
-            return int(x == 0)
-        return ~x if op == "~" else _int(-x) if isinstance(x, int) else -x
+            return np.int32(x == 0)
+        return ~x if op == "~" else -x if is_float(x) else fitted(-int(x), type(x))
 
     def select(self, condition: Expr, yes: Expr, no: Expr, point: dict[str, int]) -> Value:
         chosen = self.value(yes if self.value(condition, point) != 0 else no, point)
-        return _common(chosen, _zero(self.program, yes, no))[0]
+        return cast(chosen, wider(kind(self.program, yes), kind(self.program, no)))
 
     def binary(self, op: str, left: Expr, right: Expr, point: dict[str, int]) -> Value:
         a = self.value(left, point)
         if op in ("&&", "||"):
             if (a != 0) == (op == "||"):
-                return int(op == "||")
-            return int(self.value(right, point) != 0)
+                return np.int32(op == "||")
+            return np.int32(self.value(right, point) != 0)
         b = self.value(right, point)
         if op in PREDICATES:
             return _compare(op, a, b)
         if op in ("<<", ">>", "&", "|", "^"):
-            return _bits(op, int(a), int(b))
+            return _bits(op, a, b)
         return _arithmetic(op, *_common(a, b))
 
 
@@ -253,24 +312,29 @@ PREDICATES = frozenset("< <= > >= == !=".split())
 
 
 def kind(program: Program, expr: Expr) -> type:
-    """The C type of an expression: int, np.float32 or np.float64."""
+    """The C type of an expression: one of RANKS."""
     match expr:
         case Literal(text):
             return type(literal(text))
         case AffineValue():
-            return int
+            return np.int32
         case Read(access):
-            dtype = program.dtype_of(access.array)
-            return NUMPY[dtype] if dtype.is_float else int
+            return type(promoted(NUMPY[program.dtype_of(access.array)]()))
         case Cast(dtype, _):
-            return NUMPY[dtype] if dtype.is_float else int
+            return type(promoted(NUMPY[dtype]()))
         case Unary(op, x):
-            return int if op == "!" else kind(program, x)
+            return np.int32 if op == "!" else kind(program, x)
+        case Call("abs", _):
+            return np.int32
+        case Call("labs", _):
+            return np.int64
         case Call(function, _):
-            return int if function == "abs" else np.float32 if function[-1] == "f" else np.float64
+            return np.float32 if function[-1] == "f" else np.float64
         case Binary(op, left, right):
             if op in PREDICATES or op in ("&&", "||"):
-                return int
+                return np.int32
+            if op in ("<<", ">>"):
+                return kind(program, left)
             return wider(kind(program, left), kind(program, right))
         case Select(_, yes, no):
             return wider(kind(program, yes), kind(program, no))
@@ -278,12 +342,7 @@ def kind(program: Program, expr: Expr) -> type:
 
 def wider(one: type, other: type) -> type:
     """The type of an operation on both."""
-    order = (int, np.float32, np.float64)
-    return max(one, other, key=order.index)
-
-
-def _zero(program: Program, yes: Expr, no: Expr) -> Value:
-    return wider(kind(program, yes), kind(program, no))(0)
+    return max(one, other, key=RANKS.index)
 
 
 def subscript_range(value: Affine, around: tuple[Loop, ...]) -> tuple[int, int] | None:

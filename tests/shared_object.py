@@ -17,10 +17,7 @@ from agent.loopnest.program import DType
 # No contraction to fused multiply-add: it depends on what the compiler sees around an expression.
 EXACT = ("-std=gnu99", "-march=native", "-fopenmp", "-ffp-contract=off", "-fPIC", "-shared")
 NUMPY_SCALARS = {
-    DType.F32: np.float32,
-    DType.F64: np.float64,
-    DType.I32: np.int32,
-    DType.U8: np.uint8,
+    d: np.dtype(d.value.removesuffix("_t").replace("float", "float32")).type for d in DType
 }
 SANITIZE = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")
 

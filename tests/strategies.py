@@ -1,7 +1,8 @@
 """Hypothesis strategies: small random Programs that C gives a meaning, and schedules for them.
 
 Imperfect and triangular nests, strided, shifted and transposed subscripts, all element types,
-temporaries, reductions, ternaries and functions. Every access is in bounds because arrays are
+temporaries, reductions, ternaries and functions, conditions on data and on iterators, subscripts
+that are quasi-affine or read from data, tables. Every access is in bounds because arrays are
 made to fit the accesses. Numbers stay bounded: products have a factor from an input array (inputs
 are never written), integers are reduced modulo 101 before they are multiplied, and conditions
 look at inputs and iterators only, so that rounding never decides between two branches.
@@ -10,6 +11,7 @@ look at inputs and iterators only, so that rounding never decides between two br
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import product
 
 from hypothesis import strategies as st
 
@@ -22,6 +24,7 @@ from agent.loopnest.program import (
     Bound,
     Call,
     Cast,
+    Derived,
     DType,
     Expr,
     Literal,
@@ -33,9 +36,10 @@ from agent.loopnest.program import (
     Select,
     Statement,
     Temporary,
+    Unary,
+    accesses,
     loops,
-    map_reads,
-    reads,
+    map_accesses,
     statements,
 )
 from agent.loopnest.schedules.schedule import (
@@ -67,8 +71,10 @@ class _Draft:
     arrays: dict[str, tuple[DType, int]] = field(default_factory=dict)  # type, dimensions
     outputs: list[str] = field(default_factory=list)
     temporaries: list[Temporary] = field(default_factory=list)
+    derived: list[Derived] = field(default_factory=list)  # of the statement being drawn
     used: int = 0
     count: int = 0
+    numbers: int = 0
 
     def one(self, *choices: object) -> object:
         return self.draw(st.sampled_from(choices))
@@ -107,7 +113,8 @@ class _Draft:
                 nodes.append(self.nest(around, (*temporaries, *own)))
             elif around and not own and not nodes and self.number(0, 3) == 0:
                 own = (self.temporary(len(around)),)
-                nodes.append(self.statement(around, Access(own[0]), "", temporaries))
+                first = self.statement(around, Access(own[0]), "", temporaries)
+                nodes.append(replace(first, condition=None))
             else:
                 nodes.append(self.update(around, (*temporaries, *own)))
         return tuple(nodes) or (self.update(around, temporaries),)
@@ -125,7 +132,8 @@ class _Draft:
 
     def update(self, around: tuple[Loop, ...], temporaries: tuple[str, ...]) -> Statement:
         ops = ["", "", "+", "+", "-"] + (["min", "max", "*"] if self.dtype.is_float else [])
-        ops += ["*"] if self.dtype is DType.U8 else []
+        unsigned = not self.dtype.is_float and not self.dtype.is_signed
+        ops += ["*"] if unsigned or self.dtype.size < 4 else []
         op = str(self.one(*ops))
         if temporaries and self.number(0, 2) == 0:
             return self.statement(around, Access(str(self.one(*temporaries))), op, temporaries)
@@ -152,15 +160,56 @@ class _Draft:
     ) -> Statement:
         known = tuple(t for t in temporaries if t != target.array)
         value = self.factor(around) if op == "*" else self.sum(around, known)
+        condition = self.guard(around) if around and self.number(0, 3) == 0 else None
         self.count += 1
         instance = tuple(Affine.var(loop.iterator) for loop in around)
-        return Statement(f"S{self.count}", target, op, value, instance)
+        derived, self.derived = tuple(self.derived), []
+        return Statement(f"S{self.count}", target, op, value, instance, condition, derived)
 
-    def access(self, name: str, around: tuple[Loop, ...]) -> Access:
-        return Access(name, tuple(self.subscript(around) for _ in range(self.arrays[name][1])))
+    def iterator(self, around: tuple[Loop, ...]) -> Affine:
+        return Affine.var(self.one(*around).iterator)  # type: ignore[attr-defined]
 
-    def subscript(self, around: tuple[Loop, ...]) -> Affine:
-        form = self.number(0, 9)
+    def guard(self, around: tuple[Loop, ...]) -> Expr:
+        """A condition of a statement: on iterators, on data, or both."""
+        index = AffineValue(self.iterator(around))
+        form = self.number(0, 4)
+        if form == 0:
+            return Binary("==", Binary("%", index, Literal("2")), Literal("0"))
+        if form == 1:
+            limit = AffineValue(self.iterator(around) + 1)
+            return Binary(str(self.one("<", "!=", ">=")), index, limit)
+        if form == 2:
+            return self.condition(around, plain=True)
+        other: Expr = Unary("!", self.condition(around, plain=True))
+        if form == 4:
+            other = Binary("<=", Binary("/", index, Literal("3")), Literal("1"))
+        return Binary("&&", Binary("<", Literal("0"), index), other)
+
+    def derive(self, around: tuple[Loop, ...]) -> Affine:
+        """A number that is quasi-affine, or read from data."""
+        index = AffineValue(self.iterator(around))
+        form = self.number(0, 3)
+        number: tuple[Expr, int, int] = (Binary("/", index, Literal("2")), -8, 20)
+        if form == 1:
+            number = Binary("%", index, Literal("3")), -2, 2
+        elif form == 2:
+            number = Cast(DType.U8, index), 0, 255
+        elif form == 3:
+            place = Read(Access("idx", (self.subscript(around, plain=True),)))
+            number = Binary("&", place, Literal("3")), 0, 3
+        name = f"d{self.numbers}"
+        self.numbers += 1
+        self.derived.append(Derived(name, *number))
+        return Affine.var(name)
+
+    def access(self, name: str, around: tuple[Loop, ...], *, plain: bool = False) -> Access:
+        rank = self.arrays[name][1]
+        return Access(name, tuple(self.subscript(around, plain=plain) for _ in range(rank)))
+
+    def subscript(self, around: tuple[Loop, ...], *, plain: bool = False) -> Affine:
+        form = self.number(0, 9 if plain else 10)
+        if form == 10:
+            return self.derive(around) + self.number(0, 1)
         one = Affine.var(self.one(*around).iterator)  # type: ignore[attr-defined]
         if form == 0:
             return Affine.constant(self.number(0, 2))
@@ -174,9 +223,9 @@ class _Draft:
 
     # Expressions
 
-    def input(self, around: tuple[Loop, ...]) -> Expr:
+    def input(self, around: tuple[Loop, ...], *, plain: bool = False) -> Expr:
         names = [n for n in self.arrays if n not in self.outputs]
-        return Read(self.access(str(self.one(*names)), around))
+        return Read(self.access(str(self.one(*names)), around, plain=plain))
 
     def leaf(self, around: tuple[Loop, ...], temporaries: tuple[str, ...]) -> Expr:
         choice = self.number(0, 7)
@@ -185,7 +234,7 @@ class _Draft:
         if choice == 1 and temporaries:
             return Read(Access(str(self.one(*temporaries))))
         if choice == 2:
-            return AffineValue(self.subscript(around))
+            return AffineValue(self.subscript(around, plain=True))
         if choice == 3:
             return Read(Access("alpha"))
         return self.input(around)
@@ -239,11 +288,12 @@ class _Draft:
             return Cast(self.dtype, Binary(str(self.one("&", "|", "^")), left, right))
         return Binary(str(self.one("+", "-")), left, right)
 
-    def condition(self, around: tuple[Loop, ...]) -> Expr:
-        one: Expr = Binary(str(self.one("<", ">=", "==")), self.input(around), Literal("0"))
+    def condition(self, around: tuple[Loop, ...], *, plain: bool = False) -> Expr:
+        data = self.input(around, plain=plain)
+        one: Expr = Binary(str(self.one("<", ">=", "==")), data, Literal("0"))
         if self.number(0, 2):
             return one
-        index = Binary(">", AffineValue(self.subscript(around)), Literal("2"))
+        index = Binary(">", AffineValue(self.subscript(around, plain=True)), Literal("2"))
         return Binary(str(self.one("&&", "||")), one, index)
 
 
@@ -256,8 +306,11 @@ def programs(draw: st.DrawFn) -> Program:
         draft.arrays[name] = (dtype, draft.number(1, 2))
         draft.outputs.append(name)
     draft.arrays["a"] = (dtype, draft.number(1, 3))
-    mixed = draft.one(DType.U8, DType.I32, *([DType.F32, DType.F64] if dtype.is_float else []))
+    mixed = draft.one(*(t for t in DType if dtype.is_float or not t.is_float))
     draft.arrays["b"] = (mixed, draft.number(1, 2))  # type: ignore[assignment]
+    whole = draft.one(*(t for t in DType if not t.is_float))
+    draft.arrays["idx"] = (whole, 1)  # type: ignore[assignment]
+    draft.arrays["tab"] = (dtype, 1)
     body = draft.body((), ())
     program = Program(
         "random",
@@ -266,17 +319,28 @@ def programs(draw: st.DrawFn) -> Program:
         tuple(draft.temporaries),
         body,
     )
-    return fitted(program)
+    program = fitted(program)
+    return replace(program, arrays=tuple(map(_filled, program.arrays)))
+
+
+def _filled(array: Array) -> Array:
+    """``array``, with its elements where it is the table."""
+    if array.name != "tab":
+        return array
+    return replace(array, values=tuple(str(n * 5 % 13) for n in range(array.elements)))
 
 
 def fitted(program: Program) -> Program:
     """``program`` with subscripts shifted and extents chosen so that all accesses fit."""
     ranges: dict[tuple[str, int], tuple[int, int]] = {}
     for around, statement in statements(program.body):
+        ends = {d.name: (d.low, d.high) for d in statement.derived}
         visited = list(points(around))
-        for access in (statement.target, *_reads(statement)):
+        for access in accesses(statement):
             for d, s in enumerate(access.subscripts):
-                for value in (s.evaluate(p) for p in visited):
+                used = s.names & ends.keys()
+                corners = [dict(zip(used, c, strict=True)) for c in product(*map(ends.get, used))]
+                for value in (s.evaluate({**p, **c}) for p in visited for c in corners):
                     low, high = ranges.get((access.array, d), (value, value))
                     ranges[access.array, d] = min(low, value), max(high, value)
     arrays = tuple(
@@ -291,15 +355,10 @@ def _extent(span: tuple[int, int] | None) -> int:
     return 1 if span is None else span[1] - span[0] + 1
 
 
-def _reads(statement: Statement) -> list[Access]:
-    return list(reads(statement.value))
-
-
 def _shifted(node: Node, ranges: dict[tuple[str, int], tuple[int, int]]) -> Node:
     if isinstance(node, Loop):
         return replace(node, body=tuple(_shifted(n, ranges) for n in node.body))
-    value = map_reads(node.value, lambda access: _moved(access, ranges))
-    return replace(node, target=_moved(node.target, ranges), value=value)
+    return map_accesses(node, lambda access: _moved(access, ranges))
 
 
 def _moved(access: Access, ranges: dict[tuple[str, int], tuple[int, int]]) -> Access:

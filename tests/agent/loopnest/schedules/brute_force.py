@@ -9,8 +9,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from agent.loopnest.program import Loop, Node, Program, Statement, loops, reads, statements
-from tests.interpret import iterations
+from agent.loopnest.program import (
+    Access,
+    Expr,
+    Loop,
+    Node,
+    Program,
+    Statement,
+    conjuncts,
+    guarded_reads,
+    loops,
+    reads,
+    statements,
+)
+from tests.interpret import Machine, iterations
 
 Instance = tuple[str, tuple[int, ...]]  # statement, iteration vector as written
 Point = Mapping[str, int]
@@ -93,10 +105,13 @@ def conflicts(program: Program, commutes: Mapping[str, str]) -> list[Conflict]:
         name, vector = event.instance
         around, s = by_name[name]
         point = dict(zip((x.iterator for x in around), vector, strict=True))
-        accesses = [(a, False, "") for a in reads(s.value)] + [(s.target, True, commutes[name])]
-        for access, writes, op in accesses:
-            if access.array not in scalars:
-                index = tuple(x.evaluate(point) for x in access.subscripts)
+        uses = [(a, holds, False, "") for a, holds in guarded_reads(s)]
+        uses.append((s.target, conjuncts(s.condition), True, commutes[name]))
+        machine = Machine(program, {}, {})
+        for access, holds, writes, op in uses:
+            if access.array in scalars or not _may_hold(machine, holds, point):
+                continue
+            for index in _indices(machine, s, access, point):
                 element = access.array, index or vector[: depth.get(access.array, 0)]
                 touched[element].append((time, event.instance, writes, op))
     return [
@@ -105,6 +120,25 @@ def conflicts(program: Program, commutes: Mapping[str, str]) -> list[Conflict]:
         for one, two in combinations(accesses, 2)
         if one[0] != two[0] and (one[2] or two[2])
     ]
+
+
+def _may_hold(machine: Machine, holds: Sequence[Expr], point: Point) -> bool:
+    """Whether conditions hold, as far as iterators tell."""
+    known = (c for c in holds if not any(reads(c)))
+    return all(machine.value(c, dict(point)) for c in known)
+
+
+def _indices(
+    machine: Machine, statement: Statement, access: Access, point: Point
+) -> list[tuple[int, ...]]:
+    """The elements that an access may be: what is read from data may be all of its range."""
+    choices: list[dict[str, int]] = [{}]
+    for d in statement.derived:
+        if any(d.name in s.names for s in access.subscripts):
+            known = not any(reads(d.value))
+            whole = [machine.value(d.value, dict(point))] if known else range(d.low, d.high + 1)
+            choices = [{**c, d.name: int(v)} for c in choices for v in whole]
+    return [tuple(s.evaluate({**point, **c}) for s in access.subscripts) for c in choices]
 
 
 def is_legal(written: list[Conflict], now: Program) -> bool:
@@ -134,6 +168,7 @@ def _at_once(loop: str, one: Event, two: Event) -> bool:
 def _shared_targets(loop: Loop) -> dict:
     """Targets that are one element throughout an execution of ``loop``, by statement."""
     inner = {x.iterator for _, x in loops((loop,))}
+    inner |= {d.name for _, s in statements(loop.body) for d in s.derived}
     return {
         s.name: s.target
         for _, s in statements(loop.body)
