@@ -67,8 +67,11 @@ def surely_shared(
 ) -> bool:
     """Whether ``loop`` can share out its reductions into ``targets`` by reduction clauses.
 
-    False where only the C itself would tell: jams are not written out here.
+    False where only the C itself would tell: jams are not written out here, and where updates have
+    conditions much has to be right for a local.
     """
+    if any(s.condition is not None for _, s in statements((loop,))):
+        return False
     inner = [x for _, x in loops(loop.body)]
     within = {loop.iterator, *(x.iterator for x in inner)}
     private = {t.name for t in program.temporaries if within & own_loops(program, t)}
