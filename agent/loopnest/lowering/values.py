@@ -23,6 +23,7 @@ from agent.loopnest.frontend.ctree import (
     ScalarType,
     UnaryE,
 )
+from agent.loopnest.frontend.ctree import walk as parts_of
 from agent.loopnest.lowering.forms import COMPARISONS, form, integer_type, spelled, whole
 from agent.loopnest.lowering.places import place, scalar
 from agent.loopnest.lowering.printing import c_text
@@ -219,9 +220,10 @@ def _plain(value: Affine) -> Expr:
 
 
 def _select(env: Environment, node: ConditionalE, depth: int) -> Expr:
-    known = constant(env, node.condition)
-    if known is not None:
-        return value(env, node.yes if known else node.no, depth + 1)
+    sized = any(isinstance(x, Name) for x in parts_of(node.condition))
+    known = constant(env, node.condition) if sized else None
+    if known is not None:  # what is left keeps the type that both had
+        return converted(env, node.yes if known else node.no)
     condition = value(env, node.condition, depth + 1)
     later = replace(env, sure=False)
     return Select(condition, value(later, node.yes, depth + 1), value(later, node.no, depth + 1))

@@ -12,7 +12,9 @@ from agent.loopnest.program import (
     Access,
     Affine,
     AffineValue,
+    Cast,
     DType,
+    Literal,
     Loop,
     Statement,
     Temporary,
@@ -237,6 +239,14 @@ def test_a_value_given_before_the_loops_is_followed():
         "void f(int n, float *a) { n = n / 2; for (int i = 0; i < n; i++) a[i] = 0; }", n=9
     )
     assert loop.upper[0].expr == Affine.constant(3)
+
+
+def test_a_choice_that_a_size_decides_keeps_the_type_that_both_had():
+    (only,) = body(
+        "void f(int n, double *a) { for (int i = 0; i < n; i++) a[i] = (n > 3 ? 7 : 0.5) / 2; }",
+        n=5,
+    )  # fmt: skip
+    assert only.value.left == Cast(DType.F64, Literal("7"))
 
 
 def test_what_is_taken_for_granted_is_said():
