@@ -10,12 +10,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from agent.errors import StateError
 from agent.measure.cache import SEAL_BYTES, Cache
 from agent.measure.machine import Machine
+from agent.measure.shots import UNDISTURBED
 
 LOWER = 0.98  # a reading that is lower than that, times the one kept, is kept instead
 MAX_BYTES = 100
@@ -36,6 +38,19 @@ class Cores:
     def see(self, reading: float) -> None:
         """Take the lowest."""
         self.lowest = min(self.lowest, reading)
+
+
+def quietest(cpus: Sequence[int], readings: Sequence[float]) -> int:
+    """The CPU for serial programs: the first, unless others use that one and leave another alone.
+
+    Args:
+        cpus: of one kind, in the order of preference.
+        readings: the lowest of each.
+    """
+    lowest = min(readings)
+    if readings[0] <= UNDISTURBED * lowest:
+        return cpus[0]
+    return cpus[readings.index(lowest)]
 
 
 @dataclass

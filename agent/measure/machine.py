@@ -13,7 +13,7 @@ import json
 import os
 import platform
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -84,6 +84,17 @@ class Machine:
         The last, because the first is where most systems send interrupts. At most ``threads``.
         """
         return tuple(reversed(self.cpus))[: self.threads]
+
+    def serial_on(self, cpu: int) -> Machine:
+        """The same with this CPU for serial programs."""
+        return replace(self, cpus=(*(c for c in self.cpus if c != cpu), cpu))
+
+
+def of_one_kind(cpus: Sequence[int], root: Path = Path("/")) -> bool:
+    """Whether nothing tells that some of ``cpus`` are faster than others."""
+    cpu = "sys/devices/system/cpu/cpu"
+    names = ("cpu_capacity", "cpufreq/cpuinfo_max_freq")
+    return all(len({_read(root, f"{cpu}{c}/{name}") for c in cpus}) == 1 for name in names)
 
 
 def read_machine(root: Path = Path("/")) -> Machine:

@@ -166,11 +166,7 @@ class WorkerSession:
         Args:
             looks: how often, some time apart.
         """
-        found = []
-        for look in range(looks):
-            time.sleep(LOOK_EVERY_S if look else 0.0)
-            found += self._worker.ask("look", START_S)[1:]
-        return min(map(float, found))
+        return min(lowest_by_cpu(self._worker, looks))
 
     def tune(self, program: int, *, parallel: bool) -> float:
         """Set how many executions make one sample; seconds of an execution."""
@@ -245,6 +241,15 @@ def _not_understood(words: Sequence[str]) -> MeasureError:
 def _seconds(word: str) -> float:
     """A positive time; the clock's resolution where it could not tell it from zero."""
     return max(float(word), RESOLUTION_S)
+
+
+def lowest_by_cpu(worker: Worker, looks: int) -> list[float]:
+    """The lowest reading of every CPU, in the worker's order; ``looks``: some time apart."""
+    found = []
+    for look in range(looks):
+        time.sleep(LOOK_EVERY_S if look else 0.0)
+        found.append([float(word) for word in worker.ask("look", START_S)[1:]])
+    return [min(readings) for readings in zip(*found, strict=True)]
 
 
 def start_worker(executable: Path, machine: Machine) -> Worker:

@@ -8,31 +8,38 @@ worker is started again without it. Nothing else of ours runs while a round is t
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from agent.errors import ScheduleError
+from agent.errors import MeasureError, ScheduleError
 from agent.loopnest.emitter.emit import emit
 from agent.loopnest.program import Program
 from agent.measure.cache import Cache
-from agent.measure.cores import Cores, KeptReading
-from agent.measure.machine import Machine, read_machine
+from agent.measure.cores import Cores, KeptReading, quietest
+from agent.measure.machine import Machine, of_one_kind, read_machine
 from agent.measure.plan import Arguments, Job, arguments_of
 from agent.measure.session import (
     BASE,
     FIRST_VARIANT,
+    START_S,
     TWIN,
     TimingSettings,
     WorkerSession,
+    lowest_by_cpu,
     start_worker,
 )
 from agent.measure.timing import MeasureEvent, Measurement, Outcome, Timing
 from agent.measure.toolchain import Built, OnBuilt, Toolchain
 from agent.measure.trial import OnEvent, Trial, because_of_base
+from agent.measure.worker import RefusedError, WorkerExitError, WorkerTimeoutError
 
 PARALLEL = "#pragma omp parallel"  # in a program that uses all cores
+LOOKS = 3  # at all CPUs, before one is chosen
+MOST_CPUS = 8  # that are looked at
+MOSTLY = 0.9  # of a base's shots were beside somebody: worth looking for another CPU
 MISCOMPILED = (
     "the compiler computes a wrong result for the program as written (right without optimisation)"
 )
@@ -61,6 +68,8 @@ class WorkerRunner:
         self._cache = cache if isinstance(cache, Cache) else Cache(cache.absolute())
         self._compiled: dict[str, Built] = {}
         self._worker: Path | None = None
+        self._may_move = of_one_kind(self.machine.cpus) and len(self.machine.cpus) > 1
+        self._shared = True  # what others do on the first CPU is not known yet
 
     def prepare(self, programs: Sequence[Program], *, progress: OnBuilt | None = None) -> None:
         """Compile ``programs`` and the worker in parallel, so that nothing compiles later."""
@@ -113,15 +122,32 @@ class WorkerRunner:
         compiled = {p: self._compiled[source] for p, source in programs.items()}
         settings = replace(self.settings, budget_s=budget_s)
         assert self._worker is not None  # noqa: S101  prepare_sources made it
+        if self._may_move and self._shared:
+            self._choose_cpu(self._worker)
         kept = KeptReading(self._cache, self._worker, self.machine)
         cores = Cores(kept.read(), frozenset(p for p, s in programs.items() if PARALLEL in s))
         measured = self._try(job.arguments, compiled, settings, tell, cores)
         kept.keep(cores.lowest)
+        self._shared = measured.base.disturbed > MOSTLY
         if any(t.outcome == Outcome.WRONG_RESULT for t in measured.timings):
             tell(MeasureEvent("arbitrating", 0, 1))
             if self._miscompiles(job):
                 return _blaming_compiler(measured)
         return measured
+
+    def _choose_cpu(self, executable: Path) -> None:
+        """Serial programs go where others use the core least; where nothing is seen, as before."""
+        everywhere = replace(self.machine, threads=min(len(self.machine.cpus), MOST_CPUS))
+        cpus = everywhere.pinning_order()
+        # What is wrong with a worker is said by the one that measures.
+        with (
+            contextlib.suppress(MeasureError, WorkerExitError, WorkerTimeoutError, RefusedError),
+            start_worker(executable, everywhere) as worker,
+        ):
+            worker.ready()
+            if worker.ask(f"cpus {' '.join(map(str, cpus))}", START_S) == ["ok"]:
+                chosen = quietest(cpus, lowest_by_cpu(worker, LOOKS))
+                self.machine = self.machine.serial_on(chosen)
 
     def _miscompiles(self, job: Job) -> bool:
         """Whether optimisation makes the base's own result wrong.

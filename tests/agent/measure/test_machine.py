@@ -1,9 +1,10 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from agent.measure.machine import read_machine
+from agent.measure.machine import of_one_kind, read_machine
 
 
 def write(root: Path, name: str, text: str) -> None:
@@ -108,6 +109,21 @@ def test_serial_programs_run_on_the_last_cpu() -> None:
     machine = read_machine()
     assert machine.pinning_order()[0] == machine.cpus[-1]
     assert len(machine.pinning_order()) == machine.threads
+
+
+def test_another_cpu_can_be_the_one_for_serial_programs() -> None:
+    machine = replace(read_machine(), cpus=(0, 1, 2), threads=2)
+    assert machine.serial_on(1).pinning_order() == (1, 2)
+
+
+@pytest.mark.parametrize(("other", "alike"), [("3200000", True), ("2400000", False)])
+def test_cpus_of_different_kinds_are_told_apart(tmp_path: Path, other: str, alike: bool) -> None:
+    for cpu, frequency in enumerate(("3200000", other)):
+        place = tmp_path / f"sys/devices/system/cpu/cpu{cpu}/cpufreq"
+        place.mkdir(parents=True)
+        (place / "cpuinfo_max_freq").write_text(f"{frequency}\n")
+    assert of_one_kind((0, 1), tmp_path) is alike
+    assert of_one_kind((0, 1), tmp_path / "nothing-told")
 
 
 def test_a_file_with_odd_bytes_is_tolerated(tmp_path: Path) -> None:

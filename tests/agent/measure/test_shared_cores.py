@@ -5,6 +5,7 @@ import statistics
 
 import pytest
 
+from agent.measure.cores import quietest
 from agent.measure.shots import Sharing, Shot, Shots, disturbed_share
 from tests.agent.measure.simulated_cores import SimulatedCores, SimulatedProgram, measured_on
 
@@ -97,6 +98,14 @@ def test_one_long_execution_that_was_disturbed_alike_all_the_time_tells_nothing_
     cores = SimulatedCores(1e9, 0.0)
     (timing,) = measured_on(cores, LONG, LONG, lowest=1.1).timings
     assert timing.sharing == Sharing.SHARED
+
+
+@pytest.mark.parametrize(
+    ("readings", "cpu"),
+    [((1.10, 1.12), 7), ((1.70, 1.10), 3), ((1.20, 1.10), 7), ((1.70, 1.60), 7)],
+)
+def test_serial_programs_move_only_to_a_core_that_others_clearly_leave_alone(readings, cpu):
+    assert quietest((7, 3), readings) == cpu
 
 
 def test_time_without_a_cpu_is_not_taken_for_time_on_a_shared_core():

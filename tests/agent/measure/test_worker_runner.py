@@ -225,18 +225,24 @@ def test_denormals_are_flushed_in_openmp_threads_too(
     assert outcomes(runner.measure_job(job(body + ADD))) == ["ok"]
 
 
-def test_threads_are_bound_one_to_a_cpu_and_the_first_to_the_last_cpu(
+def test_threads_are_bound_each_to_a_cpu_of_its_own(
     runner: WorkerRunner, job, toolchain: Toolchain
 ) -> None:
     if not toolchain.openmp:
         pytest.skip("this compiler has no OpenMP")
-    first = runner.machine.pinning_order()[0]
-    body = f"""
-    if (sched_getcpu() != {first}) abort();
+    body = """
+    int at[1024] = {0}, first = sched_getcpu();
     #pragma omp parallel
-    {{ cpu_set_t s; sched_getaffinity(0, sizeof s, &s); if (CPU_COUNT(&s) != 1) abort(); }}
+    {
+        cpu_set_t s;
+        sched_getaffinity(0, sizeof s, &s);
+        if (CPU_COUNT(&s) != 1) abort();
+        if (omp_get_thread_num() == 0 && sched_getcpu() != first) abort();
+        #pragma omp critical
+        if (at[sched_getcpu()]++) abort();
+    }
     """
-    headers = "#define _GNU_SOURCE\n#include <sched.h>\n#include <stdlib.h>"
+    headers = "#define _GNU_SOURCE\n#include <omp.h>\n#include <sched.h>\n#include <stdlib.h>"
     assert outcomes(runner.measure_job(job(body + ADD, headers=headers))) == ["ok"]
 
 
