@@ -46,7 +46,7 @@ from agent.loopnest.lowering.state import (
     box,
     refusal,
 )
-from agent.loopnest.program import Affine, Bound, DType, Loop
+from agent.loopnest.program import Affine, Bound, DType, Loop, reads, statements
 
 _COMPARED = ("<", "<=", ">", ">=", "!=")
 Counter = Known | Pointer
@@ -99,11 +99,13 @@ def loop(env: Environment, node: ForS) -> None:
     _verify(inner, counted, around)
     given = set(env.given)
     inside = replace(
-        inner, around=(*env.around, around), out=[], given=given, scope=dict(inner.scope)
+        inner, around=(*env.around, around), out=[], facts=[], given=given, scope=dict(inner.scope)
     )
     env.region.rules.items(inside, body)
     if inside.out:
         env.out.append(replace(around, body=tuple(inside.out)))
+    changed = {s.target.array for _, s in statements(tuple(inside.out))}
+    env.facts[:] = [f for f in env.facts if not changed & {r.array for r in reads(f)}]
     if _surely(inside):
         env.given.update(given)
     for ident in outside:

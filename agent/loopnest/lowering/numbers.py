@@ -110,7 +110,7 @@ def value_range(env: Environment, node: Expression) -> Interval:
 def _range(env: Environment, node: Expression, value: Expr) -> Interval:
     dtype = integer_of(node)
     ranges = Ranges(env.region.dtype_of, env.ranges() or {})
-    for condition in env.conditions:
+    for condition in (*env.conditions, *env.facts):
         ranges = ranges.assuming(condition)
     found = ranges.of(value)
     return dtype.range if found is None else converted(found, dtype)

@@ -264,6 +264,7 @@ class Environment:
         scope: what each variable stands for here; a block changes its own copy.
         around: the loops around, outermost first.
         conditions: those under which this is run, outermost first.
+        facts: what else is known to hold here, of data as it is now.
         given: variables declared outside of the region that surely have a value of the region.
         derived: the numbers that the statement being read derives.
         out: the nodes of the block being read; a rule appends.
@@ -275,6 +276,7 @@ class Environment:
     scope: Scope
     around: tuple[Loop, ...] = ()
     conditions: tuple[Expr, ...] = ()
+    facts: list[Expr] = field(default_factory=list)
     given: set[int] = field(default_factory=set)
     derived: list[Derived] = field(default_factory=list)
     out: list[Node] = field(default_factory=list)

@@ -44,6 +44,7 @@ from agent.loopnest.lowering.reductions import reduction
 from agent.loopnest.lowering.state import (
     MAX_STATEMENTS,
     MAX_TABLE,
+    STEPS,
     Argument,
     Data,
     Environment,
@@ -311,6 +312,7 @@ def write(
         Statement(f"S{region.statements}", target, op, operand, instance, tests, derived)
     )
     region.statements += 1
+    env.facts[:] = [f for f in env.facts if all(r.array != target.array for r in _reads(f))]
 
 
 def _reads(expr: Expr) -> list[Access]:
@@ -327,24 +329,28 @@ def _if(env: Environment, node: IfS) -> None:
         if chosen is not None:
             statement(replace(env, scope=env.scope), chosen)
         return
-    test = condition(env, node.condition)
-    if _is_data(test) and (env.derived or _statements(node.yes) + _statements(node.no) > 1):
+    told = test = condition(env, node.condition)
+    if _is_data(test) and (env.derived or _effects(env, node.yes) + _effects(env, node.no) > 1):
         test = _kept(env, node, test)
-    branches = [(node.yes, test)] + ([(node.no, negated(test))] if node.no is not None else [])
-    given, scopes = list[set[int]](), list[Scope]()
-    for body, holds in branches:
-        inner = replace(
-            env,
-            scope=dict(env.scope),
-            given=set(env.given),
-            conditions=(*env.conditions, holds),
-        )
-        statement(inner, body)
-        given.append(inner.given)
-        scopes.append(inner.scope)
-    if len(given) == 2:
-        env.given.update(given[0] & given[1])
-    _merge(env, scopes)
+    branches = [_branch(env, node.yes, test, told)]
+    if node.no is not None:
+        branches.append(_branch(env, node.no, negated(test), negated(told)))
+        env.given.update(branches[0].given & branches[1].given)
+    env.facts[:] = [f for f in env.facts if all(f in branch.facts for branch in branches)]
+    _merge(env, [branch.scope for branch in branches])
+
+
+def _branch(env: Environment, body: CStatement, test: Expr, told: Expr) -> Environment:
+    """Lowers one branch of a condition; what is known at its end."""
+    inner = replace(
+        env,
+        scope=dict(env.scope),
+        given=set(env.given),
+        conditions=(*env.conditions, test),
+        facts=[*env.facts, told],
+    )
+    statement(inner, body)
+    return inner
 
 
 def _merge(env: Environment, scopes: Sequence[Scope]) -> None:
@@ -361,13 +367,21 @@ def _is_data(test: Expr) -> bool:
     return any(isinstance(x, Read) for x in walk_expr(test))
 
 
-def _statements(body: CStatement | None) -> int:
-    """How many statements a branch has, at least; 2 where it is not a single one."""
+def _effects(env: Environment, body: CStatement | None) -> int:
+    """How often a branch changes something, at least; 2 where it is not a single statement."""
     if body is None or isinstance(body, EmptyS):
         return 0
     if isinstance(body, BlockS):
-        return sum(map(_statements, body.items))
-    return 1 if isinstance(body, ExpressionS) else 2
+        return sum(_effects(env, item) for item in body.items)
+    if not isinstance(body, ExpressionS):
+        return 2
+    own = env.region.unit.functions
+    return sum(
+        isinstance(x, AssignE)
+        or (isinstance(x, UnaryE) and x.op in STEPS)
+        or (isinstance(x, CallE) and isinstance(x.callee, Name) and x.callee.ident in own)
+        for x in walk(body)
+    )
 
 
 def _kept(env: Environment, node: IfS, test: Expr) -> Expr:

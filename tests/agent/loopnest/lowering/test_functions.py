@@ -138,6 +138,33 @@ def test_a_condition_on_data_that_guards_several_statements_is_evaluated_once():
     assert first.condition.access == flag.target
 
 
+def test_a_condition_is_evaluated_once_where_a_chain_of_assignments_changes_it():
+    flag, *rest = body(
+        "void f(int n, float *a, float *b) { for (int i = 0; i < n; i++)"
+        " if (b[i] > 0) a[i] = b[i] = 0; }",
+        n=9,
+    )  # fmt: skip
+    assert [s.condition.access for s in rest] == [flag.target] * 2
+
+
+def test_a_check_of_a_number_read_from_data_bounds_the_subscript():
+    text = (
+        "int f(int n, const int *x, int *h) { int bad = 0; for (int i = 0; i < n; i++) {"
+        " int v = x[i]; if (v < 0 || v >= 64) { bad++; continue; } h[v]++; } return bad; }"
+    )
+    assert read(text, n=9).program.array("h").shape == (64,)
+
+
+@pytest.mark.parametrize("change", ["v += x[i];", "for (int j = 0; j < 3; j++) v += x[j];"])
+def test_a_check_says_nothing_once_the_number_has_changed(change):
+    text = (
+        "void f(int n, const int *x, int *h) { for (int i = 0; i < n; i++) {"
+        f" int v = x[i]; if (v >= 0 && v < 64) {{ {change} h[v]++; }} }} }}"
+    )
+    with pytest.raises(SourceError, match="how many elements 'h' has"):
+        read(text, n=9)
+
+
 def test_continue_leaves_out_the_rest_of_the_body():
     first, second = body(
         "void f(int n, float *a, float *b) { for (int i = 0; i < n; i++) {"
