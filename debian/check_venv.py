@@ -14,7 +14,7 @@ from pathlib import Path
 
 # If the search below misses one of these, it is the search that is wrong.
 KNOWN = {
-    *("islpy", "numpy", "onnxruntime", "psutil", "pycparser", "requests", "rich", "typer"),
+    *("islpy", "numpy", "onnxruntime", "psutil", "requests", "rich", "typer"),
     *("sklearn.ensemble", "tuf.ngclient"),
 }
 # What the agent does not name, but what it names imports when it is used.

@@ -22,7 +22,7 @@ def is_harmless(flag: str) -> bool:
 
 
 def check_flags(cflags: Sequence[str]) -> None:
-    """Refuse flags for the preprocessor that could do more than change how a file is read.
+    """Refuse flags that could do more than change how a file is read.
 
     Raises:
         InputError: the message names the flag.
@@ -32,7 +32,7 @@ def check_flags(cflags: Sequence[str]) -> None:
         match = _FLAG.fullmatch(word)
         if match is None:
             raise InputError(
-                f"--cflags: {word!r} is not a flag that is passed on to the preprocessor",
+                f"--cflags: {word!r} is not a flag that changes how a file is read",
                 hint="Flags: -D -U -I -isystem -iquote -include -std= -ansi -m... -f...; those "
                 "for warnings, optimization and output are not needed.",
             )

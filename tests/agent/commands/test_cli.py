@@ -228,7 +228,7 @@ def test_a_function_is_chosen_by_name(tmp_path, tiny_bundle):
     assert ran.code == 0, ran.err
 
 
-def test_macros_go_through_the_preprocessor(tmp_path, tiny_bundle):
+def test_macros_come_from_cflags(tmp_path, tiny_bundle):
     path = tmp_path / "macro.c"
     path.write_text(TWO_REGIONS.split("void two")[0].replace("2.0f", "FACTOR"))
     where = ("--schedule", "vectorize i", "--bundle", tiny_bundle, "--state-dir", tmp_path / "s")

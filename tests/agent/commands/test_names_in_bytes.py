@@ -67,7 +67,7 @@ def test_a_repository_in_such_a_directory_is_asked(place):
 
 
 @pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf"], ids=["plain", "BOM"])
-@pytest.mark.parametrize("macro", [b"", b"#define SOME 1\n"], ids=["as it is", "preprocessed"])
+@pytest.mark.parametrize("macro", [b"", b"#define SOME 1\n"], ids=["as it is", "with a macro"])
 def test_a_file_with_latin_1_in_its_comments_is_read(tmp_path, before, macro):
     path = tmp_path / "old.c"
     path.write_bytes(before + macro + COMMENT + GEMM.encode())

@@ -6,12 +6,10 @@ import subprocess
 
 import numpy as np
 import pytest
-from pycparser import c_ast
-from pycparser.c_parser import CParser
 
 from agent.kernels.fixed_set import SET, kernels, load_kernel
 from agent.loopnest.emitter.emit import emit
-from agent.loopnest.frontend import preprocess as cpp
+from agent.loopnest.frontend.parse import parse_text
 from agent.loopnest.program import DType, Program
 
 KERNELS = {kernel.path: kernel for kernel in reversed(kernels())}
@@ -38,11 +36,8 @@ def inputs(program: Program) -> dict[str, np.ndarray]:
 
 
 def parameters(text: str, function: str) -> list[str]:
-    tree = CParser().parse(
-        cpp.TYPEDEFS + (cpp.without_preprocessor(cpp.blank_comments(text)) or "")
-    )
-    (found,) = [n for n in tree.ext if isinstance(n, c_ast.FuncDef) and n.decl.name == function]
-    return [p.name for p in found.decl.type.args.params]
+    (found,) = [f for f in parse_text(text, "f.c").functions.values() if f.name == function]
+    return [p.name for p in found.parameters]
 
 
 def arguments(names: list[str], sizes, program: Program, data: dict[str, np.ndarray]) -> list:
