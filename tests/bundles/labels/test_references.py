@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch")
 from agent.errors import AgentError  # noqa: E402
 from bundles.labels.labels import Labels, is_test, load_labels  # noqa: E402
 from bundles.labels.references import MOST_VERSIONS, side_by_side  # noqa: E402
+from bundles.training import stages  # noqa: E402
 from bundles.training.adapt import Adaptation, labelled_head  # noqa: E402
 from bundles.training.settings import HERE, TrainingSettings, quick_settings  # noqa: E402
 from bundles.training.stages import Simulated, encoder_without, learn  # noqa: E402
@@ -103,8 +104,9 @@ def test_learning_again_gives_the_same_prior(labels: list[Labels], stage: Simula
 
 
 def test_labels_of_a_machine_that_is_left_out_change_nothing(
-    labels: list[Labels], tmp_path: Path
+    labels: list[Labels], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(stages, "Adaptation", lambda: SHORT)
     spoilt = replace(labels[2], log_speedup=-labels[2].log_speedup)
     found = [
         encoder_without(
