@@ -66,6 +66,11 @@ class Case:
     names: tuple[str, ...] = ()
     discrete: bool = False
 
+    @property
+    def pointers(self) -> tuple[str, ...]:
+        """The parameters that are pointers or arrays."""
+        return tuple(a.name for a in self.arguments if a.elements and not a.is_global)
+
 
 @dataclass(frozen=True)
 class Region:
@@ -76,8 +81,9 @@ class Region:
         start: the offset where the region begins in the file's text.
         end: the offset behind it.
         arrays: for each array of the program that is passed, a C expression for its address where
-            the region begins.
+            the region begins; ``b_entry`` is what a pointer parameter ``b`` was at first.
         scalars: for each scalar of the program, a C expression for its value there.
+        after: variables that are something else behind the region, and what, as C.
     """
 
     program: Program
@@ -85,6 +91,7 @@ class Region:
     end: int
     arrays: Mapping[str, str]
     scalars: Mapping[str, str]
+    after: Sequence[tuple[str, str]] = ()
 
 
 def spliced(text: str, regions: Sequence[Region], entries: Sequence[str]) -> str:
@@ -99,7 +106,8 @@ def _call(region: Region, entry: str) -> str:
     passed += [
         f"(void *)&({s.dtype.value}){{{region.scalars[s.name]}}}" for s in region.program.scalars
     ]
-    return f"{{ {entry}((void *const[]){{{', '.join(passed) or '0'}}}); }}"
+    after = "".join(f" {name} = {value};" for name, value in region.after)
+    return f"{{ {entry}((void *const[]){{{', '.join(passed) or '0'}}});{after} }}"
 
 
 def passed_arrays(program: Program) -> list:
@@ -108,7 +116,7 @@ def passed_arrays(program: Program) -> list:
 
 
 _WORD = re.compile(r"(?<![\w.])[A-Za-z_]\w*")
-_DEFINED = re.compile(r"^(?:static |void |[a-z]\w* ).*?\b(\w+)\([^;]*$", re.MULTILINE)
+_DEFINED = re.compile(r"^(?:static |void |[a-z]\w* ).*?\b(\w+)(?:\([^;\n]*$|\[.*=)", re.MULTILINE)
 
 
 def renamed(text: str, names: Sequence[str], suffix: str) -> str:
@@ -118,5 +126,5 @@ def renamed(text: str, names: Sequence[str], suffix: str) -> str:
 
 
 def defined(emitted: str) -> tuple[str, ...]:
-    """The functions that emitted C defines."""
-    return tuple(dict.fromkeys(_DEFINED.findall(emitted)))
+    """The functions and tables that emitted C defines."""
+    return tuple(n for n in dict.fromkeys(_DEFINED.findall(emitted)) if not n.startswith("__"))

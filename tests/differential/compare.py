@@ -133,6 +133,8 @@ def _version(
     start, end = function_span(case.text, case.function)
     inside = [replace(r, start=r.start - start, end=r.end - start) for r in regions]
     body = spliced(case.text[start:end], inside, entries)
+    entry = "".join(f" __typeof__({p}) {p}_entry = {p};" for p in case.pointers)
+    body = body.replace("{", "{" + entry, 1)
     name = f"{case.function}_v{number}"
     function = renamed(body, [case.function], f"_v{number}")
     return Version(what, "\n".join([*kernels, function]), name, exact)
