@@ -75,6 +75,15 @@ def cases() -> tuple[Case, ...]:
         ),
         _case("u8_size", _size("n", image, 200), _array("A", "float", 400)),
         _case("unsigned_size", _size("n", "unsigned", 8), _array("A", "float", 8)),
+        _case(
+            "continue_in_if",
+            _size("n", number, 30), _array("a", "float", 30), _array("b", "float", 30),
+        ),
+        _case(
+            "number_in_call",
+            _size("n", number, 30), _array("a", "float", 30), _array("b", "float", 30),
+            names="lerp",
+        ),
         # As found in plants and laboratories
         _case(
             "box3x3_borders",

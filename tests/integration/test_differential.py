@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from tests.differential import by_hand
+from tests.differential.campaign import campaign
 from tests.differential.case import Argument, Case, Field, Region, spliced
 from tests.differential.compare import (
     SANITIZE,
+    Difference,
     Prepared,
     Version,
     differences,
     function_span,
     versions,
 )
+from tests.differential.reading import Found, read
 from tests.generated_c.functions import function
 
+GENERATED = int(os.environ.get("DIFFERENTIAL_FUNCTIONS", "2000"))
+SCHEDULED = 8  # every eighth function is compared under schedules too
 FLOATS = (Field("float"),)
 
 
@@ -31,6 +37,45 @@ def test_functions_written_by_hand_have_no_undefined_behaviour(tmp_path: Path) -
     batch = [Prepared(case) for case in by_hand.cases()]
     found = differences(batch, tmp_path, (*SANITIZE, "-O0"), seeds=1)
     assert not found, f"{found[0].what}\n{found[0].case.text}"
+
+
+@pytest.fixture(scope="module")
+def by_hand_read(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Found]:
+    folder = tmp_path_factory.mktemp("cases")
+    return {case.text: read(case, folder) for case in by_hand.cases()}
+
+
+REFUSED = {"neg_start_unsigned_bound", "continue_in_if"}  # with the place, and never misread
+
+
+@pytest.mark.parametrize("case", by_hand.cases(), ids=lambda case: case.function)
+def test_functions_written_by_hand_are_read_as_they_stand(case, by_hand_read) -> None:
+    found = by_hand_read[case.text]
+    if case.function in REFUSED:
+        assert found.refusals
+        assert not found.regions
+    else:
+        assert found.regions
+        assert not found.refusals
+
+
+def test_functions_written_by_hand_mean_what_c_makes_of_them(by_hand_read, tmp_path) -> None:
+    batch = [
+        Prepared(case, tuple(versions(case, found.regions, 5, 1)))
+        for case in by_hand.cases()
+        if (found := by_hand_read[case.text]).regions
+    ]
+    assert not [told(x) for x in differences(batch, tmp_path)]
+
+
+def test_generated_functions_mean_what_c_makes_of_them(tmp_path: Path) -> None:
+    counts = campaign(range(GENERATED), tmp_path, scheduled=SCHEDULED)
+    assert not [told(x) for x in counts.differences]
+    assert counts.read > 0.6 * (counts.read + sum(counts.refused.values()))
+
+
+def told(found: Difference) -> str:
+    return f"{found.version}: {found.what}\n{found.case.text}"
 
 
 def test_a_seed_gives_the_same_function_each_time() -> None:

@@ -30,6 +30,7 @@ from agent.loopnest.frontend.ctree import (
     parts,
     walk,
 )
+from agent.loopnest.lowering.continues import check_continues
 from agent.loopnest.lowering.forms import extreme, form, integer_type
 from agent.loopnest.lowering.printing import c_text
 from agent.loopnest.lowering.state import (
@@ -87,6 +88,7 @@ def loop(env: Environment, node: ForS) -> None:
     outside = dict(env.scope)
     here = replace(env, scope=dict(env.scope))
     head = _header(here, node)
+    check_continues((node.body,))
     body = _body(head, node)
     changes = _changes(here, body, head)
     name = env.region.names.fresh(head.name)

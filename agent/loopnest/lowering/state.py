@@ -241,6 +241,7 @@ class Region:
     moving: frozenset[int] = frozenset()  # variables that something assigns, by ident
     statements: int = 0
     numbers: int = 0  # derived ones
+    derived: set[str] = field(default_factory=set)  # those that statements have
     assumed: dict[str, None] = field(default_factory=dict)
     ranges: dict[object, Range] = field(default_factory=dict)  # that isl has told
     apart: dict[object, bool] = field(default_factory=dict)  # likewise

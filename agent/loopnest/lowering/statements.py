@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from agent.loopnest.frontend.ctree import (
@@ -36,6 +36,7 @@ from agent.loopnest.frontend.ctree import (
     WhileS,
     walk,
 )
+from agent.loopnest.lowering.continues import CONTINUE, skipping
 from agent.loopnest.lowering.forms import form, integer_of, integer_type
 from agent.loopnest.lowering.loops import loop
 from agent.loopnest.lowering.places import access_of, place, pointer
@@ -53,6 +54,7 @@ from agent.loopnest.lowering.state import (
     NotAffineError,
     Object,
     Pointer,
+    Region,
     RestartError,
     Scope,
     Unknown,
@@ -71,6 +73,7 @@ from agent.loopnest.program import (
     Access,
     Affine,
     Binary,
+    Derived,
     DType,
     Expr,
     Literal,
@@ -78,6 +81,7 @@ from agent.loopnest.program import (
     Read,
     Statement,
     Temporary,
+    substitute_statement,
 )
 from agent.loopnest.program import (
     walk as walk_expr,
@@ -85,7 +89,7 @@ from agent.loopnest.program import (
 
 _WHY = {
     "break": "break is not read: how often the loop runs would depend on data",
-    "continue": "continue is read at the end of an if in a loop's body only",
+    "continue": CONTINUE,
 }
 
 
@@ -99,7 +103,7 @@ def block(env: Environment, statements: Sequence[CStatement]) -> list[Node]:
 def items(env: Environment, statements: Sequence[CStatement]) -> None:
     """Lowers statements in order into ``env.out``."""
     for index, item in enumerate(statements):
-        skipped = _continues(item)
+        skipped = skipping(item)
         if skipped is not None:
             rest = BlockS(item.place, tuple(statements[index + 1 :]))
             _if(env, replace(skipped, no=rest))
@@ -107,18 +111,9 @@ def items(env: Environment, statements: Sequence[CStatement]) -> None:
         statement(env, item)
 
 
-def _continues(item: CStatement) -> IfS | None:
-    """``if (c) { ...; continue; }`` without its ``continue``."""
-    if not isinstance(item, IfS) or item.no is not None:
-        return None
-    body = item.yes.items if isinstance(item.yes, BlockS) else (item.yes,)
-    if not body or not isinstance(body[-1], OtherS) or body[-1].what != "continue":
-        return None
-    return replace(item, yes=BlockS(item.place, body[:-1]))
-
-
 def statement(env: Environment, item: CStatement) -> None:
     """Lowers one statement into ``env.out``."""
+    env = replace(env, derived=[])
     match item:
         case DeclareS(variables=variables):
             for variable in variables:
@@ -299,20 +294,37 @@ def write(
         raise refusal(at, f"the region has more than {MAX_STATEMENTS} statements")
     op, operand = reduction(env, at, target, op, given)
     tests = conjunction(env.conditions)
-    used = {
-        name
-        for access in (target, *(a for e in (operand, tests) if e for a in _reads(e)))
-        for s in access.subscripts
-        for name in s.names
-    }
-    derived = tuple(d for d in env.derived if d.name in used)
-    env.derived.clear()
+    derived = _used(env.derived, (target, *(a for e in (operand, tests) if e for a in _reads(e))))
     instance = tuple(Affine.var(around.iterator) for around in env.around)
-    env.out.append(
-        Statement(f"S{region.statements}", target, op, operand, instance, tests, derived)
-    )
+    name = f"S{region.statements}"
+    found = Statement(name, target, op, operand, instance, tests, derived)
+    env.out.append(_with_own_numbers(region, found))
     region.statements += 1
     env.facts[:] = [f for f in env.facts if all(r.array != target.array for r in _reads(f))]
+
+
+def _used(derived: Sequence[Derived], accesses: Iterable[Access]) -> tuple[Derived, ...]:
+    """Those of ``derived`` that subscripts use, or that such a number is computed from."""
+    used = {name for access in accesses for s in access.subscripts for name in s.names}
+    for found in reversed(derived):
+        if found.name in used:
+            inner = _reads(found.value)
+            used |= {name for access in inner for s in access.subscripts for name in s.names}
+    return tuple(d for d in derived if d.name in used)
+
+
+def _with_own_numbers(region: Region, statement: Statement) -> Statement:
+    """``statement``, whose derived numbers have names that no other statement's have.
+
+    An expression may assign, or call what does: then several statements share what it derived.
+    """
+    again = {
+        d.name: region.names.fresh(d.name) for d in statement.derived if d.name in region.derived
+    }
+    derived = tuple(replace(d, name=again.get(d.name, d.name)) for d in statement.derived)
+    region.derived.update(d.name for d in derived)
+    values = {old: Affine.var(new) for old, new in again.items()}
+    return substitute_statement(replace(statement, derived=derived), values)
 
 
 def _reads(expr: Expr) -> list[Access]:
