@@ -26,7 +26,6 @@ class Counts:
     refused: Counter[str] = field(default_factory=Counter)
     versions: int = 0
     differences: list[Difference] = field(default_factory=list)
-    crashes: list[str] = field(default_factory=list)
 
     def add(self, found: Found) -> None:
         """Counts what was read of a function."""

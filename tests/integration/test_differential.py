@@ -22,7 +22,7 @@ from tests.differential.compare import (
 from tests.differential.reading import Found, read
 from tests.generated_c.functions import function
 
-GENERATED = int(os.environ.get("DIFFERENTIAL_FUNCTIONS", "2000"))
+GENERATED = int(os.environ.get("DIFFERENTIAL_FUNCTIONS", "200"))
 SCHEDULED = 8  # every eighth function is compared under schedules too
 FLOATS = (Field("float"),)
 
