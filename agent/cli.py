@@ -6,6 +6,7 @@ is answered as at any other.
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,9 @@ _AFRESH = "`agent calibrate` makes a new one; `agent doctor` looks at the state.
 def main() -> int:
     """Run the command line; the exit code."""
     stop = Stop()
+    # Threads gain nothing with matrices as small as ours, and where none may be started OpenBLAS
+    # sends SIGINT to the process, as if a person had stopped it.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     as_json = "--json" in sys.argv[1:]
     try:
         stop.listen()
@@ -71,6 +75,10 @@ def _explained(error: Exception, *, asked: bool) -> AgentError:
         return DamagedError(f"a record of the state is of another form: {error}", _AFRESH)
     import typer
 
+    from agent.measure.tasks import limit_behind
+
+    if limit := limit_behind(error):
+        return limit
     if isinstance(error, typer.TyperException):
         return _usage(error)
     from agent.terminal.crash import bug

@@ -9,6 +9,7 @@ from agent.errors import TaskLimitError
 REFUSED = "Resource temporarily unavailable"  # what programs say that may start nothing
 
 
+_BY_PYTHON = "can't start new thread"
 _BY_SHELL = "Cannot fork"  # the same in the words of dash
 
 
@@ -22,6 +23,12 @@ def check_words(words: str) -> None:
     """Raise TaskLimitError if ``words``, the last of a program, tell of such a limit."""
     if REFUSED in words or _BY_SHELL in words:
         raise _reached()
+
+
+def limit_behind(error: Exception) -> TaskLimitError | None:
+    """The limit that an error of Python's own speaks of; None: it is of something else."""
+    refused = isinstance(error, OSError) and error.errno == errno.EAGAIN
+    return _reached() if refused or _BY_PYTHON in str(error) else None
 
 
 def _reached() -> TaskLimitError:

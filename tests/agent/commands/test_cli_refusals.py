@@ -8,7 +8,7 @@ import pytest
 
 from bundles import cli
 from tests.conftest import SIZES, agent
-from tests.other_user import NOBODY, needs_root
+from tests.other_user import NOBODY, become, needs_root, readable, run
 
 SHARE = """
 void f(int n, float B[n+8][n+8]) {
@@ -26,6 +26,17 @@ def refused(ran, words, hint):
     assert words in ran.err
     assert f"hint: {hint}" in ran.err
     assert "Traceback" not in ran.err
+
+
+@needs_root
+@pytest.mark.parametrize("words", ["calibrate --budget 3s", "doctor"])
+def test_where_no_process_or_thread_may_be_started_that_is_said(open_place, words):
+    (open_place / "state").mkdir()
+    os.chown(open_place / "state", NOBODY.pw_uid, NOBODY.pw_gid)
+    nobody = [*readable(open_place), "prlimit", "--nproc=1", *become()]
+    ran = run(nobody, *words.split(), "--state-dir", open_place / "state")
+    assert ran.code == 3
+    assert "no more processes or threads may be started here" in ran.err
 
 
 def test_what_cannot_be_measured_is_not_predicted(tmp_path):
