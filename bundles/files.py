@@ -1,11 +1,23 @@
-"""Writing a file whole: in work directories, repositories and label files."""
+"""Files: written whole (work directories, repositories, label files), and how many may be open."""
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
+import resource
 from pathlib import Path
 
 from agent.system.refused import set_mode, sync_directory
+
+
+def most_open_files() -> float:
+    """How many files this process may have open, once that limit is raised as far as it goes."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return math.inf if files == resource.RLIM_INFINITY else files
 
 
 def write_whole(path: Path, content: bytes, mode: int | None = None) -> None:

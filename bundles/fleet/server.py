@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import resource
 import signal
 import socket
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ import uvicorn
 
 from agent.errors import InputError
 from agent.terminal.console import note
+from bundles.files import most_open_files
 from bundles.fleet.app import application
 from bundles.fleet.connection import REFUSED_AT_ONCE, Connection
 from bundles.fleet.settings import CentreSettings
@@ -77,12 +77,7 @@ def _most_connections() -> int:
     Raises:
         InputError: so few that callers would be turned away.
     """
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if files == resource.RLIM_INFINITY:
-        return MOST_CONNECTIONS
+    files = most_open_files()
     others = OTHER_FILES + REFUSED_AT_ONCE
     if files < others + FEWEST_CONNECTIONS:
         raise InputError(
@@ -90,7 +85,7 @@ def _most_connections() -> int:
             f"{others + FEWEST_CONNECTIONS} or more: {others} besides one for each connection",
             "Raise the limit: `ulimit -n 4096`, or LimitNOFILE=4096 in its systemd unit.",
         )
-    return min(MOST_CONNECTIONS, files - others)
+    return int(min(MOST_CONNECTIONS, files - others))
 
 
 def _listening(host: str, port: int) -> socket.socket:

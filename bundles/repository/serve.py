@@ -7,6 +7,7 @@ headers are those that a web server should send (docs/how-to/publish-bundles.md)
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import signal
@@ -22,11 +23,14 @@ from pathlib import Path
 from typing import Any
 
 from agent.errors import InputError
+from bundles.files import most_open_files
 
 IDLE_S = 60.0
+FEWEST_FILES = 256  # one for each connection, one for what is read for it, some more
 POLL_S = 0.05  # how long a stop may take
 CHANGES_OFTEN = "max-age=60"
 NEVER_CHANGES = "public, max-age=31536000, immutable"
+ABSENT = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.ENXIO))
 _NAME = re.compile(r"/(metadata|targets/[a-z]+)/([A-Za-z0-9][A-Za-z0-9._-]{0,200})")
 _NUMBER = re.compile(r"^[0-9]+\.")
 _DIGEST = re.compile(r"^[0-9a-f]{64}\.")
@@ -85,7 +89,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, *, with_body: bool) -> None:
         path = self.path.partition("?")[0]
-        content = read_below(self.server.public, path)
+        try:
+            content = read_below(self.server.public, path)
+        except OSError as error:  # what is there must not be called absent: roots are counted so
+            self.send_error(HTTPStatus.SERVICE_UNAVAILABLE, f"cannot be read: {error.strerror}")
+            return
         status = HTTPStatus.OK if content is not None else HTTPStatus.NOT_FOUND
         body = content if content is not None else b"not found\n"
         self.send_response(status)
@@ -112,7 +120,8 @@ class Server(ThreadingHTTPServer):
         said: told of every request; None: of none.
 
     Raises:
-        InputError: the address cannot be used, or there is no repository.
+        InputError: the address cannot be used, there is no repository, or too few files may be
+            open at once.
     """
 
     daemon_threads = True
@@ -125,6 +134,13 @@ class Server(ThreadingHTTPServer):
             raise InputError(
                 f"{public} holds no bundle repository",
                 "Name the repository, or a directory made by `bundles export`.",
+            )
+        files = most_open_files()
+        if files < FEWEST_FILES:
+            raise InputError(
+                f"only {files} files may be open at once (RLIMIT_NOFILE), and a server needs "
+                f"{FEWEST_FILES} or more",
+                "Raise the limit: `ulimit -n 4096`, or LimitNOFILE=4096 in its systemd unit.",
             )
         self.tally, self.said = Tally(), said
         self.public = public
@@ -178,7 +194,11 @@ def public_of(directory: Path) -> Path:
 
 
 def read_below(public: Path, path: str) -> bytes | None:
-    """The content of a file of the repository; None for everything else there may be."""
+    """The content of a file of the repository; None for everything else there may be.
+
+    Raises:
+        OSError: it is there, and cannot be read.
+    """
     if not _NAME.fullmatch(path):
         return None
     try:
@@ -187,8 +207,10 @@ def read_below(public: Path, path: str) -> bytes | None:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 return None
             return file.read()
-    except OSError:
-        return None
+    except OSError as error:
+        if error.errno in ABSENT:
+            return None
+        raise
 
 
 def caching(path: str) -> str:

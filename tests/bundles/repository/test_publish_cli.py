@@ -19,6 +19,7 @@ from bundles.repository import pem
 from bundles.repository.serve import Server, caching, kind_of, read_below, serving
 from tests.bundles.repository.repositories import PASSPHRASE, place, put
 from tests.conftest import environment
+from tests.other_user import NOBODY, needs_root
 
 SCRIPT = Path(sys.executable).with_name("bundles")
 COMMANDS = (
@@ -315,6 +316,24 @@ def test_a_pipe_is_no_file(tmp_path) -> None:
     (tmp_path / "metadata").mkdir()
     os.mkfifo(tmp_path / "metadata" / "pipe")
     assert read_below(tmp_path, "/metadata/pipe") is None
+
+
+@needs_root
+def test_a_file_that_is_there_and_cannot_be_read_is_not_called_absent(served) -> None:
+    os.seteuid(NOBODY.pw_uid)
+    try:
+        status, body, _ = ask(served, "/metadata/1.root.json")
+    finally:
+        os.seteuid(0)
+    assert (status, b"not found" in body) == (503, False)
+
+
+def test_serving_with_few_open_files_allowed_is_refused_with_the_limit(ready) -> None:
+    few = ["prlimit", "--nofile=150:150", SCRIPT]
+    ran = subprocess.run([*few, "serve", ready], capture_output=True, text=True, check=False)
+    assert ran.returncode == Exit.USAGE
+    assert "only 150 files may be open at once (RLIMIT_NOFILE)" in ran.stderr
+    assert "ulimit -n" in ran.stderr
 
 
 def test_a_port_that_is_taken_is_told(run, ready) -> None:
