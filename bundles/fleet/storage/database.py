@@ -106,6 +106,33 @@ def open_database(address: str, *, create: bool = True) -> Database:
     url = _url(address)
     database = Database(_engine(url))
     try:
+        with explained(address):
+            _make_or_find(database, address, create=create)
+            migrate(database.engine)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+@contextmanager
+def explained(address: str) -> Iterator[None]:
+    """What a database refuses, in words: DatabaseError."""
+    try:
+        yield
+    except SQLAlchemyError as error:
+        own = _url(address).get_backend_name() == "sqlite"
+        raise DatabaseError(
+            f"the database {public_name(address)} cannot be used: {driver_reason(error)}",
+            "Is there space left, and may this user write the file and its directory?"
+            if own
+            else "Is it running, and does the user in its address own it?",
+        ) from error
+
+
+def _make_or_find(database: Database, address: str, *, create: bool) -> None:
+    url = _url(address)
+    try:
         if create:
             _make_file(url)
         elif _is_missing(url) or not sqlalchemy.inspect(database.engine).has_table("progress"):
@@ -114,16 +141,11 @@ def open_database(address: str, *, create: bool = True) -> Database:
                 "Name the centre's database (--database, FLEET_DATABASE); `bundles fleet serve` "
                 "makes a new one.",
             )
-        migrate(database.engine)
-    except (SQLAlchemyError, DatabaseError, OSError) as error:
-        database.close()
-        if isinstance(error, DatabaseError):
-            raise
+    except OSError as error:
         raise DatabaseError(
-            f"the database {public_name(address)} cannot be used: {driver_reason(error)}",
-            "Is it running, and does the user in its address own it?",
+            f"the database {public_name(address)} cannot be made: {error.strerror}",
+            "Name another place with --database.",
         ) from error
-    return database
 
 
 def public_name(address: str) -> str:

@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import http.client
 import json
+import os
 import random
 import resource
 import signal
@@ -26,6 +27,8 @@ from bundles.fleet.counting.release import release_ready
 from bundles.fleet.counting.report import parse_report
 from bundles.fleet.storage.database import open_database
 from bundles.fleet.storage.schema import reports, seen
+from tests.conftest import environment
+from tests.other_user import NOBODY, become, needs_root, readable
 
 NOW_S = int(NOW.timestamp())
 # Tests that wait for the centre's own clocks, whatever the database is.
@@ -376,3 +379,22 @@ def test_a_centre_that_is_told_to_stop_answers_those_who_wait(served, database):
             with contextlib.suppress(OSError, http.client.HTTPException):
                 answered += job.result()[0] == 202
     assert counted(database)[0] >= answered
+
+
+@needs_root
+@pytest.mark.parametrize("words", ["serve", "token add x", "release"])
+def test_a_database_that_may_not_be_written_is_told_of(open_place, words):
+    place = open_place / "fleet.db"
+    open_database(f"sqlite:///{place}").close()
+    place.chmod(0o444)
+    os.chown(open_place, NOBODY.pw_uid, NOBODY.pw_gid)
+    ran = subprocess.run(
+        [*readable(open_place), *become(), SCRIPT, "fleet", *words.split()],
+        env=environment(FLEET_DATABASE=f"sqlite:///{place}"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 4
+    assert f"{place} cannot be used: attempt to write a readonly database" in ran.stderr
+    assert "may this user write the file" in ran.stderr
