@@ -1,9 +1,11 @@
-"""Documents hang together: every link leads somewhere, every decision is listed."""
+"""Documents hang together: every link leads somewhere, every decision and file is there."""
 
 import re
 from pathlib import Path
 
 import pytest
+
+from tests.conftest import SLOW
 
 REPOSITORY = Path(__file__).parent.parent
 DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
@@ -64,3 +66,8 @@ def prose(text):
 def test_prose_wraps_at_a_width_that_differences_can_show(document):
     long = [x for x in prose(document.read_text()) if len(x) > 100 and " " in x.strip("- *")]
     assert [x for x in long if not x.lstrip("- *").startswith(("[", "`", "<"))] == []
+
+
+def test_every_file_that_is_listed_as_slow_exists():
+    listed = [line for line in SLOW if line.startswith("tests/")]
+    assert [name for name in listed if not (REPOSITORY / name).exists()] == []

@@ -396,18 +396,6 @@ def test_a_foreign_bundle(tmp_path, gemm):
     failed(agent("predict", gemm, *SIZES, "--schedule", "original", *where), 2, "manifest.json")
 
 
-def test_a_damaged_state_is_kept_aside_by_calibrate(tmp_path, calibrated, tiny_bundle):
-    state = tmp_path / "state"
-    shutil.copytree(calibrated, state)
-    (state / "state.sqlite").write_bytes(b"SQLite rubbish" * 100)
-    failed(agent("status", "--state-dir", state), 2, "damaged")
-    where = ("--bundle", tiny_bundle, "--state-dir", state)
-    ran = agent("calibrate", "--budget", "6s", *where)
-    assert ran.code == 0, ran.err
-    assert "state.corrupt-1" in ran.err
-    assert (state / "state.corrupt-1").read_bytes().startswith(b"SQLite rubbish")
-
-
 def test_a_state_of_a_newer_agent_is_left_alone(tmp_path, calibrated, tiny_bundle):
     import sqlite3
 

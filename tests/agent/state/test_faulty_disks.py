@@ -95,7 +95,8 @@ def test_a_damaged_state_is_set_aside_by_the_next_calibration_and_told_until_the
 ):
     state = shutil.copytree(really_calibrated[0], tmp_path / "state")
     content = (state / FILE).read_bytes()
-    (state / FILE).write_bytes(content[:4096] + b"\xf4" * 8192 + content[12288:])
+    damaged = content[:4096] + b"\xf4" * 8192 + content[12288:]
+    (state / FILE).write_bytes(damaged)
     for words in ("status", "history", "report"):
         ran = run(state, words)
         assert ran.code == 2
@@ -105,5 +106,6 @@ def test_a_damaged_state_is_set_aside_by_the_next_calibration_and_told_until_the
     ran = agent(*words, "--state-dir", state)
     assert ran.code == 0, ran.err
     assert "state.corrupt-1" in ran.err
+    assert (state / "state.corrupt-1").read_bytes() == damaged
     assert valid(ran.json, "calibrate")["calibration_id"] == 1
     assert run(state, "status").code == 0
