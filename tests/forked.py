@@ -11,8 +11,10 @@ from __future__ import annotations
 import importlib
 import multiprocessing
 import os
+import signal
 import sys
 import tempfile
+import threading
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -77,7 +79,14 @@ def end(process: BaseProcess, timeout: float) -> None:
         raise AssertionError(f"it was still at work after {timeout} s")
 
 
+def _end_with(parent: BaseProcess) -> None:
+    """Leave nothing at work behind tests that were killed."""
+    parent.join()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def _become(command: Command, out: str, err: str) -> None:
+    threading.Thread(target=_end_with, args=[multiprocessing.parent_process()], daemon=True).start()
     for number, path in ((1, out), (2, err)):
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(file, number)
