@@ -84,6 +84,7 @@ def cases() -> tuple[Case, ...]:
             _size("n", number, 30), _array("a", "float", 30), _array("b", "float", 30),
             names="lerp",
         ),
+        _case("own_step", _size("n", number, 20), _array("b", "unsigned", 20, 0, 100)),
         # As found in plants and laboratories
         _case(
             "box3x3_borders",

@@ -274,18 +274,28 @@ Change = Affine | str
 
 
 def _changes(env: Environment, body: Sequence[CStatement], head: _Header) -> dict[int, Change]:
-    found = _changes_of(env, body)
+    found = _changes_of(env, body, head.ident)
     found[head.ident] = Affine.constant(head.step)
     return found
 
 
-def _changes_of(env: Environment, body: Sequence[CStatement]) -> dict[int, Change]:
-    """What an iteration of ``body`` adds to each variable from outside that it changes."""
+def _changes_of(env: Environment, body: Sequence[CStatement], *more: int) -> dict[int, Change]:
+    """What an iteration of ``body`` adds to each variable from outside that it changes.
+
+    ``more``: variables that change between iterations too.
+    """
+    steady = _steady(env, body, *more)
     return {
-        ident: _change(env, body, ident)
+        ident: _change(steady, body, ident)
         for ident in _moved(body)
         if isinstance(env.scope.get(ident), Known | Pointer | Unknown)
     }
+
+
+def _steady(env: Environment, body: Sequence[CStatement], *more: int) -> Environment:
+    """Where only what no iteration changes has a value: a step may use nothing else."""
+    moved = Unknown("the loop changes it", symbolic=True)
+    return replace(env, scope={**env.scope, **dict.fromkeys((*_moved(body), *more), moved)})
 
 
 def _moved(nodes: Sequence[Tree]) -> dict[int, None]:
@@ -384,7 +394,8 @@ def _change_in_loop(env: Environment, node: ForS, ident: int) -> Change:
     try:
         trial = replace(env, scope=dict(env.scope))
         head = _header(trial, node)
-        inner = _change(trial, _body(head, node), ident)
+        body = _body(head, node)
+        inner = _change(_steady(trial, body, head.ident), body, ident)
         trips = _trips(trial, head)
     except (SourceError, RestartError):
         return IRREGULAR
