@@ -77,6 +77,7 @@ def body(**changes):
             "called_different": 0.03,
             "kernels": 2,
         },
+        "repeat_noise": {"median": 0.03, "p90": 0.08, "held": 0.6, "versions": 13},
         "head": {
             "kind": "ridge",
             "kinds": {"speedup": "ridge", "seconds": "bundle"},

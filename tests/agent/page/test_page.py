@@ -40,6 +40,15 @@ def test_the_page_says_how_far_predictions_are_off():
     assert "Half of these differences are below 0.4%, nine in ten below 1%" in text
 
 
+def test_the_noise_on_the_page_is_what_a_repeat_gives():
+    text = said(render(record(body())))
+    assert "Noise 3% is how far two timings of one program differ" in text
+    assert "13 versions of programs timed once more at the end, in new processes" in text
+    older = said(render(record(body(repeat_noise=None))))
+    assert "Noise 0.4% is how far" in older
+    assert "Nothing was timed a second time in a new process." in older
+
+
 def test_it_says_so_where_timings_made_nothing_more_exact():
     found = body()
     found["accuracy"]["calibrated"]["log_error"] = 0.6
