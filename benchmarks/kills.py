@@ -1,6 +1,6 @@
 """Commands of a machine killed (SIGKILL) at random moments: is what they keep still whole?
 
-    python benchmarks/kills.py [--kills 200] [--seed 1] [--only update ...]
+    python benchmarks/kills.py [--kills 200] [--seed 1] [--only update ...] [--minutes 30]
 
 - `agent calibrate` times real kernels: the calibration that was in force stays or a newer one is.
 - `agent report` sends to a centre: its one report arrives, as often as it likes, under one key.
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import random
 import shutil
@@ -85,8 +86,8 @@ class Victim:
         return "" if code in (0, NOTHING_TO_DO) else f"{self.name} once more: exit {code}"
 
 
-def campaign(victim: Victim, kills: int, draws: random.Random) -> tuple[int, list[str]]:
-    """How many were killed at work, and what was lost."""
+def campaign(victim: Victim, kills: int, end: float, draws: random.Random) -> tuple[int, list[str]]:
+    """How many were killed at work, until ``end`` (monotonic) at most, and what was lost."""
     whole_s, last_s = timed(victim)
     hit, lost = 0, []
     for number in range(TRIES * kills):
@@ -101,7 +102,7 @@ def campaign(victim: Victim, kills: int, draws: random.Random) -> tuple[int, lis
             process.wait()
         if words := victim.lost():
             lost.append(words)
-        if hit == kills:
+        if hit == kills or time.monotonic() > end:
             break
     return hit, lost
 
@@ -204,11 +205,13 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", nargs="*", choices=("calibrate", "report", "update"))
+    parser.add_argument("--minutes", type=float, default=math.inf, help="for each at most")
     given = parser.parse_args()
     wrong = 0
     with tempfile.TemporaryDirectory(prefix="kills-") as name, all_victims(Path(name)) as victims:
         for each in given.only or victims:
-            hit, lost = campaign(victims[each], given.kills, random.Random(given.seed))
+            end = time.monotonic() + 60 * given.minutes
+            hit, lost = campaign(victims[each], given.kills, end, random.Random(given.seed))
             print(f"{each}: {hit} killed, {len(lost)} lost", flush=True)
             print(*lost[:3], sep="\n", end="\n" if lost else "", file=sys.stderr)
             wrong += len(lost)
