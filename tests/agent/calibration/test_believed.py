@@ -11,6 +11,7 @@ from agent.calibration.calibration import calibration_in_force
 from agent.calibration.verdict import judge_calibration
 from agent.page.gather import page_of
 from agent.state.state import open_state
+from agent.terminal.calibration_wording import calibration_blocks
 from tests.agent.update.in_process import agent
 from tests.agent.update.published import made_bundle
 from tests.conftest import valid
@@ -75,6 +76,7 @@ def test_four_kernels_on_a_busy_machine_do_not_replace_a_good_calibration(believ
     stored = calibrate_simulated(believed, field, FEW_S, busy(slow))
     assert (stored.id, stored.body.verdict.level) == (2, "not-to-be-used")
     assert stored.body.verdict.stays == 1
+    assert calibration_blocks(stored)[0].startswith("Not put in force, only kept. Verdict: not to")
     assert in_force(believed) == 1
     told = asked("status", believed)
     assert (told["calibration"]["calibration_id"], told["kept"]["calibration_id"]) == (1, 2)
