@@ -259,7 +259,9 @@ def _reading(
         body=body,
     )
     assumed = dict(region.assumed)
-    if sum(u.object.name in region.parameters for u in uses) > 1:
+    pointed = [u for u in uses if u.object.name in region.parameters]
+    named = [u for u in uses if u.object.ident in region.unit.variables and not u.object.values]
+    if pointed and len(pointed) + len(named) > 1:
         assumed = {STRAIGHT: None, **assumed}
     return Reading(
         program,
