@@ -72,10 +72,17 @@ def form(env: Environment, node: Expression) -> Affine:
             return form(env, node.operand)
         case UnaryE(op="-"):
             value = _fitting(env, node, -form(env, node.operand))
-        case BinaryE(op="+" | "-" | "*" | "/" | "%" | "<<" | ">>"):
+        case BinaryE(op="+" | "-" | "*" | "/" | "%" | "<<" | ">>" | "&" | "|" | "^"):
             value = _operation(env, node, form(env, node.left), form(env, node.right))
         case BinaryE(op=op) if op in COMPARISONS:
             value = Affine.constant(_compared(env, node))
+        case BinaryE(op="&&" | "||"):
+            value = Affine.constant(_decided(env, node))
+        case UnaryE(op="!"):
+            inner = form(env, node.operand)
+            if not inner.is_constant:
+                raise not_affine(node, "it depends on a condition")
+            value = Affine.constant(int(inner.const == 0))
         case ConditionalE():
             chosen = form(env, node.condition)
             if not chosen.is_constant:
@@ -176,7 +183,14 @@ def _folded(node: BinaryE, left: int, right: int) -> Affine:
             raise not_affine(node, f"a shift of {left} by {right}")
         value = left << right if node.op == "<<" else left >> right
     else:
-        value = {"+": left + right, "-": left - right, "*": left * right}[node.op]
+        value = {
+            "+": left + right,
+            "-": left - right,
+            "*": left * right,
+            "&": left & right,
+            "|": left | right,
+            "^": left ^ right,
+        }[node.op]
     return Affine.constant(_in_type(node, value, dtype))
 
 
@@ -225,6 +239,20 @@ def _within(env: Environment, node: Expression, value: Affine, dtype: DType, why
     low, high = dtype.range
     if not (low <= least and greatest <= high):
         raise not_affine(node, f"{why} (it runs from {least} to {greatest})")
+
+
+def _decided(env: Environment, node: BinaryE) -> int:
+    """``&&`` or ``||`` where the sides that count have one result for all instances."""
+    enough = int(node.op == "||")  # what decides alone
+    left = form(env, node.left)
+    if not left.is_constant:
+        raise not_affine(node, "it depends on a condition")
+    if int(left.const != 0) == enough:
+        return enough
+    right = form(env, node.right)
+    if not right.is_constant:
+        raise not_affine(node, "it depends on a condition")
+    return int(right.const != 0)
 
 
 def _compared(env: Environment, node: BinaryE) -> int:

@@ -370,7 +370,9 @@ def _valued(env: Environment, name: Name, value: Expression) -> Entity:
     kind = name.type
     try:
         if isinstance(kind, PointerType | ArrayType):
-            return pointer(replace(env, derived=[]), value)
+            found = pointer(apart := replace(env, derived=[]), value)
+            if not apart.derived:
+                return found
         dtype = integer_type(kind)
         if dtype is not None:
             return Known(form(env, value), dtype)

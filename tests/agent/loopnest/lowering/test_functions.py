@@ -276,6 +276,33 @@ def test_a_choice_that_a_size_decides_keeps_the_type_that_both_had():
     assert only.value.left == Cast(DType.F64, Literal("7"))
 
 
+def test_masks_of_sizes_are_numbers():
+    (only,) = body(
+        "void f(int n, float *a) { float *p = a + (n & 3); for (int i = 0; i < (n | 1); i++)"
+        " p[i] = 0; }",
+        n=6,
+    )  # fmt: skip
+    assert only.target == Access("a", (Affine.of({"i": 1}, 2),))
+
+
+def test_a_pointer_that_data_moves_before_the_loops_is_not_followed():
+    with pytest.raises(SourceError, match=r"'p' cannot be (used|followed)"):
+        read(
+            "void f(int n, float *a, int *b) { float *p = a + b[0]; for (int i = 0; i < n; i++)"
+            " p[i] = 0; }",
+            n=6,
+        )  # fmt: skip
+
+
+def test_what_never_runs_with_these_sizes_is_left_out():
+    (only,) = body(
+        "void f(int n, float a[n]) { for (int i = 0; i < n; i++) {"
+        " int at = n - 8; if (at >= 0 && at < n) a[at] = 1; if (!(n > 3)) a[99] = 0; a[i] = 2; } }",
+        n=5,
+    )  # fmt: skip
+    assert only.target == Access("a", (Affine.var("i"),))
+
+
 def test_what_is_taken_for_granted_is_said():
     found = read(
         "void f(int n, float *a, float *b) { for (int i = 0; i < n; i++) a[i] = b[i]; }", n=9
