@@ -169,7 +169,7 @@ def read(
 ) -> list[Program]:
     """The regions of a function: all of them have to be read."""
     unit = parse(path, tuple(cflags))
-    chosen = [f for f in unit.functions.values() if f.name == function]
+    chosen = [f for f in unit.functions.values() if f.name == function and not unit.errors]
     nests = range(1, 1 + max(1, len(regions_of(unit, chosen[0]) if chosen else ())))
     return [
         read_region(unit, function, sizes, nest if len(nests) > 1 else None, MEMORY).program

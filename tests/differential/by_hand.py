@@ -38,10 +38,78 @@ def _particles(count: int) -> Argument:
     return Argument("p", "struct particle", count, fields=members)
 
 
+def _bodies(count: int) -> Argument:
+    floats = "at.x at.y speed.x speed.y".split()
+    floats += [f"part[{j}].w[{k}][{m}]" for j in range(4) for k in range(3) for m in range(2)]
+    members = (
+        Field("double", -1, 1, "mass"),
+        *(Field("float", -1, 1, name) for name in floats),
+        *(Field("int", -9, 9, f"part[{j}].kind") for j in range(4)),
+    )
+    return Argument("p", "struct body", count, fields=members)
+
+
+def _forms() -> tuple[Case, ...]:
+    """Each shows a few forms of C that are read."""
+    number, image = "int", "uint8_t"
+    return (
+        _case(
+            "early_return",
+            _size("n", number, 30),
+            _array("a", "float", 30),
+            _array("b", "float", 30),
+            names="put",
+        ),
+        _case(
+            "padded_pixel",
+            _size("w", number, 7),
+            _size("h", number, 5),
+            _size("pad", number, 2),
+            _array("im", "float", 35),
+            _array("out", "float", 99),
+            names="pixel",
+        ),
+        _case(
+            "own_parameter",
+            _size("n", number, 30),
+            _array("a", image, 30),
+            _array("b", number, 30, -300, 300),
+            names="clipped",
+        ),
+        _case(
+            "structures_in_structures",
+            _size("n", number, 6),
+            _bodies(6),
+            Argument("dt", "float", value="0.1f"),
+            names="vector body",
+        ),
+        _case(
+            "quotient_bound",
+            _size("n", number, 13),
+            *(_array(name, "float", 30) for name in "abc"),
+        ),
+        _case(
+            "greatest_number",
+            _size("n", number, 30),
+            _array("a", number, 30, -90, 90),
+            _array("b", image, 30, 0, 255),
+            _array("least", number, 1),
+            result="int",
+        ),
+        _case(
+            "last_continue",
+            _size("n", number, 30),
+            _array("a", "float", 30),
+            _array("b", "float", 30),
+        ),
+    )
+
+
 def cases() -> tuple[Case, ...]:
     """All of them."""
     number, image = "int", "uint8_t"
     return (
+        *_forms(),
         # C that was misread, or refused with misleading words
         _case("array_param_reassigned", _array("a", "float", 64), _array("b", "float", 64)),
         _case("const_u8_subscript", _array("A", "float", 512), _array("B", "float", 512)),

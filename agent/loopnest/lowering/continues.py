@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from agent.loopnest.frontend.ctree import BlockS, CStatement, IfS, LabelS, OtherS
+from agent.loopnest.frontend.ctree import BlockS, CStatement, EmptyS, IfS, LabelS, OtherS
 from agent.loopnest.lowering.state import refusal
 
 CONTINUE = "continue is read at the end of an if in a loop's body only"
+SKIP = "Put what it leaves out into the else of its if."
 
 
 def skipping(item: CStatement) -> IfS | None:
@@ -19,6 +20,21 @@ def skipping(item: CStatement) -> IfS | None:
     if not body or not isinstance(body[-1], OtherS) or body[-1].what != "continue":
         return None
     return replace(item, yes=BlockS(item.place, body[:-1]))
+
+
+def without_last(item: CStatement) -> CStatement:
+    """The body of a loop without each ``continue`` behind which it ends anyhow."""
+    match item:
+        case OtherS(what="continue"):
+            return EmptyS(item.place)
+        case BlockS(items=(*before, last)):
+            return replace(item, items=(*before, without_last(last)))
+        case IfS(yes=yes, no=no):
+            return replace(item, yes=without_last(yes), no=None if no is None else without_last(no))
+        case LabelS(statement=inner):
+            return replace(item, statement=without_last(inner))
+        case _:
+            return item
 
 
 def check_continues(statements: Sequence[CStatement], *, last: bool = True) -> None:
@@ -35,7 +51,7 @@ def check_continues(statements: Sequence[CStatement], *, last: bool = True) -> N
         ends = last and index == len(statements) - 1
         skipped = skipping(item)
         if skipped is not None and not last:
-            raise refusal(item.place, CONTINUE)
+            raise refusal(item.place, CONTINUE, SKIP)
         match skipped or item:
             case IfS(yes=yes, no=no):
                 for branch in (yes, no):

@@ -14,6 +14,8 @@ from agent.loopnest.frontend.ctree import (
     ConditionalE,
     CType,
     Expression,
+    IndexE,
+    MemberE,
     Name,
     Number,
     ScalarType,
@@ -31,6 +33,11 @@ from agent.loopnest.lowering.state import (
 from agent.loopnest.program import Affine, DType, Literal
 
 MAX_COEFFICIENT = 1 << 62
+FOLLOWED = (
+    "Use a sum of iterators, sizes and whole numbers, each times a whole number; what is computed "
+    "otherwise has to be passed to the function as a size."
+)
+BRANCHES = "Write the loop twice, in the branches of an if."
 COMPARISONS = frozenset("< <= > >= == !=".split())
 
 
@@ -86,24 +93,22 @@ def form(env: Environment, node: Expression) -> Affine:
         case ConditionalE():
             chosen = form(env, node.condition)
             if not chosen.is_constant:
-                raise not_affine(node, "it depends on a condition")
+                raise not_affine(node, "it depends on a condition", BRANCHES)
             value = form(env, node.yes if chosen.const else node.no)
         case CallE():
             return env.region.rules.call_form(env, node)
+        case IndexE() | MemberE() | UnaryE(op="*"):
+            raise not_affine(node, "it is read from memory, and is known only when the loops run")
         case _:
-            raise not_affine(node, "only + - * of iterators, sizes and whole numbers are")
+            raise not_affine(node, "it is more than sums, products and quotients of numbers")
     if any(abs(n) > MAX_COEFFICIENT for n in (value.const, *(c for _, c in value.terms))):
-        raise not_affine(node, "its numbers are too large")
+        raise not_affine(node, "its numbers are too large", "Use numbers below 2^62.")
     return value
 
 
-def not_affine(node: Expression, why: str) -> NotAffineError:
+def not_affine(node: Expression, why: str, hint: str = FOLLOWED) -> NotAffineError:
     """That ``node`` is no affine form."""
-    return NotAffineError(
-        f"{node.place}: `{c_text(node)}` is not affine: {why}",
-        hint="Only sums of iterators and sizes, and their products by whole numbers, may stand "
-        "here.",
-    )
+    return NotAffineError(f"{node.place}: `{c_text(node)}` cannot be followed: {why}", hint=hint)
 
 
 def _number(node: Number) -> Affine:
@@ -129,16 +134,22 @@ def _name(env: Environment, node: Name) -> Affine:
     match env.scope.get(node.ident):
         case Known(value):
             return value
-        case Argument(name) if name in env.region.sizes:
-            raise not_affine(node, f"the size {name!r} has no value")
+        case Argument(name) if name in env.region.sizes or node.ident in env.region.unit.variables:
+            raise not_affine(node, f"the size {name!r} has no value", f"Add --size {name}=NUMBER.")
+        case Argument(name):
+            raise not_affine(
+                node,
+                f"what {name!r} is before the loops is not known",
+                "Give it a value that follows from sizes, or pass it to the function as a size.",
+            )
         case Unknown(symbolic=True):
             raise RestartError(data=node.ident)
         case Unknown(why):
             raise not_affine(node, why)
         case None:
-            raise not_affine(node, f"nothing is known of {node.name!r}")
+            raise not_affine(node, f"nothing tells what {node.name!r} is")
         case _:
-            raise not_affine(node, f"{node.name!r} is data")
+            raise not_affine(node, f"{node.name!r} is computed while the loops run")
 
 
 def _operation(env: Environment, node: BinaryE, left: Affine, right: Affine) -> Affine:
@@ -155,7 +166,11 @@ def _operation(env: Environment, node: BinaryE, left: Affine, right: Affine) -> 
         case "<<" if right.is_constant and 0 <= right.const < 31:
             return _fitting(env, node, left * (1 << right.const))
         case "*":
-            raise not_affine(node, "a product of iterators")
+            raise not_affine(
+                node,
+                "both factors change while the loops run",
+                "One factor must be a size or a whole number: give it a value with --size.",
+            )
         case _:
             return _divided(node, left, right)
 
@@ -167,7 +182,11 @@ def _divided(node: BinaryE, left: Affine, right: Affine) -> Affine:
         if all(c % right.const == 0 for c in factors):
             terms = {n: c // right.const for n, c in left.terms}
             return Affine.of(terms, left.const // right.const)
-    raise not_affine(node, f"{node.op!r} of an iterator")
+    raise not_affine(
+        node,
+        f"{node.op!r} of what changes while the loops run",
+        "In a condition `i < n / 2` is read; elsewhere start or count in other steps.",
+    )
 
 
 def _folded(node: BinaryE, left: int, right: int) -> Affine:
@@ -175,12 +194,14 @@ def _folded(node: BinaryE, left: int, right: int) -> Affine:
     dtype = integer_of(node)
     if node.op in ("/", "%"):
         if right == 0:
-            raise not_affine(node, "it divides by zero")
+            raise not_affine(node, "it divides by zero", "Check the sizes.")
         quotient = abs(left) // abs(right) * (1 if (left < 0) == (right < 0) else -1)
         value = quotient if node.op == "/" else left - quotient * right
     elif node.op in ("<<", ">>"):
         if left < 0 or not 0 <= right < dtype.bits:
-            raise not_affine(node, f"a shift of {left} by {right}")
+            raise not_affine(
+                node, f"C leaves a shift of {left} by {right} open", "Check the sizes."
+            )
         value = left << right if node.op == "<<" else left >> right
     else:
         value = {
@@ -200,7 +221,7 @@ def _in_type(node: Expression, value: int, dtype: DType) -> int:
     if low <= value <= high:
         return value
     if dtype.is_signed:
-        raise not_affine(node, "it overflows")
+        raise not_affine(node, f"it overflows {dtype.value}", "Give smaller sizes or a wider type.")
     return value % (high + 1)
 
 
@@ -238,7 +259,12 @@ def _within(env: Environment, node: Expression, value: Affine, dtype: DType, why
     least, greatest = value.interval(ranges)
     low, high = dtype.range
     if not (low <= least and greatest <= high):
-        raise not_affine(node, f"{why} (it runs from {least} to {greatest})")
+        raise not_affine(
+            node,
+            f"{why} (it runs from {least} to {greatest})",
+            "Use one signed type that is wide enough, such as int, for all that is compared and "
+            "counted.",
+        )
 
 
 def _decided(env: Environment, node: BinaryE) -> int:
@@ -270,7 +296,7 @@ def _compared(env: Environment, node: BinaryE) -> int:
         "!=": (low > 0 or high < 0, low == high == 0),
     }[node.op]
     if not any(always):
-        raise not_affine(node, "it depends on a condition")
+        raise not_affine(node, "it depends on a condition", BRANCHES)
     return int(always[0])
 
 

@@ -14,10 +14,14 @@ from agent.loopnest.frontend.ctree import (
     CStatement,
     EmptyS,
     Expression,
+    ExpressionS,
     IfS,
+    IndexE,
+    MemberE,
     Name,
     PointerType,
     ReturnS,
+    ScalarType,
     UnaryE,
     Variable,
     walk,
@@ -31,11 +35,16 @@ from agent.loopnest.lowering.state import (
     Given,
     Known,
     NotAffineError,
+    RestartError,
     refusal,
 )
 from agent.loopnest.lowering.statements import temporary, write
 from agent.loopnest.lowering.values import condition, constant, converted, scalar_type
 from agent.loopnest.program import Affine, AffineValue, Expr, Literal, Select
+
+ONE_RETURN = (
+    "Only functions of the file whose body is one `return` of whole numbers may stand here."
+)
 
 
 def inline(env: Environment, node: CallE, own: CFunction) -> Expr:
@@ -50,15 +59,79 @@ def inline(env: Environment, node: CallE, own: CFunction) -> Expr:
     for parameter, argument in zip(own.parameters, node.arguments, strict=True):
         _bind(env, own, parameter, argument, simple=simple)
     if not simple and not env.sure:
-        raise refusal(node.place, f"{own.name} does more than return a value, under a condition")
+        raise refusal(
+            node.place,
+            f"{own.name} does more than return a value, and is called under a condition",
+            "Call it in a statement of its own, under an if: `if (c) v = f(x);`.",
+        )
+    if env.sure and (not simple or _reads_memory(own)) and _leaves_early(own):
+        return _as_statements(inner, node, own)
     return _returned(inner, node, own.body.items)
+
+
+def _reads_memory(own: CFunction) -> bool:
+    return any(
+        isinstance(x, IndexE | MemberE) or (isinstance(x, UnaryE) and x.op == "*")
+        for x in walk(own.body)
+    )
+
+
+def _leaves_early(own: CFunction) -> bool:
+    """Whether a condition decides where the function ends."""
+    return any(isinstance(x, IfS) and _returns(x) for x in walk(own.body))
+
+
+def _as_statements(env: Environment, node: CallE, own: CFunction) -> Expr:
+    """A body with returns under conditions: what follows one is the other branch.
+
+    The value goes into a variable; a function of type void has none.
+    """
+    place, ident = node.place, -1 - node.place.start
+    name = None
+    if isinstance(own.result, ScalarType):
+        name = Name(place, own.result, own.name, ident)
+        env.region.rules.declare(env, Variable(place, own.result, own.name, ident))
+    env.region.rules.items(env, _with_results(own.body.items, name))
+    return Literal("0") if name is None else env.region.rules.value(env, name)
+
+
+def _with_results(items: Sequence[CStatement], name: Name | None) -> list[CStatement]:
+    """``items`` without returns: their values are assigned to ``name``."""
+    found: list[CStatement] = []
+    for index, item in enumerate(items):
+        rest = items[index + 1 :]
+        match item:
+            case ReturnS(place=at, value=value):
+                if name is not None and value is not None:
+                    given = AssignE(at, name.type, "", name, value, name.type)
+                    found.append(ExpressionS(at, given))
+                return found
+            case BlockS(items=inner) if _returns(item):
+                return [*found, *_with_results((*inner, *rest), name)]
+            case IfS(yes=yes, no=no) if _returns(item):
+                yes = BlockS(item.place, tuple(_with_results((yes, *rest), name)))
+                others = rest if no is None else (no, *rest)
+                no = BlockS(item.place, tuple(_with_results(others, name)))
+                return [*found, replace(item, yes=yes, no=no)]
+        found.append(item)
+    return found
 
 
 def _check(env: Environment, node: CallE, own: CFunction) -> None:
     if own.name in env.inlined or len(env.inlined) == MAX_INLINED:
-        raise refusal(node.place, f"{own.name} calls itself: recursion is not read")
+        raise refusal(
+            node.place,
+            f"{own.name} calls itself: recursion is not read"
+            if own.name in env.inlined
+            else f"calls stand in calls more than {MAX_INLINED} deep",
+            "No other spelling helps: only loops are read, and functions that call few others.",
+        )
     if len(node.arguments) != len(own.parameters):
-        raise refusal(node.place, f"{own.name} takes {len(own.parameters)} arguments")
+        raise refusal(
+            node.place,
+            f"{own.name} takes {len(own.parameters)} arguments",
+            "Give it all its arguments; functions of any number of arguments are not read.",
+        )
 
 
 def _leaves(body: CStatement) -> Sequence[CStatement]:
@@ -83,6 +156,8 @@ def _bind(
             pass
         else:
             return
+        if parameter.ident in env.region.moving:
+            raise RestartError(data=parameter.ident)
     given = converted(env, argument)
     uses = sum(isinstance(x, Name) and x.ident == parameter.ident for x in walk(own.body))
     leaf = isinstance(given, Literal | AffineValue)
@@ -126,7 +201,11 @@ def _chosen(env: Environment, node: CallE, item: IfS, rest: Sequence[CStatement]
     if known is not None:
         return _returned(env, node, (*yes, *rest) if known else no)
     if not yes or not isinstance(yes[-1], ReturnS):
-        raise refusal(item.place, "a return in the middle of a function is not read")
+        raise refusal(
+            item.place,
+            "a return in the middle of a function is not read under a condition",
+            "Call the function in a statement of its own, or let it end in one return.",
+        )
     test = condition(env, item.condition)
     later = replace(env, sure=False)
     return Select(test, _returned(later, node, yes), _returned(later, node, no))
@@ -142,19 +221,19 @@ def call_form(env: Environment, node: CallE) -> Affine:
         env.region.unit.functions.get(node.callee.ident) if isinstance(node.callee, Name) else None
     )
     if own is None or len(own.body.items) != 1 or not isinstance(own.body.items[0], ReturnS):
-        raise not_affine(node, "it calls a function")
+        raise not_affine(node, "it calls a function", ONE_RETURN)
     value = own.body.items[0].value
     assigns = any(
         isinstance(x, AssignE) or (isinstance(x, UnaryE) and x.op[-1] in "+-" and len(x.op) > 1)
         for x in walk(own.body)
     )
     if value is None or assigns or own.name in env.inlined:
-        raise not_affine(node, "it calls a function")
+        raise not_affine(node, "it calls a function", ONE_RETURN)
     _check(env, node, own)
     scope = dict(env.scope)
     for parameter, argument in zip(own.parameters, node.arguments, strict=True):
         dtype = integer_type(parameter.type)
         if dtype is None:
-            raise not_affine(node, "it calls a function")
+            raise not_affine(node, "it calls a function", ONE_RETURN)
         scope[parameter.ident] = Known(form(env, argument), dtype)
     return form(replace(env, scope=scope, inlined=(*env.inlined, own.name)), value)

@@ -30,9 +30,10 @@ from agent.loopnest.frontend.ctree import (
     parts,
     walk,
 )
-from agent.loopnest.lowering.continues import check_continues
+from agent.loopnest.lowering.continues import check_continues, without_last
 from agent.loopnest.lowering.forms import extreme, form, integer_type
 from agent.loopnest.lowering.printing import c_text
+from agent.loopnest.lowering.quotients import side, slack
 from agent.loopnest.lowering.state import (
     MAX_BOUNDS,
     MAX_LOOPS,
@@ -84,10 +85,15 @@ def loop(env: Environment, node: ForS) -> None:
         RestartError: a variable has to be data.
     """
     if len(env.around) == MAX_LOOPS:
-        raise refusal(node.place, f"loops are nested more than {MAX_LOOPS} deep")
+        raise refusal(
+            node.place,
+            f"loops are nested more than {MAX_LOOPS} deep",
+            "Put #pragma scop around the inner loops, or the inner loops into a function.",
+        )
     outside = dict(env.scope)
     here = replace(env, scope=dict(env.scope))
     head = _header(here, node)
+    node = replace(node, body=without_last(node.body))
     check_continues((node.body,))
     body = _body(head, node)
     changes = _changes(here, body, head)
@@ -121,7 +127,11 @@ def loop(env: Environment, node: ForS) -> None:
 def _header(env: Environment, node: ForS) -> _Header:
     """The header of ``node``, whose first values are in ``env.scope`` afterwards."""
     if node.condition is None:
-        raise refusal(node.place, "a loop without a condition is not read")
+        raise refusal(
+            node.place,
+            "a loop without a condition is not read",
+            "Write its condition into the header: for (int i = 0; i < n; i++).",
+        )
     try:
         several = _first_values(env, node)
     except RestartError as restart:
@@ -144,19 +154,23 @@ def _header(env: Environment, node: ForS) -> _Header:
             if name.ident in env.region.decisions.data:
                 raise refusal(
                     node.place,
-                    f"{name.name!r} counts the loop here and is data elsewhere",
+                    f"{name.name!r} counts this loop and is computed otherwise elsewhere",
                     "Declare the iterator in its loop: for (int i = ...).",
                 )
             continue
         starts = several.get(name.ident, (known.form,))
         if abs(step.const) > MAX_SIZE:
-            raise refusal(node.place, f"the step of {name.name!r} is too large")
+            raise refusal(
+                node.place,
+                f"the step of {name.name!r} is larger than {MAX_SIZE}",
+                "Count in smaller steps.",
+            )
         return _Header(name.name, name.ident, known.dtype, starts, step.const, tests, first, last)
     raise refusal(
         node.place,
-        f"how often the loop runs is not known beforehand: nothing in `{c_text(node.condition)}` "
-        "is a variable that every iteration adds a constant to",
-        "Write for (int i = first; i < last; i++).",
+        f"how often the loop runs is not known beforehand: no variable in "
+        f"`{c_text(node.condition)}` goes up or down by the same whole number each time",
+        "Write for (int i = first; i < last; i++), and change i nowhere else.",
     )
 
 
@@ -197,7 +211,11 @@ def _several(env: Environment, node: Expression | None) -> tuple[Affine, ...] | 
 def _counting(variable: Variable | Name) -> DType:
     dtype = integer_type(variable.type)
     if dtype is None:
-        raise refusal(variable.place, f"the iterator {variable.name!r} is no integer")
+        raise refusal(
+            variable.place,
+            f"the iterator {variable.name!r} is no whole number",
+            "Count with an int.",
+        )
     return dtype
 
 
@@ -233,7 +251,11 @@ def _tests(node: Expression) -> tuple[tuple[BinaryE, ...], tuple[Expression, ...
             truth = ScalarType(DType.I32, "int")
             tests.append(BinaryE(part.place, truth, "!=", part, zero))
     if first and len(tests) > 1:
-        raise refusal(node.place, f"the condition `{c_text(node)}` counts and tests something else")
+        raise refusal(
+            node.place,
+            f"the condition `{c_text(node)}` counts and tests something else",
+            "Count in the last part of the header.",
+        )
     return tuple(tests), tuple(first)
 
 
@@ -494,7 +516,7 @@ def _outer_loop(counted: _Counted) -> Loop:
     if len(head.starts) > 1 and not counted.step_is_its_own:
         raise SourceError(
             f"{head.tests[0].place}: a loop that counts down needs one first value",
-            hint="Write it upwards.",
+            hint="Let it count up: for (int i = first; i < last; i++).",
         )
     lower = head.starts if counted.step_is_its_own else (Affine(),)
     return Loop(counted.name, tuple(map(Bound, lower)), (), counted.step, ())
@@ -502,14 +524,18 @@ def _outer_loop(counted: _Counted) -> Loop:
 
 def _upper(env: Environment, counted: _Counted, test: BinaryE) -> list[Bound]:
     """The bounds above that a comparison puts on the counter."""
-    for side, other in ((test.right, test.left), (test.left, test.right)):
+    for whole, other in ((test.right, test.left), (test.left, test.right)):
         for which in ("min", "max"):
-            halves = extreme(side, which)
+            halves = extreme(whole, which)
             if halves is None or len(halves) < 2:
                 continue
             if len(halves) > MAX_BOUNDS:
-                raise refusal(test.place, f"a loop has more than {MAX_BOUNDS} bounds")
-            is_right = side is test.right
+                raise refusal(
+                    test.place,
+                    f"a loop has more than {MAX_BOUNDS} bounds",
+                    "Use fewer minima in its condition.",
+                )
+            is_right = whole is test.right
             less = (test.op[0] == "<") == is_right
             if (which == "min") != less:
                 continue
@@ -526,27 +552,31 @@ def _upper(env: Environment, counted: _Counted, test: BinaryE) -> list[Bound]:
 def _comparison(env: Environment, counted: _Counted, test: BinaryE) -> Bound:
     """The bound above that one comparison puts on the counter."""
     unchecked = replace(env, around=_Unbounded.around)
-    left, right = _side(unchecked, test.left), _side(unchecked, test.right)
+    left, right = side(unchecked, test.left), side(unchecked, test.right)
     op = test.op
-    if op == "!=":
-        op = _direction(env, counted, test, left - right)
-    slack = (left - right) if op[0] == ">" else (right - left)  # must stay >= 0
+    if op == "!=" and not left.sign and not right.sign:
+        op = _direction(env, counted, test, left.form - right.form)
+    if op[0] == ">":
+        left, right = right, left
     if "=" not in op:
-        slack = slack - 1
-    c = slack.coefficient(counted.name)
-    if c == 0 and slack.is_constant:
-        return Bound(Affine.constant(-1 if slack.const < 0 else MAX_SIZE * MAX_SIZE))
+        left = replace(left, form=left.form + 1)
+    kept = slack(left, right)  # must stay >= 0
+    if kept is None or op == "!=":
+        raise refusal(
+            test.place,
+            f"the condition `{c_text(test)}` is not read",
+            "Compare by < or >, with a division on one side only.",
+        )
+    c = kept.coefficient(counted.name)
+    if c == 0 and kept.is_constant:
+        return Bound(Affine.constant(-1 if kept.const < 0 else MAX_SIZE * MAX_SIZE))
     if c >= 0:
         raise refusal(
             test.place,
             f"the condition `{c_text(test)}` does not end a loop whose step is {counted.head.step}",
+            "Compare what the loop counts, and in the direction in which it counts.",
         )
-    return Bound(slack - Affine.var(counted.name) * c, -c)
-
-
-def _side(env: Environment, node: Expression) -> Affine:
-    """One side of a comparison; conversions are looked at once the bounds are known."""
-    return form(env, node)
+    return Bound(kept - Affine.var(counted.name) * c, -c)
 
 
 class _Unbounded:
@@ -589,14 +619,14 @@ def _verify(env: Environment, counted: _Counted, around: Loop) -> None:
     head = counted.head
     try:
         for test in head.tests:
-            for side in (test.left, test.right):
-                for half in extreme(side, "min") or extreme(side, "max") or [side]:
-                    form(checked, half)
+            for whole in (test.left, test.right):
+                for half in extreme(whole, "min") or extreme(whole, "max") or [whole]:
+                    side(checked, half)
     except NotAffineError as failure:
         raise refusal(
             head.tests[0].place,
             f"how often the loop runs is not known: {failure.message.partition(': ')[2]}",
-            "Give both sides of the comparison one signed type.",
+            failure.hint,
         ) from failure
     if not head.dtype.is_signed or head.dtype.bits < 32:
         _stays(checked, head)

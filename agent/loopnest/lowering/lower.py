@@ -28,7 +28,7 @@ from agent.loopnest.frontend.ctree import (
 from agent.loopnest.lowering import statements as rules
 from agent.loopnest.lowering.forms import integer_type
 from agent.loopnest.lowering.inline import call_form, inline
-from agent.loopnest.lowering.places import STRAIGHT
+from agent.loopnest.lowering.places import STRAIGHT, wrong_type
 from agent.loopnest.lowering.regions import Part, assigned, entry_scope, used
 from agent.loopnest.lowering.state import (
     MAX_RESTARTS,
@@ -128,7 +128,11 @@ def lower(unit: Unit, function: CFunction, part: Part, sizes: Mapping[str, int])
             if more == decisions:
                 break
             decisions = more
-    raise refusal(part.items[0].place, "its variables are used in too many ways to follow them")
+    raise refusal(
+        part.items[0].place,
+        f"more than {MAX_RESTARTS} variables and arrays are used in ways that are hard to follow",
+        "Put #pragma scop and endscop around fewer loops.",
+    )
 
 
 def _lowered(
@@ -154,7 +158,12 @@ def _lowered(
     rules.items(env, part.items)
     _leave(env, part)
     if not any(s.target.array in _memory(region) for _, s in statements(tuple(env.out))):
-        raise refusal(part.items[0].place, "it computes nothing that leaves it")
+        raise refusal(
+            part.items[0].place,
+            "it computes nothing that leaves it",
+            "Results go into arrays, or into variables that the function uses later; where the "
+            "loops do nothing else there is nothing to make faster.",
+        )
     return _reading(env, function, part, leaving)
 
 
@@ -173,7 +182,7 @@ def _enter(env: Environment, part: Part, leaving: Mapping[int, Name]) -> None:
                 env.scope[name.ident] = Unknown(why, symbolic=True)
             continue
         if kind.dtype is None:
-            raise refusal(name.place, f"{name.name!r} has the type {kind.text}, which is not read")
+            raise refusal(name.place, *wrong_type(f"{name.name!r}", kind))
         outer.add(name.ident)
         is_global = name.ident in region.unit.variables
         if name.ident in leaving or is_global or name.ident in region.decisions.entering:

@@ -19,13 +19,17 @@ def copied(env: Environment, node: CallE, name: str) -> None:
         SourceError: how much is copied is not known, or no whole elements.
     """
     if len(node.arguments) != 3:
-        raise refusal(node.place, f"{name} takes 3 arguments")
+        raise refusal(node.place, f"{name} takes 3 arguments", "Include <string.h>.")
     to, source, length = node.arguments
     target = pointer(env, _untyped(to))
     dtype = _dtype(node, target)
     extent = constant(env, length)
     if extent is None or extent % dtype.size or not 0 <= extent < 1 << 40:
-        raise refusal(node.place, f"how much {name} copies is not known: no whole elements")
+        raise refusal(
+            node.place,
+            f"how much {name} copies is not known, or no whole elements",
+            f"Write `{name}(a, b, n * sizeof *a)` with a size n, or a loop.",
+        )
     if extent == 0:
         return
     counter = env.region.names.fresh("e")
@@ -40,12 +44,20 @@ def copied(env: Environment, node: CallE, name: str) -> None:
     moving = Affine.var(counter)
     if name == "memset":
         if constant(env, source) != 0:
-            raise refusal(node.place, "memset of anything but 0 is not read")
+            raise refusal(
+                node.place,
+                "memset of anything but 0 is not read",
+                "Write a loop that assigns the elements.",
+            )
         given: Expr = Literal("0")
     else:
         origin = pointer(env, _untyped(source))
         if _dtype(node, origin) is not dtype:
-            raise refusal(node.place, f"{name} gives memory another type")
+            raise refusal(
+                node.place,
+                f"{name} gives memory another type",
+                "Write a loop that assigns the elements.",
+            )
         given = Read(access_at(inner, node.place, _shifted(origin, moving), dtype))
     access = access_at(inner, node.place, _shifted(target, moving), dtype)
     writable = not target.object.const
@@ -67,7 +79,11 @@ def _dtype(node: CallE, at: Pointer) -> DType:
     while isinstance(kind, ArrayType):
         kind = kind.element
     if not isinstance(kind, ScalarType) or kind.dtype is None:
-        raise refusal(node.place, "only rows of numbers are copied")
+        raise refusal(
+            node.place,
+            "only arrays of numbers are copied or cleared at once",
+            "Write a loop that assigns the fields.",
+        )
     return kind.dtype
 
 

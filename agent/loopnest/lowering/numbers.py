@@ -55,7 +55,11 @@ def _stepped(env: Environment, node: Expression) -> Affine | None:
                 after = env.scope[ident]
                 return after.form if op[0] != "p" and isinstance(after, Known) else before.form
     if any(isinstance(x, AssignE) or (isinstance(x, UnaryE) and x.op in STEPS) for x in walk(node)):
-        raise refusal(node.place, f"`{c_text(node)}` assigns inside of a subscript")
+        raise refusal(
+            node.place,
+            f"`{c_text(node)}` assigns inside of a subscript",
+            "Assign in a statement of its own before.",
+        )
     return None
 
 

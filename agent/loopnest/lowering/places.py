@@ -47,6 +47,7 @@ from agent.loopnest.lowering.state import (
 from agent.loopnest.program import Access, Affine, DType, Scalar, reads
 
 INSIDE = "subscripts that are read from data stay inside of their arrays"
+VALUE = "Give it its value in the loops, above where it is used, or pass it as a parameter."
 STRAIGHT = "no two pointers of the function lead to the same memory"
 
 
@@ -60,16 +61,41 @@ def place(env: Environment, node: Expression) -> tuple[Access, bool]:
         return found
     at, fields = _located(env, node)
     if not isinstance(node.type, ScalarType) or node.type.dtype is None:
-        kind = getattr(node.type, "text", "no number")
-        raise refusal(node.place, f"`{c_text(node)}` is {kind}, not data that is read")
+        raise refusal(node.place, *wrong_type(f"`{c_text(node)}`", node.type))
     if node.type.volatile:
-        raise refusal(node.place, f"`{c_text(node)}` is volatile: every access must stay")
+        raise refusal(
+            node.place,
+            f"`{c_text(node)}` is volatile: every access must stay as it is",
+            "Nothing helps where others change it; else leave volatile out.",
+        )
     if len(at.subscripts) < len(at.object.shape):
-        raise refusal(node.place, f"`{c_text(node)}` needs {len(at.object.shape)} subscripts")
+        raise refusal(
+            node.place,
+            f"`{c_text(node)}` has too few subscripts: {at.object.name!r} has "
+            f"{len(at.object.shape)} dimensions",
+            "Write all subscripts.",
+        )
     use = _use(env, node.place, at.object, node.type.dtype, fields)
     subscripts = _checked(env, node.place, use, (*at.subscripts, *(f for f, _ in fields)))
     const = at.object.const or node.type.const
     return Access(use.name, subscripts), not const
+
+
+_INSTEAD = {
+    "_Bool": "Use unsigned char or int, with the values 0 and 1.",
+    "long double": "Use double.",
+}
+
+
+def wrong_type(what: str, kind: CType) -> tuple[str, str]:
+    """Message and hint where ``what`` has a type that is not read."""
+    text = getattr(kind, "text", "")
+    if isinstance(kind, PointerType):
+        text = "a pointer"
+    elif isinstance(kind, ArrayType | RecordType):
+        text = "a whole array" if isinstance(kind, ArrayType) else "a whole structure"
+    hint = "Use an integer type, float or double; structures and arrays element by element."
+    return f"{what} has the type {text}, which is not read", _INSTEAD.get(text, hint)
 
 
 def scalar(env: Environment, node: Name) -> tuple[Access, bool] | None:
@@ -80,15 +106,15 @@ def scalar(env: Environment, node: Name) -> tuple[Access, bool] | None:
             return access, not const
         case Argument(name, kind):
             if kind.dtype is None:
-                raise refusal(node.place, f"{name!r} has the type {kind.text!r}")
+                raise refusal(node.place, *wrong_type(repr(name), kind))
             env.region.scalars.setdefault(name, Scalar(name, kind.dtype))
             return Access(name), False
         case Unknown(symbolic=True) | Known() if integer_type(node.type) is not None:
             raise RestartError(data=node.ident)
         case Unknown(why):
-            raise refusal(node.place, f"{node.name!r} cannot be used here: {why}")
+            raise refusal(node.place, f"{node.name!r} cannot be used here: {why}", VALUE)
         case None:
-            raise refusal(node.place, f"{node.name!r} cannot be used here: nothing is known of it")
+            raise refusal(node.place, f"{node.name!r} is read before it has a value", VALUE)
         case _:
             return None
 
@@ -121,7 +147,11 @@ def pointer(env: Environment, node: Expression) -> Pointer:
             found = pointer(env, operand)
             if _same(to, found.type):
                 return found
-            raise refusal(node.place, f"`{c_text(node)}` gives memory another type")
+            raise refusal(
+                node.place,
+                f"`{c_text(node)}` gives memory another type",
+                "Declare the parameter with the type with which it is used.",
+            )
         case UnaryE(op="&", operand=operand):
             return _element(env, operand)
         case UnaryE(op=op, operand=Name(ident=ident)) if op in STEPS:
@@ -176,8 +206,8 @@ def _element(env: Environment, node: Expression, *, as_pointer: bool = False) ->
                     return found
                 case Object() as found:
                     return first_of(found)
-                case Unknown(why):
-                    raise refusal(node.place, f"{node.name!r} cannot be followed: {why}")
+                case Unknown(why=why, hint=hint):
+                    raise refusal(node.place, f"{node.name!r} cannot be followed: {why}", hint)
         case IndexE(base=base, index=index):
             row = pointer(env, base)
             return _inner(moved(env, row, index, 1))
@@ -186,7 +216,10 @@ def _element(env: Environment, node: Expression, *, as_pointer: bool = False) ->
         case CastE(implicit=True, operand=operand):
             return _element(env, operand, as_pointer=as_pointer)
     what = "a pointer" if as_pointer else "an element of an array"
-    raise refusal(node.place, f"`{c_text(node)}` is not {what} that can be followed")
+    hint = "Use arrays, parameters, and pointers that are set from them by + and -."
+    if _is_in_structure(node):
+        hint = "Write every access in full, from the array of structures to the number in it."
+    raise refusal(node.place, f"`{c_text(node)}` is not {what} that can be followed", hint)
 
 
 def first_of(found: Object) -> Pointer:
@@ -201,7 +234,7 @@ def access_of(env: Environment, at: Place, found: Object, subscripts: tuple[Affi
     """The access to an element of an array of numbers."""
     kind = found.element
     if not isinstance(kind, ScalarType) or kind.dtype is None:
-        raise refusal(at, f"the elements of {found.name!r} are no numbers that are read")
+        raise refusal(at, *wrong_type(f"an element of {found.name!r}", kind))
     use = _use(env, at, found, kind.dtype, ())
     if len(found.shape) == 1 and len(subscripts) > 1:
         flat = subscripts[0]
@@ -224,52 +257,107 @@ def _inner(at: Pointer) -> Pointer:
 
 
 def _located(env: Environment, node: Expression) -> tuple[Pointer, tuple[tuple[Affine, int], ...]]:
-    """The element that holds ``node``, and the subscripts of fields within it, with extents."""
+    """The element that holds ``node``, and the subscripts of fields within it, with extents.
+
+    A structure is a row of numbers of the type that is read: the array has one subscript more.
+    """
+    if not _is_in_structure(node):
+        return _element(env, node), ()
+    at, offset, kind = _within(env, node)
+    record = at.type
+    if isinstance(kind, PointerType):
+        raise _no_pointer(node)
+    if not isinstance(record, RecordType) or not isinstance(kind, ScalarType) or kind.dtype is None:
+        raise refusal(
+            node.place,
+            f"`{c_text(node)}` is no number that is read",
+            "Only numbers, arrays and structures of them are read as fields; copy others into "
+            "variables before the loops.",
+        )
+    size = kind.dtype.size
+    if record.size % size or any(n % size for n in (offset.const, *(c for _, c in offset.terms))):
+        raise refusal(
+            node.place,
+            f"`{c_text(node)}` does not lie at a multiple of its size in {record.name!r}",
+            "Do not pack the structure.",
+        )
+    terms = {name: c // size for name, c in offset.terms}
+    return at, ((Affine.of(terms, offset.const // size), record.size // size),)
+
+
+def _is_in_structure(node: Expression) -> bool:
+    """Whether ``node`` is a field, or an element of a field that is an array."""
+    while isinstance(node, IndexE) or (isinstance(node, CastE) and node.implicit):
+        node = node.base if isinstance(node, IndexE) else node.operand
+    return isinstance(node, MemberE)
+
+
+def _within(env: Environment, node: Expression) -> tuple[Pointer, Affine, CType]:
+    """The structure that holds ``node``, the bytes before ``node`` in it, and the type there."""
     match node:
         case CastE(implicit=True, operand=operand):
-            return _located(env, operand)
-        case MemberE():
-            return _field(env, node, node, ())
-        case (
-            IndexE(base=MemberE() as member)
-            | IndexE(base=CastE(implicit=True, operand=MemberE() as member))
-        ):
-            return _field(env, node, member, (subscript(env, node.index),))
+            return _within(env, operand)
+        case MemberE(base=base, field=name, arrow=arrow):
+            if _is_in_structure(base):
+                at, offset, kind = _within(env, base)
+            else:
+                at, offset = pointer(env, base) if arrow else _element(env, base), Affine()
+                kind = at.type
+            if arrow and isinstance(kind, ArrayType):  # s.row->x: its first element
+                kind = kind.element
+            found = _field(node, kind, name)
+            return at, offset + (found.offset or 0), found.type
+        case IndexE(base=base, index=index) if _is_in_structure(base):
+            at, offset, kind = _within(env, base)
+            if isinstance(kind, PointerType):
+                raise _no_pointer(node)
+            if isinstance(kind, ArrayType) and isinstance(kind.length, int):
+                number = subscript(env, index)
+                _inside(env, node, number, kind.length, f"`{c_text(base)}`")
+                return at, offset + number * _bytes(kind.element), kind.element
         case _:
-            return _element(env, node), ()
+            at = _element(env, node)
+            return at, Affine(), at.type
+    raise refusal(
+        node.place,
+        f"`{c_text(node)}` is no element of an array with a length",
+        "Give the field its length.",
+    )
 
 
-def _field(
-    env: Environment, node: Expression, member: MemberE, within: tuple[Affine, ...]
-) -> tuple[Pointer, tuple[tuple[Affine, int], ...]]:
-    """A field of a structure in an array: the array of its type has one subscript more."""
-    if member.arrow:
-        at = pointer(env, member.base)
-    elif isinstance(member.base, MemberE):
-        raise refusal(node.place, f"`{c_text(node)}`: structures in structures are not read")
-    else:
-        at = _element(env, member.base)
-    record = at.type
-    if not isinstance(record, RecordType):
-        raise refusal(node.place, f"`{c_text(node)}` is no field of a structure that is read")
-    field = next((f for f in record.fields if f.name == member.field), None)
-    dtype = _field_dtype(field)
-    if field is None or field.offset is None or dtype is None:
-        raise refusal(node.place, f"the field {member.field!r} is no number or array of numbers")
-    if isinstance(field.type, PointerType) and within:
-        raise refusal(node.place, f"`{c_text(node)}`: pointers in structures are not followed")
-    first = Affine.constant(field.offset // dtype.size)
-    if within and isinstance(field.type, ArrayType) and isinstance(field.type.length, int):
-        _inside(env, node, within[0], field.type.length, f"{member.field!r}")
-    number = first + within[0] if within else first
-    return at, ((number, record.size // dtype.size),)
+def _no_pointer(node: Expression) -> SourceError:
+    return refusal(
+        node.place,
+        f"`{c_text(node)}`: pointers in structures are not followed",
+        "Copy the pointer into a variable before the loops, or pass it as a parameter.",
+    )
 
 
-def _field_dtype(field: Field | None) -> DType | None:
-    kind = field.type if field else None
-    if isinstance(kind, ArrayType):
-        kind = kind.element
-    return kind.dtype if isinstance(kind, ScalarType) else None
+def _field(node: MemberE, kind: CType, name: str) -> Field:
+    if isinstance(kind, PointerType):
+        raise _no_pointer(node)
+    fields = kind.fields if isinstance(kind, RecordType) else ()
+    field = next((f for f in fields if f.name == name), None)
+    if field is None or field.offset is None:
+        raise refusal(
+            node.place,
+            f"`{c_text(node)}` is no field of a structure that is read",
+            "Unions and fields of some bits are not: use structures of whole fields.",
+        )
+    return field
+
+
+def _bytes(kind: CType) -> int:
+    """The size of what stands in a structure; 0 where it is nothing that is read."""
+    match kind:
+        case ScalarType(dtype=dtype):
+            return dtype.size if dtype else 0
+        case RecordType(size=size):
+            return size
+        case ArrayType(element=element, length=int(length)):
+            return length * _bytes(element)
+        case _:
+            return 0
 
 
 def _inside(env: Environment, node: Expression, value: Affine, extent: int, what: str) -> None:
@@ -301,7 +389,11 @@ def _use(
     key = (found.ident, dtype, len(inner))
     if key not in region.arrays:
         if len(region.arrays) == MAX_ARRAYS:
-            raise refusal(at, f"the region uses more than {MAX_ARRAYS} arrays")
+            raise refusal(
+                at,
+                f"the loops use more than {MAX_ARRAYS} arrays",
+                "Put #pragma scop and endscop around fewer loops.",
+            )
         again = any(k[0] == found.ident for k in region.arrays)
         name = f"{found.name}_{dtype.name.lower()}" if again else found.name
         if again or (name in region.names.taken and name not in region.parameters):

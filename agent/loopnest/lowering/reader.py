@@ -111,8 +111,8 @@ def regions_of(unit: Unit, function: CFunction) -> list[Part]:
 def _function(unit: Unit, name: str | None) -> CFunction:
     mine = [f for f in unit.functions.values() if f.place.file == unit.file]
     with_marks = [f for f in mine if marked(f, unit.marks)]
-    looping = with_marks or [f for f in mine if any(isinstance(x, ForS) for x in walk(f.body))]
-    listed = ", ".join(f.name for f in looping[:10]) or "none"
+    looping = with_marks or _looping(mine)
+    listed = _listed(looping)
     if name is not None:
         for candidate in mine:
             if candidate.name == name:
@@ -134,6 +134,14 @@ def _function(unit: Unit, name: str | None) -> CFunction:
     raise SourceError(f"{unit.file}:1:1: no function has a for loop", hint="Give a C file.")
 
 
+def _looping(functions: Sequence[CFunction]) -> list[CFunction]:
+    return [f for f in functions if any(isinstance(x, ForS) for x in walk(f.body))]
+
+
+def _listed(functions: Sequence[CFunction]) -> str:
+    return ", ".join(f.name for f in functions[:10]) or "none"
+
+
 def _part(unit: Unit, function: CFunction, nest: int | None) -> Part:
     found = regions_of(unit, function)
     lines = ", ".join(
@@ -145,7 +153,11 @@ def _part(unit: Unit, function: CFunction, nest: int | None) -> Part:
             hint=f"Its loop nests: {lines or 'none'}.",
         )
     if not found:
-        raise SourceError(f"{function.place}: {function.name!r} has no for loop")
+        raise SourceError(
+            f"{function.place}: {function.name!r} has no for loop",
+            hint="Loops are found that are written with `for`; while loops are not read. "
+            f"Functions with for loops: {_listed(_looping(list(unit.functions.values())))}.",
+        )
     if nest is None and len(found) > 1:
         raise SourceError(
             f"{function.place}: {function.name!r} has {len(found)} loop nests: {lines}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from agent.errors import SourceError
+from agent.loopnest.arithmetic import type_of
 from agent.loopnest.frontend.ctree import Place
 from agent.loopnest.lowering.state import Environment, refusal
 from agent.loopnest.program import (
@@ -13,10 +14,12 @@ from agent.loopnest.program import (
     DType,
     Expr,
     Read,
+    Select,
     is_float,
     reads,
 )
 
+_PICKS_SMALLER = {"<": True, "<=": True, ">": False, ">=": False}
 _EXTREMES = {"fmin": "min", "fminf": "min", "fmax": "max", "fmaxf": "max"}
 
 
@@ -41,6 +44,11 @@ def _update(target: Access, given: Expr) -> tuple[str, Expr]:
             return op, left
         case Call(("fmin" | "fminf" | "fmax" | "fmaxf") as f, (left, right)) if me in (left, right):
             return _EXTREMES[f], right if left == me else left
+        case Select(Binary(op, one, two), yes, no) if op in _PICKS_SMALLER and me in (yes, no):
+            if (one, two) not in ((yes, no), (no, yes)):
+                return "", given
+            smaller = _PICKS_SMALLER[op] == (one == yes)
+            return "min" if smaller else "max", no if yes == me else yes
         case _:
             return "", given
 
@@ -52,7 +60,9 @@ def _associative(env: Environment, at: Place, target: Access, whole: Expr, opera
     operand or condition that may read the target's own element makes it a recurrence.
     """
     dtype = env.region.dtype_of(target.array)
-    if isinstance(whole, Call):
+    if isinstance(whole, Select):  # of floats it is no fmin where one is not a number
+        exact = not dtype.is_float and type_of(operand, env.region.dtype_of) is dtype
+    elif isinstance(whole, Call):
         exact = dtype is DType.F32 or (dtype is DType.F64 and whole.function in ("fmin", "fmax"))
     else:
         exact = dtype.is_float or not is_float(operand, env.region.dtype_of)

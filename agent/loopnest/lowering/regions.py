@@ -53,6 +53,9 @@ from agent.loopnest.program import FUNCTIONS, Affine
 PRAGMAS = "Put #pragma scop before and #pragma endscop after the loops, in one block."
 
 
+SIZES = "Give the sizes in its declaration with --size, or declare it with numbers."
+
+
 @dataclass(frozen=True)
 class Part:
     """A run of statements in one block of a function.
@@ -225,7 +228,7 @@ def _memory(env: Environment, variable: Variable) -> Entity:
         if kind.length is not None:
             extent = _extent(env, kind.length)
             if isinstance(extent, str):
-                return Unknown(f"how long it is is not known: {extent}")
+                return Unknown(f"how long it is is not known: {extent}", hint=SIZES)
             first = extent
         kind = kind.element
     elif isinstance(kind, PointerType):
@@ -236,7 +239,7 @@ def _memory(env: Environment, variable: Variable) -> Entity:
     while isinstance(kind, ArrayType):
         extent = "" if kind.length is None else _extent(env, kind.length)
         if isinstance(extent, str):
-            return Unknown(f"how long its rows are is not known: {extent}")
+            return Unknown(f"how long its rows are is not known: {extent}", hint=SIZES)
         rows.append(extent)
         kind = kind.element
     return _object(env, variable, kind, first, tuple(rows))
@@ -246,9 +249,16 @@ def _object(
     env: Environment, variable: Variable, kind: CType, first: int | None, rows: tuple[int, ...]
 ) -> Entity:
     if isinstance(kind, PointerType):
-        return Unknown("it points to pointers, whose rows may lie anywhere")
+        return Unknown(
+            "it points to pointers, whose rows may lie anywhere",
+            hint="Use one array, a[i * columns + j] or a[rows][columns]; or put the inner loops "
+            "into a function that gets the rows.",
+        )
     if not isinstance(kind, ScalarType | RecordType):
-        return Unknown("what it points to is no number or structure of numbers")
+        return Unknown(
+            "what it points to is no number or structure of numbers",
+            hint="Declare it as a pointer to the type that is used.",
+        )
     shape: tuple[int | None, ...] = (first, *rows)
     if variable.ident in env.region.decisions.flat:
         total = first

@@ -50,16 +50,15 @@ MAX_RESTARTS = 64
 MAX_SIZE = 1 << 24
 MAX_TABLE = 4_096  # elements of a constant table
 MAX_ELEMENTS = 1 << 31  # of an array
-SUBSET = "The C that is read is described in docs/reference/c-subset.md."
 
 STEPS = ("++", "--", "p++", "p--")
 
 Range = tuple[int, int]
 
 
-def refusal(place: Place, message: str, hint: str = "") -> SourceError:
-    """A SourceError at ``place``."""
-    return SourceError(f"{place}: {message}", hint=hint or SUBSET)
+def refusal(place: Place, message: str, hint: str) -> SourceError:
+    """A SourceError at ``place``; ``hint``: the smallest change that helps, or that none does."""
+    return SourceError(f"{place}: {message}", hint=hint)
 
 
 class NotAffineError(SourceError):
@@ -155,10 +154,14 @@ class Given:
 
 @dataclass(frozen=True)
 class Unknown:
-    """A name that cannot be used, and why. ``symbolic``: it could be data instead."""
+    """A name that cannot be used, why, and what would help.
+
+    ``symbolic``: it could be data instead.
+    """
 
     why: str
     symbolic: bool = False
+    hint: str = "Pass what it leads to as a parameter of its own that nothing assigns."
 
 
 Entity = Known | Data | Argument | Given | Object | Pointer | Unknown

@@ -12,6 +12,7 @@ from agent.loopnest.frontend.ctree import (
     BlockS,
     CallE,
     CastE,
+    ConditionalE,
     CStatement,
     DeclareS,
     EmptyS,
@@ -36,11 +37,11 @@ from agent.loopnest.frontend.ctree import (
     WhileS,
     walk,
 )
-from agent.loopnest.lowering.continues import CONTINUE, skipping
+from agent.loopnest.lowering.continues import CONTINUE, SKIP, skipping
 from agent.loopnest.lowering.forms import form, integer_of, integer_type
 from agent.loopnest.lowering.loops import loop
-from agent.loopnest.lowering.places import access_of, place, pointer
-from agent.loopnest.lowering.printing import c_text
+from agent.loopnest.lowering.places import VALUE, access_of, place, pointer, wrong_type
+from agent.loopnest.lowering.printing import c_text, full_text
 from agent.loopnest.lowering.reductions import reduction
 from agent.loopnest.lowering.state import (
     MAX_STATEMENTS,
@@ -93,6 +94,15 @@ _WHY = {
 }
 
 
+_INSTEAD = {
+    "break": "Put `i < last` into the header where the last one is known; where data decides, "
+    "nothing helps.",
+    "continue": SKIP,
+    "goto": "Use if and else for what is jumped over.",
+    "switch": "Use if and else.",
+}
+
+
 def block(env: Environment, statements: Sequence[CStatement]) -> list[Node]:
     """The nodes of statements that run one after the other in ``env``."""
     inner = replace(env, out=[])
@@ -137,11 +147,17 @@ def statement(env: Environment, item: CStatement) -> None:
                 "Write `for (int i = 0; i < n; i++)` where it counts.",
             )
         case ReturnS():
-            raise refusal(item.place, "return is not read inside a loop nest")
+            raise refusal(
+                item.place,
+                "return is not read inside a loop nest",
+                "Keep the result in a variable and return it behind the loops; where data decides "
+                "when the loops end, nothing helps.",
+            )
         case LabelS():
-            raise refusal(item.place, "a label that is jumped to is not read")
+            raise refusal(item.place, "a label that is jumped to is not read", _INSTEAD["goto"])
         case OtherS(what=what):
-            raise refusal(item.place, _WHY.get(what, f"{what} is not read"))
+            hint = _INSTEAD.get(what, "Leave it out of the loops.")
+            raise refusal(item.place, _WHY.get(what, f"{what} is not read"), hint)
 
 
 # --- expressions with effects -----------------------------------------------------------------
@@ -167,15 +183,27 @@ def effect(env: Environment, node: Expression) -> None:
 
                 copied(env, node, name)
             else:
-                raise refusal(node.place, f"a call of {name!r} is not read: it may do anything")
+                raise refusal(
+                    node.place,
+                    f"a call of {name!r} is not read: it may do anything",
+                    "Call it before or behind the loops, or define it in this file or a header.",
+                )
         case _ if any(isinstance(x, AssignE | CallE | UnaryE) for x in walk(node)):
-            raise refusal(node.place, f"`{c_text(node)}` is not read as a statement")
+            raise refusal(
+                node.place,
+                f"`{c_text(node)}` is not read as a statement",
+                "Write assignments as statements of their own.",
+            )
 
 
 def assign(env: Environment, node: AssignE | UnaryE) -> Expr:
     """Lowers an assignment; its value as an expression."""
     if not env.sure:
-        raise refusal(node.place, f"`{c_text(node)}` assigns under a condition")
+        raise refusal(
+            node.place,
+            f"`{c_text(node)}` assigns within an expression, under a condition",
+            "Assign in a statement of its own, under an if.",
+        )
     if isinstance(node, UnaryE):
         return _step(env, node)
     if isinstance(node.target, Name):
@@ -211,7 +239,11 @@ def _assign_name(env: Environment, node: AssignE, name: Name) -> Expr:
         _move(env, node, name)
         return Literal("0")
     if isinstance(before, Argument):
-        raise refusal(node.place, f"{name.name!r} is assigned, but it is a size")
+        raise refusal(
+            node.place,
+            f"{name.name!r} is assigned, but it is a size",
+            "Copy it into a variable of its own and change that.",
+        )
     if integer_type(name.type) is not None and name.ident not in region.decisions.data:
         return _follow(env, node, name)
     target, writable = _storage(env, name)
@@ -229,8 +261,12 @@ def _storage(env: Environment, name: Name) -> tuple[Access, bool]:
     if isinstance(found, Data):
         return found.access, not found.const
     if isinstance(found, Unknown):
-        raise refusal(name.place, f"{name.name!r} cannot be used here: {found.why}")
-    raise refusal(name.place, f"{name.name!r} cannot be assigned here")
+        raise refusal(name.place, f"{name.name!r} cannot be used here: {found.why}", VALUE)
+    raise refusal(
+        name.place,
+        f"{name.name!r} cannot be assigned here",
+        "Copy it into a variable of its own and change that.",
+    )
 
 
 def _follow(env: Environment, node: AssignE, name: Name) -> Expr:
@@ -263,7 +299,11 @@ def _straight(env: Environment, node: Expression, name: str) -> Pointer:
     """What a pointer variable points to from now on."""
     found = pointer(env, node)
     if env.derived:
-        raise refusal(node.place, f"where {name!r} points is read from data")
+        raise refusal(
+            node.place,
+            f"where {name!r} points is read from memory",
+            "Leave the pointer out: write the subscript at every access.",
+        )
     return found
 
 
@@ -291,7 +331,11 @@ def write(
         if use.name == target.array:
             use.written = True
     if region.statements == MAX_STATEMENTS:
-        raise refusal(at, f"the region has more than {MAX_STATEMENTS} statements")
+        raise refusal(
+            at,
+            f"the loops have more than {MAX_STATEMENTS} statements",
+            "Put #pragma scop and endscop around fewer of them.",
+        )
     op, operand = reduction(env, at, target, op, given)
     tests = conjunction(env.conditions)
     derived = _used(env.derived, (target, *(a for e in (operand, tests) if e for a in _reads(e))))
@@ -341,6 +385,9 @@ def _if(env: Environment, node: IfS) -> None:
         if chosen is not None:
             statement(replace(env, scope=env.scope), chosen)
         return
+    if (update := _extreme_update(env, node)) is not None:
+        assign(env, update)
+        return
     told = test = condition(env, node.condition)
     if _is_data(test) and (env.derived or _effects(env, node.yes) + _effects(env, node.no) > 1):
         test = _kept(env, node, test)
@@ -350,6 +397,32 @@ def _if(env: Environment, node: IfS) -> None:
         env.given.update(branches[0].given & branches[1].given)
     env.facts[:] = [f for f in env.facts if all(f in branch.facts for branch in branches)]
     _merge(env, [branch.scope for branch in branches])
+
+
+def _extreme_update(env: Environment, node: IfS) -> AssignE | None:
+    """``if (x > m) m = x;`` of whole numbers as ``m = x > m ? x : m``: the greatest in any order.
+
+    ``m`` is a variable of its own: where it is not assigned, assigning it again changes nothing.
+    """
+    inner = node.yes
+    if isinstance(inner, BlockS) and len(inner.items) == 1:
+        (inner,) = inner.items
+    match inner, node.condition:
+        case (
+            ExpressionS(expression=AssignE(op="", target=Name() as name, value=value) as update),
+            BinaryE(op="<" | "<=" | ">" | ">=", left=left, right=right),
+        ) if node.no is None and name.ident in env.region.decisions.data:
+            kinds = {integer_type(_bare(x).type) for x in (name, value, left, right)}
+            texts = {full_text(name), full_text(value)}
+            pure = not any(isinstance(x, AssignE | CallE | UnaryE) for x in walk(value))
+            if pure and len(kinds) == 1 and {full_text(left), full_text(right)} == texts:
+                choice = ConditionalE(node.place, name.type, node.condition, value, name)
+                return replace(update, value=choice)
+    return None
+
+
+def _bare(node: Expression) -> Expression:
+    return _bare(node.operand) if isinstance(node, CastE) and node.implicit else node
 
 
 def _branch(env: Environment, body: CStatement, test: Expr, told: Expr) -> Environment:
@@ -432,7 +505,11 @@ def declare(env: Environment, variable: Variable) -> None:
     kind = variable.type
     match kind:
         case ScalarType(volatile=True):
-            raise refusal(variable.place, f"{variable.name!r} is volatile: every access must stay")
+            raise refusal(
+                variable.place,
+                f"{variable.name!r} is volatile: every access must stay as it is",
+                "Leave volatile out where nothing else changes it.",
+            )
         case ScalarType():
             _declare_scalar(env, variable, kind)
         case PointerType():
@@ -448,19 +525,25 @@ def declare(env: Environment, variable: Variable) -> None:
                 variable.ident, variable.name, kind, (1,), const=False
             )
             if variable.init is not None:
-                raise refusal(variable.place, f"{variable.name!r}: initialised structures")
+                raise refusal(
+                    variable.place,
+                    f"{variable.name!r} is a structure with an initialiser, which is not read",
+                    "Assign its fields one by one.",
+                )
         case _:
-            raise refusal(variable.place, f"{variable.name!r} is no number, array or pointer")
+            raise refusal(variable.place, *wrong_type(repr(variable.name), kind))
 
 
 def _declare_scalar(env: Environment, variable: Variable, kind: ScalarType) -> None:
     region = env.region
     if kind.dtype is None:
-        raise refusal(
-            variable.place, f"{variable.name!r} has the type {kind.text}, which is not read"
-        )
+        raise refusal(variable.place, *wrong_type(repr(variable.name), kind))
     if variable.storage == "static":
-        raise refusal(variable.place, f"{variable.name!r} is static: it keeps its value")
+        raise refusal(
+            variable.place,
+            f"{variable.name!r} is static: it keeps its value until the next call",
+            "Declare it outside of the function, or pass a pointer to it.",
+        )
     if integer_type(kind) is not None and variable.ident not in region.decisions.data:
         env.scope[variable.ident] = Unknown("it has no value yet", symbolic=True)
         if variable.init is not None:
@@ -547,7 +630,11 @@ def _extent(env: Environment, variable: Variable, length: int | Expression | Non
         return len(variable.init.items)
     extent = length if length is None or isinstance(length, int) else constant(env, length)
     if extent is None or not 1 <= extent < 1 << 31:
-        raise refusal(variable.place, f"how many elements {variable.name!r} has is not known here")
+        raise refusal(
+            variable.place,
+            f"how many elements {variable.name!r} has is not known here",
+            "Give its length as a number, or the sizes of which it is made with --size.",
+        )
     return extent
 
 

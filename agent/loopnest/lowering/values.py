@@ -25,7 +25,7 @@ from agent.loopnest.frontend.ctree import (
 )
 from agent.loopnest.frontend.ctree import walk as parts_of
 from agent.loopnest.lowering.forms import COMPARISONS, form, integer_type, spelled, whole
-from agent.loopnest.lowering.places import place, scalar
+from agent.loopnest.lowering.places import place, scalar, wrong_type
 from agent.loopnest.lowering.printing import c_text
 from agent.loopnest.lowering.state import (
     MAX_DEEP,
@@ -57,6 +57,9 @@ _FLOAT = re.compile(r"(([0-9]+\.[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[0-9]+[eE][+-
 _INTEGER_ONLY = frozenset("% << >> & | ^".split())
 
 
+NUMBERS = "Loops compute with numbers: leave what is none out of them."
+
+
 def value(env: Environment, node: Expression, depth: int = 0) -> Expr:
     """``node`` as a value of the IR.
 
@@ -65,10 +68,18 @@ def value(env: Environment, node: Expression, depth: int = 0) -> Expr:
         RestartError: it uses a variable that has to be data.
     """
     if depth > MAX_DEEP:
-        raise refusal(node.place, "the expression is nested too deeply")
+        raise refusal(
+            node.place,
+            f"operators stand in operators more than {MAX_DEEP} deep",
+            "Keep parts of it in variables.",
+        )
     found = _value(env, node, depth)
     if depth == 0 and sum(1 for _ in walk(found)) > MAX_NODES:
-        raise refusal(node.place, "the expression is too large")
+        raise refusal(
+            node.place,
+            f"the expression has more than {MAX_NODES} operands and operators",
+            "Keep parts of it in variables.",
+        )
     return found
 
 
@@ -93,9 +104,9 @@ def _value(env: Environment, node: Expression, depth: int) -> Expr:
         case AssignE():
             return env.region.rules.assign(env, node)
         case OtherE(what=what):
-            raise refusal(node.place, f"{what} is not read here")
+            raise refusal(node.place, f"{what} is not read here", NUMBERS)
         case _:
-            raise refusal(node.place, f"`{c_text(node)}` is not read here")
+            raise refusal(node.place, f"`{c_text(node)}` is not read here", NUMBERS)
 
 
 def dtype_of(node: Expression) -> DType:
@@ -107,8 +118,7 @@ def scalar_type(node: Expression, kind: CType) -> DType:
     """The IR's type for the type ``kind`` of ``node``; refused where there is none."""
     if isinstance(kind, ScalarType) and kind.dtype is not None:
         return kind.dtype
-    text = getattr(kind, "text", "a pointer" if isinstance(kind, PointerType) else "no number")
-    raise refusal(node.place, f"`{c_text(node)}` has the type {text}, which is not read")
+    raise refusal(node.place, *wrong_type(f"`{c_text(node)}`", kind))
 
 
 def _literal(node: Number) -> Expr:
@@ -147,7 +157,11 @@ def _name(env: Environment, node: Name) -> Expr:
         case _:
             found = scalar(env, node)
             if found is None:
-                raise refusal(node.place, f"{node.name!r} is a pointer: its value is not read")
+                raise refusal(
+                    node.place,
+                    f"{node.name!r} is a pointer: only what it leads to is read",
+                    "Use a subscript where its element is meant.",
+                )
             return Read(found[0])
 
 
@@ -172,7 +186,11 @@ def _unary(env: Environment, node: UnaryE, depth: int) -> Expr:
     if node.op in ("++", "--", "p++", "p--"):
         return env.region.rules.assign(env, node)
     if node.op == "&":
-        raise refusal(node.place, f"`{c_text(node)}`: addresses are not values that are read")
+        raise refusal(
+            node.place,
+            f"`{c_text(node)}`: an address is no value that is read",
+            "Addresses may be passed to functions of the file, and set pointers.",
+        )
     operand = value(env, node.operand, depth + 1)
     if node.op == "+":
         dtype_of(node)
@@ -191,9 +209,13 @@ def _binary(env: Environment, node: BinaryE, depth: int) -> Expr:
         env.region.rules.effect(env, node.left)
         return value(env, node.right, depth + 1)
     if node.op not in BINARY_OPS:
-        raise refusal(node.place, f"the operator {node.op!r} is not read")
+        raise refusal(node.place, f"the operator {node.op!r} is not read", NUMBERS)
     if isinstance(node.left.type, PointerType) or isinstance(node.right.type, PointerType):
-        raise refusal(node.place, f"`{c_text(node)}`: pointers are not compared or subtracted")
+        raise refusal(
+            node.place,
+            f"`{c_text(node)}`: pointers are not compared or subtracted",
+            "Count with an int, and use it as subscript.",
+        )
     if node.op in COMPARISONS and (affine := _affine_sides(env, node)) is not None:
         return affine
     left = value(env, node.left, depth + 1)
@@ -240,7 +262,11 @@ def constant(env: Environment, node: Expression) -> int | None:
 
 def _call(env: Environment, node: CallE, depth: int) -> Expr:
     if not isinstance(node.callee, Name):
-        raise refusal(node.place, "a call through a pointer is not read")
+        raise refusal(
+            node.place,
+            "a call through a pointer is not read",
+            "Call the function by its name; where it is not known, nothing helps.",
+        )
     name = node.callee.name
     own = env.region.unit.functions.get(node.callee.ident)
     if own is not None:
@@ -250,10 +276,11 @@ def _call(env: Environment, node: CallE, depth: int) -> Expr:
         raise refusal(
             node.place,
             f"a call of {name!r} is not read",
-            "Calls of the C library's mathematics are, and of static functions in the same file.",
+            "Define it in this file or in a header that it includes; of the C library the "
+            "mathematics is read.",
         )
     if len(node.arguments) != FUNCTIONS[name]:
-        raise refusal(node.place, f"{name} takes {FUNCTIONS[name]} arguments")
+        raise refusal(node.place, f"{name} takes {FUNCTIONS[name]} arguments", "Include <math.h>.")
     return Call(name, tuple(value(env, a, depth + 1) for a in node.arguments))
 
 

@@ -7,7 +7,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from agent.errors import AgentError, SourceError
-from agent.loopnest.lowering.reader import load_program, parse_program
+from agent.loopnest.frontend.parse import parse_text
+from agent.loopnest.lowering.reader import load_program, parse_program, read_region
 
 ARRAYS = "int n, float A[n], const float B[n], int C[n], float M[n][n]"
 
@@ -37,7 +38,7 @@ REFUSED = {
         "break is not read: how often the loop runs would depend on data",
     ),
     "continue": (
-        "for (int i = 0; i < n; i++) { A[i] = 1; continue; }",
+        "for (int i = 0; i < n; i++) { if (i > 2) { if (B[i] > 0) continue; } A[i] = 1; }",
         "continue is read at the end of an if in a loop's body only",
     ),
     "return": ("return;", "return is not read inside a loop nest"),
@@ -65,7 +66,7 @@ REFUSED = {
     ),
     "a data bound": (
         "for (int i = 0; i < C[0]; i++) A[i] = 1;",
-        "`C\\[0\\]` is not affine: only \\+ - \\* of iterators, sizes and whole numbers a",
+        "`C\\[0\\]` cannot be followed: it is read from memory",
     ),
     "a modified iterator": (
         "for (int i = 0; i < n; i++) i = i + 1;",
@@ -73,15 +74,15 @@ REFUSED = {
     ),
     "a reused iterator": (
         "for (int i = 0; i < n; i++) for (i = 0; i < n; i++) A[i] = 1;",
-        "how often the loop runs is not known beforehand: nothing in `i < n` is a",
+        "how often the loop runs is not known beforehand: no variable in `i < n` goes up or down",
     ),
     "a step of zero": (
         "for (int i = 0; i < n; i += 0) A[i] = 1;",
-        "how often the loop runs is not known beforehand: nothing in `i < n` is a",
+        "how often the loop runs is not known beforehand: no variable in `i < n` goes up or down",
     ),
     "a step that varies": (
         "for (int i = 1; i < n; i *= 2) A[i] = 1;",
-        "how often the loop runs is not known beforehand: nothing in `i < n` is a",
+        "how often the loop runs is not known beforehand: no variable in `i < n` goes up or down",
     ),
     "a step of another": (
         "for (int i = 0; i < n; n++) A[i] = 1;",
@@ -90,11 +91,11 @@ REFUSED = {
     "no condition": ("for (int i = 0; ; i++) A[i] = 1;", "a loop without a condition is not read"),
     "no step": (
         "for (int i = 0; i < n; ) A[i] = 1;",
-        "how often the loop runs is not known beforehand: nothing in `i < n` is a",
+        "how often the loop runs is not known beforehand: no variable in `i < n` goes up or down",
     ),
     "no first value": (
         "for (; 1; ) A[0] = 1;",
-        "how often the loop runs is not known beforehand: nothing in `1` is a var",
+        "how often the loop runs is not known beforehand: no variable in `1` goes up or down",
     ),
     "the wrong way": ("for (int i = 0; i > n; i++) A[i] = 1;", "does not end a loop"),
     "unsigned downwards": (
@@ -103,7 +104,7 @@ REFUSED = {
     ),
     "a float iterator": (
         "for (float i = 0; i < n; i++) A[0] = 1;",
-        "how often the loop runs is not known beforehand: nothing in `i < n` is a",
+        "how often the loop runs is not known beforehand: no variable in `i < n` goes up or down",
     ),
     "a size_t value": (
         "for (size_t i = 0; i < n; i++) A[i] = i;",
@@ -288,6 +289,34 @@ def test_a_missing_size_names_every_size_the_shapes_need():
     with pytest.raises(SourceError, match="the size 'm' has no value") as caught:
         parse_program(text, "f.c", function=None, sizes={"n": 3})
     assert caught.value.hint == "Add --size m=NUMBER."
+
+
+def test_sizes_that_are_global_variables_are_named_at_once():
+    text = (
+        "int n, m; void f(float *a)"
+        " { for (int i = 0; i < n; i++) for (int j = 0; j < m; j++) a[i * m + j] = 0; }"
+    )
+    with pytest.raises(SourceError, match="the size 'n' has no value") as caught:
+        parse_program(text, "f.c", function=None, sizes={})
+    assert caught.value.hint == "Add --size n=NUMBER --size m=NUMBER."
+
+
+def test_missing_sizes_of_a_nest_are_named_at_once():
+    text = (
+        "void f(int n, int m, int k, float *a, float *b) { for (int i = 0; i < n; i++) a[i] = 0;"
+        " while (k > 1) k--; for (int i = 0; i < n; i++)"
+        " for (int j = 0; j < m; j++) b[i + j] = 0; }"
+    )
+    with pytest.raises(SourceError, match="the size 'n' has no value") as caught:
+        read_region(parse_text(text, "f.c"), "f", {}, 2)
+    assert caught.value.hint == "Add --size n=NUMBER --size m=NUMBER."
+
+
+def test_what_the_compiler_says_comes_first():
+    text = "void f(float *a) {\n#pragma scop\na[0] = x;\n#pragma endscop\n}"
+    with pytest.raises(SourceError, match="undeclared identifier 'x'") as caught:
+        read_region(parse_text(text, "f.c"), "g", {})
+    assert "--cflags" in caught.value.hint
 
 
 def test_a_missing_bound_is_named():

@@ -1,0 +1,61 @@
+"""Quotients in bounds, the greatest of whole numbers, and fields that lie askew."""
+
+import pytest
+
+from agent.errors import SourceError
+from agent.loopnest.frontend.parse import parse_text
+from agent.loopnest.lowering.reader import read_region
+from agent.loopnest.program import Affine, Bound, statements
+
+
+def read(text: str, **sizes: int):
+    return read_region(parse_text(text, "f.c"), None, sizes).program
+
+
+@pytest.mark.parametrize(
+    ("update", "op"),
+    [
+        ("if (x[i] > m) m = x[i];", "max"),
+        ("if (m >= x[i]) { m = x[i]; }", "min"),
+        ("m = x[i] < m ? x[i] : m;", "min"),
+        ("if (x[i] > m) m = x[i] + 1;", ""),
+        ("if (x[i] > m) m = x[m & 1];", ""),
+        ("if (y[i] > m) m = y[i];", ""),  # compared as long long, kept as int
+    ],
+)
+def test_the_greatest_of_whole_numbers_is_a_reduction(update, op):
+    program = read(
+        "int f(int n, const int *x, const long long *y) { int m = 0;"
+        f" for (int i = 0; i < n; i++) {{ {update} }} return m; }}",
+        n=9,
+    )
+    found = [s for _, s in statements(program.body)]
+    assert {s.op for s in found if s.target.array == "m2"} - {""} == ({op} if op else set())
+
+
+def test_a_quotient_bounds_a_loop_exactly():
+    text = (
+        "void f(int n, float *a) { for (int j = 0; j < n; j++)"
+        " for (int i = 0; i < (n + j) / 2; i++) a[i] = 0; }"
+    )
+    (outer,) = read(text, n=9).body
+    (inner,) = outer.body
+    assert inner.upper == (Bound(Affine.of({"j": 1}, 7), 2),)
+
+
+def test_a_quotient_of_what_may_be_negative_is_no_bound():
+    text = (
+        "void f(int n, float *a) { for (int j = 0; j < n; j++)"
+        " for (int i = 0; i < (j - 3) / 2; i++) a[i] = 0; }"
+    )
+    with pytest.raises(SourceError, match="may be negative"):
+        read(text, n=9)
+
+
+def test_a_field_of_a_packed_structure_is_refused():
+    text = (
+        "struct __attribute__((packed)) s { char c; float x; };\n"
+        "void f(int n, struct s *p) { for (int i = 0; i < n; i++) p[i].x = 0; }"
+    )
+    with pytest.raises(SourceError, match="multiple of its size"):
+        read(text, n=9)
