@@ -146,7 +146,7 @@ def measure(
     _refuse_nothing(found, runner.toolchain)
     floor = noise_floor([found.noise])
     return {
-        "program": _program(reading),
+        "program": described(reading),
         "base": {"outcome": found.base.outcome, **_seconds(found.base)},
         "measurements": [_measured(s, t) for s, t in zip(parsed, found.timings, strict=True)],
         "wins": _wins(parsed, found.timings),
@@ -245,7 +245,7 @@ def _basis(
         words = "this program is unlike everything timed in the calibration: expect larger errors"
         notes.append({"code": "far", "message": words})
     return {
-        "program": _program(reading),
+        "program": described(reading),
         "bundle": {"name": predictor.bundle.name, "version": predictor.bundle.version},
         "calibration_id": predictor.calibration_id,
         "verdict": typed.to_json(verdict) if verdict else None,
@@ -253,7 +253,7 @@ def _basis(
     }
 
 
-def _program(reading: Reading) -> dict[str, Any]:
+def described(reading: Reading) -> dict[str, Any]:
     """Which program it is: its region by lines, and what is taken for granted."""
     return {
         "name": reading.program.name,

@@ -169,6 +169,56 @@ def rank(
     answer(found, ranking_blocks, as_json)
 
 
+@dataclass(frozen=True)
+class EmitOptions:
+    """Where the file goes, and whether it is tried."""
+
+    out: Annotated[
+        Path | None, typer.Option(metavar="X.c", help="Where it goes (default: stdout).")
+    ] = None
+    diff: Annotated[bool, typer.Option("--diff", help="Print what changes instead.")] = False
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False
+    check: Annotated[
+        bool, typer.Option(help="Run it against the function as written before it is offered.")
+    ] = True
+    date: Annotated[
+        str, typer.Option(metavar="YYYY-MM-DD", help="The date in its comment (default: today).")
+    ] = ""
+
+
+@COMMANDS.command(
+    epilog="Example: agent emit gemm.c --size ni=512 --size nj=512 --size nk=512 "
+    "--schedule 'interchange j k; vectorize j' --out tuned.c"
+)
+@with_records
+def emit(
+    file: File,
+    schedule: Annotated[str, typer.Option(metavar="S", help=SCHEDULE_HELP)],
+    program: ProgramOptions,
+    options: EmitOptions,
+    *,
+    compiler: Compiler = None,
+    state_dir: StateDir = None,
+    as_json: Json = False,
+) -> None:
+    """Write the file with a schedule in place of the loops."""
+    from agent.advise.emission import Wish
+    from agent.advise.emission import emit as run
+    from agent.terminal.advice_wording import (
+        difference_blocks,
+        emission_blocks,
+        emission_checks,
+    )
+
+    config = settings(state_dir=state_dir, compiler=compiler)
+    wish = Wish(options.out, options.force, options.check, options.date)
+    found = run(config, _request(file, program), schedule, wish)
+    if (options.out is None or options.diff) and not as_json:
+        for line in emission_checks(found):
+            console.note(line)
+    answer(found, difference_blocks if options.diff else emission_blocks, as_json)
+
+
 @COMMANDS.command(
     epilog="Example: agent measure gemm.c --size ni=512 --size nj=512 --size nk=512 "
     "--schedule 'vectorize j' --schedule 'parallelize i'"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from agent.calibration.calibration import CalibrationWarning
 from agent.clock import duration
 from agent.state import typed
-from agent.terminal.blocks import Answer, Block, Table
+from agent.terminal.blocks import Answer, Block, Table, Verbatim
 from agent.terminal.calibration_wording import warning_lines
 from agent.terminal.numbers import DASH, decimal, difference, execution_time
 
@@ -46,6 +46,33 @@ def ranking_blocks(answer: Answer) -> list[Block]:
         "Check the first ones with `agent measure`.",
         *_notes(answer),
     ]
+
+
+def emission_blocks(answer: Answer) -> list[Block]:
+    """Where the file went and what was checked; the file itself where it went nowhere."""
+    if answer["out"] is None:
+        return [Verbatim(answer["text"])]
+    return [f"Wrote {answer['out']}.", *emission_checks(answer)]
+
+
+def difference_blocks(answer: Answer) -> list[Block]:
+    """What changes in the file."""
+    return [Verbatim(answer["diff"])]
+
+
+def emission_checks(answer: Answer) -> list[str]:
+    """What was checked of a file that was written, and what was not."""
+    check = answer["check"]
+    lines = []
+    if check["runs"]:
+        sizes = " and ".join(
+            ", ".join(f"{name} = {value}" for name, value in each.items()) or "those in the text"
+            for each in check["sizes"]
+        )
+        watched = ", under AddressSanitizer and UBSan" if check["sanitized"] else ""
+        runs = "1 run" if check["runs"] == 1 else f"{check['runs']} runs"
+        lines.append(f"It does what the function as written does in {runs}{watched}: {sizes}.")
+    return [*lines, *(f"Not checked: {why}." for why in check["unchecked"])]
 
 
 def measurement_blocks(answer: Answer) -> list[Block]:

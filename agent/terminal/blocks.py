@@ -15,5 +15,12 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
 
 
-Block = str | Table  # a paragraph, or a table
+@dataclass(frozen=True)
+class Verbatim:
+    """Text that is shown as it is, to the byte: a file's."""
+
+    text: str
+
+
+Block = str | Table | Verbatim  # a paragraph, a table, or a file's text
 Answer = Mapping[str, Any]  # what ``--json`` prints, by keys of docs/reference/schemas

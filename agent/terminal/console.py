@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from agent.clock import duration
 from agent.errors import AgentError, Exit
 from agent.json_values import finite_object
-from agent.terminal.blocks import Block, Table
+from agent.terminal.blocks import Block, Table, Verbatim
 from agent.terminal.streams import OutputError
 
 if TYPE_CHECKING:
@@ -148,6 +148,9 @@ def width() -> int:
 def _show(block: Block) -> None:
     if isinstance(block, Table):
         _show_table(block)
+    elif isinstance(block, Verbatim):
+        sys.stdout.flush()
+        sys.stdout.buffer.write(block.text.encode("utf-8", "surrogateescape"))
     else:
         lines = textwrap.wrap(block, width(), break_long_words=False, break_on_hyphens=False)
         sys.stdout.write("\n".join(lines) + "\n")

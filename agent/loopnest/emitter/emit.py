@@ -26,7 +26,9 @@ with it (x86-64, AVX-512; tried in November 2026):
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from agent.loopnest.emitter import extent
 from agent.loopnest.emitter.accumulate import written
@@ -50,6 +52,28 @@ from agent.loopnest.program import (
 
 ENTRY = "loopnest_run"
 INT_MAX = 2**31 - 1
+_DEFINED = re.compile(r"^static [^(\[]*?\b(\w+)[(\[]", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A program as C, without the entry that takes its arguments from a table.
+
+    Attributes:
+        name: of the function that does it; its parameters are the program's arguments, then its
+            scalars, in order.
+        headers: names of those of the C library that it needs, without ``.h``.
+        definitions: of tables and static functions, that one last.
+    """
+
+    name: str
+    headers: tuple[str, ...]
+    definitions: tuple[str, ...]
+
+    @property
+    def defined(self) -> tuple[str, ...]:
+        """Names of everything that is defined, in order."""
+        return tuple(m[1] for text in self.definitions if (m := _DEFINED.search(text)))
 
 
 def emit(program: Program) -> str:
@@ -62,6 +86,13 @@ def emit(program: Program) -> str:
         ScheduleError: the marks ask for something that C with OpenMP cannot express here, such as
             a reduction into an array section shared by threads.
     """
+    kernel = emit_kernel(program)
+    includes = "\n".join(f"#include <{header}.h>" for header in kernel.headers)
+    return "\n\n".join((includes, *kernel.definitions, _entry(program, kernel.name))) + "\n"
+
+
+def emit_kernel(program: Program) -> Kernel:
+    """The C functions and tables of ``program``; raises as ``emit``."""
     wide = _needs_wide(program)
     expanded = expand(program)
     program = expanded.program
@@ -69,15 +100,13 @@ def emit(program: Program) -> str:
     body = Body(expanded, names, wide=wide)
     lines = body.block(program.body, Scope())
     kernel = names.fresh(f"kernel_{program.name}")
-    parts = [
-        "\n".join(f"#include <{header}.h>" for header in _headers(program)),
+    definitions = (
         *(f"static inline {HELPERS[h].format(body.index)}" for h in sorted(body.helpers)),
         *(table(a, names[a.name]) for a in program.arrays if a.values),
         *body.functions,
         "\n".join([_signature(program, names, kernel), "{", *indented(lines), "}"]),
-        _entry(program, kernel),
-    ]
-    return "\n\n".join(parts) + "\n"
+    )
+    return Kernel(kernel, tuple(_headers(program)), definitions)
 
 
 def _names(expanded: Expanded) -> Identifiers:

@@ -79,12 +79,14 @@ class Binding:
     """What an array of the Program is where the region begins.
 
     ``expression`` is C of a pointer to its first element; ``low`` the index, in C, of that element
-    where the array is what a pointer leads to; ``entering``: what it holds before matters.
+    where the array is what a pointer leads to; ``variable``: of the function, which holds it or
+    leads to it.
     """
 
     array: str
     expression: str
     low: int
+    variable: str
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ def _lowered(
     region = Region(unit, decisions, _RULES, missing, parameters, names)
     env = Environment(region, {})
     entry_scope(env, unit, function, part, sizes)
-    leaving = _used_after(function, part)
+    leaving = used_after(function, part)
     _enter(env, part, leaving)
     env.derived.clear()
     rules.items(env, part.items)
@@ -171,8 +173,11 @@ def _enter(env: Environment, part: Part, leaving: Mapping[int, Name]) -> None:
     """Scalars that the region assigns: temporaries, or arrays of one element where they matter."""
     region = env.region
     outer: set[int] = set()
+    own = {
+        v.ident for i in part.items for x in walk(i) if isinstance(x, DeclareS) for v in x.variables
+    }
     for name in {n.ident: n for item in part.items for n in assigned(item)}.values():
-        kind, before = name.type, env.scope.get(name.ident)
+        kind, before = name.type, None if name.ident in own else env.scope.get(name.ident)
         if not isinstance(kind, ScalarType) or before is None:
             continue  # declared in the region, or a pointer
         symbolic = integer_type(kind) is not None and name.ident not in region.decisions.data
@@ -214,7 +219,7 @@ def _leave(env: Environment, part: Part) -> None:
         rules.write(env, part.items[-1].place, kept, True, "", Read(local))
 
 
-def _used_after(function: CFunction, part: Part) -> dict[int, Name]:
+def used_after(function: CFunction, part: Part) -> dict[int, Name]:
     """Variables whose value the function may use after the region."""
     inside = {id(x) for item in part.items for x in walk(item)}
     loops = any(isinstance(x, ForS | WhileS) for x in part.around)
@@ -301,7 +306,7 @@ def _binding(use: ArrayUse, region: Region) -> Binding:
     name = f"&{use.object.name}" if live else use.object.name
     same = isinstance(kind, ScalarType) and len(use.object.shape) == 1 and not use.object.rows
     text = name if same else f"({use.dtype.value} *){name}"
-    return Binding(use.name, text, -use.shift)
+    return Binding(use.name, text, -use.shift, use.object.name)
 
 
 def _shifted(node: Node, shifts: Mapping[str, int]) -> Node:

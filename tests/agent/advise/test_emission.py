@@ -1,0 +1,271 @@
+"""``agent emit``: a file that can be used in place of the person's own."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from agent.advise.splice import Origin, Source, spliced
+from agent.advise.verify import verify
+from agent.errors import SourceError
+from agent.loopnest.frontend.parse import parse
+from agent.loopnest.lowering.reader import read_region
+from agent.loopnest.schedules.candidates import candidate_schedules
+from agent.loopnest.schedules.schedule import Vectorize
+from agent.measure.compiler import working_compiler
+from tests.conftest import SCHEMAS, agent
+from tests.other_user import needs_root
+
+CASES = Path(__file__).parents[2] / "cases"
+PLANT = {
+    "box3x3_borders": {"w": 13, "h": 9},
+    "calibration_curve": {"n": 30},
+    "dot_induction": {"n": 17, "incx": 2, "incy": 3},
+    "fir_taps": {"n": 50},
+    "gemm_lda": {"m": 7, "n": 6, "k": 5, "lda": 9, "ldb": 8, "ldc": 10},
+    "heat_pingpong": {"steps": 3},
+    "kalman_predict": {},
+    "lookup_table": {"pixels": 30},
+    "sobel_flat": {"w": 13, "h": 9},
+    "struct_fields": {"n": 21},
+    "threshold_count": {"rows": 7, "cols": 9},
+    "two_regions": {"rows": 7, "cols": 9},
+}
+STRICT = ("-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-c", "-o", os.devnull)
+# Functions in which a region is awkward to replace, and sizes for which they are read.
+AWKWARD = {
+    "the only statement of an if": """
+void f(int n, float *a, float *b) {
+    if (n > 2)
+        for (int i = 0; i < n; i++) a[i] = b[i] + 1;
+    else
+        a[0] = 0;
+}""",
+    "pragmas before the first loop": """
+void f(int n, float *a, float *b) {
+    #pragma omp parallel \\
+        for
+    for (int i = 0; i < n; i++)
+        a[i] = 2 * b[i];
+}""",
+    "code before it on its line": """
+void f(int n, float *a) { int i; for (i = 0; i < n; i++) a[i] += 1; a[0] += i; }""",
+    "a size and a pointer that change before": """
+void f(int n, float *a, const float *b) {
+    n -= 2;
+    b = b + 1;
+    for (int i = 0; i < n; i++)
+        a[i] = b[i] + b[i + 1];
+}""",
+    "an array that begins before its pointer": """
+void f(int n, float *a, float *b) {
+    float *p = b + 3;
+    for (int i = 0; i < n - 3; i++)
+        a[i] = p[i - 2] + p[i];
+}""",
+    "pragmas of a region, and comments before the function": """
+/* What it does. */
+// More.
+void f(int n, float *a) {
+#pragma scop
+    for (int i = 0; i < n; i++) // all of them
+        a[i] = 1; /* one */
+#pragma endscop
+}""",
+    "macros with names that are emitted": """
+#define max2 something
+#define floord else
+void f(int n, float *a) {
+    for (int i = 0; i < n; i++)
+        for (int j = i; j < n; j++)
+            a[j] += a[i];
+}""",
+    "a table with a name of its own": """
+static const float t[3] = {1, 2, 3};
+float f(int n, float *a) {
+    float s = 0;
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < 3; j++)
+            s += t[j] * a[i];
+    return s + t[0];
+}""",
+}  # fmt: skip
+
+
+def source_of(path, function, sizes) -> Source:
+    unit = parse(path, (), None)
+    return Source(path.read_bytes(), unit, read_region(unit, function, sizes), sizes)
+
+
+def schedules_of(source):
+    """One without and one with vectors, as different from as written as there is."""
+    found = candidate_schedules(source.reading.program, 16)
+    vector = [x for x in found if any(isinstance(s, Vectorize) for s in x[0].steps)]
+    plain = [x for x in found if x not in vector]
+    return [plain[-1], (vector or plain)[-1]]
+
+
+def emitted(source, schedule, variant):
+    return spliced(source, variant, Origin(str(schedule), "2026-11-29"))
+
+
+@pytest.fixture(scope="module")
+def compiler():
+    return working_compiler()
+
+
+def test_the_file_of_a_plant_is_as_it_was_seen(tmp_path):
+    sizes = (f"--size={name}={value}" for name, value in PLANT["gemm_lda"].items())
+    more = ("--schedule", "parallelize i; vectorize l", "--date", "2026-11-29", "--no-check")
+    ran = agent("emit", CASES / "plant" / "gemm_lda.c", *sizes, *more)
+    assert ran.out == (CASES / "emitted" / "gemm_lda.c").read_text()
+
+
+@pytest.mark.parametrize("name", PLANT)
+def test_functions_of_plants_stay_what_they_are(tmp_path, compiler, name):
+    path = CASES / "plant" / f"{name}.c"
+    source = source_of(path, name, PLANT[name])
+    for number, (schedule, variant) in enumerate(schedules_of(source)):
+        new = tmp_path / f"{number}.c"
+        new.write_bytes(emitted(source, schedule, variant))
+        for flags in ((), ("-fopenmp",)):
+            subprocess.run([*compiler.words, *STRICT, *flags, new], check=True)
+        checked = verify(source, path, new.read_bytes(), compiler, ())
+        assert checked.runs
+        assert not checked.wrong, schedule
+        assert not checked.unchecked
+
+
+@pytest.mark.parametrize("what", AWKWARD)
+def test_a_region_is_replaced_wherever_it_stands(tmp_path, compiler, what):
+    path = tmp_path / "mine.c"
+    path.write_text(AWKWARD[what])
+    source = source_of(path, "f", {"n": 12})
+    schedule, variant = schedules_of(source)[1]
+    new = tmp_path / "new.c"
+    new.write_bytes(emitted(source, schedule, variant))
+    for flags in ((), ("-fopenmp",)):
+        own = "-Wno-unknown-pragmas"  # the person's
+        subprocess.run([*compiler.words, *STRICT, own, *flags, new], check=True)
+    checked = verify(source, path, new.read_bytes(), compiler, ())
+    assert checked.runs
+    assert not checked.wrong
+
+
+def test_only_the_sizes_that_were_tuned_take_the_tuned_version(tmp_path, compiler):
+    path = CASES / "plant" / "two_regions.c"
+    source = source_of(path, "two_regions", PLANT["two_regions"])
+    new = emitted(source, *schedules_of(source)[0])
+    broken = new.replace(b"two_regions_tuned_1((void *)a, (void *)tmp, eps);", b"a[0] = 77;")
+    assert broken != new
+    checked = verify(source, path, broken, compiler, ())
+    assert checked.runs
+    assert {sizes == source.sizes: same for sizes, same in checked.runs} == {
+        True: False,
+        False: True,
+    }
+
+
+def test_arrays_that_overlap_take_the_loops_as_they_were(tmp_path, compiler):
+    path = tmp_path / "mine.c"
+    path.write_text("void f(int n, float *a, const float *b)\n{\n"
+                    "    for (int i = 0; i < n; i++)\n        a[i] = b[i] + 1;\n}\n")  # fmt: skip
+    source = source_of(path, "f", {"n": 64})
+    new = emitted(source, *schedules_of(source)[1])
+    caller = "int main(void) { float m[65] = {0}; f(64, m + 1, m); return (int)m[64]; }\n"
+    (tmp_path / "new.c").write_bytes(new + caller.encode())
+    program = tmp_path / "program"
+    subprocess.run([*compiler.words, "-O3", tmp_path / "new.c", "-o", program], check=True)
+    assert subprocess.run([program], check=False).returncode == 64
+
+
+def test_lines_end_as_they_did_and_the_loops_are_kept_byte_for_byte(tmp_path):
+    path = tmp_path / "mine.c"
+    loops = b"for (int i = 0; i < n; i++) {\r\n\ta[i] += 1; /* \xe9 */\r\n  }"
+    path.write_bytes(b"void f(int n, float *a)\r\n{\r\n  " + loops + b"\r\n}\r\n")
+    source = source_of(path, "f", {"n": 64})
+    new = emitted(source, *schedules_of(source)[1])
+    assert loops in new
+    assert new.count(b"\n") == new.count(b"\r\n")
+
+
+def test_a_file_can_be_emitted_again_with_a_second_version(tmp_path, compiler):
+    path = CASES / "plant" / "two_regions.c"
+    source = source_of(path, "two_regions", PLANT["two_regions"])
+    once = tmp_path / "once.c"
+    once.write_bytes(emitted(source, *schedules_of(source)[0]))
+    unit = parse(once, (), None)
+    other = {"rows": 11, "cols": 5}
+    again = Source(once.read_bytes(), unit, read_region(unit, "two_regions", other), other)
+    assert not verify(again, once, emitted(again, *schedules_of(again)[1]), compiler, ()).wrong
+
+
+def test_a_value_that_would_be_lost_is_refused(tmp_path):
+    path = tmp_path / "mine.c"
+    path.write_text("float f(int n, float *a)\n{\n    for (int i = 0; i < n; i++) a[i] = 1;\n"
+                    "    float s = 2;\n    for (int i = 0; i < n; i++) a[i] += s;\n"
+                    "    return s;\n}\n")  # fmt: skip
+    source = source_of(path, "f", {"n": 9})
+    with pytest.raises(SourceError, match="'s' is used after the loops"):
+        emitted(source, *schedules_of(source)[0])
+
+
+SCALE = "void scale(int n, float *a)\n{\n    for (int i = 0; i < n; i++)\n        a[i] *= 2;\n}\n"
+
+
+def emit(path, *more):
+    return agent("emit", path, "--size", "n=100", "--schedule", "vectorize i", *more)
+
+
+@pytest.fixture
+def scale(tmp_path):
+    path = tmp_path / "scale.c"
+    path.write_text(SCALE)
+    return path
+
+
+def test_a_file_that_is_there_is_replaced_only_where_that_is_asked(scale):
+    refused = emit(scale, "--out", scale)
+    assert refused.code == 2
+    assert "is there already" in refused.err
+    assert scale.read_text() == SCALE
+    done = emit(scale, "--out", scale, "--force")
+    assert done.code == 0, done.err
+    assert "6 runs" in done.out
+    assert "scale_tuned_1" in scale.read_text()
+    assert [x.name for x in scale.parent.iterdir()] == [scale.name]
+
+
+@needs_root  # to become somebody who may not write there
+def test_a_directory_that_is_read_only_is_told(open_place, nobody):
+    path = open_place / "scale.c"
+    path.write_text(SCALE)
+    more = ("--size", "n=100", "--schedule", "original", "--out", open_place / "new.c")
+    ran = nobody("emit", path, *more)
+    assert ran.code == 2
+    assert "read-only" in ran.err
+    assert not (open_place / "new.c").exists()
+
+
+def test_the_difference_makes_the_file_from_the_old_one(scale, tmp_path):
+    whole = emit(scale, "--no-check", "--date", "2026-11-29")
+    change = emit(scale, "--no-check", "--date", "2026-11-29", "--diff")
+    subprocess.run(["patch", "-s", scale], input=change.out, text=True, check=True)
+    assert scale.read_text() == whole.out
+
+
+def test_the_answer_has_the_shape_that_is_documented(scale):
+    ran = emit(scale, "--json")
+    body = json.loads(ran.out)
+    Draft202012Validator(json.loads((SCHEMAS / "emit.json").read_text())).validate(body)
+    assert body["check"]["sizes"] == [{"n": 100}, {"n": 99}, {"n": 1}]
+
+
+def test_what_calls_functions_of_other_files_is_compiled_and_the_rest_told(scale):
+    scale.write_text("void more(void);\n" + SCALE.replace("*= 2;\n}", "*= 2;\n    more();\n}"))
+    ran = emit(scale)
+    assert ran.code == 0, ran.err
+    assert "Not checked: the file does not link by itself" in ran.err
