@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias, TypeGuard
+from typing import Annotated, TypeAlias, TypeGuard, TypeVar
 
 JsonValue: TypeAlias = "bool | int | float | str | Sequence[JsonValue] | JsonObject | None"
 JsonObject: TypeAlias = "Mapping[str, JsonValue]"
+
+T = TypeVar("T")
+LATER = "not written where it is not known"
+Later: TypeAlias = Annotated[T | None, LATER]  # a field that a later agent added: ``= None``
 
 LARGEST = 1e9  # no weight, scale or threshold of a sound model comes near it
 

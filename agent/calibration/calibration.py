@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from agent.bundle.installed import BundleReference
 from agent.clock import stamp
+from agent.json_values import Later
 from agent.measure.machine import DECIDING, fingerprint
 from agent.measure.stats import NoiseFloor
 from agent.model.records import CandidateVerdict, Kind, PredictionAccuracy
 from agent.state import typed
 from agent.state.state import KEPT_CALIBRATIONS, StoredRecord
-from agent.state.typed import Later
 
 if TYPE_CHECKING:
     from agent.json_values import JsonObject

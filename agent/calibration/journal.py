@@ -9,13 +9,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from agent.calibration.calibration import CalibrationWarning
-from agent.json_values import MalformedError, is_number
+from agent.json_values import Later, MalformedError, is_number
 from agent.loopnest.schedules.schedule import ORIGINAL
 from agent.measure.timing import Timing
 from agent.measure.worker import PROTOCOL
 from agent.state import typed
 from agent.state.state import Run, State, StoredTiming, TimingKey
-from agent.state.typed import Later
 
 if TYPE_CHECKING:
     from agent.calibration.plan import Group

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from agent.json_values import Later
+
 Kind = Literal["speedup", "seconds"]
 HeadKind = Literal["bundle", "ridge", "boosting"]
 Status = Literal["chosen", "beaten", "not-better", "too-few-labels"]
@@ -34,8 +36,8 @@ class CandidateVerdict:
     log_error: float | None = None
     bundle_log_error: float | None = None
     margin: float | None = None
-    order: float | None = None
-    bundle_order: float | None = None
+    order: Later[float] = None
+    bundle_order: Later[float] = None
 
 
 @dataclass(frozen=True, slots=True)

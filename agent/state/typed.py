@@ -20,7 +20,6 @@ from typing import (
     ClassVar,
     Literal,
     Protocol,
-    TypeAlias,
     TypeVar,
     Union,
     get_args,
@@ -28,7 +27,7 @@ from typing import (
     get_type_hints,
 )
 
-from agent.json_values import MalformedError, is_number
+from agent.json_values import LATER, MalformedError, is_number
 
 MOST = 1e300  # no number that was ever written comes near it; sums of two are still finite
 WIDEST = 1 << 63  # of whole numbers
@@ -43,8 +42,6 @@ class DataclassInstance(Protocol):
 
 
 R = TypeVar("R", bound=DataclassInstance)
-_LATER = "not written where it is not known"
-Later: TypeAlias = Annotated[T | None, _LATER]
 
 
 def from_json(kind: type[R], data: object) -> R:
@@ -89,7 +86,7 @@ class _Part:
 def _parts(kind: type[DataclassInstance]) -> tuple[_Part, ...]:
     hints = get_type_hints(kind, include_extras=True)
     return tuple(
-        _Part(f.name, _reader(hints[f.name]), _required(f), _LATER in get_args(hints[f.name]))
+        _Part(f.name, _reader(hints[f.name]), _required(f), LATER in get_args(hints[f.name]))
         for f in fields(kind)
     )
 

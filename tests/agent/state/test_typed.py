@@ -8,9 +8,8 @@ from typing import Literal
 
 import pytest
 
-from agent.json_values import MalformedError
+from agent.json_values import Later, MalformedError
 from agent.state import typed
-from agent.state.typed import Later
 
 
 @dataclass(frozen=True)
