@@ -242,4 +242,5 @@ def library() -> Library:
     spec = find_spec("clang")
     places = spec.submodule_search_locations if spec else None
     path = Path(next(iter(places or ["clang"]))) / "native" / "libclang.so"
+    os.environ.setdefault("LIBCLANG_NOTHREADS", "1")  # it aborts where no thread may be started
     return Library(path)
