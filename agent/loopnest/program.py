@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import cached_property
 
 MAX_DEPTH = 12  # loops around a statement: schedules make no more, feature tables hold as many
 
@@ -338,7 +339,7 @@ class Derived:
     high: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Statement:
     """``target = value`` where ``op`` is empty, else ``target = target op value``.
 
@@ -358,8 +359,13 @@ class Statement:
     condition: Expr | None = None
     derived: tuple[Derived, ...] = ()
 
+    @cached_property
+    def uses(self) -> frozenset[str]:
+        """The arrays, scalars and temporaries that it reads or writes."""
+        return frozenset(access.array for access in accesses(self))
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True)
 class Loop:
     """``for (iterator = max(lower); iterator <= min(upper); iterator += step) body``.
 
@@ -377,6 +383,16 @@ class Loop:
     vector: bool = False
     unroll: int = 1
     jam: int = 1
+
+    @cached_property
+    def uses(self) -> frozenset[str]:
+        """The arrays, scalars and temporaries that its statements read or write."""
+        return frozenset[str]().union(*(node.uses for node in self.body))
+
+    @cached_property
+    def inside(self) -> tuple[tuple[tuple[Loop, ...], Statement], ...]:
+        """Every statement in textual order, with the loops around it inside of this one."""
+        return tuple(statements(self.body))
 
 
 Node = Loop | Statement
@@ -429,8 +445,7 @@ def statements(nodes: tuple[Node, ...]) -> Iterator[tuple[tuple[Loop, ...], Stat
         if isinstance(node, Statement):
             yield (), node
         else:
-            for around, statement in statements(node.body):
-                yield (node, *around), statement
+            yield from (((node, *around), statement) for around, statement in node.inside)
 
 
 def loops(nodes: tuple[Node, ...]) -> Iterator[tuple[tuple[Loop, ...], Loop]]:

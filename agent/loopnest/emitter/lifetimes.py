@@ -19,7 +19,6 @@ from agent.loopnest.program import (
     Statement,
     Temporary,
     Unary,
-    accesses,
     conjuncts,
     guarded_reads,
     reads,
@@ -29,8 +28,7 @@ from agent.loopnest.program import (
 
 def uses(node: Node, name: str) -> bool:
     """Whether ``node`` reads or writes the array, scalar or temporary ``name``."""
-    inside = (node,) if isinstance(node, Statement) else (s for _, s in statements(node.body))
-    return any(a.array == name for s in inside for a in accesses(s))
+    return name in node.uses
 
 
 def _assigned(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import lru_cache, reduce
 from math import prod
 
 import numpy as np
@@ -20,6 +20,7 @@ from agent.arrays import Doubles, Ints
 from agent.loopnest.program import Affine, Bound, Loop
 
 MAX_POINTS = 16_384
+_REMEMBERED = 4_096  # counts: schedules of a program have most of their nests in common
 _STRATA = 64  # iterations looked at for the imbalance of a loop
 
 
@@ -172,6 +173,11 @@ def count(levels: Sequence[CountedLoop]) -> float:
     nest = _without_skews(_without_tiles(levels, keep=None))
     if all(r.plain for r in nest):
         return float(prod(r.trips for r in nest))
+    return _iterations(tuple(nest))
+
+
+@lru_cache(_REMEMBERED)
+def _iterations(nest: tuple[_Range, ...]) -> float:
     return float(_sum(nest, _Points(np.ones(1), np.zeros(1, np.int64))).weight.sum())
 
 
@@ -183,11 +189,20 @@ def imbalance(levels: Sequence[CountedLoop], at: int) -> float:
         name in b.expr.names for lv in inner for b in (*lv.loop.lower, *lv.loop.upper)
     ):
         return levels[at].imbalance
+    outer = tuple(_range_of(lv.loop) for lv in levels[: at + 1])
+    kept = {r.name for r in outer}
+    nest = tuple(x for x in _without_tiles(levels, keep=name) if x.name not in kept)
+    return _most_over_mean(outer, nest)
+
+
+@lru_cache(_REMEMBERED)
+def _most_over_mean(outer: tuple[_Range, ...], nest: tuple[_Range, ...]) -> float:
+    """Of the iterations of ``nest`` in each iteration of the last of the loops ``outer``."""
     middle: dict[str, Ints] = {}
-    for level in levels[:at]:
-        low, high = _limits(level.loop.lower, level.loop.upper, middle)
-        middle[level.loop.iterator] = np.asarray((low + high) // 2).reshape(1)
-    loop = levels[at].loop
+    for around in outer[:-1]:
+        low, high = _limits(around.lower, around.upper, middle)
+        middle[around.name] = np.asarray((low + high) // 2).reshape(1)
+    loop = outer[-1]
     ends = _limits(loop.lower, loop.upper, middle)
     first, last = int(np.max(ends[0])), int(np.max(ends[1]))
     trips = (last - first) // loop.step + 1
@@ -196,9 +211,7 @@ def imbalance(levels: Sequence[CountedLoop], at: int) -> float:
     chosen = np.unique(np.linspace(0, trips - 1, min(trips, _STRATA)).round().astype(np.int64))
     size = len(chosen)
     values = {n: np.broadcast_to(v, size) for n, v in middle.items()}
-    values[name] = first + chosen * loop.step
-    kept = {lv.loop.iterator for lv in levels[: at + 1]}
-    nest = [x for x in _without_tiles(levels, keep=name) if x.name not in kept]
+    values[loop.name] = first + chosen * loop.step
     done = _sum(nest, _Points(np.ones(size), np.arange(size), values))
     work = np.bincount(done.group, done.weight, size)
     return float(max(work.max() / work.mean(), 1.0)) if work.any() else 1.0
@@ -220,6 +233,10 @@ class _Range:
         low = max(-(-b.expr.const // b.divisor) for b in self.lower)
         high = min(b.expr.const // b.divisor for b in self.upper)
         return max((high - low) // self.step + 1, 0)
+
+
+def _range_of(loop: Loop) -> _Range:
+    return _Range(loop.iterator, loop.lower, loop.upper, loop.step)
 
 
 def _without_skews(nest: Sequence[_Range]) -> list[_Range]:
@@ -251,31 +268,33 @@ def _without_tiles(levels: Sequence[CountedLoop], keep: str | None) -> list[_Ran
         lower = tuple(b for b in loop.lower if not gone & b.expr.names)
         upper = tuple(b for b in loop.upper if not gone & b.expr.names)
         if not lower or not upper:  # the tile alone bounds it: count the nest as it stands
-            return [
-                _Range(x.loop.iterator, x.loop.lower, x.loop.upper, x.loop.step) for x in levels
-            ]
+            return [_range_of(x.loop) for x in levels]
         nest.append(_Range(loop.iterator, lower, upper, loop.step))
     return nest
 
 
 def _sum(nest: Sequence[_Range], points: _Points) -> _Points:
     """``points`` spread over ``nest``, each weighted by the iterations it stands for."""
-    needed = [
-        any(r.name in b.expr.names for x in nest[k + 1 :] for b in (*x.lower, *x.upper))
-        for k, r in enumerate(nest)
-    ]
+    later: list[frozenset[str]] = [frozenset()]  # what the bounds of the loops after each mention
+    for range_ in reversed(nest):
+        bounds = (*range_.lower, *range_.upper)
+        later.insert(0, later[0].union(*(b.expr.names for b in bounds)))
+    needed = [r.name in names for r, names in zip(nest, later[1:], strict=True)]
     strata = max(int((MAX_POINTS / len(points.weight)) ** (1 / max(sum(needed), 1))), 2)
-    for range_, spread in zip(nest, needed, strict=True):
+    for range_, spread, names in zip(nest, needed, later[1:], strict=True):
         low, high = _limits(range_.lower, range_.upper, points.values)
         trips = np.broadcast_to(np.maximum((high - low) // range_.step + 1, 0), len(points.weight))
         if spread:
-            points = _spread(points, range_, np.asarray(low), trips, strata)
+            points = _spread(points, range_, np.asarray(low), trips, strata, names)
         else:
             points = _Points(points.weight * trips, points.group, points.values)
     return points
 
 
-def _spread(points: _Points, range_: _Range, low: Ints, trips: Ints, strata: int) -> _Points:
+def _spread(
+    points: _Points, range_: _Range, low: Ints, trips: Ints, strata: int, later: frozenset[str]
+) -> _Points:
+    """``points`` for each iteration of a loop, or for ``strata`` of them; values ``later`` used."""
     low = np.broadcast_to(low, len(trips))
     total = int(trips.sum())
     if total <= MAX_POINTS:
@@ -287,7 +306,7 @@ def _spread(points: _Points, range_: _Range, low: Ints, trips: Ints, strata: int
         middle = np.tile((np.arange(strata) + 0.5) / strata, len(trips))
         index = (middle * trips[source]).astype(np.int64)
         weight = points.weight[source] * trips[source] / strata
-    values = {name: v[source] for name, v in points.values.items()}
+    values = {name: v[source] for name, v in points.values.items() if name in later}
     values[range_.name] = low[source] + index * range_.step
     return _Points(weight, points.group[source], values)
 

@@ -34,6 +34,7 @@ from agent.loopnest.program import (
     guarded_reads,
     statements,
 )
+from agent.loopnest.schedules.positions import Positions
 
 MAX_PAIRS = 5_000
 MAX_SECONDS = 20  # for one program; a millisecond a pair of accesses is usual
@@ -63,14 +64,52 @@ class Dependence:
     distance: Mapping[str, tuple[int, int]]
 
 
+@dataclass(frozen=True)
+class Conflict:
+    """A dependence and one pair of instances, as written, that shows it."""
+
+    dependence: Dependence
+    source: Mapping[str, int]
+    target: Mapping[str, int]
+
+    def distance(self) -> str:
+        """``(i: 1, j: -1)``; a range where it varies."""
+        ranges = self.dependence.distance.items()
+        text = ", ".join(f"{n}: {lo}" if lo == hi else f"{n}: {lo}..{hi}" for n, (lo, hi) in ranges)
+        return f"({text or 'no loop is shared'})"
+
+    def __str__(self) -> str:
+        d = self.dependence
+        access = d.access.array + "".join(f"[{s}]" for s in d.access.subscripts)
+        return (
+            f"{d.source} -> {d.target} ({d.kind}) on {access}, "
+            f"for example from {_point(self.source)} to {_point(self.target)}"
+        )
+
+
+def _point(values: Mapping[str, int]) -> str:
+    return "(" + ", ".join(f"{n}={v}" for n, v in values.items()) + ")"
+
+
+# A dependence, a level (or -1 for all), the positions of both ends, and whether the source is first
+Question = tuple[Dependence, int, int, int, bool]
+
+
 @dataclass(frozen=True, eq=False)
 class Dependences:
-    """The dependences of a program as written; ``program`` has its temporaries sunk."""
+    """The dependences of a program as written; ``program`` has its temporaries sunk.
+
+    What has been found of the program's schedules is kept: ``positions``, ``vectors`` (from
+    iteration vectors of now to those as written, by position) and ``answers``.
+    """
 
     program: Program
     iterators: Mapping[str, tuple[str, ...]]
     items: tuple[Dependence, ...]
     context: isl.Context
+    positions: Positions
+    vectors: dict[int, isl.Map] = field(default_factory=dict)
+    answers: dict[Question, Conflict | None] = field(default_factory=dict)
     _pairs: dict[tuple[tuple[int, int], tuple[str, ...]], isl.Map] = field(default_factory=dict)
 
     def pairs(self, sizes: tuple[int, int], constraints: list[str]) -> isl.Map:
@@ -109,7 +148,7 @@ class Dependences:
             s.name: tuple(loop.iterator for loop in around)
             for around, s in statements(program.body)
         }
-        return Dependences(program, iterators, tuple(items), context)
+        return Dependences(program, iterators, tuple(items), context, Positions(iterators))
 
 
 def sink_temporaries(program: Program) -> Program:

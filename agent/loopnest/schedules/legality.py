@@ -10,8 +10,9 @@ Ranges of distances answer most questions (``positions``); isl answers the rest 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 
 import islpy as isl
 
@@ -21,8 +22,8 @@ from agent.loopnest.emitter.emit import emit
 from agent.loopnest.polyhedron import affine_map, bounded, integer
 from agent.loopnest.program import Access, Loop, Node, Program, loops, statements
 from agent.loopnest.schedules import transform as steps
-from agent.loopnest.schedules.dependence import Dependence, Dependences, common_depth
-from agent.loopnest.schedules.positions import Position, advance, positions, tiles_name
+from agent.loopnest.schedules.dependence import Conflict, Dependence, Dependences, common_depth
+from agent.loopnest.schedules.positions import Position, advance, tiles_name
 from agent.loopnest.schedules.schedule import Parallelize, Schedule, Step, Unroll, Vectorize
 
 __all__ = ["Dependences", "check_legal", "check_step", "transform"]
@@ -97,69 +98,60 @@ def _culprit(schedule: Schedule, after: list[Program], dependences: Dependences)
     return schedule.steps[number - 1]
 
 
-@dataclass(frozen=True)
-class Conflict:
-    """A dependence and one pair of instances, as written, that shows it."""
-
-    dependence: Dependence
-    source: Mapping[str, int]
-    target: Mapping[str, int]
-
-    def distance(self) -> str:
-        """``(i: 1, j: -1)``; a range where it varies."""
-        ranges = self.dependence.distance.items()
-        text = ", ".join(f"{n}: {lo}" if lo == hi else f"{n}: {lo}..{hi}" for n, (lo, hi) in ranges)
-        return f"({text or 'no loop is shared'})"
-
-    def __str__(self) -> str:
-        d = self.dependence
-        access = d.access.array + "".join(f"[{s}]" for s in d.access.subscripts)
-        return (
-            f"{d.source} -> {d.target} ({d.kind}) on {access}, "
-            f"for example from {_point(self.source)} to {_point(self.target)}"
-        )
-
-
-def _point(values: Mapping[str, int]) -> str:
-    return "(" + ", ".join(f"{n}={v}" for n, v in values.items()) + ")"
-
-
 # A transformed program beside its dependences
 
 
 class _Order:
-    """When the statements of a program run now; what isl needs of it is built once."""
+    """When the statements of a program run now."""
 
     def __init__(self, program: Program, dependences: Dependences) -> None:
         self.dependences = dependences
-        self.positions = positions(program, dependences.iterators)
-        self._vectors: dict[str, isl.Map] = {}
+        self.positions = dependences.positions.of(program)
+        self._index = {name: index for index, name in enumerate(self.positions)}
 
     def ends(self, item: Dependence) -> tuple[Position, Position]:
         """Where the source and the target of a dependence run."""
         return self.positions[item.source], self.positions[item.target]
+
+    def first(self, item: Dependence) -> bool:
+        """Whether the source of a dependence stands before the target."""
+        return self._index[item.source] < self._index[item.target]
+
+    def once(
+        self, item: Dependence, level: int, ask: Callable[[], Conflict | None]
+    ) -> Conflict | None:
+        """What ``ask`` finds of a dependence in the loops around ``level`` (-1: in all loops).
+
+        It is asked once for all schedules that have the two statements in these positions.
+        """
+        source, target = self.ends(item)
+        question = item, level, source.key, target.key, self.first(item)
+        answers = self.dependences.answers
+        if question not in answers:
+            answers[question] = ask()
+        return answers[question]
 
     def find(self, item: Dependence, constraints: list[str]) -> Conflict | None:
         """A pair of the dependence whose iteration vectors of now satisfy ``constraints``."""
         source, target = self.ends(item)
         context = self.dependences.context
         sizes = len(source.around), len(target.around)
+        one, two = self._as_written(source), self._as_written(target)
 
         def search() -> Conflict | None:
-            pairs = self._as_written(item.source).apply_range(item.relation)
-            pairs = pairs.apply_range(self._as_written(item.target).reverse())
+            pairs = one.apply_range(item.relation).apply_range(two.reverse())
             bad = pairs.intersect(self.dependences.pairs(sizes, constraints))
             return None if bad.is_empty() else self._example(item, bad)
 
         return bounded(context, search, f"the dependence {item.source} -> {item.target}")
 
-    def _as_written(self, name: str) -> isl.Map:
+    def _as_written(self, position: Position) -> isl.Map:
         """From iteration vectors of now to those as written."""
-        if name not in self._vectors:
-            position = self.positions[name]
-            context = self.dependences.context
-            self._vectors[name] = affine_map(position.around, position.instance, context)
-        return self._vectors[name]
+        vectors, context = self.dependences.vectors, self.dependences.context
+        if position.key not in vectors:
+            build = partial(affine_map, position.around, position.instance, context)
+            vectors[position.key] = bounded(context, build, "the order of the instances")
+        return vectors[position.key]
 
     def _example(self, item: Dependence, bad: isl.Map) -> Conflict:
         """The first of the pairs ``bad``, in terms of the program as written."""
@@ -182,11 +174,13 @@ def _misplaced(program: Program, dependences: Dependences) -> Conflict | None:
 
     What a jammed loop has left over runs as if it were not jammed: that order must do as well.
     """
-    plain = replace(program, body=_without_jams(program.body))
-    for tree in (program,) if plain == program else (program, plain):
+    plain = program.with_body(_without_jams(program.body))
+    for tree in (program, plain) if any(x.jam > 1 for _, x in loops(program.body)) else (program,):
         order = _Order(tree, dependences)
         for item in dependences.items:
-            if not item.reduction and (found := _violation(order, item)) is not None:
+            if item.reduction:
+                continue
+            if (found := order.once(item, -1, partial(_violation, order, item))) is not None:
                 return found
     return None
 
@@ -201,24 +195,25 @@ def _without_jams(nodes: tuple[Node, ...]) -> tuple[Node, ...]:
 def _violation(order: _Order, item: Dependence) -> Conflict | None:
     source, target = order.ends(item)
     shared = common_depth(source.around, target.around)
-    if _surely_ordered(item, source, target, shared):
+    if _surely_ordered(order, item, shared):
         return None
     wrong = [[*_equal(level), f"a{level} > b{level}"] for level in range(shared)]
-    if source.index > target.index:
+    if item.source != item.target and not order.first(item):
         wrong.append(_equal(shared))
     found = (order.find(item, constraints) for constraints in wrong)
     return next((conflict for conflict in found if conflict is not None), None)
 
 
-def _surely_ordered(item: Dependence, source: Position, target: Position, shared: int) -> bool:
+def _surely_ordered(order: _Order, item: Dependence, shared: int) -> bool:
     """Whether the ranges of the distances prove that the source runs first."""
+    source, target = order.ends(item)
     for level in range(shared):
         least, _ = advance(item.distance, source, target, level)
         if least > 0:
             return True
         if least < 0:
             return False
-    return source.index < target.index
+    return order.first(item)
 
 
 def _equal(count: int) -> list[str]:
@@ -268,8 +263,11 @@ def _refuse_carried(
     if not relevant:
         return
     order = _Order(program, dependences)
+    name = loop.iterator if loop.jam == 1 else tiles_name(loop)
     for item in relevant:
-        if (found := _carried(order, item, loop)) is not None:
+        level = [x.iterator for x in order.ends(item)[0].around].index(name)
+        found = order.once(item, level, partial(_carried, order, item, level))
+        if found is not None:
             raise ScheduleError(
                 f"{what}: the loop carries the dependence {found}",
                 hint=_concurrency_hint(found),
@@ -284,10 +282,8 @@ def _shared_element(targets: Mapping[str, Access], item: Dependence, loop: Loop)
     return target == targets[item.target] and not any(s.names & inner for s in target.subscripts)
 
 
-def _carried(order: _Order, item: Dependence, loop: Loop) -> Conflict | None:
+def _carried(order: _Order, item: Dependence, level: int) -> Conflict | None:
     source, target = order.ends(item)
-    name = loop.iterator if loop.jam == 1 else tiles_name(loop)
-    level = [x.iterator for x in source.around].index(name)
     ahead = [advance(item.distance, source, target, n) for n in range(level + 1)]
     if any(least > 0 or most < 0 for least, most in ahead[:-1]) or ahead[-1] == (0, 0):
         return None

@@ -7,7 +7,7 @@ distances that tells, without isl, how far the target is ahead of the source in 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from agent.loopnest.program import (
@@ -18,7 +18,6 @@ from agent.loopnest.program import (
     Program,
     Statement,
     statements,
-    substitute,
 )
 
 UNKNOWN = (-(2**62), 2**62)
@@ -26,10 +25,10 @@ UNKNOWN = (-(2**62), 2**62)
 
 @dataclass(frozen=True)
 class Position:
-    """A statement's position.
+    """A statement's position: the loops around it now, and what they are as written.
 
     Attributes:
-        index: its number in textual order.
+        key: a number; the same statement has it wherever its loops and instances are the same.
         around: the loops around it, outermost first; jams are written as loops.
         instance: its iteration vector as written, in terms of ``around``.
         written: for each loop around it, the value as written, where it is a function of that:
@@ -37,20 +36,50 @@ class Position:
         points: for each loop, the position of the loop inside its tiles, or -1.
     """
 
-    index: int
+    key: int
     around: tuple[Loop, ...]
     instance: tuple[Affine, ...]
     written: tuple[Affine | None, ...]
     points: tuple[int, ...]
 
 
-def positions(program: Program, iterators: Mapping[str, tuple[str, ...]]) -> dict[str, Position]:
-    """The position of every statement, by name; ``iterators`` as written, of every statement."""
-    body = spread_jams(program.body)
-    return {
-        s.name: Position(index, around, s.instance, *_meaning(around, s, iterators[s.name]))
-        for index, (around, s) in enumerate(statements(body))
-    }
+class Positions:
+    """The positions of a program's statements under its schedules, each worked out once.
+
+    Args:
+        iterators: the loops around every statement as written, by its name.
+    """
+
+    def __init__(self, iterators: Mapping[str, tuple[str, ...]]) -> None:
+        self._iterators = iterators
+        self._nests: dict[tuple[int, tuple[object, ...]], int] = {}
+        self._known: dict[tuple[int, str, tuple[Affine, ...]], Position] = {}
+
+    def of(self, program: Program) -> dict[str, Position]:
+        """The position of every statement, by name, in textual order."""
+        return {
+            s.name: self._position(nest, around, s)
+            for nest, around, s in self._walk(spread_jams(program.body))
+        }
+
+    def _walk(
+        self, nodes: Sequence[Node], nest: int = 0, around: tuple[Loop, ...] = ()
+    ) -> Iterator[tuple[int, tuple[Loop, ...], Statement]]:
+        """Every statement with its loops, and with a number for what these say of its order."""
+        for node in nodes:
+            if isinstance(node, Statement):
+                yield nest, around, node
+            else:
+                here = nest, (node.iterator, node.lower, node.upper, node.step)
+                inner = self._nests.setdefault(here, len(self._nests) + 1)
+                yield from self._walk(node.body, inner, (*around, node))
+
+    def _position(self, nest: int, around: tuple[Loop, ...], statement: Statement) -> Position:
+        here = nest, statement.name, statement.instance
+        if here not in self._known:
+            meaning = _meaning(around, statement, self._iterators[statement.name])
+            self._known[here] = Position(len(self._known), around, statement.instance, *meaning)
+        return self._known[here]
 
 
 def _meaning(
@@ -98,7 +127,7 @@ def _point_loop(
 
 
 def spread_jams(nodes: tuple[Node, ...]) -> tuple[Node, ...]:
-    """The order in which jammed loops run, as a tree of plain loops.
+    """The order in which jammed loops run, as a tree of plain loops; statements by ``instance``.
 
     ::
 
@@ -144,7 +173,10 @@ def _sunk(nodes: tuple[Node, ...], points: Loop, counter: Iterator[int]) -> tupl
             continue
         if run:
             name = f"{points.iterator}#{next(counter)}"
-            copies = tuple(substitute(s, {points.iterator: Affine.var(name)}) for s in run)
+            value = {points.iterator: Affine.var(name)}
+            copies = tuple(
+                replace(s, instance=tuple(x.substitute(value) for x in s.instance)) for s in run
+            )
             out.append(replace(points, iterator=name, body=copies))
             run = []
         if node is not None:

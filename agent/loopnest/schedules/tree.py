@@ -14,7 +14,6 @@ from agent.loopnest.program import (
     Node,
     Program,
     Temporary,
-    accesses,
     loops,
     statements,
     substitute,
@@ -205,11 +204,7 @@ def check_temporary(body: tuple[Node, ...], temporary: Temporary) -> None:
     Raises:
         ScheduleError: they do not.
     """
-    uses = [
-        (around, s)
-        for around, s in statements(body)
-        if any(a.array == temporary.name for a in accesses(s))
-    ]
+    uses = [(around, s) for around, s in statements(body) if temporary.name in s.uses]
     if not uses or not temporary.depth:
         return
     owner = uses[0][1].instance[: temporary.depth]
