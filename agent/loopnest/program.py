@@ -76,7 +76,7 @@ class Affine:
     @staticmethod
     def of(terms: Mapping[str, int], const: int = 0) -> Affine:
         """The canonical form of ``const + terms``."""
-        return Affine(tuple(sorted((n, c) for n, c in terms.items() if c)), const)
+        return Affine(tuple(sorted([(n, c) for n, c in terms.items() if c])), const)
 
     @staticmethod
     def var(name: str) -> Affine:
@@ -100,11 +100,13 @@ class Affine:
 
     def coefficient(self, name: str) -> int:
         """The coefficient of ``name`` (0 where absent)."""
-        return dict(self.terms).get(name, 0)
+        return next((c for n, c in self.terms if n == name), 0)
 
     def __add__(self, other: Affine | int) -> Affine:
         if isinstance(other, int):
             return Affine(self.terms, self.const + other)
+        if not self.terms or not other.terms:
+            return Affine(self.terms or other.terms, self.const + other.const)
         sums = dict(self.terms)
         for name, c in other.terms:
             sums[name] = sums.get(name, 0) + c
@@ -117,16 +119,22 @@ class Affine:
         return self + (-other)
 
     def __mul__(self, factor: int) -> Affine:
-        return Affine.of({n: c * factor for n, c in self.terms}, self.const * factor)
+        if factor in (0, 1):
+            return self if factor else Affine()
+        return Affine(tuple([(n, c * factor) for n, c in self.terms]), self.const * factor)
 
     def substitute(self, values: Mapping[str, Affine]) -> Affine:
         """Every iterator in ``values`` replaced by its affine value, all at once."""
         if not any(n in values for n, _ in self.terms):
             return self
-        out = Affine.constant(self.const)
+        sums: dict[str, int] = {}
+        const = self.const
         for name, c in self.terms:
-            out = out + values.get(name, Affine.var(name)) * c
-        return out
+            value = values.get(name)
+            const += value.const * c if value else 0
+            for n, k in value.terms if value else ((name, 1),):
+                sums[n] = sums.get(n, 0) + k * c
+        return Affine.of(sums, const)
 
     def evaluate(self, point: Mapping[str, int]) -> int:
         """Its value where every iterator is known; KeyError where one is not."""

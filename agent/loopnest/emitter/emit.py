@@ -109,6 +109,16 @@ def emit_kernel(program: Program) -> Kernel:
     return Kernel(kernel, tuple(_headers(program)), definitions)
 
 
+def check_marks(program: Program) -> None:
+    """Refuses what ``emit`` refuses, without writing C.
+
+    Raises:
+        ScheduleError: as for ``emit``.
+    """
+    expanded = expand(program)
+    Body(expanded, _names(expanded), wide=False).check(expanded.program.body, Scope())
+
+
 def _names(expanded: Expanded) -> Identifiers:
     program, names = expanded.program, Identifiers()
     for item in program.declared:

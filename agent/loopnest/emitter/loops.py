@@ -33,6 +33,7 @@ from agent.loopnest.program import (
     Statement,
     Temporary,
     all_reads,
+    loops,
     reads,
     statements,
 )
@@ -113,6 +114,16 @@ class Body:
                 block.guard = None
         return block.lines
 
+    def check(self, nodes: Sequence[Node], scope: Scope) -> None:
+        """Raises what ``block`` raises where a mark cannot be expressed; writes nothing."""
+        for node in nodes:
+            if isinstance(node, Loop) and any(x.parallel or x.vector for _, x in loops((node,))):
+                block = _Block(scope, taken=set(scope.taken))
+                loop = self._keep_apart(block, node) if node.vector else node
+                tight, inner, _ = self._enter(block, loop)
+                self._pragmas(tight, inner)
+                self.check(loop.body, inner)
+
     # Declarations and statements
 
     def _declare(self, block: _Block, nodes: Sequence[Node]) -> set[str]:
@@ -184,22 +195,9 @@ class Body:
         self._remainder(block, loop)
         if loop.vector:
             loop = self._keep_apart(block, loop)
-        tight = replace(
-            loop,
-            lower=extent.tightest(loop.lower, around, lower=True),
-            upper=extent.tightest(loop.upper, around, lower=False),
-        )
+        tight, scope, held = self._enter(block, loop)
         begin = self._bound(block, loop.iterator, tight.lower, around, lower=True)
         end = self._bound(block, loop.iterator, tight.upper, around, lower=False)
-        carried = accumulators(self._program, tight, around, frozenset(block.scope.held))
-        held = self._locals(block, carried)
-        scope = Scope(
-            (*around, tight),
-            (*block.scope.path, loop.iterator),
-            {**block.scope.held, **held},
-            frozenset(block.taken),
-            loop.vector,
-        )
         lines = [*self._pragmas(tight, scope), f"for ({self._header(tight, begin, end)}) {{"]
         inside = self.block(loop.body, scope)
         if self._is_apart(loop, scope):
@@ -209,6 +207,25 @@ class Body:
         if held and not extent.runs(tight, around):
             lines = [f"if ({self._until(begin.text, end)}) {{", *indented(lines), "}"]
         block.lines += lines
+
+    def _enter(self, block: _Block, loop: Loop) -> tuple[Loop, Scope, dict[Access, str]]:
+        """``loop`` with the bounds that matter, what is known inside, the locals it carries."""
+        around = block.scope.around
+        tight = replace(
+            loop,
+            lower=extent.tightest(loop.lower, around, lower=True),
+            upper=extent.tightest(loop.upper, around, lower=False),
+        )
+        carried = accumulators(self._program, tight, around, frozenset(block.scope.held))
+        held = self._locals(block, carried)
+        scope = Scope(
+            (*around, tight),
+            (*block.scope.path, loop.iterator),
+            {**block.scope.held, **held},
+            frozenset(block.taken),
+            loop.vector,
+        )
+        return tight, scope, held
 
     def _keep_apart(self, block: _Block, loop: Loop) -> Loop:
         """Declares the distances that are hidden from the compiler in ``loop``."""

@@ -43,6 +43,7 @@ TRIES_PER_CANDIDATE = 12
 CLASSIC_FIRST = 12
 MAX_PERMUTED = 4
 MAX_PARALLEL_DEPTH = 3
+Outcomes = dict[tuple[int, Step], Program | None]
 
 
 class Draft:
@@ -54,14 +55,17 @@ class Draft:
 
     def attempt(self, step: Step) -> bool:
         """Take the step if it fits; whether it did."""
-        if len(self.steps) == MAX_STEPS:
+        if len(self.steps) == MAX_STEPS or (after := self._after(step)) is None:
             return False
-        try:
-            self.program = transform.apply(self.program, step)
-        except ScheduleError:
-            return False
+        self.program = after
         self.steps.append(step)
         return True
+
+    def _after(self, step: Step) -> Program | None:
+        try:
+            return transform.apply(self.program, step)
+        except ScheduleError:
+            return None
 
     def loops(self) -> list[Loop]:
         """All loops, outer before inner."""
@@ -93,26 +97,33 @@ class Draft:
 
 
 class LegalDraft(Draft):
-    """A draft that also leaves out steps which break a dependence."""
+    """A draft that also leaves out steps which break a dependence.
 
-    def __init__(self, dependences: Dependences) -> None:
+    ``outcomes``: what steps have made of programs (told by ``id``: all of them are kept here),
+    None for those left out; drafts that share it try a step of a program once.
+    """
+
+    def __init__(self, dependences: Dependences, outcomes: Outcomes) -> None:
         super().__init__(dependences.program)
         self.dependences = dependences
+        self.outcomes = outcomes
 
-    def attempt(self, step: Step) -> bool:
-        """Take the step if it fits and is legal; whether it was."""
+    def _after(self, step: Step) -> Program | None:
+        known = id(self.program), step
+        if known not in self.outcomes:
+            self.outcomes[known] = self._legal(super()._after(step), step)
+        return self.outcomes[known]
+
+    def _legal(self, after: Program | None, step: Step) -> Program | None:
         from agent.loopnest.schedules.legality import check_step  # isl: not for the random ones
 
-        before = self.program
-        if not super().attempt(step):
-            return False
+        if after is None:
+            return None
         try:
-            check_step(self.program, step, self.dependences)
+            check_step(after, step, self.dependences)
         except ScheduleError:
-            self.program = before
-            self.steps.pop()
-            return False
-        return True
+            return None
+        return after
 
 
 def random_schedule(program: Program, rng: random.Random) -> tuple[Schedule, Program]:
@@ -150,11 +161,12 @@ def candidate_schedules(
 
 
 def _proposals(dependences: Dependences, rng: random.Random) -> Iterator[LegalDraft]:
-    classic = _classic(dependences)
+    outcomes: Outcomes = {}
+    classic = _classic(dependences, outcomes)
     yield from itertools.islice(classic, CLASSIC_FIRST)
     while True:
         yield from itertools.islice(classic, 1)
-        draft = LegalDraft(dependences)
+        draft = LegalDraft(dependences, outcomes)
         _randomize(draft, rng)
         yield draft
 
@@ -164,7 +176,7 @@ def _proposals(dependences: Dependences, rng: random.Random) -> Iterator[LegalDr
 Move = Callable[[LegalDraft], None]
 
 
-def _classic(dependences: Dependences) -> Iterator[LegalDraft]:
+def _classic(dependences: Dependences, outcomes: Outcomes) -> Iterator[LegalDraft]:
     """Every restructuring with every marking, the usual ones of both first."""
     structures = _structures(dependences.program)
     order = sorted(
@@ -174,7 +186,7 @@ def _classic(dependences: Dependences) -> Iterator[LegalDraft]:
     started: dict[int, LegalDraft] = {}
     for structure, marking in order:
         if structure not in started:
-            started[structure] = LegalDraft(dependences)
+            started[structure] = LegalDraft(dependences, outcomes)
             _perform(started[structure], structures[structure])
         draft = copy(started[structure])
         draft.steps = [*draft.steps]

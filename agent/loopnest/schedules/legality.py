@@ -18,7 +18,7 @@ import islpy as isl
 
 from agent.errors import ScheduleError
 from agent.loopnest.emitter.accumulate import invariant_updates, surely_shared
-from agent.loopnest.emitter.emit import emit
+from agent.loopnest.emitter.emit import check_marks
 from agent.loopnest.polyhedron import affine_map, bounded, integer
 from agent.loopnest.program import Access, Loop, Node, Program, loops, statements
 from agent.loopnest.schedules import transform as steps
@@ -85,7 +85,7 @@ def check_step(program: Program, step: Step, dependences: Dependences) -> None:
         case Parallelize(name) | Vectorize(name):
             nest = next((*a, x) for a, x in loops(program.body) if x.iterator == name)
             if not _check_concurrent(str(step), program, nest, dependences):
-                emit(program)
+                check_marks(program)
         case _:
             check_legal(program, dependences)
 
@@ -232,7 +232,7 @@ def _check_marks(program: Program, dependences: Dependences) -> None:
     ]
     sure = [_check_concurrent(what, program, nest, dependences) for what, nest in marks]
     if not all(sure):
-        emit(program)
+        check_marks(program)
 
 
 def _check_concurrent(
