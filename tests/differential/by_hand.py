@@ -97,6 +97,14 @@ def _forms() -> tuple[Case, ...]:
             result="int",
         ),
         _case(
+            "number_in_pointer",
+            _size("n", number, 5),
+            _array("a", "float", 18),
+            _array("b", "float", 4),
+            _array("c", "float", 29),
+            names="clear add",
+        ),
+        _case(
             "last_continue",
             _size("n", number, 30),
             _array("a", "float", 30),

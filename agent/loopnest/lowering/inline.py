@@ -35,12 +35,13 @@ from agent.loopnest.lowering.state import (
     Given,
     Known,
     NotAffineError,
+    Pointer,
     RestartError,
     refusal,
 )
 from agent.loopnest.lowering.statements import temporary, write
 from agent.loopnest.lowering.values import condition, constant, converted, scalar_type
-from agent.loopnest.program import Affine, AffineValue, Expr, Literal, Select
+from agent.loopnest.program import Affine, AffineValue, Derived, Expr, Literal, Select, reads
 
 ONE_RETURN = (
     "Only functions of the file whose body is one `return` of whole numbers may stand here."
@@ -54,10 +55,10 @@ def inline(env: Environment, node: CallE, own: CFunction) -> Expr:
         SourceError: the function does what cannot be read in place.
     """
     _check(env, node, own)
-    inner = replace(env, inlined=(*env.inlined, own.name))
     simple = all(isinstance(x, ReturnS | IfS | BlockS | EmptyS) for x in _leaves(own.body))
     for parameter, argument in zip(own.parameters, node.arguments, strict=True):
         _bind(env, own, parameter, argument, simple=simple)
+    inner = replace(env, inlined=(*env.inlined, own.name), kept=_numbers(env, node, own))
     if not simple and not env.sure:
         raise refusal(
             node.place,
@@ -67,6 +68,25 @@ def inline(env: Environment, node: CallE, own: CFunction) -> Expr:
     if env.sure and (not simple or _reads_memory(own)) and _leaves_early(own):
         return _as_statements(inner, node, own)
     return _returned(inner, node, own.body.items)
+
+
+def _numbers(env: Environment, node: CallE, own: CFunction) -> tuple[Derived, ...]:
+    """The derived numbers that say where the pointers lead that a call passes.
+
+    Raises:
+        SourceError: one is read from memory, which the function might change.
+    """
+    passed = [env.scope.get(parameter.ident) for parameter in own.parameters]
+    pointers = [x for x in passed if isinstance(x, Pointer)]
+    names = {name for x in pointers for s in x.subscripts for name in s.names}
+    found = tuple(d for d in env.derived if d.name in names and d not in env.kept)
+    if any(any(reads(d.value)) for d in found):
+        raise refusal(
+            node.place,
+            f"where a pointer that {own.name} gets leads is read from memory",
+            "Pass the array and the subscript.",
+        )
+    return (*env.kept, *found)
 
 
 def _reads_memory(own: CFunction) -> bool:

@@ -271,6 +271,7 @@ class Environment:
         facts: what else is known to hold here, of data as it is now.
         given: variables declared outside of the region that surely have a value of the region.
         derived: the numbers that the statement being read derives.
+        kept: those of them that every statement here begins with: a call's arguments use them.
         out: the nodes of the block being read; a rule appends.
         inlined: the functions that this is the body of.
         sure: whether the expression being read is surely evaluated.
@@ -283,6 +284,7 @@ class Environment:
     facts: list[Expr] = field(default_factory=list)
     given: set[int] = field(default_factory=set)
     derived: list[Derived] = field(default_factory=list)
+    kept: tuple[Derived, ...] = ()
     out: list[Node] = field(default_factory=list)
     inlined: tuple[str, ...] = ()
     sure: bool = True

@@ -123,7 +123,7 @@ def items(env: Environment, statements: Sequence[CStatement]) -> None:
 
 def statement(env: Environment, item: CStatement) -> None:
     """Lowers one statement into ``env.out``."""
-    env = replace(env, derived=[])
+    env = replace(env, derived=list(env.kept))
     match item:
         case DeclareS(variables=variables):
             for variable in variables:
@@ -298,7 +298,7 @@ def _move(env: Environment, node: AssignE, name: Name) -> None:
 def _straight(env: Environment, node: Expression, name: str) -> Pointer:
     """What a pointer variable points to from now on."""
     found = pointer(env, node)
-    if env.derived:
+    if len(env.derived) > len(env.kept):
         raise refusal(
             node.place,
             f"where {name!r} points is read from memory",
@@ -389,7 +389,8 @@ def _if(env: Environment, node: IfS) -> None:
         assign(env, update)
         return
     told = test = condition(env, node.condition)
-    if _is_data(test) and (env.derived or _effects(env, node.yes) + _effects(env, node.no) > 1):
+    derives = len(env.derived) > len(env.kept)
+    if _is_data(test) and (derives or _effects(env, node.yes) + _effects(env, node.no) > 1):
         test = _kept(env, node, test)
     branches = [_branch(env, node.yes, test, told)]
     if node.no is not None:

@@ -1,4 +1,4 @@
-"""Quotients in bounds, the greatest of whole numbers, and fields that lie askew."""
+"""Quotients in bounds, the greatest of whole numbers, and where fields and pointers lie."""
 
 import pytest
 
@@ -58,4 +58,13 @@ def test_a_field_of_a_packed_structure_is_refused():
         "void f(int n, struct s *p) { for (int i = 0; i < n; i++) p[i].x = 0; }"
     )
     with pytest.raises(SourceError, match="multiple of its size"):
+        read(text, n=9)
+
+
+def test_a_pointer_that_data_leads_somewhere_is_not_passed_on():
+    text = (
+        "static void add(int *to) { to[0] += 1; to[1] = 0; }\n"
+        "void f(int n, int h[99], const int *x) { for (int i = 0; i < n; i++) add(&h[x[i]]); }"
+    )
+    with pytest.raises(SourceError, match="a pointer that add gets leads is read from memory"):
         read(text, n=9)
