@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from agent.calibration.calibration import StoredCalibration
     from agent.calibration.predictor import Prediction, Predictor
     from agent.loopnest.lowering.lower import Reading
+    from agent.loopnest.program import Program
     from agent.measure.runner import OpenRunner
     from agent.measure.timing import MeasureEvent, Measurement, Timing
     from agent.measure.toolchain import Toolchain
@@ -65,7 +66,17 @@ class Request:
     nest: int | None = None
 
 
-def predict(config: Config, request: Request, schedule: str) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Predicted:
+    """One schedule predicted: ``answer`` is what `agent predict` says, and this what of."""
+
+    reading: Reading
+    predictor: Predictor
+    variant: Program
+    answer: dict[str, Any]
+
+
+def predict(config: Config, request: Request, schedule: str) -> Predicted:
     """Predict one schedule: speed-up and seconds with 80 % intervals, and what they rest on.
 
     Raises:
@@ -81,7 +92,8 @@ def predict(config: Config, request: Request, schedule: str) -> dict[str, Any]:
     found = predictor.predict(program, [variant])
     if not found[0].possible:
         raise impossible(predictor.bundle, f"{program.name} becomes {found[0].speedup:.1e} as fast")
-    return {**_entry(parsed, found[0]), **_basis(reading, predictor, found)}
+    answer = {**_entry(parsed, found[0]), **_basis(reading, predictor, found)}
+    return Predicted(reading, predictor, variant, answer)
 
 
 def rank(config: Config, request: Request, candidates: int, top: int | None) -> dict[str, Any]:
@@ -90,6 +102,7 @@ def rank(config: Config, request: Request, candidates: int, top: int | None) -> 
     Raises:
         SourceError, ScheduleError, CompilerError, BundleError, StateError: a part is unusable.
     """
+    from agent.advise.causes import shares
     from agent.loopnest.schedules.candidates import candidate_schedules
 
     started = time.monotonic()
@@ -101,8 +114,10 @@ def rank(config: Config, request: Request, candidates: int, top: int | None) -> 
     likely = (n for n in range(len(drawn)) if found[n].possible)
     order = sorted(likely, key=lambda n: -found[n].speedup)
     shown = order if top is None else order[:top]
+    best = [drawn[n][1] for n in order[:1]]
     return {
         "ranking": [_entry(drawn[n][0], found[n]) for n in shown],
+        "causes": [s.to_json() for v in best for s in shares(predictor, program, v)],
         "candidates": len(drawn),
         "elapsed_s": time.monotonic() - started,
         **_basis(reading, predictor, [found[n] for n in shown], len(drawn) - len(order)),

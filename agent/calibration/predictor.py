@@ -91,6 +91,12 @@ class Predictor:
     verdict: CalibrationVerdict | None = None
     threads: int = 0
 
+    def gain(self, vectors: Doubles) -> tuple[Doubles, Doubles]:
+        """[n-1] mean and sd of log speed-ups of embeddings [n,E] over the first, as written."""
+        designs = np.zeros((len(vectors) - 1, vectors.shape[1] + 1))
+        designs[:, :-1] = vectors[0] - vectors[1:]
+        return self.head.predict(designs, SPEEDUP)
+
     def predict(self, base: Program, variants: Sequence[Program]) -> list[Prediction]:
         """Predict every variant of ``base`` in one batch.
 
@@ -101,10 +107,7 @@ class Predictor:
             BundleError: the program as written is predicted to take a time that is impossible.
         """
         seen = represent(self.encoder, lower((base, *variants)))
-        width = seen.vectors.shape[1] + 1
-        designs = np.zeros((len(variants), width))
-        designs[:, :-1] = seen.vectors[0] - seen.vectors[1:]
-        gain, gain_sd = self.head.predict(designs, SPEEDUP)
+        gain, gain_sd = self.gain(seen.vectors)
         same = np.array([v.body == base.body for v in variants], dtype=np.bool_)
         gain, gain_sd = np.where(same, 0.0, gain), np.where(same, 0.0, gain_sd)
         first = np.append(seen.vectors[:1], np.ones((1, 1)), axis=1)

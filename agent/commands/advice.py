@@ -121,7 +121,27 @@ def predict(
     from agent.terminal.advice_wording import prediction_blocks
 
     found = run(model.settings(), _request(file, program), schedule)
-    answer(found, prediction_blocks, as_json)
+    answer(found.answer, prediction_blocks, as_json)
+
+
+@COMMANDS.command(
+    epilog="Example: agent explain gemm.c --size ni=512 --size nj=512 --size nk=512 "
+    "--schedule 'interchange j k; vectorize j'"
+)
+@with_records
+def explain(
+    file: File,
+    schedule: Annotated[str, typer.Option(metavar="S", help=SCHEDULE_HELP)],
+    program: ProgramOptions,
+    model: ModelOptions,
+    as_json: Json = False,
+) -> None:
+    """Say why a schedule is predicted to be faster or slower."""
+    from agent.advise.explain import explain as run
+    from agent.terminal.explain_wording import explanation_blocks
+
+    found = run(model.settings(), _request(file, program), schedule)
+    answer(found, explanation_blocks, as_json)
 
 
 @COMMANDS.command(epilog="Example: agent scan src/ --other-sizes 512")

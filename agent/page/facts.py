@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from agent.calibration.calibration import Calibration, MachineFacts
 from agent.terminal.calibration_wording import warning_lines
-from agent.terminal.numbers import DASH, difference, factor
+from agent.terminal.numbers import DASH, difference, factor, size
 
 PREBUILT = "prebuilt"
 
@@ -93,14 +92,6 @@ def compared_figures(calibration: Calibration) -> dict[str, str]:
         "Usable timings": f"{timings.usable} of {timings.planned}",
         "Warnings": str(len(warning_lines(calibration.warnings))),
     }
-
-
-def size(count: int) -> str:
-    """Bytes with a fitting unit."""
-    if count < 1:
-        return "not told"
-    power = min(int(math.log2(count) // 10), 4)
-    return f"{count / 1024**power:.3g} {('bytes', 'KiB', 'MiB', 'GiB', 'TiB')[power]}"
 
 
 def _cpus(m: MachineFacts) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from agent.calibration.calibration import CalibrationWarning
 from agent.clock import duration
 from agent.state import typed
@@ -13,6 +15,16 @@ _STATES = {
     "shared": ", as it was: its core was always shared",
     "partly-shared": ", as it was: some of its cores were always shared",
     "inferred": ", undisturbed time inferred",
+}
+
+CAUSES: Mapping[str, str] = {
+    "memory": "memory traffic and strides",
+    "vectorization": "vectorization",
+    "parallel": "parallel work and its cost",
+    "registers": "reuse in registers",
+    "loops": "loop overhead and trip counts",
+    "compiler": "what the compiler does by itself",
+    "rest": "the rest",
 }
 
 
@@ -42,6 +54,7 @@ def ranking_blocks(answer: Answer) -> list[Block]:
     )
     return [
         Table(("", "speed-up", "80 % interval", "seconds", "schedule"), rows),
+        *two_causes(answer["causes"]),
         f"{answer['candidates']} legal schedules ranked in {duration(answer['elapsed_s'])}. "
         "Check the first ones with `agent measure`.",
         *_notes(answer),
@@ -73,6 +86,19 @@ def emission_checks(answer: Answer) -> list[str]:
         runs = "1 run" if check["runs"] == 1 else f"{check['runs']} runs"
         lines.append(f"It does what the function as written does in {runs}{watched}: {sizes}.")
     return [*lines, *(f"Not checked: {why}." for why in check["unchecked"])]
+
+
+def two_causes(causes: Sequence[Answer]) -> list[Block]:
+    """The line under the winner of a ranking."""
+    if not causes:
+        return []
+    told = ", ".join(f"{cause_factor(c)} {CAUSES[c['cause']]}" for c in causes[:2])
+    return [f"The first, mostly: {told} (`agent explain` says more)."]
+
+
+def cause_factor(cause: Answer) -> str:
+    """What a cause multiplies the speed by."""
+    return f"x {decimal(cause['factor'])}"
 
 
 def measurement_blocks(answer: Answer) -> list[Block]:

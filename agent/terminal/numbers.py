@@ -59,3 +59,11 @@ def decimal(value: float | None) -> str:
 def percent(share: float | None) -> str:
     """A share in whole per cent; a large one as a factor."""
     return DASH if share is None else f"{share:.0%}" if share < 100 else f"{share:.2g}x"
+
+
+def size(count: float) -> str:
+    """Bytes with a fitting unit."""
+    if count < 1:
+        return "not told"
+    power = min(int(math.log2(count) // 10), 4)
+    return f"{count / 1024**power:.3g} {('bytes', 'KiB', 'MiB', 'GiB', 'TiB')[power]}"

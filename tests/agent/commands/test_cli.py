@@ -45,7 +45,7 @@ def failed(ran, code, words, hint=True):
 def test_help_shows_every_command():
     ran = agent("--help")
     assert ran.code == 0
-    for command in "calibrate status history kernels predict rank measure".split():
+    for command in "calibrate status history kernels predict explain rank measure".split():
         assert command in ran.out
 
 
@@ -53,7 +53,9 @@ def test_no_arguments_show_the_help():
     assert agent().out == agent("--help").out
 
 
-@pytest.mark.parametrize("command", "calibrate status history kernels predict rank measure".split())
+@pytest.mark.parametrize(
+    "command", "calibrate status history kernels predict explain rank measure".split()
+)
 def test_the_help_of_a_command_ends_with_an_example(command):
     ran = agent(command, "--help")
     assert ran.code == 0
@@ -205,6 +207,24 @@ def test_rank_and_predict_agree(calibrated, gemm):
     again = agent("predict", gemm, *SIZES, "--schedule", best["schedule"], *where).json
     assert again["speedup"] == pytest.approx(best["speedup"], rel=1e-4)
     assert again["seconds"] == pytest.approx(best["seconds"], rel=1e-4)
+
+
+def test_explain_says_why_in_factors_that_multiply_to_the_prediction(calibrated, gemm):
+    asked = ("explain", gemm, *SIZES, "--schedule", "interchange j k; vectorize j")
+    body = valid(agent(*asked, "--state-dir", calibrated, "--json").json, "explain")
+    assert math.prod(c["factor"] for c in body["causes"]) == pytest.approx(body["speedup"])
+    said = agent(*asked, "--state-dir", calibrated).out
+    first = body["causes"][0]
+    assert said.index("Why (") < said.index(f"x {first['factor']:.2f} ") < said.index("fits in")
+    assert "B: stride 256 bytes -> 4 bytes at each step of the innermost loop" in said
+
+
+def test_rank_says_under_the_table_why_the_first_is_first(calibrated, gemm):
+    asked = ("rank", gemm, *SIZES, "--candidates", 10, "--top", 1, "--state-dir", calibrated)
+    body = valid(agent(*asked, "--json").json, "rank")
+    whole = math.prod(c["factor"] for c in body["causes"])
+    assert whole == pytest.approx(body["ranking"][0]["speedup"])
+    assert f"The first, mostly: x {body['causes'][0]['factor']:.2f} " in agent(*asked).out
 
 
 def test_measure_answers_in_the_order_asked(tmp_path, gemm):

@@ -1,0 +1,56 @@
+"""Why a schedule is predicted to be faster or slower, and what stands against further steps."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from agent.advise.advise import predict
+from agent.advise.causes import Share, shares, with_marks
+from agent.advise.figures import Figure, figures, nest
+from agent.advise.obstacles import obstacles
+from agent.loopnest.schedules.legality import Dependences
+from agent.measure.machine import read_machine
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agent.advise.advise import Request
+    from agent.loopnest.program import Program
+    from agent.settings.config import Config
+
+
+def explain(config: Config, request: Request, schedule: str) -> dict[str, Any]:
+    """What ``predict`` says, and why: causes with figures, loops with caches, obstacles.
+
+    Raises:
+        SourceError, ScheduleError, CompilerError, BundleError, StateError: a part is unusable.
+    """
+    found = predict(config, request, schedule)
+    base, variant, machine = found.reading.program, found.variant, read_machine()
+    why = shares(found.predictor, base, variant)
+    return {
+        **found.answer,
+        "causes": _causes(why, figures(base, variant, machine)),
+        "loops": {
+            "before": [asdict(x) for x in nest(base, machine)],
+            "after": [asdict(x) for x in nest(variant, machine)],
+        },
+        "obstacles": _obstacles(base, variant),
+    }
+
+
+def _causes(why: Sequence[Share], seen: Sequence[Figure]) -> list[dict[str, Any]]:
+    """The causes, the largest first, each with its figures; last those with figures alone."""
+    told = {s.cause for s in why}
+    alone = dict.fromkeys(f.cause for f in seen if f.cause not in told)
+    return [
+        {**share.to_json(), "figures": [f.to_json() for f in seen if f.cause == share.cause]}
+        for share in (*why, *(Share(cause, 0.0) for cause in alone))
+    ]
+
+
+def _obstacles(base: Program, variant: Program) -> list[dict[str, Any]]:
+    dependences = Dependences.of(base)
+    start = dependences.program if variant.body == base.body else variant
+    return [asdict(x) for x in obstacles(with_marks(start, frozenset()), dependences)]
