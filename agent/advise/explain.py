@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.advise.advise import predict
 from agent.advise.causes import Share, shares, with_marks
-from agent.advise.figures import Figure, figures, nest
+from agent.advise.figures import Figure, figures, nests
 from agent.advise.obstacles import obstacles
 from agent.loopnest.schedules.legality import Dependences
 from agent.measure.machine import read_machine
@@ -29,12 +29,13 @@ def explain(config: Config, request: Request, schedule: str) -> dict[str, Any]:
     found = predict(config, request, schedule)
     base, variant, machine = found.reading.program, found.variant, read_machine()
     why = shares(found.predictor, base, variant)
+    loops = nests(base, variant, machine)
     return {
         **found.answer,
         "causes": _causes(why, figures(base, variant, machine)),
         "loops": {
-            "before": [asdict(x) for x in nest(base, machine)],
-            "after": [asdict(x) for x in nest(variant, machine)],
+            when: [asdict(x) for x in around]
+            for when, around in zip(("before", "after"), loops, strict=True)
         },
         "obstacles": _obstacles(base, variant),
     }

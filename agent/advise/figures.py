@@ -1,14 +1,14 @@
 """The numbers of a program before and after a schedule that stand beside the causes.
 
-All are counted from loops and accesses, none is the model's. Of several statements the heaviest
-speaks, but for what is moved between caches: that is of all together.
+All are counted from loops and accesses, none is the model's. Of several statements that with most
+work as written speaks, but for what is moved between caches: that is of the four with most work.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -18,9 +18,10 @@ from agent.loopnest.features import cycles
 from agent.loopnest.features.execution import access_counts
 from agent.loopnest.features.groups import Cause
 from agent.loopnest.features.locality import LINE, Footprints, footprints, moved_units
-from agent.loopnest.features.nest import lower
+from agent.loopnest.features.nest import STATEMENTS, NestTable, lower
 from agent.loopnest.features.rows import StatementRows, flatten
-from agent.loopnest.program import Loop, Program, statements
+from agent.loopnest.features.vector import work
+from agent.loopnest.program import Loop, Node, Program, statements
 
 if TYPE_CHECKING:
     from agent.measure.machine import Machine
@@ -69,7 +70,7 @@ class LoopFigures:
     """A loop around the heaviest statement.
 
     Attributes:
-        loop: its iterator, empty where loops cannot be told apart.
+        loop: its iterator.
         iterations: each time it is entered, on average.
         bytes: of the cache lines that one run of it touches.
         fits: the first cache that holds them, ``memory`` where none does.
@@ -82,16 +83,46 @@ class LoopFigures:
 
 
 def figures(base: Program, variant: Program, machine: Machine) -> tuple[Figure, ...]:
-    """What differs between a program as written and under a schedule, what most first."""
-    one, two = _Seen(base, machine), _Seen(variant, machine)
-    pairs = ((cause, what, subject, one, two) for cause, what, subject in _subjects(one, two))
-    found = (Figure(c, w, s, a.value(w, s), b.value(w, s)) for c, w, s, a, b in pairs)
-    return tuple(sorted((figure for figure in found if figure.differs), key=lambda f: -f.change))
+    """What differs between a program as written and under a schedule; in memory what most first."""
+    one, two = _both(base, variant, machine)
+    names = _subjects(one, two)
+    found = (Figure(c, w, s, one.value(w, s), two.value(w, s)) for c, w, s in names)
+    told = (figure for figure in found if figure.differs)
+    return tuple(sorted(told, key=lambda f: -f.change if f.cause == Cause.MEMORY else 0.0))
 
 
-def nest(program: Program, machine: Machine) -> tuple[LoopFigures, ...]:
-    """The loops around the heaviest statement, outermost first."""
-    return tuple(_Seen(program, machine).loops())
+def nests(
+    base: Program, variant: Program, machine: Machine
+) -> tuple[tuple[LoopFigures, ...], tuple[LoopFigures, ...]]:
+    """The loops around the heaviest statement, outermost first, as written and under a schedule."""
+    one, two = _both(base, variant, machine)
+    return tuple(one.loops()), tuple(two.loops())
+
+
+def _both(base: Program, variant: Program, machine: Machine) -> tuple[_Seen, _Seen]:
+    names = _by_work(base)[:STATEMENTS]
+    one, two = (p.with_body(_only(p.body, frozenset(names))) for p in (base, variant))
+    return _Seen(one, machine, names[0]), _Seen(two, machine, names[0])
+
+
+def _by_work(program: Program) -> list[str]:
+    """The names of all statements, that with most work first."""
+    names = [s.name for _, s in statements(program.body)]
+    alone = [program.with_body(_only(program.body, frozenset({name}))) for name in names]
+    todo = dict(zip(names, work(lower(alone)).tolist(), strict=True))
+    return sorted(names, key=lambda name: -todo[name])
+
+
+def _only(nodes: tuple[Node, ...], names: frozenset[str]) -> tuple[Node, ...]:
+    """The tree without other statements, and without loops that are empty then."""
+    kept: list[Node] = []
+    for node in nodes:
+        if isinstance(node, Loop):
+            if body := _only(node.body, names):
+                kept.append(replace(node, body=body))
+        elif node.name in names:
+            kept.append(node)
+    return tuple(kept)
 
 
 def _subjects(one: _Seen, two: _Seen) -> Iterator[tuple[Cause, str, str]]:
@@ -107,15 +138,15 @@ def _subjects(one: _Seen, two: _Seen) -> Iterator[tuple[Cause, str, str]]:
     yield Cause.LOOPS, "unrolled", ""
     yield Cause.LOOPS, "iterations", ""
     yield Cause.LOOPS, "entries", ""
-    yield Cause.REST, "statements", ""
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """A program on a machine, taken apart once."""
+    """A program of few statements on a machine, taken apart once; ``statement`` speaks."""
 
     program: Program
     machine: Machine
+    statement: str
 
     def value(self, what: str, subject: str) -> float | str:
         """One number by name; 0 where there is none."""
@@ -124,12 +155,18 @@ class _Seen:
         return self._plain[what]
 
     @cached_property
+    def table(self) -> NestTable:
+        return lower((self.program,))
+
+    @cached_property
     def rows(self) -> StatementRows:
-        return flatten(lower((self.program,)))
+        return flatten(self.table)
 
     @cached_property
     def heaviest(self) -> int:
-        return int(np.argmax(self.rows.share))
+        names = [s.name for _, s in statements(self.program.body)]
+        before = self.table.share[0, : names.index(self.statement)]
+        return int(np.count_nonzero(before))  # what never runs has no row
 
     @cached_property
     def feet(self) -> Footprints:
@@ -175,7 +212,6 @@ class _Seen:
             "unrolled": float(rows.unroll[0, h]),
             "iterations": float(rows.trip[0, h]),
             "entries": float(rows.instances[h] / rows.trip[0, h]),
-            "statements": float(sum(1 for _ in statements(self.program.body))),
         }
 
     def _lanes(self) -> str:
@@ -193,15 +229,10 @@ class _Seen:
         return "strided" if strided.any() else "by-compiler"
 
     def loops(self) -> Iterator[LoopFigures]:
+        """The loops around the statement, outermost first."""
         rows, h = self.rows, self.heaviest
-        depth = int(rows.depth[h])
-        names = self._names(depth)
-        for k in range(depth - 1, -1, -1):
+        around = next(a for a, s in statements(self.program.body) if s.name == self.statement)
+        for k in range(int(rows.depth[h]) - 1, -1, -1):
             size = float(self.feet.bytes[k + 1, h])
             fits = next((c for c, room in self.caches.items() if size <= room), MEMORY)
-            yield LoopFigures(names[depth - 1 - k], float(rows.trip[k, h]), size, fits)
-
-    def _names(self, depth: int) -> list[str]:
-        around: list[tuple[Loop, ...]] = [a for a, _ in statements(self.program.body)]
-        sure = len(around) == len(self.rows.depth) and len(around[self.heaviest]) == depth
-        return [x.iterator for x in around[self.heaviest]] if sure else [""] * depth
+            yield LoopFigures(around[-1 - k].iterator, float(rows.trip[k, h]), size, fits)

@@ -9,8 +9,8 @@ from agent.terminal.blocks import Answer, Block, Table
 from agent.terminal.numbers import Count, size
 
 _LANES = {
-    "marked": "runs in SIMD lanes, as asked",
-    "marked-strided": "runs in SIMD lanes, as asked, and gathers its data",
+    "marked": "is marked for SIMD lanes",
+    "marked-strided": "is marked for SIMD lanes and gathers its data",
     "by-compiler": "can run in SIMD lanes",
     "strided": "strides through memory, which SIMD lanes do not like",
     "sum": "adds up floats in their order, so in no SIMD lanes",
@@ -53,13 +53,12 @@ _WORDS: Mapping[str, str] = {
     "stride": "{subject}: stride {before} -> {after} at each step of the innermost loop",
     "bytes-moved": "bytes moved from {subject}: {before} -> {after}",
     "threads": "works on {before} -> {after}",
-    "forks": "threads are started {before} -> {after}",
+    "forks": "threads are started {after}",
     "accesses": "accesses that stay in the innermost loop: {before} -> {after} an iteration",
     "jammed": "copies of the outer loops' iterations side by side: {before} -> {after}",
     "unrolled": "copies of the innermost loop's body: {before} -> {after}",
     "iterations": "the innermost loop runs {before} -> {after}",
     "entries": "it is entered {before} -> {after}",
-    "statements": "statements: {before} -> {after}",
 }
 
 

@@ -11,7 +11,7 @@ from agent.advise.explain import explain
 from agent.bundle.bundle import default_bundle, load_bundle
 from agent.calibration.calibration import calibration_in_force
 from agent.calibration.predictor import load_predictor
-from agent.kernels.fixed_set import fixed_variants, kernels, load_kernel
+from agent.kernels.fixed_set import SET, fixed_variants, kernels, load_kernel
 from agent.loopnest.program import loops
 from agent.loopnest.schedules.legality import transform
 from agent.loopnest.schedules.schedule import parse_schedule
@@ -96,6 +96,27 @@ def test_threads_and_trip_counts_are_counted_from_the_loops(explained):
     assert figures["threads"]["after"] == min(read_machine().threads, 16)
     assert [x["loop"] for x in told["loops"]["after"]] == ["i_t", "j_t", "i", "j", "k"]
     assert [x["iterations"] for x in told["loops"]["after"]] == [16, 16, 32, 32, 512]
+
+
+def test_of_many_statements_the_one_with_most_work_speaks(tmp_path):
+    request = Request(SET.with_name("softmax.c"), None, {"ni": 2_000, "nj": 256}, None)
+    told = explain(Config(tmp_path / "state"), request, "vectorize j2")
+    assert [x["loop"] for x in told["loops"]["after"]] == ["i", "j2"]
+    (lanes,) = (f for c in told["causes"] for f in c["figures"] if f["what"] == "lanes")
+    assert (lanes["before"], lanes["after"]) == ("call", "marked")
+
+
+def test_a_statement_that_never_runs_is_passed_over(tmp_path):
+    path = tmp_path / "late.c"
+    path.write_text(
+        "void late(int n, double A[n][n]) {\n"
+        "  for (int i = 0; i < n; i++) {\n"
+        "    for (int j = n; j < n; j++)\n      A[i][j] = 1.0;\n"
+        "    for (int k = 0; k < n; k++)\n      A[i][k] = 2.0 * A[i][k];\n  }\n}\n"
+    )
+    told = explain(Config(tmp_path / "state"), Request(path, None, {"n": 64}, None), "original")
+    assert [x["loop"] for x in told["loops"]["before"]] == ["i", "k"]
+    assert [x["iterations"] for x in told["loops"]["before"]] == [64, 64]
 
 
 def test_the_program_as_written_has_no_causes(explained):

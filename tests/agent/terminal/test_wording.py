@@ -1,3 +1,4 @@
+import json
 import math
 import re
 
@@ -7,10 +8,12 @@ from hypothesis import strategies as st
 
 from agent import clock
 from agent.calibration.calibration import AccuracyByWay, CalibrationWarning, FailedTiming
+from agent.loopnest.features.groups import Cause
 from agent.model.records import PredictionAccuracy
-from agent.terminal import advice_wording, numbers
+from agent.terminal import advice_wording, explain_wording, numbers
 from agent.terminal import calibration_wording as wording
 from agent.terminal.blocks import Table
+from tests.conftest import SCHEMAS
 
 NOW = 1_800_000_000.0
 
@@ -166,3 +169,29 @@ def test_a_kernel_that_fails_as_written_is_told_once_and_blames_no_schedule():
     failed = [FailedTiming("dot", s, "wrong-result", detail) for s in ("tile i 8", "unroll i 2")]
     lines = {wording._not_usable(f) for f in failed}
     assert lines == {f"Not usable: dot: wrong-result {detail}"}
+
+
+def test_every_figure_and_every_cause_of_an_explanation_has_words():
+    schema = json.loads((SCHEMAS / "explain.json").read_text())["properties"]["causes"]["items"]
+    named = schema["properties"]["cause"]["enum"]
+    figures = schema["properties"]["figures"]["items"]["properties"]["what"]["enum"]
+    assert set(named) == set(advice_wording.CAUSES) == set(Cause)
+    assert set(figures) == {"lanes", *explain_wording._WORDS}
+
+
+@pytest.mark.parametrize(
+    ("what", "before", "after", "words"),
+    [
+        ("stride", 4096.0, 4.0, "B: stride 4 KiB (a new page) -> 4 bytes at each step"),
+        ("iterations", 512.0, 1.0, "the innermost loop runs 512 iterations -> 1 iteration"),
+        (
+            "lanes",
+            "sum",
+            "marked",
+            "adds up floats in their order, so in no SIMD lanes -> is marked",
+        ),
+    ],
+)
+def test_a_figure_tells_what_was_and_what_is(what, before, after, words):
+    figure = {"what": what, "subject": "B", "before": before, "after": after}
+    assert words in explain_wording._figure(figure)
