@@ -1,7 +1,8 @@
 """The numbers of a program before and after a schedule that stand beside the causes.
 
-All are counted from loops and accesses, none is the model's. Of several statements that with most
-work as written speaks, but for what is moved between caches: that is of the four with most work.
+All are counted from loops and accesses (what gcc does, by its rules), none is the model's. Of
+several statements that with most work as written speaks, but for what is moved between caches: that
+is of the four with most work.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.loopnest.features import cycles
+from agent.loopnest.features.compilers import compiler_columns
 from agent.loopnest.features.execution import access_counts
 from agent.loopnest.features.groups import Cause
 from agent.loopnest.features.locality import LINE, Footprints, footprints, moved_units
@@ -138,6 +140,8 @@ def _subjects(one: _Seen, two: _Seen) -> Iterator[tuple[Cause, str, str]]:
     yield Cause.LOOPS, "unrolled", ""
     yield Cause.LOOPS, "iterations", ""
     yield Cause.LOOPS, "entries", ""
+    yield Cause.COMPILER, "gcc-interchanges", ""
+    yield Cause.COMPILER, "gcc-unrolls", ""
 
 
 @dataclass(frozen=True)
@@ -203,6 +207,7 @@ class _Seen:
         shared = [k for k in range(rows.levels) if rows.parallel[k, h]]
         trip = float(rows.trip[shared[-1], h]) if shared else 1.0
         loads, stores, still_loads, still_stores = (float(x[h]) for x in access_counts(rows))
+        gcc = {name: float(column[h]) for name, column in compiler_columns(rows).items()}
         return {
             "lanes": self._lanes(),
             "threads": min(float(self.machine.threads), trip) if shared else 1.0,
@@ -212,6 +217,8 @@ class _Seen:
             "unrolled": float(rows.unroll[0, h]),
             "iterations": float(rows.trip[0, h]),
             "entries": float(rows.instances[h] / rows.trip[0, h]),
+            "gcc-interchanges": "yes" if gcc["gcc_interchange"] else "no",
+            "gcc-unrolls": gcc["gcc_peels"],
         }
 
     def _lanes(self) -> str:

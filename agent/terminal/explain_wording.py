@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from agent.terminal.advice_wording import CAUSES, cause_factor, prediction_blocks
 from agent.terminal.blocks import Answer, Block, Table
@@ -18,6 +19,7 @@ _LANES = {
     "call": "calls the C library, so in no SIMD lanes",
 }
 _PAGE = 4096
+MOST = 8  # reasons against further steps
 _SMALL = 0.005  # a cause that changes less than this, with nothing to tell, is not told
 
 
@@ -58,7 +60,9 @@ _WORDS: Mapping[str, str] = {
     "jammed": "copies of the outer loops' iterations side by side: {before} -> {after}",
     "unrolled": "copies of the innermost loop's body: {before} -> {after}",
     "iterations": "the innermost loop runs {before} -> {after}",
-    "entries": "it is entered {before} -> {after}",
+    "entries": "the innermost loop is entered {before} -> {after}",
+    "gcc-interchanges": "gcc interchanges the two innermost loops by itself: {before} -> {after}",
+    "gcc-unrolls": "inner loops that gcc unrolls completely: {before} -> {after}",
 }
 
 
@@ -78,13 +82,14 @@ def _stride(value: float) -> str:
     return f"{words} (a new page)" if value >= _PAGE else words
 
 
-_NUMBERS: Mapping[str, Callable[[float], str]] = {
+_NUMBERS: Mapping[str, Callable[[Any], str]] = {
     "stride": _stride,
     "bytes-moved": size,
     "threads": _noun("thread"),
     "forks": _noun("time"),
     "iterations": _noun("iteration"),
     "entries": _noun("time"),
+    "gcc-interchanges": str,
 }
 
 
@@ -109,5 +114,9 @@ def _loops(loops: Sequence[Answer]) -> Table:
 def _obstacles(obstacles: Sequence[Answer]) -> list[Block]:
     if not obstacles:
         return ["No dependence forbids a further step on the innermost and outermost loops."]
-    lines: list[Block] = [f"Not possible: {o['step']}: {o['reason']}." for o in obstacles]
-    return ["What stands against further steps:", *lines]
+    steps: dict[str, list[str]] = {}
+    for obstacle in obstacles:
+        steps.setdefault(obstacle["reason"], []).append(obstacle["step"])
+    told = [f"Not possible: {', '.join(names)}: {why}." for why, names in steps.items()]
+    more = [f"And {len(told) - MOST} more reasons (see --json)."] if len(told) > MOST + 1 else []
+    return ["What stands against further steps:", *told[: MOST if more else None], *more]

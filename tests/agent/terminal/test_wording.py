@@ -195,3 +195,11 @@ def test_every_figure_and_every_cause_of_an_explanation_has_words():
 def test_a_figure_tells_what_was_and_what_is(what, before, after, words):
     figure = {"what": what, "subject": "B", "before": before, "after": after}
     assert words in explain_wording._figure(figure)
+
+
+def test_steps_that_one_dependence_forbids_are_told_together_and_not_too_many():
+    told = [{"step": f"reverse i{n}", "reason": f"reason {n % 12}", "hint": ""} for n in range(14)]
+    blocks = explain_wording._obstacles(told)
+    assert blocks[1] == "Not possible: reverse i0, reverse i12: reason 0."
+    assert len(blocks) == 1 + explain_wording.MOST + 1
+    assert blocks[-1] == "And 4 more reasons (see --json)."
