@@ -96,11 +96,52 @@ def affine_map(
     around: tuple[Loop, ...], values: tuple[Affine, ...], context: isl.Context | None = None
 ) -> isl.Map:
     """The relation from iteration vectors in the loops ``around`` to the tuple ``values``."""
+    context = context or isl.DEFAULT_CONTEXT
+    if all(_starts_at_sum(loop) for loop in around if loop.step > 1):
+        return _built_map(around, values, context)
     names = positional(around)
     constraints = " and ".join(loop_constraint(loop, names) for loop in around) or "true"
     outputs = ", ".join(isl_sum(value, names) for value in values)
     text = f"{{ [{', '.join(names.values())}] -> [{outputs}] : {constraints} }}"
-    return isl.Map.read_from_str(context or isl.DEFAULT_CONTEXT, text)
+    return isl.Map.read_from_str(context, text)
+
+
+def _starts_at_sum(loop: Loop) -> bool:
+    return len(loop.lower) == 1 and loop.lower[0].divisor == 1
+
+
+def _built_map(
+    around: tuple[Loop, ...], values: tuple[Affine, ...], context: isl.Context
+) -> isl.Map:
+    """``affine_map`` without a text to read, which takes most of its time."""
+    strided = [loop for loop in around if loop.step > 1]
+    inputs = [*(loop.iterator for loop in around), *(f"#{loop.iterator}" for loop in strided)]
+    outputs = [f"#{n}" for n in range(len(values))]
+    space = isl.Space.alloc(context, 0, len(inputs), len(outputs))
+    local = isl.LocalSpace.from_space(space)
+    places = {name: (isl.dim_type.in_, n) for n, name in enumerate(inputs)}
+    places |= {name: (isl.dim_type.out, n) for n, name in enumerate(outputs)}
+    zero = [Affine.var(name) - value for name, value in zip(outputs, values, strict=True)]
+    for loop in strided:  # a whole number of steps above the first iteration
+        first = Affine.var(loop.iterator) - loop.lower[0].expr
+        zero.append(first - Affine.var(f"#{loop.iterator}") * loop.step)
+    found = isl.BasicMap.universe(space)
+    for form in zero:
+        start = isl.Constraint.alloc_equality(local)
+        found = found.add_constraint(_with_terms(start, form, places))
+    for form in (c for loop in around for c in _constraints(loop)):
+        start = isl.Constraint.alloc_inequality(local)
+        found = found.add_constraint(_with_terms(start, form, places))
+    found = found.project_out(isl.dim_type.in_, len(around), len(strided))
+    return isl.Map.from_basic_map(found)
+
+
+def _with_terms(
+    constraint: isl.Constraint, form: Affine, places: Mapping[str, tuple[isl.dim_type, int]]
+) -> isl.Constraint:
+    for name, c in form.terms:
+        constraint = constraint.set_coefficient_val(*places[name], c)
+    return constraint.set_constant_val(form.const)
 
 
 def scan_bounds(outer: tuple[Loop, ...], band: tuple[Loop, ...]) -> list[Bounds]:

@@ -131,19 +131,26 @@ class _Order:
             answers[question] = ask()
         return answers[question]
 
-    def find(self, item: Dependence, constraints: list[str]) -> Conflict | None:
-        """A pair of the dependence whose iteration vectors of now satisfy ``constraints``."""
+    def find(self, item: Dependence, wrong: Sequence[list[str]]) -> Conflict | None:
+        """A pair of the dependence whose iteration vectors of now satisfy one of ``wrong``."""
+        if not wrong:
+            return None
         source, target = self.ends(item)
-        context = self.dependences.context
         sizes = len(source.around), len(target.around)
         one, two = self._as_written(source), self._as_written(target)
 
-        def search() -> Conflict | None:
-            pairs = one.apply_range(item.relation).apply_range(two.reverse())
+        def relate() -> isl.Map:
+            return one.apply_range(item.relation).apply_range(two.reverse())
+
+        def search(constraints: list[str]) -> Conflict | None:
             bad = pairs.intersect(self.dependences.pairs(sizes, constraints))
             return None if bad.is_empty() else self._example(item, bad)
 
-        return bounded(context, search, f"the dependence {item.source} -> {item.target}")
+        ask = partial(bounded, self.dependences.context)
+        what = f"the dependence {item.source} -> {item.target}"
+        pairs = ask(relate, what)
+        found = (ask(partial(search, constraints), what) for constraints in wrong)
+        return next((conflict for conflict in found if conflict is not None), None)
 
     def _as_written(self, position: Position) -> isl.Map:
         """From iteration vectors of now to those as written."""
@@ -195,25 +202,16 @@ def _without_jams(nodes: tuple[Node, ...]) -> tuple[Node, ...]:
 def _violation(order: _Order, item: Dependence) -> Conflict | None:
     source, target = order.ends(item)
     shared = common_depth(source.around, target.around)
-    if _surely_ordered(order, item, shared):
-        return None
-    wrong = [[*_equal(level), f"a{level} > b{level}"] for level in range(shared)]
+    wrong = []
+    for level in range(shared):
+        least, most = advance(item.distance, source, target, level)
+        if least < 0:
+            wrong.append([*_equal(level), f"a{level} > b{level}"])
+        if least > 0 or most < 0:  # no two are in the same iteration of this loop
+            return order.find(item, wrong)
     if item.source != item.target and not order.first(item):
         wrong.append(_equal(shared))
-    found = (order.find(item, constraints) for constraints in wrong)
-    return next((conflict for conflict in found if conflict is not None), None)
-
-
-def _surely_ordered(order: _Order, item: Dependence, shared: int) -> bool:
-    """Whether the ranges of the distances prove that the source runs first."""
-    source, target = order.ends(item)
-    for level in range(shared):
-        least, _ = advance(item.distance, source, target, level)
-        if least > 0:
-            return True
-        if least < 0:
-            return False
-    return order.first(item)
+    return order.find(item, wrong)
 
 
 def _equal(count: int) -> list[str]:
@@ -285,13 +283,11 @@ def _shared_element(targets: Mapping[str, Access], item: Dependence, loop: Loop)
 def _carried(order: _Order, item: Dependence, level: int) -> Conflict | None:
     source, target = order.ends(item)
     ahead = [advance(item.distance, source, target, n) for n in range(level + 1)]
-    if any(least > 0 or most < 0 for least, most in ahead[:-1]) or ahead[-1] == (0, 0):
+    if any(least > 0 or most < 0 for least, most in ahead[:-1]):
         return None
-    for sign in "<>":
-        found = order.find(item, [*_equal(level), f"a{level} {sign} b{level}"])
-        if found is not None:
-            return found
-    return None
+    least, most = ahead[-1]
+    signs = [sign for sign, possible in (("<", most > 0), (">", least < 0)) if possible]
+    return order.find(item, [[*_equal(level), f"a{level} {sign} b{level}"] for sign in signs])
 
 
 def _concurrency_hint(found: Conflict) -> str:
