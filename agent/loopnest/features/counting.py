@@ -208,7 +208,8 @@ def _most_over_mean(outer: tuple[_Range, ...], nest: tuple[_Range, ...]) -> floa
     trips = (last - first) // loop.step + 1
     if trips < 2:
         return 1.0
-    chosen = np.unique(np.linspace(0, trips - 1, min(trips, _STRATA)).round().astype(np.int64))
+    chosen = np.linspace(0, trips - 1, min(trips, _STRATA)).round().astype(np.int64)
+    chosen = chosen[np.diff(chosen, prepend=-1) > 0]
     size = len(chosen)
     values = {n: np.broadcast_to(v, size) for n, v in middle.items()}
     values[loop.name] = first + chosen * loop.step
@@ -283,7 +284,8 @@ def _sum(nest: Sequence[_Range], points: _Points) -> _Points:
     strata = max(int((MAX_POINTS / len(points.weight)) ** (1 / max(sum(needed), 1))), 2)
     for range_, spread, names in zip(nest, needed, later[1:], strict=True):
         low, high = _limits(range_.lower, range_.upper, points.values)
-        trips = np.broadcast_to(np.maximum((high - low) // range_.step + 1, 0), len(points.weight))
+        steps = high - low if range_.step == 1 else (high - low) // range_.step
+        trips = np.broadcast_to(np.maximum(steps + 1, 0), len(points.weight))
         if spread:
             points = _spread(points, range_, np.asarray(low), trips, strata, names)
         else:
@@ -297,30 +299,34 @@ def _spread(
     """``points`` for each iteration of a loop, or for ``strata`` of them; values ``later`` used."""
     low = np.broadcast_to(low, len(trips))
     total = int(trips.sum())
+    weight = points.weight
     if total <= MAX_POINTS:
-        source = np.repeat(np.arange(len(trips)), trips)
+        times: Ints | int = trips
         index = np.arange(total) - np.repeat(np.cumsum(trips) - trips, trips)
-        weight = points.weight[source]
     else:
-        source = np.repeat(np.arange(len(trips)), strata)
-        middle = np.tile((np.arange(strata) + 0.5) / strata, len(trips))
-        index = (middle * trips[source]).astype(np.int64)
-        weight = points.weight[source] * trips[source] / strata
-    values = {name: v[source] for name, v in points.values.items() if name in later}
-    values[range_.name] = low[source] + index * range_.step
-    return _Points(weight, points.group[source], values)
+        times = strata
+        middle = (np.arange(strata) + 0.5) / strata
+        index = (middle * trips[:, None]).astype(np.int64).reshape(-1)
+        weight = weight * trips / strata
+    values = {n: np.repeat(v, times) for n, v in points.values.items() if n in later}
+    values[range_.name] = np.repeat(low, times) + index * range_.step
+    return _Points(np.repeat(weight, times), np.repeat(points.group, times), values)
 
 
 def _limits(
     lower: tuple[Bound, ...], upper: tuple[Bound, ...], values: dict[str, Ints]
 ) -> tuple[Ints, Ints]:
-    lows = [-(-_value(b.expr, values) // b.divisor) for b in lower]
-    highs = [_value(b.expr, values) // b.divisor for b in upper]
+    lows = [-_quotient(-_value(b.expr, values), b.divisor) for b in lower]
+    highs = [_quotient(_value(b.expr, values), b.divisor) for b in upper]
     return reduce(np.maximum, lows), reduce(np.minimum, highs)
+
+
+def _quotient(value: Ints, divisor: int) -> Ints:
+    return value if divisor == 1 else value // divisor  # numpy divides slowly
 
 
 def _value(expr: Affine, values: dict[str, Ints]) -> Ints:
     out: Ints = np.asarray(expr.const, np.int64)
     for name, c in expr.terms:
-        out = out + c * values[name]
+        out = out + (values[name] if c == 1 else c * values[name])
     return out
