@@ -124,7 +124,9 @@ def _tile_of(
     terms = dict(window[1].terms)
     for outer in reversed(around):
         step = outer.loop.step
-        if terms.get(outer.loop.iterator) == 1 and step - loop.step < window[0] <= step > 1:
+        whole = step % loop.step == 0  # else the last step of one tile reaches into the next
+        fits = step - loop.step < window[0] <= step > 1
+        if whole and fits and terms.get(outer.loop.iterator) == 1:
             return outer
     return None
 

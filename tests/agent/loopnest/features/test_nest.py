@@ -287,6 +287,13 @@ def test_a_program_lowers_alike_alone_and_in_company():
     assert company.trip[1].tolist() == alone.trip[0].tolist()
 
 
+def test_a_loop_whose_step_does_not_divide_the_outer_one_runs_through_no_tiles():
+    inner = loop("j", "i + 1", "i + 2", set_one("j"), step=2)
+    nest = loop("i", 0, 8, inner, step=3)
+    table = first(program(nest, arrays={"X": (20,)}))
+    assert table.instances[0, 0] == instances((nest,))["S0"] == 3
+
+
 @st.composite
 def bounded_loops(draw, around: tuple[str, ...]):
     """One loop with bounds that may name the loops around it."""
