@@ -19,7 +19,7 @@ from agent.loopnest.features import cycles
 from agent.loopnest.features.compilers import compiler_columns
 from agent.loopnest.features.execution import access_counts
 from agent.loopnest.features.groups import Cause
-from agent.loopnest.features.locality import LINE, Footprints, footprints, moved_units
+from agent.loopnest.features.locality import LINE, TLB_ENTRIES, Footprints, footprints, moved_units
 from agent.loopnest.features.nest import STATEMENTS, NestTable, lower
 from agent.loopnest.features.rows import StatementRows, flatten
 from agent.loopnest.features.vector import work
@@ -132,6 +132,7 @@ def _subjects(one: _Seen, two: _Seen) -> Iterator[tuple[Cause, str, str]]:
         yield Cause.MEMORY, "stride", array
     for cache in one.moved:
         yield Cause.MEMORY, "bytes-moved", cache
+    yield Cause.MEMORY, "page-walks", ""
     yield Cause.VECTORIZATION, "lanes", ""
     yield Cause.PARALLEL, "threads", ""
     yield Cause.PARALLEL, "forks", ""
@@ -209,6 +210,7 @@ class _Seen:
         loads, stores, still_loads, still_stores = (float(x[h]) for x in access_counts(rows))
         gcc = {name: float(column[h]) for name, column in compiler_columns(rows).items()}
         return {
+            "page-walks": self._page_walks(),
             "lanes": self._lanes(),
             "threads": min(float(self.machine.threads), trip) if shared else 1.0,
             "forks": float(np.prod(rows.trip[shared[-1] + 1 :, h])) if shared else 0.0,
@@ -220,6 +222,11 @@ class _Seen:
             "gcc-interchanges": "yes" if gcc["gcc_interchange"] else "no",
             "gcc-unrolls": gcc["gcc_peels"],
         }
+
+    def _page_walks(self) -> float:
+        """How often a page is touched in one run that is not among those touched last."""
+        recent = np.array(TLB_ENTRIES[:1], np.float32)
+        return float(moved_units(self.rows, self.feet.pages, self.feet.page_total, recent).sum())
 
     def _lanes(self) -> str:
         """Whether the innermost loop runs in SIMD lanes, or what is against it."""

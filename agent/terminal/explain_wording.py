@@ -54,6 +54,7 @@ def _figure(figure: Answer) -> str:
 _WORDS: Mapping[str, str] = {
     "stride": "{subject}: stride {before} -> {after} at each step of the innermost loop",
     "bytes-moved": "bytes moved from {subject}: {before} -> {after}",
+    "page-walks": "touches of a page that is none of the last 64: {before} -> {after}",
     "threads": "works on {before} -> {after}",
     "forks": "threads are started {after}",
     "accesses": "accesses that stay in the innermost loop: {before} -> {after} an iteration",

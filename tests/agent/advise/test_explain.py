@@ -88,6 +88,15 @@ def test_a_long_stride_that_goes_is_the_first_cause_with_its_figures(explained):
     assert stride in first["figures"]
 
 
+def test_tiles_of_a_transpose_touch_fewer_pages_that_are_not_recent(tmp_path):
+    request = Request(SET.with_name("transpose.c"), None, {"ni": 2_048, "nj": 2_048}, None)
+    told = explain(Config(tmp_path / "state"), request, "tile i 32 j 32")
+    assert told["causes"][0]["cause"] == "memory"
+    figures = {f["what"]: f for f in told["causes"][0]["figures"]}
+    assert figures["page-walks"]["before"] > 2_048 * 2_048
+    assert figures["page-walks"]["after"] < 0.2 * figures["page-walks"]["before"]
+
+
 def test_threads_and_trip_counts_are_counted_from_the_loops(explained):
     told = explained(RICH)
     figures = {f["what"]: f for cause in told["causes"] for f in cause["figures"]}
