@@ -37,10 +37,11 @@ from suites_wrapping import Function, functions, pluto_file, tsvc_files, without
 
 from agent.errors import AgentError
 from agent.loopnest.frontend.parse import parse
+from agent.loopnest.lowering.lower import sizes_of
 from agent.loopnest.lowering.reader import read_region, regions_of
 from agent.loopnest.program import Program
 
-SIZE = 100  # of every integer parameter that has none of its own
+SIZE = 100  # of every size that has none of its own
 LIMIT_S = 60
 MEMORY = 8 << 30
 
@@ -170,11 +171,14 @@ def read(
     """The regions of a function: all of them have to be read."""
     unit = parse(path, tuple(cflags))
     chosen = [f for f in unit.functions.values() if f.name == function and not unit.errors]
-    nests = range(1, 1 + max(1, len(regions_of(unit, chosen[0]) if chosen else ())))
-    return [
-        read_region(unit, function, sizes, nest if len(nests) > 1 else None, MEMORY).program
-        for nest in nests
-    ]
+    parts = regions_of(unit, chosen[0]) if chosen else []
+    if not parts:
+        return [read_region(unit, function, sizes, None, MEMORY).program]
+    found = []
+    for nest, part in enumerate(parts, 1):
+        given = {**dict.fromkeys(sizes_of(unit, chosen[0], part), SIZE), **sizes}
+        found.append(read_region(unit, function, given, nest, MEMORY).program)
+    return found
 
 
 def outcome(item: Item) -> Outcome:

@@ -105,6 +105,14 @@ def _forms() -> tuple[Case, ...]:
             names="clear add",
         ),
         _case(
+            "variable_behind_pointer",
+            _size("n", number, 20),
+            _array("x", "double", 20),
+            _array("out", "double", 20),
+            result="double",
+            names="add both",
+        ),
+        _case(
             "last_continue",
             _size("n", number, 30),
             _array("a", "float", 30),

@@ -7,8 +7,8 @@ makes by itself (``implicit``): types need no second look.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import get_args
 
 from agent.loopnest.program import DType
@@ -388,3 +388,21 @@ def walk(node: Tree) -> Iterator[Tree]:
     yield node
     for part in parts(node):
         yield from walk(part)
+
+
+def rewritten(node: Tree, change: Callable[[Tree], Tree | None]) -> Tree:
+    """``node`` with every part for which ``change`` has another one replaced by it."""
+    found = change(node)
+    if found is not None:
+        return found
+    values = {}
+    for name in node.__slots__:
+        old = getattr(node, name)
+        new = old
+        if type(old) in _NODES:
+            new = rewritten(old, change)
+        elif type(old) is tuple:
+            new = tuple(rewritten(x, change) if type(x) in _NODES else x for x in old)
+        if new != old:
+            values[name] = new
+    return replace(node, **values) if values else node

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import cast
 
 from agent.loopnest.frontend.ctree import (
     ArrayType,
     AssignE,
     BlockS,
     CallE,
+    CastE,
     CFunction,
     CStatement,
     EmptyS,
@@ -19,11 +21,14 @@ from agent.loopnest.frontend.ctree import (
     IndexE,
     MemberE,
     Name,
+    Number,
     PointerType,
     ReturnS,
     ScalarType,
+    Tree,
     UnaryE,
     Variable,
+    rewritten,
     walk,
 )
 from agent.loopnest.lowering.forms import form, integer_type, not_affine
@@ -57,7 +62,12 @@ def inline(env: Environment, node: CallE, own: CFunction) -> Expr:
     _check(env, node, own)
     simple = all(isinstance(x, ReturnS | IfS | BlockS | EmptyS) for x in _leaves(own.body))
     for parameter, argument in zip(own.parameters, node.arguments, strict=True):
-        _bind(env, own, parameter, argument, simple=simple)
+        variable = _variable_behind(env, argument)
+        if variable is None:
+            _bind(env, own, parameter, argument, simple=simple)
+        else:
+            env.scope.pop(parameter.ident, None)
+            own = _directly(own, parameter, variable)
     inner = replace(env, inlined=(*env.inlined, own.name), kept=_numbers(env, node, own))
     if not simple and not env.sure:
         raise refusal(
@@ -157,6 +167,39 @@ def _check(env: Environment, node: CallE, own: CFunction) -> None:
 def _leaves(body: CStatement) -> Sequence[CStatement]:
     """The statements of a function, but those within a return."""
     return [x for x in walk(body) if isinstance(x, CStatement)]
+
+
+def _variable_behind(env: Environment, argument: Expression) -> Name | None:
+    """The scalar variable whose address an argument is."""
+    while isinstance(argument, CastE) and argument.implicit:
+        argument = argument.operand
+    match argument:
+        case UnaryE(op="&", operand=Name(type=ScalarType()) as name):
+            if integer_type(name.type) is not None and name.ident not in env.region.decisions.data:
+                raise RestartError(data=name.ident)
+            return name
+    return None
+
+
+def _directly(own: CFunction, parameter: Variable, variable: Name) -> CFunction:
+    """``own`` with ``variable`` where it uses what ``parameter`` points to."""
+
+    def is_it(node: Tree) -> bool:
+        while isinstance(node, CastE) and node.implicit:
+            node = node.operand
+        return isinstance(node, Name) and node.ident == parameter.ident
+
+    def change(node: Tree) -> Tree | None:
+        match node:
+            case UnaryE(op="*", operand=operand) if is_it(operand):
+                return replace(variable, place=node.place)
+            case IndexE(base=base, index=Number(text="0")) if is_it(base):
+                return replace(variable, place=node.place)
+            case Name(ident=parameter.ident):
+                return UnaryE(node.place, node.type, "&", replace(variable, place=node.place))
+        return None
+
+    return replace(own, body=cast(BlockS, rewritten(own.body, change)))
 
 
 def _bind(

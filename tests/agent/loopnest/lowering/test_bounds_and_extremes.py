@@ -68,3 +68,13 @@ def test_a_pointer_that_data_leads_somewhere_is_not_passed_on():
     )
     with pytest.raises(SourceError, match="a pointer that add gets leads is read from memory"):
         read(text, n=9)
+
+
+def test_a_counter_that_a_helper_advances_is_no_affine_number():
+    text = (
+        "static void next(int *k) { *k += 2; }\n"
+        "void f(int n, float a[n]) { int k = 0;"
+        " for (int i = 0; i < n / 2; i++) { a[k] = i; next(&k); } }"
+    )
+    *_, store = (s for _, s in statements(read(text, n=8).body) if s.target.array == "a")
+    assert [d.low for d in store.derived] == [0]
