@@ -113,6 +113,13 @@ def _forms() -> tuple[Case, ...]:
             names="add both",
         ),
         _case(
+            "condition_kept",
+            _size("n", number, 20),
+            _array("a", "float", 20),
+            _array("b", "float", 20),
+            names="swap",
+        ),
+        _case(
             "last_continue",
             _size("n", number, 30),
             _array("a", "float", 30),

@@ -71,6 +71,7 @@ from agent.loopnest.lowering.values import (
     value,
 )
 from agent.loopnest.program import (
+    FUNCTIONS,
     Access,
     Affine,
     Binary,
@@ -461,13 +462,17 @@ def _effects(env: Environment, body: CStatement | None) -> int:
         return sum(_effects(env, item) for item in body.items)
     if not isinstance(body, ExpressionS):
         return 2
-    own = env.region.unit.functions
-    return sum(
-        isinstance(x, AssignE)
-        or (isinstance(x, UnaryE) and x.op in STEPS)
-        or (isinstance(x, CallE) and isinstance(x.callee, Name) and x.callee.ident in own)
-        for x in walk(body)
+    changes = sum(
+        isinstance(x, AssignE) or (isinstance(x, UnaryE) and x.op in STEPS) for x in walk(body)
     )
+    return changes + 2 * sum(_is_more(env, x) for x in walk(body) if isinstance(x, CallE))
+
+
+def _is_more(env: Environment, node: CallE) -> bool:
+    """Whether a call may change something, often: of a function of the file, or of memset."""
+    if not isinstance(node.callee, Name) or node.callee.ident in env.region.unit.functions:
+        return True
+    return node.callee.name.removeprefix("__builtin_") not in FUNCTIONS
 
 
 def _kept(env: Environment, node: IfS, test: Expr) -> Expr:
