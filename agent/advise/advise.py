@@ -158,12 +158,12 @@ def measure(
     tell(f"measuring {program.name}")
     lines = Lines(tell)
     found = runner.measure(program, variants, on_event=lines.event, budget_s=config.budget_s)
-    _refuse_nothing(found, runner.toolchain)
+    refuse_nothing(found, runner.toolchain)
     floor = noise_floor([found.noise])
     return {
         "program": described(reading),
         "base": {"outcome": found.base.outcome, **_seconds(found.base)},
-        "measurements": [_measured(s, t) for s, t in zip(parsed, found.timings, strict=True)],
+        "measurements": [measured(s, t) for s, t in zip(parsed, found.timings, strict=True)],
         "wins": _wins(parsed, found.timings),
         "noise_floor": asdict(floor) if floor else None,
         "warnings": _warnings(found, config.budget_s),
@@ -278,7 +278,7 @@ def described(reading: Reading) -> dict[str, Any]:
     }
 
 
-def _refuse_nothing(found: Measurement, toolchain: Toolchain) -> None:
+def refuse_nothing(found: Measurement, toolchain: Toolchain) -> None:
     """Nothing usable is an error, in the words of the first failure."""
     if any(t.ok for t in found.timings):
         return
@@ -288,7 +288,7 @@ def _refuse_nothing(found: Measurement, toolchain: Toolchain) -> None:
             "Try a newer release of this compiler, or another one with --compiler. (If whole "
             "numbers overflow in the program, C leaves its result undefined.)",
         )
-    first = found.timings[0]  # says so where the program as written failed
+    first = (*found.timings, found.base)[0]  # says so where the program as written failed
     if first.outcome == "compile-failed":
         raise CompilerError(first.detail, "Try another compiler with --compiler.")
     raise MeasureError(
@@ -313,7 +313,8 @@ def _wins(schedules: Sequence[Schedule], timings: Sequence[Timing]) -> str | Non
     return max(faster)[1] if faster else None
 
 
-def _measured(schedule: Schedule, timing: Timing) -> dict[str, Any]:
+def measured(schedule: Schedule, timing: Timing) -> dict[str, Any]:
+    """A timing of a schedule, as answers hold it."""
     import math
 
     from agent.measure.shots import Sharing

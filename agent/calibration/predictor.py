@@ -106,10 +106,7 @@ class Predictor:
         Raises:
             BundleError: the program as written is predicted to take a time that is impossible.
         """
-        seen = represent(self.encoder, lower((base, *variants)))
-        gain, gain_sd = self.gain(seen.vectors)
-        same = np.array([v.body == base.body for v in variants], dtype=np.bool_)
-        gain, gain_sd = np.where(same, 0.0, gain), np.where(same, 0.0, gain_sd)
+        seen, gain, gain_sd = self.log_speedups(base, variants)
         first = np.append(seen.vectors[:1], np.ones((1, 1)), axis=1)
         level, level_sd = self.head.predict(first, SECONDS)
         seconds = level[0] + seen.work[0] - gain
@@ -123,6 +120,15 @@ class Predictor:
             Prediction(*_interval(g, gs), *_interval(s, ss), bool(f), bool(p))
             for g, gs, s, ss, f, p in zip(gain, gain_sd, seconds, sd, far, can_be, strict=True)
         ]
+
+    def log_speedups(
+        self, base: Program, variants: Sequence[Program]
+    ) -> tuple[Represented, Doubles, Doubles]:
+        """``base`` and the variants as seen; log speed-ups [n] over it, and their deviations."""
+        seen = represent(self.encoder, lower((base, *variants)))
+        gain, gain_sd = self.gain(seen.vectors)
+        same = np.array([v.body == base.body for v in variants], dtype=np.bool_)
+        return seen, np.where(same, 0.0, gain), np.where(same, 0.0, gain_sd)
 
 
 def impossible(bundle: Bundle, what: str) -> BundleError:

@@ -18,6 +18,7 @@ from agent.commands.common import (
     own_directory,
     settings,
 )
+from agent.errors import InputError
 from agent.terminal import console
 from agent.terminal.options import with_records
 
@@ -66,6 +67,9 @@ class RankOptions:
     top: Annotated[
         int, typer.Option(min=0, max=10_000, metavar="K", help="How many to show (0: all).")
     ] = 10
+    plain: Annotated[bool, typer.Option("--plain", help="Print a schedule a line, no more.")] = (
+        False
+    )
     function: Function = None
     nest: Nest = None
     cflags: Cflags = None
@@ -182,11 +186,11 @@ def rank(
 ) -> None:
     """Predict many legal schedules, best first."""
     from agent.advise.advise import rank as run
-    from agent.terminal.advice_wording import ranking_blocks
+    from agent.terminal.advice_wording import plain_blocks, ranking_blocks
 
     request = _request(file, options)
     found = run(model.settings(), request, options.candidates, options.top or None)
-    answer(found, ranking_blocks, as_json)
+    answer(found, plain_blocks if options.plain else ranking_blocks, as_json)
 
 
 @dataclass(frozen=True)
@@ -246,9 +250,15 @@ def emit(
 @with_records
 def measure(
     file: File,
-    schedule: Annotated[list[str], typer.Option(metavar="S", help=SCHEDULE_HELP + " (repeat)")],
     program: ProgramOptions,
     *,
+    schedule: Annotated[
+        list[str] | None, typer.Option(metavar="S", help=SCHEDULE_HELP + " (repeat)")
+    ] = None,
+    schedules: Annotated[
+        str | None,
+        typer.Option("--from", metavar="FILE", help="Schedules, one a line; `-`: from stdin."),
+    ] = None,
     compiler: Compiler = None,
     state_dir: StateDir = None,
     as_json: Json = False,
@@ -261,10 +271,82 @@ def measure(
 
     config = settings(state_dir=state_dir, compiler=compiler)
     request = _request(file, program)
+    wanted = [*(schedule or ()), *_lines(schedules)]
+    if not wanted:
+        raise InputError(
+            "no schedule is given", "Give --schedule S, or --from FILE with one a line."
+        )
     own_directory(config)
     with hold(config.state_dir, "measure"):
-        found = run(config, request, schedule, console.note, runner_for_programs)
+        found = run(config, request, wanted, console.note, runner_for_programs)
     answer(found, measurement_blocks, as_json)
+
+
+@dataclass(frozen=True)
+class TuneOptions:
+    """How long to search, with which memory, and where the result goes."""
+
+    budget: Annotated[str, typer.Option(metavar="T", help="Time to spend: 20s, 2m.")] = "60s"
+    out: Annotated[
+        Path | None, typer.Option(metavar="X.c", help="Write the file with the winner in it.")
+    ] = None
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False
+    check: Annotated[
+        bool, typer.Option(help="Run it against the function as written before it is offered.")
+    ] = True
+    save: Annotated[
+        Path | None, typer.Option(metavar="LOG.jsonl", help="Add every timing to this log.")
+    ] = None
+    known: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="LOG.jsonl", help="Begin with the timings of this log."),
+    ] = None
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of what is drawn.")] = 0
+
+
+@COMMANDS.command(
+    epilog="Example: agent tune gemm.c --size ni=512 --size nj=512 --size nk=512 --out tuned.c"
+)
+@with_records
+def tune(
+    file: File,
+    program: ProgramOptions,
+    options: TuneOptions,
+    *,
+    bundle: BundleDir = None,
+    compiler: Compiler = None,
+    state_dir: StateDir = None,
+    as_json: Json = False,
+) -> None:
+    """Search for the fastest schedule, and write it."""
+    from agent.advise.emission import Wish
+    from agent.advise.tune import TuneWish
+    from agent.advise.tune import tune as run
+    from agent.measure.resolve import runner_for_programs
+    from agent.state.lock import hold
+    from agent.terminal.advice_wording import tuning_blocks
+
+    config = settings(state_dir=state_dir, bundle=bundle, compiler=compiler, budget=options.budget)
+    request = _request(file, program)
+    own_directory(config)
+    written = Wish(options.out, options.force, options.check)
+    wish = TuneWish(options.save, options.known, written, options.seed)
+    with hold(config.state_dir, "tune"), console.progress() as tell:
+        found = run(config, request, wish, tell, runner_for_programs)
+    answer(found, tuning_blocks, as_json)
+
+
+def _lines(place: str | None) -> list[str]:
+    """The lines of a file, or of stdin, that are not empty."""
+    import sys
+
+    if place is None:
+        return []
+    try:
+        text = sys.stdin.read() if place == "-" else Path(place).read_text("utf-8", "replace")
+    except OSError as error:
+        raise InputError(f"{place} cannot be read: {error.strerror}", "Name a file.") from error
+    return [line for line in text.splitlines() if line.strip()]
 
 
 def _request(file: Path, told: ProgramOptions | RankOptions) -> Request:
@@ -279,8 +361,6 @@ def _request(file: Path, told: ProgramOptions | RankOptions) -> Request:
 def _flags(cflags: str | None) -> tuple[str, ...] | None:
     """The words of ``--cflags``."""
     import shlex
-
-    from agent.errors import InputError
 
     try:
         return None if cflags is None else tuple(shlex.split(cflags))

@@ -61,6 +61,59 @@ def ranking_blocks(answer: Answer) -> list[Block]:
     ]
 
 
+def tuning_blocks(answer: Answer) -> list[Block]:
+    """Who has won, against whom, and why the search ended."""
+    rows = tuple(
+        (
+            decimal(m["speedup"]),
+            _interval(m),
+            execution_time(m["seconds"]),
+            m["outcome"] if not m["detail"] else f"{m['outcome']}: {m['detail']}",
+            m["schedule"],
+        )
+        for m in sorted(answer["finalists"], key=lambda m: -(m["speedup"] or 0))
+    )
+    table = Table(("speed-up", "80 % interval", "seconds", "outcome", "schedule"), rows)
+    tried = f"{len(answer['tried'])} schedules timed, {answer['looked_at']} looked at"
+    return [
+        f"{answer['program']['name']} as written: {execution_time(answer['base']['seconds'])}.",
+        *([table] if rows else []),
+        *_tuned(answer),
+        f"{tried} in {duration(answer['elapsed_s'])}: {_STOPPED[answer['stopped']]}.",
+        *(f"Note: {words}." for words in answer["notes"]),
+    ]
+
+
+_STOPPED = {
+    "budget": "the time for it was over",
+    "no-gain": "no gain that could be told from noise was to be expected any more",
+    "exhausted": "there are no other schedules",
+    "interrupted": "it was interrupted",
+}
+
+
+def _tuned(answer: Answer) -> list[str]:
+    winner = answer["winner"]
+    if winner is None:
+        return ["Nothing is shown to be faster than the program as written: it stays as it is."]
+    lines = [f"Fastest: {winner['schedule']}."]
+    if len(answer["tied"]) > 1:
+        lines = [
+            f"{len(answer['tied'])} of them cannot be told apart; the simplest is the winner: "
+            f"{winner['schedule']}."
+        ]
+    if not answer["confirmed"]:
+        lines.append("It was not timed again at the end: the figures may flatter it.")
+    if answer["out"] is not None:
+        lines += [f"Wrote {answer['out']}.", *emission_checks(answer)]
+    return lines
+
+
+def plain_blocks(answer: Answer) -> list[Block]:
+    """A schedule a line, for pipes."""
+    return [Verbatim("".join(f"{r['schedule']}\n" for r in answer["ranking"]))]
+
+
 def emission_blocks(answer: Answer) -> list[Block]:
     """Where the file went and what was checked; the file itself where it went nowhere."""
     if answer["out"] is None:

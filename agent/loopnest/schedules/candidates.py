@@ -152,15 +152,16 @@ def candidate_schedules(
 
     dependences = dependences or Dependences.of(program)
     found = {program.body: (Schedule(), program)}
-    proposals = _proposals(dependences, random.Random(seed))
-    for draft in itertools.islice(proposals, TRIES_PER_CANDIDATE * count):
+    drafts = proposals(dependences, random.Random(seed))
+    for draft in itertools.islice(drafts, TRIES_PER_CANDIDATE * count):
         if len(found) >= count:
             break
         found.setdefault(draft.program.body, (Schedule(tuple(draft.steps)), draft.program))
     return tuple(found.values())[:count]
 
 
-def _proposals(dependences: Dependences, rng: random.Random) -> Iterator[LegalDraft]:
+def proposals(dependences: Dependences, rng: random.Random) -> Iterator[LegalDraft]:
+    """Legal schedules without an end, some of them twice: what an expert would try comes early."""
     outcomes: Outcomes = {}
     classic = _classic(dependences, outcomes)
     yield from itertools.islice(classic, CLASSIC_FIRST)

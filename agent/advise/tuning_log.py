@@ -1,0 +1,142 @@
+"""A log of tuning: a line of JSON a timing, that other machines and versions may add to.
+
+A lookup takes only what was timed of the same program, on a machine of the same class, with the
+same toolchain. Lines are only ever added: what this version does not know stays as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agent.errors import InputError
+from agent.json_values import finite_object
+from agent.loopnest.program import Program
+from agent.measure.machine import Machine
+from agent.measure.timing import Timing
+from agent.measure.toolchain import Toolchain
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What timings must have in common to be comparable, as it stands in every line.
+
+    Attributes:
+        program: digest of the loops with their sizes.
+        machine: facts that decide timings, and that no one machine alone has.
+        toolchain: version and flags.
+    """
+
+    program: str
+    machine: Mapping[str, Any]
+    toolchain: Mapping[str, Any]
+
+    @staticmethod
+    def of(program: Program, machine: Machine, toolchain: Toolchain) -> Setting:
+        """That of timing ``program`` here."""
+        content = (program.arrays, program.scalars, program.temporaries, program.body)
+        facts = {
+            "level": machine.level,
+            "simd_bytes": machine.simd_bytes,
+            "threads": machine.threads,
+            "caches": {f"L{level}": size for level, size in sorted(machine.caches.items())},
+        }
+        compiled = {"version": toolchain.version, "flags": list(toolchain.flags)}
+        return Setting(hashlib.sha256(repr(content).encode()).hexdigest(), facts, compiled)
+
+    def line(self, schedule: str, timing: Timing, at: str) -> dict[str, Any]:
+        """A timing, as it stands in the log."""
+        told = {
+            "format": FORMAT,
+            "program": self.program,
+            "schedule": schedule,
+            "outcome": str(timing.outcome),
+            "log_speedup": timing.log_speedup,
+            "low": timing.low,
+            "high": timing.high,
+            "seconds": timing.seconds,
+            "base_seconds": timing.base_seconds,
+            "rounds": timing.rounds,
+            "machine": dict(self.machine),
+            "toolchain": dict(self.toolchain),
+            "at": at,
+        }
+        return finite_object(told)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a log holds: log speed-ups by schedule for a setting, and how many lines are others'."""
+
+    speedups: Mapping[str, float]
+    others: int
+    unreadable: int
+
+
+def look_up(path: Path, setting: Setting) -> Found:
+    """What was timed before in this setting; the last timing of a schedule counts.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    try:
+        lines = path.read_text("utf-8", "replace").splitlines()
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read: {error.strerror}", "Name a tuning log."
+        ) from error
+    wanted = (FORMAT, setting.program, setting.machine, setting.toolchain)
+    speedups, others, unreadable = dict[str, float](), 0, 0
+    for read in map(_read, filter(str.strip, lines)):
+        if read is None:
+            unreadable += 1
+        elif tuple(read.get(k) for k in ("format", "program", "machine", "toolchain")) != wanted:
+            others += 1
+        elif _is_number(read.get("log_speedup")) and isinstance(read.get("schedule"), str):
+            speedups[read["schedule"]] = float(read["log_speedup"])
+    return Found(speedups, others, unreadable)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _read(line: str) -> dict[str, Any] | None:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def append(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
+    """Add lines at the end; a last line that was cut off is left as it is.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)
+    try:
+        with path.open("ab+") as file:
+            if file.tell():
+                file.seek(-1, 2)
+                text = text if file.read(1) == b"\n" else "\n" + text
+            file.write(text.encode())
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be written: {error.strerror}", "Name another with --save."
+        ) from error
+
+
+def lines_of(
+    setting: Setting, texts: Sequence[str], timings: Sequence[Timing], at: str
+) -> list[dict[str, Any]]:
+    """The lines of timings made at one time."""
+    return [setting.line(text, timing, at) for text, timing in zip(texts, timings, strict=True)]

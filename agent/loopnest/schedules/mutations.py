@@ -1,0 +1,89 @@
+"""Schedules near one that is good: a step more, a step less, or a step with another number."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+
+from agent.loopnest.program import Program
+from agent.loopnest.schedules.candidates import FACTORS, TILE_SIZES, LegalDraft
+from agent.loopnest.schedules.dependence import Dependences
+from agent.loopnest.schedules.schedule import (
+    MAX_STEPS,
+    Distribute,
+    Fuse,
+    Interchange,
+    Jam,
+    Parallelize,
+    Schedule,
+    Step,
+    Tile,
+    Unroll,
+    Vectorize,
+)
+
+
+def mutation(
+    schedule: Schedule, dependences: Dependences, rng: random.Random
+) -> tuple[Schedule, Program]:
+    """A legal schedule one change away from ``schedule``; what fits no more is left out.
+
+    May be ``schedule`` itself, where the change does not fit.
+    """
+    steps = list(schedule.steps)
+    kind = rng.random()
+    if steps and kind < 0.25:
+        del steps[rng.randrange(len(steps))]
+    elif steps and kind < 0.55:
+        at = rng.randrange(len(steps))
+        steps[at] = _renumbered(steps[at], rng)
+    where = rng.randint(0, len(steps)) if kind >= 0.55 else -1
+    draft = LegalDraft(dependences)
+    for number, step in enumerate([*steps, None]):
+        if number == where:
+            _add(draft, rng)
+        if step is not None:
+            draft.attempt(step)
+    return Schedule(tuple(draft.steps)), draft.program
+
+
+def _renumbered(step: Step, rng: random.Random) -> Step:
+    """The step with another size or factor, where it has one."""
+    match step:
+        case Tile(sizes):
+            at = rng.randrange(len(sizes))
+            chosen = rng.choice(TILE_SIZES)
+            changed = [(name, chosen if n == at else s) for n, (name, s) in enumerate(sizes)]
+            return Tile(tuple(changed))
+        case Unroll() | Jam():
+            return replace(step, factor=rng.choice(FACTORS))
+        case _:
+            return step
+
+
+def _add(draft: LegalDraft, rng: random.Random) -> None:
+    """One more step, of those that may be possible here."""
+    options = list(_options(draft, rng))
+    rng.shuffle(options)
+    room = len(draft.steps) < MAX_STEPS
+    for step in options[:4] * room:
+        if draft.attempt(step):
+            return
+
+
+def _options(draft: LegalDraft, rng: random.Random) -> Iterator[Step]:
+    for band in draft.bands():
+        names = [loop.iterator for loop in band]
+        yield from (Interchange(a, b) for a, b in itertools.combinations(names, 2))
+        count = rng.randint(1, min(3, len(names)))
+        start = rng.randint(0, len(names) - count)
+        yield Tile(tuple((n, rng.choice(TILE_SIZES)) for n in names[start : start + count]))
+        yield Parallelize(rng.choice(names[:2]))
+        yield Jam(rng.choice(names), rng.choice(FACTORS))
+    for loop in draft.innermost():
+        yield Vectorize(loop.iterator)
+        yield Unroll(loop.iterator, rng.choice(FACTORS))
+    yield from (Fuse(a, b) for a, b in draft.neighbours())
+    yield from (Distribute(x.iterator) for x in draft.loops() if len(x.body) > 1)

@@ -1,0 +1,277 @@
+"""``agent tune``: what a search finds on machines that are simulated, and once on this one."""
+
+import contextlib
+import json
+import math
+
+import numpy as np
+import pytest
+
+from agent.advise.advise import Request, predictor_of
+from agent.advise.emission import Wish
+from agent.advise.search import Correction, expected_gain, next_batch, verdict_of
+from agent.advise.tune import TuneWish, tune
+from agent.advise.tuning_log import Setting, append, look_up
+from agent.errors import InputError, MeasureError, ScheduleError
+from agent.loopnest.lowering.reader import load_program
+from agent.loopnest.program import loops
+from agent.loopnest.schedules.legality import transform
+from agent.loopnest.schedules.schedule import Schedule, parse_schedule
+from agent.measure.machine import read_machine
+from agent.measure.timing import Outcome, Timing
+from agent.settings.config import Config
+from tests.conftest import agent, valid
+from tests.fake_runner import FakeRunner, FakeToolchain
+
+SIZES = {"ni": 64, "nj": 64, "nk": 64}
+
+
+def seconds_of(program):
+    """A machine on which jams are what counts, which the bundle does not know, and then vectors."""
+    marks = [loop for _, loop in loops(program.body)]
+    seconds = 1e-2
+    seconds /= 4 if any(x.jam == 4 for x in marks) else 1
+    seconds /= 1.5 if any(x.vector for x in marks) else 1
+    return seconds * (2 if any(x.parallel for x in marks) else 1)
+
+
+def search(gemm, runner, budget_s=20.0, known=None, **more):
+    """A search in which every batch takes a second."""
+    config = Config(gemm.parent / "state", budget_s=budget_s)
+    request = Request(gemm, None, SIZES, None)
+    wish = TuneWish(known=known, clock=lambda: float(len(runner.asked)), **more)
+    lines = []
+    found = tune(config, request, wish, lines.append, lambda _: runner)
+    return found, lines
+
+
+@pytest.fixture(scope="module")
+def predictor(tmp_path_factory):
+    """Read once: a bundle takes its time."""
+    return predictor_of(Config(tmp_path_factory.mktemp("none") / "state"))
+
+
+@pytest.fixture(autouse=True)
+def _read_once(monkeypatch, predictor):
+    monkeypatch.setattr("agent.advise.tune.predictor_of", lambda _: predictor)
+    for name, count in (("FIRST_DRAWN", 120), ("DRAWN", 40), ("MUTATED", 40)):
+        monkeypatch.setattr(f"agent.advise.tune.{name}", count)
+
+
+def test_what_the_model_does_not_know_is_learnt_from_timings(gemm):
+    found, lines = search(gemm, FakeRunner(seconds_of, noise=0.01))
+    assert found["winner"]["speedup"] == pytest.approx(6, rel=0.05)
+    assert found["confirmed"]
+    assert found["curve"][0]["speedup"] <= found["curve"][-1]["speedup"]
+    assert any("best so far" in line.what for line in lines)
+    valid({"schema": 1, **found}, "tune")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_steps_that_make_no_difference_are_not_in_the_winner(gemm, seed):
+    found, _ = search(gemm, FakeRunner(seconds_of, noise=0.01, seed=seed), budget_s=30.0)
+    steps = [len(parse_schedule(text).steps) for text in found["tied"]]
+    assert steps == sorted(steps)
+    assert found["winner"]["schedule"] == found["tied"][0]
+    least = seconds_of(transform(as_written(gemm), parse_schedule(found["winner"]["schedule"])))
+    assert all(seconds > least for seconds in without_a_step(gemm, found["winner"]["schedule"]))
+
+
+def without_a_step(gemm, text):
+    """What it takes without each of the steps, where the others fit then."""
+    steps = parse_schedule(text).steps
+    for n in range(len(steps)):
+        with contextlib.suppress(ScheduleError):
+            rest = Schedule((*steps[:n], *steps[n + 1 :]))
+            yield seconds_of(transform(as_written(gemm), rest))
+
+
+def test_the_same_seed_finds_the_same_winner(gemm):
+    one, two = (search(gemm, FakeRunner(seconds_of), budget_s=8.0)[0] for _ in range(2))
+    assert one["winner"] == two["winner"]
+    assert one["tried"] == two["tried"]
+
+
+def test_a_program_that_cannot_be_made_faster_stays_and_nothing_is_written(gemm, tmp_path):
+    slower = FakeRunner(lambda p: 1e-3 if len(repr(p.body)) == written else 2e-3, noise=0.01)
+    written = len(repr(as_written(gemm).body))
+    out = tmp_path / "tuned.c"
+    found, _ = search(gemm, slower, budget_s=6.0, write=Wish(out))
+    assert found["winner"] is None
+    assert found["out"] is None
+    assert not out.exists()
+
+
+def as_written(gemm):
+    return load_program(gemm, function=None, sizes=SIZES)
+
+
+class InterruptedRunner(FakeRunner):
+    """Somebody presses Ctrl-C while the third batch is timed."""
+
+    def measure(self, base, variants, **more):
+        if len(self.asked) == 2:
+            raise KeyboardInterrupt
+        return super().measure(base, variants, **more)
+
+
+def test_an_interruption_keeps_the_best_and_writes_it(gemm, tmp_path):
+    out = tmp_path / "tuned.c"
+    found, _ = search(gemm, InterruptedRunner(seconds_of), write=Wish(out, check=False))
+    assert found["stopped"] == "interrupted"
+    assert not found["confirmed"]
+    assert found["winner"]["speedup"] > 1
+    assert f"Schedule: {found['winner']['schedule']}" in out.read_text()
+    valid({"schema": 1, **found}, "tune")
+
+
+def test_versions_that_fail_are_told_and_left_alone(gemm):
+    class Failing(FakeRunner):
+        def measure(self, base, variants, **more):
+            wrong = {v.body: Timing(Outcome.WRONG_RESULT, detail="differs") for v in variants[:2]}
+            self.failing = {**self.failing, **wrong} if len(self.asked) == 0 else self.failing
+            return super().measure(base, variants, **more)
+
+    runner = Failing(seconds_of)
+    found, _ = search(gemm, runner, budget_s=8.0)
+    assert sum(t["outcome"] == "wrong-result" for t in found["tried"]) == 2
+    timed = [v.body for _, variants in runner.asked for v in variants]
+    assert [timed.count(body) for body in runner.failing] == [1, 1]
+
+
+def test_a_program_that_cannot_be_timed_is_refused(gemm):
+    broken = Timing(Outcome.CRASHED, detail="SIGSEGV")
+    runner = FakeRunner()
+    runner.failing = AlwaysThere(broken)
+    with pytest.raises(MeasureError, match="SIGSEGV"):
+        search(gemm, runner)
+
+
+class AlwaysThere(dict):
+    """Every program fails in one way."""
+
+    def __init__(self, value):
+        super().__init__()
+        self.value = value
+
+    def get(self, *_):
+        return self.value
+
+
+# --- the log --------------------------------------------------------------------------------------
+
+
+def test_a_log_is_taken_up_and_what_is_in_it_is_not_timed_again(gemm, tmp_path):
+    log = tmp_path / "log.jsonl"
+    first, _ = search(gemm, FakeRunner(seconds_of), budget_s=6.0, save=log)
+    runner = FakeRunner(seconds_of)
+    second, _ = search(gemm, runner, budget_s=3.0, known=log)
+    before = {t["schedule"] for t in first["tried"]}
+    finalists = {m["schedule"] for m in second["finalists"]}
+    assert {t["schedule"] for t in second["tried"]} & before <= finalists
+    assert second["winner"]["speedup"] >= first["winner"]["speedup"] * 0.999
+    assert f"{len(before)} schedules timed before" in second["notes"][0]
+
+
+def test_lines_of_other_machines_toolchains_and_versions_are_not_used_and_stay(gemm, tmp_path):
+    log = tmp_path / "log.jsonl"
+    setting = Setting.of(as_written(gemm), read_machine(), FakeToolchain())
+    line = setting.line("vectorize k", Timing(Outcome.OK, 1.0, 0.9, 1.1), "2026-11-29T00:00:00Z")
+    others = [
+        {**line, "machine": {**line["machine"], "threads": 999}},
+        {**line, "toolchain": {"version": "cc 9", "flags": []}},
+        {**line, "program": "another"},
+        {**line, "format": 2, "more": [1]},
+    ]
+    log.write_text("".join(json.dumps(x) + "\n" for x in others) + "no JSON\n" + '{"cut of')
+    before = log.read_bytes()
+    append(log, [{**line, "of a later version": 1}])
+    assert log.read_bytes().startswith(before)
+    found = look_up(log, setting)
+    assert found.speedups == {"vectorize k": 1.0}
+    assert (found.others, found.unreadable) == (4, 2)
+
+
+def test_a_log_that_is_not_there_is_told(gemm, tmp_path):
+    with pytest.raises(InputError, match="cannot be read"):
+        search(gemm, FakeRunner(), known=tmp_path / "none.jsonl")
+
+
+# --- decisions ------------------------------------------------------------------------------------
+
+
+def test_an_error_that_versions_share_is_learnt_from_a_few_of_them():
+    vectors = np.random.default_rng(0).normal(size=(40, 5))
+    doubts = np.full(4, 0.05)
+    correction = Correction.of(vectors[:4], np.full(4, 0.8), doubts, length=1.0, shift=0.0)
+    error, sd = correction.at(vectors)
+    assert error[4:] == pytest.approx(np.full(36, 0.8), abs=0.35)
+    assert (sd[:4] < 0.1).all()
+    assert (sd[4:] > sd[:4].max()).all()
+
+
+def test_without_timings_the_shift_alone_corrects():
+    vectors = np.ones((3, 2))
+    correction = Correction.of(vectors[:0], np.zeros(0), np.zeros(0), length=1.0, shift=0.3)
+    assert correction.at(vectors)[0] == pytest.approx([0.3] * 3)
+
+
+def test_a_batch_holds_the_best_and_what_could_be_better():
+    mean, sd = np.array([3.0, 2.0, 1.0, 0.0, 0.5]), np.array([0.1, 0.1, 0.1, 9.0, 0.1])
+    assert next_batch(mean, sd, [0, 1, 2, 3, 4], 3) == [0, 1, 3]
+    assert next_batch(mean, sd, [2, 4], 3) == [2, 4]
+
+
+def test_no_gain_is_expected_of_what_is_surely_worse():
+    assert expected_gain(np.array([0.0]), np.array([0.1]), [0], 1.0) < 1e-6
+    assert expected_gain(np.array([2.0]), np.array([0.1]), [0], 1.0) == pytest.approx(1.0)
+    assert expected_gain(np.array([2.0]), np.array([0.1]), [], 1.0) == 0
+
+
+def test_ties_go_to_the_fewest_steps_then_to_the_text():
+    def timing(gain, different=True):
+        return Timing(Outcome.OK, gain, gain - 0.1, gain + 0.1, different=different)
+
+    found = [timing(1.0), timing(0.95), timing(0.9), timing(0.2), timing(2.0, different=False)]
+    verdict = verdict_of(found, ["c", "b", "a", "d", "e"], [3, 1, 1, 0, 0])
+    assert verdict.tied == (2, 1, 0)
+    assert verdict.winner == 2
+    assert verdict_of([timing(-1.0)], ["a"], [0]).winner is None
+
+
+# --- from the outside -----------------------------------------------------------------------------
+
+
+def test_a_file_is_tuned_and_the_file_that_is_written_does_the_same(gemm, tmp_path):
+    sizes = [word for n in ("ni", "nj", "nk") for word in ("--size", f"{n}=96")]
+    out, log = tmp_path / "tuned.c", tmp_path / "log.jsonl"
+    more = ("--budget", "4s", "--out", out, "--save", log, "--state-dir", tmp_path / "state")
+    ran = agent("tune", gemm, *sizes, *more, "--json")
+    assert ran.code == 0, ran.err
+    valid(ran.json, "tune")
+    assert ran.json["tried"]
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert {x["schedule"] for x in lines} == {x["schedule"] for x in ran.json["tried"]}
+    if ran.json["winner"] is not None:  # this machine may be too busy to tell
+        assert "times as fast as the loops as written" in out.read_text().replace("\n *  ", "")
+        assert math.isfinite(ran.json["winner"]["speedup"])
+
+
+def test_ranks_lines_are_what_measure_reads(gemm, tmp_path):
+    sizes = [word for n in ("ni", "nj", "nk") for word in ("--size", f"{n}=32")]
+    ranked = agent("rank", gemm, *sizes, "--candidates", 12, "--top", 2, "--plain")
+    assert ranked.code == 0, ranked.err
+    lines = ranked.out.splitlines()
+    assert len(lines) == 2
+    place = tmp_path / "schedules"
+    place.write_text(ranked.out + "\n")
+    more = ("--from", place, "--state-dir", tmp_path / "state", "--json")
+    measured = agent("measure", gemm, *sizes, *more)
+    assert measured.code == 0, measured.err
+    assert [m["schedule"] for m in measured.json["measurements"]] == lines
+
+
+def test_measure_without_a_schedule_says_how_to_give_one(gemm):
+    ran = agent("measure", gemm, "--size", "ni=8", "--size", "nj=8", "--size", "nk=8")
+    assert ran.code == 2
+    assert "--from FILE" in ran.err
