@@ -178,7 +178,10 @@ def verify(
         folder = Path(made)
         folder.chmod(0o755)
         (folder / "new.c").write_bytes(new)
-        trial = _Trial(folder, path, compiler, tuple(cflags))
+        user = other_owner(path)  # who wrote what is compiled and run; for root only
+        if user is not None:
+            os.chown(folder, user, -1)
+        trial = _Trial(folder, path, compiler, tuple(cflags), user)
         if plan is None:
             trial.compiled(folder / "new.c")
             return Checked(unchecked=(reason,))
@@ -367,6 +370,7 @@ class _Trial:
     path: Path
     compiler: Compiler
     cflags: tuple[str, ...]
+    user: int | None
 
     def checked(self, plan: Plan) -> Checked:
         """Both functions through every call of ``plan``."""
@@ -418,7 +422,7 @@ class _Trial:
         """Why the compiler refused; empty: it did not."""
         beside = str(self.path.absolute().parent)
         command = [*self.compiler.words, *self.compiler.flags, "-w", *self.cflags]
-        run = run_child([*command, "-iquote", beside, *more], COMPILE_LIMITS)
+        run = run_child([*command, "-iquote", beside, *more], COMPILE_LIMITS, user=self.user)
         return "" if run.status == 0 else run.words or "the compiler did not end"
 
     def _run(self, program: Path, number: int, plan: Plan) -> ChildRun:
@@ -426,7 +430,7 @@ class _Trial:
         limits = ChildLimits(seconds=RUN_S, memory=1 << 60, file=1 << 20, output=output)
         command = [str(program), str(self.folder / "input"), str(number)]
         environment = {**os.environ, **ENVIRONMENT}
-        return run_child(command, limits, environment=environment, user=other_owner(self.path))
+        return run_child(command, limits, environment=environment, user=self.user)
 
 
 def _failed(call: Call, run: ChildRun) -> str:

@@ -17,7 +17,7 @@ from agent.loopnest.schedules.candidates import candidate_schedules
 from agent.loopnest.schedules.schedule import Vectorize
 from agent.measure.compiler import working_compiler
 from tests.conftest import SCHEMAS, agent
-from tests.other_user import needs_root
+from tests.other_user import NOBODY, needs_root
 
 CASES = Path(__file__).parents[2] / "cases"
 PLANT = {
@@ -248,6 +248,17 @@ def test_a_directory_that_is_read_only_is_told(open_place, nobody):
     assert ran.code == 2
     assert "read-only" in ran.err
     assert not (open_place / "new.c").exists()
+
+
+@needs_root  # to have a file of somebody else's
+def test_what_another_user_wrote_runs_with_that_users_rights(open_place):
+    path = open_place / "scale.c"
+    refusing = SCALE.replace("{", "{\n    if (getuid() == 0)\n        abort();", 1)
+    path.write_text("#include <stdlib.h>\n#include <unistd.h>\n" + refusing)
+    os.chown(path, NOBODY.pw_uid, -1)
+    ran = emit(path)
+    assert ran.code == 0, ran.err
+    assert "6 runs" in ran.err
 
 
 def test_the_difference_makes_the_file_from_the_old_one(scale, tmp_path):
