@@ -37,7 +37,7 @@ from agent.calibration.predictor import Predictor
 from agent.clock import stamp
 from agent.errors import AgentError
 from agent.loopnest.program import Program
-from agent.loopnest.schedules.candidates import LegalDraft, proposals
+from agent.loopnest.schedules.candidates import LegalDraft, Outcomes, proposals
 from agent.loopnest.schedules.dependence import Dependences
 from agent.loopnest.schedules.legality import transform
 from agent.loopnest.schedules.mutations import mutation
@@ -160,6 +160,7 @@ class Search:
         self._rng = random.Random(self.wish.seed)
         self._dependences = Dependences.of(program)
         self._drafts = proposals(self._dependences, self._rng)
+        self._outcomes: Outcomes = {}
 
     @property
     def elapsed_s(self) -> float:
@@ -170,6 +171,10 @@ class Search:
         """Draw more schedules."""
         drafts = itertools.islice(self._drafts, count)
         self.pool.add((Schedule(tuple(d.steps)), d.program) for d in drafts)
+
+    def _draft(self) -> LegalDraft:
+        """A schedule without steps, to which some are added."""
+        return LegalDraft(self._dependences, self._outcomes)
 
     def remember(self, speedups: dict[str, float]) -> None:
         """What a log says of schedules that are legal here."""
@@ -200,7 +205,7 @@ class Search:
         mean, _ = self.expected()
         best = sorted(range(len(mean)), key=lambda n: (-self.gains.get(n, mean[n]), n))[:PARENTS]
         self.pool.add(
-            mutation(self.pool.found[self._rng.choice(best)][0], self._dependences, self._rng)
+            mutation(self.pool.found[self._rng.choice(best)][0], self._draft(), self._rng)
             for _ in range(MUTATED if best else 0)
         )
 
@@ -209,7 +214,7 @@ class Search:
         steps = self.pool.found[place][0].steps
         drafts = []
         for left_out in range(len(steps)):
-            draft = LegalDraft(self._dependences)
+            draft = self._draft()
             for step in (*steps[:left_out], *steps[left_out + 1 :]):
                 draft.attempt(step)
             drafts.append((Schedule(tuple(draft.steps)), draft.program))

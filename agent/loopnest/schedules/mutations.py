@@ -9,7 +9,6 @@ from dataclasses import replace
 
 from agent.loopnest.program import Program
 from agent.loopnest.schedules.candidates import FACTORS, TILE_SIZES, LegalDraft
-from agent.loopnest.schedules.dependence import Dependences
 from agent.loopnest.schedules.schedule import (
     MAX_STEPS,
     Distribute,
@@ -25,12 +24,10 @@ from agent.loopnest.schedules.schedule import (
 )
 
 
-def mutation(
-    schedule: Schedule, dependences: Dependences, rng: random.Random
-) -> tuple[Schedule, Program]:
+def mutation(schedule: Schedule, draft: LegalDraft, rng: random.Random) -> tuple[Schedule, Program]:
     """A legal schedule one change away from ``schedule``; what fits no more is left out.
 
-    May be ``schedule`` itself, where the change does not fit.
+    May be ``schedule`` itself, where the change does not fit. ``draft``: an empty one.
     """
     steps = list(schedule.steps)
     kind = rng.random()
@@ -40,7 +37,6 @@ def mutation(
         at = rng.randrange(len(steps))
         steps[at] = _renumbered(steps[at], rng)
     where = rng.randint(0, len(steps)) if kind >= 0.55 else -1
-    draft = LegalDraft(dependences)
     for number, step in enumerate([*steps, None]):
         if number == where:
             _add(draft, rng)
