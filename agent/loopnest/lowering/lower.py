@@ -9,6 +9,8 @@ from agent.errors import SourceError
 from agent.loopnest.frontend.ctree import (
     ArrayType,
     AssignE,
+    BinaryE,
+    CallE,
     CFunction,
     CStatement,
     CType,
@@ -340,23 +342,45 @@ def _shifted(node: Node, shifts: Mapping[str, int]) -> Node:
 def sizes_of(unit: Unit, function: CFunction, part: Part) -> list[str]:
     """Integers from outside that bounds, subscripts or extents of ``part`` use, in order."""
     wanted: set[int] = set()
-    for item in part.items:
+    items = [*part.items, *_called(unit, part.items)]
+    for item in items:
         for x in walk(item):
-            if isinstance(x, ForS):
-                header = (x.init, x.condition, x.step)
-                wanted |= set(used([h for h in header if h is not None]))
-            elif isinstance(x, IndexE):
-                wanted |= set(used([x.index]))
+            match x:
+                case ForS(init=init, condition=condition, step=step):
+                    wanted |= set(used([h for h in (init, condition, step) if h is not None]))
+                case IndexE(index=index):
+                    wanted |= set(used([index]))
+                case BinaryE(type=PointerType()):
+                    wanted |= set(used([x]))
     for parameter in function.parameters:
         wanted |= set(used(_lengths(parameter.type)))
-    _follow_values([*part.before, *part.items], wanted)
+    _follow_values(unit, [*part.before, *items], wanted)
     variables = [*function.parameters, *unit.variables.values()]
     return [v.name for v in variables if v.ident in wanted and integer_type(v.type) is not None]
 
 
-def _follow_values(items: Sequence[CStatement], wanted: set[int]) -> None:
+def _called(unit: Unit, items: Sequence[CStatement]) -> list[CStatement]:
+    """The bodies of the functions of the file that ``items`` call, and those call."""
+    found: dict[int, CStatement] = {}
+    pending = list(items)
+    while pending:
+        for x in walk(pending.pop()):
+            own = _callee(unit, x)
+            if own is not None and own.ident not in found:
+                found[own.ident] = own.body
+                pending.append(own.body)
+    return list(found.values())
+
+
+def _callee(unit: Unit, node: Tree) -> CFunction | None:
+    if isinstance(node, CallE) and isinstance(node.callee, Name):
+        return unit.functions.get(node.callee.ident)
+    return None
+
+
+def _follow_values(unit: Unit, items: Sequence[CStatement], wanted: set[int]) -> None:
     """Adds what the values of the variables ``wanted`` are made of."""
-    given = [given for item in items for x in walk(item) for given in _given(x)]
+    given = [given for item in items for x in walk(item) for given in _given(unit, x)]
     before = -1
     while before != len(wanted):
         before = len(wanted)
@@ -365,12 +389,14 @@ def _follow_values(items: Sequence[CStatement], wanted: set[int]) -> None:
                 wanted |= set(used([made_of]))
 
 
-def _given(node: Tree) -> Iterator[tuple[int, Expression]]:
+def _given(unit: Unit, node: Tree) -> Iterator[tuple[int, Expression]]:
     match node:
         case AssignE(target=Name(ident=ident), value=value):
             yield ident, value
         case DeclareS(variables=variables):
             yield from ((v.ident, v.init) for v in variables if v.init is not None)
+        case CallE(arguments=arguments) if (own := _callee(unit, node)) is not None:
+            yield from zip((p.ident for p in own.parameters), arguments, strict=False)
 
 
 def _lengths(kind: CType) -> list[Expression]:

@@ -12,7 +12,7 @@ from agent.loopnest.program import Affine
 
 
 @dataclass(frozen=True)
-class Side:
+class Compared:
     """``form + sign * floor(dividend / divisor)``; ``sign`` is 0 where nothing is divided."""
 
     form: Affine
@@ -21,7 +21,7 @@ class Side:
     divisor: int = 1
 
 
-def side(env: Environment, node: Expression) -> Side:
+def side(env: Environment, node: Expression) -> Compared:
     """One side of a comparison.
 
     Raises:
@@ -29,7 +29,7 @@ def side(env: Environment, node: Expression) -> Side:
             (C rounds towards 0).
     """
     try:
-        return Side(form(env, node))
+        return Compared(form(env, node))
     except NotAffineError:
         match node:
             case CastE(implicit=True, operand=operand) if _widens(node):
@@ -41,7 +41,7 @@ def side(env: Environment, node: Expression) -> Side:
         raise
 
 
-def slack(left: Side, right: Side) -> Affine | None:
+def slack(left: Compared, right: Compared) -> Affine | None:
     """What is at least 0 just where ``left <= right``; None where both divide."""
     apart = right.form - left.form
     if left.sign and right.sign:
@@ -53,11 +53,11 @@ def slack(left: Side, right: Side) -> Affine | None:
     return apart * d - divided.dividend + (d - 1) if sign else apart
 
 
-def _sum(node: Expression, left: Side, right: Side, sign: int) -> Side:
+def _sum(node: Expression, left: Compared, right: Compared, sign: int) -> Compared:
     if left.sign and right.sign:
         raise not_affine(node, "it divides twice")
     divided = left if left.sign else right
-    return Side(
+    return Compared(
         left.form + right.form * sign,
         left.sign + sign * right.sign,
         divided.dividend,
@@ -65,13 +65,13 @@ def _sum(node: Expression, left: Side, right: Side, sign: int) -> Side:
     )
 
 
-def _quotient(env: Environment, node: BinaryE) -> Side:
+def _quotient(env: Environment, node: BinaryE) -> Compared:
     dividend, by = form(env, node.left), form(env, node.right)
     if not by.is_constant or not 0 < by.const < (31 if node.op == ">>" else 1 << 31):
         raise not_affine(node, "only a positive number may divide here")
     if exact_range(env, node.place, dividend)[0] < 0:
         raise not_affine(node, "what is divided may be negative, and C rounds towards 0")
-    return Side(Affine(), 1, dividend, by.const if node.op == "/" else 1 << by.const)
+    return Compared(Affine(), 1, dividend, by.const if node.op == "/" else 1 << by.const)
 
 
 def _widens(node: CastE) -> bool:

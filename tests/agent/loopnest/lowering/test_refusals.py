@@ -312,6 +312,18 @@ def test_missing_sizes_of_a_nest_are_named_at_once():
     assert caught.value.hint == "Add --size n=NUMBER --size m=NUMBER."
 
 
+def test_sizes_that_a_helper_gets_are_named_at_once():
+    text = (
+        "static double mean(const double *x, int n, double least)"
+        " { double s = least; for (int i = 0; i < n; i++) s += x[i]; return s / n; }\n"
+        "void f(int n, int m, int ld, int least, double *x, double *y)"
+        " { for (int i = 0; i < n; i++) y[i] = mean(x + i * ld, m, least); }"
+    )
+    with pytest.raises(SourceError, match="the size 'n' has no value") as caught:
+        parse_program(text, "f.c", function="f", sizes={})
+    assert caught.value.hint == "Add --size n=NUMBER --size m=NUMBER --size ld=NUMBER."
+
+
 def test_what_the_compiler_says_comes_first():
     text = "void f(float *a) {\n#pragma scop\na[0] = x;\n#pragma endscop\n}"
     with pytest.raises(SourceError, match="undeclared identifier 'x'") as caught:
