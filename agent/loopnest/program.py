@@ -370,7 +370,12 @@ class Statement:
     @cached_property
     def uses(self) -> frozenset[str]:
         """The arrays, scalars and temporaries that it reads or writes."""
-        return frozenset(access.array for access in accesses(self))
+        return self.reads | {self.target.array}
+
+    @cached_property
+    def reads(self) -> frozenset[str]:
+        """The arrays, scalars and temporaries that it reads, but for the target of an update."""
+        return frozenset(access.array for access in all_reads(self))
 
 
 @dataclass(frozen=True)

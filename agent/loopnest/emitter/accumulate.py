@@ -7,7 +7,7 @@ clauses; without them it spares the compiler the question whether a store may be
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import gcd
 
@@ -63,7 +63,7 @@ def accumulators(
 
 
 def surely_shared(
-    program: Program, loop: Loop, around: tuple[Loop, ...], targets: Iterable[Access]
+    program: Program, loop: Loop, around: tuple[Loop, ...], targets: Collection[Access]
 ) -> bool:
     """Whether ``loop`` can share out its reductions into ``targets`` by reduction clauses.
 
@@ -74,7 +74,9 @@ def surely_shared(
         return False
     inner = [x for _, x in loops(loop.body)]
     within = {loop.iterator, *(x.iterator for x in inner)}
-    private = {t.name for t in program.temporaries if within & own_loops(program, t)}
+    among = {t.array for t in targets}
+    temporaries = (t for t in program.temporaries if t.name in among)
+    private = {t.name for t in temporaries if within & own_loops(program, t)}
     others = [t for t in targets if t.array not in private]
     if not all(_only_updated(loop, target) for target in others):
         return False
@@ -90,7 +92,7 @@ def _only_updated(loop: Loop, target: Access) -> bool:
     """Whether ``loop`` uses the array of ``target`` for one kind of update of ``target`` only."""
     inside = [s for _, s in statements((loop,))]
     uses = [s for s in inside if s.target.array == target.array]
-    is_read = any(r.array == target.array for s in inside for r in all_reads(s))
+    is_read = any(target.array in s.reads for s in inside)
     same = all(s.target == target for s in uses)
     return same and not is_read and bool(operator(s.op for s in uses))
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from agent.loopnest.features.counting import CountedLoop
 from agent.loopnest.features.summary import DistinctAccess, Summary
-from agent.loopnest.program import Statement, all_reads
+from agent.loopnest.program import Statement
 
 Placed = tuple[Statement, Summary, tuple[CountedLoop, ...]]
 
@@ -103,7 +103,7 @@ def _mark_temporary(placed: Sequence[Placed], writer: int, out: list[set[int]]) 
     name = statement.target.array
     fixed = {n for a in statement.instance[: summary.temporary_depth] for n in a.names}
     for reader in range(writer + 1):
-        if not any(x.array == name for x in all_reads(placed[reader][0])):
+        if name not in placed[reader][0].reads:
             continue
         if any(placed[k][0].target.array == name for k in range(reader)):
             continue  # written earlier in the same iteration

@@ -262,9 +262,9 @@ def _tile_bands(draft: LegalDraft, size: int) -> None:
 
 def _longer(loop: Loop, size: int) -> bool:
     """Whether a loop has, or may have, more than ``size`` iterations."""
-    trip = loop.upper[0].expr - loop.lower[0].expr
-    known = len(loop.upper) == len(loop.lower) == 1 and trip.is_constant
-    return not known or trip.const // loop.step >= size
+    first, last = loop.lower[0].expr, loop.upper[0].expr
+    known = len(loop.upper) == len(loop.lower) == 1 and first.terms == last.terms
+    return not known or (last.const - first.const) // loop.step >= size
 
 
 def _fuse_all(draft: LegalDraft) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from agent.errors import ScheduleError
-from agent.loopnest.program import MAX_DEPTH, Affine, Bound, Loop, Node, Program, loops
+from agent.loopnest.program import MAX_DEPTH, Affine, Bound, Loop, Node, Program, loops, statements
 from agent.loopnest.schedules.bounds import (
     offset,
     range_text,
@@ -368,9 +368,10 @@ def jam(program: Program, name: str, factor: int) -> Program:
 
 def _finish(program: Program, what: str, body: tuple[Node, ...]) -> Program:
     """The program around ``body``, once its temporaries still have one place to live."""
+    placed = tuple(statements(body)) if program.temporaries else ()
     for temporary in program.temporaries:
         try:
-            check_temporary(body, temporary)
+            check_temporary(placed, temporary)
         except ScheduleError as error:
             raise ScheduleError(f"{what}: {error.message}", hint=error.hint) from None
     return program.with_body(body)

@@ -13,6 +13,7 @@ from agent.loopnest.program import (
     Loop,
     Node,
     Program,
+    Statement,
     Temporary,
     loops,
     statements,
@@ -195,8 +196,12 @@ def fresh(base: str, taken: set[str], first: int = 1) -> str:
 # Temporaries
 
 
-def check_temporary(body: tuple[Node, ...], temporary: Temporary) -> None:
+def check_temporary(
+    placed: Sequence[tuple[tuple[Loop, ...], Statement]], temporary: Temporary
+) -> None:
     """Refuse a tree in which the instances of a temporary have no one place to be declared.
+
+    ``placed`` are its statements, each with the loops around it.
 
     Its accesses have to lie inside all loops that have an instance each, and those loops must
     not be broken up by others across which the temporary may keep its value.
@@ -204,7 +209,7 @@ def check_temporary(body: tuple[Node, ...], temporary: Temporary) -> None:
     Raises:
         ScheduleError: they do not.
     """
-    uses = [(around, s) for around, s in statements(body) if temporary.name in s.uses]
+    uses = [(around, s) for around, s in placed if temporary.name in s.uses]
     if not uses or not temporary.depth:
         return
     owner = uses[0][1].instance[: temporary.depth]
