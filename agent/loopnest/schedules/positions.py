@@ -43,6 +43,9 @@ class Position:
     points: tuple[int, ...]
 
 
+_Placed = tuple[tuple[str, Position], ...]
+
+
 class Positions:
     """The positions of a program's statements under its schedules, each worked out once.
 
@@ -54,25 +57,30 @@ class Positions:
         self._iterators = iterators
         self._nests: dict[tuple[int, tuple[object, ...]], int] = {}
         self._known: dict[tuple[int, str, tuple[Affine, ...]], Position] = {}
+        self._placed: dict[tuple[int, int], tuple[Loop, _Placed]] = {}
 
     def of(self, program: Program) -> dict[str, Position]:
         """The position of every statement, by name, in textual order."""
-        return {
-            s.name: self._position(nest, around, s)
-            for nest, around, s in self._walk(spread_jams(program.body))
-        }
+        return dict(self._place(spread_jams(program.body), 0, ()))
 
-    def _walk(
-        self, nodes: Sequence[Node], nest: int = 0, around: tuple[Loop, ...] = ()
-    ) -> Iterator[tuple[int, tuple[Loop, ...], Statement]]:
-        """Every statement with its loops, and with a number for what these say of its order."""
+    def _place(self, nodes: Sequence[Node], nest: int, around: tuple[Loop, ...]) -> _Placed:
+        """The statements of ``nodes``; ``nest`` is a number for what ``around`` says of order."""
+        found: list[tuple[str, Position]] = []
         for node in nodes:
             if isinstance(node, Statement):
-                yield nest, around, node
+                found.append((node.name, self._position(nest, around, node)))
             else:
-                here = nest, (node.iterator, node.lower, node.upper, node.step)
-                inner = self._nests.setdefault(here, len(self._nests) + 1)
-                yield from self._walk(node.body, inner, (*around, node))
+                found += self._inside(node, nest, around)
+        return tuple(found)
+
+    def _inside(self, loop: Loop, nest: int, around: tuple[Loop, ...]) -> _Placed:
+        """The statements in ``loop``: most steps leave most loops as they are, the same object."""
+        here = nest, id(loop)
+        if here not in self._placed:
+            header = loop.iterator, loop.lower, loop.upper, loop.step
+            inner = self._nests.setdefault((nest, header), len(self._nests) + 1)
+            self._placed[here] = loop, self._place(loop.body, inner, (*around, loop))
+        return self._placed[here][1]
 
     def _position(self, nest: int, around: tuple[Loop, ...], statement: Statement) -> Position:
         here = nest, statement.name, statement.instance

@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from agent.errors import ScheduleError
 from agent.loopnest.program import Program, loops
 from agent.loopnest.schedules import transform
 from agent.loopnest.schedules.candidates import candidate_schedules, random_schedule
@@ -34,6 +35,23 @@ def test_a_candidate_is_what_its_schedule_makes_of_the_program() -> None:
         for step in schedule.steps:
             now = transform.apply(now, step)
         assert now == after
+
+
+def verdict(after: Program, dependences: Dependences) -> str:
+    try:
+        check_legal(after, dependences)
+    except ScheduleError as error:
+        return str(error)
+    return "legal"
+
+
+@pytest.mark.parametrize("base", [seidel(), jacobi()], ids=["seidel", "jacobi"])
+def test_what_was_found_of_other_schedules_changes_no_verdict(base: Program) -> None:
+    shared, rng = Dependences.of(base), random.Random(5)
+    drawn = [random_schedule(base, rng)[1] for _ in range(40)]
+    found = [verdict(after, shared) for after in drawn]
+    assert found == [verdict(after, Dependences.of(base)) for after in drawn]
+    assert 0 < found.count("legal") < len(found)
 
 
 def test_the_program_as_written_comes_first() -> None:
