@@ -1,4 +1,4 @@
-"""Functions written by hand (``cases/``), each with what it takes to call it.
+"""Functions by hand (``cases/`` here, ``tests/cases/plant``), each with what it takes to call it.
 
 Half of them are C that was once misread; the others are loops as they stand in plants and
 laboratories.
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.differential.case import Argument, Case, Field
 
-CASES = Path(__file__).with_name("cases")
+CASES = Path(__file__).with_name("cases"), Path(__file__).parents[1] / "cases" / "plant"
 
 
 def _size(name: str, type_: str, value: int) -> Argument:
@@ -29,7 +29,7 @@ def _case(stem: str, *arguments: Argument, function: str = "", result: str = "",
         for a in arguments
         if a.value and a.type not in ("float", "double") and a.name != "limit"
     }
-    text = (CASES / f"{stem}.c").read_text()
+    text = next(p for p in (place / f"{stem}.c" for place in CASES) if p.exists()).read_text()
     return Case(text, function or stem, sizes, arguments, result, tuple(names.split()))
 
 
