@@ -120,6 +120,14 @@ def _forms() -> tuple[Case, ...]:
             names="swap",
         ),
         _case(
+            "local_structure",
+            _size("n", number, 20),
+            _array("a", "float", 20),
+            _array("at", number, 20, 0, 2),
+            result="float",
+            names="filter put",
+        ),
+        _case(
             "last_continue",
             _size("n", number, 30),
             _array("a", "float", 30),

@@ -224,7 +224,8 @@ def _bind(
     given = converted(env, argument)
     uses = sum(isinstance(x, Name) and x.ident == parameter.ident for x in walk(own.body))
     leaf = isinstance(given, Literal | AffineValue)
-    if simple and (leaf or uses <= 1 or not env.sure):
+    fixed = parameter.ident not in env.region.moving and not any(reads(given))  # no memory needed
+    if fixed or (simple and (leaf or uses <= 1 or not env.sure)):
         env.scope[parameter.ident] = Given(given)
         return
     target = temporary(env, parameter.name, dtype)

@@ -21,6 +21,7 @@ from agent.loopnest.frontend.ctree import (
     IndexE,
     Name,
     PointerType,
+    RecordType,
     ScalarType,
     Tree,
     Unit,
@@ -305,7 +306,9 @@ def _leaving(env: Environment, leaving: Mapping[int, Name], part: Part) -> list[
 def _binding(use: ArrayUse, region: Region) -> Binding:
     kind = use.object.element
     live = use.object.ident in region.live
-    name = f"&{use.object.name}" if live else use.object.name
+    single = isinstance(kind, RecordType) and use.object.shape == (1,)  # perhaps no array
+    local = single and use.object.name not in region.parameters
+    name = f"&{use.object.name}" if live or local else use.object.name
     same = isinstance(kind, ScalarType) and len(use.object.shape) == 1 and not use.object.rows
     text = name if same else f"({use.dtype.value} *){name}"
     return Binding(use.name, text, -use.shift, use.object.name)

@@ -362,7 +362,9 @@ def _bytes(kind: CType) -> int:
 
 def _inside(env: Environment, node: Expression, value: Affine, extent: int, what: str) -> None:
     low, high = exact_range(env, node.place, value)
-    if low < 0 or high >= extent:
+    if (low < 0 or high >= extent) and _narrowed(env, value, extent):
+        env.region.assumed[INSIDE] = None
+    elif low < 0 or high >= extent:
         raise refusal(
             node.place,
             f"`{c_text(node)}` is out of bounds: the subscript runs from {low} to {high}, and "
