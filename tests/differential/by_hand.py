@@ -128,6 +128,14 @@ def _forms() -> tuple[Case, ...]:
             names="filter put",
         ),
         _case(
+            "counter_of_the_file",
+            _size("n", number, 20),
+            _array("a", "float", 20),
+            _array("b", "float", 20),
+            result="int",
+            names="at hits next hit",
+        ),
+        _case(
             "last_continue",
             _size("n", number, 30),
             _array("a", "float", 30),

@@ -179,7 +179,14 @@ def _enter(env: Environment, part: Part, leaving: Mapping[int, Name]) -> None:
     own = {
         v.ident for i in part.items for x in walk(i) if isinstance(x, DeclareS) for v in x.variables
     }
-    for name in {n.ident: n for item in part.items for n in assigned(item)}.values():
+    names = {n.ident: n for item in part.items for n in assigned(item)}
+    for name in _by_helpers(region.unit, part):
+        names[name.ident] = name
+        if isinstance(name.type, PointerType):
+            env.scope[name.ident] = Unknown("a function that the loops call moves it")
+        if integer_type(name.type) is not None and name.ident not in region.decisions.data:
+            raise RestartError(data=name.ident)  # loops do not see what a helper changes
+    for name in names.values():
         kind, before = name.type, None if name.ident in own else env.scope.get(name.ident)
         if not isinstance(kind, ScalarType) or before is None:
             continue  # declared in the region, or a pointer
@@ -200,6 +207,12 @@ def _enter(env: Environment, part: Part, leaving: Mapping[int, Name]) -> None:
             region.temporaries.append(Temporary(fresh, kind.dtype, 0))
             env.scope[name.ident] = Data(Access(fresh), kind.dtype, kind.const)
     region.outer = frozenset(outer)
+
+
+def _by_helpers(unit: Unit, part: Part) -> list[Name]:
+    """Global variables that functions change which ``part`` calls."""
+    found = [n for body in _called(unit, part.items) for n in assigned(body)]
+    return [n for n in found if n.ident in unit.variables]
 
 
 def _live(env: Environment, name: Name, dtype: DType) -> Data:

@@ -78,3 +78,13 @@ def test_a_counter_that_a_helper_advances_is_no_affine_number():
     )
     *_, store = (s for _, s in statements(read(text, n=8).body) if s.target.array == "a")
     assert [d.low for d in store.derived] == [0]
+
+
+def test_a_pointer_of_the_file_that_a_helper_moves_is_not_followed():
+    text = (
+        "static float *to;\n"
+        "static void put(float v) { *to++ = v; }\n"
+        "void f(int n, const float *a) { for (int i = 0; i < n; i++) put(a[i]); }"
+    )
+    with pytest.raises(SourceError, match="'to' cannot be followed: a function that the loops"):
+        read_region(parse_text(text, "f.c"), "f", {"n": 9})
