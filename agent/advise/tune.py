@@ -20,7 +20,15 @@ from typing import Any
 import numpy as np
 
 from agent.advise.advise import Request, described, measured, predictor_of, refuse_nothing
+from agent.advise.calls import UncheckedError
 from agent.advise.emission import Wish, check_place, read_source, write
+from agent.advise.own_function import (
+    LEAST_RUN_S,
+    MOST_RUN_S,
+    RUN_SHARE,
+    OwnTimes,
+    own_times,
+)
 from agent.advise.search import (
     SHARE,
     Correction,
@@ -30,7 +38,7 @@ from agent.advise.search import (
     next_batch,
     verdict_of,
 )
-from agent.advise.splice import Source
+from agent.advise.splice import Origin, Source, spliced
 from agent.advise.tuning_log import Setting, append, lines_of, look_up
 from agent.arrays import Doubles
 from agent.calibration.predictor import Predictor
@@ -42,6 +50,7 @@ from agent.loopnest.schedules.dependence import Dependences
 from agent.loopnest.schedules.legality import transform
 from agent.loopnest.schedules.mutations import mutation
 from agent.loopnest.schedules.schedule import Schedule, parse_schedule
+from agent.measure.compiler import Compiler
 from agent.measure.machine import Machine, read_machine
 from agent.measure.runner import OpenRunner, Runner
 from agent.measure.stats import noise_floor
@@ -428,23 +437,25 @@ class _Outcome:
 def _answer(config: Config, request: Request, source: Source, outcome: _Outcome) -> dict[str, Any]:
     search, last, verdict = outcome.search, outcome.last, outcome.verdict()
     entries = [measured(search.pool.found[n][0], search.timings[n]) for n in last]
-    winner = None if verdict.winner is None else entries[verdict.winner]
-    written = None
+    winner, own, written, notes = None, None, None, outcome.notes
+    if verdict.winner is not None:
+        winner = entries[verdict.winner]
+        own, more = _own_times(request, source, outcome, winner["schedule"])
+        notes += more
+        if own is not None and own.high < 0:
+            winner = None  # the function is what counts
     if winner is not None and search.wish.write.out is not None:
-        schedule = search.pool.found[last[verdict.winner or 0]][0]
-        facts = _facts(search.runner, outcome.machine, winner)
+        facts = _facts(search.runner, outcome.machine, winner, own)
+        schedule = parse_schedule(winner["schedule"])
         written = write(config, request, source, schedule, search.wish.write, facts)
     return {
         "program": described(source.reading),
         "base": {"seconds": search.base.seconds if search.base else None},
         "winner": winner,
+        "function": own.to_json() if own else None,
         "tied": [entries[n]["schedule"] for n in verdict.tied],
         "finalists": entries,
-        "tried": [
-            {"schedule": str(search.pool.found[n][0]), "outcome": str(t.outcome),
-             "speedup": math.exp(t.log_speedup) if t.ok else None}
-            for n, t in search.timings.items()
-        ],
+        "tried": [_tried(search, n) for n in search.timings],
         "curve": [{"at_s": at, "tried": n, "speedup": math.exp(b)} for at, n, b in search.curve],
         "looked_at": len(search.pool.found),
         "stopped": outcome.stopped,
@@ -453,18 +464,58 @@ def _answer(config: Config, request: Request, source: Source, outcome: _Outcome)
         "elapsed_s": search.elapsed_s,
         "out": written["out"] if written else None,
         "check": written["check"] if written else None,
-        "notes": [*outcome.notes, *(words for _, words in search.pool.predictor.notes)],
-    }  # fmt: skip
+        "notes": [*notes, *(words for _, words in search.pool.predictor.notes)],
+    }
 
 
-def _facts(runner: Runner, machine: Machine, winner: dict[str, Any]) -> list[str]:
+def _tried(search: Search, place: int) -> dict[str, Any]:
+    timing = search.timings[place]
+    speedup = math.exp(timing.log_speedup) if timing.ok else None
+    schedule = str(search.pool.found[place][0])
+    return {"schedule": schedule, "outcome": str(timing.outcome), "speedup": speedup}
+
+
+def _own_times(
+    request: Request, source: Source, outcome: _Outcome, schedule: str
+) -> tuple[OwnTimes | None, tuple[str, ...]]:
+    """The person's function as written against the one with the winner in it, and notes."""
+    search, compiler = outcome.search, outcome.search.runner.toolchain
+    if not isinstance(compiler, Compiler) or outcome.final is None:
+        return None, ("the function itself was not timed",)
+    search.tell(Progress("tuning", len(search.timings), 0, "timing the function itself"))
+    variant = transform(source.reading.program, parse_schedule(schedule))
+    new = spliced(source, variant, Origin(schedule, ""))
+    run_s = min(max(RUN_SHARE * search.budget_s, LEAST_RUN_S), MOST_RUN_S)
+    try:
+        own = own_times(source, request.path, new, (compiler, request.cflags or ()), run_s)
+    except UncheckedError as why:
+        return None, (f"the function itself was not timed: {why}",)
+    if own.high < 0:
+        return own, (f"the function itself is slower with {schedule}: it stays as it is",)
+    unclear = "whether the function itself is faster could not be told: its times differ too much"
+    return own, (unclear,) if own.low <= 0 else ()
+
+
+def _facts(
+    runner: Runner, machine: Machine, winner: dict[str, Any], own: OwnTimes | None
+) -> list[str]:
     """Sentences for the comment of the file that is written."""
     toolchain = runner.toolchain
     caches = ", ".join(f"L{n} {size >> 10} KiB" for n, size in sorted(machine.caches.items()))
+    function = (
+        []
+        if own is None
+        else [
+            f"The function: {math.exp(own.log_speedup):.2f} times as fast as it was "
+            f"({math.exp(own.low):.2f} to {math.exp(own.high):.2f}), "
+            f"{own.seconds_after:.3g} s a call"
+        ]
+    )
     return [
         f"Compiler: {toolchain.version}",
         f"Flags: {' '.join(toolchain.flags)}",
         f"Machine: {machine.level}, {_count(machine.threads, 'thread')}, {caches}",
         f"Measured: {winner['speedup']:.2f} times as fast as the loops as written (80 % interval "
         f"{winner['low']:.2f} to {winner['high']:.2f}), {winner['seconds']:.3g} s an execution",
+        *function,
     ]

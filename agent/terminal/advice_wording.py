@@ -102,6 +102,12 @@ def _tuned(answer: Answer) -> list[str]:
             f"{len(answer['tied'])} of them cannot be told apart; the simplest is the winner: "
             f"{winner['schedule']}."
         ]
+    if own := answer["function"]:
+        before, after = (execution_time(own[f"seconds_{at}"]) for at in ("before", "after"))
+        lines.append(
+            f"The function itself: {decimal(own['speedup'])} times as fast (80 % interval: "
+            f"{decimal(own['low'])} to {decimal(own['high'])}), {before} before, {after} with it."
+        )
     if not answer["confirmed"]:
         lines.append("It was not timed again at the end: the figures may flatter it.")
     if answer["out"] is not None:

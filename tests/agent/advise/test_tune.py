@@ -9,20 +9,33 @@ import pytest
 
 from agent.advise.advise import Request, predictor_of
 from agent.advise.emission import Wish
+from agent.advise.own_function import OwnTimes, own_times
 from agent.advise.search import Correction, expected_gain, next_batch, verdict_of
+from agent.advise.splice import Source
 from agent.advise.tune import TuneWish, tune
 from agent.advise.tuning_log import Setting, append, look_up
 from agent.errors import InputError, MeasureError, ScheduleError
-from agent.loopnest.lowering.reader import load_program
+from agent.loopnest.frontend.parse import parse
+from agent.loopnest.lowering.reader import load_program, read_region
 from agent.loopnest.program import loops
 from agent.loopnest.schedules.legality import transform
 from agent.loopnest.schedules.schedule import Schedule, parse_schedule
+from agent.measure.compiler import working_compiler
 from agent.measure.machine import read_machine
 from agent.measure.timing import Outcome, Timing
 from agent.settings.config import Config
 from tests.conftest import agent, valid
 from tests.fake_runner import FakeRunner, FakeToolchain
 
+SUM = """
+double f(int n, double *a)
+{
+    double s = 0;
+    for (int i = 0; i < n; i++)
+        s += a[i];
+    return s;
+}
+"""
 SIZES = {"ni": 64, "nj": 64, "nk": 64}
 
 
@@ -156,6 +169,30 @@ class AlwaysThere(dict):
 
     def get(self, *_):
         return self.value
+
+
+def test_what_makes_the_function_itself_slower_has_not_won(gemm, tmp_path, monkeypatch):
+    slower = OwnTimes(1e-3, 2e-3, -0.7, -0.8, -0.6)
+    monkeypatch.setattr("agent.advise.tune.own_times", lambda *_: slower)
+    out = tmp_path / "tuned.c"
+    runner = FakeRunner(seconds_of, toolchain=working_compiler())
+    found, _ = search(gemm, runner, budget_s=6.0, write=Wish(out))
+    assert found["winner"] is None
+    assert found["function"]["speedup"] == pytest.approx(0.5, abs=0.01)
+    assert "the function itself is slower" in found["notes"][0]
+    assert not out.exists()
+
+
+def test_a_function_is_timed_as_a_person_calls_it(gemm):
+    gemm.write_text(SUM)
+    unit = parse(gemm, (), None)
+    sizes = {"n": 100_000}
+    source = Source(gemm.read_bytes(), unit, read_region(unit, "f", sizes), sizes)
+    more = b"for (int again = 0; again < 9; again++) for (int i = 0; i < n; i++) s += a[i]; return"
+    slow = source.text.replace(b"return", more)
+    found = own_times(source, gemm, slow, (working_compiler(), ()), 0.02)
+    assert found.high < math.log(1 / 3)
+    assert found.seconds_before < found.seconds_after
 
 
 # --- the log --------------------------------------------------------------------------------------

@@ -1,0 +1,134 @@
+"""Programs around a person's file that call its function, compiled and run as children."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from agent.advise.calls import Plan
+from agent.errors import CompilerError
+from agent.measure.compiler import COMPILE_LIMITS, Compiler
+from agent.system.child import ChildLimits, ChildRun, other_owner, run_child
+
+RUN_S = 20.0
+DRIVER = """#define main agent_main_of_the_file
+#include "{file}"
+#undef main
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+/* volatile: no compiler may know who is called, or with what */
+static __typeof__({function}) *volatile agent_function = {function};
+
+static void *agent_memory(FILE *from, size_t bytes)
+{{
+    void *memory = malloc(bytes ? bytes : 1);
+    if (!memory || fread(memory, 1, bytes, from) != bytes)
+        exit(99);
+    return memory;
+}}
+
+static inline double agent_now(void)
+{{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec + 1e-9 * now.tv_nsec;
+}}
+
+int main(int count, char **words)
+{{
+    FILE *in = count > 2 ? fopen(words[1], "rb") : NULL, *out = fdopen(dup(1), "wb");
+    if (!in || !out || !freopen("/dev/null", "w", stdout))
+        return 99;
+    switch (atoi(words[2])) {{
+{cases}
+    }}
+    return fflush(out) || fclose(out);
+}}
+"""
+
+
+@dataclass(frozen=True)
+class Drivers:
+    """Where drivers are made, and with what.
+
+    Attributes:
+        folder: where they and the new file (``new.c``) are.
+        path: the person's file; ``function``: its function.
+        compiler: with its flags; ``cflags``: the person's.
+        user: who wrote the file, where that is not this process's user; for root only.
+    """
+
+    folder: Path
+    path: Path
+    function: str
+    compiler: Compiler
+    cflags: tuple[str, ...]
+    user: int | None
+
+    @property
+    def new(self) -> Path:
+        """The file that is compared with the person's."""
+        return self.folder / "new.c"
+
+    def program(
+        self, name: str, file: Path, cases: Sequence[str], flags: Sequence[str] = ()
+    ) -> Path | str:
+        """The driver around a file, which does a case; the compiler's words where it refuses."""
+        blocks = (f"    case {n}: {{\n{text}\n    break;\n    }}" for n, text in enumerate(cases))
+        written = str(file.absolute()).replace("\\", "\\\\").replace('"', '\\"')
+        text = DRIVER.format(file=written, function=self.function, cases="\n".join(blocks))
+        driver, made = self.folder / f"{name}.c", self.folder / name
+        driver.write_text(text, "utf-8", "surrogateescape")
+        return self._refused([*flags, str(driver), "-lm", "-o", str(made)]) or made
+
+    def check_new(self) -> None:
+        """Raises CompilerError where the new file is not C."""
+        words = self._refused(["-O1", "-c", str(self.new), "-o", str(self.folder / "new.o")])
+        if words:
+            raise faulty(words)
+
+    def _refused(self, more: Sequence[str]) -> str:
+        """Why the compiler refused; empty: it did not."""
+        beside = str(self.path.absolute().parent)
+        command = [*self.compiler.words, *self.compiler.flags, "-w", *self.cflags]
+        run = run_child([*command, "-iquote", beside, *more], COMPILE_LIMITS, user=self.user)
+        return "" if run.status == 0 else run.words or "the compiler did not end"
+
+    def run(
+        self, program: Path, number: int, plan: Plan, environment: Mapping[str, str]
+    ) -> ChildRun:
+        """A case, with the memory of call ``number`` of the plan."""
+        (self.folder / "input").write_bytes(plan.inputs(plan.calls[number].seed))
+        output = sum(m.size for m in plan.memory) + 64
+        limits = ChildLimits(seconds=RUN_S, memory=1 << 60, file=1 << 20, output=output)
+        command = [str(program), str(self.folder / "input"), str(number)]
+        around = {**os.environ, **environment}
+        return run_child(command, limits, environment=around, user=self.user)
+
+
+def faulty(words: str) -> CompilerError:
+    """What to raise where a file that was written does not compile."""
+    return CompilerError(words, "This is a fault of the agent's: please report it.")
+
+
+@contextmanager
+def drivers(
+    path: Path, function: str, new: bytes, compiler: Compiler, cflags: Sequence[str]
+) -> Iterator[Drivers]:
+    """A folder for a while, with the new file in it."""
+    with TemporaryDirectory(prefix="agent-emit-") as made:
+        folder, user = Path(made), other_owner(path)
+        folder.chmod(0o755)
+        if user is not None:
+            os.chown(folder, user, -1)
+        found = Drivers(folder, path, function, compiler, tuple(cflags), user)
+        found.new.write_bytes(new)
+        yield found
