@@ -319,8 +319,8 @@ def test_binary_rubbish(tmp_path):
     failed(bad(tmp_path, bytes(range(256)), "--size", "n=10"), 2, "bad.c", hint=False)
 
 
-def test_no_region(tmp_path):
-    failed(bad(tmp_path, "void f(int n) { }", "--size", "n=10"), 2, "scop")
+def test_no_loops(tmp_path):
+    failed(bad(tmp_path, "void f(int n) { }", "--size", "n=10"), 2, "no function has a for loop")
 
 
 def test_a_subscript_that_is_not_affine(tmp_path):
