@@ -105,4 +105,4 @@ def test_root_reads_somebodys_file_with_no_more_rights_than_theirs(open_place, a
     )
     os.chown(path, NOBODY.pw_uid, -1)
     ran = as_root("rank", path, "--state-dir", open_place / "state")
-    refused(ran, "secret.h': Permission denied", "check --cflags")
+    refused(ran, "secret.h': Permission denied", "It is not C as a compiler")
