@@ -28,6 +28,7 @@ from agent.loopnest.emitter.accumulate import written
 from agent.loopnest.emitter.emit import Kernel, emit_kernel
 from agent.loopnest.emitter.identifiers import KEYWORDS
 from agent.loopnest.frontend.ctree import (
+    ArrayType,
     CFunction,
     CStatement,
     DeclareS,
@@ -35,6 +36,7 @@ from agent.loopnest.frontend.ctree import (
     PointerType,
     Unit,
     Variable,
+    parts,
     walk,
 )
 from agent.loopnest.lowering.lower import Binding, Reading, used_after
@@ -141,7 +143,7 @@ def _refuse(source: Source) -> None:
     lost: list[Name | Variable] = []
     for item in part.items:
         lost += item.variables if isinstance(item, DeclareS) else ()
-        lost += [n for n in assigned(item) if isinstance(n.type, PointerType)]
+        lost += [n for n in assigned(item) if isinstance(n.type, PointerType | ArrayType)]
     for found in lost:
         if found.ident in after:
             raise SourceError(
@@ -257,17 +259,18 @@ def _indent(source: Source, start: int) -> str:
     return re.match(rb"[ \t]*", line)[0].decode()  # type: ignore[index]  # matches always
 
 
-def _alone(source: Source, start: int) -> bool:
-    """Whether the region may be the only statement of an ``if`` or a loop around it."""
-    before = source.text[:start].rstrip()
-    return before[-1:] not in (b"{", b";", b"}")
+def _alone(source: Source) -> bool:
+    """Whether the region is the only statement of an ``if`` or a loop around it."""
+    part = source.reading.part
+    around = part.around[-1:]
+    return any(x is part.items[0] for held in around for x in parts(held))
 
 
 def _opening(source: Source, prefix: str, start: int) -> str:
     indent = _indent(source, start)
     inner = indent + _INDENT
     call = f"{prefix}({', '.join(_passed(source, prefix))});"
-    lines = ["{"] * _alone(source, start)
+    lines = ["{"] * _alone(source)
     lines += [f"{indent}if ({_condition(source, prefix, inner)}) {{", *_wrapped(call, inner)]
     lines += [f"{inner}{name} = {value};" for name, value in source.reading.leaving]
     lines += [f"{indent}}} else {{", ""]
@@ -280,7 +283,7 @@ def _at_line_start(source: Source, start: int) -> bool:
 
 
 def _closing(source: Source, start: int) -> str:
-    return f"\n{_indent(source, start)}}}" + " }" * _alone(source, start)
+    return f"\n{_indent(source, start)}}}" + " }" * _alone(source)
 
 
 def _wrapped(call: str, indent: str) -> list[str]:
@@ -353,7 +356,7 @@ def _moved_pointers(source: Source) -> set[str]:
     """Parameters that lead elsewhere where the region begins."""
     own = {p.ident for p in source.function.parameters}
     moved: list[Name] = [n for item in source.earlier for n in assigned(item)]
-    return {n.name for n in moved if n.ident in own and isinstance(n.type, PointerType)}
+    return {n.name for n in moved if n.ident in own and isinstance(n.type, PointerType | ArrayType)}
 
 
 def _copies(source: Source, prefix: str) -> str:

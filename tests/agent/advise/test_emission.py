@@ -60,6 +60,20 @@ void f(int n, float *a, const float *b) {
     for (int i = 0; i < n; i++)
         a[i] = b[i] + b[i + 1];
 }""",
+    "an array parameter that changes before": """
+void f(int n, float a[64], float b[64]) {
+    b = b + 32;
+    for (int i = 0; i < n; i++)
+        a[i] = b[i];
+}""",
+    "the only statement of a loop after a comment": """
+void f(int n, float *a) {
+    for (int t = 0; t < 3; t++) // again
+        /* and again */
+#pragma omp parallel for
+        for (int i = 0; i < n; i++)
+            a[i] += 1;
+}""",
     "an array that begins before its pointer": """
 void f(int n, float *a, float *b) {
     float *p = b + 3;
