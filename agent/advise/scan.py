@@ -13,7 +13,7 @@ from agent.errors import AgentError, SourceError
 from agent.loopnest.frontend.parse import parse
 from agent.loopnest.lowering.lower import Reading, lower, sizes_of
 from agent.loopnest.lowering.reader import regions_of
-from agent.loopnest.lowering.regions import Part, inner_nests
+from agent.loopnest.lowering.regions import LoopNest, inner_nests
 from agent.progress import Progress, Tell
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def _nests(unit: Unit, request: ScanRequest, predictor: Predictor) -> Iterator[d
 def _found(
     unit: Unit,
     function: CFunction,
-    part: Part,
+    part: LoopNest,
     number: int | None,
     request: ScanRequest,
     predictor: Predictor,
@@ -124,14 +124,14 @@ def _found(
     }
 
 
-def _place(unit: Unit, function: CFunction, part: Part | None) -> dict[str, Any]:
+def _place(unit: Unit, function: CFunction, part: LoopNest | None) -> dict[str, Any]:
     first = part.first_line if part else function.place.line
     last = part.last_line if part else function.place.last_line
     return {"file": unit.file, "function": function.name, "lines": [first, last]}
 
 
 def _unread(
-    unit: Unit, function: CFunction, part: Part | None, failure: SourceError
+    unit: Unit, function: CFunction, part: LoopNest | None, failure: SourceError
 ) -> dict[str, Any]:
     return {
         **_place(unit, function, part),

@@ -37,7 +37,7 @@ from agent.loopnest.lowering.state import (
     MAX_INLINED,
     Data,
     Environment,
-    Given,
+    InPlace,
     Known,
     NotAffineError,
     Pointer,
@@ -226,7 +226,7 @@ def _bind(
     leaf = isinstance(given, Literal | AffineValue)
     fixed = parameter.ident not in env.region.moving and not any(reads(given))  # no memory needed
     if fixed or (simple and (leaf or uses <= 1 or not env.sure)):
-        env.scope[parameter.ident] = Given(given)
+        env.scope[parameter.ident] = InPlace(given)
         return
     target = temporary(env, parameter.name, dtype)
     env.scope[parameter.ident] = Data(target, dtype)

@@ -32,7 +32,7 @@ from agent.loopnest.lowering import statements as rules
 from agent.loopnest.lowering.forms import integer_type
 from agent.loopnest.lowering.inline import call_form, inline
 from agent.loopnest.lowering.places import STRAIGHT, wrong_type
-from agent.loopnest.lowering.regions import Part, assigned, entry_scope, used
+from agent.loopnest.lowering.regions import LoopNest, assigned, entry_scope, used
 from agent.loopnest.lowering.state import (
     MAX_RESTARTS,
     ArrayUse,
@@ -41,10 +41,10 @@ from agent.loopnest.lowering.state import (
     Environment,
     FreshNames,
     Known,
+    LoweringRules,
     Object,
     Region,
     RestartError,
-    Rules,
     Unknown,
     refusal,
 )
@@ -66,7 +66,7 @@ from agent.loopnest.program import (
     statements,
 )
 
-_RULES = Rules(
+_RULES = LoweringRules(
     value=value,
     assign=rules.assign,
     effect=rules.effect,
@@ -107,13 +107,13 @@ class Reading:
 
     program: Program
     function: str
-    part: Part
+    part: LoopNest
     bindings: tuple[Binding, ...]
     leaving: tuple[tuple[str, Affine], ...]
     assumed: tuple[str, ...]
 
 
-def lower(unit: Unit, function: CFunction, part: Part, sizes: Mapping[str, int]) -> Reading:
+def lower(unit: Unit, function: CFunction, part: LoopNest, sizes: Mapping[str, int]) -> Reading:
     """The Program that ``part`` is, with these sizes.
 
     Raises:
@@ -143,7 +143,7 @@ def lower(unit: Unit, function: CFunction, part: Part, sizes: Mapping[str, int])
 def _lowered(
     unit: Unit,
     function: CFunction,
-    part: Part,
+    part: LoopNest,
     sizes: Mapping[str, int],
     decisions: Decisions,
 ) -> Reading:
@@ -172,7 +172,7 @@ def _lowered(
     return _reading(env, function, part, leaving)
 
 
-def _enter(env: Environment, part: Part, leaving: Mapping[int, Name]) -> None:
+def _enter(env: Environment, part: LoopNest, leaving: Mapping[int, Name]) -> None:
     """Scalars that the region assigns: temporaries, or arrays of one element where they matter."""
     region = env.region
     outer: set[int] = set()
@@ -209,7 +209,7 @@ def _enter(env: Environment, part: Part, leaving: Mapping[int, Name]) -> None:
     region.outer = frozenset(outer)
 
 
-def _by_helpers(unit: Unit, part: Part) -> list[Name]:
+def _by_helpers(unit: Unit, part: LoopNest) -> list[Name]:
     """Global variables that functions change which ``part`` calls."""
     found = [n for body in _called(unit, part.items) for n in assigned(body)]
     return [n for n in found if n.ident in unit.variables]
@@ -229,13 +229,13 @@ def _live(env: Environment, name: Name, dtype: DType) -> Data:
     return Data(local, dtype)
 
 
-def _leave(env: Environment, part: Part) -> None:
+def _leave(env: Environment, part: LoopNest) -> None:
     """Puts variables that leave the region where they are kept."""
     for local, kept in env.region.live.values():
         rules.write(env, part.items[-1].place, kept, True, "", Read(local))
 
 
-def used_after(function: CFunction, part: Part) -> dict[int, Name]:
+def used_after(function: CFunction, part: LoopNest) -> dict[int, Name]:
     """Variables whose value the function may use after the region."""
     inside = {id(x) for item in part.items for x in walk(item)}
     loops = any(isinstance(x, ForS | WhileS) for x in part.around)
@@ -252,7 +252,7 @@ def used_after(function: CFunction, part: Part) -> dict[int, Name]:
     return found
 
 
-def _set_again(function: CFunction, part: Part, ident: int) -> bool:
+def _set_again(function: CFunction, part: LoopNest, ident: int) -> bool:
     """Whether the next statement that uses a variable after the region gives it a new value."""
     end = part.items[-1].place.end
     for item in function.body.items:
@@ -274,7 +274,7 @@ def _memory(region: Region) -> set[str]:
 
 
 def _reading(
-    env: Environment, function: CFunction, part: Part, leaving: Mapping[int, Name]
+    env: Environment, function: CFunction, part: LoopNest, leaving: Mapping[int, Name]
 ) -> Reading:
     region = env.region
     order = {p.name: n for n, p in enumerate(function.parameters)}
@@ -303,7 +303,9 @@ def _reading(
     )
 
 
-def _leaving(env: Environment, leaving: Mapping[int, Name], part: Part) -> list[tuple[str, Affine]]:
+def _leaving(
+    env: Environment, leaving: Mapping[int, Name], part: LoopNest
+) -> list[tuple[str, Affine]]:
     """Symbolic variables that the function uses after the region."""
     found = []
     for name in {n.ident: n for item in part.items for n in assigned(item)}.values():
@@ -355,7 +357,7 @@ def _shifted(node: Node, shifts: Mapping[str, int]) -> Node:
     )
 
 
-def sizes_of(unit: Unit, function: CFunction, part: Part) -> list[str]:
+def sizes_of(unit: Unit, function: CFunction, part: LoopNest) -> list[str]:
     """Integers from outside that bounds, subscripts or extents of ``part`` use, in order."""
     wanted: set[int] = set()
     items = [*part.items, *_called(unit, part.items)]

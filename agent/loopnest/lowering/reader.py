@@ -17,7 +17,7 @@ from agent.loopnest.frontend.ctree import CFunction, ForS, Unit, walk
 from agent.loopnest.frontend.parse import parse, parse_text
 from agent.loopnest.lowering.forms import integer_type
 from agent.loopnest.lowering.lower import Reading, lower, sizes_of
-from agent.loopnest.lowering.regions import Part, marked, nests
+from agent.loopnest.lowering.regions import LoopNest, marked, nests
 from agent.loopnest.lowering.state import MAX_SIZE
 from agent.loopnest.program import Program
 
@@ -103,7 +103,7 @@ def read_region(
     return found
 
 
-def regions_of(unit: Unit, function: CFunction) -> list[Part]:
+def regions_of(unit: Unit, function: CFunction) -> list[LoopNest]:
     """The regions of a function: between pragmas where there are some, else its loops."""
     return marked(function, unit.marks) or nests(function)
 
@@ -142,7 +142,7 @@ def _listed(functions: Sequence[CFunction]) -> str:
     return ", ".join(f.name for f in functions[:10]) or "none"
 
 
-def _part(unit: Unit, function: CFunction, nest: int | None) -> Part:
+def _part(unit: Unit, function: CFunction, nest: int | None) -> LoopNest:
     found = regions_of(unit, function)
     lines = ", ".join(
         f"{n} (lines {p.first_line} to {p.last_line})" for n, p in enumerate(found, 1)

@@ -57,7 +57,7 @@ SIZES = "Give the sizes in its declaration with --size, or declare it with numbe
 
 
 @dataclass(frozen=True)
-class Part:
+class LoopNest:
     """A run of statements in one block of a function.
 
     Attributes:
@@ -81,7 +81,7 @@ class Part:
         return self.items[-1].place.last_line
 
 
-def marked(function: CFunction, marks: Sequence[tuple[int, bool]]) -> list[Part]:
+def marked(function: CFunction, marks: Sequence[tuple[int, bool]]) -> list[LoopNest]:
     """The regions between pragmas, in order.
 
     Raises:
@@ -114,12 +114,12 @@ def _between(
     last: int,
     before: tuple[CStatement, ...],
     around: tuple[CStatement, ...],
-) -> Part | None:
+) -> LoopNest | None:
     """The statements between two lines, in the innermost block that holds them."""
     inside = [n for n, x in enumerate(items) if first < x.place.line and x.place.last_line < last]
     if inside:
         chosen = tuple(items[inside[0] : inside[-1] + 1])
-        return Part(chosen, (*before, *items[: inside[0]]), around)
+        return LoopNest(chosen, (*before, *items[: inside[0]]), around)
     for index, item in enumerate(items):
         if item.place.line <= first and last <= item.place.last_line:
             for inner in _blocks(item):
@@ -145,14 +145,14 @@ def _blocks(item: CStatement) -> Iterator[Sequence[CStatement]]:
             yield (inner,)
 
 
-def nests(function: CFunction) -> list[Part]:
+def nests(function: CFunction) -> list[LoopNest]:
     """Runs of loops, with simple statements between them, in order."""
     return list(_runs(function.body.items, (), ()))
 
 
-def inner_nests(part: Part) -> list[Part]:
+def inner_nests(part: LoopNest) -> list[LoopNest]:
     """The runs within the loops of ``part``."""
-    found: list[Part] = []
+    found: list[LoopNest] = []
     for index, item in enumerate(part.items):
         if isinstance(item, ForS | WhileS | IfS):
             before = (*part.before, *part.items[:index])
@@ -163,19 +163,19 @@ def inner_nests(part: Part) -> list[Part]:
 
 def _runs(
     items: Sequence[CStatement], before: tuple[CStatement, ...], around: tuple[CStatement, ...]
-) -> Iterator[Part]:
+) -> Iterator[LoopNest]:
     start, end = None, 0
     for index, item in enumerate(items):
         if isinstance(item, ForS):
             start, end = index if start is None else start, index + 1
         elif start is not None and not _is_simple(item):
-            yield Part(tuple(items[start:end]), (*before, *items[:start]), around)
+            yield LoopNest(tuple(items[start:end]), (*before, *items[:start]), around)
             start = None
         if not isinstance(item, ForS) and any(isinstance(x, ForS) for x in walk(item)):
             for block in _blocks(item):
                 yield from _runs(block, (*before, *items[:index]), (*around, item))
     if start is not None:
-        yield Part(tuple(items[start:end]), (*before, *items[:start]), around)
+        yield LoopNest(tuple(items[start:end]), (*before, *items[:start]), around)
 
 
 def _is_simple(item: CStatement) -> bool:
@@ -190,7 +190,7 @@ def _is_simple(item: CStatement) -> bool:
 
 
 def entry_scope(
-    env: Environment, unit: Unit, function: CFunction, part: Part, sizes: Mapping[str, int]
+    env: Environment, unit: Unit, function: CFunction, part: LoopNest, sizes: Mapping[str, int]
 ) -> None:
     """Fills ``env.scope`` with what every name stands for where ``part`` begins."""
     scope = env.scope

@@ -143,7 +143,7 @@ class Pointer:
 
 
 @dataclass(frozen=True)
-class Given:
+class InPlace:
     """A name that stands for a value, which nothing changes.
 
     It is a parameter of a function that is read in place, or follows from iterators alone.
@@ -164,7 +164,7 @@ class Unknown:
     hint: str = "Pass what it leads to as a parameter of its own that nothing assigns."
 
 
-Entity = Known | Data | Argument | Given | Object | Pointer | Unknown
+Entity = Known | Data | Argument | InPlace | Object | Pointer | Unknown
 Scope = dict[int, Entity]
 
 
@@ -213,8 +213,8 @@ class ArrayUse:
 
 
 @dataclass(frozen=True)
-class Rules:
-    """Rules that others come back to: C's grammar goes round in circles, imports do not."""
+class LoweringRules:
+    """LoweringRules that others come back to: C's grammar goes round in circles, imports do not."""
 
     value: Callable[[Environment, Expression], Expr]
     assign: Callable[[Environment, AssignE | UnaryE], Expr]
@@ -231,7 +231,7 @@ class Region:
 
     unit: Unit
     decisions: Decisions
-    rules: Rules
+    rules: LoweringRules
     sizes: tuple[str, ...] = ()  # integer arguments without a value
     parameters: frozenset[str] = frozenset()  # names of arguments
     names: FreshNames = field(default_factory=FreshNames)

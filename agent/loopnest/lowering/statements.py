@@ -50,7 +50,7 @@ from agent.loopnest.lowering.state import (
     Argument,
     Data,
     Environment,
-    Given,
+    InPlace,
     Known,
     NotAffineError,
     Object,
@@ -569,7 +569,7 @@ def _declare_scalar(env: Environment, variable: Variable, kind: ScalarType) -> N
         write(env, variable.place, target, True, "", init)
 
 
-def _of_iterators(env: Environment, variable: Variable) -> Given | None:
+def _of_iterators(env: Environment, variable: Variable) -> InPlace | None:
     """``int row = k / w``, which nothing changes: its uses become the value, no memory is taken."""
     init = variable.init
     others = AssignE | CallE | IndexE | MemberE
@@ -578,7 +578,7 @@ def _of_iterators(env: Environment, variable: Variable) -> Given | None:
     if any(isinstance(x, others) or (isinstance(x, UnaryE) and x.op in "*&") for x in walk(init)):
         return None
     given = converted(env, init)
-    return None if _is_data(given) else Given(given)
+    return None if _is_data(given) else InPlace(given)
 
 
 def _declare_array(env: Environment, variable: Variable) -> None:

@@ -31,7 +31,7 @@ from agent.loopnest.lowering.state import (
     MAX_DEEP,
     MAX_NODES,
     Environment,
-    Given,
+    InPlace,
     Known,
     NotAffineError,
     refusal,
@@ -152,7 +152,7 @@ def _name(env: Environment, node: Name) -> Expr:
     match env.scope.get(node.ident):
         case Known() as known:
             return number(known, known.dtype)
-        case Given(given):
+        case InPlace(given):
             return given
         case _:
             found = scalar(env, node)
