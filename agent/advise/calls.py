@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from agent.advise.splice import Source
+from agent.advise.splice import SourceRegion
 from agent.arrays import Array
 from agent.errors import SourceError
 from agent.loopnest.frontend.ctree import (
@@ -36,7 +36,7 @@ TOLERANCE = {DType.F32: 1e-3, DType.F64: 1e-9}  # sums may be in another order
 
 
 @dataclass(frozen=True)
-class Memory:
+class CallMemory:
     """Memory that a run is given and gives back.
 
     Attributes:
@@ -100,7 +100,7 @@ class UncheckedError(Exception):
 
 
 @dataclass(frozen=True)
-class Call:
+class FunctionCall:
     """One call of ``agent_function``, as C.
 
     Attributes:
@@ -120,11 +120,11 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Plan:
+class CallPlan:
     """The calls of a check, and the memory of each."""
 
-    memory: tuple[Memory, ...]
-    calls: tuple[Call, ...]
+    memory: tuple[CallMemory, ...]
+    calls: tuple[FunctionCall, ...]
     result: ScalarType | None
 
     def inputs(self, seed: int) -> bytes:
@@ -147,7 +147,7 @@ class Plan:
         return _same(a, b, kind)
 
 
-def plan_of(source: Source) -> Plan:
+def plan_of(source: SourceRegion) -> CallPlan:
     """The calls of a check; raises UncheckedError where none can be made up."""
     function = source.function
     memory = tuple(_memory(source))
@@ -158,14 +158,14 @@ def plan_of(source: Source) -> Plan:
         raise UncheckedError("it returns something else than a number")
     seeds = range(SEEDS)
     calls = (_call(source, memory, sizes, seed) for sizes in _sizes(source) for seed in seeds)
-    return Plan(memory, tuple(calls), result)
+    return CallPlan(memory, tuple(calls), result)
 
 
 def _is_void(kind: CType) -> bool:
     return isinstance(kind, OtherType) and kind.text == "void"
 
 
-def _sizes(source: Source) -> list[Mapping[str, int]]:
+def _sizes(source: SourceRegion) -> list[Mapping[str, int]]:
     """The sizes that were tuned; odd ones below; 1."""
     given = source.sizes
     odd = {name: max(1, value - 2 if value % 2 else value - 1) for name, value in given.items()}
@@ -173,7 +173,7 @@ def _sizes(source: Source) -> list[Mapping[str, int]]:
     return [s for n, s in enumerate((given, odd, ones)) if s not in (given, odd, ones)[:n]]
 
 
-def _memory(source: Source) -> Iterator[Memory]:
+def _memory(source: SourceRegion) -> Iterator[CallMemory]:
     needed = _needed(source)
     own = {p.name: p for p in source.function.parameters}
     for parameter in own.values():
@@ -185,7 +185,7 @@ def _memory(source: Source) -> Iterator[Memory]:
             yield _of_variable(variable, *needed[variable.name], role)
 
 
-def _needed(source: Source) -> dict[str, tuple[int, int]]:
+def _needed(source: SourceRegion) -> dict[str, tuple[int, int]]:
     """Bytes before and after where a variable leads, for all loops of the function."""
     found: dict[str, tuple[int, int]] = {}
     for reading in _readings(source):
@@ -199,7 +199,7 @@ def _needed(source: Source) -> dict[str, tuple[int, int]]:
     return found
 
 
-def _readings(source: Source) -> Iterator[Reading]:
+def _readings(source: SourceRegion) -> Iterator[Reading]:
     yield source.reading
     for number in range(1, 1 + len(regions_of(source.unit, source.function))):
         try:
@@ -208,7 +208,7 @@ def _readings(source: Source) -> Iterator[Reading]:
             continue  # what it uses is not known
 
 
-def _of_variable(variable: Variable, before: int, after: int, role: str) -> Memory:
+def _of_variable(variable: Variable, before: int, after: int, role: str) -> CallMemory:
     kind = variable.type
     kind = kind.to if isinstance(kind, PointerType) else kind
     while isinstance(kind, ArrayType):
@@ -226,12 +226,14 @@ def _of_variable(variable: Variable, before: int, after: int, role: str) -> Memo
     if not fields:
         raise UncheckedError(f"{variable.name!r} leads to something else than numbers")
     front = -(-before // stride)
-    return Memory(
+    return CallMemory(
         variable.name, front * stride, front + max(1, -(-after // stride)), fields, stride, role
     )
 
 
-def _call(source: Source, memory: Sequence[Memory], sizes: Mapping[str, int], seed: int) -> Call:
+def _call(
+    source: SourceRegion, memory: Sequence[CallMemory], sizes: Mapping[str, int], seed: int
+) -> FunctionCall:
     own = {p.name for p in source.function.parameters}
     places = {m.name: f"agent_{n}" for n, m in enumerate(memory)}
     declared = [f"char *{places[m.name]} = agent_memory(in, {m.size});" for m in memory]
@@ -246,13 +248,13 @@ def _call(source: Source, memory: Sequence[Memory], sizes: Mapping[str, int], se
     passed = [_value(p, sizes, memory, places, rng) for p in source.function.parameters]
     call = f"agent_function({', '.join(passed)})"
     taken = (f"memcpy({places[m.name]}, &{m.name}, {m.size});" for m in memory if m.role == "array")
-    return Call(sizes, seed, tuple(declared), tuple(put), call, tuple(taken))
+    return FunctionCall(sizes, seed, tuple(declared), tuple(put), call, tuple(taken))
 
 
 def _value(
     parameter: Variable,
     sizes: Mapping[str, int],
-    memory: Sequence[Memory],
+    memory: Sequence[CallMemory],
     places: Mapping[str, str],
     rng: np.random.Generator,
 ) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from agent.advise.calls import Plan
+from agent.advise.calls import CallPlan
 from agent.errors import CompilerError
 from agent.measure.compiler import COMPILE_LIMITS, Compiler
 from agent.system.child import ChildLimits, ChildRun, other_owner, run_child
@@ -103,7 +103,7 @@ class Drivers:
         return "" if run.status == 0 else run.words or "the compiler did not end"
 
     def run(
-        self, program: Path, number: int, plan: Plan, environment: Mapping[str, str]
+        self, program: Path, number: int, plan: CallPlan, environment: Mapping[str, str]
     ) -> ChildRun:
         """A case, with the memory of call ``number`` of the plan."""
         (self.folder / "input").write_bytes(plan.inputs(plan.calls[number].seed))

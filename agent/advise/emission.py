@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.advise.advise import Request, described
-from agent.advise.splice import Origin, Source, spliced
+from agent.advise.splice import Origin, SourceRegion, spliced
 from agent.errors import CompilerError, InputError, MeasureError
 from agent.loopnest.frontend.parse import parse
 from agent.loopnest.lowering.reader import read_region
@@ -23,7 +23,7 @@ from agent.loopnest.schedules.schedule import Schedule, parse_schedule
 from agent.settings.config import Config
 
 if TYPE_CHECKING:
-    from agent.advise.verify import Checked
+    from agent.advise.verify import Agreement
 
 
 @dataclass(frozen=True)
@@ -59,17 +59,17 @@ def emit(config: Config, request: Request, schedule: str, wish: Wish) -> dict[st
     return write(config, request, source, parsed, wish)
 
 
-def read_source(config: Config, request: Request) -> Source:
+def read_source(config: Config, request: Request) -> SourceRegion:
     """The file of a request, and its loops."""
     unit = parse(request.path, request.cflags or (), config.compiler)
     reading = read_region(unit, request.function, request.sizes, request.nest)
-    return Source(request.path.read_bytes(), unit, reading, request.sizes)
+    return SourceRegion(request.path.read_bytes(), unit, reading, request.sizes)
 
 
 def write(
     config: Config,
     request: Request,
-    source: Source,
+    source: SourceRegion,
     schedule: Schedule,
     wish: Wish,
     facts: Sequence[str] = (),
@@ -92,8 +92,8 @@ def write(
     }
 
 
-def _checked(config: Config, request: Request, source: Source, new: bytes) -> Checked:
-    from agent.advise.verify import Checked, verify
+def _checked(config: Config, request: Request, source: SourceRegion, new: bytes) -> Agreement:
+    from agent.advise.verify import Agreement, verify
     from agent.measure.compiler import working_compiler
 
     try:
@@ -101,7 +101,7 @@ def _checked(config: Config, request: Request, source: Source, new: bytes) -> Ch
     except CompilerError as error:
         if config.compiler:
             raise
-        return Checked(unchecked=(f"there is no compiler to check it with ({error.message})",))
+        return Agreement(unchecked=(f"there is no compiler to check it with ({error.message})",))
     found = verify(source, request.path, new, compiler, request.cflags or ())
     if found.wrong:
         sizes = ", ".join(f"{name} = {value}" for name, value in found.wrong[0].items())
@@ -114,7 +114,7 @@ def _checked(config: Config, request: Request, source: Source, new: bytes) -> Ch
     return found
 
 
-def _told(checked: Checked | None) -> dict[str, Any]:
+def _told(checked: Agreement | None) -> dict[str, Any]:
     if checked is None:
         return {"runs": 0, "sizes": [], "sanitized": False, "unchecked": ["no check was asked for"]}
     sizes = [dict(s) for s, _ in checked.runs]

@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.advise.calls import Call, Plan, UncheckedError, plan_of
+from agent.advise.calls import CallPlan, FunctionCall, UncheckedError, plan_of
 from agent.advise.drivers import Drivers, drivers, faulty
-from agent.advise.splice import Source
+from agent.advise.splice import SourceRegion
 from agent.measure.compiler import Compiler
 from agent.measure.stats import median_interval
 
@@ -50,7 +50,11 @@ class OwnTimes:
 
 
 def own_times(
-    source: Source, path: Path, new: bytes, toolchain: tuple[Compiler, Sequence[str]], run_s: float
+    source: SourceRegion,
+    path: Path,
+    new: bytes,
+    toolchain: tuple[Compiler, Sequence[str]],
+    run_s: float,
 ) -> OwnTimes:
     """Time the function of ``path`` against the one in ``new``.
 
@@ -81,21 +85,23 @@ def own_times(
     return OwnTimes(seconds[0], seconds[1], ratios.median, ratios.low, ratios.high)
 
 
-def _pair(made: Drivers, plan: Plan, before: Path, after: Path, number: int) -> tuple[float, float]:
+def _pair(
+    made: Drivers, plan: CallPlan, before: Path, after: Path, number: int
+) -> tuple[float, float]:
     """A process of each, in turns the one and the other first."""
     order = (before, after) if number % 2 == 0 else (after, before)
     found: Mapping[Path, float] = {program: _seconds(made, plan, program) for program in order}
     return found[before], found[after]
 
 
-def _seconds(made: Drivers, plan: Plan, program: Path) -> float:
+def _seconds(made: Drivers, plan: CallPlan, program: Path) -> float:
     run = made.run(program, 0, plan, {})
     if run.status != 0:
         raise UncheckedError("the function fails, or takes too long, with inputs that are made up")
     return max(float(run.output), 1e-9)
 
 
-def _case(plan: Plan, call: Call, run_s: float) -> str:
+def _case(plan: CallPlan, call: FunctionCall, run_s: float) -> str:
     """Calls until it took ``run_s``, three times at least; prints the shortest."""
     numbered = list(enumerate(plan.memory))
     keep = (f"char *kept_{n} = malloc({m.size} + 1);" for n, m in numbered)

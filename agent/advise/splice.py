@@ -25,7 +25,7 @@ from functools import cached_property
 from agent import __version__
 from agent.errors import SourceError
 from agent.loopnest.emitter.accumulate import written
-from agent.loopnest.emitter.emit import Kernel, emit_kernel
+from agent.loopnest.emitter.emit import KernelText, emit_kernel
 from agent.loopnest.emitter.identifiers import KEYWORDS
 from agent.loopnest.frontend.ctree import (
     ArrayType,
@@ -65,7 +65,7 @@ _APART = """static inline int {name}(
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceRegion:
     """A file, the region of it that was read, and for which sizes.
 
     Attributes:
@@ -107,7 +107,7 @@ class Origin:
     facts: tuple[str, ...] = ()
 
 
-def spliced(source: Source, variant: Program, origin: Origin) -> bytes:
+def spliced(source: SourceRegion, variant: Program, origin: Origin) -> bytes:
     """The file with ``variant`` in place of the region, for the sizes it was made for.
 
     Raises:
@@ -131,7 +131,7 @@ def spliced(source: Source, variant: Program, origin: Origin) -> bytes:
     return text
 
 
-def _refuse(source: Source) -> None:
+def _refuse(source: SourceRegion) -> None:
     part = source.reading.part
     for item in part.items:
         if item.place.file != source.unit.file:
@@ -153,7 +153,7 @@ def _refuse(source: Source) -> None:
             )
 
 
-def _free_prefix(source: Source) -> str:
+def _free_prefix(source: SourceRegion) -> str:
     for number in itertools.count(1):
         prefix = f"{source.reading.function}_tuned_{number}"
         if prefix.encode() not in source.text:
@@ -164,7 +164,7 @@ def _free_prefix(source: Source) -> str:
 # --- before the function ----------------------------------------------------------------------
 
 
-def _anchor(source: Source) -> int:
+def _anchor(source: SourceRegion) -> int:
     """Where the line of the function begins, with a comment and pragmas of OpenMP before it."""
     text = source.text
     at = _line_start(text, source.function.place.start)
@@ -186,7 +186,9 @@ def _line_start(text: bytes, at: int) -> int:
     return text.rfind(b"\n", 0, at) + 1
 
 
-def _definitions(source: Source, variant: Program, origin: Origin, prefix: str) -> Iterator[str]:
+def _definitions(
+    source: SourceRegion, variant: Program, origin: Origin, prefix: str
+) -> Iterator[str]:
     kernel = emit_kernel(variant)
     pieces = [_renamed(text, _names(source, kernel, prefix)) for text in kernel.definitions]
     if _pairs(source):
@@ -206,7 +208,7 @@ def _needs(header: str, pieces: Sequence[str]) -> bool:
     return header != "math" or not FUNCTIONS.keys().isdisjoint(_WORD.findall(text))
 
 
-def _names(source: Source, kernel: Kernel, prefix: str) -> dict[str, str]:
+def _names(source: SourceRegion, kernel: KernelText, prefix: str) -> dict[str, str]:
     """New names for what the kernel defines, and for what is a macro in the file."""
     macros = {m.decode("ascii", "replace") for m in _MACRO.findall(source.text)}
     macros -= KEYWORDS | FUNCTIONS.keys()
@@ -219,7 +221,7 @@ def _renamed(text: str, names: Mapping[str, str]) -> str:
     return _WORD.sub(lambda m: names.get(m[0], m[0]), text)
 
 
-def _comment(source: Source, origin: Origin) -> str:
+def _comment(source: SourceRegion, origin: Origin) -> str:
     part = source.reading.part
     sizes = ", ".join(f"{name} = {value}" for name, value in source.sizes.items())
     lines = [
@@ -238,7 +240,7 @@ def _comment(source: Source, origin: Origin) -> str:
 # --- in place of the region -------------------------------------------------------------------
 
 
-def _span(source: Source) -> tuple[int, int]:
+def _span(source: SourceRegion) -> tuple[int, int]:
     """Where the region begins, pragmas for its first loop included, and where it ends."""
     text, items = source.text, source.reading.part.items
     start, end = items[0].place.start, items[-1].place.end
@@ -254,19 +256,19 @@ def _span(source: Source) -> tuple[int, int]:
     return start, end
 
 
-def _indent(source: Source, start: int) -> str:
+def _indent(source: SourceRegion, start: int) -> str:
     line = source.text[_line_start(source.text, start) :]
     return re.match(rb"[ \t]*", line)[0].decode()  # type: ignore[index]  # matches always
 
 
-def _alone(source: Source) -> bool:
+def _alone(source: SourceRegion) -> bool:
     """Whether the region is the only statement of an ``if`` or a loop around it."""
     part = source.reading.part
     around = part.around[-1:]
     return any(x is part.items[0] for held in around for x in parts(held))
 
 
-def _opening(source: Source, prefix: str, start: int) -> str:
+def _opening(source: SourceRegion, prefix: str, start: int) -> str:
     indent = _indent(source, start)
     inner = indent + _INDENT
     call = f"{prefix}({', '.join(_passed(source, prefix))});"
@@ -278,11 +280,11 @@ def _opening(source: Source, prefix: str, start: int) -> str:
     return text if _at_line_start(source, start) else text.removeprefix(indent) + indent
 
 
-def _at_line_start(source: Source, start: int) -> bool:
+def _at_line_start(source: SourceRegion, start: int) -> bool:
     return start == _line_start(source.text, start)
 
 
-def _closing(source: Source, start: int) -> str:
+def _closing(source: SourceRegion, start: int) -> str:
     return f"\n{_indent(source, start)}}}" + " }" * _alone(source)
 
 
@@ -294,7 +296,7 @@ def _wrapped(call: str, indent: str) -> list[str]:
     )  # fmt: skip
 
 
-def _condition(source: Source, prefix: str, inner: str) -> str:
+def _condition(source: SourceRegion, prefix: str, inner: str) -> str:
     """That the sizes are those of the version, and that what it writes overlaps nothing."""
     sizes = [f"{n} == {v}" for n, v in source.sizes.items() if n not in _unsteady(source)]
     sizes += [f"{prefix}_fits"] if _unsteady(source) else []
@@ -305,18 +307,18 @@ def _condition(source: Source, prefix: str, inner: str) -> str:
     return f" &&\n{inner}".join([" && ".join(sizes)] * bool(sizes) + arrays) or "1"
 
 
-def _passed(source: Source, prefix: str) -> list[str]:
+def _passed(source: SourceRegion, prefix: str) -> list[str]:
     pointers = (_pointer(source, b, prefix) for b in source.reading.bindings)
     arrays = [f"(void *){f'({p})' if ' ' in p else p}" for p in pointers]
     return [*arrays, *(s.name for s in source.reading.program.scalars)]
 
 
-def _memory(source: Source, binding: Binding, prefix: str) -> tuple[str, str]:
+def _memory(source: SourceRegion, binding: Binding, prefix: str) -> tuple[str, str]:
     size = source.reading.program.array(binding.array).bytes
     return _pointer(source, binding, prefix), str(size)
 
 
-def _pointer(source: Source, binding: Binding, prefix: str) -> str:
+def _pointer(source: SourceRegion, binding: Binding, prefix: str) -> str:
     """C of a pointer to an array's first element."""
     text, name = binding.expression, binding.variable
     if name in _moved_pointers(source):
@@ -326,7 +328,7 @@ def _pointer(source: Source, binding: Binding, prefix: str) -> str:
     return f"{text} {'-' if low < 0 else '+'} {abs(low)}" if low else text
 
 
-def _pairs(source: Source) -> list[tuple[Binding, Binding]]:
+def _pairs(source: SourceRegion) -> list[tuple[Binding, Binding]]:
     """Arrays that must not overlap: of two variables, and the region writes one of them."""
     changed = written(source.reading.program.body)
     return [
@@ -339,7 +341,7 @@ def _pairs(source: Source) -> list[tuple[Binding, Binding]]:
 # --- what is known where the function begins --------------------------------------------------
 
 
-def _unsteady(source: Source) -> list[str]:
+def _unsteady(source: SourceRegion) -> list[str]:
     """Sizes that may have another value where the region begins than where the function does."""
     early = {n.name for item in source.earlier for n in assigned(item)}
     early |= {
@@ -352,14 +354,14 @@ def _unsteady(source: Source) -> list[str]:
     return [name for name in source.sizes if name in early]
 
 
-def _moved_pointers(source: Source) -> set[str]:
+def _moved_pointers(source: SourceRegion) -> set[str]:
     """Parameters that lead elsewhere where the region begins."""
     own = {p.ident for p in source.function.parameters}
     moved: list[Name] = [n for item in source.earlier for n in assigned(item)]
     return {n.name for n in moved if n.ident in own and isinstance(n.type, PointerType | ArrayType)}
 
 
-def _copies(source: Source, prefix: str) -> str:
+def _copies(source: SourceRegion, prefix: str) -> str:
     """Declarations that keep what the function changes before the region."""
     unsteady = _unsteady(source)
     bound = {b.variable for b in source.reading.bindings}

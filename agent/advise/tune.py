@@ -38,12 +38,12 @@ from agent.advise.search import (
     next_batch,
     verdict_of,
 )
-from agent.advise.splice import Origin, Source, spliced
-from agent.advise.tuning_log import Setting, append, lines_of, look_up
+from agent.advise.splice import Origin, SourceRegion, spliced
+from agent.advise.tuning_log import LogKey, append, lines_of, look_up
 from agent.arrays import Doubles
 from agent.calibration.predictor import Predictor
 from agent.clock import stamp
-from agent.errors import AgentError
+from agent.errors import AgentError, CompilerError, MeasureError
 from agent.loopnest.program import Program
 from agent.loopnest.schedules.candidates import LegalDraft, Outcomes, proposals
 from agent.loopnest.schedules.dependence import Dependences
@@ -150,7 +150,7 @@ class Search:
 
     pool: Pool
     runner: Runner
-    setting: Setting
+    setting: LogKey
     wish: TuneWish
     tell: Tell
     budget_s: float
@@ -314,10 +314,12 @@ def tune(
     """
     if wish.write.out is not None:
         check_place(wish.write.out, wish.write.force)
+    if wish.save is not None:
+        append(wish.save, ())  # it can be written, or that is told now
     source = read_source(config, request)
     runner, machine = open_runner(config), read_machine()
     program = source.reading.program
-    setting = Setting.of(program, machine, runner.toolchain)
+    setting = LogKey.of(program, machine, runner.toolchain)
     pool = Pool(program, predictor_of(config))
     search = Search(pool, runner, setting, wish, tell, config.budget_s)
     notes = _remembered(search)
@@ -329,6 +331,10 @@ def tune(
         stopped = "interrupted"
         if search.base is None:
             raise
+    except (CompilerError, MeasureError) as error:  # what was found is kept
+        if search.base is None:
+            raise
+        stopped, notes = "failed", (*notes, error.message)
     return _answer(config, request, source, _Outcome(search, stopped, final, machine, notes))
 
 
@@ -434,7 +440,9 @@ class _Outcome:
         return verdict_of(timings, [str(s) for s in found], [len(s.steps) for s in found])
 
 
-def _answer(config: Config, request: Request, source: Source, outcome: _Outcome) -> dict[str, Any]:
+def _answer(
+    config: Config, request: Request, source: SourceRegion, outcome: _Outcome
+) -> dict[str, Any]:
     search, last, verdict = outcome.search, outcome.last, outcome.verdict()
     entries = [measured(search.pool.found[n][0], search.timings[n]) for n in last]
     winner, own, written, notes = None, None, None, outcome.notes
@@ -476,7 +484,7 @@ def _tried(search: Search, place: int) -> dict[str, Any]:
 
 
 def _own_times(
-    request: Request, source: Source, outcome: _Outcome, schedule: str
+    request: Request, source: SourceRegion, outcome: _Outcome, schedule: str
 ) -> tuple[OwnTimes | None, tuple[str, ...]]:
     """The person's function as written against the one with the winner in it, and notes."""
     search, compiler = outcome.search, outcome.search.runner.toolchain

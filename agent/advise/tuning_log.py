@@ -25,7 +25,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Setting:
+class LogKey:
     """What timings must have in common to be comparable, as it stands in every line.
 
     Attributes:
@@ -39,7 +39,7 @@ class Setting:
     toolchain: Mapping[str, Any]
 
     @staticmethod
-    def of(program: Program, machine: Machine, toolchain: Toolchain) -> Setting:
+    def of(program: Program, machine: Machine, toolchain: Toolchain) -> LogKey:
         """That of timing ``program`` here."""
         content = (program.arrays, program.scalars, program.temporaries, program.body)
         facts = {
@@ -49,7 +49,7 @@ class Setting:
             "caches": {f"L{level}": size for level, size in sorted(machine.caches.items())},
         }
         compiled = {"version": toolchain.version, "flags": list(toolchain.flags)}
-        return Setting(hashlib.sha256(repr(content).encode()).hexdigest(), facts, compiled)
+        return LogKey(hashlib.sha256(repr(content).encode()).hexdigest(), facts, compiled)
 
     def line(self, schedule: str, timing: Timing, at: str) -> dict[str, Any]:
         """A timing, as it stands in the log."""
@@ -80,7 +80,7 @@ class Found:
     unreadable: int
 
 
-def look_up(path: Path, setting: Setting) -> Found:
+def look_up(path: Path, setting: LogKey) -> Found:
     """What was timed before in this setting; the last timing of a schedule counts.
 
     Raises:
@@ -136,7 +136,7 @@ def append(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
 
 
 def lines_of(
-    setting: Setting, texts: Sequence[str], timings: Sequence[Timing], at: str
+    setting: LogKey, texts: Sequence[str], timings: Sequence[Timing], at: str
 ) -> list[dict[str, Any]]:
     """The lines of timings made at one time."""
     return [setting.line(text, timing, at) for text, timing in zip(texts, timings, strict=True)]

@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.advise.calls import Call, Plan, UncheckedError, plan_of
+from agent.advise.calls import CallPlan, FunctionCall, UncheckedError, plan_of
 from agent.advise.drivers import Drivers, drivers, faulty
-from agent.advise.splice import Source
+from agent.advise.splice import SourceRegion
 from agent.measure.compiler import Compiler
 from agent.system.child import ChildRun
 
@@ -24,7 +24,7 @@ ENVIRONMENT = {"ASAN_OPTIONS": "detect_leaks=0", "OMP_NUM_THREADS": "3"}
 
 
 @dataclass(frozen=True)
-class Checked:
+class Agreement:
     """What was compared, and what was not.
 
     Attributes:
@@ -44,8 +44,8 @@ class Checked:
 
 
 def verify(
-    source: Source, path: Path, new: bytes, compiler: Compiler, cflags: Sequence[str]
-) -> Checked:
+    source: SourceRegion, path: Path, new: bytes, compiler: Compiler, cflags: Sequence[str]
+) -> Agreement:
     """Run the function of ``path`` and the one in ``new``, and compare what they do.
 
     Raises:
@@ -56,10 +56,10 @@ def verify(
             return _checked(made, plan_of(source))
         except UncheckedError as why:
             made.check_new()
-            return Checked(unchecked=(str(why),))
+            return Agreement(unchecked=(str(why),))
 
 
-def _checked(made: Drivers, plan: Plan) -> Checked:
+def _checked(made: Drivers, plan: CallPlan) -> Agreement:
     """Both functions through every call of ``plan``."""
     cases = [_case(plan, call) for call in plan.calls]
     flags, old = _first_that_compiles(made, cases)
@@ -74,7 +74,7 @@ def _checked(made: Drivers, plan: Plan) -> Checked:
             continue
         after = made.run(new, number, plan, ENVIRONMENT)
         runs.append((call.sizes, after.status == 0 and plan.same(before.output, after.output)))
-    return Checked(tuple(runs), flags is SANITIZED, tuple(dict.fromkeys(unchecked)))
+    return Agreement(tuple(runs), flags is SANITIZED, tuple(dict.fromkeys(unchecked)))
 
 
 def _first_that_compiles(made: Drivers, cases: Sequence[str]) -> tuple[tuple[str, ...], Path]:
@@ -85,7 +85,7 @@ def _first_that_compiles(made: Drivers, cases: Sequence[str]) -> tuple[tuple[str
     raise UncheckedError("the file does not link by itself")
 
 
-def _case(plan: Plan, call: Call) -> str:
+def _case(plan: CallPlan, call: FunctionCall) -> str:
     """Does the call, and writes what is in memory then, and the result."""
     result = "__typeof__({0}) agent_result = {0};" if plan.result else "{0};"
     lines = [*call.memory, *call.globals, result.format(call.call), *call.collect]
@@ -94,7 +94,7 @@ def _case(plan: Plan, call: Call) -> str:
     return "\n".join(lines)
 
 
-def _failed(call: Call, run: ChildRun) -> str:
+def _failed(call: FunctionCall, run: ChildRun) -> str:
     sizes = ", ".join(f"{name} = {value}" for name, value in call.sizes.items())
     why = "takes longer than 20 s" if run.status is None else "fails"
     return f"sizes {sizes}: the function as written {why} with inputs that are made up"

@@ -89,6 +89,7 @@ _STOPPED = {
     "no-gain": "no gain that could be told from noise was to be expected any more",
     "exhausted": "there are no other schedules",
     "interrupted": "it was interrupted",
+    "failed": "timing failed",
 }
 
 

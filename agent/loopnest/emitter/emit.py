@@ -56,7 +56,7 @@ _DEFINED = re.compile(r"^static [^(\[]*?\b(\w+)[(\[]", re.MULTILINE)
 
 
 @dataclass(frozen=True)
-class Kernel:
+class KernelText:
     """A program as C, without the entry that takes its arguments from a table.
 
     Attributes:
@@ -91,7 +91,7 @@ def emit(program: Program) -> str:
     return "\n\n".join((includes, *kernel.definitions, _entry(program, kernel.name))) + "\n"
 
 
-def emit_kernel(program: Program) -> Kernel:
+def emit_kernel(program: Program) -> KernelText:
     """The C functions and tables of ``program``; raises as ``emit``."""
     wide = _needs_wide(program)
     expanded = expand(program)
@@ -106,7 +106,7 @@ def emit_kernel(program: Program) -> Kernel:
         *body.functions,
         "\n".join([_signature(program, names, kernel), "{", *indented(lines), "}"]),
     )
-    return Kernel(kernel, tuple(_headers(program)), definitions)
+    return KernelText(kernel, tuple(_headers(program)), definitions)
 
 
 def check_marks(program: Program) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from agent.advise.splice import Origin, Source, spliced
+from agent.advise.splice import Origin, SourceRegion, spliced
 from agent.advise.verify import verify
 from agent.errors import SourceError
 from agent.loopnest.frontend.parse import parse
@@ -109,9 +109,9 @@ float f(int n, float *a) {
 }  # fmt: skip
 
 
-def source_of(path, function, sizes) -> Source:
+def source_of(path, function, sizes) -> SourceRegion:
     unit = parse(path, (), None)
-    return Source(path.read_bytes(), unit, read_region(unit, function, sizes), sizes)
+    return SourceRegion(path.read_bytes(), unit, read_region(unit, function, sizes), sizes)
 
 
 def schedules_of(source):
@@ -213,7 +213,7 @@ def test_a_file_can_be_emitted_again_with_a_second_version(tmp_path, compiler):
     once.write_bytes(emitted(source, *schedules_of(source)[0]))
     unit = parse(once, (), None)
     other = {"rows": 11, "cols": 5}
-    again = Source(once.read_bytes(), unit, read_region(unit, "two_regions", other), other)
+    again = SourceRegion(once.read_bytes(), unit, read_region(unit, "two_regions", other), other)
     assert not verify(again, once, emitted(again, *schedules_of(again)[1]), compiler, ()).wrong
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
@@ -11,10 +12,10 @@ from agent.advise.advise import Request, predictor_of
 from agent.advise.emission import Wish
 from agent.advise.own_function import OwnTimes, own_times
 from agent.advise.search import Correction, expected_gain, next_batch, verdict_of
-from agent.advise.splice import Source
+from agent.advise.splice import SourceRegion
 from agent.advise.tune import TuneWish, tune
-from agent.advise.tuning_log import Setting, append, look_up
-from agent.errors import InputError, MeasureError, ScheduleError
+from agent.advise.tuning_log import LogKey, append, look_up
+from agent.errors import CompilerError, InputError, MeasureError, ScheduleError
 from agent.loopnest.frontend.parse import parse
 from agent.loopnest.lowering.reader import load_program, read_region
 from agent.loopnest.program import loops
@@ -119,19 +120,27 @@ def as_written(gemm):
     return load_program(gemm, function=None, sizes=SIZES)
 
 
-class InterruptedRunner(FakeRunner):
-    """Somebody presses Ctrl-C while the third batch is timed."""
+@dataclass
+class EndingRunner(FakeRunner):
+    """Something happens while the third batch is timed."""
+
+    ending: BaseException = field(default_factory=KeyboardInterrupt)
 
     def measure(self, base, variants, **more):
         if len(self.asked) == 2:
-            raise KeyboardInterrupt
+            raise self.ending
         return super().measure(base, variants, **more)
 
 
-def test_an_interruption_keeps_the_best_and_writes_it(gemm, tmp_path):
+@pytest.mark.parametrize(
+    ("ending", "stopped"),
+    [(KeyboardInterrupt(), "interrupted"), (CompilerError("it is gone"), "failed")],
+)
+def test_what_ends_a_search_keeps_the_best_and_writes_it(gemm, tmp_path, ending, stopped):
     out = tmp_path / "tuned.c"
-    found, _ = search(gemm, InterruptedRunner(seconds_of), write=Wish(out, check=False))
-    assert found["stopped"] == "interrupted"
+    runner = EndingRunner(seconds_of, ending=ending)
+    found, _ = search(gemm, runner, write=Wish(out, check=False))
+    assert found["stopped"] == stopped
     assert not found["confirmed"]
     assert found["winner"]["speedup"] > 1
     assert f"Schedule: {found['winner']['schedule']}" in out.read_text()
@@ -187,7 +196,7 @@ def test_a_function_is_timed_as_a_person_calls_it(gemm):
     gemm.write_text(SUM)
     unit = parse(gemm, (), None)
     sizes = {"n": 100_000}
-    source = Source(gemm.read_bytes(), unit, read_region(unit, "f", sizes), sizes)
+    source = SourceRegion(gemm.read_bytes(), unit, read_region(unit, "f", sizes), sizes)
     more = b"for (int again = 0; again < 9; again++) for (int i = 0; i < n; i++) s += a[i]; return"
     slow = source.text.replace(b"return", more)
     found = own_times(source, gemm, slow, (working_compiler(), ()), 0.02)
@@ -212,7 +221,7 @@ def test_a_log_is_taken_up_and_what_is_in_it_is_not_timed_again(gemm, tmp_path):
 
 def test_lines_of_other_machines_toolchains_and_versions_are_not_used_and_stay(gemm, tmp_path):
     log = tmp_path / "log.jsonl"
-    setting = Setting.of(as_written(gemm), read_machine(), FakeToolchain())
+    setting = LogKey.of(as_written(gemm), read_machine(), FakeToolchain())
     line = setting.line("vectorize k", Timing(Outcome.OK, 1.0, 0.9, 1.1), "2026-11-29T00:00:00Z")
     others = [
         {**line, "machine": {**line["machine"], "threads": 999}},
@@ -227,6 +236,13 @@ def test_lines_of_other_machines_toolchains_and_versions_are_not_used_and_stay(g
     found = look_up(log, setting)
     assert found.speedups == {"vectorize k": 1.0}
     assert (found.others, found.unreadable) == (4, 2)
+
+
+def test_a_log_that_cannot_be_written_is_told_before_anything_is_timed(gemm, tmp_path):
+    runner = FakeRunner()
+    with pytest.raises(InputError, match="cannot be written"):
+        search(gemm, runner, save=tmp_path)
+    assert not runner.asked
 
 
 def test_a_log_that_is_not_there_is_told(gemm, tmp_path):
