@@ -8,20 +8,14 @@ simplest of them.
 
 from __future__ import annotations
 
-import itertools
 import math
-import random
-import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from agent.advise.advise import Request, described, measured, predictor_of, refuse_nothing
+from agent.advise.advise import Request, described, measured, predictor_of
 from agent.advise.calls import UncheckedError
-from agent.advise.emission import Wish, check_place, read_source, write
+from agent.advise.emission import check_place, read_source, write
+from agent.advise.guided import BATCH, Pool, Search, TuneWish, simplicity
 from agent.advise.own_function import (
     LEAST_RUN_S,
     MOST_RUN_S,
@@ -30,275 +24,27 @@ from agent.advise.own_function import (
     own_times,
 )
 from agent.advise.search import (
-    SHARE,
-    Correction,
     Verdict,
     expected_gain,
-    length_of,
-    next_batch,
     verdict_of,
 )
 from agent.advise.splice import Origin, SourceRegion, spliced
-from agent.advise.tuning_log import LogKey, append, lines_of, look_up
-from agent.arrays import Doubles
-from agent.calibration.predictor import Predictor
-from agent.clock import stamp
-from agent.errors import AgentError, CompilerError, MeasureError
-from agent.loopnest.program import Program
-from agent.loopnest.schedules.candidates import LegalDraft, Outcomes, proposals
-from agent.loopnest.schedules.dependence import Dependences
+from agent.advise.tuning_log import LogKey, append, look_up
+from agent.errors import CompilerError, MeasureError
 from agent.loopnest.schedules.legality import transform
-from agent.loopnest.schedules.mutations import mutation
-from agent.loopnest.schedules.schedule import Schedule, parse_schedule
+from agent.loopnest.schedules.schedule import parse_schedule
 from agent.measure.compiler import Compiler
 from agent.measure.machine import Machine, read_machine
 from agent.measure.runner import OpenRunner, Runner
-from agent.measure.stats import noise_floor
-from agent.measure.timing import Measurement, Timing
-from agent.model.posterior import Z80
 from agent.progress import Progress, Tell
 from agent.settings.config import Config
 
-FIRST_DRAWN, DRAWN, MUTATED = 240, 150, 150  # schedules that are looked at: first, then a batch
-PARENTS = 6  # of mutations
-BATCH = 6  # timed together
+FIRST_DRAWN, DRAWN = 240, 150  # schedules that are looked at: first, then with every batch
 FINALISTS = 4
 FINAL_SHARE = 0.35  # of the budget, for making the best simpler and timing the last ones again
 BATCHES = 8  # that the rest of the budget is divided among, if the program allows it
 LEAST_BATCH_S = 2.0
 LEAST_BATCHES = 3  # before the search may end because nothing is to be gained
-LEAST_GAIN, MOST_NOISE = 0.01, 0.05  # log units: a gain between them is not worth a batch
-KNOWN_SD = 0.1  # of what a log says of a version, log units
-MOST_SHIFT, MOST_GAIN = 2.0, 7.0  # log units that are believed
-
-
-@dataclass(frozen=True)
-class TuneWish:
-    """How to search, and what to do with what is found.
-
-    Attributes:
-        save: a log that timings are added to.
-        known: a log whose timings of this program, machine class and toolchain are used.
-        write: what becomes of the winner.
-        seed: of everything that is drawn.
-        clock: seconds.
-    """
-
-    save: Path | None = None
-    known: Path | None = None
-    write: Wish = field(default_factory=Wish)
-    seed: int = 0
-    clock: Callable[[], float] = time.monotonic
-
-
-@dataclass
-class Pool:
-    """The schedules looked at so far, each once, with what the model says of them."""
-
-    program: Program
-    predictor: Predictor
-    found: list[tuple[Schedule, Program]] = field(default_factory=list)
-    vectors: Doubles = field(default_factory=lambda: np.zeros((0, 0)))
-    gains: Doubles = field(default_factory=lambda: np.zeros(0))
-    _places: dict[object, int] = field(default_factory=dict)
-
-    def add(self, drawn: Iterable[tuple[Schedule, Program]]) -> None:
-        """Takes those with loops that are new, and predicts them in one batch."""
-        fresh: dict[object, tuple[Schedule, Program]] = {}
-        for schedule, variant in drawn:
-            body = variant.body
-            if body in self._places:
-                self._shorten(self._places[body], schedule)
-            elif body != self.program.body:
-                fresh.setdefault(body, (schedule, variant))
-        if not fresh:
-            return
-        self._places |= {body: len(self.found) + n for n, body in enumerate(fresh)}
-        self.found += fresh.values()
-        seen, gains, _ = self.predictor.log_speedups(
-            self.program, [variant for _, variant in fresh.values()]
-        )
-        vectors = seen.vectors[1:]
-        self.vectors = np.concatenate([self.vectors, vectors]) if len(self.gains) else vectors
-        self.gains = np.append(self.gains, np.clip(gains, -MOST_GAIN, MOST_GAIN))
-
-    def _shorten(self, place: int, schedule: Schedule) -> None:
-        """Of schedules that give the same loops the shortest is kept."""
-        known, variant = self.found[place]
-        if simplicity(schedule) < simplicity(known):
-            self.found[place] = (schedule, variant)
-
-    def place(self, variant: Program) -> int | None:
-        """Where a program is that was added; None: it is the one as written."""
-        return self._places.get(variant.body)
-
-
-def simplicity(schedule: Schedule) -> tuple[int, str]:
-    """Simple schedules are before others."""
-    return len(schedule.steps), str(schedule)
-
-
-@dataclass
-class Search:
-    """A search while it goes on.
-
-    Attributes:
-        timings: the newest timing by place in the pool; ``gains``: log speed-ups that count;
-            ``doubts``: their standard deviations.
-        curve: (seconds since the start, versions timed, log speed-up of the best).
-    """
-
-    pool: Pool
-    runner: Runner
-    setting: LogKey
-    wish: TuneWish
-    tell: Tell
-    budget_s: float
-    timings: dict[int, Timing] = field(default_factory=dict)
-    gains: dict[int, float] = field(default_factory=dict)
-    doubts: dict[int, float] = field(default_factory=dict)
-    base: Timing | None = None
-    noise: float = LEAST_GAIN
-    shift: float = 0.0
-    curve: list[tuple[float, int, float]] = field(default_factory=list)
-    started: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.started = self.wish.clock()
-        program = self.pool.program
-        self._rng = random.Random(self.wish.seed)
-        self._dependences = Dependences.of(program)
-        self._drafts = proposals(self._dependences, self._rng)
-        self._outcomes: Outcomes = {}
-
-    @property
-    def elapsed_s(self) -> float:
-        """Seconds since the start."""
-        return self.wish.clock() - self.started
-
-    def look(self, count: int) -> None:
-        """Draw more schedules."""
-        drafts = itertools.islice(self._drafts, count)
-        self.pool.add((Schedule(tuple(d.steps)), d.program) for d in drafts)
-
-    def _draft(self) -> LegalDraft:
-        """A schedule without steps, to which some are added."""
-        return LegalDraft(self._dependences, self._outcomes)
-
-    def remember(self, speedups: dict[str, float]) -> None:
-        """What a log says of schedules that are legal here."""
-        for text, gain in speedups.items():
-            try:
-                schedule = parse_schedule(text)
-                variant = transform(self.pool.program, schedule, self._dependences)
-            except AgentError:
-                continue  # of a version with other steps
-            self.pool.add([(schedule, variant)])
-            place = self.pool.place(variant)
-            if place is not None:
-                self.gains[place], self.doubts[place] = gain, KNOWN_SD
-
-    def expected(self) -> tuple[Doubles, Doubles]:
-        """Log speed-ups to be expected of the pool, and their standard deviations."""
-        known = list(self.gains)
-        residuals = np.array([self.gains[n] for n in known]) - self.pool.gains[known]
-        doubts = np.array([self.doubts[n] for n in known])
-        length = length_of(self.pool.vectors)
-        timed = self.pool.vectors[known]
-        correction = Correction.of(timed, residuals, doubts, length, self.shift)
-        error, sd = correction.at(self.pool.vectors)
-        return self.pool.gains + error, sd
-
-    def mutate(self) -> None:
-        """Look at schedules near those that are best by what is known."""
-        mean, _ = self.expected()
-        best = sorted(range(len(mean)), key=lambda n: (-self.gains.get(n, mean[n]), n))[:PARENTS]
-        self.pool.add(
-            mutation(self.pool.found[self._rng.choice(best)][0], self._draft(), self._rng)
-            for _ in range(MUTATED if best else 0)
-        )
-
-    def shorter(self, place: int) -> list[int]:
-        """Places of what is left of a schedule without one of its steps."""
-        steps = self.pool.found[place][0].steps
-        drafts = []
-        for left_out in range(len(steps)):
-            draft = self._draft()
-            for step in (*steps[:left_out], *steps[left_out + 1 :]):
-                draft.attempt(step)
-            drafts.append((Schedule(tuple(draft.steps)), draft.program))
-        self.pool.add(drafts)
-        places = (self.pool.place(variant) for _, variant in drafts)
-        return sorted({n for n in places if n is not None})
-
-    def order(self) -> list[int]:
-        """Places of what has gained, best first, with noise taken out as far as that goes."""
-        mean, _ = self.expected()
-        found = self.pool.found
-        order = sorted(self.gains, key=lambda n: (-mean[n], simplicity(found[n][0])))
-        return [n for n in order if self.gains[n] > 0]
-
-    def failed(self, place: int) -> bool:
-        """Whether a version cannot be used."""
-        return place in self.timings and place not in self.gains
-
-    def free(self) -> list[int]:
-        """Places of what has not been tried."""
-        return [n for n in range(len(self.pool.found)) if n not in self.gains | self.timings]
-
-    def batch(self, budget_s: float) -> None:
-        """Time what is worth it most."""
-        mean, sd = self.expected()
-        self.time(next_batch(mean, sd, self.free(), BATCH), budget_s)
-
-    def time(self, chosen: Sequence[int], budget_s: float) -> Measurement:
-        """Time versions beside the program as written, and remember what comes out."""
-        variants = [self.pool.found[n][1] for n in chosen]
-        found = self.runner.measure(self.pool.program, variants, budget_s=budget_s)
-        if self.base is None:
-            if not found.base.ok:
-                refuse_nothing(found, self.runner.toolchain)
-            self.base = found.base
-            self._learn_offset(found.base.seconds)
-        floor = noise_floor([found.noise])
-        self.noise = min(max(LEAST_GAIN, floor.label_median if floor else 0.0), MOST_NOISE)
-        for n, timing in zip(chosen, found.timings, strict=True):
-            self.timings[n] = timing
-            if timing.ok:
-                self.gains[n] = timing.log_speedup
-                self.doubts[n] = (timing.high - timing.low) / (2 * Z80)
-            else:
-                self.gains.pop(n, None)
-        self.curve.append((self.elapsed_s, len(self.timings), self.best))
-        self._save(chosen, found.timings)
-        return found
-
-    def _learn_offset(self, seconds: float) -> None:
-        """The error of the time as written is one of the program: speed-ups share half of it."""
-        program = self.pool.program
-        predicted = self.pool.predictor.predict(program, [program])[0].seconds
-        shift = SHARE * math.log(seconds / predicted)
-        self.shift = min(max(shift, -MOST_SHIFT), MOST_SHIFT)
-
-    def _save(self, chosen: Sequence[int], timings: Sequence[Timing]) -> None:
-        if self.wish.save is not None:
-            texts = [str(self.pool.found[n][0]) for n in chosen]
-            append(self.wish.save, lines_of(self.setting, texts, timings, stamp(time.time())))
-
-    @property
-    def best(self) -> float:
-        """The best log speed-up so far; 0: the program as written."""
-        return max([0.0, *self.gains.values()])
-
-    def told(self) -> None:
-        """Say where the search is."""
-        best = max(self.gains, key=lambda n: self.gains[n], default=None)
-        what = "nothing faster than as written yet"
-        if best is not None and self.gains[best] > 0:
-            schedule = self.pool.found[best][0]
-            what = f"best so far {math.exp(self.gains[best]):.2f} times as fast: {schedule}"
-        left = max(0.0, self.budget_s - self.elapsed_s)
-        self.tell(Progress("tuning", len(self.timings), 0, what, left))
 
 
 def tune(

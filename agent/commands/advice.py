@@ -320,7 +320,7 @@ def tune(
 ) -> None:
     """Search for the fastest schedule, and write it."""
     from agent.advise.emission import Wish
-    from agent.advise.tune import TuneWish
+    from agent.advise.guided import TuneWish
     from agent.advise.tune import tune as run
     from agent.measure.resolve import runner_for_programs
     from agent.state.lock import hold

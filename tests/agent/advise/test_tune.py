@@ -10,10 +10,11 @@ import pytest
 
 from agent.advise.advise import Request, predictor_of
 from agent.advise.emission import Wish
+from agent.advise.guided import TuneWish
 from agent.advise.own_function import OwnTimes, own_times
 from agent.advise.search import Correction, expected_gain, next_batch, verdict_of
 from agent.advise.splice import SourceRegion
-from agent.advise.tune import TuneWish, tune
+from agent.advise.tune import tune
 from agent.advise.tuning_log import LogKey, append, look_up
 from agent.errors import CompilerError, InputError, MeasureError, ScheduleError
 from agent.loopnest.frontend.parse import parse
@@ -68,8 +69,8 @@ def predictor(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def _read_once(monkeypatch, predictor):
     monkeypatch.setattr("agent.advise.tune.predictor_of", lambda _: predictor)
-    for name, count in (("FIRST_DRAWN", 120), ("DRAWN", 40), ("MUTATED", 40)):
-        monkeypatch.setattr(f"agent.advise.tune.{name}", count)
+    for name, count in (("tune.FIRST_DRAWN", 120), ("tune.DRAWN", 40), ("guided.MUTATED", 40)):
+        monkeypatch.setattr(f"agent.advise.{name}", count)
 
 
 def test_what_the_model_does_not_know_is_learnt_from_timings(gemm):
