@@ -214,7 +214,7 @@ class ArrayUse:
 
 @dataclass(frozen=True)
 class LoweringRules:
-    """LoweringRules that others come back to: C's grammar goes round in circles, imports do not."""
+    """Rules that others come back to: C's grammar goes round in circles, imports do not."""
 
     value: Callable[[Environment, Expression], Expr]
     assign: Callable[[Environment, AssignE | UnaryE], Expr]
