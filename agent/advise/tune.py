@@ -196,7 +196,7 @@ def _answer(
         winner = entries[verdict.winner]
         own, more = _own_times(request, source, outcome, winner["schedule"])
         notes += more
-        if own is not None and own.high < 0:
+        if own is not None and own.log_speedup <= 0:
             winner = None  # the function is what counts
     if winner is not None and search.wish.write.out is not None:
         facts = _facts(search.runner, outcome.machine, winner, own)
@@ -244,8 +244,8 @@ def _own_times(
         own = own_times(source, request.path, new, (compiler, request.cflags or ()), run_s)
     except UncheckedError as why:
         return None, (f"the function itself was not timed: {why}",)
-    if own.high < 0:
-        return own, (f"the function itself is slower with {schedule}: it stays as it is",)
+    if own.log_speedup <= 0:
+        return own, (f"the function itself is no faster with {schedule}: it stays as it is",)
     unclear = "whether the function itself is faster could not be told: its times differ too much"
     return own, (unclear,) if own.low <= 0 else ()
 
