@@ -181,7 +181,7 @@ class AlwaysThere(dict):
         return self.value
 
 
-@pytest.mark.parametrize("low, high", [(-0.8, -0.6), (-2.0, 0.5)], ids=["shown", "unclear"])
+@pytest.mark.parametrize(("low", "high"), [(-0.8, -0.6), (-2.0, 0.5)], ids=["shown", "unclear"])
 def test_what_makes_the_function_itself_slower_has_not_won(gemm, tmp_path, monkeypatch, low, high):
     slower = OwnTimes(1e-3, 2e-3, -0.7, low, high)
     monkeypatch.setattr("agent.advise.tune.own_times", lambda *_: slower)
