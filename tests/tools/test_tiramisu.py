@@ -344,7 +344,7 @@ def test_a_schedule_timed_twice_gets_an_interval_that_holds_both(tmp_path: Path)
     source = lines(tmp_path / "a.jsonl", timed(product(), first, second))
     load_tiramisu(source, tmp_path / "a.parquet", lambda _: None)
     labels = load_labels(tmp_path / "a.parquet")
-    assert labels.sd[1] * 1.2816 == pytest.approx(np.log(2.0), rel=1e-3)
+    assert np.log(2.0) <= labels.sd[1] * 1.2816 < 1.02 * np.log(2.0)  # and what sessions differ by
 
 
 def broken(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -31,9 +32,12 @@ def refused(ran, words, hint):
 @needs_root
 @pytest.mark.parametrize("words", ["calibrate --budget 3s", "doctor"])
 def test_where_no_process_or_thread_may_be_started_that_is_said(open_place, words):
+    alone = SimpleNamespace(
+        pw_uid=54_399, pw_gid=54_399
+    )  # nobody may have processes of other tests
     (open_place / "state").mkdir()
-    os.chown(open_place / "state", NOBODY.pw_uid, NOBODY.pw_gid)
-    nobody = [*readable(open_place), "prlimit", "--nproc=1", *become()]
+    os.chown(open_place / "state", alone.pw_uid, alone.pw_gid)
+    nobody = [*readable(open_place), "prlimit", "--nproc=1", *become(alone)]
     ran = run(nobody, *words.split(), "--state-dir", open_place / "state")
     assert ran.code == 3
     assert "no more processes or threads may be started here" in ran.err
