@@ -24,9 +24,24 @@ from agent.loopnest.program import Program
 MEMORY_SHARE = 0.8  # of the memory available now
 
 
-def load_program(path: Path, **options: object) -> Program:
-    """The Program of the one region that ``load_region`` finds."""
-    return load_region(path, **options).program  # type: ignore[arg-type]
+def load_program(
+    path: Path,
+    *,
+    function: str | None,
+    sizes: Mapping[str, int],
+    cflags: Sequence[str] | None = None,
+    compiler: str | None = None,
+    memory_limit: int | None = None,
+) -> Program:
+    """The Program of the one region that ``load_region`` finds; arguments and errors are its."""
+    return load_region(
+        path,
+        function=function,
+        sizes=sizes,
+        cflags=cflags,
+        compiler=compiler,
+        memory_limit=memory_limit,
+    ).program
 
 
 def parse_program(
