@@ -53,11 +53,7 @@ def differences(pairs: list[dict]) -> dict[str, float]:
     if not pairs:
         return {}
     change = [abs(p["one"]["log_speedup"] - p["other"]["log_speedup"]) for p in pairs]
-    held = [
-        a["low"] <= b["log_speedup"] <= a["high"]
-        for p in pairs
-        for a, b in ((p["one"], p["other"]), (p["other"], p["one"]))
-    ]
+    held = [a["low"] <= b["log_speedup"] <= a["high"] for a, b in both_ways(pairs)]
     return {
         "pairs": len(pairs),
         "mean": statistics.fmean(change),
@@ -68,8 +64,11 @@ def differences(pairs: list[dict]) -> dict[str, float]:
     }
 
 
-def session_sd(pairs: list[dict]) -> float | None:
-    """What ``shots.SESSION_SD`` should be for these pairs, all of one state; None: there are none.
+def session_sd(pairs: list[tuple[dict, dict]]) -> float | None:
+    """What ``shots.SESSION_SD`` should be for labels of one state; None: there are none.
+
+    Args:
+        pairs: a label, and what another session found, in any state.
 
     The standard deviation with which the intervals, made of their rounds and of it, hold the other
     value as often as is right. Most labels decide, not the few that are far off.
@@ -81,15 +80,19 @@ def session_sd(pairs: list[dict]) -> float | None:
     return round(high, 4) if pairs else None
 
 
-def _held(pairs: list[dict], sd: float) -> float:
+def _held(pairs: list[tuple[dict, dict]], sd: float) -> float:
     """How often an interval holds the other value, were ``sd`` what sessions differ by."""
     held = [
         _rewidened(a, sd)[b["log_speedup"] > a["log_speedup"]]
         >= abs(b["log_speedup"] - a["log_speedup"])
-        for p in pairs
-        for a, b in ((p["one"], p["other"]), (p["other"], p["one"]))
+        for a, b in pairs
     ]
     return sum(held) / len(held)
+
+
+def both_ways(pairs: list[dict]) -> list[tuple[dict, dict]]:
+    """Every label with what the other session found."""
+    return [x for p in pairs for x in ((p["one"], p["other"]), (p["other"], p["one"]))]
 
 
 def _rewidened(label: dict, sd: float) -> tuple[float, float]:
@@ -134,7 +137,9 @@ def summary(sessions: list[Labels]) -> dict[str, object]:
             name: differences([p for p in pairs if p["parallel"] is is_so]) for name, is_so in known
         },
         **{s or "untold": differences(alike) for s, alike in by_state.items()},
-        "session_sd": {s: session_sd(alike) for s, alike in by_state.items()},
+        "session_sd": {
+            s: session_sd([x for x in both_ways(pairs) if x[0]["sharing"] == s]) for s in states
+        },
         "spearman": _mean([r for r, _ in ranks if not math.isnan(r)]),
         "top_pick": _mean([t for _, t in ranks]),
         "disturbed": statistics.fmean(v["disturbed"] for v in every),
@@ -146,13 +151,14 @@ def gemm_figures(runs: list[dict]) -> dict[str, object]:
     """One program by the command, many times: how far from their median, and what they say."""
     if not runs:
         return {}
-    typical = statistics.median(r["speedup"] for r in runs)
-    off = [abs(r["speedup"] - typical) for r in runs]
-    alone = [r["sharing"] == Sharing.UNDISTURBED for r in runs]
-    pairs = [
-        {"one": {**a, "log_speedup": a["speedup"]}, "other": {**b, "log_speedup": b["speedup"]}}
-        for a, b in combinations(runs, 2)
+    logs = [
+        {**r, "log_speedup": math.log(r["speedup"]), **{k: math.log(r[k]) for k in ("low", "high")}}
+        for r in runs
     ]
+    typical = statistics.median(r["log_speedup"] for r in logs)
+    off = [abs(r["log_speedup"] - typical) for r in logs]
+    alone = [r["sharing"] == Sharing.UNDISTURBED and not r["inferred"] for r in logs]
+    pairs = [{"one": a, "other": b} for a, b in combinations(logs, 2)]
     return {
         "runs": len(runs),
         "speedup": math.exp(typical),

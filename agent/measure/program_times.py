@@ -17,7 +17,15 @@ from dataclasses import dataclass, replace
 
 from agent.measure.evidence import Round
 from agent.measure.mixture import inferred
-from agent.measure.shots import SESSION_SD, Sharing, Shots, least_shared
+from agent.measure.shots import (
+    AT_TIMES,
+    AT_TIMES_SD,
+    SESSION_SD,
+    Sharing,
+    Shots,
+    disturbed_share,
+    least_shared,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +35,8 @@ class ProgramTimes:
     Attributes:
         seconds: by number of the round.
         sharing: the state that they are of.
-        sd: of what they have in common, log units: 0 but for inferred ones.
+        sd: of what they have in common, log units: 0 but for inferred ones, and where the next
+            session may find no undisturbed cores.
     """
 
     seconds: Mapping[int, float]
@@ -69,7 +78,9 @@ def times_of(
         as_it_was = {i: dict(r.seconds) for i, r in enumerate(rounds)}
         return ProgramTimes({i: s[program] for i, s in as_it_was.items() if program in s}, state)
     timed = {i: s.seconds_when(state, lowest) for i, s in samples.items()}
-    return ProgramTimes({i: s for i, s in timed.items() if s is not None}, state)
+    at_times = disturbed_share(samples.values(), lowest) >= AT_TIMES
+    sd = AT_TIMES_SD if state is Sharing.UNDISTURBED and at_times else 0.0
+    return ProgramTimes({i: s for i, s in timed.items() if s is not None}, state, sd)
 
 
 def _inferred(samples: Mapping[int, Shots], lowest: float) -> ProgramTimes | None:

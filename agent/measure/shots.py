@@ -29,15 +29,18 @@ class Sharing(StrEnum):
     SHARED = "shared"
 
 
-# Standard deviation of what sessions differ by beyond their own rounds, in log units: what
-# ``benchmarks/repeat.py`` prints as ``session_sd`` (four fresh processes in 7 minutes; Sapphire
-# Rapids VM, 2 CPUs, other work running); of inferred ones what simulated sessions say.
+# Standard deviation of what another session finds beyond a session's own rounds, in log units, as
+# ``benchmarks/repeat.py`` prints it (ten fresh processes in 19 minutes; Sapphire Rapids VM, 2 CPUs,
+# nothing else running in it, its cores shared with others in 79 % of the time). The other session
+# may find the cores in another state, unless they were undisturbed throughout.
 SESSION_SD = {
-    Sharing.UNDISTURBED: 0.006,
-    Sharing.PARTLY: 0.12,
-    Sharing.INFERRED: 0.01,
-    Sharing.SHARED: 0.2,
+    Sharing.UNDISTURBED: 0.005,
+    Sharing.PARTLY: 0.105,
+    Sharing.INFERRED: 0.07,
+    Sharing.SHARED: 0.05,
 }
+AT_TIMES_SD = 0.04  # of undisturbed shots where others were disturbed
+AT_TIMES = 0.05  # of the shots, at least: one or two are the machine's own housekeeping
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import pytest
 
 from agent.measure.shots import SESSION_SD, Sharing
 from agent.measure.stats import different_again
-from benchmarks.repeat import session_sd
+from benchmarks.repeat import both_ways, session_sd
 from tests.agent.measure.simulated_cores import SimulatedCores, SimulatedProgram, measured_on
 
 SESSIONS = 24
@@ -48,19 +48,21 @@ def pairs(found):
 )
 def test_intervals_hold_a_repeat_as_often_as_is_right(spells, versions, sharing):
     found = sessions(spells, SESSION_SD[sharing], versions)
-    assert {t.sharing for timings in found for t in timings} == {sharing}
+    states = [t.sharing for timings in found for t in timings]
+    assert states.count(sharing) >= 0.9 * len(states)
     held = [
         one.low <= other.log_speedup <= one.high
         for a, b in pairwise(found)
         for pair in zip(a, b, strict=True)
         for one, other in (pair, pair[::-1])
+        if one.sharing == other.sharing == sharing
     ]
     assert 0.58 <= sum(held) / len(held) <= 0.68
 
 
 @pytest.mark.parametrize("sd", [0.004, 0.03])
 def test_what_sessions_differ_by_is_learned_from_repeats(sd):
-    assert session_sd(pairs(sessions(OWN, sd))) == pytest.approx(sd, rel=0.2)
+    assert session_sd(both_ways(pairs(sessions(OWN, sd)))) == pytest.approx(sd, rel=0.2)
 
 
 def test_without_repeats_nothing_is_learned():
@@ -72,3 +74,12 @@ def test_a_difference_that_sessions_explain_is_none():
     assert different_again(rounds, sd=0.001)
     assert not different_again(rounds, sd=0.01)
     assert not different_again(rounds[:4], sd=0.001)
+
+
+def test_undisturbed_times_beside_disturbed_ones_may_not_be_found_again():
+    alone, beside = (
+        measured_on(SimulatedCores(busy_s, 0.05, seed=1), BASE, VERSIONS[0], lowest=1.1).timings[0]
+        for busy_s in (0.0, 0.05)
+    )
+    assert alone.sharing == beside.sharing == Sharing.UNDISTURBED
+    assert beside.high - beside.low > 2 * (alone.high - alone.low)
