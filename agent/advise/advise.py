@@ -8,8 +8,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agent.advise.splice import SourceRegion
 from agent.errors import CompilerError, InputError, MeasureError
-from agent.loopnest.lowering.reader import load_region
+from agent.loopnest.frontend.parse import parse
+from agent.loopnest.lowering.reader import read_region
 from agent.loopnest.schedules.legality import Dependences, transform
 from agent.loopnest.schedules.schedule import Schedule, parse_schedule
 from agent.settings.config import Config
@@ -17,6 +19,7 @@ from agent.state import typed
 from agent.state.state import read_state
 
 if TYPE_CHECKING:
+    from agent.advise.own_function import OwnTimes
     from agent.calibration.calibration import StoredCalibration
     from agent.calibration.predictor import Prediction, Predictor
     from agent.loopnest.lowering.lower import Reading
@@ -85,7 +88,7 @@ def predict(config: Config, request: Request, schedule: str) -> Predicted:
     from agent.calibration.predictor import impossible
 
     parsed = parse_schedule(schedule)
-    reading = _load(config, request)
+    reading = read_source(config, request).reading
     program = reading.program
     variant = transform(program, parsed)
     predictor = predictor_of(config)
@@ -106,7 +109,7 @@ def rank(config: Config, request: Request, candidates: int, top: int | None) -> 
     from agent.loopnest.schedules.candidates import candidate_schedules
 
     started = time.monotonic()
-    reading = _load(config, request)
+    reading = read_source(config, request).reading
     program = reading.program
     drawn = candidate_schedules(program, candidates)
     predictor = predictor_of(config)
@@ -142,6 +145,7 @@ def measure(
         SourceError, ScheduleError, CompilerError, StateError: a part is unusable.
         MeasureError: none of them gave a usable timing.
     """
+    from agent.advise.own_function import own_base_or_why
     from agent.measure.stats import noise_floor
 
     if len(schedules) > MAX_SCHEDULES:
@@ -150,21 +154,25 @@ def measure(
             "Measure them in parts, or ask `agent rank` which of them are worth it.",
         )
     parsed = [parse_schedule(text) for text in schedules]
-    reading = _load(config, request)
-    program = reading.program
+    source = read_source(config, request)
+    program = source.reading.program
     dependences = Dependences.of(program)
     variants = [transform(program, s, dependences) for s in parsed]
     runner = open_runner(config)
     tell(f"measuring {program.name}")
+    own, note = own_base_or_why(source, request.path, runner.toolchain, request.cflags)
     lines = Lines(tell)
     found = runner.measure(program, variants, on_event=lines.event, budget_s=config.budget_s)
     refuse_nothing(found, runner.toolchain)
     floor = noise_floor([found.noise])
     return {
-        "program": described(reading),
+        "program": described(source.reading),
         "base": {"outcome": found.base.outcome, **_seconds(found.base)},
-        "measurements": [measured(s, t) for s, t in zip(parsed, found.timings, strict=True)],
+        "own": own.to_json() if own else None,
+        "measurements": [measured(s, t, own) for s, t in zip(parsed, found.timings, strict=True)],
         "wins": _wins(parsed, found.timings),
+        "own_wins": _wins(parsed, found.timings, own) if own else None,
+        "notes": [note] if note else [],
         "noise_floor": asdict(floor) if floor else None,
         "warnings": _warnings(found, config.budget_s),
         "elapsed_s": found.elapsed_s,
@@ -201,15 +209,11 @@ def _warnings(found: Measurement, budget_s: float) -> list[dict[str, Any]]:
     return told
 
 
-def _load(config: Config, request: Request) -> Reading:
-    return load_region(
-        request.path,
-        function=request.function,
-        sizes=request.sizes,
-        cflags=request.cflags,
-        compiler=config.compiler,
-        nest=request.nest,
-    )
+def read_source(config: Config, request: Request) -> SourceRegion:
+    """The file of a request, and its loops; SourceError where they are not read."""
+    unit = parse(request.path, request.cflags or (), config.compiler)
+    reading = read_region(unit, request.function, request.sizes, request.nest)
+    return SourceRegion(request.path.read_bytes(), unit, reading, request.sizes)
 
 
 def predictor_of(config: Config) -> Predictor:
@@ -307,14 +311,19 @@ def _seconds(timing: Timing) -> dict[str, float | None]:
     return {name: plain[name] for name in names}  # type: ignore[misc]  # floats or None
 
 
-def _wins(schedules: Sequence[Schedule], timings: Sequence[Timing]) -> str | None:
+def _wins(
+    schedules: Sequence[Schedule], timings: Sequence[Timing], own: OwnTimes | None = None
+) -> str | None:
     """The fastest of those that would be faster than the program as written another time too."""
-    faster = [(t.log_speedup, str(s)) for s, t in zip(schedules, timings, strict=True) if t.wins]
+    from agent.advise.own_function import has_gained
+
+    both = zip(schedules, timings, strict=True)
+    faster = [(t.log_speedup, str(s)) for s, t in both if has_gained(t, own)]
     return max(faster)[1] if faster else None
 
 
-def measured(schedule: Schedule, timing: Timing) -> dict[str, Any]:
-    """A timing of a schedule, as answers hold it."""
+def measured(schedule: Schedule, timing: Timing, own: OwnTimes | None = None) -> dict[str, Any]:
+    """A timing of a schedule, as answers hold it; over the person's function as well (``own``)."""
     import math
 
     from agent.measure.shots import Sharing
@@ -322,6 +331,8 @@ def measured(schedule: Schedule, timing: Timing) -> dict[str, Any]:
     inferred = timing.sharing == Sharing.INFERRED
     logs = (timing.log_speedup, timing.low, timing.high)
     speedup, low, high = (math.exp(x) if timing.ok else None for x in logs)
+    over = own.over(timing) if own and timing.ok else (None, None, None)
+    own_speedup, own_low, own_high = (None if x is None else math.exp(x) for x in over)
     return {
         "schedule": str(schedule),
         "outcome": timing.outcome,
@@ -329,6 +340,9 @@ def measured(schedule: Schedule, timing: Timing) -> dict[str, Any]:
         "speedup": speedup,
         "low": low,
         "high": high,
+        "own_speedup": own_speedup,
+        "own_low": own_low,
+        "own_high": own_high,
         **_seconds(timing),
         "rounds": timing.rounds,
         "sharing": Sharing.UNDISTURBED if inferred else timing.sharing,

@@ -106,10 +106,13 @@ class Drivers:
         self, program: Path, number: int, plan: CallPlan, environment: Mapping[str, str]
     ) -> ChildRun:
         """A case, with the memory of call ``number`` of the plan."""
-        (self.folder / "input").write_bytes(plan.inputs(plan.calls[number].seed))
+        seed = plan.calls[number].seed
+        memory = self.folder / f"input_{seed}"
+        if not memory.exists():
+            memory.write_bytes(plan.inputs(seed))
         output = sum(m.size for m in plan.memory) + 64
         limits = ChildLimits(seconds=RUN_S, memory=1 << 60, file=1 << 20, output=output)
-        command = [str(program), str(self.folder / "input"), str(number)]
+        command = [str(program), str(memory), str(number)]
         around = {**os.environ, **environment}
         return run_child(command, limits, environment=around, user=self.user)
 

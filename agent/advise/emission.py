@@ -13,11 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.advise.advise import Request, described
+from agent.advise.advise import Request, described, read_source
 from agent.advise.splice import Origin, SourceRegion, spliced
 from agent.errors import CompilerError, InputError, MeasureError
-from agent.loopnest.frontend.parse import parse
-from agent.loopnest.lowering.reader import read_region
 from agent.loopnest.schedules.legality import transform
 from agent.loopnest.schedules.schedule import Schedule, parse_schedule
 from agent.settings.config import Config
@@ -57,13 +55,6 @@ def emit(config: Config, request: Request, schedule: str, wish: Wish) -> dict[st
         check_place(wish.out, wish.force)
     source = read_source(config, request)
     return write(config, request, source, parsed, wish)
-
-
-def read_source(config: Config, request: Request) -> SourceRegion:
-    """The file of a request, and its loops."""
-    unit = parse(request.path, request.cflags or (), config.compiler)
-    reading = read_region(unit, request.function, request.sizes, request.nest)
-    return SourceRegion(request.path.read_bytes(), unit, reading, request.sizes)
 
 
 def write(

@@ -14,6 +14,7 @@ import numpy as np
 
 from agent.advise.advise import refuse_nothing
 from agent.advise.emission import Wish
+from agent.advise.own_function import OwnTimes
 from agent.advise.search import (
     SHARE,
     Correction,
@@ -118,6 +119,7 @@ class Search:
         timings: the newest timing by place in the pool; ``gains``: log speed-ups that count;
             ``doubts``: their standard deviations.
         curve: (seconds since the start, versions timed, log speed-up of the best).
+        base: the program as the agent writes it; ``own``: that against the person's function.
     """
 
     pool: Pool
@@ -130,6 +132,7 @@ class Search:
     gains: dict[int, float] = field(default_factory=dict)
     doubts: dict[int, float] = field(default_factory=dict)
     base: Timing | None = None
+    own: OwnTimes | None = None
     noise: float = LEAST_GAIN
     shift: float = 0.0
     curve: list[tuple[float, int, float]] = field(default_factory=list)
@@ -268,6 +271,7 @@ class Search:
         what = "nothing faster than as written yet"
         if best is not None and self.gains[best] > 0:
             schedule = self.pool.found[best][0]
-            what = f"best so far {math.exp(self.gains[best]):.2f} times as fast: {schedule}"
+            gain = self.gains[best] + (self.own.log_speedup if self.own else 0.0)
+            what = f"best so far {math.exp(gain):.2f} times as fast: {schedule}"
         left = max(0.0, self.budget_s - self.elapsed_s)
         self.tell(Progress("tuning", len(self.timings), 0, what, left))

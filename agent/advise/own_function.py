@@ -1,31 +1,66 @@
-"""How long the person's function takes, as written and with a tuned version in it.
+"""How long the person's function takes as written: what "1.0 x" means.
 
-Both are called through a pointer, so that sizes are run-time values as in a person's program, with
-the flags of the toolchain and the person's. Processes of one and of the other alternate; each tells
-the shortest of its calls, so that others on the machine count little (they slow threads that wait
-for each other more than one that waits for none); memory is as it was before every call.
+    own = own_base(source, path, OwnBuild(compiler, cflags))    # about 0.5 s, and compiling
+    own.seconds_before    # of a call of the function as written
+    own.seconds_after     # of one with the agent's emission of its loops as written in their place
+    own.log_speedup       # of the second over the first; own.low, own.high: 80 % interval
+    own.over(timing)      # a timing over the agent's emission, as one over the function
+
+Any other version of the file is timed against it in the same way (``own_times``).
+
+The function is called through a pointer, so that sizes are run-time values as in a person's
+program, with the person's flags where they say how to optimise, else with the toolchain's besides.
+Processes of one and of the other alternate; each tells the shortest of its calls, so that others on
+the machine count little (they slow threads that wait for each other more than one that waits for
+none); memory is as it was before every call.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agent.advise.calls import CallPlan, FunctionCall, UncheckedError, plan_of
-from agent.advise.drivers import Drivers, drivers, faulty
-from agent.advise.splice import SourceRegion
-from agent.measure.compiler import Compiler
+from agent.advise.drivers import RUN_S, Drivers, drivers, faulty
+from agent.advise.splice import Origin, SourceRegion, spliced
+from agent.errors import CompilerError, SourceError
+from agent.measure.compiler import Compiler, build_flags
 from agent.measure.stats import median_interval
+from agent.measure.timing import Timing
+from agent.measure.toolchain import Toolchain
 
-ROUNDS = 7  # pairs of processes
-RUN_SHARE, LEAST_RUN_S, MOST_RUN_S = 0.01, 0.05, 0.3  # of the budget, for a process
+ROUNDS, LEAST_ROUNDS = 7, 3  # pairs of processes; fewer where they take longer than the budget
+BUDGET_S = 0.5
+CALLS_SHARE = 0.6  # of it in calls: processes start, and read what is in memory
+NOT_TIMED = "since the function itself was not timed"
+SHORTEST_S = 1e-6  # of a call that a clock can tell the time of
+
+
+@dataclass(frozen=True)
+class OwnBuild:
+    """What the function is compiled with.
+
+    Attributes:
+        compiler: as the agent found it, with the agent's flags.
+        cflags: the person's flags.
+    """
+
+    compiler: Compiler
+    cflags: tuple[str, ...] = ()
+
+    def flagged(self) -> tuple[Compiler, tuple[str, ...]]:
+        """The compiler and the flags to give it: the agent's own only where nothing is said."""
+        if build_flags(self.cflags) is not None:
+            return replace(self.compiler, flags=()), self.cflags
+        return self.compiler, self.cflags
 
 
 @dataclass(frozen=True)
 class OwnTimes:
-    """What paired rounds say of a function.
+    """What paired rounds say of a function and another version of it.
 
     Attributes:
         seconds_before, seconds_after: of a call, medians of the rounds.
@@ -48,71 +83,116 @@ class OwnTimes:
             "high": math.exp(self.high),
         }
 
+    def over(self, timing: Timing) -> tuple[float, float, float]:
+        """Log speed-up over the function, low and high, of a timing over what ``after`` is.
+
+        Both are ratios of their own rounds: their errors are independent, and add up so.
+        """
+        median = self.log_speedup + timing.log_speedup
+        below = math.hypot(self.log_speedup - self.low, timing.log_speedup - timing.low)
+        above = math.hypot(self.high - self.log_speedup, timing.high - timing.log_speedup)
+        return median, median - below, median + above
+
+
+def has_gained(timing: Timing, own: OwnTimes | None) -> bool:
+    """Whether a version is faster than the program as written, and would be another time."""
+    return timing.wins if own is None else timing.ok and own.over(timing)[1] > 0
+
+
+def own_base(source: SourceRegion, path: Path, build: OwnBuild) -> OwnTimes:
+    """Time the function of ``path`` against the same with the agent's emission in it.
+
+    A function that does more than the loops does it in both.
+
+    Raises:
+        UncheckedError: it cannot be called with inputs that are made up.
+    """
+    new = spliced(source, source.reading.program, Origin("original", ""))
+    return own_times(source, path, new, build)
+
+
+def own_base_or_why(
+    source: SourceRegion, path: Path, toolchain: Toolchain, cflags: Sequence[str] | None
+) -> tuple[OwnTimes | None, str]:
+    """``own_base``; where it cannot be had None, and a note that says so."""
+    why = "there is no compiler"
+    if isinstance(toolchain, Compiler):
+        try:
+            return own_base(source, path, OwnBuild(toolchain, tuple(cflags or ()))), ""
+        except (UncheckedError, CompilerError, SourceError) as error:
+            why = str(error)
+    return None, f"speed-ups are over the loops as the agent writes them, {NOT_TIMED}: {why}"
+
 
 def own_times(
-    source: SourceRegion,
-    path: Path,
-    new: bytes,
-    toolchain: tuple[Compiler, Sequence[str]],
-    run_s: float,
+    source: SourceRegion, path: Path, new: bytes, build: OwnBuild, budget_s: float = BUDGET_S
 ) -> OwnTimes:
     """Time the function of ``path`` against the one in ``new``.
 
     Args:
         source: the file and its loops.
         path: where it is.
-        new: the file with a tuned version.
-        toolchain: the compiler, and the person's flags.
-        run_s: seconds of calls in a process.
+        new: the file with another version of the loops.
+        build: what both are compiled with.
+        budget_s: seconds to aim for, compiling left aside; ``LEAST_ROUNDS`` are run all the same.
 
     Raises:
-        UncheckedError: it cannot be called with inputs that are made up.
+        UncheckedError: it cannot be called with inputs that are made up, or not be timed.
         CompilerError: the compiler refuses ``new``.
     """
     plan = plan_of(source)
-    compiler, cflags = toolchain
+    compiler, cflags = build.flagged()
     with drivers(path, source.reading.function, new, compiler, cflags) as made:
-        case = [_case(plan, plan.calls[0], run_s)]
+        case = [_case(plan, plan.calls[0], budget_s * CALLS_SHARE / (2 * ROUNDS))]
         before = made.program("timed_before", path, case)
         if isinstance(before, str):
             raise UncheckedError("the file does not link by itself")
         after = made.program("timed_after", made.new, case)
         if isinstance(after, str):
             raise faulty(after)
-        pairs = [_pair(made, plan, before, after, number) for number in range(ROUNDS)]
+        pairs = list(_pairs(made, plan, (before, after), budget_s))
     ratios = median_interval([math.log(b / a) for b, a in pairs])
     seconds = [median_interval(list(s)).median for s in zip(*pairs, strict=True)]
     return OwnTimes(seconds[0], seconds[1], ratios.median, ratios.low, ratios.high)
 
 
-def _pair(
-    made: Drivers, plan: CallPlan, before: Path, after: Path, number: int
-) -> tuple[float, float]:
-    """A process of each, in turns the one and the other first."""
-    order = (before, after) if number % 2 == 0 else (after, before)
-    found: Mapping[Path, float] = {program: _seconds(made, plan, program) for program in order}
-    return found[before], found[after]
+def _pairs(
+    made: Drivers, plan: CallPlan, programs: tuple[Path, Path], budget_s: float
+) -> Iterator[tuple[float, float]]:
+    """Seconds of a process of each, in turns the one and the other first."""
+    until = time.monotonic() + budget_s
+    for number in range(ROUNDS):
+        if number >= LEAST_ROUNDS and time.monotonic() > until:
+            return
+        order = programs if number % 2 == 0 else programs[::-1]
+        found = {program: _seconds(made, plan, program) for program in order}
+        yield found[programs[0]], found[programs[1]]
 
 
 def _seconds(made: Drivers, plan: CallPlan, program: Path) -> float:
     run = made.run(program, 0, plan, {})
+    if run.status is None:
+        raise UncheckedError(f"a call takes longer than {RUN_S:.0f} s")
     if run.status != 0:
-        raise UncheckedError("the function fails, or takes too long, with inputs that are made up")
-    return max(float(run.output), 1e-9)
+        raise UncheckedError("the function fails with inputs that are made up")
+    if (seconds := float(run.output)) < SHORTEST_S:
+        raise UncheckedError("a call is over in less than a microsecond: too short to be timed")
+    return seconds
 
 
 def _case(plan: CallPlan, call: FunctionCall, run_s: float) -> str:
-    """Calls until it took ``run_s``, three times at least; prints the shortest."""
+    """Calls until they took ``run_s``, three unless those take much longer; prints the shortest."""
     numbered = list(enumerate(plan.memory))
     keep = (f"char *kept_{n} = malloc({m.size} + 1);" for n, m in numbered)
     fill = (f"memcpy(kept_{n}, agent_{n}, {m.size});" for n, m in numbered)
     restore = (f"memcpy(agent_{n}, kept_{n}, {m.size});" for n, m in numbered)
+    more = f"agent_n < 1 || agent_total < (agent_n < 3 ? {4 * run_s} : {run_s})"
     lines = [
         *call.memory,
         *keep,
         *fill,
         "double agent_least = 1e9, agent_total = 0;",
-        f"for (int agent_n = 0; agent_n < 3 || agent_total < {run_s}; agent_n++) {{",
+        f"for (int agent_n = 0; {more}; agent_n++) {{",
         *restore,
         *call.globals,
         "double agent_took = agent_now();",

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from agent.advise.own_function import OwnTimes, has_gained
 from agent.arrays import Doubles
 from agent.measure.timing import Timing
 
@@ -90,21 +91,35 @@ def expected_gain(mean: Doubles, sd: Doubles, free: Sequence[int], best: float) 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Who has won: places in a list, the first of ``tied``; None: the program as written."""
+    """Who has won: places in a list.
+
+    Attributes:
+        winner: the first of ``tied``; None: the program as written.
+        tied: what cannot be told from the fastest, the simplest first.
+        others: what has gained as well, the fastest first.
+    """
 
     winner: int | None
-    tied: tuple[int, ...]
+    tied: tuple[int, ...] = ()
+    others: tuple[int, ...] = ()
 
 
-def verdict_of(timings: Sequence[Timing], texts: Sequence[str], steps: Sequence[int]) -> Verdict:
+def verdict_of(
+    timings: Sequence[Timing],
+    texts: Sequence[str],
+    steps: Sequence[int],
+    own: OwnTimes | None = None,
+) -> Verdict:
     """The simplest of those that cannot be told from the fastest: fewest steps, then by text.
 
-    Only what is faster than the program as written, and would be another time, counts.
+    Only what is faster than the person's function counts; where that was not timed (``own``), than
+    the program as the agent writes it.
     """
-    winning = [n for n, t in enumerate(timings) if t.wins]
+    order = sorted(range(len(timings)), key=lambda n: -timings[n].log_speedup)
+    winning = [n for n in order if has_gained(timings[n], own)]
     if not winning:
-        return Verdict(None, ())
-    fastest = max(winning, key=lambda n: timings[n].log_speedup)
-    near = [n for n in winning if timings[n].high >= timings[fastest].low]
+        return Verdict(None)
+    least = timings[winning[0]].low
+    near = [n for n in winning if timings[n].high >= least]
     tied = sorted(near, key=lambda n: (steps[n], texts[n]))
-    return Verdict(tied[0], tuple(tied))
+    return Verdict(tied[0], tuple(tied), tuple(n for n in winning if n not in near))

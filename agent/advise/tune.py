@@ -10,19 +10,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from agent.advise.advise import Request, described, measured, predictor_of
+from agent.advise.advise import Request, described, measured, predictor_of, read_source
 from agent.advise.calls import UncheckedError
-from agent.advise.emission import check_place, read_source, write
+from agent.advise.emission import check_place, write
 from agent.advise.guided import BATCH, Pool, Search, TuneWish, simplicity
-from agent.advise.own_function import (
-    LEAST_RUN_S,
-    MOST_RUN_S,
-    RUN_SHARE,
-    OwnTimes,
-    own_times,
-)
+from agent.advise.own_function import OwnBuild, OwnTimes, own_base_or_why, own_times
 from agent.advise.search import (
     Verdict,
     expected_gain,
@@ -32,10 +27,11 @@ from agent.advise.splice import Origin, SourceRegion, spliced
 from agent.advise.tuning_log import LogKey, append, look_up
 from agent.errors import CompilerError, MeasureError
 from agent.loopnest.schedules.legality import transform
-from agent.loopnest.schedules.schedule import parse_schedule
+from agent.loopnest.schedules.schedule import Schedule
 from agent.measure.compiler import Compiler
 from agent.measure.machine import Machine, read_machine
-from agent.measure.runner import OpenRunner, Runner
+from agent.measure.runner import OpenRunner
+from agent.measure.timing import Timing
 from agent.progress import Progress, Tell
 from agent.settings.config import Config
 
@@ -45,6 +41,8 @@ FINAL_SHARE = 0.35  # of the budget, for making the best simpler and timing the 
 BATCHES = 8  # that the rest of the budget is divided among, if the program allows it
 LEAST_BATCH_S = 2.0
 LEAST_BATCHES = 3  # before the search may end because nothing is to be gained
+OWN_SHARE, LEAST_OWN_S, MOST_OWN_S = 0.1, 0.7, 4.0  # of the budget, to time the function with it
+MOST_OFFERED = 3  # that may fail in the function, or under its tests, before none is offered
 
 
 def tune(
@@ -71,6 +69,7 @@ def tune(
     notes = _remembered(search)
     stopped, final = "interrupted", None
     try:
+        notes += _time_own(search, source, request)
         stopped = _explore(search)
         final = _final(search)
     except KeyboardInterrupt:
@@ -82,6 +81,14 @@ def tune(
             raise
         stopped, notes = "failed", (*notes, error.message)
     return _answer(config, request, source, _Outcome(search, stopped, final, machine, notes))
+
+
+def _time_own(search: Search, source: SourceRegion, request: Request) -> tuple[str, ...]:
+    """What "1.0 x" is: the person's function; a note where it cannot be timed."""
+    search.tell(Progress("tuning", 0, 0, "timing the function as it is", search.budget_s))
+    toolchain = search.runner.toolchain
+    search.own, note = own_base_or_why(source, request.path, toolchain, request.cflags)
+    return (note,) if note else ()
 
 
 def _remembered(search: Search) -> tuple[str, ...]:
@@ -173,44 +180,60 @@ class _Outcome:
     machine: Machine
     notes: tuple[str, ...]
 
-    @property
-    def last(self) -> list[int]:
-        """Places that may win: those timed last, or all where it was interrupted before."""
-        search = self.search
-        return list(search.timings) if self.final is None else self.final
+    @cached_property
+    def candidates(self) -> list[tuple[Schedule, Timing]]:
+        """What may win: what was timed last, or everything where it was interrupted before.
 
+        As the agent writes the program is a version like others, against the person's function.
+        """
+        search = self.search
+        last = list(search.timings) if self.final is None else self.final
+        timed = [(search.pool.found[n][0], search.timings[n]) for n in last]
+        plain = [(Schedule(), search.base)] if search.own and search.base else []
+        return [*plain, *timed]
+
+    @cached_property
     def verdict(self) -> Verdict:
-        """Who has won."""
-        found = [self.search.pool.found[n][0] for n in self.last]
-        timings = [self.search.timings[n] for n in self.last]
-        return verdict_of(timings, [str(s) for s in found], [len(s.steps) for s in found])
+        """Who has won, by these timings."""
+        texts = [str(schedule) for schedule, _ in self.candidates]
+        steps = [len(schedule.steps) for schedule, _ in self.candidates]
+        return verdict_of([t for _, t in self.candidates], texts, steps, self.search.own)
+
+
+@dataclass(frozen=True)
+class _Offer:
+    """What came of the versions that have won: the first that is as good in the function.
+
+    Attributes:
+        place: which candidate it is; None: none is.
+        own: the function with it, or with the last that was tried, against it as written.
+        written: what became of the file.
+        notes: why others were not offered.
+    """
+
+    place: int | None
+    own: OwnTimes | None
+    written: dict[str, Any] | None
+    notes: tuple[str, ...]
 
 
 def _answer(
     config: Config, request: Request, source: SourceRegion, outcome: _Outcome
 ) -> dict[str, Any]:
-    search, last, verdict = outcome.search, outcome.last, outcome.verdict()
-    entries = [measured(search.pool.found[n][0], search.timings[n]) for n in last]
-    winner, own, written, notes = None, None, None, outcome.notes
-    if verdict.winner is not None:
-        winner = entries[verdict.winner]
-        own, more = _own_times(request, source, outcome, winner["schedule"])
-        notes += more
-        if own is not None and own.log_speedup <= 0:
-            winner = None  # the function is what counts
-    if winner is not None and search.wish.write.out is not None:
-        facts = _facts(search.runner, outcome.machine, winner, own)
-        schedule = parse_schedule(winner["schedule"])
-        written = write(config, request, source, schedule, search.wish.write, facts)
+    search, verdict, own = outcome.search, outcome.verdict, outcome.search.own
+    offer = _offer(config, request, source, outcome)
+    entries = [measured(schedule, timing, own) for schedule, timing in outcome.candidates]
+    written = offer.written
     return {
         "program": described(source.reading),
         "base": {"seconds": search.base.seconds if search.base else None},
-        "winner": winner,
-        "function": own.to_json() if own else None,
+        "own": own.to_json() if own else None,
+        "winner": None if offer.place is None else entries[offer.place],
+        "function": offer.own.to_json() if offer.own else None,
         "tied": [entries[n]["schedule"] for n in verdict.tied],
         "finalists": entries,
         "tried": [_tried(search, n) for n in search.timings],
-        "curve": [{"at_s": at, "tried": n, "speedup": math.exp(b)} for at, n, b in search.curve],
+        "curve": [_point(search, *point) for point in search.curve],
         "looked_at": len(search.pool.found),
         "stopped": outcome.stopped,
         "confirmed": outcome.final is not None,
@@ -218,8 +241,39 @@ def _answer(
         "elapsed_s": search.elapsed_s,
         "out": written["out"] if written else None,
         "check": written["check"] if written else None,
-        "notes": [*notes, *(words for _, words in search.pool.predictor.notes)],
+        "notes": [
+            *outcome.notes,
+            *offer.notes,
+            *(words for _, words in search.pool.predictor.notes),
+        ],
     }
+
+
+def _point(search: Search, at_s: float, tried: int, best: float) -> dict[str, Any]:
+    own = math.exp(best + search.own.log_speedup) if search.own else None
+    return {"at_s": at_s, "tried": tried, "speedup": math.exp(best), "own_speedup": own}
+
+
+def _offer(config: Config, request: Request, source: SourceRegion, outcome: _Outcome) -> _Offer:
+    """The first of the winners that is as good as it looked."""
+    own, notes, wish = None, list[str](), outcome.search.wish.write
+    order = (*outcome.verdict.tied, *outcome.verdict.others)[:MOST_OFFERED]
+    for place in order:
+        schedule, timing = outcome.candidates[place]
+        own, more = _own_times(request, source, outcome, schedule)
+        notes += more
+        if own is not None and own.log_speedup <= 0:  # the function is what counts
+            continue
+        if wish.out is None:
+            return _Offer(place, own, None, tuple(notes))
+        facts = _facts(outcome, timing, own)
+        try:
+            written = write(config, request, source, schedule, wish, facts)
+        except (CompilerError, MeasureError) as error:
+            notes.append(f"{schedule} is not offered: {error.message}")
+            continue
+        return _Offer(place, own, written, tuple(notes))
+    return _Offer(None, own, None, tuple(notes))
 
 
 def _tried(search: Search, place: int) -> dict[str, Any]:
@@ -230,18 +284,19 @@ def _tried(search: Search, place: int) -> dict[str, Any]:
 
 
 def _own_times(
-    request: Request, source: SourceRegion, outcome: _Outcome, schedule: str
+    request: Request, source: SourceRegion, outcome: _Outcome, schedule: Schedule
 ) -> tuple[OwnTimes | None, tuple[str, ...]]:
     """The person's function as written against the one with the winner in it, and notes."""
     search, compiler = outcome.search, outcome.search.runner.toolchain
     if not isinstance(compiler, Compiler) or outcome.final is None:
-        return None, ("the function itself was not timed",)
+        return None, ("the function was not timed with a version in it",) if search.own else ()
     search.tell(Progress("tuning", len(search.timings), 0, "timing the function itself"))
-    variant = transform(source.reading.program, parse_schedule(schedule))
-    new = spliced(source, variant, Origin(schedule, ""))
-    run_s = min(max(RUN_SHARE * search.budget_s, LEAST_RUN_S), MOST_RUN_S)
+    variant = transform(source.reading.program, schedule)
+    new = spliced(source, variant, Origin(str(schedule), ""))
+    budget_s = min(max(OWN_SHARE * search.budget_s, LEAST_OWN_S), MOST_OWN_S)
+    build = OwnBuild(compiler, request.cflags or ())
     try:
-        own = own_times(source, request.path, new, (compiler, request.cflags or ()), run_s)
+        own = own_times(source, request.path, new, build, budget_s)
     except UncheckedError as why:
         return None, (f"the function itself was not timed: {why}",)
     if own.log_speedup <= 0:
@@ -250,12 +305,11 @@ def _own_times(
     return own, (unclear,) if own.low <= 0 else ()
 
 
-def _facts(
-    runner: Runner, machine: Machine, winner: dict[str, Any], own: OwnTimes | None
-) -> list[str]:
+def _facts(outcome: _Outcome, timing: Timing, own: OwnTimes | None) -> list[str]:
     """Sentences for the comment of the file that is written."""
-    toolchain = runner.toolchain
+    toolchain, machine = outcome.search.runner.toolchain, outcome.machine
     caches = ", ".join(f"L{n} {size >> 10} KiB" for n, size in sorted(machine.caches.items()))
+    speedup, low, high = map(math.exp, (timing.log_speedup, timing.low, timing.high))
     function = (
         []
         if own is None
@@ -269,7 +323,7 @@ def _facts(
         f"Compiler: {toolchain.version}",
         f"Flags: {' '.join(toolchain.flags)}",
         f"Machine: {machine.level}, {_count(machine.threads, 'thread')}, {caches}",
-        f"Measured: {winner['speedup']:.2f} times as fast as the loops as written (80 % interval "
-        f"{winner['low']:.2f} to {winner['high']:.2f}), {winner['seconds']:.3g} s an execution",
+        f"Measured: {speedup:.2f} times as fast as the loops as written (80 % interval "
+        f"{low:.2f} to {high:.2f}), {timing.seconds:.3g} s an execution",
         *function,
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -42,7 +43,7 @@ Nest = Annotated[
 ]
 Cflags = Annotated[
     str | None,
-    typer.Option("--cflags", help="Flags to read the file with, e.g. '-I include -D SMALL'."),
+    typer.Option("--cflags", help="Flags of your build, e.g. '-I include -D SMALL -O2'."),
 ]
 
 
@@ -278,7 +279,8 @@ def measure(
         )
     own_directory(config)
     with hold(config.state_dir, "measure"):
-        found = run(config, request, wanted, console.note, runner_for_programs)
+        open_runner = partial(runner_for_programs, cflags=request.cflags or ())
+        found = run(config, request, wanted, console.note, open_runner)
     answer(found, measurement_blocks, as_json)
 
 
@@ -332,7 +334,8 @@ def tune(
     written = Wish(options.out, options.force, options.check)
     wish = TuneWish(options.save, options.known, written, options.seed)
     with hold(config.state_dir, "tune"), console.progress() as tell:
-        found = run(config, request, wish, tell, runner_for_programs)
+        open_runner = partial(runner_for_programs, cflags=request.cflags or ())
+        found = run(config, request, wish, tell, open_runner)
     answer(found, tuning_blocks, as_json)
 
 

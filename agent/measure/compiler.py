@@ -138,6 +138,13 @@ def working_compiler(compiler: str | None = None, flags: Sequence[str] | None = 
     return Compiler(words, version, target, chosen, openmp, identity, _mark(words, own, version))
 
 
+def build_flags(cflags: Sequence[str]) -> tuple[str, ...] | None:
+    """The flags of a person's build that decide how fast code is; None: they leave it to us."""
+    if not any(flag.startswith("-O") for flag in cflags):
+        return None
+    return ("-std=gnu11", *(flag for flag in cflags if flag[:2] in ("-O", "-f", "-m")))
+
+
 def compiler_mark(compiler: str | None = None) -> str:
     """What changes when the compiler does: found in milliseconds, nothing is compiled or written.
 

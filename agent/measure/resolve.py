@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agent.errors import CompilerError
 from agent.measure import prebuilt
-from agent.measure.compiler import PREBUILT_NAME, compiler_mark, working_compiler
+from agent.measure.compiler import PREBUILT_NAME, build_flags, compiler_mark, working_compiler
 from agent.measure.machine import Machine
 from agent.measure.prebuilt import find_prebuilt
 from agent.measure.runner import Runner
@@ -57,9 +57,18 @@ def mark_for_set(compiler: str | None, machine: Machine) -> str:
     return ""
 
 
-def runner_for_programs(config: Config) -> Runner:
-    """What times programs of a person's own: CompilerError where there is no compiler."""
-    return WorkerRunner(working_compiler(config.compiler), config.state_dir / CACHE)
+def runner_for_programs(config: Config, cflags: Sequence[str] = ()) -> Runner:
+    """What times programs of a person's own.
+
+    Args:
+        config: which compiler, and where what it makes is kept.
+        cflags: of the person's build; where they say how to optimise, nothing else does.
+
+    Raises:
+        CompilerError: there is no compiler, or it does not take the flags.
+    """
+    compiler = working_compiler(config.compiler, build_flags(cflags))
+    return WorkerRunner(compiler, config.state_dir / CACHE)
 
 
 def runner_for_set(config: Config, toolchain: Toolchain, machine: Machine) -> Runner:

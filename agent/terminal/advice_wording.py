@@ -63,20 +63,11 @@ def ranking_blocks(answer: Answer) -> list[Block]:
 
 def tuning_blocks(answer: Answer) -> list[Block]:
     """Who has won, against whom, and why the search ended."""
-    rows = tuple(
-        (
-            decimal(m["speedup"]),
-            _interval(m),
-            execution_time(m["seconds"]),
-            m["outcome"] if not m["detail"] else f"{m['outcome']}: {m['detail']}",
-            m["schedule"],
-        )
-        for m in sorted(answer["finalists"], key=lambda m: -(m["speedup"] or 0))
-    )
-    table = Table(("speed-up", "80 % interval", "seconds", "outcome", "schedule"), rows)
+    rows = tuple(map(_timed_row, sorted(answer["finalists"], key=lambda m: -(m["speedup"] or 0))))
+    table = Table(_TIMED, rows)
     tried = f"{len(answer['tried'])} schedules timed, {answer['looked_at']} looked at"
     return [
-        f"{answer['program']['name']} as written: {execution_time(answer['base']['seconds'])}.",
+        _as_written(answer),
         *([table] if rows else []),
         *_tuned(answer),
         f"{tried} in {duration(answer['elapsed_s'])}: {_STOPPED[answer['stopped']]}.",
@@ -163,26 +154,41 @@ def cause_factor(cause: Answer) -> str:
 
 def measurement_blocks(answer: Answer) -> list[Block]:
     """What was measured, in the order asked."""
-    rows = tuple(
-        (
-            decimal(m["speedup"]),
-            _interval(m),
-            execution_time(m["seconds"]),
-            _outcome(m),
-            m["schedule"],
-        )
-        for m in answer["measurements"]
-    )
     blocks: list[Block] = [
-        f"{answer['program']['name']} as written: {execution_time(answer['base']['seconds'])}.",
-        Table(("speed-up", "80 % interval", "seconds", "outcome", "schedule"), rows),
-        _winner(answer["wins"]),
+        _as_written(answer),
+        Table(_TIMED, tuple(map(_timed_row, answer["measurements"]))),
+        _winner(answer["own_wins"] if answer["own"] else answer["wins"]),
     ]
     if floor := answer["noise_floor"]:
         twice = difference(floor["label_median"])
         blocks.append(f"Within this measurement the program as written differs by {twice}.")
     told = (typed.from_json(CalibrationWarning, item) for item in answer["warnings"])
-    return [*blocks, *warning_lines(tuple(told), "measure")]
+    notes = (f"Note: {words}." for words in answer["notes"])
+    return [*blocks, *warning_lines(tuple(told), "measure"), *notes]
+
+
+_TIMED = ("speed-up", "80 % interval", "seconds", "outcome", "schedule")
+
+
+def _timed_row(m: Answer) -> tuple[str, ...]:
+    """A version that was timed, against the function where that was timed."""
+    over = ("own_speedup", "own_low", "own_high")
+    names = over if m["own_speedup"] is not None else ("speedup", "low", "high")
+    speedup, low, high = (m[name] for name in names)
+    seconds = execution_time(m["seconds"])
+    return decimal(speedup), _between(low, high), seconds, _outcome(m), m["schedule"]
+
+
+def _as_written(answer: Answer) -> str:
+    """What "1.0 x" is."""
+    name, own = answer["program"]["name"], answer["own"]
+    if own is None:
+        return f"{name} as written: {execution_time(answer['base']['seconds'])}."
+    return (
+        f"{name} as written: {execution_time(own['seconds_before'])} a call. As the agent writes "
+        f"it, with its sizes as constants: {decimal(own['speedup'])} times as fast (80 % interval: "
+        f"{decimal(own['low'])} to {decimal(own['high'])})."
+    )
 
 
 def _outcome(measured: Answer) -> str:
@@ -204,4 +210,8 @@ def _notes(answer: Answer) -> list[Block]:
 
 
 def _interval(row: Answer) -> str:
-    return DASH if row["low"] is None else f"{decimal(row['low'])} to {decimal(row['high'])}"
+    return _between(row["low"], row["high"])
+
+
+def _between(low: float | None, high: float | None) -> str:
+    return DASH if low is None else f"{decimal(low)} to {decimal(high)}"

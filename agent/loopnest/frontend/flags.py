@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from agent.errors import InputError
 
 _FLAG = re.compile(  # what changes how a file is read; nothing that writes a file or runs code
-    r"-(?:(?:D|U|I|isystem|iquote|include)(?P<value>.*)|std=[\w+:]+|ansi"
+    r"-(?:(?:D|U|I|isystem|iquote|include)(?P<value>.*)|std=[\w+:]+|ansi|O(?:[0-3sgz]|fast)?"
     r"|m(?!llvm|mlir)\w[-\w.=+,]*|f(?!dump|profile|plugin|test-cov|save|callgraph|stack-usage"
     r"|time|opt-|compare|module|proc|crash|record|deps|diag|auto)[a-z][-\w+]*)",
     re.DOTALL,
@@ -33,8 +33,8 @@ def check_flags(cflags: Sequence[str]) -> None:
         if match is None:
             raise InputError(
                 f"--cflags: {word!r} is not a flag that changes how a file is read",
-                hint="Flags: -D -U -I -isystem -iquote -include -std= -ansi -m... -f...; those "
-                "for warnings, optimization and output are not needed.",
+                hint="Flags: -D -U -I -isystem -iquote -include -std= -ansi -O... -m... -f...; "
+                "those for warnings and output are not needed.",
             )
         if match["value"] == "" and next(words, "@").startswith("@"):  # @FILE holds more flags
             raise InputError(

@@ -11,7 +11,7 @@ import pytest
 from agent.advise.advise import Request, predictor_of
 from agent.advise.emission import Wish
 from agent.advise.guided import TuneWish
-from agent.advise.own_function import OwnTimes, own_times
+from agent.advise.own_function import OwnBuild, OwnTimes, own_base, own_base_or_why, own_times
 from agent.advise.search import Correction, expected_gain, next_batch, verdict_of
 from agent.advise.splice import SourceRegion
 from agent.advise.tune import tune
@@ -184,6 +184,7 @@ class AlwaysThere(dict):
 @pytest.mark.parametrize(("low", "high"), [(-0.8, -0.6), (-2.0, 0.5)], ids=["shown", "unclear"])
 def test_what_makes_the_function_itself_slower_has_not_won(gemm, tmp_path, monkeypatch, low, high):
     slower = OwnTimes(1e-3, 2e-3, -0.7, low, high)
+    monkeypatch.setattr("agent.advise.tune.own_base_or_why", lambda *_: (None, ""))
     monkeypatch.setattr("agent.advise.tune.own_times", lambda *_: slower)
     out = tmp_path / "tuned.c"
     runner = FakeRunner(seconds_of, toolchain=working_compiler())
@@ -194,14 +195,74 @@ def test_what_makes_the_function_itself_slower_has_not_won(gemm, tmp_path, monke
     assert not out.exists()
 
 
+@pytest.mark.parametrize(
+    ("own", "winner"),
+    [
+        (OwnTimes(1.0, 0.5, math.log(2.0), 0.6, 0.8), "original"),
+        (OwnTimes(1.0, 2.0, math.log(0.5), -0.8, -0.6), None),
+    ],
+)
+def test_the_loops_as_the_agent_writes_them_are_one_more_version(gemm, monkeypatch, own, winner):
+    monkeypatch.setattr("agent.advise.tune.own_base_or_why", lambda *_: (own, ""))
+    slower = FakeRunner(lambda p: 1e-3 if len(repr(p.body)) == written else 1.2e-3, noise=0.01)
+    written = len(repr(as_written(gemm).body))
+    found, _ = search(gemm, slower, budget_s=6.0)
+    assert (found["winner"] and found["winner"]["schedule"]) == winner
+    speedup = found["curve"][-1]["own_speedup"]
+    assert speedup == pytest.approx(math.exp(own.log_speedup), rel=0.1)
+    valid({"schema": 1, **found}, "tune")
+
+
+def test_a_speed_up_over_the_function_is_as_unsure_as_both_that_it_is_made_of():
+    own = OwnTimes(1.0, 0.5, log_speedup=0.7, low=0.4, high=1.1)
+    timing = Timing(Outcome.OK, log_speedup=1.0, low=0.6, high=1.3)
+    assert own.over(timing) == pytest.approx((1.7, 1.7 - 0.5, 1.7 + 0.5))
+
+
+def source_of(path, text, sizes, cflags=()):
+    path.write_text(text)
+    unit = parse(path, cflags, None)
+    return SourceRegion(path.read_bytes(), unit, read_region(unit, "f", sizes), sizes)
+
+
+def test_a_function_is_timed_against_its_loops_as_the_agent_writes_them(gemm):
+    source = source_of(gemm, SUM, {"n": 20_000})
+    found = own_base(source, gemm, OwnBuild(working_compiler()))
+    assert found.low <= found.log_speedup <= found.high
+    assert found.seconds_before > 0
+
+
+def test_flags_that_say_how_to_optimise_are_the_only_ones(gemm):
+    asked = "#ifdef _OPENMP\ndouble missing(void);\n#else\n#define missing() 0.0\n#endif\n"
+    text = asked + SUM.replace("return s", "return s + missing()")
+    found, why = own_base_or_why(source_of(gemm, text, {"n": 9000}), gemm, working_compiler(), ())
+    assert found is None
+    assert "does not link by itself" in why
+    source = source_of(gemm, text, {"n": 9000}, ("-O2",))
+    assert own_base_or_why(source, gemm, working_compiler(), ("-O2",))[0] is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (f"int pause(void);{SUM.replace('return s', 'pause(); return s')}", "longer than 1 s"),
+        (f"void abort(void);{SUM.replace('return s', 'abort(); return s')}", "fails with inputs"),
+        (SUM, "less than a microsecond"),
+    ],
+)
+def test_a_function_that_cannot_be_timed_says_why(gemm, monkeypatch, text, why):
+    for module in ("own_function", "drivers"):
+        monkeypatch.setattr(f"agent.advise.{module}.RUN_S", 1.0)
+    found, told = own_base_or_why(source_of(gemm, text, {"n": 8}), gemm, working_compiler(), None)
+    assert found is None
+    assert why in told
+
+
 def test_a_function_is_timed_as_a_person_calls_it(gemm):
-    gemm.write_text(SUM)
-    unit = parse(gemm, (), None)
-    sizes = {"n": 100_000}
-    source = SourceRegion(gemm.read_bytes(), unit, read_region(unit, "f", sizes), sizes)
+    source = source_of(gemm, SUM, {"n": 100_000})
     more = b"for (int again = 0; again < 9; again++) for (int i = 0; i < n; i++) s += a[i]; return"
     slow = source.text.replace(b"return", more)
-    found = own_times(source, gemm, slow, (working_compiler(), ()), 0.02)
+    found = own_times(source, gemm, slow, OwnBuild(working_compiler()))
     assert found.high < math.log(1 / 3)
     assert found.seconds_before < found.seconds_after
 
@@ -323,7 +384,11 @@ def test_ranks_lines_are_what_measure_reads(gemm, tmp_path):
     more = ("--from", place, "--state-dir", tmp_path / "state", "--json")
     measured = agent("measure", gemm, *sizes, *more)
     assert measured.code == 0, measured.err
+    valid(measured.json, "measure")
     assert [m["schedule"] for m in measured.json["measurements"]] == lines
+    own = measured.json["own"]["speedup"]
+    for m in measured.json["measurements"]:
+        assert m["own_speedup"] == pytest.approx(m["speedup"] * own)
 
 
 def test_measure_without_a_schedule_says_how_to_give_one(gemm):

@@ -114,10 +114,14 @@ def test_a_small_difference_is_told_as_a_percentage(log_ratio, words):
 
 
 def measured(**more):
-    row = dict.fromkeys(("speedup", "low", "high", "seconds")) | {"schedule": "original"}
+    numbers = ("speedup", "low", "high", "seconds", "own_speedup", "own_low", "own_high")
+    row = dict.fromkeys(numbers) | {"schedule": "original"}
     return {
         "program": {"name": "f"},
         "base": {"seconds": 1e-3},
+        "own": None,
+        "own_wins": None,
+        "notes": [],
         "measurements": [row | {"outcome": "crashed", "detail": "SIGSEGV"}],
         "wins": None,
         "noise_floor": {"label_median": 0.005},
@@ -152,6 +156,17 @@ def test_a_speed_up_that_is_not_of_cores_of_its_own_says_so(state, words):
 def test_a_measurement_says_which_version_is_faster_another_time_too(wins, words):
     blocks = advice_wording.measurement_blocks(measured(wins=wins))
     assert any(words in str(block) for block in blocks)
+
+
+def test_speed_ups_are_over_the_persons_function_where_that_was_timed():
+    own = {"seconds_before": 4e-3, "seconds_after": 2e-3, "speedup": 2.0, "low": 1.9, "high": 2.1}
+    timed = {"speedup": 1.5, "own_speedup": 3.0, "own_low": 2.5, "own_high": 3.5}
+    row = measured()["measurements"][0] | {"outcome": "ok", "detail": ""} | timed
+    answer = measured(measurements=[row], own=own, own_wins="original")
+    first, table, won, *_ = advice_wording.measurement_blocks(answer)
+    assert first.startswith("f as written: 4 ms a call.")
+    assert table.rows[0][:2] == ("3.00", "2.50 to 3.50")
+    assert "too: original." in won
 
 
 def test_the_noise_of_a_measurement_is_a_percentage():

@@ -11,6 +11,7 @@ from agent.loopnest.frontend.flags import check_flags
     [
         "-DN=4 -D M -UX -Iinclude -I include -isystem a -iquote b -include c.h",
         "-std=gnu99 -ansi -march=native -mavx2 -fopenmp -ffast-math -fno-math-errno",
+        "-O -O0 -O2 -Os -Ofast",
     ],
 )
 def test_flags_that_change_how_a_file_is_read_are_passed_on(flags):
@@ -36,7 +37,8 @@ def test_flags_that_change_how_a_file_is_read_are_passed_on(flags):
         "-specs=x",
         "-B x",
         "-x c",
-        "-O2",
+        "-O2 -o",
+        "-Oout",
         "@x",
         "-D @x",
         "-I @x",
