@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.advise.advise import Request, described, read_source
+from agent.advise.own_tests import OwnTests
 from agent.advise.splice import Origin, SourceRegion, spliced
 from agent.errors import CompilerError, InputError, MeasureError
 from agent.loopnest.schedules.legality import transform
@@ -33,12 +34,19 @@ class Wish:
         force: whether a file that is there may be replaced.
         check: whether the function is run against the one as written (where there is a compiler).
         date: for its comment, as YYYY-MM-DD; empty: today.
+        tests: the person's own tests, which have to pass with it.
     """
 
     out: Path | None = None
     force: bool = False
     check: bool = True
     date: str = ""
+    tests: OwnTests | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether the file is neither to be written nor tested."""
+        return self.out is None and self.tests is None
 
 
 def emit(config: Config, request: Request, schedule: str, wish: Wish) -> dict[str, Any]:
@@ -47,7 +55,7 @@ def emit(config: Config, request: Request, schedule: str, wish: Wish) -> dict[st
     Raises:
         SourceError, ScheduleError: the loops or the schedule cannot be used.
         CompilerError: what was written does not compile.
-        MeasureError: it does something else than the function as written.
+        MeasureError: it does something else than the function as written, or fails the tests.
         InputError: it cannot be put where it was asked.
     """
     parsed = parse_schedule(schedule)
@@ -70,6 +78,8 @@ def write(
     variant = transform(source.reading.program, schedule)
     new = spliced(source, variant, Origin(str(schedule), date, tuple(facts)))
     checked = _checked(config, request, source, new) if wish.check else None
+    if wish.tests is not None:
+        wish.tests.check(request.path, new)
     if wish.out is not None:
         put(wish.out, new, wish.force)
     return {
@@ -79,7 +89,7 @@ def write(
         "out": None if wish.out is None else str(wish.out),
         "text": new.decode("utf-8", "surrogateescape"),
         "diff": _difference(source.text, new, request.path, wish.out),
-        "check": _told(checked),
+        "check": {**_told(checked), "tests": wish.tests.command if wish.tests else None},
     }
 
 

@@ -273,5 +273,9 @@ class Search:
             schedule = self.pool.found[best][0]
             gain = self.gains[best] + (self.own.log_speedup if self.own else 0.0)
             what = f"best so far {math.exp(gain):.2f} times as fast: {schedule}"
+        self.say(what)
+
+    def say(self, what: str) -> None:
+        """Say what is done now."""
         left = max(0.0, self.budget_s - self.elapsed_s)
         self.tell(Progress("tuning", len(self.timings), 0, what, left))

@@ -32,7 +32,7 @@ from agent.measure.compiler import Compiler
 from agent.measure.machine import Machine, read_machine
 from agent.measure.runner import OpenRunner
 from agent.measure.timing import Timing
-from agent.progress import Progress, Tell
+from agent.progress import Tell
 from agent.settings.config import Config
 
 FIRST_DRAWN, DRAWN = 240, 150  # schedules that are looked at: first, then with every batch
@@ -85,7 +85,7 @@ def tune(
 
 def _time_own(search: Search, source: SourceRegion, request: Request) -> tuple[str, ...]:
     """What "1.0 x" is: the person's function; a note where it cannot be timed."""
-    search.tell(Progress("tuning", 0, 0, "timing the function as it is", search.budget_s))
+    search.say("timing the function as it is")
     toolchain = search.runner.toolchain
     search.own, note = own_base_or_why(source, request.path, toolchain, request.cflags)
     return (note,) if note else ()
@@ -264,9 +264,11 @@ def _offer(config: Config, request: Request, source: SourceRegion, outcome: _Out
         notes += more
         if own is not None and own.log_speedup <= 0:  # the function is what counts
             continue
-        if wish.out is None:
+        if wish.idle:
             return _Offer(place, own, None, tuple(notes))
         facts = _facts(outcome, timing, own)
+        if wish.tests is not None:
+            outcome.search.say(f"running your tests with {schedule}")
         try:
             written = write(config, request, source, schedule, wish, facts)
         except (CompilerError, MeasureError) as error:
@@ -290,7 +292,7 @@ def _own_times(
     search, compiler = outcome.search, outcome.search.runner.toolchain
     if not isinstance(compiler, Compiler) or outcome.final is None:
         return None, ("the function was not timed with a version in it",) if search.own else ()
-    search.tell(Progress("tuning", len(search.timings), 0, "timing the function itself"))
+    search.say("timing the function itself")
     variant = transform(source.reading.program, schedule)
     new = spliced(source, variant, Origin(str(schedule), ""))
     budget_s = min(max(OWN_SHARE * search.budget_s, LEAST_OWN_S), MOST_OWN_S)

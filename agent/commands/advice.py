@@ -25,9 +25,11 @@ from agent.terminal.options import with_records
 
 if TYPE_CHECKING:
     from agent.advise.advise import Request
+    from agent.advise.own_tests import OwnTests
     from agent.settings.config import Config
 
 COMMANDS: Final = typer.Typer()
+LONGEST_TESTS_S: Final = 86_400.0
 File = Annotated[Path, typer.Argument(metavar="FILE.c", help="C file with the loops.")]
 Function = Annotated[
     str | None,
@@ -194,6 +196,13 @@ def rank(
     answer(found, plain_blocks if options.plain else ranking_blocks, as_json)
 
 
+TEST_HELP = (
+    "A command that must succeed with the new file in place of FILE.c, e.g. 'make test'. "
+    "FILE.c is kept beside it as .FILE.c.agent-kept and put back in any case, by a process of its "
+    "own if the agent is killed; after a power cut: mv .FILE.c.agent-kept FILE.c"
+)
+
+
 @dataclass(frozen=True)
 class EmitOptions:
     """Where the file goes, and whether it is tried."""
@@ -209,6 +218,10 @@ class EmitOptions:
     date: Annotated[
         str, typer.Option(metavar="YYYY-MM-DD", help="The date in its comment (default: today).")
     ] = ""
+    test: Annotated[str | None, typer.Option("--test", metavar="COMMAND", help=TEST_HELP)] = None
+    test_limit: Annotated[
+        str, typer.Option("--test-limit", metavar="T", help="How long --test may take: 90s, 1h.")
+    ] = "10m"
 
 
 @COMMANDS.command(
@@ -236,7 +249,7 @@ def emit(
     )
 
     config = settings(state_dir=state_dir, compiler=compiler)
-    wish = Wish(options.out, options.force, options.check, options.date)
+    wish = Wish(options.out, options.force, options.check, options.date, _tests(options))
     found = run(config, _request(file, program), schedule, wish)
     if (options.out is None or options.diff) and not as_json:
         for line in emission_checks(found):
@@ -303,6 +316,10 @@ class TuneOptions:
         Path | None,
         typer.Option("--from", metavar="LOG.jsonl", help="Begin with the timings of this log."),
     ] = None
+    test: Annotated[str | None, typer.Option("--test", metavar="COMMAND", help=TEST_HELP)] = None
+    test_limit: Annotated[
+        str, typer.Option("--test-limit", metavar="T", help="How long --test may take: 90s, 1h.")
+    ] = "10m"
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of what is drawn.")] = 0
 
 
@@ -331,12 +348,20 @@ def tune(
     config = settings(state_dir=state_dir, bundle=bundle, compiler=compiler, budget=options.budget)
     request = _request(file, program)
     own_directory(config)
-    written = Wish(options.out, options.force, options.check)
+    written = Wish(options.out, options.force, options.check, tests=_tests(options))
     wish = TuneWish(options.save, options.known, written, options.seed)
     with hold(config.state_dir, "tune"), console.progress() as tell:
         open_runner = partial(runner_for_programs, cflags=request.cflags or ())
         found = run(config, request, wish, tell, open_runner)
     answer(found, tuning_blocks, as_json)
+
+
+def _tests(options: EmitOptions | TuneOptions) -> OwnTests | None:
+    from agent.advise.own_tests import OwnTests
+    from agent.settings.values import parse_duration
+
+    limit_s = parse_duration(options.test_limit, 1.0, LONGEST_TESTS_S, "--test-limit")
+    return None if options.test is None else OwnTests(options.test, limit_s)
 
 
 def _lines(place: str | None) -> list[str]:

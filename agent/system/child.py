@@ -44,11 +44,12 @@ class ChildLimits:
     """What a child may use.
 
     Attributes:
-        seconds: of time for all of it, and of processor time for each of its processes.
+        seconds: of time for all of it.
         memory: bytes of address space of each process.
         file: bytes of any file that it writes.
         output: bytes on its stdout, after which it is ended.
         words: bytes of its stderr that are kept; the rest is read and forgotten.
+        cpu: seconds of processor time for each of its processes; None: as ``seconds``.
     """
 
     seconds: float
@@ -56,6 +57,7 @@ class ChildLimits:
     file: int
     output: int
     words: int = 8_000
+    cpu: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +186,7 @@ def _exists_here(user: int) -> bool:
 def _units(limits: ChildLimits) -> tuple[str, ...]:
     """The limits in what ``ulimit`` counts in, none above what this process itself has."""
     wanted = {
-        resource.RLIMIT_CPU: (int(limits.seconds) + 1, 1),
+        resource.RLIMIT_CPU: (int(limits.seconds) + 1 if limits.cpu is None else limits.cpu, 1),
         resource.RLIMIT_AS: (limits.memory, 1 << 10),
         resource.RLIMIT_FSIZE: (limits.file, 512),
     }

@@ -136,6 +136,7 @@ def emission_checks(answer: Answer) -> list[str]:
         watched = ", under AddressSanitizer and UBSan" if check["sanitized"] else ""
         runs = "1 run" if check["runs"] == 1 else f"{check['runs']} runs"
         lines.append(f"It does what the function as written does in {runs}{watched}: {sizes}.")
+    lines += [f"Your tests pass with it: {check['tests']}."] if check["tests"] else []
     return [*lines, *(f"Not checked: {why}." for why in check["unchecked"])]
 
 

@@ -12,6 +12,7 @@ from agent.advise.advise import Request, predictor_of
 from agent.advise.emission import Wish
 from agent.advise.guided import TuneWish
 from agent.advise.own_function import OwnBuild, OwnTimes, own_base, own_base_or_why, own_times
+from agent.advise.own_tests import OwnTests
 from agent.advise.search import Correction, expected_gain, next_batch, verdict_of
 from agent.advise.splice import SourceRegion
 from agent.advise.tune import tune
@@ -193,6 +194,17 @@ def test_what_makes_the_function_itself_slower_has_not_won(gemm, tmp_path, monke
     assert found["function"]["speedup"] == pytest.approx(0.5, abs=0.01)
     assert "the function itself is no faster" in found["notes"][0]
     assert not out.exists()
+
+
+def test_a_version_with_which_the_persons_tests_fail_is_not_offered(gemm, tmp_path):
+    out, failed = tmp_path / "tuned.c", tmp_path / "failed"
+    tests = OwnTests(f"test -e {failed} || {{ touch {failed}; exit 1; }}", 60.0)
+    wish = Wish(out, check=False, tests=tests)
+    found, _ = search(gemm, FakeRunner(seconds_of, noise=0.01), budget_s=6.0, write=wish)
+    dropped = next(note for note in found["notes"] if "your tests fail with it" in note)
+    assert found["winner"] is not None
+    assert not dropped.startswith(f"{found['winner']['schedule']} is not offered")
+    assert f"Schedule: {found['winner']['schedule']}" in out.read_text().replace("\n *  ", "")
 
 
 @pytest.mark.parametrize(
