@@ -1,12 +1,14 @@
 """A file of C in, its typed tree out; whatever the file may be.
 
 Most kernels are read in this process, in some milliseconds. What a small text can make large
-(macros, files that it includes) or deep is read by a child within limits, for root with no more
-rights than the file's owner has: clang may crash, and a file may include a pipe that never ends.
+(macros, files that it includes, constants to be computed) or deep is read by a child within
+limits: clang may crash, and a file may include a pipe that never ends. So is, for root, whatever
+another user wrote, with no more rights than that user has.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -25,7 +27,7 @@ from agent.system.child import ChildLimits, ChildRun, other_owner, run_child
 
 MAX_FILE = 1 << 20  # bytes
 PLAIN_FILE = 1 << 16  # bytes of a file that this process reads itself
-PLAIN_STATEMENT = 4_000  # bytes without ; { }
+PLAIN_STATEMENT = 4_000  # bytes without ; { } outside parentheses
 PLAIN_ELSE = 500  # an "else" is one level deeper than the one before
 LIMITS = ChildLimits(seconds=20.0, memory=1 << 30, file=0, output=64 << 20)
 HINT = (
@@ -46,8 +48,18 @@ _HARMLESS = re.compile(  # directives that make no text of their own
     )\r?$""",
     re.MULTILINE | re.VERBOSE,
 )
-_ODD = re.compile(rb"\\\s*\n|%:|\?\?|(?<![\w)\]])\[|\0")  # lines joined, other spellings of #, [9]=
-_ENDS = re.compile(rb"[;{}]")
+_JOINED = re.compile(rb"\\\s*\n|%:|\?\?|\0")  # lines joined, other spellings of #
+_WORDS = re.compile(  # strings and comments: the rest of a text is what clang computes with
+    rb'"(?:\\.|[^"\\\n])*"' + rb"|'(?:\\.|[^'\\\n])*'|//[^\n]*|/\*.*?\*/", re.DOTALL
+)
+_ODD = re.compile(
+    rb"""["']|/\*                                 # a string or comment without an end
+    | (?<![\w)\]])\[ | (?<![\w)\]\s])\s*\.\s*[A-Za-z_]  # designators: [9]= .x[9]=
+    | \b_(?!_restrict(?:__)?\b|_inline(?:__)?\b|Bool\b)  # _Pragma, _BitInt, __attribute__, ...
+    """,
+    re.VERBOSE,
+)
+_MARKS = re.compile(rb"[;{}()]")
 
 
 def parse(path: Path, cflags: Sequence[str] = (), compiler: str | None = None) -> Unit:
@@ -99,14 +111,24 @@ def parse_text(text: str, filename: str) -> Unit:
 
 def plain(text: bytes) -> bool:
     """Whether nothing in a text can make it larger or deeper than it looks."""
-    if len(text) > PLAIN_FILE or _ODD.search(text) or text.count(b"else") > PLAIN_ELSE:
+    if len(text) > PLAIN_FILE or _JOINED.search(text) or text.count(b"else") > PLAIN_ELSE:
         return False
+    code = _HARMLESS.sub(b" ", _WORDS.sub(b" ", text))
     directives = list(_HARMLESS.finditer(text))
     headers = {d["header"].decode() for d in directives if d["header"]}
     if text.count(b"#") != len(directives) or not headers <= header_names():
         return False
-    ends = [0, *(m.start() for m in _ENDS.finditer(text)), len(text)]
-    return all(b - a <= PLAIN_STATEMENT for a, b in itertools.pairwise(ends))
+    return not _ODD.search(code) and _longest_statement(code) <= PLAIN_STATEMENT
+
+
+def _longest_statement(code: bytes) -> int:
+    """Bytes of the longest part without ; { } outside parentheses: none can be nested deeper."""
+    ends, deep = [0], 0
+    for mark in _MARKS.finditer(code):
+        deep = max(0, deep + {b"(": 1, b")": -1}.get(mark[0], 0))
+        if deep == 0 and mark[0] != b")":
+            ends.append(mark.start())
+    return max(b - a for a, b in itertools.pairwise([*ends, len(code)]))
 
 
 def _content(path: Path) -> tuple[bytes, bool]:
@@ -128,7 +150,8 @@ def _read_here(path: Path, flags: Sequence[str]) -> Unit | SourceError | None:
     """The tree of a harmless file; None: a child should read it."""
     try:
         text, regular = _content(path)
-        if plain(text) and all(flag.startswith(HARMLESS_FLAGS) for flag in flags):
+        own = other_owner(path) is None
+        if own and plain(text) and all(flag.startswith(HARMLESS_FLAGS) for flag in flags):
             return read_unit(text, str(path), flags)
     except SourceError as error:
         return error
@@ -151,7 +174,7 @@ def _from_child(
     except OSError as error:
         why = f"no process to read it in can be started: {error.strerror}"
         return [SourceError(f"{path}: {why}", hint=HINT) for path in paths]
-    answers = [_answer(line) for line in run.output.split(b"\n")[:-1]][: len(paths)]
+    answers = list(_answers(run.output))[: len(paths)]
     if len(answers) == len(paths):
         return answers
     if len(paths) == 1:
@@ -170,13 +193,23 @@ def _run(paths: Sequence[Path], flags: Sequence[str], owner: int | None) -> Chil
     return run_child([*command, json.dumps(given)], LIMITS, environment=environment)
 
 
-def _answer(line: bytes) -> Unit | SourceError:
-    """A line of a child's, see ``parse_child``."""
+def _answers(output: bytes) -> Iterator[Unit | SourceError]:
+    """What a child says of its files, up to what is no answer."""
+    for line in output.split(b"\n")[:-1]:
+        if (read := _answer(line)) is None:
+            return
+        yield read
+
+
+def _answer(line: bytes) -> Unit | SourceError | None:
+    """A line of a child's, see ``parse_child``; None: it is none, whatever went wrong there."""
     try:
         return decode(line)
     except ValueError:
-        said = json.loads(line)
-        return SourceError(said["message"], hint=said["hint"])
+        with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
+            said = json.loads(line)
+            return SourceError(str(said["message"]), hint=str(said["hint"]))
+    return None
 
 
 def _why(run: ChildRun) -> str:

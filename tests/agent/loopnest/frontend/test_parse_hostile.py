@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import sys
 
 import pytest
 
@@ -9,10 +10,12 @@ from agent.errors import SourceError
 from agent.loopnest.frontend import parse as door
 from agent.loopnest.frontend.parse import parse, parse_all, plain
 from agent.loopnest.frontend.wire import decode, encode
+from tests.other_user import NOBODY, needs_root
 from tests.processes import all_end
 
 KERNEL = "void f(int n, float *a) { for (int i = 0; i < n; i++) a[i] = %s; }\n"
 HOSTILE_DEPTH = 60_000
+WIDE = "unsigned _BitInt(8388608)"
 
 
 def written(place, text, name="k.c"):
@@ -38,6 +41,9 @@ def limits(monkeypatch):
         "#define N 8\n#define HALF (0.5f)\n#ifdef __cplusplus\n#endif\n" + KERNEL % "HALF",
         "#pragma scop\n#pragma omp parallel for\n" + KERNEL % "1",
         "static const int t[2] = {1, 2};\n" + KERNEL % "t[0]",
+        "struct p { float x; } q[2] = {{1}, {2}};\n" + KERNEL % "q[0].x + .5f + 1.f",
+        "/* f(a[i]; it's */ char c = '(', *s = \"(;_\"; // (\n"
+        + KERNEL.replace("*a", "*__restrict a") % "1",
     ],
 )
 def test_a_text_that_stays_as_small_as_it_looks_is_read_here(text):
@@ -61,10 +67,37 @@ def test_a_text_that_stays_as_small_as_it_looks_is_read_here(text):
         "int a = " + "-" * 5000 + "1;",
         "void f(int a) {" + "if (a) a = 1; else " * 600 + ";}",
         "int a;" * 20_000,
+        "void f(void) {" + "for (;;) " * 1000 + ";}",
+        "void f(int a) {" + "if (({ 1; })) " * 1000 + "a = 1;}",
+        "void f(void) { for (;\n#pragma omp )\n;) " + "for (;;) " * 1000 + ";}",
+        "void f(void) { for (; /* ) */ ;) " + "for (; /* ) */ ;) " * 1000 + ";}",
+        "struct { int x[1000000000]; } s = {.x[999999999] = 1};\n",
+        "struct { int x[1000000000]; } s = {/* */ .x[999999999] = 1};\n",
+        "int a = /* without an end",
+        'char *a = "without an end',
+        '_Pragma("clang __debug overflow_stack") int a;',
+        "enum { A = (unsigned _BitInt(8388608))-1 / 3 };\n",
+        "typedef int v __attribute__((vector_size(1073741824)));\n",
     ],
 )
 def test_a_text_that_may_become_large_or_deep_is_read_by_a_child(text):
     assert not plain(text.encode())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "void g(void) {" + "for (;;) " * 7000 + ";}",
+        f"enum {{ A = -({WIDE})1 / (-({WIDE})1 >> 4194304) }};",
+        "struct { int x[1000000000]; } s = {.x[999999999] = 1};",
+        '_Pragma("clang __debug overflow_stack") int a;',
+        '_Pragma("clang __debug crash") int a;',
+    ],
+)
+def test_what_is_too_much_for_clang_is_a_reason_and_ends_nothing_else(tmp_path, limits, text):
+    limits(seconds=0.5)
+    with pytest.raises(SourceError, match=r"k\.c"):
+        parse(written(tmp_path, text))
 
 
 def test_a_child_hands_over_the_same_tree(tmp_path):
@@ -149,7 +182,7 @@ def test_headers_of_ones_own_are_found_with_cflags(tmp_path):
     assert variable.type.length == 8
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can take the rights of another user")
+@needs_root
 def test_for_root_a_file_is_read_with_the_rights_of_its_owner(tmp_path):
     tmp_path.chmod(0o755)
     for parent in list(tmp_path.parents)[:3]:
@@ -161,3 +194,25 @@ def test_for_root_a_file_is_read_with_the_rights_of_its_owner(tmp_path):
     unit = parse(path)
     assert "secret" not in [v.name for v in unit.variables.values()]
     assert unit.errors
+
+
+@needs_root
+def test_for_root_a_link_of_another_user_leads_only_where_that_user_may_read(open_place):
+    secret = written(open_place, "int secret;\n", "secret.c")
+    secret.chmod(0o600)
+    path = open_place / "k.c"
+    path.symlink_to(secret)
+    os.lchown(path, NOBODY.pw_uid, -1)
+    with pytest.raises(SourceError, match=r"k\.c: cannot be read: Permission denied"):
+        parse(path)
+
+
+@pytest.mark.parametrize(
+    "line", [b"{}", b"[1]", b"null", b"[" * 100_000, b"\xff", b'{"message": 1}']
+)
+def test_of_what_a_child_says_only_a_tree_or_words_are_believed(tmp_path, monkeypatch, line):
+    (tmp_path / "said").write_bytes(line + b"\n")
+    monkeypatch.setattr(sys, "executable", written(tmp_path, f"#!/bin/sh\ncat {tmp_path}/said\n"))
+    (tmp_path / "k.c").chmod(0o755)
+    with pytest.raises(SourceError, match=r"o\.c: reading it failed"):
+        parse(written(tmp_path, "#define F(x) x\n", "o.c"))
