@@ -75,7 +75,7 @@ def _explained(error: Exception, *, asked: bool) -> AgentError:
         return DamagedError(f"a record of the state is of another form: {error}", _AFRESH)
     import typer
 
-    from agent.measure.tasks import limit_behind
+    from agent.system.tasks import limit_behind
 
     if limit := limit_behind(error):
         return limit

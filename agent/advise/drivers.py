@@ -1,4 +1,9 @@
-"""Programs around a person's file that call its function, compiled and run as children."""
+"""Programs around a person's file that call its function, compiled and run as children.
+
+What root reads of another user's is compiled and run as that user. Then only root changes what is
+in the folder, so that no name in it can be made to lead elsewhere; what the user's processes make
+lies in a folder of theirs in it, which is also where they work.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +17,8 @@ from tempfile import TemporaryDirectory
 from agent.advise.calls import CallPlan
 from agent.errors import CompilerError
 from agent.measure.compiler import COMPILE_LIMITS, Compiler
-from agent.system.child import ChildLimits, ChildRun, other_owner, run_child
+from agent.system.child import ChildLimits, ChildRun, inherited, other_owner, run_child
+from agent.system.tasks import check_words
 
 RUN_S = 20.0
 DRIVER = """#define main agent_main_of_the_file
@@ -60,7 +66,7 @@ class Drivers:
     """Where drivers are made, and with what.
 
     Attributes:
-        folder: where they and the new file (``new.c``) are.
+        folder: where the new file (``new.c``) and what is made of it are.
         path: the person's file; ``function``: its function.
         compiler: with its flags; ``cflags``: the person's.
         user: who wrote the file, where that is not this process's user; for root only.
@@ -78,6 +84,20 @@ class Drivers:
         """The file that is compared with the person's."""
         return self.folder / "new.c"
 
+    @property
+    def made(self) -> Path:
+        """Where compilers and programs write."""
+        return self.folder / "made"
+
+    def put(self, name: str, content: bytes) -> Path:
+        """A file that those who compile and run can read, and nobody else."""
+        path = self.folder / name
+        path.touch(0o600)
+        if self.user is not None:
+            os.chown(path, self.user, -1)
+        path.write_bytes(content)
+        return path
+
     def program(
         self, name: str, file: Path, cases: Sequence[str], flags: Sequence[str] = ()
     ) -> Path | str:
@@ -85,13 +105,15 @@ class Drivers:
         blocks = (f"    case {n}: {{\n{text}\n    break;\n    }}" for n, text in enumerate(cases))
         written = str(file.absolute()).replace("\\", "\\\\").replace('"', '\\"')
         text = DRIVER.format(file=written, function=self.function, cases="\n".join(blocks))
-        driver, made = self.folder / f"{name}.c", self.folder / name
-        driver.write_text(text, "utf-8", "surrogateescape")
+        driver, made = (
+            self.put(f"{name}.c", text.encode("utf-8", "surrogateescape")),
+            self.made / name,
+        )
         return self._refused([*flags, str(driver), "-lm", "-o", str(made)]) or made
 
     def check_new(self) -> None:
         """Raises CompilerError where the new file is not C."""
-        words = self._refused(["-O1", "-c", str(self.new), "-o", str(self.folder / "new.o")])
+        words = self._refused(["-O1", "-c", str(self.new), "-o", str(self.made / "new.o")])
         if words:
             raise faulty(words)
 
@@ -100,21 +122,31 @@ class Drivers:
         beside = str(self.path.absolute().parent)
         command = [*self.compiler.words, *self.compiler.flags, "-w", *self.cflags]
         run = run_child([*command, "-iquote", beside, *more], COMPILE_LIMITS, user=self.user)
-        return "" if run.status == 0 else run.words or "the compiler did not end"
+        if run.status == 0:
+            return ""
+        check_words(run.words)
+        return run.words or "the compiler did not end"
 
     def run(
         self, program: Path, number: int, plan: CallPlan, environment: Mapping[str, str]
     ) -> ChildRun:
-        """A case, with the memory of call ``number`` of the plan."""
+        """A case, with the memory of call ``number`` of the plan.
+
+        Raises:
+            TaskLimitError: it says that it may start no thread.
+        """
         seed = plan.calls[number].seed
         memory = self.folder / f"input_{seed}"
         if not memory.exists():
-            memory.write_bytes(plan.inputs(seed))
+            self.put(memory.name, plan.inputs(seed))
         output = sum(m.size for m in plan.memory) + 64
         limits = ChildLimits(seconds=RUN_S, memory=1 << 60, file=1 << 20, output=output)
         command = [str(program), str(memory), str(number)]
-        around = {**os.environ, **environment}
-        return run_child(command, limits, environment=around, user=self.user)
+        around = {**inherited(self.user), **environment}
+        run = run_child(command, limits, place=self.made, environment=around, user=self.user)
+        if run.status:
+            check_words(run.words)
+        return run
 
 
 def faulty(words: str) -> CompilerError:
@@ -128,10 +160,10 @@ def drivers(
 ) -> Iterator[Drivers]:
     """A folder for a while, with the new file in it."""
     with TemporaryDirectory(prefix="agent-emit-") as made:
-        folder, user = Path(made), other_owner(path)
-        folder.chmod(0o755)
-        if user is not None:
-            os.chown(folder, user, -1)
-        found = Drivers(folder, path, function, compiler, tuple(cflags), user)
-        found.new.write_bytes(new)
+        found = Drivers(Path(made), path, function, compiler, tuple(cflags), other_owner(path))
+        found.made.mkdir(0o700)
+        if found.user is not None:
+            found.folder.chmod(0o711)
+            os.chown(found.made, found.user, -1)
+        found.put("new.c", new)
         yield found

@@ -138,8 +138,11 @@ def _difference(old: bytes, new: bytes, path: Path, out: Path | None) -> str:
 # --- onto the disk --------------------------------------------------------------------------------
 
 
-def check_place(path: Path, force: bool) -> None:
+def check_place(path: Path, force: bool) -> int | None:
     """Refuse a place that cannot be written, before anything is compiled for it.
+
+    Returns:
+        The mode of the file that is there.
 
     Raises:
         InputError: says why not.
@@ -161,6 +164,7 @@ def check_place(path: Path, force: bool) -> None:
             f"{path} cannot be written: its directory is read-only for this user",
             "Name a file elsewhere with --out.",
         )
+    return None if found is None else stat.S_IMODE(found.st_mode)
 
 
 def put(path: Path, text: bytes, force: bool) -> None:
@@ -169,15 +173,15 @@ def put(path: Path, text: bytes, force: bool) -> None:
     Raises:
         InputError: it cannot be written; what was there is unchanged.
     """
-    check_place(path, force)
+    mode = check_place(path, force)
     staged = path.with_name(f".{path.name[:100]}-{secrets.token_hex(8)}")
     try:
         with staged.open("xb") as file:
             file.write(text)
             file.flush()
+            if mode is not None:
+                os.fchmod(file.fileno(), mode)  # another user may have renamed it by now
             os.fsync(file.fileno())
-        if path.exists():
-            staged.chmod(stat.S_IMODE(path.stat().st_mode))
         staged.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):

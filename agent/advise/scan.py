@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.advise.advise import predictor_of
 from agent.advise.sources import Source
-from agent.errors import AgentError, SourceError
+from agent.errors import AgentError, InputError, SourceError
 from agent.loopnest.frontend.parse import parse
 from agent.loopnest.lowering.lower import Reading, lower, sizes_of
 from agent.loopnest.lowering.reader import regions_of
@@ -56,10 +57,11 @@ def scan(config: Config, request: ScanRequest, tell: Tell) -> dict[str, Any]:
     for done, source in enumerate(request.sources):
         tell(Progress("scanning", done, total, str(source.path)))
         try:
+            _refuse_endless(source.path)
             unit = parse(source.path, source.cflags)
             if unit.errors:
                 raise SourceError(unit.errors[0], "It may need --cflags '-I FOLDER' or -D.")
-        except AgentError as failure:
+        except (InputError, SourceError) as failure:
             unread.append({"file": str(source.path), "reason": failure.message})
             continue
         nests += _nests(unit, request, predictor)
@@ -72,6 +74,12 @@ def scan(config: Config, request: ScanRequest, tell: Tell) -> dict[str, Any]:
         "bundle": {"name": predictor.bundle.name, "version": predictor.bundle.version},
         "calibration_id": predictor.calibration_id,
     }
+
+
+def _refuse_endless(path: Path) -> None:
+    """A pipe that lies among the files of a project would be waited for."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise SourceError(f"{path}: no plain file", "Give it to `agent rank` by itself.")
 
 
 def _nests(unit: Unit, request: ScanRequest, predictor: Predictor) -> Iterator[dict[str, Any]]:

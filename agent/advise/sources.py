@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -50,15 +51,25 @@ def _sources(path: Path) -> Iterator[Source]:
     if path.name.endswith(".json"):
         yield from _commanded(path)
     elif path.is_dir():
-        for file in sorted(path.rglob("*.c")):
-            if not any(part.startswith(".") for part in file.relative_to(path).parts):
-                yield Source(file)
+        yield from map(Source, _below(path))
     elif path.exists():
         yield Source(path)
     else:
         raise InputError(
             f"{path} is not there", "Give a C file, a directory, or a compile_commands.json."
         )
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """C files in a folder and those in it, and folders that cannot be read; no links to folders."""
+    unread: list[Path] = []
+    walk = os.walk(folder, onerror=lambda error: unread.append(Path(error.filename)))
+    for place, folders, files in walk:
+        yield from unread
+        unread.clear()
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(place, n) for n in sorted(files) if n.endswith(".c") and n[0] != ".")
+    yield from unread
 
 
 def _commanded(path: Path) -> Iterator[Source]:

@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
+import os
+import stat
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from agent.errors import InputError
-from agent.json_values import finite_object
+from agent.json_values import finite_object, is_number
 from agent.loopnest.program import Program
 from agent.measure.machine import Machine
 from agent.measure.timing import Timing
 from agent.measure.toolchain import Toolchain
 
 FORMAT = 1
+MAX_LOG = 64 << 20  # bytes
+LARGEST, LONGEST = 20.0, 2000  # log speed-up and letters of a schedule that are believed
+_FLAGS = {"rb": os.O_RDONLY, "ab+": os.O_RDWR | os.O_APPEND | os.O_CREAT}
 
 
 @dataclass(frozen=True)
@@ -86,12 +91,12 @@ def look_up(path: Path, setting: LogKey) -> Found:
     Raises:
         InputError: the file cannot be read.
     """
-    try:
-        lines = path.read_text("utf-8", "replace").splitlines()
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be read: {error.strerror}", "Name a tuning log."
-        ) from error
+    with _opened(path, "rb", "read", "Name a tuning log.") as file:
+        data = file.read(MAX_LOG + 1)
+    if len(data) > MAX_LOG:
+        words = f"{path} is larger than {MAX_LOG >> 20} MiB"
+        raise InputError(words, "Keep the lines that are of use: `tail -n 100000`.")
+    lines = data.decode("utf-8", "replace").splitlines()
     wanted = (FORMAT, setting.program, setting.machine, setting.toolchain)
     speedups, others, unreadable = dict[str, float](), 0, 0
     for read in map(_read, filter(str.strip, lines)):
@@ -99,13 +104,24 @@ def look_up(path: Path, setting: LogKey) -> Found:
             unreadable += 1
         elif tuple(read.get(k) for k in ("format", "program", "machine", "toolchain")) != wanted:
             others += 1
-        elif _is_number(read.get("log_speedup")) and isinstance(read.get("schedule"), str):
-            speedups[read["schedule"]] = float(read["log_speedup"])
+        else:
+            schedule, gain = str(read.get("schedule")), read.get("log_speedup")
+            if is_number(gain) and abs(gain) <= LARGEST and len(schedule) <= LONGEST:
+                speedups[schedule] = float(gain)
     return Found(speedups, others, unreadable)
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+@contextmanager
+def _opened(path: Path, mode: str, done: str, hint: str) -> Iterator[BinaryIO]:
+    """A log while it is open; InputError where it cannot be ``done``, or is a pipe or a device."""
+    try:
+        descriptor = os.open(path, _FLAGS[mode] | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+        with os.fdopen(descriptor, mode) as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise InputError(f"{path} is no plain file", hint)
+            yield file
+    except OSError as error:
+        raise InputError(f"{path} cannot be {done}: {error.strerror}", hint) from error
 
 
 def _read(line: str) -> dict[str, Any] | None:
@@ -123,16 +139,11 @@ def append(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
         InputError: the file cannot be written.
     """
     text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)
-    try:
-        with path.open("ab+") as file:
-            if file.tell():
-                file.seek(-1, 2)
-                text = text if file.read(1) == b"\n" else "\n" + text
-            file.write(text.encode())
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be written: {error.strerror}", "Name another with --save."
-        ) from error
+    with _opened(path, "ab+", "written", "Name another with --save.") as file:
+        if file.tell():
+            file.seek(-1, 2)
+            text = text if file.read(1) == b"\n" else "\n" + text
+        file.write(text.encode())
 
 
 def lines_of(

@@ -24,10 +24,10 @@ from typing import ClassVar, TypeVar
 
 from agent.errors import CompilerError, StateError
 from agent.measure.cache import Cache
-from agent.measure.tasks import REFUSED, check_error, check_words
 from agent.measure.toolchain import HINT_INSTALL, Kind, OnBuilt
 from agent.system.child import ChildLimits, find_command, run_child
 from agent.system.refused import usable_cpus
+from agent.system.tasks import REFUSED, check_error, check_words
 
 HARNESS = Path(__file__).with_name("harness.c")  # source of the worker
 

@@ -32,10 +32,10 @@ from agent.measure.session import (
 )
 from agent.measure.shots import Sharing, disturbed_share
 from agent.measure.stats import different_again, median_interval, quantile, round_order
-from agent.measure.tasks import check_words
 from agent.measure.timing import MeasureEvent, Measurement, Outcome, Timing
 from agent.measure.toolchain import Built
 from agent.measure.worker import WorkerExitError, WorkerTimeoutError
+from agent.system.tasks import check_words
 
 CPU_LIMIT_S = 3600.0
 MAX_DETAIL = 600

@@ -19,10 +19,10 @@ from types import TracebackType
 from typing import Self
 
 from agent.errors import MeasureError
-from agent.measure.tasks import check_error
 from agent.system.child import end_group, wait_for_end
 from agent.system.private import open_code
 from agent.system.refused import memory_file
+from agent.system.tasks import check_error
 
 START_LIMIT_S = 20.0
 MAX_ANSWER = 1 << 23  # bytes of one answer, and of garbage that is put up with

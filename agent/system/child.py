@@ -23,12 +23,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agent.system.tasks import check_error, check_words
+
 CHUNK = 1 << 16
 LONGEST_LOOK_S = 0.1  # how late an interruption may be seen
+# What another user's program gets of root's environment: how to find things, no secrets.
+HANDED_ON = (
+    "PATH", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "LC_MESSAGES", "TZ", "CPATH",
+    "C_INCLUDE_PATH", "LIBRARY_PATH", "LD_LIBRARY_PATH", "PYTHONHOME",
+)  # fmt: skip
 # What cannot be limited (an odd shell, a lower limit of the parent's) does not stop the work. Stdin
 # is a pipe from this process, on which nothing is ever written: it ends when this process does,
 # however it does (SIGKILL), and the reader then ends its group. (PR_SET_PDEATHSIG would reach the
 # compiler's driver only, not what the driver started.)
+SHELL = "limited-sh"  # what it calls itself
 LIMITED = """
 exec 3<&0 </dev/null
 { read -r _; kill -KILL 0; } <&3 >/dev/null 2>&1 &
@@ -93,23 +101,27 @@ def run_child(
         command: what to run; the first word is the path of an executable.
         limits: what it may use.
         place: its working directory; None: this one.
-        environment: None: that of this process.
+        environment: None: what is ``inherited``.
         user: whose rights it gets, for root; None: those of this process.
         stopped: set by another thread to end it early.
 
     Raises:
-        OSError: it cannot be started.
+        TaskLimitError: no process may be started. OSError: it cannot be for another reason.
     """
-    process = subprocess.Popen(
-        ["/bin/sh", "-c", LIMITED, "sh", *_units(limits), *command],
-        cwd=place,
-        env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-        **_rights(user),
-    )
+    try:
+        process = subprocess.Popen(
+            ["/bin/sh", "-c", LIMITED, SHELL, *_units(limits), *command],
+            cwd=place,
+            env=inherited(user) if environment is None else environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            **_rights(user),
+        )
+    except OSError as error:
+        check_error(error)
+        raise
     deadline = time.monotonic() + limits.seconds
     with process:
         try:
@@ -118,7 +130,16 @@ def run_child(
         finally:
             end_group(process)
     said = words.decode("utf-8", "replace").strip()
+    if said.startswith(f"{SHELL}: ") and process.returncode:
+        check_words(said)
     return ChildRun(bytes(output), said, process.returncode if ended else None)
+
+
+def inherited(user: int | None) -> dict[str, str]:
+    """What a child that becomes ``user`` gets of this environment; None: all of it."""
+    if user is None:
+        return dict(os.environ)
+    return {name: os.environ[name] for name in HANDED_ON if name in os.environ}
 
 
 def find_command(text: str) -> tuple[str, ...] | None:

@@ -23,7 +23,7 @@ from agent.loopnest.frontend.ctree import Unit
 from agent.loopnest.frontend.flags import check_flags, flags_for_clang
 from agent.loopnest.frontend.unit import header_names, read_unit
 from agent.loopnest.frontend.wire import decode
-from agent.system.child import ChildLimits, ChildRun, other_owner, run_child
+from agent.system.child import ChildLimits, ChildRun, inherited, other_owner, run_child
 
 MAX_FILE = 1 << 20  # bytes
 PLAIN_FILE = 1 << 16  # bytes of a file that this process reads itself
@@ -189,7 +189,7 @@ def _run(paths: Sequence[Path], flags: Sequence[str], owner: int | None) -> Chil
     command = [sys.executable, "-P", "-s", "-S", "-B", "-m", CHILD]
     given = {"user": owner, "flags": list(flags), "paths": [str(path) for path in paths]}
     places = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
-    environment = {**os.environ, "PYTHONPATH": places}
+    environment = {**inherited(owner), "PYTHONPATH": places}
     return run_child([*command, json.dumps(given)], LIMITS, environment=environment)
 
 

@@ -230,8 +230,8 @@ def test_a_value_that_would_be_lost_is_refused(tmp_path):
 SCALE = "void scale(int n, float *a)\n{\n    for (int i = 0; i < n; i++)\n        a[i] *= 2;\n}\n"
 
 
-def emit(path, *more):
-    return agent("emit", path, "--size", "n=100", "--schedule", "vectorize i", *more)
+def emit(path, *more, **env):
+    return agent("emit", path, "--size", "n=100", "--schedule", "vectorize i", *more, **env)
 
 
 @pytest.fixture
@@ -265,14 +265,58 @@ def test_a_directory_that_is_read_only_is_told(open_place, nobody):
 
 
 @needs_root  # to have a file of somebody else's
-def test_what_another_user_wrote_runs_with_that_users_rights(open_place):
+def test_what_another_user_wrote_runs_as_that_user_and_learns_no_secrets_of_roots(open_place):
     path = open_place / "scale.c"
-    refusing = SCALE.replace("{", "{\n    if (getuid() == 0)\n        abort();", 1)
+    refusing = SCALE.replace(
+        "{", '{\n    if (getuid() == 0 || getenv("SECRET"))\n        abort();', 1
+    )
     path.write_text("#include <stdlib.h>\n#include <unistd.h>\n" + refusing)
+    os.chown(path, NOBODY.pw_uid, -1)
+    ran = emit(path, SECRET="of root")
+    assert ran.code == 0, ran.err
+    assert "6 runs" in ran.err
+
+
+# Runs before `main`, with the rights of who wrote the file: the names that root will write to, made
+# to lead to a file of root's.
+LEADING_ELSEWHERE = """
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+__attribute__((constructor)) static void plant(int count, char **words) {
+    char folder[4096];
+    if (count < 2 || !strrchr(words[1], '/'))
+        return;
+    snprintf(folder, sizeof folder, "%%.*s", (int)(strrchr(words[1], '/') - words[1]), words[1]);
+    if (chdir(folder) != 0)
+        return;
+    unlink("input");
+    if (symlink("%s", "input") == 0)
+        puts("planted");
+}
+"""
+
+
+@needs_root  # to have a file of somebody else's
+def test_what_another_user_wrote_leads_root_to_no_other_file(open_place):
+    path, mine = open_place / "scale.c", open_place / "mine"
+    mine.write_text("root's own")
+    path.write_text(LEADING_ELSEWHERE % mine + SCALE)
     os.chown(path, NOBODY.pw_uid, -1)
     ran = emit(path)
     assert ran.code == 0, ran.err
     assert "6 runs" in ran.err
+    assert mine.read_text() == "root's own"
+
+
+def test_what_the_function_writes_beside_it_while_it_is_tried_is_thrown_away(scale, tmp_path):
+    writing = '    fclose(fopen("out.txt", "w"));'
+    scale.write_text("#include <stdio.h>\n" + SCALE.replace("{", "{\n" + writing, 1))
+    before = set(Path.cwd().iterdir())
+    ran = emit(scale)
+    assert "6 runs" in ran.err
+    assert set(Path.cwd().iterdir()) == before
 
 
 def test_the_difference_makes_the_file_from_the_old_one(scale, tmp_path):

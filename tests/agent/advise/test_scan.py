@@ -1,12 +1,16 @@
 """`agent scan`: which loops are worth it."""
 
 import json
+import os
+import socket
+from pathlib import Path
 
 import pytest
 
 from agent.advise.sources import sources
 from agent.errors import InputError
 from tests.conftest import SCHEMAS, agent
+from tests.other_user import needs_root
 
 LOOPS = """
 #include "sizes.h"
@@ -111,6 +115,62 @@ def test_a_file_of_commands_that_is_none_is_refused(tmp_path, text):
     path.write_text(text)
     with pytest.raises(InputError):
         sources([path], ())
+
+
+def test_what_is_no_file_among_the_files_is_told_and_not_waited_for(tmp_path):
+    (tmp_path / "good.c").write_text("void f(float *a) { for (int i = 0; i < 9; i++) a[i] = 1; }\n")
+    os.mkfifo(tmp_path / "pipe.c")
+    (tmp_path / "zero.c").symlink_to("/dev/zero")
+    (tmp_path / "round.c").symlink_to("round.c")
+    (tmp_path / "folder.c").mkdir()
+    (tmp_path / "up").symlink_to(tmp_path)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket.c"))
+    ran = scanned(tmp_path, state=tmp_path / "s")
+    assert ran.code == 0, ran.err
+    assert [n["function"] for n in ran.json["nests"]] == ["f"]
+    told = {Path(u["file"]).name: u["reason"] for u in ran.json["unread"]}
+    assert told.keys() == {"pipe.c", "zero.c", "round.c", "socket.c"}
+    assert "no plain file" in told["pipe.c"]
+
+
+@needs_root  # to be somebody who may not read it
+def test_a_folder_that_cannot_be_read_is_told(open_place, nobody):
+    (open_place / "closed").mkdir(0o700)
+    ran = nobody("scan", open_place, "--json", "--state-dir", open_place / "s")
+    assert ran.code == 0, ran.err
+    (unread,) = ran.json["unread"]
+    assert unread["file"] == str(open_place / "closed")
+    assert "Permission denied" in unread["reason"]
+
+
+HOSTILE = (
+    "cc @x -fplugin=x.so -Xclang -load -Xclang x.so -wrapper x -B. -o here; touch here `touch a`",
+    "cc -I ../../../../../../etc -include ../../etc/passwd -D 'A=$(touch here)'",
+    "cc -D'x",
+    "cc -I",
+    "cc " + "-DA=1 " * 50_000,
+    "cc -D\ud800=1 -I\ud800",
+)
+
+
+def test_hostile_commands_run_nothing_and_end_nothing(tmp_path):
+    (tmp_path / "a.c").write_text("void f(float *a) { for (int i = 0; i < 9; i++) a[i] = 1; }\n")
+    here, files = str(tmp_path), (f"{n}.c" for n in range(len(HOSTILE)))
+    commands = [{"directory": here, "command": c, "file": f} for c, f in zip(HOSTILE, files)]
+    for command in commands:
+        (tmp_path / command["file"]).write_bytes((tmp_path / "a.c").read_bytes())
+    odd = [
+        {"directory": "\ud800", "command": "cc a.c", "file": "\ud800\0.c"},
+        {"directory": here, "command": {}, "file": "a.c", "arguments": [[], {}, None]},
+        {"file": 1},
+        None,
+    ]
+    (tmp_path / "compile_commands.json").write_text(json.dumps(commands + odd))
+    before = sorted(tmp_path.iterdir())
+    ran = agent("scan", tmp_path / "compile_commands.json", "--state-dir", tmp_path / "s")
+    assert ran.code == 0, ran.err
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_a_path_that_is_not_there_is_refused(tmp_path):

@@ -3,7 +3,9 @@
 import contextlib
 import json
 import math
+import os
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -323,6 +325,30 @@ def test_a_log_that_cannot_be_written_is_told_before_anything_is_timed(gemm, tmp
 def test_a_log_that_is_not_there_is_told(gemm, tmp_path):
     with pytest.raises(InputError, match="cannot be read"):
         search(gemm, FakeRunner(), known=tmp_path / "none.jsonl")
+
+
+def test_a_pipe_or_a_device_in_place_of_a_log_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(InputError, match="is no plain file"):
+            look_up(path, LogKey("", {}, {}))
+        with pytest.raises(InputError, match="is no plain file"):
+            append(path, [{}])
+
+
+def test_a_log_without_an_end_is_refused(tmp_path):
+    with (tmp_path / "log.jsonl").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(InputError, match="is larger than 64 MiB"):
+        look_up(tmp_path / "log.jsonl", LogKey("", {}, {}))
+
+
+@pytest.mark.parametrize("gain", ["1" + "0" * 400, "1e300", "NaN", "true", "[]", "-1e9", "{}"])
+def test_no_gain_is_believed_that_cannot_be(gemm, tmp_path, gain):
+    log, setting = tmp_path / "log.jsonl", LogKey("p", {}, {})
+    line = {**setting.line("vectorize k", Timing(Outcome.OK, 1.0, 0.9, 1.1), ""), "log_speedup": 0}
+    log.write_text(json.dumps(line).replace('"log_speedup": 0', f'"log_speedup": {gain}') + "\n")
+    assert look_up(log, setting).speedups == {}
 
 
 # --- decisions ------------------------------------------------------------------------------------
