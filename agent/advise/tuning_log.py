@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from agent.errors import InputError
 from agent.json_values import finite_object, is_number
@@ -112,13 +112,14 @@ def look_up(path: Path, setting: LogKey) -> Found:
 
 
 @contextmanager
-def _opened(path: Path, mode: str, done: str, hint: str) -> Iterator[BinaryIO]:
+def _opened(path: Path, mode: str, done: str, hint: str) -> Iterator[IO[bytes]]:
     """A log while it is open; InputError where it cannot be ``done``, or is a pipe or a device."""
     try:
         descriptor = os.open(path, _FLAGS[mode] | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise InputError(f"{path} is no plain file", hint)
         with os.fdopen(descriptor, mode) as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise InputError(f"{path} is no plain file", hint)
             yield file
     except OSError as error:
         raise InputError(f"{path} cannot be {done}: {error.strerror}", hint) from error

@@ -156,8 +156,8 @@ HOSTILE = (
 
 def test_hostile_commands_run_nothing_and_end_nothing(tmp_path):
     (tmp_path / "a.c").write_text("void f(float *a) { for (int i = 0; i < 9; i++) a[i] = 1; }\n")
-    here, files = str(tmp_path), (f"{n}.c" for n in range(len(HOSTILE)))
-    commands = [{"directory": here, "command": c, "file": f} for c, f in zip(HOSTILE, files)]
+    here = str(tmp_path)
+    commands = [{"directory": here, "command": c, "file": f"{n}.c"} for n, c in enumerate(HOSTILE)]
     for command in commands:
         (tmp_path / command["file"]).write_bytes((tmp_path / "a.c").read_bytes())
     odd = [
