@@ -105,10 +105,8 @@ class Drivers:
         blocks = (f"    case {n}: {{\n{text}\n    break;\n    }}" for n, text in enumerate(cases))
         written = str(file.absolute()).replace("\\", "\\\\").replace('"', '\\"')
         text = DRIVER.format(file=written, function=self.function, cases="\n".join(blocks))
-        driver, made = (
-            self.put(f"{name}.c", text.encode("utf-8", "surrogateescape")),
-            self.made / name,
-        )
+        driver = self.put(f"{name}.c", text.encode("utf-8", "surrogateescape"))
+        made = self.made / name
         return self._refused([*flags, str(driver), "-lm", "-o", str(made)]) or made
 
     def check_new(self) -> None:
