@@ -382,7 +382,8 @@ def steps(draw: st.DrawFn, program: Program, *, marks: bool) -> Step:
     last = draw(st.sampled_from(inner or names))
     size = draw(st.integers(2, 5))
     if marks:
-        found = (Parallelize(name), Vectorize(last), Unroll(last, size), Jam(name, size))
+        lanes = Vectorize(name, draw(st.sampled_from((2, 4, 8))))
+        found = (Parallelize(name), Vectorize(last), lanes, Unroll(last, size), Jam(name, size))
         return draw(st.sampled_from(found))
     below = names[names.index(name) : names.index(name) + draw(st.integers(1, 3))]
     return draw(

@@ -18,7 +18,7 @@ substitute in it, so the relation "as written -> now" is always at hand for lega
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
 
@@ -384,7 +384,8 @@ class Loop:
 
     ``step`` is positive. ``unroll`` is the unroll factor of an innermost loop, ``jam`` the
     unroll-and-jam factor of an outer one (1: none); ``parallel``: threads share the iterations;
-    ``vector``: SIMD lanes do.
+    ``vector``: SIMD lanes do, ``lanes`` of them together, through the loops inside too (1: as many
+    as the compiler sees fit, in an innermost loop).
     """
 
     iterator: str
@@ -396,6 +397,7 @@ class Loop:
     vector: bool = False
     unroll: int = 1
     jam: int = 1
+    lanes: int = field(default=1, repr=False)  # logs know programs as written by their repr
 
     @cached_property
     def uses(self) -> frozenset[str]:

@@ -172,7 +172,7 @@ def single_steps(program: Program) -> list[Step]:
         name = loop.iterator
         found += [Reverse(name), Distribute(name), Parallelize(name), Vectorize(name)]
         found += [Tile(((name, 5),)), Tile(((name, 8),)), Unroll(name, 2), Unroll(name, 7)]
-        found += [Jam(name, 2), Jam(name, 4)]
+        found += [Jam(name, 2), Jam(name, 4), Vectorize(name, 8), Vectorize(name, 2)]
         outer = [a.iterator for a in around]
         found += [Interchange(o, name) for o in outer]
         found += [Skew(name, o, f) for o in outer for f in (1, -2)]

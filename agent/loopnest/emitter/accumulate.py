@@ -7,11 +7,12 @@ clauses; without them it spares the compiler the question whether a store may be
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import gcd
 
 from agent.loopnest.emitter import extent
+from agent.loopnest.emitter.lanes import is_lane
 from agent.loopnest.emitter.lifetimes import own_loops
 from agent.loopnest.program import (
     Access,
@@ -32,10 +33,14 @@ CLAUSES = {"+": "+", "-": "+", "*": "*", "min": "min", "max": "max"}  # -: parti
 
 @dataclass(frozen=True)
 class Accumulator:
-    """A local that stands for ``target``; ``op`` is its reduction clause, "" where ops differ."""
+    """A local that stands for ``target``; ``op`` is its reduction clause, "" where ops differ.
+
+    ``lanes``: the loop over lanes, where every one of them has a local of its own.
+    """
 
     target: Access
     op: str
+    lanes: Loop | None = None
 
 
 def operator(ops: Iterable[str]) -> str:
@@ -57,9 +62,18 @@ def accumulators(
     """
     arrays = {a.name for a in program.arrays}
     inside = list(statements((loop,)))
+    lanes = {x.iterator: x for _, x in loops(loop.body) if is_lane(x.iterator)}
     targets = dict.fromkeys(s.target for _, s in inside if s.op and s.target.array in arrays)
-    found = (t for t in targets if t not in held and _can_hold(program, t, loop, around))
-    return tuple(Accumulator(t, operator(s.op for _, s in inside if s.target == t)) for t in found)
+    found = [t for t in targets if t not in held and _can_hold(program, t, loop, around)]
+    return tuple(
+        Accumulator(t, operator(s.op for _, s in inside if s.target == t), _lanes_of(t, lanes))
+        for t in found
+    )
+
+
+def _lanes_of(target: Access, lanes: Mapping[str, Loop]) -> Loop | None:
+    names = frozenset[str]().union(*(s.names for s in target.subscripts))
+    return next((lanes[n] for n in names if n in lanes), None)
 
 
 def surely_shared(
@@ -98,8 +112,9 @@ def _only_updated(loop: Loop, target: Access) -> bool:
 
 
 def _can_hold(program: Program, target: Access, loop: Loop, around: tuple[Loop, ...]) -> bool:
-    outer = {a.iterator for a in around}
-    if any(not s.names <= outer for s in target.subscripts):
+    known = {a.iterator for a in around}
+    known |= {x.iterator for _, x in loops(loop.body) if is_lane(x.iterator)}
+    if any(not s.names <= known for s in target.subscripts):
         return False
     if any(_in_the_way(target, inner, s, around) for inner, s in statements((loop,))):
         return False
@@ -117,7 +132,18 @@ def _in_the_way(
     if not (statement.op and statement.target == target):
         others.append(statement.target)
     nest = extent.with_numbers((*around, *inner), statement)
-    return any(o.array == target.array and not distinct(o, target, nest) for o in others)
+    other = {x.iterator: Affine.var(f"{x.iterator}'") for x in inner if is_lane(x.iterator)}
+    nest += tuple(replace(x, iterator=f"{x.iterator}'") for x in inner if x.iterator in other)
+    return any(
+        o.array == target.array and not distinct(_at(o, other), target, nest) for o in others
+    )
+
+
+def _at(access: Access, values: Mapping[str, Affine]) -> Access:
+    """``access`` in another lane than that of the target."""
+    if not values:
+        return access
+    return replace(access, subscripts=tuple(s.substitute(values) for s in access.subscripts))
 
 
 def distinct(first: Access, second: Access, around: Sequence[Loop]) -> bool:

@@ -32,9 +32,10 @@ from dataclasses import dataclass
 
 from agent.loopnest.emitter import extent
 from agent.loopnest.emitter.accumulate import written
+from agent.loopnest.emitter.expanded import Expanded
 from agent.loopnest.emitter.function import array_parameter, prototype, table
 from agent.loopnest.emitter.identifiers import Identifiers
-from agent.loopnest.emitter.jam import Expanded, expand
+from agent.loopnest.emitter.jam import expand
 from agent.loopnest.emitter.loops import HELPERS, Body, Scope, indented
 from agent.loopnest.program import (
     INTEGER_FUNCTIONS,

@@ -14,11 +14,12 @@ fewer dependences than copying statement by statement.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from agent.errors import ScheduleError
 from agent.loopnest.emitter import extent
-from agent.loopnest.emitter.lifetimes import homes
+from agent.loopnest.emitter.expanded import Draft, Expanded, constant_trips, groups
+from agent.loopnest.emitter.lanes import in_lanes
 from agent.loopnest.program import (
     Access,
     Affine,
@@ -27,7 +28,6 @@ from agent.loopnest.program import (
     Node,
     Program,
     Statement,
-    Temporary,
     loops,
     map_accesses,
     statements,
@@ -37,32 +37,6 @@ from agent.loopnest.program import (
 MAX_STATEMENTS = 1024  # that a program may have once its jams are written out
 
 
-@dataclass(frozen=True)
-class Remainder:
-    """Where the loop over the iterations left by a main loop begins (not affine).
-
-    ``lower + (upper - lower + step) / step / factor * factor * step``.
-    """
-
-    of: Loop
-    factor: int
-
-
-@dataclass(frozen=True)
-class Expanded:
-    """A program without jams.
-
-    Attributes:
-        program: it may use the names in ``remainders`` in lower bounds.
-        remainders: first values of remainder loops.
-        homes: for each temporary, the iterators around its declaration.
-    """
-
-    program: Program
-    remainders: Mapping[str, Remainder] = field(default_factory=dict)
-    homes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-
 def expand(program: Program) -> Expanded:
     """Writes every loop with ``jam > 1`` as a main loop with copies, and a remainder.
 
@@ -70,19 +44,15 @@ def expand(program: Program) -> Expanded:
         ScheduleError: too many copies, bounds of an inner loop depend on a jammed one, or a
             temporary has no block to live in.
     """
-    writer = _Jams(dict(homes(program)), {t.name: t for t in program.temporaries})
-    body = writer.nodes(program.body)
-    expanded = replace(program, body=body, temporaries=tuple(writer.temporaries.values()))
-    return Expanded(expanded, writer.remainders, writer.homes)
+    draft = Draft.of(program)
+    body = _Jams(draft).nodes(program.body)
+    expanded = replace(program, body=body, temporaries=tuple(draft.temporaries.values()))
+    return Expanded(expanded, draft.remainders, draft.homes, draft.widths)
 
 
 class _Jams:
-    def __init__(
-        self, homes: dict[str, tuple[str, ...]], temporaries: dict[str, Temporary]
-    ) -> None:
-        self.homes = homes
-        self.temporaries = temporaries
-        self.remainders: dict[str, Remainder] = {}
+    def __init__(self, draft: Draft) -> None:
+        self.draft = draft
 
     def nodes(self, nodes: Sequence[Node], around: tuple[Loop, ...] = ()) -> tuple[Node, ...]:
         return tuple(new for node in nodes for new in self._node(node, around))
@@ -96,49 +66,27 @@ class _Jams:
             upper=extent.tightest(node.upper, around, lower=False),
             body=self.nodes(node.body, (*around, node)),
         )
+        if loop.lanes > 1:
+            return in_lanes(loop, tuple(x.iterator for x in around), self.draft)
         return self._jam(loop) if loop.jam > 1 else (loop,)
 
     def _jam(self, loop: Loop) -> tuple[Node, ...]:
         _check(loop)
-        stride = loop.jam * loop.step
-        missing = stride - loop.step  # of the last iteration, for a whole group of copies
-        main = replace(
-            loop,
-            upper=tuple(Bound(b.expr - missing * b.divisor, b.divisor) for b in loop.upper),
-            step=stride,
-            jam=1,
-            body=_copies(loop.body, self._copy_maps(loop)),
-        )
-        trips = _constant_trips(loop)
-        if trips is None:
-            begin = Affine.var(f"{loop.iterator}#rest")
-            self.remainders[str(begin)] = Remainder(loop, loop.jam)
-        else:
-            begin = loop.lower[0].expr + trips // loop.jam * stride
+        main = replace(groups(loop, loop.jam), body=_copies(loop.body, self._copy_maps(loop)))
+        trips = constant_trips(loop)
+        begin = self.draft.left_over(loop, loop.jam)
         rest = replace(loop, lower=(Bound(begin),), parallel=False, jam=1)
         whole = (main,) if trips is None or trips >= loop.jam else ()
         return (*whole, rest) if trips is None or trips % loop.jam else whole
 
     def _copy_maps(self, loop: Loop) -> list[_Copy]:
-        private = [n for n, home in self.homes.items() if loop.iterator in home]
+        private = [n for n, home in self.draft.homes.items() if loop.iterator in home]
         copies = []
         for number in range(loop.jam):
-            renamed = {n: f"{n}#{number}" for n in private}
-            for old, new in renamed.items():
-                self.homes[new] = self.homes[old]
-                self.temporaries[new] = replace(self.temporaries[old], name=new)
+            renamed = {n: self.draft.copy_temporary(n, str(number)) for n in private}
             value = Affine.var(loop.iterator) + number * loop.step
             copies.append(_Copy(number, {loop.iterator: value}, renamed))
         return copies
-
-
-def _constant_trips(loop: Loop) -> int | None:
-    """The number of iterations where it is the same number whenever the loop is reached."""
-    bounds = (*loop.lower, *loop.upper)
-    if len(bounds) > 2 or any(b.divisor != 1 for b in bounds):
-        return None
-    gap = loop.upper[0].expr - loop.lower[0].expr
-    return max(0, gap.const // loop.step + 1) if gap.is_constant else None
 
 
 def _check(loop: Loop) -> None:

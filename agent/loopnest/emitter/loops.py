@@ -14,10 +14,10 @@ from agent.loopnest.emitter.accumulate import (
     operator,
     written,
 )
+from agent.loopnest.emitter.expanded import Expanded
 from agent.loopnest.emitter.function import array_parameter, identifiers, prototype
 from agent.loopnest.emitter.identifiers import Identifiers
 from agent.loopnest.emitter.interleaved import distance_name, keep_apart
-from agent.loopnest.emitter.jam import Expanded
 from agent.loopnest.emitter.lifetimes import uses
 from agent.loopnest.emitter.printer import Printer
 from agent.loopnest.program import (
@@ -95,6 +95,7 @@ class Body:
         self._program = expanded.program
         self._remainders = expanded.remainders
         self._homes = expanded.homes
+        self._widths = expanded.widths
         self._dtypes: dict[str, DType] = {x.name: x.dtype for x in expanded.program.declared}
         self._names = names
         self._wide = wide
@@ -133,11 +134,12 @@ class Body:
             users = [n for n in nodes if uses(n, name)]
             if home != block.scope.path or not users:
                 continue
-            first = users[0]
-            if _starts(first, name):
+            width = self._widths.get(name)
+            if width is None and _starts(users[0], name):
                 later.add(name)
             else:
-                block.lines.append(f"{self._dtypes[name].value} {self._names[name]};")
+                extent = "" if width is None else f"[{width}]"
+                block.lines.append(f"{self._dtypes[name].value} {self._names[name]}{extent};")
         return later
 
     def _printer(self, scope: Scope, derived: Sequence[Derived] = ()) -> Printer:
@@ -185,6 +187,8 @@ class Body:
 
     def _is_reduced(self, target: Access, scope: Scope) -> bool:
         """Whether ``target`` is the subject of the SIMD loop's reduction clause."""
+        if scope.path[-1] in _names_of(target):
+            return False
         home = self._homes.get(target.array, scope.path)
         return target in scope.held or scope.path[-1] not in home
 
@@ -195,7 +199,7 @@ class Body:
         self._remainder(block, loop)
         if loop.vector:
             loop = self._keep_apart(block, loop)
-        tight, scope, held = self._enter(block, loop)
+        tight, scope, carried = self._enter(block, loop)
         begin = self._bound(block, loop.iterator, tight.lower, around, lower=True)
         end = self._bound(block, loop.iterator, tight.upper, around, lower=False)
         lines = [*self._pragmas(tight, scope), f"for ({self._header(tight, begin, end)}) {{"]
@@ -203,12 +207,12 @@ class Body:
         if self._is_apart(loop, scope):
             inside = [self._function(loop, scope, inside)]
         lines += [*indented(inside), "}"]
-        lines = self._carry(held, block.scope, lines)
-        if held and not extent.runs(tight, around):
+        lines = self._carry(carried, scope, block.scope, lines)
+        if carried and not extent.runs(tight, around):
             lines = [f"if ({self._until(begin.text, end)}) {{", *indented(lines), "}"]
         block.lines += lines
 
-    def _enter(self, block: _Block, loop: Loop) -> tuple[Loop, Scope, dict[Access, str]]:
+    def _enter(self, block: _Block, loop: Loop) -> tuple[Loop, Scope, tuple[Accumulator, ...]]:
         """``loop`` with the bounds that matter, what is known inside, the locals it carries."""
         around = block.scope.around
         tight = replace(
@@ -225,7 +229,7 @@ class Body:
             frozenset(block.taken),
             loop.vector,
         )
-        return tight, scope, held
+        return tight, scope, carried
 
     def _keep_apart(self, block: _Block, loop: Loop) -> Loop:
         """Declares the distances that are hidden from the compiler in ``loop``."""
@@ -282,22 +286,42 @@ class Body:
         block.lines.append(f"const {self.index} {self._names[name]} = {begin.text} + {count};")
 
     def _locals(self, block: _Block, carried: Sequence[Accumulator]) -> dict[Access, str]:
-        return {a.target: self._local(block, "acc") for a in carried}
+        found = {}
+        for held in carried:
+            lane = f"[{self._names[held.lanes.iterator]}]" if held.lanes else ""
+            found[held.target] = self._local(block, "acc") + lane
+        return found
 
     def _local(self, block: _Block, wanted: str) -> str:
         name = self._names.apart(wanted, block.taken)
         block.taken.add(name)
         return name
 
-    def _carry(self, held: Mapping[Access, str], scope: Scope, lines: list[str]) -> list[str]:
+    def _carry(
+        self, carried: Sequence[Accumulator], inside: Scope, outside: Scope, lines: list[str]
+    ) -> list[str]:
         """``lines`` between the loads and the stores of what locals hold."""
-        printer = self._printer(scope)
-        loads = [
-            f"{self._dtypes[target.array].value} {name} = {printer.access(target)};"
-            for target, name in held.items()
-        ]
-        stores = [f"{printer.access(target)} = {name};" for target, name in held.items()]
+        printer = self._printer(outside)
+        loads, stores = [], []
+        for held in carried:
+            dtype, name = self._dtypes[held.target.array].value, inside.held[held.target]
+            element = printer.access(held.target)
+            if held.lanes is None:
+                loads.append(f"{dtype} {name} = {element};")
+                stores.append(f"{element} = {name};")
+            else:
+                count = extent.constant_upper(held.lanes)
+                loads.append(f"{dtype} {name.partition('[')[0]}[{(count or 0) + 1}];")
+                loads += self._in_lanes(held.lanes, f"{name} = {element};")
+                stores += self._in_lanes(held.lanes, f"{element} = {name};")
         return [*loads, *lines, *stores]
+
+    def _in_lanes(self, lanes: Loop, line: str) -> list[str]:
+        """``line`` in every lane."""
+        name = self._names[lanes.iterator]
+        stop = (extent.constant_upper(lanes) or 0) + 1
+        head = f"for ({self.index} {name} = 0; {name} < {stop}; {name}++) {{"
+        return ["#pragma omp simd", head, _INDENT + line, "}"]
 
     def _header(self, loop: Loop, begin: _End, end: _End) -> str:
         name = self._names[loop.iterator]
@@ -392,6 +416,8 @@ class Body:
         updates: dict[str, list[str]] = {}
         for _, statement in statements(loop.body):
             target = statement.target
+            if loop.iterator in _names_of(target):
+                continue
             if target in scope.held:
                 updates.setdefault(scope.held[target], []).append(statement.op)
             elif loop.iterator not in self._homes.get(target.array, (loop.iterator,)):
@@ -410,6 +436,10 @@ class _End:
 def _operand(text: str) -> str:
     """``text`` where it is subtracted or divided."""
     return f"({text})" if " " in text or text.startswith("-") else text
+
+
+def _names_of(access: Access) -> frozenset[str]:
+    return frozenset[str]().union(*(s.names for s in access.subscripts))
 
 
 def _starts(node: Node, name: str) -> bool:

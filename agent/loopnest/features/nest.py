@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from agent.arrays import Bools, Doubles, Indices, Shorts, Singles
+from agent.loopnest.emitter.lanes import as_tiles
 from agent.loopnest.features import counting
 from agent.loopnest.features.counting import CountedLoop
 from agent.loopnest.features.inplace import carried_loops
@@ -236,7 +237,7 @@ def _lower(
     program: Program, v: int, filler: _Filler, memo: dict[int, tuple[Statement, Summary]]
 ) -> None:
     placed = []
-    for levels, statement in _walk(program.body, (), [0]):
+    for levels, statement in _walk(as_tiles(program.body), (), [0]):
         known = memo.get(id(statement))
         if known is None or known[0] is not statement:
             known = memo[id(statement)] = (statement, summarise_statement(statement, program))

@@ -243,11 +243,15 @@ def _check_concurrent(
     loop = nest[-1]
     inside = {s.name: s.target for _, s in statements(loop.body)}
     carried = [x for x in dependences.items if x.source in inside and x.target in inside]
-    shared = [x for x in carried if x.reduction and _shared_element(inside, x, loop)]
+    apart = loop.lanes > 1 and any(isinstance(node, Loop) for node in loop.body)
+    sums = () if apart else (x for x in carried if x.reduction)
+    shared = [x for x in sums if _shared_element(inside, x, loop)]
     _refuse_carried(what, program, loop, dependences, [x for x in carried if x not in shared])
     # The emitter goes by the text: it also shares out what isl knows to be carried by nothing.
     updated = {s.target for s in invariant_updates(loop)}
     targets = updated | {inside[x.source] for x in shared}
+    if loop.lanes > 1 and targets:
+        return False
     return surely_shared(program, loop, nest[:-1], targets)
 
 

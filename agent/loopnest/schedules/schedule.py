@@ -1,7 +1,7 @@
 """Schedules: a tuple of frozen steps, and their text form.
 
     interchange i k; tile i 32 j 32; skew j i 1; reverse i; fuse i i2; distribute i;
-    parallelize i; vectorize j; unroll k 4; jam i 4
+    parallelize i; vectorize j; vectorize j 16; unroll k 4; jam i 4
 
 Steps apply left to right. ``original`` (or an empty text) is the program as written. Loops are
 named by their iterators; ``tile i 32`` leaves ``i`` as the loop inside a tile and makes ``i_t``
@@ -88,9 +88,16 @@ class Parallelize(_Words):
 
 @dataclass(frozen=True, slots=True)
 class Vectorize(_Words):
-    """Run the iterations of an innermost loop in SIMD lanes."""
+    """Run the iterations of a loop in SIMD lanes, ``lanes`` of them together.
+
+    1: as many as the compiler sees fit, in an innermost loop.
+    """
 
     loop: str
+    lanes: int = 1
+
+    def __str__(self) -> str:
+        return f"vectorize {self.loop}" + (f" {self.lanes}" if self.lanes > 1 else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +165,14 @@ def _factor(make: Callable[[str, int], Step]) -> Callable[[str, list[str]], Step
     return parse_factor
 
 
+def _vectorize(what: str, words: list[str]) -> Step:
+    if len(words) == 1:
+        return Vectorize(_name(words[0], what))
+    if len(words) != 2:
+        raise ScheduleError(f"{what}: expected a loop name, and how many lanes or nothing")
+    return Vectorize(_name(words[0], what), _number(words[1], what, low=2))
+
+
 def _tile(what: str, words: list[str]) -> Step:
     if not words or len(words) % 2:
         raise ScheduleError(f"{what}: expected pairs of a loop name and a size")
@@ -184,7 +199,7 @@ _FORMS = {
     "fuse": "fuse i i2",
     "distribute": "distribute i",
     "parallelize": "parallelize i",
-    "vectorize": "vectorize j",
+    "vectorize": "vectorize j, vectorize j 16",
     "unroll": "unroll k 4",
     "jam": "jam i 4",
 }
@@ -196,7 +211,7 @@ _STEPS: dict[str, Callable[[str, list[str]], Step]] = {
     "fuse": _names(2, Fuse),
     "distribute": _names(1, Distribute),
     "parallelize": _names(1, Parallelize),
-    "vectorize": _names(1, Vectorize),
+    "vectorize": _vectorize,
     "unroll": _factor(Unroll),
     "jam": _factor(Jam),
 }

@@ -54,6 +54,7 @@ from agent.loopnest.schedules.tree import (
 
 MAX_UNROLL = 64
 MAX_JAM = 16
+MAX_LANES = 64
 
 
 def apply(program: Program, step: Step) -> Program:
@@ -78,8 +79,8 @@ def apply(program: Program, step: Step) -> Program:
             return distribute(program, loop)
         case Parallelize(loop):
             return parallelize(program, loop)
-        case Vectorize(loop):
-            return vectorize(program, loop)
+        case Vectorize(loop, lanes):
+            return vectorize(program, loop, lanes)
         case Unroll(loop, factor):
             return unroll(program, loop, factor)
         case Jam(loop, factor):
@@ -288,17 +289,37 @@ def parallelize(program: Program, name: str) -> Program:
             f"{what}: loop {name} is unrolled",
             hint=f"Tile {name} first, parallelize {name}_t and unroll {name}.",
         )
-    if jammed := next((x for x in path if x.jam > 1), None):
-        raise ScheduleError(f"{what}: loop {name} is inside the jammed loop {jammed.iterator}")
+    if around := next((x for x in path if x.jam > 1 or x.lanes > 1), None):
+        mark = marks_of(around)[0]
+        raise ScheduleError(f"{what}: loop {name} is inside the {mark} loop {around.iterator}")
+    if loop.lanes > 1:
+        raise ScheduleError(
+            f"{what}: loop {name} is vectorized in blocks",
+            hint=f"Tile {name} first, parallelize {name}_t and vectorize {name}.",
+        )
     return with_loop(program, replace(loop, parallel=True))
 
 
-def vectorize(program: Program, name: str) -> Program:
-    """Run the iterations of an innermost loop in SIMD lanes: ``for`` -> ``simd for``."""
-    what = f"vectorize {name}"
-    _, loop = find_loop(program, what, name)
-    refuse_again(what, loop, vectorized=loop.vector)
-    refuse_outer(what, loop)
+def vectorize(program: Program, name: str, lanes: int = 1) -> Program:
+    """Run the iterations of a loop in SIMD lanes.
+
+    An innermost loop, in as many lanes as the compiler sees fit: ``for`` -> ``simd for``. With a
+    number, so many iterations run together, through the loops inside too; what they update stays
+    in vector registers there, and in an innermost loop every lane has a sum of its own::
+
+        for j in 0..95:              for j in 0..95 step 16:
+          for k in 0..99:      ->      for k in 0..99:
+            S(j, k)                      S(j, k); ... S(j + 15, k)  at the same time
+
+    The tree keeps its shape: lanes are a mark on the loop, carried out when C is emitted.
+    """
+    what = str(Vectorize(name, lanes))
+    path, loop = find_loop(program, what, name)
+    refuse_again(what, loop, vectorized=loop.vector, jammed=loop.jam > 1)
+    if lanes == 1:
+        refuse_outer(what, loop)
+    else:
+        _refuse_lanes(what, path, loop, lanes)
     if loop.step != 1:
         raise ScheduleError(f"{what}: loop {name} has step {loop.step}, lanes need step 1")
     if loop.unroll > 1:
@@ -306,7 +327,23 @@ def vectorize(program: Program, name: str) -> Program:
             f"{what}: loop {name} is unrolled",
             hint="A vectorized loop is unrolled by the compiler: leave the unroll step out.",
         )
-    return with_loop(program, replace(loop, vector=True))
+    return with_loop(program, replace(loop, vector=True, lanes=lanes))
+
+
+def _refuse_lanes(what: str, path: tuple[Loop, ...], loop: Loop, lanes: int) -> None:
+    """Refuse a number of lanes that cannot be written out around these loops."""
+    if lanes > MAX_LANES or lanes & (lanes - 1):
+        raise ScheduleError(f"{what}: the number of lanes must be 2, 4, 8, ... or {MAX_LANES}")
+    inner = [x for _, x in loops(loop.body)]
+    for other in (*(x for x in path if x.lanes > 1), *(x for x in inner if x.vector)):
+        raise ScheduleError(f"{what}: loop {other.iterator} of the same nest is vectorized already")
+    for other in (loop, *inner):
+        if other.parallel:
+            raise ScheduleError(
+                f"{what}: loop {other.iterator} is parallel",
+                hint=f"Tile loop {loop.iterator} first, and parallelize the loop over its tiles.",
+            )
+    _refuse_dependent(what, loop, "Lanes go through inner loops together.")
 
 
 def unroll(program: Program, name: str, factor: int) -> Program:
@@ -343,7 +380,7 @@ def jam(program: Program, name: str, factor: int) -> Program:
     """
     what = str(Jam(name, factor))
     path, loop = find_loop(program, what, name)
-    refuse_again(what, loop, jammed=loop.jam > 1)
+    refuse_again(what, loop, jammed=loop.jam > 1, vectorized=loop.lanes > 1)
     refuse_factor(what, factor, MAX_JAM)
     below = [inner for _, inner in loops(loop.body)]
     if not below:
@@ -357,13 +394,17 @@ def jam(program: Program, name: str, factor: int) -> Program:
                 f"{what}: loop {other.iterator} of the same nest is already {marks_of(other)[0]}",
                 hint="A nest has one jammed loop, and none around its parallel loop.",
             )
-    for inner in below:
-        if any(name in b.expr.names for b in (*inner.lower, *inner.upper)):
-            raise ScheduleError(
-                f"{what}: the bounds of loop {inner.iterator} depend on {name}",
-                hint="Jam needs inner loops that run the same for every copy.",
-            )
+    _refuse_dependent(what, loop, "Jam needs inner loops that run the same for every copy.")
     return with_loop(program, replace(loop, jam=factor))
+
+
+def _refuse_dependent(what: str, loop: Loop, hint: str) -> None:
+    """Refuse a loop on which the bounds of a loop inside depend."""
+    for _, inner in loops(loop.body):
+        if any(loop.iterator in b.expr.names for b in (*inner.lower, *inner.upper)):
+            raise ScheduleError(
+                f"{what}: the bounds of loop {inner.iterator} depend on {loop.iterator}", hint=hint
+            )
 
 
 def _finish(program: Program, what: str, body: tuple[Node, ...]) -> Program:

@@ -108,10 +108,10 @@ def refuse_marked(what: str, path: tuple[Loop, ...], touched: Sequence[Loop]) ->
                 hint="Restructure first, mark loops (parallelize, vectorize, unroll, jam) last.",
             )
     for loop in path:
-        if loop.jam > 1:
+        if loop.jam > 1 or loop.lanes > 1:
             raise ScheduleError(
-                f"{what}: the nest of loop {loop.iterator} is already jammed",
-                hint="Restructure first, jam last.",
+                f"{what}: the nest of loop {loop.iterator} is already {marks_of(loop)[0]}",
+                hint="Restructure first, mark loops (parallelize, vectorize, unroll, jam) last.",
             )
 
 

@@ -120,6 +120,13 @@ CASES = {
     "gemm_tiled": (GEMM, "distribute j; distribute i; tile i2 32 j2 25 k 32; parallelize i2_t"),
     "gemm_jammed": (GEMM, "distribute j; distribute i; tile i2 32; jam i2 3; unroll k 4"),
     "gemm_simd": (GEMM, "distribute j; distribute i; interchange j2 k; jam i2 4; vectorize j2"),
+    "gemm_register_tile": (
+        GEMM,
+        "distribute j; distribute i; interchange j2 k; jam i2 4; vectorize j2 16",
+    ),
+    "gemm_lanes": (GEMM, "vectorize j 8; parallelize i"),
+    "dot_lanes": (DOT, "vectorize i 32"),
+    "triangular_lanes": (TRIANGULAR, "vectorize j 8"),
     "softmax": (SOFTMAX, "parallelize i; vectorize j"),
     "seidel_wavefront": (SEIDEL, "skew j i 1; interchange i j; vectorize i"),
     "triangular": (TRIANGULAR, "original"),

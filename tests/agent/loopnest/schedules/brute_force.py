@@ -166,7 +166,12 @@ def _at_once(loop: str, one: Event, two: Event) -> bool:
 
 
 def _shared_targets(loop: Loop) -> dict:
-    """Targets that are one element throughout an execution of ``loop``, by statement."""
+    """Targets that are one element throughout an execution of ``loop``, by statement.
+
+    Lanes that go through loops inside have no sums of their own.
+    """
+    if loop.lanes > 1 and any(isinstance(node, Loop) for node in loop.body):
+        return {}
     inner = {x.iterator for _, x in loops((loop,))}
     inner |= {d.name for _, s in statements(loop.body) for d in s.derived}
     return {

@@ -71,6 +71,7 @@ def steps(draw: st.DrawFn, draft: Draft) -> Step:
         Jam(name, min(size, 3)),
         Parallelize(name),
         Vectorize(inner),
+        Vectorize(name, 4),
         Unroll(inner, size),
     ]
     if len(band) > 1:
