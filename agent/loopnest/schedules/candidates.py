@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from agent.errors import ScheduleError
 from agent.loopnest.program import Loop, Program, all_reads, loops, statements
 from agent.loopnest.schedules import transform
+from agent.loopnest.schedules.register_tiles import TILES, partial_sums, register_tiles
 from agent.loopnest.schedules.schedule import (
     MAX_STEPS,
     Distribute,
@@ -165,7 +166,9 @@ def proposals(dependences: Dependences, rng: random.Random) -> Iterator[LegalDra
     outcomes: Outcomes = {}
     classic = _classic(dependences, outcomes)
     yield from itertools.islice(classic, CLASSIC_FIRST)
+    tiled = _in_registers(dependences, outcomes)
     while True:
+        yield from itertools.islice(tiled, 1)
         yield from itertools.islice(classic, 1)
         draft = LegalDraft(dependences, outcomes)
         _randomize(draft, rng)
@@ -192,6 +195,16 @@ def _classic(dependences: Dependences, outcomes: Outcomes) -> Iterator[LegalDraf
         draft = copy(started[structure])
         draft.steps = [*draft.steps]
         _perform(draft, MARKINGS[marking])
+        yield draft
+
+
+def _in_registers(dependences: Dependences, outcomes: Outcomes) -> Iterator[LegalDraft]:
+    """Register tiles and partial sums of several sizes."""
+    tiles = [partial(register_tiles, rows=rows, row_bytes=size) for rows, size in TILES]
+    moves: list[Move] = [*tiles[:2], partial(partial_sums, row_bytes=256), *tiles[2:]]
+    for move, first, last in itertools.product(moves, ((), (_distribute_all,)), (_parallel, None)):
+        draft = LegalDraft(dependences, outcomes)
+        _perform(draft, (*first, move, _vector, *([last] if last else [])))
         yield draft
 
 

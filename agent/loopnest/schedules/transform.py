@@ -316,10 +316,12 @@ def vectorize(program: Program, name: str, lanes: int = 1) -> Program:
     what = str(Vectorize(name, lanes))
     path, loop = find_loop(program, what, name)
     refuse_again(what, loop, vectorized=loop.vector, jammed=loop.jam > 1)
+    if around := next((x for x in path if x.lanes > 1), None):
+        raise ScheduleError(f"{what}: loop {around.iterator} around it is vectorized already")
     if lanes == 1:
         refuse_outer(what, loop)
     else:
-        _refuse_lanes(what, path, loop, lanes)
+        _refuse_lanes(what, loop, lanes)
     if loop.step != 1:
         raise ScheduleError(f"{what}: loop {name} has step {loop.step}, lanes need step 1")
     if loop.unroll > 1:
@@ -330,14 +332,14 @@ def vectorize(program: Program, name: str, lanes: int = 1) -> Program:
     return with_loop(program, replace(loop, vector=True, lanes=lanes))
 
 
-def _refuse_lanes(what: str, path: tuple[Loop, ...], loop: Loop, lanes: int) -> None:
+def _refuse_lanes(what: str, loop: Loop, lanes: int) -> None:
     """Refuse a number of lanes that cannot be written out around these loops."""
     if lanes > MAX_LANES or lanes & (lanes - 1):
         raise ScheduleError(f"{what}: the number of lanes must be 2, 4, 8, ... or {MAX_LANES}")
     inner = [x for _, x in loops(loop.body)]
-    for other in (*(x for x in path if x.lanes > 1), *(x for x in inner if x.vector)):
-        raise ScheduleError(f"{what}: loop {other.iterator} of the same nest is vectorized already")
     for other in (loop, *inner):
+        if other.vector:
+            raise ScheduleError(f"{what}: loop {other.iterator} inside is vectorized already")
         if other.parallel:
             raise ScheduleError(
                 f"{what}: loop {other.iterator} is parallel",

@@ -1,0 +1,75 @@
+"""Register tiles: blocks of sums that stay in vector registers throughout the loops that add up.
+
+Around every innermost loop that updates something: the loops that the target does not depend on
+go inside, the loop along which memory is walked best gets the lanes, the one around it is jammed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent.loopnest.program import Loop, Statement, all_reads, loops
+from agent.loopnest.schedules.schedule import Interchange, Jam, Vectorize
+from agent.loopnest.schedules.tree import perfect_band
+
+if TYPE_CHECKING:
+    from agent.loopnest.schedules.candidates import Draft
+
+# Rows that are jammed, and bytes of a row: for 32 and for 16 registers, of 64 and of 32 bytes.
+TILES = ((6, 128), (4, 64), (8, 64), (4, 128), (2, 256), (12, 128), (4, 256))
+
+
+def register_tiles(draft: Draft, rows: int, row_bytes: int) -> None:
+    """Give every nest that adds up a register tile, as far as it may have one."""
+    for loop in draft.innermost():
+        update = next((s for s in loop.body if isinstance(s, Statement) and s.op), None)
+        if update is not None:
+            _tile(draft, loop, update, rows, row_bytes)
+
+
+def _tile(draft: Draft, innermost: Loop, update: Statement, rows: int, row_bytes: int) -> None:
+    path = next(a for a, x in loops(draft.program.body) if x is innermost)
+    moves = {name for s in update.target.subscripts for name in s.names}
+    whole = next(b for b in map(perfect_band, (*path, innermost)) if innermost in b)
+    free = [x for x in whole if x.iterator in moves]
+    sums = [x for x in whole if x.iterator not in moves]
+    outside = [x for x in path if x not in whole and x.iterator in moves]
+    if not sums or not (free or outside):
+        return
+    lanes = min(reversed(free or outside[-1:]), key=lambda x: _strides(update, x.iterator))
+    others = [x for x in (*outside, *free) if x is not lanes]
+    wanted = [*(x for x in free if x is not lanes), *([lanes] if free else []), *sums]
+    if _reorder(draft, [x.iterator for x in whole], [x.iterator for x in wanted]):
+        size = draft.program.dtype_of(update.target.array).size
+        draft.attempt(Vectorize(lanes.iterator, max(2, row_bytes // size)))
+        if others:
+            draft.attempt(Jam(others[-1].iterator, rows))
+
+
+def _reorder(draft: Draft, now: list[str], wanted: list[str]) -> bool:
+    """Interchange the loops of a band; whether they could be."""
+    for position, name in enumerate(wanted):
+        if now[position] != name:
+            if not draft.attempt(Interchange(now[position], name)):
+                return False
+            other = now.index(name)
+            now[position], now[other] = name, now[position]
+    return True
+
+
+def _strides(update: Statement, name: str) -> int:
+    """How many accesses of a statement move by more than an element as a loop advances."""
+    count = 0
+    for access in (update.target, *all_reads(update)):
+        moves = [abs(s.coefficient(name)) for s in access.subscripts]
+        count += bool(any(moves[:-1]) or any(m > 1 for m in moves))
+    return count
+
+
+def partial_sums(draft: Draft, row_bytes: int) -> None:
+    """Give innermost loops that add up a sum in every lane."""
+    for loop in draft.innermost():
+        for update in (s for s in loop.body if isinstance(s, Statement) and s.op):
+            if not any(loop.iterator in s.names for s in update.target.subscripts):
+                size = draft.program.dtype_of(update.target.array).size
+                draft.attempt(Vectorize(loop.iterator, max(2, row_bytes // size)))
