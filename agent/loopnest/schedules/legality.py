@@ -10,6 +10,7 @@ Ranges of distances answer most questions (``positions``); isl answers the rest 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -19,6 +20,7 @@ import islpy as isl
 from agent.errors import ScheduleError
 from agent.loopnest.emitter.accumulate import invariant_updates, surely_shared
 from agent.loopnest.emitter.emit import check_marks
+from agent.loopnest.emitter.jam import MAX_STATEMENTS
 from agent.loopnest.polyhedron import affine_map, bounded, integer
 from agent.loopnest.program import Access, Loop, Node, Program, loops, statements
 from agent.loopnest.schedules import transform as steps
@@ -250,9 +252,20 @@ def _check_concurrent(
     # The emitter goes by the text: it also shares out what isl knows to be carried by nothing.
     updated = {s.target for s in invariant_updates(loop)}
     targets = updated | {inside[x.source] for x in shared}
-    if loop.lanes > 1 and targets:
+    if not targets and not program.temporaries and _few_copies(program):
+        return True
+    if loop.lanes > 1:
         return False
     return surely_shared(program, loop, nest[:-1], targets)
+
+
+def _few_copies(program: Program) -> bool:
+    """Whether jams and lanes surely write out no more statements than they may."""
+    copies = (
+        math.prod(x.jam * x.lanes.bit_length() for x in around)
+        for around, _ in statements(program.body)
+    )
+    return sum(copies) <= MAX_STATEMENTS
 
 
 def _refuse_carried(
