@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tests.differential.case import Case
-from tests.differential.compare import Difference, Prepared, differences, versions
-from tests.differential.reading import Found, read
+from tests.differential.case import Case, renamed
+from tests.differential.compare import PLAIN, Difference, Prepared, differences, versions
+from tests.differential.reading import Found, read_all
 from tests.generated_c.functions import function
 
 BATCH = 100  # functions in a C file
@@ -39,27 +40,55 @@ def kind(refusal: str) -> str:
     return _NAMES.sub("_", re.sub(r"^[\d:]+ ", "", refusal))[:120]
 
 
-def campaign(seeds: Iterable[int], folder: Path, *, scheduled: int = 1, count: int = 5) -> Counts:
-    """Functions of these seeds, compared; every ``scheduled``-th under ``count`` schedules too."""
-    counts, batch = Counts(), list[Prepared]()
-    for seed in seeds:
-        case = function(seed)
-        found = read(case, folder)
-        counts.add(found)
-        if found.regions:
-            batch.append(_prepared(case, found, 0 if seed % scheduled else count, seed))
-        if len(batch) == BATCH:
-            _compare(counts, batch, folder)
-            batch = []
-    _compare(counts, batch, folder)
+def campaign(
+    seeds: Iterable[int],
+    folder: Path,
+    *,
+    scheduled: int = 1,
+    count: int = 5,
+    size: int = 6,
+    flags: Sequence[str] = PLAIN,
+) -> Counts:
+    """Functions of these seeds, compared; every ``scheduled``-th under ``count`` schedules too.
+
+    Args:
+        seeds: one for each function.
+        folder: for what is compiled.
+        scheduled: every how-manieth function is compared under schedules.
+        count: how many schedules.
+        size: about how many statements a function has.
+        flags: of the compiler.
+    """
+    counts, left = Counts(), iter(seeds)
+    while some := list(itertools.islice(left, BATCH)):
+        cases = [_numbered(function(seed, size), seed) for seed in some]
+        batch = []
+        for case, found, seed in zip(cases, read_all(cases), some, strict=True):
+            counts.add(found)
+            if found.regions:
+                chosen = 0 if seed % scheduled else count
+                batch.append(Prepared(case, tuple(versions(case, found.regions, chosen, seed))))
+        counts.versions += sum(len(item.versions) for item in batch)
+        counts.differences += differences(batch, folder, flags) if batch else []
     return counts
 
 
-def _prepared(case: Case, found: Found, count: int, seed: int) -> Prepared:
-    return Prepared(case, tuple(versions(case, found.regions, count, seed)))
-
-
-def _compare(counts: Counts, batch: list[Prepared], folder: Path) -> None:
-    counts.versions += sum(len(item.versions) for item in batch)
-    if batch:
-        counts.differences += differences(batch, folder)
+def _numbered(case: Case, number: int) -> Case:
+    """``case`` with names that no other number's have."""
+    names = (case.function, *case.names)
+    text = renamed(case.text, names, f"_{number}")
+    arguments = tuple(
+        replace(
+            a,
+            name=f"{a.name}_{number}" if a.name in names else a.name,
+            type=renamed(a.type, names, f"_{number}"),
+        )
+        for a in case.arguments
+    )
+    return replace(
+        case,
+        text=text,
+        function=f"{case.function}_{number}",
+        names=tuple(f"{name}_{number}" for name in case.names),
+        arguments=arguments,
+    )

@@ -33,6 +33,7 @@ from tests.differential.case import (
 Reader = Callable[[Case], Sequence[Region]]
 
 FLAGS = ("-std=gnu11", "-w", "-fopenmp", "-ffp-contract=off")
+PLAIN = ("-O0",)
 SANITIZE = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")
 HEADERS = "math stdbool stddef stdint stdio stdlib string".split()
 DRIVER = Path(__file__).with_name("driver.c")
@@ -239,7 +240,7 @@ def _layout(item: Prepared) -> str:
 def differences(
     batch: Sequence[Prepared],
     folder: Path,
-    flags: Sequence[str] = ("-O0",),
+    flags: Sequence[str] = PLAIN,
     *,
     seeds: int = 2,
     timeout: float = 300,

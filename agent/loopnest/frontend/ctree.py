@@ -371,23 +371,33 @@ Tree = Expression | CStatement | Variable
 
 
 _NODES = frozenset(get_args(Tree))
+_LEAVES = frozenset(
+    "place type op name ident text field arrow computed implicit what after used storage".split()
+)
+_BELOW = {
+    kind: tuple(name for name in kind.__slots__ if name not in _LEAVES) for kind in get_args(Tree)
+}
 
 
-def parts(node: Tree) -> Iterator[Tree]:
+def parts(node: Tree) -> list[Tree]:
     """The nodes directly below ``node``, in order."""
-    for name in node.__slots__:
+    found: list[Tree] = []
+    for name in _BELOW[type(node)]:
         value = getattr(node, name)
-        if type(value) in _NODES:
-            yield value
-        elif type(value) is tuple:
-            yield from (x for x in value if type(x) in _NODES)
+        if type(value) is tuple:
+            found += value
+        elif type(value) in _NODES:
+            found.append(value)
+    return found
 
 
 def walk(node: Tree) -> Iterator[Tree]:
     """``node`` and everything below it, in order of the text."""
-    yield node
-    for part in parts(node):
-        yield from walk(part)
+    left = [node]
+    while left:
+        node = left.pop()
+        yield node
+        left += reversed(parts(node))
 
 
 def rewritten(node: Tree, change: Callable[[Tree], Tree | None]) -> Tree:

@@ -6,7 +6,7 @@ iterator of the header is only the one that the condition bounds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from agent.errors import SourceError
@@ -309,7 +309,7 @@ def _changes_of(env: Environment, body: Sequence[CStatement], *more: int) -> dic
     steady = _steady(env, body, *more)
     return {
         ident: _change(steady, body, ident)
-        for ident in _moved(body)
+        for ident in _moved(env, body)
         if isinstance(env.scope.get(ident), Known | Pointer | Unknown)
     }
 
@@ -317,24 +317,32 @@ def _changes_of(env: Environment, body: Sequence[CStatement], *more: int) -> dic
 def _steady(env: Environment, body: Sequence[CStatement], *more: int) -> Environment:
     """Where only what no iteration changes has a value: a step may use nothing else."""
     moved = Unknown("the loop changes it", symbolic=True)
-    return replace(env, scope={**env.scope, **dict.fromkeys((*_moved(body), *more), moved)})
+    return replace(env, scope={**env.scope, **dict.fromkeys((*_moved(env, body), *more), moved)})
 
 
-def _moved(nodes: Sequence[Tree]) -> dict[int, None]:
+def _moved(env: Environment, nodes: Sequence[Tree]) -> dict[int, None]:
     """Variables that something in ``nodes`` assigns, in order."""
-    found: dict[int, None] = {}
+    known, found = env.region.moved, dict[int, None]()
     for node in nodes:
-        for x in walk(node):
-            if isinstance(x, AssignE) and isinstance(x.target, Name):
-                found[x.target.ident] = None
-            if isinstance(x, UnaryE) and x.op in STEPS and isinstance(x.operand, Name):
-                found[x.operand.ident] = None
+        if id(node) not in known:
+            known[id(node)] = node, tuple(dict.fromkeys(_assigned_in(node)))
+        found.update(dict.fromkeys(known[id(node)][1]))
     return found
+
+
+def _assigned_in(node: Tree) -> Iterator[int]:
+    for x in walk(node):
+        if isinstance(x, AssignE) and isinstance(x.target, Name):
+            yield x.target.ident
+        if isinstance(x, UnaryE) and x.op in STEPS and isinstance(x.operand, Name):
+            yield x.operand.ident
 
 
 def _change(env: Environment, body: Sequence[CStatement], ident: int) -> Change:
     total: Change = Affine()
     for item in body:
+        if ident not in _moved(env, [item]):
+            continue
         added = _change_by(env, item, ident)
         if added == RESET or (isinstance(added, Affine) and isinstance(total, Affine)):
             total = added if isinstance(added, str) else total + added  # type: ignore[operator]
@@ -355,7 +363,7 @@ def _change_by(env: Environment, item: Tree, ident: int) -> Change:
         case ForS():
             return _change_in_loop(env, item, ident)
         case IfS():
-            touched = ident in _moved([item])
+            touched = ident in _moved(env, [item])
             return IRREGULAR if touched else Affine()
         case BlockS(items=items):
             return _change(env, items, ident)
@@ -409,9 +417,9 @@ def _invariant(env: Environment, node: Expression) -> Affine | None:
 
 def _change_in_loop(env: Environment, node: ForS, ident: int) -> Change:
     """What a whole inner loop adds: a constant, as often as it surely runs."""
-    if ident in _moved([node.init] if node.init is not None else []):
+    if ident in _moved(env, [node.init] if node.init is not None else []):
         return RESET
-    if ident not in _moved([node]):
+    if ident not in _moved(env, [node]):
         return Affine()
     try:
         trial = replace(env, scope=dict(env.scope))

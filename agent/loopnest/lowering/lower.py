@@ -32,7 +32,7 @@ from agent.loopnest.lowering import statements as rules
 from agent.loopnest.lowering.forms import integer_type
 from agent.loopnest.lowering.inline import call_form, inline
 from agent.loopnest.lowering.places import STRAIGHT, wrong_type
-from agent.loopnest.lowering.regions import LoopNest, assigned, entry_scope, used
+from agent.loopnest.lowering.regions import LoopNest, assigned, called, callee, entry_scope, used
 from agent.loopnest.lowering.state import (
     MAX_RESTARTS,
     ArrayUse,
@@ -211,7 +211,7 @@ def _enter(env: Environment, part: LoopNest, leaving: Mapping[int, Name]) -> Non
 
 def _by_helpers(unit: Unit, part: LoopNest) -> list[Name]:
     """Global variables that functions change which ``part`` calls."""
-    found = [n for body in _called(unit, part.items) for n in assigned(body)]
+    found = [n for body in called(unit, part.items) for n in assigned(body)]
     return [n for n in found if n.ident in unit.variables]
 
 
@@ -360,7 +360,7 @@ def _shifted(node: Node, shifts: Mapping[str, int]) -> Node:
 def sizes_of(unit: Unit, function: CFunction, part: LoopNest) -> list[str]:
     """Integers from outside that bounds, subscripts or extents of ``part`` use, in order."""
     wanted: set[int] = set()
-    items = [*part.items, *_called(unit, part.items)]
+    items = [*part.items, *called(unit, part.items)]
     for item in items:
         for x in walk(item):
             match x:
@@ -375,25 +375,6 @@ def sizes_of(unit: Unit, function: CFunction, part: LoopNest) -> list[str]:
     _follow_values(unit, [*part.before, *items], wanted)
     variables = [*function.parameters, *unit.variables.values()]
     return [v.name for v in variables if v.ident in wanted and integer_type(v.type) is not None]
-
-
-def _called(unit: Unit, items: Sequence[CStatement]) -> list[CStatement]:
-    """The bodies of the functions of the file that ``items`` call, and those call."""
-    found: dict[int, CStatement] = {}
-    pending = list(items)
-    while pending:
-        for x in walk(pending.pop()):
-            own = _callee(unit, x)
-            if own is not None and own.ident not in found:
-                found[own.ident] = own.body
-                pending.append(own.body)
-    return list(found.values())
-
-
-def _callee(unit: Unit, node: Tree) -> CFunction | None:
-    if isinstance(node, CallE) and isinstance(node.callee, Name):
-        return unit.functions.get(node.callee.ident)
-    return None
 
 
 def _follow_values(unit: Unit, items: Sequence[CStatement], wanted: set[int]) -> None:
@@ -413,7 +394,7 @@ def _given(unit: Unit, node: Tree) -> Iterator[tuple[int, Expression]]:
             yield ident, value
         case DeclareS(variables=variables):
             yield from ((v.ident, v.init) for v in variables if v.init is not None)
-        case CallE(arguments=arguments) if (own := _callee(unit, node)) is not None:
+        case CallE(arguments=arguments) if (own := callee(unit, node)) is not None:
             yield from zip((p.ident for p in own.parameters), arguments, strict=False)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -54,6 +55,9 @@ PRAGMAS = "Put #pragma scop before and #pragma endscop after the loops, in one b
 
 
 SIZES = "Give the sizes in its declaration with --size, or declare it with numbers."
+
+
+_IN_RUN = ForS | DeclareS | ExpressionS | EmptyS
 
 
 @dataclass(frozen=True)
@@ -168,7 +172,7 @@ def _runs(
     for index, item in enumerate(items):
         if isinstance(item, ForS):
             start, end = index if start is None else start, index + 1
-        elif start is not None and not _is_simple(item):
+        elif start is not None and not _is_simple(item, items[index + 1 :]):
             yield LoopNest(tuple(items[start:end]), (*before, *items[:start]), around)
             start = None
         if not isinstance(item, ForS) and any(isinstance(x, ForS) for x in walk(item)):
@@ -178,10 +182,18 @@ def _runs(
         yield LoopNest(tuple(items[start:end]), (*before, *items[:start]), around)
 
 
-def _is_simple(item: CStatement) -> bool:
-    """Whether a statement may stand between two loops of a region."""
-    if not isinstance(item, DeclareS | ExpressionS | EmptyS):
+def _is_simple(item: CStatement, later: Sequence[CStatement]) -> bool:
+    """Whether a statement may stand between two loops of a region.
+
+    What it declares must not be used behind the last loop: it would be gone there.
+    """
+    if not isinstance(item, _IN_RUN):
         return False
+    if isinstance(item, DeclareS):
+        run = itertools.takewhile(lambda x: isinstance(x, _IN_RUN), later)
+        last = max((n for n, x in enumerate(run, 1) if isinstance(x, ForS)), default=0)
+        if used(later[last:]).keys() & {v.ident for v in item.variables}:
+            return False
     calls = [x.callee for x in walk(item) if isinstance(x, CallE)]
     return all(isinstance(c, Name) and c.name in FUNCTIONS for c in calls)
 
@@ -194,8 +206,9 @@ def entry_scope(
 ) -> None:
     """Fills ``env.scope`` with what every name stands for where ``part`` begins."""
     scope = env.scope
-    moving = {name.ident for f in unit.functions.values() for name in assigned(f.body)}
-    env.region.moving = frozenset(moving)
+    bodies = [function.body, *called(unit, [function.body])]
+    moving = unit.changed | {name.ident for body in bodies for name in assigned(body)}
+    env.region.moving = moving
     for ident, variable in unit.variables.items():
         scope[ident] = _global(env, unit, variable, sizes)
     for parameter in function.parameters:
@@ -412,6 +425,26 @@ def assigned(item: Tree) -> list[Name]:
             case UnaryE(op=op, operand=Name() as name) if op in STEPS or op == "&":
                 found.append(name)
     return found
+
+
+def called(unit: Unit, items: Sequence[CStatement]) -> list[CStatement]:
+    """The bodies of the functions of the file that ``items`` call, and those call."""
+    found: dict[int, CStatement] = {}
+    pending = list(items)
+    while pending:
+        for x in walk(pending.pop()):
+            own = callee(unit, x)
+            if own is not None and own.ident not in found:
+                found[own.ident] = own.body
+                pending.append(own.body)
+    return list(found.values())
+
+
+def callee(unit: Unit, node: Tree) -> CFunction | None:
+    """The function of the file that a call names."""
+    if isinstance(node, CallE) and isinstance(node.callee, Name):
+        return unit.functions.get(node.callee.ident)
+    return None
 
 
 def used(items: Sequence[Tree]) -> dict[int, Name]:

@@ -21,6 +21,7 @@ from agent.loopnest.frontend.ctree import (
     Expression,
     Place,
     ScalarType,
+    Tree,
     UnaryE,
     Unit,
     Variable,
@@ -247,6 +248,7 @@ class Region:
     derived: set[str] = field(default_factory=set)  # those that statements have
     assumed: dict[str, None] = field(default_factory=dict)
     ranges: dict[object, Range] = field(default_factory=dict)  # that isl has told
+    moved: dict[int, tuple[Tree, tuple[int, ...]]] = field(default_factory=dict)  # by id of a node
     apart: dict[object, bool] = field(default_factory=dict)  # likewise
 
     def dtype_of(self, name: str) -> DType:

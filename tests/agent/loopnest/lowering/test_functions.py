@@ -7,7 +7,7 @@ import pytest
 from agent.errors import SourceError
 from agent.loopnest.frontend.parse import parse_text
 from agent.loopnest.lowering.lower import Reading
-from agent.loopnest.lowering.reader import load_region, read_region
+from agent.loopnest.lowering.reader import load_region, read_region, regions_of
 from agent.loopnest.program import (
     Access,
     Affine,
@@ -373,3 +373,20 @@ def test_several_nests_are_told_by_their_lines_and_one_is_chosen():
         read(text, n=5)
     assert "--nest" in caught.value.hint
     assert read(text, nest=2, n=5).part.first_line == 5
+
+
+def test_what_is_used_behind_the_loops_is_not_declared_in_their_run():
+    text = """
+    float f(int n, float *a, const float *b)
+    {
+        for (int i = 0; i < n; i++)
+            a[i] = 0;
+        float sum = 0;
+        for (int i = 0; i < n; i++)
+            sum += a[i] * b[i];
+        return sum;
+    }
+    """
+    unit = parse_text(text, "f.c")
+    (function,) = unit.functions.values()
+    assert [len(part.items) for part in regions_of(unit, function)] == [1, 1]
