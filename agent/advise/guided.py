@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import math
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from agent.advise.emission import Wish
 from agent.advise.own_function import OwnTimes
 from agent.advise.search import (
     SHARE,
+    Alike,
     Correction,
     length_of,
     next_batch,
@@ -25,7 +28,8 @@ from agent.advise.tuning_log import LogKey, append, lines_of
 from agent.arrays import Doubles
 from agent.calibration.predictor import Predictor
 from agent.clock import stamp
-from agent.errors import AgentError
+from agent.errors import AgentError, ScheduleError
+from agent.loopnest.emitter.emit import check_marks
 from agent.loopnest.program import Program
 from agent.loopnest.schedules.candidates import LegalDraft, Outcomes, proposals
 from agent.loopnest.schedules.dependence import Dependences
@@ -38,7 +42,7 @@ from agent.measure.timing import Measurement, Timing
 from agent.model.posterior import Z80
 from agent.progress import Progress, Tell
 
-PARENTS, MUTATED = 6, 150  # of how many, and how many mutations are looked at with every batch
+PARENTS = 6  # of mutations
 BATCH = 6  # timed together
 LEAST_GAIN, MOST_NOISE = 0.01, 0.05  # log units: a gain between them is not worth a batch
 KNOWN_SD = 0.1  # of what a log says of a version, log units
@@ -106,6 +110,21 @@ class Pool:
         return self._places.get(variant.body)
 
 
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Everything drawn is kept: a collector looks at all of it again and again, and finds nothing.
+
+    That took a third of the time of looking at some thousands.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
 def simplicity(schedule: Schedule) -> tuple[int, str]:
     """Simple schedules are before others."""
     return len(schedule.steps), str(schedule)
@@ -143,8 +162,9 @@ class Search:
         program = self.pool.program
         self._rng = random.Random(self.wish.seed)
         self._dependences = Dependences.of(program)
-        self._drafts = proposals(self._dependences, self._rng)
+        self._drafts = proposals(self._dependences, self._rng, in_c=False)
         self._outcomes: Outcomes = {}
+        self._in_c, self._not_in_c = set[int](), set[int]()
 
     @property
     def elapsed_s(self) -> float:
@@ -154,11 +174,12 @@ class Search:
     def look(self, count: int) -> None:
         """Draw more schedules."""
         drafts = itertools.islice(self._drafts, count)
-        self.pool.add((Schedule(tuple(d.steps)), d.program) for d in drafts)
+        with _no_collection():
+            self.pool.add((Schedule(tuple(d.steps)), d.program) for d in drafts)
 
     def _draft(self) -> LegalDraft:
         """A schedule without steps, to which some are added."""
-        return LegalDraft(self._dependences, self._outcomes)
+        return LegalDraft(self._dependences, self._outcomes, in_c=False)
 
     def remember(self, speedups: dict[str, float]) -> None:
         """What a log says of schedules that are legal here."""
@@ -184,14 +205,16 @@ class Search:
         error, sd = correction.at(self.pool.vectors)
         return self.pool.gains + error, sd
 
-    def mutate(self) -> None:
+    def mutate(self, count: int) -> None:
         """Look at schedules near those that are best by what is known."""
         mean, _ = self.expected()
-        best = sorted(range(len(mean)), key=lambda n: (-self.gains.get(n, mean[n]), n))[:PARENTS]
-        self.pool.add(
-            mutation(self.pool.found[self._rng.choice(best)][0], self._draft(), self._rng)
-            for _ in range(MUTATED if best else 0)
-        )
+        order = np.argsort(-self._known(mean), kind="stable").tolist()
+        best = list(itertools.islice(filter(self.in_c, order), PARENTS))
+        with _no_collection():
+            self.pool.add(
+                mutation(self.pool.found[self._rng.choice(best)][0], self._draft(), self._rng)
+                for _ in range(count if best else 0)
+            )
 
     def shorter(self, place: int) -> list[int]:
         """Places of what is left of a schedule without one of its steps."""
@@ -204,7 +227,7 @@ class Search:
             drafts.append((Schedule(tuple(draft.steps)), draft.program))
         self.pool.add(drafts)
         places = (self.pool.place(variant) for _, variant in drafts)
-        return sorted({n for n in places if n is not None})
+        return sorted({n for n in places if n is not None and self.in_c(n)})
 
     def order(self) -> list[int]:
         """Places of what has gained, best first, with noise taken out as far as that goes."""
@@ -218,13 +241,36 @@ class Search:
         return place in self.timings and place not in self.gains
 
     def free(self) -> list[int]:
-        """Places of what has not been tried."""
-        return [n for n in range(len(self.pool.found)) if n not in self.gains | self.timings]
+        """Places of what has not been tried, and can be written as C as far as that is known."""
+        taken = self.gains.keys() | self.timings.keys() | self._not_in_c
+        return [n for n in range(len(self.pool.found)) if n not in taken]
+
+    def in_c(self, place: int) -> bool:
+        """Whether a version can be written as C: looked at once it is worth it."""
+        if place not in self._in_c and place not in self._not_in_c:
+            try:
+                check_marks(self.pool.found[place][1])
+            except ScheduleError:
+                self._not_in_c.add(place)
+            else:
+                self._in_c.add(place)
+        return place in self._in_c
+
+    def _known(self, mean: Doubles) -> Doubles:
+        """Log speed-ups that were measured, else those to be expected."""
+        known = mean.copy()
+        known[list(self.gains)] = list(self.gains.values())
+        return known
 
     def batch(self, budget_s: float) -> None:
         """Time what is worth it most."""
         mean, sd = self.expected()
-        self.time(next_batch(mean, sd, self.free(), BATCH), budget_s)
+        length = length_of(self.pool.vectors)
+        while free := self.free():
+            chosen = next_batch(mean, sd, free, BATCH, Alike(self.pool.vectors, length))
+            if all(self.in_c(n) for n in chosen):
+                break
+        self.time(chosen if free else [], budget_s)
 
     def time(self, chosen: Sequence[int], budget_s: float) -> Measurement:
         """Time versions beside the program as written, and remember what comes out."""

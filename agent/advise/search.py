@@ -20,6 +20,8 @@ PROGRAM_SD = 0.5  # of an error that all versions of a program have in common, l
 VERSION_SD = 0.35  # of one that versions share the more, the more alike they are
 TIMING_SD = 0.05  # the least of what a timing says of its version
 BEST_SHARE = 2 / 3  # of a batch are the best by what is known; the rest could be better still
+APART = 0.1  # of that distance lie between versions of a batch
+MOST_PASSED_OVER = 400  # for being alike
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,14 @@ class Correction:
 
 
 def _alike(one: Doubles, two: Doubles, length: float) -> Doubles:
-    squares = ((one[:, None, :] - two[None, :, :]) ** 2).sum(axis=2)
-    near: Doubles = PROGRAM_SD**2 + VERSION_SD**2 * np.exp(-squares / (2 * length**2))
-    return near
+    near = np.exp(-_squares(one, two) / (2 * length**2))
+    return np.asarray(PROGRAM_SD**2 + VERSION_SD**2 * near)
+
+
+def _squares(one: Doubles, two: Doubles) -> Doubles:
+    """Squared distances [n, m] of vectors [n, E] and [m, E]; no array [n, m, E] is made."""
+    both = (one**2).sum(axis=1)[:, None] + (two**2).sum(axis=1)[None, :]
+    return np.asarray(np.maximum(both - 2 * one @ two.T, 0.0))
 
 
 def length_of(vectors: Doubles) -> float:
@@ -71,18 +78,59 @@ def length_of(vectors: Doubles) -> float:
     return float(np.median(apart)) / 2 if len(apart) else 1.0
 
 
-def next_batch(mean: Doubles, sd: Doubles, free: Sequence[int], count: int) -> list[int]:
-    """Which of the versions ``free`` to time: the best, and some that could be better than they."""
-    best = sorted(free, key=lambda n: (-mean[n], n))[: math.ceil(count * BEST_SHARE)]
-    rest = sorted(set(free) - set(best), key=lambda n: (-(mean[n] + sd[n]), n))
-    return [*best, *rest[: count - len(best)]]
+@dataclass(frozen=True)
+class Alike:
+    """Which versions are so alike that timing one of them says enough of the other.
+
+    Attributes:
+        vectors: [n, E] of all versions.
+        length: the distance within which versions are alike.
+    """
+
+    vectors: Doubles
+    length: float
+
+    def far(self, place: int, chosen: Sequence[int]) -> bool:
+        """Whether a version is worth its time beside those chosen."""
+        squares = ((self.vectors[list(chosen)] - self.vectors[place]) ** 2).sum(axis=1)
+        return bool((squares > (APART * self.length) ** 2).all())
+
+
+def next_batch(
+    mean: Doubles, sd: Doubles, free: Sequence[int], count: int, alike: Alike
+) -> list[int]:
+    """Which of the versions ``free`` to time: the best, and some that could be better than they.
+
+    No two that are alike, as far as there are others.
+    """
+    best = _best_apart(mean, free, [], math.ceil(count * BEST_SHARE), alike)
+    chosen = [*best, *_best_apart(mean + sd, free, best, count - len(best), alike)]
+    rest = _best(mean, [n for n in free if n not in chosen])
+    return [*chosen, *rest[: count - len(chosen)]]
+
+
+def _best(worth: Doubles, free: Sequence[int]) -> list[int]:
+    at = np.array(free, np.int64)
+    return [int(n) for n in at[np.argsort(-worth[at], kind="stable")]]
+
+
+def _best_apart(
+    worth: Doubles, free: Sequence[int], chosen: Sequence[int], count: int, alike: Alike
+) -> list[int]:
+    found: list[int] = []
+    for n in _best(worth, free)[:MOST_PASSED_OVER]:
+        if len(found) == count:
+            break
+        if n not in chosen and alike.far(n, [*chosen, *found]):
+            found.append(n)
+    return found
 
 
 def expected_gain(mean: Doubles, sd: Doubles, free: Sequence[int], best: float) -> float:
     """The most that timing one of ``free`` is expected to add to the log speed-up ``best``."""
     if not len(free):
         return 0.0
-    chosen = list(free)
+    chosen = np.array(free, np.int64)
     over = (mean[chosen] - best) / sd[chosen]
     below = np.array([0.5 * math.erfc(-x / math.sqrt(2)) for x in over])
     gains = sd[chosen] * (over * below + np.exp(-(over**2) / 2) / math.sqrt(2 * math.pi))

@@ -35,10 +35,13 @@ from agent.measure.timing import Timing
 from agent.progress import Tell
 from agent.settings.config import Config
 
-FIRST_DRAWN, DRAWN = 240, 150  # schedules that are looked at: first, then with every batch
+LOOKED_AT = 300  # schedules, a second of the budget (some are drawn twice)
+FIRST_SHARE = 0.2  # of them before the first batch
+LOOK_SHARE = 0.3  # of a batch's time at most: programs of many loops take longer to look at
 FINALISTS = 4
 FINAL_SHARE = 0.35  # of the budget, for making the best simpler and timing the last ones again
 BATCHES = 8  # that the rest of the budget is divided among, if the program allows it
+PART = 250  # of them are looked at, then at the clock
 LEAST_BATCH_S = 2.0
 LEAST_BATCHES = 3  # before the search may end because nothing is to be gained
 OWN_SHARE, LEAST_OWN_S, MOST_OWN_S = 0.1, 0.7, 4.0  # of the budget, to time the function with it
@@ -113,12 +116,12 @@ def _explore(search: Search) -> str:
     """Batches until the time for them is over or no gain is to be expected; why it ended."""
     until = search.budget_s * (1 - FINAL_SHARE)
     slice_s = max(LEAST_BATCH_S, until / BATCHES)
-    search.look(FIRST_DRAWN)
+    whole = LOOKED_AT * search.budget_s
+    _look(search, whole * FIRST_SHARE, slice_s)
     longest = 0.0
     while True:
         if search.gains:
-            search.look(DRAWN)
-            search.mutate()
+            _look(search, whole * (1 - FIRST_SHARE) / BATCHES, slice_s)
         if not search.free():
             if search.base is None:
                 search.time([], slice_s)
@@ -134,6 +137,21 @@ def _explore(search: Search) -> str:
             continue
         if expected_gain(mean, sd, search.free(), search.best) < search.noise:
             return "no-gain"
+
+
+def _look(search: Search, count: float, slice_s: float) -> None:
+    """Draw schedules, half of them near the best ones once there are any, in parts.
+
+    Their number is fixed where there is time for it, so that a seed finds the same ones again.
+    """
+    until = search.elapsed_s + LOOK_SHARE * slice_s
+    for done in range(0, math.ceil(count), PART):
+        if done and search.elapsed_s > until:
+            return
+        left = min(PART, math.ceil(count) - done)
+        search.look(left - left // 2 if search.gains else left)
+        if search.gains:
+            search.mutate(left // 2)
 
 
 def _simplified(search: Search) -> list[int]:

@@ -101,11 +101,13 @@ class LegalDraft(Draft):
     """A draft that also leaves out steps which break a dependence.
 
     ``outcomes``: what steps have made of programs (told by ``id``: all of them are kept here),
-    None for those left out; drafts that share it try a step of a program once.
+    None for those left out; drafts that share it try a step of a program once. ``in_c``: see
+    ``check_legal``.
     """
 
-    def __init__(self, dependences: Dependences, outcomes: Outcomes) -> None:
+    def __init__(self, dependences: Dependences, outcomes: Outcomes, *, in_c: bool = True) -> None:
         super().__init__(dependences.program)
+        self.in_c = in_c
         self.dependences = dependences
         self.outcomes = outcomes
 
@@ -121,7 +123,7 @@ class LegalDraft(Draft):
         if after is None:
             return None
         try:
-            check_step(after, step, self.dependences)
+            check_step(after, step, self.dependences, in_c=self.in_c)
         except ScheduleError:
             return None
         return after
@@ -161,16 +163,18 @@ def candidate_schedules(
     return tuple(found.values())[:count]
 
 
-def proposals(dependences: Dependences, rng: random.Random) -> Iterator[LegalDraft]:
+def proposals(
+    dependences: Dependences, rng: random.Random, *, in_c: bool = True
+) -> Iterator[LegalDraft]:
     """Legal schedules without an end, some of them twice: what an expert would try comes early."""
-    outcomes: Outcomes = {}
-    classic = _classic(dependences, outcomes)
+    new = partial(LegalDraft, dependences, {}, in_c=in_c)
+    classic = _classic(dependences.program, new)
     yield from itertools.islice(classic, CLASSIC_FIRST)
-    tiled = _in_registers(dependences, outcomes)
+    tiled = _in_registers(new)
     while True:
         yield from itertools.islice(tiled, 1)
         yield from itertools.islice(classic, 1)
-        draft = LegalDraft(dependences, outcomes)
+        draft = new()
         _randomize(draft, rng)
         yield draft
 
@@ -180,9 +184,9 @@ def proposals(dependences: Dependences, rng: random.Random) -> Iterator[LegalDra
 Move = Callable[[LegalDraft], None]
 
 
-def _classic(dependences: Dependences, outcomes: Outcomes) -> Iterator[LegalDraft]:
+def _classic(program: Program, new: Callable[[], LegalDraft]) -> Iterator[LegalDraft]:
     """Every restructuring with every marking, the usual ones of both first."""
-    structures = _structures(dependences.program)
+    structures = _structures(program)
     order = sorted(
         itertools.product(range(len(structures)), range(len(MARKINGS))),
         key=lambda pair: (sum(pair), pair),
@@ -190,7 +194,7 @@ def _classic(dependences: Dependences, outcomes: Outcomes) -> Iterator[LegalDraf
     started: dict[int, LegalDraft] = {}
     for structure, marking in order:
         if structure not in started:
-            started[structure] = LegalDraft(dependences, outcomes)
+            started[structure] = new()
             _perform(started[structure], structures[structure])
         draft = copy(started[structure])
         draft.steps = [*draft.steps]
@@ -198,12 +202,12 @@ def _classic(dependences: Dependences, outcomes: Outcomes) -> Iterator[LegalDraf
         yield draft
 
 
-def _in_registers(dependences: Dependences, outcomes: Outcomes) -> Iterator[LegalDraft]:
+def _in_registers(new: Callable[[], LegalDraft]) -> Iterator[LegalDraft]:
     """Register tiles and partial sums of several sizes."""
     tiles = [partial(register_tiles, rows=rows, row_bytes=size) for rows, size in TILES]
     moves: list[Move] = [*tiles[:2], partial(partial_sums, row_bytes=256), *tiles[2:]]
     for move, first, last in itertools.product(moves, ((), (_distribute_all,)), (_parallel, None)):
-        draft = LegalDraft(dependences, outcomes)
+        draft = new()
         _perform(draft, (*first, move, _vector, *([last] if last else [])))
         yield draft
 

@@ -59,22 +59,29 @@ def transform(
             hint="Each pair must stay in this order; "
             f"the distance as written is {broken.distance()}.",
         )
-    _check_marks(after[-1], dependences)
+    _check_marks(after[-1], dependences, in_c=True)
     return after[-1]
 
 
-def check_legal(program: Program, dependences: Dependences) -> None:
+def check_legal(program: Program, dependences: Dependences, *, in_c: bool = True) -> None:
     """Refuse a transformed program that does not mean what it meant as written.
+
+    Args:
+        program: after some steps.
+        dependences: those of the program as written.
+        in_c: refuse what cannot be written as C, too, which may take longer than all the rest.
 
     Raises:
         ScheduleError: the message names the dependence and two instances of it.
     """
     if (broken := _misplaced(program, dependences)) is not None:
         raise ScheduleError(f"the schedule breaks the dependence {broken}")
-    _check_marks(program, dependences)
+    _check_marks(program, dependences, in_c=in_c)
 
 
-def check_step(program: Program, step: Step, dependences: Dependences) -> None:
+def check_step(
+    program: Program, step: Step, dependences: Dependences, *, in_c: bool = True
+) -> None:
     """Refuse ``program``, the outcome of ``step`` on one that was legal, if it no longer is.
 
     Raises:
@@ -86,10 +93,11 @@ def check_step(program: Program, step: Step, dependences: Dependences) -> None:
             return
         case Parallelize(name) | Vectorize(name):
             nest = next((*a, x) for a, x in loops(program.body) if x.iterator == name)
-            if not _check_concurrent(str(step), program, nest, dependences):
+            sure = _check_concurrent(str(step), program, nest, dependences)
+            if in_c and not sure:
                 check_marks(program)
         case _:
-            check_legal(program, dependences)
+            check_legal(program, dependences, in_c=in_c)
 
 
 def _culprit(schedule: Schedule, after: list[Program], dependences: Dependences) -> Step:
@@ -223,7 +231,7 @@ def _equal(count: int) -> list[str]:
 # Loops whose iterations run at the same time
 
 
-def _check_marks(program: Program, dependences: Dependences) -> None:
+def _check_marks(program: Program, dependences: Dependences, *, in_c: bool) -> None:
     marks = [
         (f"{step} {loop.iterator}", (*around, loop))
         for around, loop in loops(program.body)
@@ -231,7 +239,7 @@ def _check_marks(program: Program, dependences: Dependences) -> None:
         if marked
     ]
     sure = [_check_concurrent(what, program, nest, dependences) for what, nest in marks]
-    if not all(sure):
+    if in_c and not all(sure):
         check_marks(program)
 
 

@@ -15,7 +15,7 @@ from agent.advise.emission import Wish
 from agent.advise.guided import TuneWish
 from agent.advise.own_function import OwnBuild, OwnTimes, own_base, own_base_or_why, own_times
 from agent.advise.own_tests import OwnTests
-from agent.advise.search import Correction, expected_gain, next_batch, verdict_of
+from agent.advise.search import Alike, Correction, expected_gain, next_batch, verdict_of
 from agent.advise.splice import SourceRegion
 from agent.advise.tune import tune
 from agent.advise.tuning_log import LogKey, append, look_up
@@ -72,8 +72,7 @@ def predictor(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def _read_once(monkeypatch, predictor):
     monkeypatch.setattr("agent.advise.tune.predictor_of", lambda _: predictor)
-    for name, count in (("tune.FIRST_DRAWN", 120), ("tune.DRAWN", 40), ("guided.MUTATED", 40)):
-        monkeypatch.setattr(f"agent.advise.{name}", count)
+    monkeypatch.setattr("agent.advise.tune.LOOKED_AT", 30)
 
 
 def test_what_the_model_does_not_know_is_learnt_from_timings(gemm):
@@ -372,8 +371,16 @@ def test_without_timings_the_shift_alone_corrects():
 
 def test_a_batch_holds_the_best_and_what_could_be_better():
     mean, sd = np.array([3.0, 2.0, 1.0, 0.0, 0.5]), np.array([0.1, 0.1, 0.1, 9.0, 0.1])
-    assert next_batch(mean, sd, [0, 1, 2, 3, 4], 3) == [0, 1, 3]
-    assert next_batch(mean, sd, [2, 4], 3) == [2, 4]
+    alike = Alike(np.arange(5.0)[:, None], length=1.0)
+    assert next_batch(mean, sd, [0, 1, 2, 3, 4], 3, alike) == [0, 1, 3]
+    assert next_batch(mean, sd, [2, 4], 3, alike) == [2, 4]
+
+
+def test_a_batch_holds_no_two_versions_that_are_alike_while_there_are_others():
+    mean, sd = np.array([3.0, 2.9, 2.0, 1.0]), np.full(4, 0.1)
+    alike = Alike(np.array([[0.0], [0.01], [5.0], [9.0]]), length=1.0)
+    assert next_batch(mean, sd, [0, 1, 2, 3], 3, alike) == [0, 2, 3]
+    assert next_batch(mean, sd, [0, 1, 2], 3, alike) == [0, 2, 1]
 
 
 def test_no_gain_is_expected_of_what_is_surely_worse():
