@@ -65,7 +65,7 @@ class HttpSession(requests.Session):
         return self.send(request, timeout=waits, allow_redirects=False, **settings)
 
 
-def within(seconds: float, name: str, work: Callable[[], T]) -> T:
+def finished_within(seconds: float, name: str, work: Callable[[], T]) -> T:
     """What ``work`` returns or raises, if it does in time; TooSlowError if not.
 
     The work is done by a thread because no time-out of a socket bounds the whole: names that take

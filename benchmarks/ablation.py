@@ -26,7 +26,7 @@ from bundles.training import backend
 from bundles.training.adapt import Adaptation
 from bundles.training.settings import TrainingSettings, Where
 from bundles.training.stages import learn, simulate_stage
-from bundles.training.training import prepare
+from bundles.training.training import prepare_torch
 
 ARMS = ("bundle", "bundle_random", "bundle_fixed")
 SEEDS, LABELS = 3, 48
@@ -61,7 +61,7 @@ def configurations(seed: int) -> tuple[Configuration, ...]:
 def evaluate(files: Sequence[Labels], tried: Configuration, work: Path) -> list[ArmTrial]:
     """All trials of a configuration: every target, its toolchain left out."""
     with backend.ready(Where(work=work)) as place:
-        prepare(tried.settings, "cpu")
+        prepare_torch(tried.settings, "cpu")
         stage = simulate_stage(tried.settings, print, place)
     trials: list[ArmTrial] = []
     groups: dict[tuple[str, tuple[str, ...]], list[Labels]] = {}

@@ -25,7 +25,7 @@ class WorkerDiedError(Exception):
     """A worker process was killed, by a person or for want of memory."""
 
 
-def in_order(
+def results_in_order(
     function: Callable[[*Arguments], T], jobs: Iterable[tuple[*Arguments]], processes: int
 ) -> Iterator[T]:
     """``function(*job)`` of every job, in the order of the jobs; here, if there is one process.

@@ -237,10 +237,11 @@ def predictor_of(config: Config) -> Predictor:
 
 def _verdict_notes(kept: StoredCalibration | None) -> Iterator[tuple[str, str]]:
     """Why the calibration that there is does not predict."""
-    from agent.calibration.verdict import verdict_of
+    from agent.calibration.verdict import calibration_verdict
 
     if kept is not None:
-        yield "kept", f"calibration {kept.id} is not to be used: {verdict_of(kept.body).reason}"
+        reason = calibration_verdict(kept.body).reason
+        yield "kept", f"calibration {kept.id} is not to be used: {reason}"
 
 
 def _entry(schedule: Schedule, found: Prediction) -> dict[str, Any]:

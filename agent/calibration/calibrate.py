@@ -40,7 +40,7 @@ from agent.calibration.labels import judge
 from agent.calibration.plan import Group
 from agent.calibration.predictor import prior_of
 from agent.calibration.repeat import drift, repeat_noise, timed_again
-from agent.calibration.verdict import is_comparable, judge_calibration, verdict_of
+from agent.calibration.verdict import calibration_verdict, is_comparable, judge_calibration
 from agent.clock import stamp
 from agent.errors import CompilerError, StoppedError
 from agent.kernels.fixed_set import fixed_variants, kernels
@@ -140,7 +140,9 @@ def _verdict(new: Calibration, state: State) -> CalibrationVerdict:
 def keep(state: State, run: Run, calibration: Calibration, events: Notes = ()) -> StoredCalibration:
     """Store a calibration with events of bundles; in force only if it can be believed."""
     created, body = time.time(), calibration.to_json()
-    number = state.finish(run, body, created, events, in_force=verdict_of(calibration).believed)
+    number = state.finish(
+        run, body, created, events, in_force=calibration_verdict(calibration).believed
+    )
     return StoredRecord(number, created, calibration)
 
 

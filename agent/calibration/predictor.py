@@ -19,7 +19,7 @@ from agent.calibration.calibration import (
     StoredCalibration,
 )
 from agent.calibration.facts import facts_known, facts_vector
-from agent.calibration.verdict import verdict_of
+from agent.calibration.verdict import calibration_verdict
 from agent.errors import BundleError
 from agent.kernels.fixed_set import kernels, load_kernel
 from agent.loopnest.features.nest import NestTable, lower
@@ -208,7 +208,7 @@ def load_predictor(stored: StoredCalibration | None, bundle: Bundle, machine: Ma
     if not calibration.machine.is_of(machine):
         notes = (("other-machine", "the calibration in force was made on another machine"),)
     head = head_from_json(calibration.model)
-    verdict = verdict_of(calibration)
+    verdict = calibration_verdict(calibration)
     return Predictor(bundle, encoder, head, calibration.reach, stored.id, notes, verdict, threads)
 
 

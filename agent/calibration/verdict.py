@@ -32,7 +32,7 @@ _DISTURBING = frozenset(("foreign-load", "disturbed-rounds", "drift", *_OLDER))
 Predicted = Mapping[tuple[str, str, str], float]  # by kernel, schedule and kind
 
 
-def verdict_of(calibration: Calibration) -> CalibrationVerdict:
+def calibration_verdict(calibration: Calibration) -> CalibrationVerdict:
     """As it was found then; of a calibration by an older agent, as far as it tells."""
     return calibration.verdict or judge_calibration(calibration)
 

@@ -14,9 +14,9 @@ from agent.commands.common import (
     Compiler,
     Json,
     StateDir,
-    answer,
     become_owner,
     own_directory,
+    print_answer,
     settings,
 )
 from agent.errors import InputError
@@ -128,7 +128,7 @@ def predict(
     from agent.terminal.advice_wording import prediction_blocks
 
     found = run(model.settings(), _request(file, program), schedule)
-    answer(found.answer, prediction_blocks, as_json)
+    print_answer(found.answer, prediction_blocks, as_json)
 
 
 @COMMANDS.command(
@@ -148,7 +148,7 @@ def explain(
     from agent.terminal.explain_wording import explanation_blocks
 
     found = run(model.settings(), _request(file, program), schedule)
-    answer(found, explanation_blocks, as_json)
+    print_answer(found, explanation_blocks, as_json)
 
 
 @COMMANDS.command(epilog="Example: agent scan src/ --other-sizes 512")
@@ -174,7 +174,7 @@ def scan(
     request = ScanRequest(found, sizes, options.other_sizes, options.candidates)
     with console.progress() as tell:
         answered = run(model.settings(), request, tell)
-    answer(answered, scan_blocks, as_json)
+    print_answer(answered, scan_blocks, as_json)
 
 
 @COMMANDS.command(
@@ -193,7 +193,7 @@ def rank(
 
     request = _request(file, options)
     found = run(model.settings(), request, options.candidates, options.top or None)
-    answer(found, plain_blocks if options.plain else ranking_blocks, as_json)
+    print_answer(found, plain_blocks if options.plain else ranking_blocks, as_json)
 
 
 TEST_HELP = (
@@ -254,7 +254,7 @@ def emit(
     if (options.out is None or options.diff) and not as_json:
         for line in emission_checks(found):
             console.note(line)
-    answer(found, difference_blocks if options.diff else emission_blocks, as_json)
+    print_answer(found, difference_blocks if options.diff else emission_blocks, as_json)
 
 
 @COMMANDS.command(
@@ -294,7 +294,7 @@ def measure(
     with hold(config.state_dir, "measure"):
         open_runner = partial(runner_for_programs, cflags=request.cflags or ())
         found = run(config, request, wanted, console.note, open_runner)
-    answer(found, measurement_blocks, as_json)
+    print_answer(found, measurement_blocks, as_json)
 
 
 @dataclass(frozen=True)
@@ -353,7 +353,7 @@ def tune(
     with hold(config.state_dir, "tune"), console.progress() as tell:
         open_runner = partial(runner_for_programs, cflags=request.cflags or ())
         found = run(config, request, wish, tell, open_runner)
-    answer(found, tuning_blocks, as_json)
+    print_answer(found, tuning_blocks, as_json)
 
 
 def _tests(options: EmitOptions | TuneOptions) -> OwnTests | None:

@@ -9,8 +9,8 @@ import typer
 from agent.commands.common import (
     Json,
     StateDir,
-    answer,
     become_owner,
+    print_answer,
     settings,
     writing,
     writing_at_times,
@@ -57,7 +57,7 @@ def update(
     )
     with writing_at_times(config, "update") as (state, lock), console.progress() as tell:
         found = update_bundle(config, state, lock, tell, check=check, force=force)
-    answer(found, wording.update, as_json)
+    print_answer(found, wording.update, as_json)
     if found["outcome"] not in CHANGED:
         raise typer.Exit(Exit.NOTHING_TO_DO)
 
@@ -83,7 +83,7 @@ def bundle_list(state_dir: StateDir = None, as_json: Json = False) -> None:
     from agent.update.manage import listing
 
     found = listing(become_owner(settings(state_dir=state_dir)).state_dir)
-    answer(found, wording.bundles, as_json)
+    print_answer(found, wording.bundles, as_json)
 
 
 @bundle_app.command("show", epilog="Example: agent bundle show built-in")
@@ -100,7 +100,7 @@ def bundle_show(
     from agent.update.manage import describe_known
 
     config = become_owner(settings(state_dir=state_dir))
-    answer(describe_known(config.state_dir, which), wording.shown, as_json)
+    print_answer(describe_known(config.state_dir, which), wording.shown_bundle, as_json)
 
 
 @bundle_app.command("rollback", epilog="Example: agent bundle rollback")
@@ -112,7 +112,7 @@ def bundle_rollback(state_dir: StateDir = None, as_json: Json = False) -> None:
     config = settings(state_dir=state_dir)
     with writing(config, "bundle rollback") as state:
         found = rollback(config, state)
-    answer(found, wording.went_back, as_json)
+    print_answer(found, wording.went_back, as_json)
 
 
 @bundle_app.command("pin", epilog="Example: agent bundle pin")
@@ -124,7 +124,7 @@ def bundle_pin(state_dir: StateDir = None, as_json: Json = False) -> None:
     config = settings(state_dir=state_dir)
     with writing(config, "bundle pin") as state:
         found = pin_bundle(config, state)
-    answer(found, wording.pinned, as_json)
+    print_answer(found, wording.pinned, as_json)
 
 
 @bundle_app.command("unpin", epilog="Example: agent bundle unpin")
@@ -136,4 +136,4 @@ def bundle_unpin(state_dir: StateDir = None, as_json: Json = False) -> None:
     config = settings(state_dir=state_dir)
     with writing(config, "bundle unpin") as state:
         found = unpin_bundle(config, state)
-    answer(found, wording.pinned, as_json)
+    print_answer(found, wording.pinned, as_json)

@@ -14,9 +14,9 @@ from agent.commands.common import (
     Compiler,
     Json,
     StateDir,
-    answer,
     become_owner,
     check_compiler,
+    print_answer,
     settings,
     writing,
 )
@@ -84,7 +84,7 @@ def calibrate(
 
     if report is not None:
         _write_page(report, config.state_dir)
-    answer(answer_json(found), lambda _: calibration_blocks(found), as_json)
+    print_answer(answer_json(found), lambda _: calibration_blocks(found), as_json)
 
 
 def _calibrate(config: Config, *, refit: bool, if_due: bool, polite: bool) -> StoredCalibration:
@@ -132,16 +132,16 @@ def _check_bundle(config: Config) -> None:
 
 
 def _check_place(report: str, state_dir: Path) -> None:
-    from agent.page.file import check_place
+    from agent.page.file import check_page_path
 
-    check_place(Path(report), state_dir)
+    check_page_path(Path(report), state_dir)
 
 
 def _ask(config: Config) -> None:
-    from agent.upkeep.upkeep import ask
+    from agent.upkeep.upkeep import ask_whether_due
 
     try:
-        ask(config)
+        ask_whether_due(config)
     except NothingToDoError:
         _forget_slips(config)
         raise
@@ -176,7 +176,7 @@ def check(compiler: Compiler = None, state_dir: StateDir = None, as_json: Json =
     check_compiler(compiler)
     with writing(config, "check") as state, console.progress() as tell:
         checked = check_drift(config, state, tell)
-    answer(checked.to_json(), lambda _: check_blocks(checked.found), as_json)
+    print_answer(checked.to_json(), lambda _: check_blocks(checked.found), as_json)
     if (code := _CODES[checked.found.verdict]) != Exit.OK:
         raise typer.Exit(code)
 
@@ -193,7 +193,7 @@ def status(report: Report = None, state_dir: StateDir = None, as_json: Json = Fa
     told = read_status(config.state_dir)
     if report is not None:
         _write_page(report, config.state_dir)
-    answer(told.to_json(), lambda _: status_blocks(told), as_json)
+    print_answer(told.to_json(), lambda _: status_blocks(told), as_json)
 
 
 def _write_page(report: str, state_dir: Path) -> None:
@@ -215,7 +215,7 @@ def history(
     from agent.upkeep.records import read_history
 
     found = read_history(become_owner(settings(state_dir=state_dir)).state_dir, limit)
-    answer(found.to_json(), lambda _: history_blocks(found), as_json)
+    print_answer(found.to_json(), lambda _: history_blocks(found), as_json)
 
 
 calibration_app: Final = typer.Typer(
@@ -244,7 +244,7 @@ def calibration_use(
     config = settings(state_dir=state_dir)
     with writing(config, "calibration use") as state:
         chosen = use_calibration(config, state, number)
-    answer(chosen.to_json(), lambda _: used_blocks(chosen), as_json)
+    print_answer(chosen.to_json(), lambda _: used_blocks(chosen), as_json)
 
 
 @COMMANDS.command(epilog="Example: agent kernels --json")
@@ -254,4 +254,4 @@ def kernels(state_dir: StateDir = None, as_json: Json = False) -> None:  # noqa:
     from agent.upkeep.records import fixed_set_entries, fixed_set_json
 
     entries = fixed_set_entries()
-    answer(fixed_set_json(entries), lambda _: fixed_set_blocks(entries), as_json)
+    print_answer(fixed_set_json(entries), lambda _: fixed_set_blocks(entries), as_json)

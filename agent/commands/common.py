@@ -101,7 +101,7 @@ def become_owner(config: Config) -> Config:
     return config
 
 
-def answer(
+def print_answer(
     body: Mapping[str, Any], show: Callable[[Mapping[str, Any]], list[Block]], as_json: bool
 ) -> None:
     """Print ``body`` as JSON, or as ``show`` words it."""

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 import typer
 
-from agent.commands.common import Json, StateDir, answer
+from agent.commands.common import Json, StateDir, print_answer
 from agent.errors import Exit
 from agent.terminal import console
 
@@ -34,7 +34,7 @@ def config_show(state_dir: StateDir = None, as_json: Json = False) -> None:
     from agent.settings.resolve import resolve_config
     from agent.terminal.settings_wording import settings_blocks
 
-    answer(
+    print_answer(
         settings_shown(resolve_config(os.environ, {"state_dir": state_dir})),
         settings_blocks,
         as_json,
@@ -57,6 +57,6 @@ def config_check(
 
     environment = {**os.environ, **({} if file is None else {"AGENT_CONFIG": str(file)})}
     found = mistakes_found(resolve_config(environment, {"state_dir": state_dir}), environment)
-    answer(found, checked_settings_blocks, as_json)
+    print_answer(found, checked_settings_blocks, as_json)
     if found["problems"]:
         raise typer.Exit(Exit.PROBLEM)

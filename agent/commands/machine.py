@@ -7,7 +7,7 @@ from typing import Final
 
 import typer
 
-from agent.commands.common import Compiler, Json, StateDir, answer
+from agent.commands.common import Compiler, Json, StateDir, print_answer
 from agent.errors import Exit
 from agent.terminal import console
 
@@ -21,7 +21,7 @@ def doctor(state_dir: StateDir = None, as_json: Json = False) -> None:
     from agent.terminal.settings_wording import finding_blocks
 
     found = examine(os.environ, {"state_dir": state_dir})
-    answer(found, finding_blocks, as_json)
+    print_answer(found, finding_blocks, as_json)
     if found["problems"]:
         raise typer.Exit(Exit.PROBLEM)
 
@@ -36,6 +36,6 @@ def self_test(compiler: Compiler = None, state_dir: StateDir = None, as_json: Js
     config = settings(state_dir=state_dir, compiler=compiler)
     with console.progress() as tell:
         found = run(config, tell)
-    answer(found, finding_blocks, as_json)
+    print_answer(found, finding_blocks, as_json)
     if found["problems"]:
         raise typer.Exit(Exit.PROBLEM)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from agent.commands.common import Json, StateDir, answer, become_owner, settings, writing
+from agent.commands.common import Json, StateDir, become_owner, print_answer, settings, writing
 from agent.errors import Exit, InputError
 from agent.terminal import console
 
@@ -89,7 +89,7 @@ def enable(
     with writing(config, "report enable") as state:
         consent.check_site_allows(config)
         found = flow.waiting_reports(config, state)
-    for line in (*wording.ASKED, *wording.shown(found), *_bytes(found)):
+    for line in (*wording.ASKED, *wording.waiting_reports(found), *_bytes(found)):
         console.note(line)
     if not (yes or _agreed()):
         _end({**found, "outcome": "unchanged", "reports": []}, as_json=as_json)
@@ -128,15 +128,15 @@ def _show(found: Found, *, as_json: bool) -> None:
     from agent.terminal import report_wording as wording
 
     if not as_json:
-        for line in wording.shown(found):
+        for line in wording.waiting_reports(found):
             console.note(line)
-    answer(found, lambda _: list(_bytes(found)), as_json)
+    print_answer(found, lambda _: list(_bytes(found)), as_json)
 
 
 def _end(found: Found, *, as_json: bool) -> None:
     from agent.terminal import report_wording as wording
 
-    answer(found, wording.report, as_json)
+    print_answer(found, wording.report, as_json)
     if found["outcome"] in _NOTHING:
         raise typer.Exit(Exit.NOTHING_TO_DO)
     if found["outcome"] in _UNDELIVERED:

@@ -37,7 +37,7 @@ CHECKS: tuple[tuple[str, Looking], ...] = (
     ("timers", outside.timers),
     ("repository", outside.repository),
     ("reporting", outside.reporting),
-    ("last error", place.errors),
+    ("last error", place.last_error),
 )
 PATIENCE_S = 5.0  # with those that wait for others; each gives up earlier, as a rule
 _OWNERS = re.compile(r"`(?=(?:agent|rm|chmod) )")  # commands for the owner of the state

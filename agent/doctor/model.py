@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from agent.bundle.installed import BUILT_IN, CHECKED, bundle_in_force, event_digest
 from agent.calibration.calibration import calibration_in_force, newest_calibration
-from agent.calibration.verdict import verdict_of
+from agent.calibration.verdict import calibration_verdict
 from agent.clock import age, duration, stamp
 from agent.doctor.findings import Finding, ok, problem, warning
 from agent.doctor.scene import Scene
@@ -57,7 +57,9 @@ def calibration(scene: Scene) -> Iterator[Finding]:
         return
     stored, newest = calibration_in_force(scene.state), newest_calibration(scene.state)
     if newest and (stored is None or newest.id > stored.id):
-        words = f"number {newest.id} is kept, not in force: {verdict_of(newest.body).words}"
+        words = (
+            f"number {newest.id} is kept, not in force: {calibration_verdict(newest.body).words}"
+        )
         yield warning("calibration", words, QUIETLY)
     if stored is None:
         words = "none in force: predictions are the bundle's alone"
@@ -74,12 +76,12 @@ def verdict_in_force(scene: Scene) -> CalibrationVerdict | None:
     """The verdict on the calibration in force; None where there is none, or nobody can tell."""
     with contextlib.suppress(AgentError):
         stored = calibration_in_force(scene.state) if scene.state else None
-        return verdict_of(stored.body) if stored else None
+        return calibration_verdict(stored.body) if stored else None
     return None
 
 
 def _verdict(stored: StoredCalibration, now: float) -> Finding:
-    verdict = verdict_of(stored.body)
+    verdict = calibration_verdict(stored.body)
     words = f"{verdict.words} (number {stored.id}, {age(stored.created_at, now)})"
     if verdict.level == "good":
         return ok("calibration", words)

@@ -219,7 +219,7 @@ def _named(directory: Path, pattern: str) -> list[Path]:
         return []
 
 
-def errors(scene: Scene) -> Iterator[Finding]:
+def last_error(scene: Scene) -> Iterator[Finding]:
     """What failed last and has not succeeded since; the traces of bugs."""
     found = last_errors(scene.state) if scene.state is not None else ()
     for error in found:

@@ -35,8 +35,8 @@ Part = Callable[[Config], Iterator[Finding]]
 def self_test(config: Config, tell: Tell) -> dict[str, Any]:
     """Try every part; the answer (docs/reference/schemas/self-test.json)."""
     parts: tuple[tuple[str, Part], ...] = (
-        ("state directory", writing),
-        ("bundle", bundle),
+        ("state directory", state_directory),
+        ("bundle", bundle_intact),
         ("measuring", measuring),
         ("fitting", fitting),
         ("prediction", prediction),
@@ -48,7 +48,7 @@ def self_test(config: Config, tell: Tell) -> dict[str, Any]:
     return {**answer_of(findings), "state_dir": str(config.state_dir)}
 
 
-def bundle(config: Config) -> Iterator[Finding]:
+def bundle_intact(config: Config) -> Iterator[Finding]:
     """The bundle in force is whole, and computes in its child what it computed at the centre."""
     from agent.bundle.probe import probe
 
@@ -120,7 +120,7 @@ def prediction(config: Config) -> Iterator[Finding]:
         yield problem("prediction", "a prediction is no finite number", advice)
 
 
-def writing(config: Config) -> Iterator[Finding]:
+def state_directory(config: Config) -> Iterator[Finding]:
     """What is written to the state directory is on the disk, and is read back; root is its owner.
 
     Raises:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.errors import StateError
-from agent.system.private import look, open_code, refuse_if_replaceable, refuse_if_writable
+from agent.system.private import inspect_path, open_code, refuse_if_replaceable, refuse_if_writable
 from agent.system.refused import set_mode
 
 SEAL = b"\nagent-sealed-1 "
@@ -99,7 +99,7 @@ class Cache:
                 path.unlink(missing_ok=True)
 
     def _refuse_if_open(self) -> None:
-        place = look(self.root)
+        place = inspect_path(self.root)
         refuse_if_replaceable(place, os.geteuid())
         refuse_if_writable(place, os.geteuid())
 

@@ -64,13 +64,13 @@ def conditions_now(seconds: float = LOOK_S) -> Conditions:
     try:
         before = psutil.cpu_times()
         time.sleep(seconds)
-        busy, steal = shares(before, psutil.cpu_times())
+        busy, steal = busy_shares(before, psutil.cpu_times())
     except (OSError, ValueError):  # no /proc/stat, as with ProcSubset=pid
         return Conditions(None, 0.0, cpu_heat(), runs_on_battery())
     return Conditions(busy, steal, cpu_heat(), runs_on_battery())
 
 
-def shares(before: object, after: object) -> tuple[float, float]:
+def busy_shares(before: object, after: object) -> tuple[float, float]:
     """Shares of all CPUs' time between two readings of ``psutil.cpu_times``: at work, stolen."""
     spent = {f: getattr(after, f, 0.0) - getattr(before, f, 0.0) for f in _SPENT}
     total = sum(spent.values()) or 1.0

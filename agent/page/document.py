@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from agent.page import past, sections
-from agent.page.markup import Markup, element, joined
+from agent.page.markup import Markup, element, together
 from agent.page.record import Record
 
 GENERATOR = "calibration-agent"  # by this a page is known again (agent/page/file.py)
@@ -47,7 +47,7 @@ def _sections(record: Record) -> list[Markup]:
         sections.verdict(newest),
         sections.headlines(newest),
         *first,
-        sections.accuracy(newest),
+        sections.accuracy_section(newest),
         sections.predictions(newest),
         sections.noise(newest),
         past.checks_section(record),
@@ -63,7 +63,7 @@ def _foot(record: Record) -> Markup:
         f"Written by calibration-agent {record.agent} on this machine. The page loads nothing and "
         "sends nothing. Times of day are UTC."
     )
-    return element("footer", joined(text))
+    return element("footer", together(text))
 
 
 def _policy() -> str:

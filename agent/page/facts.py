@@ -72,7 +72,7 @@ def all_facts(calibration: Calibration) -> dict[str, str]:
     return machine | toolchain_facts(calibration) | origin_facts(calibration)
 
 
-def changed_facts(before: Calibration, now: Calibration) -> list[FactChange]:
+def fact_changes(before: Calibration, now: Calibration) -> list[FactChange]:
     """What a newer calibration disagrees on with an older one."""
     old, new = all_facts(before), all_facts(now)
     names = dict.fromkeys((*new, *old))

@@ -31,7 +31,7 @@ def three_digits(value: float) -> str:
     return f"{value:.3g}" if 1e-3 <= value < 1e5 else f"{value:.1e}"
 
 
-def execution_time(value: float) -> str:
+def page_time(value: float) -> str:
     """A time of execution with a fitting unit."""
     return numbers.execution_time(value).replace(" us", " µs")
 

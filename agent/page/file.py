@@ -16,7 +16,7 @@ HEAD = 512  # bytes within which a page says who wrote it
 _NEW = "Name a new file."
 
 
-def check_place(path: Path, state_dir: Path | None = None) -> None:
+def check_page_path(path: Path, state_dir: Path | None = None) -> None:
     """Refuse a place that cannot be written before anything is measured for it.
 
     What is there is replaced only if it is empty or a page of ours: a slip must not cost a file.
@@ -97,10 +97,10 @@ def write_page(path: Path, text: str, state_dir: Path | None = None) -> None:
     """Write ``text`` to ``path``, in place of a page that was there.
 
     Raises:
-        InputError: it cannot be written, or is no place for it (``check_place``); what was there
-            is unchanged.
+        InputError: it cannot be written, or is no place for it (``check_page_path``); what was
+            there is unchanged.
     """
-    check_place(path, state_dir)
+    check_page_path(path, state_dir)
     staged = path.with_name(f".page-{secrets.token_hex(8)}")
     try:
         with staged.open("x", encoding="utf-8", errors="replace") as file:

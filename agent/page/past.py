@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from agent.calibration.calibration import StoredCalibration
-from agent.calibration.verdict import verdict_of
+from agent.calibration.verdict import calibration_verdict
 from agent.loopnest.schedules.schedule import ORIGINAL
 from agent.page import blocks, charts, facts, figures
 from agent.page.markup import Markup
@@ -61,8 +61,10 @@ def checks_section(record: Record) -> Markup:
         blocks.drawing(
             charts.timeline([_dot(c) for c in checks], made, when, figures.share), legend
         ),
-        blocks.folded("What the last check timed", blocks.table(_sentinels(last.body))),
-        blocks.folded("The last checks as a table", blocks.table(_checks(checks[:SHOWN_CHECKS]))),
+        blocks.folded("What the last check timed", blocks.table_block(_sentinels(last.body))),
+        blocks.folded(
+            "The last checks as a table", blocks.table_block(_checks(checks[:SHOWN_CHECKS]))
+        ),
     )
 
 
@@ -123,7 +125,7 @@ def history_section(record: Record) -> Markup:
     before = [c for c in record.calibrations if now and c.id < now.id]
     if now is None or not before:
         return blocks.section(title, "This is the first calibration of this machine.")
-    found = facts.changed_facts(before[0].body, now.body)
+    found = facts.fact_changes(before[0].body, now.body)
     rows = [(c.what, c.before, c.now) for c in found]
     new = facts.compared_figures(now.body)
     rows += [(what, old, new[what]) for what, old in facts.compared_figures(before[0].body).items()]
@@ -138,14 +140,16 @@ def history_section(record: Record) -> Markup:
         title,
         text,
         blocks.beside(
-            blocks.table(Table(headers, tuple(rows))),
+            blocks.table_block(Table(headers, tuple(rows))),
             blocks.drawing(
                 _course(record.calibrations),
                 blocks.LEGEND,
                 "Typical error of speed-ups; lower is better.",
             ),
         ),
-        blocks.folded("The last calibrations as a table", blocks.table(_calibrations(record))),
+        blocks.folded(
+            "The last calibrations as a table", blocks.table_block(_calibrations(record))
+        ),
     )
 
 
@@ -173,7 +177,7 @@ def _calibrations(record: Record) -> Table:
         (
             f"{c.id}{' (in force)' if c.id == record.in_force else ''}",
             figures.moment(c.created_at),
-            verdict_of(c.body).name,
+            calibration_verdict(c.body).name,
             f"{c.body.bundle.name} {c.body.bundle.version}",
             *(facts.compared_figures(c.body)[name] for name in _COLUMNS),
         )

@@ -8,16 +8,16 @@ from typing import Final
 
 from agent import clock
 from agent.calibration.calibration import Calibration, Point, RepeatNoise
-from agent.calibration.verdict import verdict_of
+from agent.calibration.verdict import calibration_verdict
 from agent.measure.stats import NoiseFloor
 from agent.model.records import Kind
 from agent.page import blocks, charts, facts
 from agent.page.figures import (
     TIMES,
     drawn_factor,
-    execution_time,
     moment,
     off_by,
+    page_time,
     ratio,
     share,
     three_digits,
@@ -79,7 +79,7 @@ def to_do(record: Record) -> Markup:
     if record.subject is None:
         items.append("Run `agent calibrate`: it takes about a minute.")
     else:
-        if verdict_of(record.subject.body).level != "good":
+        if calibration_verdict(record.subject.body).level != "good":
             items.append(
                 "Close what else runs and calibrate again: `agent calibrate --when-quiet`."
             )
@@ -97,7 +97,7 @@ def to_do(record: Record) -> Markup:
 
 def verdict(calibration: Calibration) -> Markup:
     """Whether the calibration can be believed, before any figure."""
-    return element("p", element("b", verdict_line(verdict_of(calibration))))
+    return element("p", element("b", verdict_line(calibration_verdict(calibration))))
 
 
 def headlines(calibration: Calibration) -> Markup:
@@ -126,7 +126,7 @@ def headlines(calibration: Calibration) -> Markup:
     return element("dl", *(blocks.headline(*figure) for figure in shown), class_="figures")
 
 
-def accuracy(calibration: Calibration) -> Markup:
+def accuracy_section(calibration: Calibration) -> Markup:
     """How exact predictions are: calibrated, bundle alone, and the noise."""
     ours, alone = calibration.accuracy.calibrated, calibration.accuracy.bundle_alone
     marks = {
@@ -145,8 +145,8 @@ def accuracy(calibration: Calibration) -> Markup:
             )
         ).strip(),
         blocks.beside(
-            blocks.drawing(charts.errors(_bars(calibration), three_digits), marks),
-            blocks.table(accuracy_table(calibration.accuracy, calibration.noise)),
+            blocks.drawing(charts.error_bars(_bars(calibration), three_digits), marks),
+            blocks.table_block(accuracy_table(calibration.accuracy, calibration.noise)),
         ),
         *(f"Model for {line}" for line in head_lines(calibration.head)),
     )
@@ -234,11 +234,11 @@ def _points(points: Sequence[Point], kind: Kind, name: str) -> Markup:
     interval, alone = "80% interval", "bundle alone"
     headers = ("kernel", "schedule", "measured", "predicted", interval, alone, "off by")
     title = f"All {len(rows)} {name}s as a table, the least exact first"
-    return blocks.folded(title, blocks.table(Table(headers, rows)))
+    return blocks.folded(title, blocks.table_block(Table(headers, rows)))
 
 
 def _words_of(kind: Kind) -> charts.Words:
-    return three_digits if kind == "speedup" else execution_time
+    return three_digits if kind == "speedup" else page_time
 
 
 def noise(calibration: Calibration) -> Markup:
@@ -302,7 +302,7 @@ def timings(calibration: Calibration) -> Markup:
         "Timings",
         _spent(calibration),
         f"{len(rows)} gave no usable result:",
-        blocks.table(Table(headers, rows)),
+        blocks.table_block(Table(headers, rows)),
     )
 
 

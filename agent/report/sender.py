@@ -159,7 +159,9 @@ def send(centre: Destination, body: bytes, limits: SendLimits | None = None) -> 
     """
     limits = limits or SendLimits()
     try:
-        return web.within(limits.whole_s, "send a report", lambda: _send(centre, body, limits))
+        return web.finished_within(
+            limits.whole_s, "send a report", lambda: _send(centre, body, limits)
+        )
     except web.TooSlowError:
         words = f"{centre.name} did not answer within {limits.whole_s:g} s"
         raise UnreachableError(words, _KEPT) from None

@@ -25,8 +25,8 @@ from agent.settings.values import (
     number_between,
     one_of,
     parse_path,
+    parse_string,
     parse_switch,
-    parse_text,
 )
 
 SYSTEM_STATE = Path("/var/lib") / NAME  # of the system's service
@@ -79,7 +79,7 @@ def _path(words: str, option: str = "") -> Setting:
 
 
 def _text(values: str, words: str, option: str = "") -> Setting:
-    return Setting(parse_text, str, values, words, option)
+    return Setting(parse_string, str, values, words, option)
 
 
 def _duration(least: float, most: float, words: str) -> Setting:

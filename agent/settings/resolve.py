@@ -20,7 +20,7 @@ from typing import Literal
 from agent.errors import ConfigError, InputError
 from agent.settings.config import SETTINGS, SYSTEM_STATE, Config
 from agent.settings.files import config_files, read_settings, xdg
-from agent.settings.values import meant, parse_text
+from agent.settings.values import meant, parse_string
 
 Mistake = ConfigError | InputError
 Kind = Literal["default", "file", "environment", "option"]
@@ -127,7 +127,7 @@ def _read(given: Given) -> object:
         return None
     what = str(given) if given.kind == "option" else f"{given}: {given.key}"
     try:
-        parse_text(given.value, what)
+        parse_string(given.value, what)
         if setting.path and given.kind == "file" and given.value[0] not in "/~":
             hint = "Write the whole path, from / on: commands run in any directory."
             raise InputError(f"{what} {given.value!r} is a relative path", hint)

@@ -96,7 +96,7 @@ def parse_path(text: str, what: str) -> Path:
         ) from error
 
 
-def parse_text(text: str, what: str) -> str:
+def parse_string(text: str, what: str) -> str:
     """Text of one line; InputError where it is endless or holds control characters."""
     if len(text) > MAX_TEXT:
         raise InputError(f"{what} is longer than {MAX_TEXT} characters", "Write a shorter one.")

@@ -16,7 +16,13 @@ from pathlib import Path
 from agent.errors import DamagedError, StateError
 from agent.json_values import JsonObject, finite_object
 from agent.state.rows import AFRESH, CHECKSUM, read_any_text, seal_all, select
-from agent.system.private import ANOTHER, look, name_of, refuse_if_replaceable, refuse_if_writable
+from agent.system.private import (
+    ANOTHER,
+    inspect_path,
+    name_of,
+    refuse_if_replaceable,
+    refuse_if_writable,
+)
 
 FILE = "state.sqlite"
 SCHEMA = 4
@@ -70,9 +76,9 @@ def make_directory(directory: Path) -> None:
     """Make the state directory, private to this user; StateError where that fails."""
     user = os.geteuid()
     with _reached(directory):
-        refuse_if_replaceable(look(directory), user)
+        refuse_if_replaceable(inspect_path(directory), user)
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        place = look(directory)  # somebody may have been first
+        place = inspect_path(directory)  # somebody may have been first
     refuse_if_replaceable(place, user)
     owner = directory.stat().st_uid
     if user == 0 and owner != 0:  # what root leaves there, its owner could not read
@@ -125,7 +131,7 @@ def refuse_anothers(directory: Path) -> None:
     Raises:
         StateError: so it is. OSError: the directory cannot be looked at.
     """
-    place, user = look(directory), os.geteuid()
+    place, user = inspect_path(directory), os.geteuid()
     if place.found is None:
         return
     owner = place.found.st_uid

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from agent.errors import StateError
-from agent.system.private import look, name_of, refuse_if_replaceable
+from agent.system.private import inspect_path, name_of, refuse_if_replaceable
 
 
 def act_as_owner(directory: Path) -> str | None:
@@ -26,7 +26,7 @@ def act_as_owner(directory: Path) -> str | None:
             its user, or its owner could not run the agent.
     """
     try:
-        place = look(directory) if os.geteuid() == 0 else None
+        place = inspect_path(directory) if os.geteuid() == 0 else None
     except OSError:  # whoever opens it will say what is wrong
         return None
     if place is None or (owner := place.found) is None:

@@ -27,7 +27,7 @@ ANOTHER = "Name another directory with --state-dir DIR or AGENT_STATE_DIR."
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class InspectedPath:
     """A directory as it was found.
 
     Attributes:
@@ -41,13 +41,13 @@ class Place:
     replacers: tuple[tuple[int, Path], ...]
 
 
-def look(path: Path) -> Place:
+def inspect_path(path: Path) -> InspectedPath:
     """Walk from the root to a directory, and note who may replace a part of the way.
 
     Raises:
         OSError: a part cannot be looked at, or leads nowhere.
     """
-    walk, links = _Walk(), 0
+    walk, links = _Descent(), 0
     todo = [*reversed(path.absolute().parts[1:])]
     try:
         while todo:
@@ -57,14 +57,14 @@ def look(path: Path) -> Place:
                 todo += _parts_of(target, links)
                 if target.is_absolute():
                     walk.restart()
-        return Place(path, os.fstat(walk.here), tuple(walk.replacers))
+        return InspectedPath(path, os.fstat(walk.here), tuple(walk.replacers))
     except FileNotFoundError:
-        return Place(path, None, tuple(walk.replacers))
+        return InspectedPath(path, None, tuple(walk.replacers))
     finally:
         os.close(walk.here)
 
 
-def refuse_if_replaceable(place: Place, owner: int) -> None:
+def refuse_if_replaceable(place: InspectedPath, owner: int) -> None:
     """StateError where somebody else than root and ``owner`` may replace a part of the way."""
     trusted = (0, owner, os.stat("/").st_uid)  # noqa: PTH116  who owns all may replace all
     for uid, folder in place.replacers:
@@ -76,7 +76,7 @@ def refuse_if_replaceable(place: Place, owner: int) -> None:
             )
 
 
-def refuse_if_writable(place: Place, owner: int) -> None:
+def refuse_if_writable(place: InspectedPath, owner: int) -> None:
     """StateError where a directory that is there has another owner, or others may write in it."""
     if place.found is None:
         return
@@ -123,7 +123,7 @@ def name_of(uid: int) -> str:
         return f"#{uid}"
 
 
-class _Walk:
+class _Descent:
     """A place on the way: ``here`` is a descriptor of it, ``shown`` its name."""
 
     def __init__(self) -> None:

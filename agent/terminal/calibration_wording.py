@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, Literal
 
-from agent.calibration.verdict import verdict_of
+from agent.calibration.verdict import calibration_verdict
 from agent.clock import age, duration, stamp
 from agent.loopnest.schedules.schedule import ORIGINAL
 from agent.terminal.blocks import Block, Table
@@ -104,7 +104,7 @@ def calibration_blocks(stored: StoredCalibration) -> list[Block]:
     done = "Refitted" if made.refit else "Done"
     first = f"{done} in {duration(made.elapsed_s or 0.0)}. "
     first += f"{timings.usable} of {timings.planned} timings gave a result."
-    verdict = verdict_of(made)
+    verdict = calibration_verdict(made)
     told = [verdict_line(verdict), first]
     if not verdict.believed:
         kept = f"Not put in force, only kept. {verdict_line(verdict)}"
@@ -231,7 +231,7 @@ def status_blocks(told: Status) -> list[Block]:
     if found := told.calibration:
         made = found.body
         blocks = [
-            verdict_line(verdict_of(made)),
+            verdict_line(calibration_verdict(made)),
             f"Calibration {found.id} is in force, {age(found.created_at)}. "
             f"Bundle {made.bundle.name} {made.bundle.version}; "
             f"{made.timings.usable} of {made.timings.planned} timings gave a result"
@@ -249,7 +249,7 @@ def status_blocks(told: Status) -> list[Block]:
 def kept_line(kept: StoredCalibration, *, alone: bool) -> str:
     """A newer calibration that did not come into force; ``alone``: neither is another."""
     first = "No calibration is in force: the bundle predicts alone. " if alone else ""
-    verdict = verdict_of(kept.body).words
+    verdict = calibration_verdict(kept.body).words
     made = f"Calibration {kept.id}, {age(kept.created_at)}, is kept and not in force"
     return f"{first}{made} ({verdict})."
 
@@ -280,7 +280,7 @@ def used_blocks(chosen: ChosenCalibration) -> list[Block]:
     before = "none was before" if chosen.before is None else f"before: calibration {chosen.before}"
     return [
         f"Calibration {chosen.stored.id} is in force now ({before}).",
-        verdict_line(verdict_of(chosen.stored.body)),
+        verdict_line(calibration_verdict(chosen.stored.body)),
     ]
 
 
@@ -291,7 +291,7 @@ def _history_row(stored: StoredCalibration, *, in_force: bool) -> tuple[str, ...
         str(stored.id),
         stamp(stored.created_at),
         "refitted" if made.refit else "measured",
-        verdict_of(made).name,
+        calibration_verdict(made).name,
         f"{made.bundle.name} {made.bundle.version}",
         f"{made.timings.usable}/{made.timings.planned}",
         factor(made.accuracy.calibrated.log_error),

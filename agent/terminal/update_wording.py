@@ -100,7 +100,7 @@ def _story(row: Answer) -> str:
     return "; ".join(words)
 
 
-def shown(answer: Answer) -> list[Block]:
+def shown_bundle(answer: Answer) -> list[Block]:
     """One bundle with its provenance."""
     from agent.bundle.describe import description_text as text
 

@@ -116,11 +116,11 @@ def update_bundle(
         BusyError: another update is at work, or another command was when the bytes had come.
     """
     with hold(config.state_dir, "update", LOCK):
-        return _update(_Site(config, state, lock, tell), check=check, force=force)
+        return _update(_UpdateContext(config, state, lock, tell), check=check, force=force)
 
 
 @dataclass(frozen=True)
-class _Site:
+class _UpdateContext:
     """What an update works with."""
 
     config: Config
@@ -142,7 +142,7 @@ class _Site:
             )
 
 
-def _update(site: _Site, *, check: bool, force: bool) -> dict[str, object]:
+def _update(site: _UpdateContext, *, check: bool, force: bool) -> dict[str, object]:
     from agent.update.source import open_source
 
     config, state, tell, now = site.config, site.state, site.tell, time.time()
@@ -223,7 +223,9 @@ def _repository(config: Config, state: State) -> str:
     return config.repository
 
 
-def _look(site: _Site, trusted: Trusted, *, force: bool) -> tuple[_Machine, Offer | None, Decision]:
+def _look(
+    site: _UpdateContext, trusted: Trusted, *, force: bool
+) -> tuple[_Machine, Offer | None, Decision]:
     """This machine as it is now, the offer meant for it, and what to do about that."""
     machine = _machine(site.config, site.state, force=force)
     offer = choose_offer(trusted, roll_out_secret(site.state), machine.refused)
@@ -332,7 +334,7 @@ def _offered(offer: Offer | None) -> dict[str, object] | None:
     return {name: getattr(offer, name) for name in names}
 
 
-def _refresh(source: RepositorySource, site: _Site, now: float) -> VerifiedRepository:
+def _refresh(source: RepositorySource, site: _UpdateContext, now: float) -> VerifiedRepository:
     """Verified metadata; the floors it gives are remembered before anything of it is used."""
     from agent.update.floors import Floors
     from agent.update.trust import Trust, refresh
@@ -375,14 +377,14 @@ def _on_disk(state_dir: Path, offer: Offer) -> Bundle | None:
     return None
 
 
-def _fetch(site: _Site, verified: VerifiedRepository, offer: Offer) -> bytes:
+def _fetch(site: _UpdateContext, verified: VerifiedRepository, offer: Offer) -> bytes:
     size = f"{offer.length / 2**20:.1f} MiB"
     site.tell(Progress("fetching", 0, 1, f"fetching {offer.name} {offer.version} ({size})"))
     with site.unlocked():
         return verified.download(offer)
 
 
-def _installed(site: _Site, fetched: Mapping[str, bytes], offer: Offer) -> Bundle:
+def _installed(site: _UpdateContext, fetched: Mapping[str, bytes], offer: Offer) -> Bundle:
     """The bundle offered, on the disk and tried."""
     from agent.bundle.bundle import load_bundle
     from agent.update.install import install

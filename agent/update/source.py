@@ -99,7 +99,9 @@ class RepositorySource(FetcherInterface):
         ends = min(now + self.limits.whole_s, self._ends)
         name = f"fetch {_file(url)}"
         try:
-            return web.within(max(ends - now, 0), name, lambda: self._read(url, largest, ends))
+            return web.finished_within(
+                max(ends - now, 0), name, lambda: self._read(url, largest, ends)
+            )
         except web.TooSlowError:
             raise self._too_slow(url, ends) from None
 

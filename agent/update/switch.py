@@ -24,7 +24,7 @@ from agent.calibration.calibrate import finished, keep
 from agent.calibration.calibration import calibration_in_force
 from agent.calibration.evidence import stored_evidence
 from agent.calibration.fit import fit
-from agent.calibration.verdict import judge_calibration, verdict_of
+from agent.calibration.verdict import calibration_verdict, judge_calibration
 from agent.errors import BundleError, InputError, MeasureError
 from agent.measure.machine import read_machine
 from agent.progress import Stopwatch
@@ -91,7 +91,7 @@ def put_in_force(
         kind = WITHDRAWN if leaving[1] == BY_CENTRE else DECLINED
         events.append((kind, *_event(leaving[0], leaving[1], None)))
     digest, about = _event(bundle, why, refitted.verdict if refitted else None)
-    if refitted is None or not verdict_of(refitted.calibration).believed:
+    if refitted is None or not calibration_verdict(refitted.calibration).believed:
         last = next(iter(state.calibrations(1)), None)
         about["outdates"] = last.id if last else 0  # calibrations up to this one
     events.append((ACTIVATED, digest, about))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from agent.bundle.installed import FOLDER, bundle_in_force, outdated
 from agent.calibration.calibration import calibration_in_force, stored_calibrations
-from agent.calibration.verdict import verdict_of
+from agent.calibration.verdict import calibration_verdict
 from agent.errors import InputError, NothingToDoError
 from agent.state import typed
 
@@ -27,7 +27,7 @@ class ChosenCalibration:
 
     def to_json(self) -> dict[str, object]:
         """The answer of ``agent calibration use`` (docs/reference/schemas/calibration-use.json)."""
-        verdict = typed.to_json(verdict_of(self.stored.body))
+        verdict = typed.to_json(calibration_verdict(self.stored.body))
         return {"calibration_id": self.stored.id, "before": self.before, "verdict": verdict}
 
 

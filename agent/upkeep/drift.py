@@ -83,7 +83,7 @@ def check_drift(
         sentinels, disturbed = _timed(runner, state, stored, tell)
     found = Check(
         calibration=stored.id,
-        verdict=verdict_of(bool(reasons), sentinels, disturbed=disturbed),
+        verdict=drift_verdict(bool(reasons), sentinels, disturbed=disturbed),
         worst=max((abs(c.log_ratio) for c in sentinels), default=0.0),
         sentinels=sentinels,
         reasons=reasons,
@@ -95,7 +95,7 @@ def check_drift(
     return Checked(found, checked, stored.created_at)
 
 
-def verdict_of(
+def drift_verdict(
     changed: bool, sentinels: Sequence[SentinelChange], *, disturbed: bool
 ) -> CheckVerdict:
     """What the facts and the sentinels say together."""

@@ -15,7 +15,7 @@ from agent.calibration.calibration import (
     newest_calibration,
     stored_calibrations,
 )
-from agent.calibration.verdict import verdict_of
+from agent.calibration.verdict import calibration_verdict
 from agent.clock import CLOCK_SET, age, stamp
 from agent.loopnest.schedules.schedule import ORIGINAL
 from agent.state import typed
@@ -153,7 +153,7 @@ def summary_json(stored: StoredCalibration, *more: str, in_force: bool) -> dict[
         "age_s": max(0.0, now - stored.created_at) if sane else None,
         "age": age(stored.created_at, now),
         **{name: body.get(name) for name in (*_SHOWN, *more)},
-        "verdict": typed.to_json(verdict_of(stored.body)),
+        "verdict": typed.to_json(calibration_verdict(stored.body)),
         "in_force": in_force,
     }
 

@@ -26,7 +26,7 @@ HINT = "Without --if-due it is made again at once."
 MakeCheck = Callable[["Config", "State", "Tell"], "Checked"]
 
 
-def ask(config: Config, now: float | None = None) -> Due:
+def ask_whether_due(config: Config, now: float | None = None) -> Due:
     """What is due, found without writing anything and without the lock.
 
     Raises:

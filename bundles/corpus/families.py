@@ -489,7 +489,7 @@ def products(sk: Sketch) -> list[Node]:
 
 
 @dataclass(frozen=True)
-class _Walk:
+class _StridedGrid:
     """Iterators and trip counts, and the axis along which subscripts have a step."""
 
     names: Sequence[str]
@@ -509,14 +509,14 @@ def strided(sk: Sketch) -> list[Node]:
     dims = grid(sk, sk.rng.choice((1, 2, 2, 3)))
     step = sk.rng.choice((2, 2, 3, 4))
     names, trips = zip(*dims, strict=True)
-    walk = _Walk(names, trips, sk.rng.randrange(len(names)), step)
+    walk = _StridedGrid(names, trips, sk.rng.randrange(len(names)), step)
     a = sk.array()
     kinds = (_decimated, _interleaved, _complex_product, _reversed)
     body = kinds[sk.rng.randrange(len(kinds))](sk, a, walk)
     return [nest(ordered_dims(sk, dims), *body)]
 
 
-def _decimated(sk: Sketch, a: str, walk: _Walk) -> list[Node]:
+def _decimated(sk: Sketch, a: str, walk: _StridedGrid) -> list[Node]:
     """Every step-th element, or the mean of neighbours."""
     count = sk.rng.randint(1, walk.step)
     value = binary("+", *(get(a, *walk.scaled(d)) for d in range(count)))
@@ -524,7 +524,7 @@ def _decimated(sk: Sketch, a: str, walk: _Walk) -> list[Node]:
     return [assign(out, stored_as(sk.dtype, pointwise(sk, _arith(sk), value)))]
 
 
-def _interleaved(sk: Sketch, a: str, walk: _Walk) -> list[Node]:
+def _interleaved(sk: Sketch, a: str, walk: _StridedGrid) -> list[Node]:
     """Two arrays into one, or one with room between its elements."""
     b, out = sk.array(), sk.array()
     second = stored_as(sk.dtype, pointwise(sk, _arith(sk), get(b, *walk.names)))
@@ -534,7 +534,7 @@ def _interleaved(sk: Sketch, a: str, walk: _Walk) -> list[Node]:
     ]
 
 
-def _complex_product(sk: Sketch, a: str, walk: _Walk) -> list[Node]:
+def _complex_product(sk: Sketch, a: str, walk: _StridedGrid) -> list[Node]:
     """Products of complex numbers, real and imaginary parts side by side."""
     b, out = sk.array(), sk.array()
 
@@ -548,7 +548,7 @@ def _complex_product(sk: Sketch, a: str, walk: _Walk) -> list[Node]:
     ]
 
 
-def _reversed(sk: Sketch, a: str, walk: _Walk) -> list[Node]:
+def _reversed(sk: Sketch, a: str, walk: _StridedGrid) -> list[Node]:
     """One axis from its end to its beginning."""
     mirrored = [Affine.var(n) for n in walk.names]
     mirrored[walk.axis] = mirrored[walk.axis] * -1 + (walk.trips[walk.axis] - 1)

@@ -14,7 +14,7 @@ from bundles.evaluation.arms import BY_NAME, REFERENCE, Arm, Bench
 from bundles.evaluation.options import EvaluationProtocol
 from bundles.evaluation.scores import Scores, score
 from bundles.training.settings import Say
-from bundles.workers import WorkerDiedError, in_order
+from bundles.workers import WorkerDiedError, results_in_order
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +39,7 @@ def run_protocol(
     jobs = [(b, protocol, seed) for b in benches for seed in range(protocol.seeds)]
     started, trials = time.monotonic(), list[ArmTrial]()
     try:
-        for number, part in enumerate(in_order(_job, jobs, protocol.processes), 1):
+        for number, part in enumerate(results_in_order(_job, jobs, protocol.processes), 1):
             trials += part
             spent = time.monotonic() - started
             where = f"{part[0].target}, seed {part[0].seed}" if part else "nothing to run"

@@ -44,11 +44,11 @@ def serve_fleet(options: ServeOptions) -> None:
     _needs_extra()
     from bundles.fleet.counting.rules import adopt_rules
     from bundles.fleet.server import run_centre
-    from bundles.fleet.storage.database import explained, open_database, public_name
+    from bundles.fleet.storage.database import database_errors_explained, open_database, public_name
 
     database = open_database(options.database)
     try:
-        with explained(options.database):
+        with database_errors_explained(options.database):
             threshold, late_weeks = adopt_rules(
                 database, options.threshold, options.late_weeks, lower=options.lower_threshold
             )
@@ -228,12 +228,12 @@ class _Opened(NamedTuple):
 def _open(address: str) -> Iterator[_Opened]:
     """Of what a centre made; says which it is, as the default depends on the current directory."""
     _needs_extra()
-    from bundles.fleet.storage.database import explained, open_database, public_name
+    from bundles.fleet.storage.database import database_errors_explained, open_database, public_name
 
     database = open_database(address, create=False)
     try:
         note(f"Database: {public_name(address)}")
-        with explained(address):
+        with database_errors_explained(address):
             yield _Opened(database, public_name(address))
     finally:
         database.close()

@@ -74,7 +74,7 @@ class Campaign:
 
 
 @dataclass(frozen=True)
-class Item:
+class ProgramToTime:
     """A program to time, with its schedules; the first one is the program as written."""
 
     corpus: str
@@ -85,12 +85,12 @@ class Item:
     versions: tuple[Program, ...]
 
 
-def items(campaign: Campaign, numbers: Sequence[tuple[str, int]]) -> list[Item]:
+def programs_to_time(campaign: Campaign, numbers: Sequence[tuple[str, int]]) -> list[ProgramToTime]:
     """The items of (corpus, number); programs too complex to analyse have no schedules."""
     return [_item(campaign, corpus, number) for corpus, number in numbers]
 
 
-def _item(campaign: Campaign, corpus: str, number: int) -> Item:
+def _item(campaign: Campaign, corpus: str, number: int) -> ProgramToTime:
     if corpus == FIXED:
         kernel = kernels()[number]
         program, family, count = load_kernel(kernel), kernel.name, campaign.kernel_schedules
@@ -104,7 +104,7 @@ def _item(campaign: Campaign, corpus: str, number: int) -> Item:
         found = {ORIGINAL: program}
     found |= {text: scheduled(program, text) for text in sorted(wanted - set(found))}
     found = {s: p for s, p in found.items() if s == ORIGINAL or _writable(p)}
-    return Item(corpus, number, family, program, tuple(found), tuple(found.values()))
+    return ProgramToTime(corpus, number, family, program, tuple(found), tuple(found.values()))
 
 
 def _writable(program: Program) -> bool:
@@ -207,7 +207,7 @@ def _measure_all(
     left = [w for w in wanted if any(w not in journal.done for _, journal in targets)]
     started, total = time.monotonic(), len(left)
     for start in range(0, total, CHUNK):
-        chosen = items(campaign, left[start : start + CHUNK])
+        chosen = programs_to_time(campaign, left[start : start + CHUNK])
         with tempfile.TemporaryDirectory(prefix="labels-", dir=_roomy()) as place:
             cache = Cache(Path(place), CACHE_BYTES)
             with _locked(lock, exclusive=False):
@@ -233,7 +233,7 @@ def _runner(toolchain: Compiler, machine: Machine, cache: Cache, threads: int) -
     return WorkerRunner(toolchain, cache, QUICK, replace(machine, threads=threads))
 
 
-def timed(runner: Runner, item: Item, budget_s: float) -> TimedProgram:
+def timed(runner: Runner, item: ProgramToTime, budget_s: float) -> TimedProgram:
     """A program with one row a version; a version that failed says why."""
     try:
         found = runner.measure(item.versions[0], item.versions[1:], budget_s=budget_s)

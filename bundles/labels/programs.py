@@ -25,7 +25,7 @@ from agent.loopnest.program import Program
 from agent.loopnest.schedules.schedule import parse_schedule
 from agent.loopnest.schedules.transform import apply
 from bundles.corpus.corpus import random_program
-from bundles.workers import WorkerDiedError, in_order
+from bundles.workers import WorkerDiedError, results_in_order
 
 BATCH = 25  # programs a job of a worker
 FIXED = "fixed"  # corpus of the rows whose program is a kernel of the fixed set
@@ -75,7 +75,7 @@ def features_again(
     batches = [(jobs[i : i + BATCH],) for i in range(0, len(jobs), BATCH)]
     workers = processes if len(batches) > 4 else 1
     try:
-        parts = list(chain.from_iterable(in_order(_all_rebuilt, batches, workers)))
+        parts = list(chain.from_iterable(results_in_order(_all_rebuilt, batches, workers)))
     except WorkerDiedError as error:
         what = "a process that made its programs again was killed"
         raise AgentError(what, "Memory may be short: free some, then try again.") from error

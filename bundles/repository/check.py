@@ -28,7 +28,7 @@ from bundles.repository.answers import (
 )
 from bundles.repository.fitness import examine_archive
 from bundles.repository.guard import require_repository
-from bundles.repository.journal import PUBLIC, RepositoryError, interrupted
+from bundles.repository.journal import PUBLIC, RepositoryError, is_interrupted
 from bundles.repository.keys import file_of
 from bundles.repository.published import channel_of, published_archive
 from bundles.repository.publisher import Publisher
@@ -43,7 +43,7 @@ def repository_status(where: Publisher) -> Answer:
         "interrupted",
         "A publisher died before it was done; the next command that publishes finishes its work.",
     )]  # fmt: skip
-    found = signatures_answer(repository, unfinished if interrupted(where.directory) else [])
+    found = signatures_answer(repository, unfinished if is_interrupted(where.directory) else [])
     name = "1.root.json"
     return {
         **found,
@@ -77,7 +77,7 @@ def check_repository(where: Publisher, root: Path | None = None) -> Answer:
     expiring = expiry_notes(said.roles, where.now)
     problems += [note for note in expiring if note[0] == "expired"]
     notes = said.notes + [note for note in expiring if note[0] != "expired"]
-    if whole and interrupted(where.directory):
+    if whole and is_interrupted(where.directory):
         words = "A publisher died before it was done; the next one finishes its work."
         notes.append(("interrupted", words))
     unique = list(dict.fromkeys(problems))

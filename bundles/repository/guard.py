@@ -13,7 +13,7 @@ from tuf.api.metadata import Timestamp
 
 from agent.errors import BusyError, InputError
 from agent.system.refused import lock_file
-from bundles.repository.journal import PUBLIC, RepositoryError, interrupted, recover
+from bundles.repository.journal import PUBLIC, RepositoryError, is_interrupted, recover
 from bundles.repository.repository import SIGNED_AT, Repository, parse_time
 
 LOCK = "lock"
@@ -58,7 +58,7 @@ def _take(descriptor: int, directory: Path, wait_s: float) -> None:
 
 def require_repository(directory: Path) -> None:
     """RepositoryError where there is no repository."""
-    if not (directory / PUBLIC / "metadata").is_dir() and not interrupted(directory):
+    if not (directory / PUBLIC / "metadata").is_dir() and not is_interrupted(directory):
         raise RepositoryError(
             f"{directory} is not a bundle repository",
             "Give --repo DIR or set BUNDLES_REPO; `bundles repo init DIR` makes one.",

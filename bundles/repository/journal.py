@@ -52,7 +52,7 @@ def commit(directory: Path, changes: Sequence[FileChange]) -> None:
     recover(directory)
 
 
-def interrupted(directory: Path) -> bool:
+def is_interrupted(directory: Path) -> bool:
     """Whether a publisher died before it was done."""
     return (directory / JOURNAL).exists()
 

@@ -45,7 +45,7 @@ def ready(where: Where) -> Iterator[Where]:
             work = work.absolute()
             stack.enter_context(held_alone(work))
         if where.address:
-            stack.enter_context(cluster.joined(where.address))
+            stack.enter_context(cluster.connected(where.address))
             cluster.check_workers(where)
         yield replace(where, work=work)
 

@@ -47,7 +47,7 @@ SAME = "Every node needs this version of calibration-agent with the extras pretr
 
 
 @contextmanager
-def joined(address: str) -> Iterator[None]:
+def connected(address: str) -> Iterator[None]:
     """A connection to the cluster, or to a new one on this machine; no usage statistics.
 
     Raises:
@@ -99,7 +99,7 @@ def on_cluster(address: str) -> Maker:
     """Makes shards on all CPUs of a cluster; they come back in any order."""
 
     def make(recipe: Recipe, numbers: Sequence[int]) -> Iterator[tuple[int, Dataset]]:
-        with joined(address):
+        with connected(address):
             yield from _mapped(recipe, numbers)
 
     return make
@@ -181,7 +181,7 @@ def fit_on_cluster(
         raise ValueError("training on a cluster reads its data from the work directory")
     job = _Job(settings, origin, _rows(data.train), _rows(data.held), data.machines, where.work)
     (where.work / PROGRESS).unlink(missing_ok=True)
-    with joined(where.address), _followed(where.work / PROGRESS, say):
+    with connected(where.address), _followed(where.work / PROGRESS, say):
         _train(job, where)
     return training.fit(settings, data, say, training.TrainingWorker(kept=where.work))
 

@@ -23,7 +23,7 @@ from agent.loopnest.schedules.candidates import random_schedule
 from bundles.corpus.corpus import random_program
 from bundles.simulator.machines import SimulatedMachine
 from bundles.simulator.simulate import simulate
-from bundles.workers import WorkerDiedError, in_order
+from bundles.workers import WorkerDiedError, results_in_order
 
 SHARD = 50  # programs a shard; part of what a seed means
 SPARE = 3  # schedules drawn, at most, for each one kept
@@ -158,7 +158,9 @@ def in_processes(processes: int) -> Maker:
         left = deque(numbers)
         for _ in range(DEATHS):
             try:
-                for made in in_order(shard, [(recipe, number) for number in left], processes):
+                for made in results_in_order(
+                    shard, [(recipe, number) for number in left], processes
+                ):
                     yield left.popleft(), made
             except WorkerDiedError:
                 continue

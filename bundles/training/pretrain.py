@@ -34,7 +34,7 @@ from bundles.training.held_out import (
 from bundles.training.prior import heads
 from bundles.training.settings import HERE, Say, TrainingSettings, Where
 from bundles.training.stages import Learned, Simulated, embed, learn, simulate_stage
-from bundles.training.training import prepare
+from bundles.training.training import prepare_torch
 
 # Every manifest says this; the words are part of it.
 REPRODUCIBLE = (
@@ -104,7 +104,7 @@ def pretrain(run: PretrainingRun, say: Say) -> dict[str, object]:
 def _learned(run: PretrainingRun, say: Say) -> tuple[Simulated, Learned]:
     """Both stages, one after the other."""
     with ready(run.where) as where:
-        prepare(run.settings, "cpu")
+        prepare_torch(run.settings, "cpu")
         stage = simulate_stage(run.settings, say, where)
         return stage, learn(stage, run.labels, run.adaptation, run.settings.seed, say)
 

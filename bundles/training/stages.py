@@ -26,7 +26,7 @@ from bundles.training.network import Pretrainer
 from bundles.training.prior import MachineHeads, Whitening, heads, make_prior, whitening
 from bundles.training.settings import Say, TrainingSettings, Where
 from bundles.training.trained import Trained
-from bundles.training.training import Log, prepare
+from bundles.training.training import Log, prepare_torch
 from bundles.training.validation import Validation, is_validation
 
 LINEAR = 6_000  # programs, at most, that linear heads are fitted to in memory
@@ -162,7 +162,7 @@ def encoder_without(
     """
     settings = replace(settings or TrainingSettings(), seed=seed)
     with backend.ready(Where(work=work)) as place:
-        prepare(settings, "cpu")
+        prepare_torch(settings, "cpu")
         stage = simulate_stage(settings, say, place)
     rest = [some for some in labels if not left_out(some.target)]
     return learn(stage, rest, Adaptation(), seed, say).trained()

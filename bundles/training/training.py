@@ -80,7 +80,7 @@ def fit(
     Raises:
         InputError: the device is not there.
     """
-    prepare(settings, worker.device)
+    prepare_torch(settings, worker.device)
     run = _start(settings, data, worker)
     checkpoints = Checkpoints(worker.kept, _identity(settings, data))
     if found := checkpoints.newest():
@@ -101,7 +101,7 @@ def fit(
     return run.model.cpu(), run.log
 
 
-def prepare(settings: TrainingSettings, device: str) -> None:
+def prepare_torch(settings: TrainingSettings, device: str) -> None:
     """Seed torch, set its threads, and make it deterministic.
 
     Raises:

@@ -9,7 +9,7 @@ from agent.kernels.fixed_set import kernels
 from agent.loopnest.features.nest import lower
 from agent.loopnest.features.vector import features, work
 from bundles.labels.labels import write_labels
-from bundles.labels.measure import Campaign, Item, items
+from bundles.labels.measure import Campaign, ProgramToTime, programs_to_time
 from bundles.labels.programs import FIXED, program_digest
 from bundles.labels.target import Target
 
@@ -31,13 +31,13 @@ TARGET = Target(
 )
 
 
-def timed_items(programs: int, schedules: int, *, fixed: bool) -> list[Item]:
+def timed_items(programs: int, schedules: int, *, fixed: bool) -> list[ProgramToTime]:
     plan = Campaign("simulated", programs, schedules, kernel_schedules=3)
     numbers = [(FIXED, n) for n in range(len(kernels()))] if fixed else []
-    return items(plan, numbers + [("random", n) for n in range(programs)])
+    return programs_to_time(plan, numbers + [("random", n) for n in range(programs)])
 
 
-def write_simulated(found: list[Item], out: Path, machines: int = 1) -> list[Path]:
+def write_simulated(found: list[ProgramToTime], out: Path, machines: int = 1) -> list[Path]:
     """One file a machine; a function of the items and of the machine's number."""
     out.mkdir(parents=True, exist_ok=True)
     table = lower([version for item in found for version in item.versions])
@@ -52,7 +52,7 @@ def write_simulated(found: list[Item], out: Path, machines: int = 1) -> list[Pat
     return paths
 
 
-def _write(found: list[Item], log_seconds: np.ndarray, machine: int, out: Path) -> Path:
+def _write(found: list[ProgramToTime], log_seconds: np.ndarray, machine: int, out: Path) -> Path:
     rng = np.random.default_rng(machine)
     rows, start = [], 0
     for item in found:

@@ -7,7 +7,7 @@ import time
 import psutil
 import pytest
 
-from bundles.workers import WorkerDiedError, in_order
+from bundles.workers import WorkerDiedError, results_in_order
 
 
 def slow_double(number: int) -> int:
@@ -27,12 +27,12 @@ def fail(number: int) -> int:
 
 def test_results_come_in_the_order_of_the_jobs() -> None:
     jobs = [(n,) for n in range(30)]
-    assert list(in_order(slow_double, jobs, 2)) == [2 * n for n in range(30)]
-    assert list(in_order(slow_double, jobs, 1)) == [2 * n for n in range(30)]
+    assert list(results_in_order(slow_double, jobs, 2)) == [2 * n for n in range(30)]
+    assert list(results_in_order(slow_double, jobs, 1)) == [2 * n for n in range(30)]
 
 
 def test_results_before_a_killed_worker_are_given_and_then_it_is_said() -> None:
-    given = in_order(die, [(n,) for n in range(40)], 2)
+    given = results_in_order(die, [(n,) for n in range(40)], 2)
     seen: list[int] = []
     with pytest.raises(WorkerDiedError):
         seen.extend(iter(lambda: next(given), None))
@@ -42,13 +42,14 @@ def test_results_before_a_killed_worker_are_given_and_then_it_is_said() -> None:
 
 def test_an_error_of_a_job_is_raised_here() -> None:
     with pytest.raises(ValueError, match="job 3"):
-        list(in_order(fail, [(3,)], 2))
+        list(results_in_order(fail, [(3,)], 2))
 
 
 def test_workers_end_with_a_parent_that_was_killed() -> None:
     code = (
-        "import time, sys; from bundles.workers import in_order\n"
-        "for _ in in_order(time.sleep, [(0.01,)] * 2 + [(600,)] * 8, 2): print('.', flush=True)"
+        "import time, sys; from bundles.workers import results_in_order\n"
+        "jobs = [(0.01,)] * 2 + [(600,)] * 8\n"
+        "for _ in results_in_order(time.sleep, jobs, 2): print('.', flush=True)"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     assert parent.stdout is not None

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from agent.page import svg
 from agent.page.axes import Axis
-from agent.page.markup import Markup, element, joined
+from agent.page.markup import Markup, element, together
 
 HEIGHT = 220
-LEFT, RIGHT, TOP, BOTTOM = 6, 46, 12, 30  # the axis stands at the right, beside the newest week
+LEFT, RIGHT, TOP, BOTTOM = 6, 46, 12, 30  # the axis stands at the right, together the newest week
 TIMES = "\N{MULTIPLICATION SIGN}"
 PLACE, LEAST, MOST = 64.0, 128.0, 468.0  # for a week; for all of them
 LARGER = 1.2  # on a screen, where there is room
@@ -83,7 +83,7 @@ def _grid(right: float, y: Axis) -> Markup:
         drawn.append(svg.line("zero" if y.low < 0 and mark == 0 else "grid", LEFT, at, right, at))
         sign = "÷" if mark < 0 else TIMES
         drawn.append(_text(right + 6, at + 4, f"{sign}{factor:.3g}", "start"))
-    return joined(*drawn)
+    return together(*drawn)
 
 
 def _box(at: float, half: float, box: Box, y: Axis, named: tuple[str, str]) -> Markup:

@@ -106,7 +106,7 @@ def open_database(address: str, *, create: bool = True) -> Database:
     url = _url(address)
     database = Database(_engine(url))
     try:
-        with explained(address):
+        with database_errors_explained(address):
             _make_or_find(database, address, create=create)
             migrate(database.engine)
     except BaseException:
@@ -116,7 +116,7 @@ def open_database(address: str, *, create: bool = True) -> Database:
 
 
 @contextmanager
-def explained(address: str) -> Iterator[None]:
+def database_errors_explained(address: str) -> Iterator[None]:
     """What a database refuses, in words: DatabaseError."""
     try:
         yield

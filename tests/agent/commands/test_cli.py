@@ -609,7 +609,7 @@ def test_not_due_is_a_json_answer_that_its_schema_knows(calibrated, tiny_bundle)
 
 
 def test_not_quiet_is_a_json_answer_that_its_schema_knows(tmp_path):
-    busy = "import agent.measure.quiet as quiet; quiet.shares = lambda *_: (0.5, 0.0)"
+    busy = "import agent.measure.quiet as quiet; quiet.busy_shares = lambda *_: (0.5, 0.0)"
     words = ("calibrate", "--when-quiet", "--json", "--state-dir", tmp_path)
     ran = agent_with(busy, *words, AGENT_QUIET_WAIT="1s")
     assert valid(ran.json, "error")["error"]["exit_code"] == ran.code == 8

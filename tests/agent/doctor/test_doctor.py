@@ -387,7 +387,7 @@ def test_what_was_named_by_mistake_is_no_trouble_of_the_machine(state, words):
     ran = agent(*words.split(), "--state-dir", state)
     assert (ran.code, words.split()[-1] in ran.err) == (2, True)
     with opened(state) as (known, _):
-        (found,) = place.errors(scene(state, known))
+        (found,) = place.last_error(scene(state, known))
     assert (found.level, found.message) == ("ok", "none")
 
 

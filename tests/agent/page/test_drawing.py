@@ -150,7 +150,7 @@ def test_a_mark_says_what_it_is():
 
 @pytest.mark.parametrize("known", [{}, {"calibrated": 1.0}, {"alone": 1e19}, {"noise": 1.003}])
 def test_errors_are_drawn_with_whatever_figures_there_are(known):
-    well_formed(charts.errors([charts.Bar("speed-ups", **known)], figures.three_digits))
+    well_formed(charts.error_bars([charts.Bar("speed-ups", **known)], figures.three_digits))
 
 
 @pytest.mark.parametrize("worst", [0.0, 0.02, 5.0, 1e19])

@@ -127,7 +127,7 @@ def test_what_changed_since_the_calibration_before_is_told():
 
 def test_the_same_machine_and_compiler_are_no_change():
     same = Calibration.from_json(body())
-    assert facts.changed_facts(same, same) == []
+    assert facts.fact_changes(same, same) == []
     assert "machine, compiler, bundle and agent are the same" in said(
         render(record(body(), body()))
     )

@@ -13,7 +13,7 @@ import pytest
 
 from agent.errors import InputError
 from agent.page.document import GENERATOR
-from agent.page.file import HEAD, check_place, is_page, write_page
+from agent.page.file import HEAD, check_page_path, is_page, write_page
 from agent.page.gather import page_of
 from tests.agent.commands.test_cli import failed
 from tests.agent.state.states import changed, left_by_schema
@@ -67,9 +67,9 @@ def test_the_state_directory_is_no_place_for_a_page(tmp_path, name):
     (tmp_path / "state" / "cache").mkdir(parents=True)
     (tmp_path / "way").symlink_to("state")
     with pytest.raises(InputError, match="is in the state directory"):
-        check_place(tmp_path / name, tmp_path / "state")
-    check_place(tmp_path / "page.html", tmp_path / "state")
-    check_place(tmp_path / "page.html", tmp_path / "not-there-yet")
+        check_page_path(tmp_path / name, tmp_path / "state")
+    check_page_path(tmp_path / "page.html", tmp_path / "state")
+    check_page_path(tmp_path / "page.html", tmp_path / "not-there-yet")
 
 
 @needs_root
@@ -78,7 +78,7 @@ def test_root_does_not_replace_another_users_page(tmp_path):
     path.write_text(PAGE)
     os.chown(path, NOBODY.pw_uid, NOBODY.pw_gid)
     with pytest.raises(InputError, match="a file of nobody's"):
-        check_place(path)
+        check_page_path(path)
 
 
 @needs_root
@@ -140,7 +140,7 @@ def test_a_place_that_is_no_plain_file_is_refused(tmp_path, make):
     else:
         path = tmp_path / ("no/p" if make == "missing" else "x" * 300)
     with pytest.raises(InputError):
-        check_place(path)
+        check_page_path(path)
 
 
 def test_status_writes_the_page_of_a_calibration(calibrated, tmp_path):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.terminal.report_wording import shown
+from agent.terminal.report_wording import waiting_reports
 
 LAST = {"at": "2026-11-25T10:00:00Z", "to": "https://fleet.example.org", "report": "{}"}
 
@@ -15,7 +15,7 @@ def said(**other):
         "decided_by": "nobody",
         "to": "https://fleet.example.org",
     }
-    (line,) = shown(answer | other)
+    (line,) = waiting_reports(answer | other)
     return line
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import StateError
-from agent.system.private import ANYONE, look, may_write, open_code, refuse_if_replaceable
+from agent.system.private import ANYONE, inspect_path, may_write, open_code, refuse_if_replaceable
 from tests.other_user import NOBODY, needs_root
 
 ME = os.geteuid()
@@ -15,22 +15,22 @@ ME = os.geteuid()
 
 def others(path):
     """Who besides root and this user may replace a part of the way."""
-    return {uid for uid, _ in look(path).replacers} - {0, ME}
+    return {uid for uid, _ in inspect_path(path).replacers} - {0, ME}
 
 
 def refused(path):
     with pytest.raises(StateError) as caught:
-        refuse_if_replaceable(look(path), ME)
+        refuse_if_replaceable(inspect_path(path), ME)
     return caught.value
 
 
 def test_a_directory_of_ones_own_below_the_temporary_one_is_nobody_elses(tmp_path):
     assert others(tmp_path) == set()
-    assert stat.S_ISDIR(look(tmp_path).found.st_mode)
+    assert stat.S_ISDIR(inspect_path(tmp_path).found.st_mode)
 
 
 def test_what_is_not_there_yet_belongs_to_who_may_make_it(tmp_path):
-    assert look(tmp_path / "a" / "b").found is None
+    assert inspect_path(tmp_path / "a" / "b").found is None
     (tmp_path / "open").mkdir()
     (tmp_path / "open").chmod(0o777)
     assert others(tmp_path / "open" / "new" / "x") == {ANYONE}
@@ -55,7 +55,7 @@ def test_links_are_followed_and_their_places_looked_at(tmp_path):
     (tmp_path / "there" / "deep").mkdir(parents=True)
     (tmp_path / "open").mkdir()
     (tmp_path / "open" / "link").symlink_to("../there")
-    found = look(tmp_path / "open" / "link" / "deep" / ".." / "deep")
+    found = inspect_path(tmp_path / "open" / "link" / "deep" / ".." / "deep")
     assert found.found.st_ino == (tmp_path / "there" / "deep").stat().st_ino
     assert others(tmp_path / "open" / "link") == set()
     (tmp_path / "open").chmod(0o777)
@@ -66,20 +66,20 @@ def test_links_in_a_circle_are_an_error_of_the_system(tmp_path):
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
     with pytest.raises(OSError, match="symbolic links"):
-        look(tmp_path / "a")
+        inspect_path(tmp_path / "a")
 
 
 def test_a_file_on_the_way_is_an_error_of_the_system(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(NotADirectoryError):
-        look(tmp_path / "file" / "below")
+        inspect_path(tmp_path / "file" / "below")
 
 
 def test_no_descriptor_is_left_open(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path)
     before = len(list(Path("/proc/self/fd").iterdir()))
     for path in (tmp_path / "link", tmp_path / "none" / "x"):
-        look(path)
+        inspect_path(path)
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
@@ -87,7 +87,7 @@ def test_no_descriptor_is_left_open(tmp_path):
 def test_another_users_directory_on_the_way_is_refused_for_root_and_not_for_that_user(open_place):
     (open_place / "theirs" / "roots").mkdir(parents=True)
     os.chown(open_place / "theirs", NOBODY.pw_uid, NOBODY.pw_gid)
-    place = look(open_place / "theirs" / "roots")
+    place = inspect_path(open_place / "theirs" / "roots")
     assert "the user nobody may replace" in refused(place.path).message
     refuse_if_replaceable(place, NOBODY.pw_uid)
 

@@ -8,7 +8,7 @@ from agent.state.state import read_state
 from agent.terminal.calibration_wording import check_blocks
 from agent.terminal.numbers import limits
 from agent.upkeep.checked import Check, SentinelChange
-from agent.upkeep.drift import LOOKS, confirmed, verdict_of
+from agent.upkeep.drift import LOOKS, confirmed, drift_verdict
 from tests.agent.state.states import changed
 from tests.conftest import agent, valid
 
@@ -62,7 +62,7 @@ def test_a_disturbed_look_is_looked_at_again_until_one_is_quiet():
     found = iter([((STEADY,), True), ((STEADY,), False)])
     assert confirmed(lambda: next(found))[1] is False
     always = confirmed(lambda: ((STEADY,), True))
-    assert verdict_of(False, always[0], disturbed=always[1]) == "unclear"
+    assert drift_verdict(False, always[0], disturbed=always[1]) == "unclear"
 
 
 def test_looks_that_differ_in_direction_are_shown_as_measured_and_not_as_nothing():
@@ -92,7 +92,7 @@ def test_a_limit_of_a_logarithm_is_not_symmetric(limit, shown):
     ],
 )
 def test_the_verdict_of_facts_and_sentinels(changed, sentinels, disturbed, verdict):
-    assert verdict_of(changed, sentinels, disturbed=disturbed) == verdict
+    assert drift_verdict(changed, sentinels, disturbed=disturbed) == verdict
 
 
 @pytest.fixture

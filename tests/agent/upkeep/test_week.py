@@ -61,7 +61,7 @@ class Plant:
         now = self.clock(hour)
         if now is None:
             return
-        upkeep.ask(self.config, now)
+        upkeep.ask_whether_due(self.config, now)
         began = self.waited
         wait(
             self.config,
