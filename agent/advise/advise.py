@@ -86,6 +86,7 @@ def predict(config: Config, request: Request, schedule: str) -> Predicted:
         SourceError, ScheduleError, CompilerError, BundleError, StateError: a part is unusable.
     """
     from agent.calibration.predictor import impossible
+    from agent.loopnest.features.vector import is_guess
 
     parsed = parse_schedule(schedule)
     reading = read_source(config, request).reading
@@ -95,7 +96,8 @@ def predict(config: Config, request: Request, schedule: str) -> Predicted:
     found = predictor.predict(program, [variant])
     if not found[0].possible:
         raise impossible(predictor.bundle, f"{program.name} becomes {found[0].speedup:.1e} as fast")
-    answer = {**_entry(parsed, found[0]), **_basis(reading, predictor, found)}
+    basis = _basis(reading, predictor, found, guesses=int(is_guess(variant)))
+    answer = {**_entry(parsed, found[0]), **basis}
     return Predicted(reading, predictor, variant, answer)
 
 
@@ -106,6 +108,7 @@ def rank(config: Config, request: Request, candidates: int, top: int | None) -> 
         SourceError, ScheduleError, CompilerError, BundleError, StateError: a part is unusable.
     """
     from agent.advise.causes import shares
+    from agent.loopnest.features.vector import is_guess
     from agent.loopnest.schedules.candidates import candidate_schedules
 
     started = time.monotonic()
@@ -123,7 +126,13 @@ def rank(config: Config, request: Request, candidates: int, top: int | None) -> 
         "causes": [s.to_json() for v in best for s in shares(predictor, program, v)],
         "candidates": len(drawn),
         "elapsed_s": time.monotonic() - started,
-        **_basis(reading, predictor, [found[n] for n in shown], len(drawn) - len(order)),
+        **_basis(
+            reading,
+            predictor,
+            [found[n] for n in shown],
+            len(drawn) - len(order),
+            sum(is_guess(drawn[n][1]) for n in shown),
+        ),
     }
 
 
@@ -250,9 +259,16 @@ def _entry(schedule: Schedule, found: Prediction) -> dict[str, Any]:
 
 
 def _basis(
-    reading: Reading, predictor: Predictor, found: Sequence[Prediction], impossible: int = 0
+    reading: Reading,
+    predictor: Predictor,
+    found: Sequence[Prediction],
+    impossible: int = 0,
+    guesses: int = 0,
 ) -> dict[str, Any]:
-    """What predictions rest on, and what to bear in mind: how many were ``impossible``, too."""
+    """What predictions rest on, and what to bear in mind.
+
+    How many predictions were ``impossible``, and of how many versions they are ``guesses``.
+    """
     verdict = predictor.verdict
     told = list(predictor.notes)
     if verdict is not None and verdict.level != "good":
@@ -261,6 +277,12 @@ def _basis(
     if impossible:
         words = f"{impossible} of the predictions were out of bounds (impossible) and are left out"
         notes.append({"code": "out-of-bounds", "message": words})
+    if guesses:
+        words = (
+            f"{guesses} of the predictions are of lanes that go through inner loops, which the "
+            "bundle was not taught: guesses, to be timed"
+        )
+        notes.append({"code": "untaught", "message": words})
     if any(p.far for p in found):
         words = "this program is unlike everything timed in the calibration: expect larger errors"
         notes.append({"code": "far", "message": words})

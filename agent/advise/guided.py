@@ -30,6 +30,7 @@ from agent.calibration.predictor import Predictor
 from agent.clock import stamp
 from agent.errors import AgentError, ScheduleError
 from agent.loopnest.emitter.emit import check_marks
+from agent.loopnest.features.vector import is_guess
 from agent.loopnest.program import Program
 from agent.loopnest.schedules.candidates import LegalDraft, Outcomes, proposals
 from agent.loopnest.schedules.dependence import Dependences
@@ -45,6 +46,7 @@ from agent.progress import Progress, Tell
 PARENTS = 6  # of mutations
 BATCH = 6  # timed together
 LEAST_GAIN, MOST_NOISE = 0.01, 0.05  # log units: a gain between them is not worth a batch
+GUESS_SD = 0.7  # of the prediction of a step that the bundle was not taught, log units
 KNOWN_SD = 0.1  # of what a log says of a version, log units
 MOST_SHIFT, MOST_GAIN = 2.0, 7.0  # log units that are believed
 
@@ -75,6 +77,7 @@ class Pool:
     program: Program
     predictor: Predictor
     found: list[tuple[Schedule, Program]] = field(default_factory=list)
+    guesses: list[bool] = field(default_factory=list)
     vectors: Doubles = field(default_factory=lambda: np.zeros((0, 0)))
     gains: Doubles = field(default_factory=lambda: np.zeros(0))
     _places: dict[object, int] = field(default_factory=dict)
@@ -92,6 +95,7 @@ class Pool:
             return
         self._places |= {body: len(self.found) + n for n, body in enumerate(fresh)}
         self.found += fresh.values()
+        self.guesses += [is_guess(variant) for _, variant in fresh.values()]
         seen, gains, _ = self.predictor.log_speedups(
             self.program, [variant for _, variant in fresh.values()]
         )
@@ -203,7 +207,9 @@ class Search:
         timed = self.pool.vectors[known]
         correction = Correction.of(timed, residuals, doubts, length, self.shift)
         error, sd = correction.at(self.pool.vectors)
-        return self.pool.gains + error, sd
+        timed_guesses = sum(self.pool.guesses[n] for n in known)
+        doubt = GUESS_SD / (1 + timed_guesses) * np.array(self.pool.guesses)
+        return self.pool.gains + error, np.hypot(sd, doubt)
 
     def mutate(self, count: int) -> None:
         """Look at schedules near those that are best by what is known."""

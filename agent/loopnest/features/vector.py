@@ -14,6 +14,7 @@ from agent.arrays import Doubles, Indices, Singles
 from agent.loopnest.features import compilers, execution, locality, simd
 from agent.loopnest.features.nest import STATEMENTS, NestTable, lower
 from agent.loopnest.features.rows import StatementRows, flatten
+from agent.loopnest.program import Program, loops
 
 FEATURES_VERSION = 2
 BOUND = 64.0
@@ -79,6 +80,11 @@ def features(table: NestTable) -> Singles:
         part = table.take(slice(start, start + _CHUNK))
         out[start : start + _CHUNK] = _chunk(part)
     return out
+
+
+def is_guess(program: Program) -> bool:
+    """Whether features only come near a program: no label of a bundle so far had such loops."""
+    return any(loop.lanes > 1 for _, loop in loops(program.body))
 
 
 def work(table: NestTable) -> Doubles:

@@ -33,7 +33,7 @@ from agent.loopnest.schedules.schedule import (
     Unroll,
     Vectorize,
 )
-from agent.loopnest.schedules.tree import perfect_band
+from agent.loopnest.schedules.tree import is_longer, perfect_band
 
 if TYPE_CHECKING:
     from agent.loopnest.schedules.dependence import Dependences
@@ -271,17 +271,10 @@ def _jumps(loop: Loop) -> int:
 def _tile_bands(draft: LegalDraft, size: int) -> None:
     """Tile the innermost neighbours (three at most) of every band that are longer than a tile."""
     for band in draft.bands():
-        runs = itertools.groupby(band, key=lambda loop: _longer(loop, size))
+        runs = itertools.groupby(band, key=lambda loop: is_longer(loop, size))
         long = [list(run)[-3:] for fits, run in runs if fits]
         if long and len(long[-1]) > 1:
             draft.attempt(Tile(tuple((loop.iterator, size) for loop in long[-1])))
-
-
-def _longer(loop: Loop, size: int) -> bool:
-    """Whether a loop has, or may have, more than ``size`` iterations."""
-    first, last = loop.lower[0].expr, loop.upper[0].expr
-    known = len(loop.upper) == len(loop.lower) == 1 and first.terms == last.terms
-    return not known or (last.const - first.const) // loop.step >= size
 
 
 def _fuse_all(draft: LegalDraft) -> None:
@@ -403,7 +396,7 @@ def _tile(draft: Draft, rng: random.Random) -> None:
             count = rng.randint(1, min(3, len(band)))
             start = rng.randint(0, len(band) - count)
             picked = band[start : start + count]
-            sizes = [rng.choice([s for s in TILE_SIZES if _longer(x, s)] or [2]) for x in picked]
+            sizes = [rng.choice([s for s in TILE_SIZES if is_longer(x, s)] or [2]) for x in picked]
             names = (x.iterator for x in picked)
             draft.attempt(Tile(tuple(zip(names, sizes, strict=True))))
             if count == 1 and start and rng.random() < 0.5:  # a tile loop alone changes nothing

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from agent.loopnest.program import Program
 from agent.loopnest.schedules.candidates import FACTORS, TILE_SIZES, LegalDraft
+from agent.loopnest.schedules.register_tiles import LANES
 from agent.loopnest.schedules.schedule import (
     MAX_STEPS,
     Distribute,
@@ -55,6 +56,8 @@ def _renumbered(step: Step, rng: random.Random) -> Step:
             return Tile(tuple(changed))
         case Unroll() | Jam():
             return replace(step, factor=rng.choice(FACTORS))
+        case Vectorize(_, lanes) if lanes > 1:
+            return replace(step, lanes=rng.choice(LANES))
         case _:
             return step
 
@@ -78,6 +81,7 @@ def _options(draft: LegalDraft, rng: random.Random) -> Iterator[Step]:
         yield Tile(tuple((n, rng.choice(TILE_SIZES)) for n in names[start : start + count]))
         yield Parallelize(rng.choice(names[:2]))
         yield Jam(rng.choice(names), rng.choice(FACTORS))
+        yield Vectorize(rng.choice(names), rng.choice(LANES))
     for loop in draft.innermost():
         yield Vectorize(loop.iterator)
         yield Unroll(loop.iterator, rng.choice(FACTORS))

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent.loopnest.program import Loop, Statement, all_reads, loops
+from agent.loopnest.program import Loop, Program, Statement, all_reads, loops
 from agent.loopnest.schedules.schedule import Interchange, Jam, Vectorize
-from agent.loopnest.schedules.tree import perfect_band
+from agent.loopnest.schedules.transform import MAX_LANES
+from agent.loopnest.schedules.tree import is_longer, perfect_band
 
 if TYPE_CHECKING:
     from agent.loopnest.schedules.candidates import Draft
 
 # Rows that are jammed, and bytes of a row: for 32 and for 16 registers, of 64 and of 32 bytes.
+LANES = (4, 8, 16, 16, 32, 32, 64)  # repeats: likelier
 TILES = ((6, 128), (4, 64), (8, 64), (4, 128), (2, 256), (12, 128), (4, 256))
 
 
@@ -29,7 +31,7 @@ def register_tiles(draft: Draft, rows: int, row_bytes: int) -> None:
 
 def _tile(draft: Draft, innermost: Loop, update: Statement, rows: int, row_bytes: int) -> None:
     path = next(a for a, x in loops(draft.program.body) if x is innermost)
-    moves = {name for s in update.target.subscripts for name in s.names}
+    moves = _own_loops(draft.program, update)
     whole = next(b for b in map(perfect_band, (*path, innermost)) if innermost in b)
     free = [x for x in whole if x.iterator in moves]
     sums = [x for x in whole if x.iterator not in moves]
@@ -41,9 +43,16 @@ def _tile(draft: Draft, innermost: Loop, update: Statement, rows: int, row_bytes
     wanted = [*(x for x in free if x is not lanes), *([lanes] if free else []), *sums]
     if _reorder(draft, [x.iterator for x in whole], [x.iterator for x in wanted]):
         size = draft.program.dtype_of(update.target.array).size
-        draft.attempt(Vectorize(lanes.iterator, max(2, row_bytes // size)))
+        draft.attempt(Vectorize(lanes.iterator, min(row_bytes // size, MAX_LANES)))
         if others:
             draft.attempt(Jam(others[-1].iterator, rows))
+
+
+def _own_loops(program: Program, update: Statement) -> set[str]:
+    """The loops with which the target of an update moves on."""
+    depth = {t.name: t.depth for t in program.temporaries}.get(update.target.array)
+    places = update.target.subscripts if depth is None else update.instance[:depth]
+    return {name for place in places for name in place.names}
 
 
 def _reorder(draft: Draft, now: list[str], wanted: list[str]) -> bool:
@@ -70,6 +79,6 @@ def partial_sums(draft: Draft, row_bytes: int) -> None:
     """Give innermost loops that add up a sum in every lane."""
     for loop in draft.innermost():
         for update in (s for s in loop.body if isinstance(s, Statement) and s.op):
-            if not any(loop.iterator in s.names for s in update.target.subscripts):
-                size = draft.program.dtype_of(update.target.array).size
-                draft.attempt(Vectorize(loop.iterator, max(2, row_bytes // size)))
+            lanes = row_bytes // draft.program.dtype_of(update.target.array).size
+            if loop.iterator not in _own_loops(draft.program, update) and is_longer(loop, lanes):
+                draft.attempt(Vectorize(loop.iterator, min(lanes, MAX_LANES)))

@@ -75,6 +75,13 @@ def perfect_band(loop: Loop) -> tuple[Loop, ...]:
     return tuple(chain)
 
 
+def is_longer(loop: Loop, size: int) -> bool:
+    """Whether a loop has, or may have, more than ``size`` iterations."""
+    first, last = loop.lower[0].expr, loop.upper[0].expr
+    known = len(loop.upper) == len(loop.lower) == 1 and first.terms == last.terms
+    return not known or (last.const - first.const) // loop.step >= size
+
+
 def height(loop: Loop) -> int:
     """How deep loops nest from ``loop`` down, itself included."""
     return 1 + max((height(n) for n in loop.body if isinstance(n, Loop)), default=0)

@@ -20,6 +20,8 @@ from agent.loopnest.program import (
     Temporary,
     statements,
 )
+from agent.loopnest.schedules.schedule import Vectorize
+from agent.loopnest.schedules.transform import apply
 from tests.agent.loopnest.nests import affine, at, gemm, loop, plus, program, read, statement, times
 
 
@@ -45,6 +47,13 @@ def set_one(*subscripts, name="S0", array="X"):
 
 def first(p: Program):
     return lower([p]).take(np.array([0]))
+
+
+def test_lanes_through_inner_loops_are_seen_as_tiles_that_are_innermost():
+    tiled = lower([apply(gemm(40), Vectorize("j", 8))])
+    assert tiled.trip[0, 0, :4].tolist() == [40, 5, 40, 8]
+    assert tiled.vector[0, 0, :4].tolist() == [False, False, False, True]
+    assert tiled.instances[0, 0] == 40**3
 
 
 def test_a_rectangular_nest_has_its_trip_counts_outermost_first():

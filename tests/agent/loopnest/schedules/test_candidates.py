@@ -75,6 +75,15 @@ def test_candidates_hold_what_experts_try_on_a_matrix_product() -> None:
     } <= found
 
 
+def test_candidates_hold_register_tiles_and_partial_sums() -> None:
+    found = {str(schedule) for schedule, _ in candidate_schedules(gemm(256), 60)}
+    assert {
+        "vectorize j 16; jam i 6; parallelize i",
+        "vectorize j 8; jam i 4; parallelize i",
+        "vectorize k 32; parallelize i",
+    } <= found
+
+
 def test_candidates_hold_the_wavefront_of_an_in_place_stencil() -> None:
     found = {str(schedule) for schedule, _ in candidate_schedules(seidel(), 60)}
     assert "skew j i 1; interchange i j; parallelize i" in found

@@ -271,6 +271,11 @@ def test_a_reduction_into_many_elements_is_not_shared_out(schedule: str, loop_na
     assert "update one element" in error.hint
 
 
+def test_lanes_through_inner_loops_have_no_sums_of_their_own() -> None:
+    assert "carries the dependence" in refusal(gemm(8), "interchange j k; vectorize k 4").message
+    legal(gemm(8), "vectorize k 4")
+
+
 def test_a_reduction_that_reads_what_it_updates_keeps_its_order() -> None:
     body = statement("S", at("x", "i"), "+", read("x", "i - 1"), "i")
     prefix = program(loop("i", 1, 9, body), arrays={"x": (10,)})

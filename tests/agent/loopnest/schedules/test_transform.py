@@ -385,10 +385,31 @@ def test_jam_takes_an_imperfect_nest() -> None:
         ("jam i 2; interchange j k", "the nest of loop i is already jammed"),
         ("parallelize j; interchange i k", "loop j is already parallel"),
         ("jam j 2; reverse j", "loop j is already jammed"),
+        ("vectorize j 3", "must be 2, 4, 8, ... or 64"),
+        ("vectorize j 128", "must be 2, 4, 8, ... or 64"),
+        ("vectorize j 8; vectorize k", "loop j around it is vectorized already"),
+        ("vectorize k; vectorize j 8", "loop k inside is vectorized already"),
+        ("vectorize j 8; vectorize j", "loop j is vectorized already"),
+        ("parallelize j; vectorize j 8", "loop j is parallel"),
+        ("vectorize j 8; parallelize j", "loop j is vectorized in blocks"),
+        ("vectorize j 8; parallelize k", "loop k is inside the vectorized loop j"),
+        ("vectorize j 8; jam j 2", "loop j is vectorized already"),
+        ("vectorize j 8; interchange i j", "loop j is already vectorized"),
+        ("vectorize j 8; tile k 4", "the nest of loop j is already vectorized"),
     ],
 )
 def test_marks_that_do_not_fit_are_refused(schedule: str, message: str) -> None:
     assert message in refusal(gemm(8), schedule).message
+
+
+def test_lanes_refuse_inner_bounds_that_depend_on_the_loop() -> None:
+    assert "the bounds of loop j depend on i" in refusal(triangle(), "vectorize i 8").message
+
+
+def test_a_register_tile_is_a_jam_around_lanes() -> None:
+    found = marked("interchange j k; interchange j k; jam i 4; vectorize j 8; parallelize i")
+    assert (found["i"].jam, found["i"].parallel) == (4, True)
+    assert (found["j"].vector, found["j"].lanes) == (True, 8)
 
 
 def test_vectorize_refuses_a_step() -> None:
