@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING
 from agent.system.stop import Stop
 
 if TYPE_CHECKING:
-    import typer
-
     from agent.errors import AgentError
 
 _AFRESH = "`agent calibrate` makes a new one; `agent doctor` looks at the state."
@@ -80,18 +78,9 @@ def _explained(error: Exception, *, asked: bool) -> AgentError:
     if limit := limit_behind(error):
         return limit
     if isinstance(error, typer.TyperException):
-        return _usage(error)
+        from agent.terminal.usage import usage_error
+
+        return usage_error(error, "agent")
     from agent.terminal.crash import bug
 
     return bug(error, "a bug in the agent:", sys.argv)
-
-
-def _usage(error: typer.TyperException) -> AgentError:
-    """A mistake in the command line, in our form."""
-    from agent.errors import InputError
-
-    hint = "See `agent --help`, or `agent COMMAND --help`."
-    unknown, where = getattr(error, "option_name", None), getattr(error, "ctx", None)
-    if unknown and where is not None and where.parent is None:
-        hint = f"Options follow the command, as in `agent status {unknown}`. {hint}"
-    return InputError(error.format_message(), hint)

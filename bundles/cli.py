@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
+from agent import __version__
 from agent.errors import AgentError, Exit
 from agent.system.stop import Stop
 from agent.terminal import console
 from agent.terminal.crash import bug
 from agent.terminal.streams import steady_streams
+from agent.terminal.usage import usage_error
 from bundles.evaluation import commands as evaluation
 from bundles.finetuning import commands as finetuning
 from bundles.fixed_set import commands as fixed_set
@@ -24,16 +27,28 @@ app = typer.Typer(
     name="bundles",
     help="Make, show and publish encoder bundles: what the agent knows before it sees a machine.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 for room in (training, fixed_set, labels, finetuning, evaluation, repository):  # as help shows them
     room.attach(app)
 app.add_typer(fleet)
 
 
+def _told_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"bundles {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _root() -> None:
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_told_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
     """Keeps the name of a subcommand mandatory."""
 
 
@@ -58,7 +73,7 @@ def _failed(error: Exception) -> int:
     if isinstance(error, typer.TyperException):
         if type(error).__name__ == "NoArgsIsHelpError":  # typer has no public name for it
             return error.exit_code  # the help was shown
-        error = AgentError(error.format_message(), "See `bundles --help`.")
+        error = usage_error(error, "bundles")
     known = error if isinstance(error, AgentError) else bug(error, "unexpected", sys.argv)
     console.failure(known, as_json=False)
     return known.exit_code

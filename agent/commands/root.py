@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Annotated, Final
 
 import typer
@@ -14,7 +15,6 @@ app: Final = typer.Typer(
     name="agent",
     help="Learns in a minute which version of a loop runs fastest on this machine.",
     epilog="First `agent calibrate`, then `agent rank FILE.c --size n=1000`.",
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -34,5 +34,17 @@ def root(
         console.answer({}, context.get_help().split("\n"))
 
 
+def _whole_summaries(commands: typer.Typer) -> None:
+    """Have first sentences shown whole; typer cuts them off where none is given apart."""
+    for one in commands.registered_commands:
+        text = inspect.getdoc(one.callback) or ""
+        one.short_help = " ".join(text.split("\n\n")[0].split())
+    for inner in commands.registered_groups:
+        if inner.typer_instance is not None:
+            inner.short_help = inner.typer_instance.info.help
+            _whole_summaries(inner.typer_instance)
+
+
 for group in (calibration, advice, bundles, reporting, configuration, machine):
+    _whole_summaries(group.COMMANDS)
     app.add_typer(group.COMMANDS)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from agent.doctor.findings import Finding, ok, warning
 from agent.doctor.scene import Scene
 from agent.state.lock import holder
+from agent.terminal.numbers import Count
 
 LOOK_S = 0.4  # at the CPUs, to see how busy they are
 _ADVICE = {
@@ -41,7 +42,7 @@ def cpu(_: Scene) -> Iterator[Finding]:
     found = read_machine()
     of = "a virtual machine" if found.virtual else "no virtual machine seen"
     yield ok("CPU", f"{found.model or found.architecture}, {found.level}, "
-             f"{found.threads} of {found.cpus_online} CPU(s), {of}")  # fmt: skip
+             f"{found.threads} of {Count(found.cpus_online):CPU}, {of}")  # fmt: skip
     if found.unknown:
         names = ", ".join(name.replace("_", " ") for name in found.unknown)
         yield ok("CPU", f"cannot be read here, and taken to be as before: {names}")
@@ -66,13 +67,13 @@ def quiet(scene: Scene) -> Iterator[Finding]:
     at_work = at_work or holder(scene.directory)
     words = "how busy the CPUs are cannot be read here"
     if found.busy is not None:
-        words = f"{found.busy:.0%} of the CPUs are in use now, {found.steal:.0%} taken by the host"
+        words = f"other programs use {found.busy:.0%} of the CPUs, the host takes {found.steal:.0%}"
     if found.heat is not None:
         words += f", {found.heat.celsius:.0f} degrees Celsius ({found.heat.sensor})"
     why = disturbance(found, scene.config)
     if why and why.code == "busy" and at_work:
         yield ok("noise", f"{words}; an agent is at work: {at_work}")
     elif why:
-        yield warning("noise", f"{words}: {why.words}", _ADVICE[why.code])
+        yield warning("noise", f"{why.words} ({words})", _ADVICE[why.code])
     else:
         yield ok("noise", words)

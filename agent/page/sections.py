@@ -43,7 +43,7 @@ _LEAD: Final = (
 _TERMS: Final = {
     "speed-up": "time of the program as written, divided by the time of the transformed one: 2 is "
     "twice as fast, 0.5 half as fast.",
-    "schedule": "the list of transformations, in order: interchange, tile, vectorise...",
+    "schedule": "the list of transformations, in order: interchange, tile, vectorize...",
     "off by a factor of 1.5": "1.5 times too large or too small: a speed-up of 3 is typically "
     "predicted between 2 and 4.5. 1 is exact. It is the exponential of the mean absolute error of "
     "the logarithm.",
@@ -119,7 +119,8 @@ def headlines(calibration: Calibration) -> Markup:
         (
             "Noise",
             off_by(calibration.noise),
-            "is how far two timings of one program differ; no prediction can be shown to be better",
+            "is how far two timings of one program differ; predictions cannot be checked more "
+            "finely",
         ),
         ("Timings", f"{timings.usable} of {timings.planned}", "gave a usable result"),
     )
@@ -132,7 +133,7 @@ def accuracy_section(calibration: Calibration) -> Markup:
     marks = {
         **blocks.LEGEND,
         "reach": "80% interval (speed-ups)",
-        "noise": "noise: no prediction can be shown to be better",
+        "noise": "noise: predictions cannot be checked more finely",
     }
     return blocks.section(
         "How exact are predictions?",

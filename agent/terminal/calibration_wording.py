@@ -5,6 +5,7 @@ Pure functions from what the commands found to blocks; nothing prints here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 Command = Literal["calibrate", "measure"]  # that a warning is of
 AS_WRITTEN = "the program as written: "  # how details begin where the base failed
 NONE_YET = "No calibration yet. Run `agent calibrate` (about a minute)."
+MOST_ERROR: Final = 45.0  # log units: e to that is a number still
 _TARGETS: Final[tuple[tuple[Kind, str], ...]] = (("speedup", "speed-ups"), ("seconds", "seconds"))
 _HEADS = {
     "bundle": "the bundle's own model, unchanged",
@@ -169,16 +171,21 @@ def warning_text(item: CalibrationWarning, command: Command = "calibrate") -> st
 
 def _error_line(accuracy: AccuracyByWay, noise: float | None) -> str:
     ours, bundle = accuracy.calibrated.log_error, accuracy.bundle_alone.log_error
-    line = (
-        "On kernels it had not seen, predicted speed-ups are off by a factor of "
-        f"{factor(ours)} (bundle alone: {factor(bundle)}"
-    )
+    line = "Typical error on programs it had not seen: a predicted 3x is really "
+    line += f"{_really(ours)} (bundle alone: {_really(bundle)})."
     if noise is not None:
-        line += f"; two timings of the same thing differ by {difference(noise)}"
-    line += ")."
+        line += f" Measurement noise: the same thing timed again differs by {difference(noise)}."
     if ours is not None and bundle is not None and ours > bundle:
         line += " These timings did not make speed-ups more exact."
     return line
+
+
+def _really(log_error: float | None) -> str:
+    """Between what a predicted speed-up of 3 typically lies."""
+    if log_error is None:
+        return DASH
+    off = math.exp(min(log_error, MOST_ERROR))
+    return f"between {decimal(3 / off)}x and {decimal(3 * off)}x"
 
 
 def accuracy_table(accuracy: AccuracyByWay, noise: float | None) -> Table:
@@ -189,8 +196,8 @@ def accuracy_table(accuracy: AccuracyByWay, noise: float | None) -> Table:
         ("speed-up error", "log_error", factor, twice, "typical factor, 1 is exact"),
         ("speed-up MAPE", "mape", percent, DASH, "mean; slow-downs weigh most"),
         ("median error", "median_ape", percent, twice, "half are off by less"),
-        ("rank order", "spearman", decimal, DASH, "1: fastest first is all right"),
-        ("top pick", "top_share", percent, DASH, "speed of its pick / the best"),
+        ("rank order", "spearman", decimal, DASH, "1 = perfect order"),
+        ("top pick", "top_share", percent, DASH, "what its first choice reaches of the best speed"),
         ("seconds error", "seconds_log_error", factor, DASH, "typical factor of times"),
     )
     rows = tuple(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agent.terminal.blocks import Answer, Block, Table
-from agent.terminal.numbers import DASH, factor, percent
+from agent.terminal.numbers import DASH, Count, factor, percent
 
 _OUTCOMES = {
     "activated": "{after} is in force now (before: {before}).",
@@ -47,13 +47,14 @@ def _verdict(verdict: Answer, *, declined: bool) -> list[Block]:
             percent(verdict.get("new_order")),
         ),
     )
-    changes = [f"of speed-ups by {_change(verdict['difference'], verdict['standard_error'])}"]
+    kernels = Count(verdict["kernels"])
+    changes = [_change("speed-ups", verdict["difference"], verdict["standard_error"], kernels)]
     if verdict["seconds_difference"] is not None:
-        of_times = _change(verdict["seconds_difference"], verdict["seconds_standard_error"])
-        changes.append(f"of times by {of_times}")
+        found = verdict["seconds_difference"], verdict["seconds_standard_error"]
+        changes.append(_change("times", *found, kernels))
     line = (
-        f"Judged on {verdict['kernels']} kernels timed here, each predicted by a model that had "
-        f"not seen it. The log error changes {' and '.join(changes)}."
+        f"Judged on {kernels:kernel} timed here, each predicted by a model that had not seen it. "
+        f"{' '.join(changes)}"
     )
     blocks: list[Block] = [Table(("on this machine", "before", "new"), rows), line]
     if declined:
@@ -61,8 +62,11 @@ def _verdict(verdict: Answer, *, declined: bool) -> list[Block]:
     return blocks
 
 
-def _change(difference: float, chance: float) -> str:
-    return f"{difference:+.3f} (chance makes {chance:.3f})"
+def _change(what: str, difference: float, chance: float, kernels: Count) -> str:
+    if abs(difference) <= chance:
+        return f"For {what} the difference is too small to tell with {kernels:kernel}."
+    better = "smaller" if difference < 0 else "larger"
+    return f"Errors of {what} are {better} with it, by a factor of {factor(abs(difference))}."
 
 
 def bundles(answer: Answer) -> list[Block]:

@@ -17,7 +17,12 @@ from bundles.repository.telling import telling
 from bundles.terminal import As_Json
 
 if TYPE_CHECKING:
+    from bundles.repository.answers import Answer
     from bundles.repository.publisher import Publisher
+    from bundles.repository.telling import Tell
+    from bundles.repository.words import Words
+
+    Change = Callable[[bool], Answer]
 
 
 repo = typer.Typer(
@@ -68,14 +73,52 @@ class RepositoryOptions:
         return _publisher(self.repository, self.keys, self.passphrase_file)
 
 
-@dataclass(frozen=True)
-class OfferOptions:
-    """To how many machines, and whether it may come back."""
+Again = Annotated[bool, typer.Option("--again", help="Though it was withdrawn before.")]
+Rollout = Annotated[
+    int, typer.Option(min=1, max=100, help="Percent of the channel's machines; 100: settled.")
+]
 
-    rollout: Annotated[
-        int, typer.Option(min=1, max=100, help="Percent of the channel's machines; 100: settled.")
-    ] = 100
-    again: Annotated[bool, typer.Option("--again", help="Though it was withdrawn before.")] = False
+
+@dataclass(frozen=True)
+class ChangeOptions:
+    """Whether it is done, and why."""
+
+    reason: Annotated[
+        str | None, typer.Option(help="Kept in the log of changes (`bundles repo log`).")
+    ] = None
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be; change nothing.")
+    ] = False
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Do not ask (only a terminal is asked).")
+    ] = False
+
+    def carry_out(
+        self, where: Publisher, change: Change, tell: Tell, words: Words, *, as_json: bool
+    ) -> None:
+        """Say what would be, ask, do it, and note it down; as far as that is wanted.
+
+        Args:
+            where: the repository.
+            change: makes the change; given True, only says what would be.
+            tell: shows an answer.
+            words: of the answer.
+            as_json: for a program, which is not asked.
+        """
+        from bundles.repository.changes import checked_reason, note_change
+        from bundles.repository.words import told_first
+
+        reason = checked_reason(self.reason)
+        if self.dry_run:
+            tell({**change(True), "dry_run": True}, told_first(words))
+            return
+        if not (self.yes or as_json) and sys.stdin.isatty():
+            tell(change(True), told_first(words))
+            typer.confirm("Do it?", abort=True, err=True)
+        done = change(False)
+        if done["changed"]:
+            note_change(where, done, reason)
+        tell(done, words)
 
 
 @dataclass(frozen=True)
@@ -166,6 +209,20 @@ def repo_status(
         tell(check.repository_status(_publisher(directory)), words.told_status)
 
 
+@repo.command("log", epilog="Example: `bundles repo log /srv/bundles`")
+def repo_log(
+    directory: Annotated[
+        Path | None, typer.Argument(help="The repository.", envvar="BUNDLES_REPO")
+    ] = None,
+    as_json: As_Json = False,
+) -> None:
+    """Show what was offered and withdrawn, when, by whom and why. Changes nothing."""
+    with telling(as_json) as tell:
+        from bundles.repository import changes, words
+
+        tell(changes.read_changes(_publisher(directory)), words.told_log)
+
+
 @repo.command("renew", epilog="Example: `bundles repo renew pilot --repo /srv/bundles`")
 @with_records
 def repo_renew(
@@ -185,10 +242,12 @@ def add(
     bundle: Annotated[Path, typer.Argument(help="The bundle's directory.")],
     *,
     channel: Annotated[Channel, typer.Option(help="Whose machines get it.")] = "pilot",
+    rollout: Rollout = 100,
+    again: Again = False,
     force: Annotated[bool, typer.Option("--force", help="Though it was made with --quick.")] = (
         False
     ),
-    offer: OfferOptions,
+    reason: Annotated[str | None, typer.Option(help="Kept in the log of changes.")] = None,
     there: RepositoryOptions,
     as_json: As_Json = False,
 ) -> None:
@@ -196,16 +255,25 @@ def add(
     with telling(as_json) as tell:
         from bundles.repository import publish, words
 
-        to = publish.Audience(channel, offer.rollout, offer.again, force)
-        tell(publish.add_bundle(there.publisher(), bundle, to), words.told_offer)
+        where = there.publisher()
+        to = publish.Audience(channel, rollout, again, force)
+
+        def change(_: bool) -> Answer:
+            return publish.add_bundle(where, bundle, to)
+
+        done = ChangeOptions(reason, yes=True)
+        done.carry_out(where, change, tell, words.told_offer, as_json=as_json)
 
 
 @with_records
 def promote(
     name: Annotated[str, typer.Argument(help="A bundle of pilot: NAME or NAME@VERSION.")],
+    *,
     to: Annotated[Channel, typer.Option(help="Whose machines get it.")],
-    offer: OfferOptions,
+    rollout: Rollout = 10,
+    again: Again = False,
     asked: FleetOptions,
+    done: ChangeOptions,
     there: RepositoryOptions,
     as_json: As_Json = False,
 ) -> None:
@@ -213,14 +281,18 @@ def promote(
     with telling(as_json) as tell:
         from bundles.repository import publish, words
 
-        audience = publish.Audience(to, offer.rollout, offer.again, asked.force)
         where = there.publisher()
         if asked.fleet and to != "pilot" and not asked.force:
             from bundles.repository import ask_fleet
 
             wanted = publish.bundle_to_promote(where, name, to)
             ask_fleet.require_promote(asked.fleet, asked.fleet_token_file, wanted)
-        tell(publish.promote_bundle(where, name, audience), words.told_offer)
+
+        def change(dry_run: bool) -> Answer:
+            audience = publish.Audience(to, rollout, again, asked.force, dry_run)
+            return publish.promote_bundle(where, name, audience)
+
+        done.carry_out(where, change, tell, words.told_offer, as_json=as_json)
 
 
 @with_records
@@ -230,6 +302,7 @@ def withdraw(
     channel: Annotated[
         Channel | None, typer.Option(help="One channel only. [all that know it]")
     ] = None,
+    done: ChangeOptions,
     there: RepositoryOptions,
     as_json: As_Json = False,
 ) -> None:
@@ -237,7 +310,12 @@ def withdraw(
     with telling(as_json) as tell:
         from bundles.repository import publish, words
 
-        tell(publish.withdraw_bundle(there.publisher(), name, channel), words.told_withdraw)
+        where = there.publisher()
+
+        def change(dry_run: bool) -> Answer:
+            return publish.withdraw_bundle(where, name, channel, dry_run=dry_run)
+
+        done.carry_out(where, change, tell, words.told_withdraw, as_json=as_json)
 
 
 def timestamp(
@@ -324,7 +402,7 @@ def serve_repository(
         made = server.Server(public, host, port, note if verbose else None)
         with server.until_stopped() as stopped, server.serving(made):
             note(f"Serving {public} at {made.url} (stop with Ctrl-C)")
-            note(f"Try: agent update --check --from {made.url}")
+            note(server.what_to_try(public, made.url))
             stopped.wait()
         tell({"action": "serve", "url": made.url, **made.tally.to_json()},
              words.told_requests)  # fmt: skip

@@ -46,12 +46,14 @@ class Audience:
         rollout: percent of its machines, 1 to 100; at 100 it is settled.
         again: though the bundle was withdrawn from the channel before.
         force: though the bundle was made as a test; asked for anew by each who offers it.
+        dry_run: only say what would be.
     """
 
     channel: str
     rollout: int = EVERY_MACHINE
     again: bool = False
     force: bool = False
+    dry_run: bool = False
 
 
 def add_bundle(where: Publisher, directory: Path, to: Audience) -> Answer:
@@ -143,7 +145,8 @@ def _offer(
     repository.add_file(stored_path(to.channel, slot, listed.sha256), content)
     _put(repository, to.channel, after)
     repository.add_online()
-    repository.publish()
+    if not to.dry_run:
+        repository.publish()
     lost = _left(before, after, listed)
     return change_answer(repository, action, listed, [to.channel], notes + lost)
 
@@ -161,13 +164,16 @@ def _left(before: Channel, after: Channel, listed: Listed) -> list[Note]:
     return notes
 
 
-def withdraw_bundle(where: Publisher, wanted: str, name: str | None = None) -> Answer:
+def withdraw_bundle(
+    where: Publisher, wanted: str, name: str | None = None, *, dry_run: bool = False
+) -> Answer:
     """Tell machines to leave a bundle; where it was settled, the one before comes back.
 
     Args:
         where: the repository.
         wanted: NAME or NAME@VERSION.
         name: the channel; default: every channel that knows it.
+        dry_run: only say what would be.
 
     Raises:
         InputError: no channel ever offered it, or several bundles are meant.
@@ -190,7 +196,8 @@ def withdraw_bundle(where: Publisher, wanted: str, name: str | None = None) -> A
                 repository.add_file(stored_path(each, SETTLED, after.settled.sha256), content)
             _put(repository, each, after)
         repository.add_online()  # once: what it signs is of both
-        repository.publish()
+        if not dry_run:
+            repository.publish()
         return change_answer(repository, "withdraw", listed, touched, [])
 
 

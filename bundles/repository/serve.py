@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.errors import InputError
+from agent.settings.config import CHANNELS
 from bundles.files import most_open_files
 
 IDLE_S = 60.0
@@ -191,6 +192,16 @@ def until_stopped() -> Iterator[threading.Event]:
 def public_of(directory: Path) -> Path:
     """What is served of a repository; of an export, the directory itself."""
     return directory / "public" if (directory / "public").is_dir() else directory
+
+
+def what_to_try(public: Path, url: str) -> str:
+    """The whole command with which an agent on this machine asks the server, or why none helps."""
+    root = public / "metadata" / "1.root.json"
+    offering = [name for name in CHANNELS if any((public / "targets" / name).glob("*.bundle"))]
+    if not offering:
+        return "No channel offers a bundle yet: `bundles add BUNDLE --channel pilot`."
+    told = f"--root {root} --channel {offering[0]}"
+    return f"Try: agent update --check --from {url} {told}"
 
 
 def read_below(public: Path, path: str) -> bytes | None:

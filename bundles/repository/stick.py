@@ -19,6 +19,7 @@ from agent.settings.config import CHANNELS
 from bundles.repository.answers import Answer, signatures_answer
 from bundles.repository.guard import locked, require_right_clock
 from bundles.repository.journal import RepositoryError, write_public
+from bundles.repository.published import channel_of
 from bundles.repository.publisher import Publisher
 from bundles.repository.repository import (
     LIVES,
@@ -47,13 +48,20 @@ def export_copy(where: Publisher, out: Path, valid: timedelta | None = None) -> 
             that are served.
 
     Raises:
-        InputError: another role ends before that, or ``out`` is something else.
+        InputError: another role ends before that, ``out`` is something else, or a copy with
+            signatures of its own would hold no bundle.
         RepositoryError: it cannot be written.
     """
     with locked(where.directory):
         _check_place(out, where.directory)
-        own = _own_signatures(where, valid) if valid else {}
         repository = where.draft()
+        now = [channel_of(repository, name) for name in CHANNELS]
+        if valid and not any(x.offered or x.withdrawn for x in now):
+            raise InputError(
+                "no channel offers a bundle: machines would find nothing in the copy",
+                f"First `bundles add BUNDLE --channel stable --repo {where.directory}`.",
+            )
+        own = _own_signatures(where, valid) if valid else {}
         files = _client_files(repository, own)
         _write(files, out)
         if own:

@@ -2,14 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from agent.terminal.blocks import Block, Table
+from agent.terminal.numbers import Count
 
 Answer = Mapping[str, Any]
+Words = Callable[[Answer], list[Block]]
 _NEXT = "at its next `agent update`"
 _UNLESS = "unless it is worse there, was turned down there before, or a person pinned another"
+
+
+def told_first(words: Words) -> Words:
+    """What would be, told before it is done."""
+
+    def told(answer: Answer) -> list[Block]:
+        if not answer["changed"]:
+            return words(answer)
+        return ["Nothing is changed yet. It would be so:", *words(answer)]
+
+    return told
+
+
+def told_log(answer: Answer) -> list[Block]:
+    """Changes, newest first."""
+    rows = tuple(
+        (
+            _minute(x["at"]),
+            x["by"],
+            x["action"],
+            x["bundle"],
+            ", ".join(map(_reached, x["channels"])),
+            x["reason"],
+        )
+        for x in answer["changes"]
+    )
+    table = Table(("when", "by", "what", "bundle", "channel", "reason"), rows)
+    lost = Count(answer["unreadable"])
+    notes = [f"{lost:line} of the log cannot be read."] if lost else []
+    return [table if rows else "Nothing was changed yet.", *notes]
+
+
+def _reached(channel: Answer) -> str:
+    name, rollout = channel["channel"], channel["rollout"]
+    return f"{name} ({rollout} %)" if rollout else str(name)
 
 
 def told_init(answer: Answer) -> list[Block]:
@@ -24,6 +61,7 @@ def told_init(answer: Answer) -> list[Block]:
         f"who use it get at it, the root keys to different places: {answer['threshold']} of the "
         f"{answer['root_keys']} together replace any key, and without them nobody can.",
         "Run `bundles timestamp` every day: its signature holds for a week.",
+        f"Next: `bundles add BUNDLE --channel pilot --repo {directory}`.",
         *_standing(answer),
     ]
 
@@ -40,17 +78,28 @@ def told_offer(answer: Answer) -> list[Block]:
         rollout = candidate["rollout"]
         others = _title(channel["settled"]) if channel["settled"] else "what they have"
         words = (
-            f"{title} is the candidate of {channel['channel']}. About {rollout} of 100 of its "
-            "machines are offered it: those whose bucket, a number from 0 to 99 that each draws "
-            f"by a secret of its own, is below {rollout}. Each takes it {_NEXT}, {_UNLESS}. The "
-            f"others stay with {others}."
+            f"{title} is the candidate of {channel['channel']}: about {rollout} % of its machines, "
+            f"chosen at random, are offered it. Each takes it {_NEXT}, {_UNLESS}. The others stay "
+            f"with {others}."
         )
     else:
         words = (
             f"{title} is settled on {channel['channel']}: all of its machines are offered it. Each "
             f"takes it {_NEXT}, {_UNLESS}."
         )
-    return [words, *_notes(answer)]
+    return [words, *_next_offer(answer, channel), *_notes(answer)]
+
+
+def _next_offer(answer: Answer, channel: Answer) -> list[Block]:
+    """The command that brings the bundle to more machines, where there are more."""
+    name, candidate = _title(answer["bundle"]), channel["candidate"]
+    to, rollout = channel["channel"], 100
+    if not (candidate and candidate["digest"] == answer["bundle"]["digest"]):
+        if to != "pilot":
+            return []
+        to, rollout = "stable", 10
+    command = f"bundles promote {name} --to {to} --rollout {rollout} --repo {answer['repository']}"
+    return [f"When the machines of {channel['channel']} do well: `{command}`."]
 
 
 def told_withdraw(answer: Answer) -> list[Block]:
@@ -135,7 +184,7 @@ def _channels(answer: Answer) -> list[Block]:
         name, settled, candidate = channel["channel"], channel["settled"], channel["candidate"]
         offered = [(settled, "all machines")] if settled else []
         if candidate:
-            offered.append((candidate, f"{candidate['rollout']} of 100 machines"))
+            offered.append((candidate, f"{candidate['rollout']} % of machines"))
         for bundle, machines in offered:
             size = f"{bundle['length'] / 2**20:.2f} MiB"
             rows.append((name, _title(bundle), machines, bundle["digest"][:16], size))

@@ -150,7 +150,8 @@ def _name(word: str, what: str) -> str:
 def _names(count: int, make: Callable[..., Step]) -> Callable[[str, list[str]], Step]:
     def parse_names(what: str, words: list[str]) -> Step:
         if len(words) != count:
-            raise ScheduleError(f"{what}: expected {count} loop name(s), got {len(words)}")
+            wanted = "1 loop name" if count == 1 else f"{count} loop names"
+            raise ScheduleError(f"{what}: expected {wanted}, got {len(words)}")
         return make(*(_name(w, what) for w in words))
 
     return parse_names
@@ -215,6 +216,7 @@ _STEPS: dict[str, Callable[[str, list[str]], Step]] = {
     "unroll": _factor(Unroll),
     "jam": _factor(Jam),
 }
+_SPELLINGS = {"vectorise": "vectorize", "parallelise": "parallelize"}
 
 
 def parse_schedule(text: str) -> Schedule:
@@ -236,6 +238,7 @@ def parse_schedule(text: str) -> Schedule:
     for number, part in enumerate(parts, 1):
         words = part.split()
         kind = words[0] if words else ""
+        kind = _SPELLINGS.get(kind, kind)
         if kind not in _STEPS:
             raise ScheduleError(
                 f"step {number} ({part!r}): unknown step",

@@ -140,6 +140,6 @@ def percent_text(share: float, digits: int = 0) -> str:
 def _too_few(machines: tuple[int, int]) -> str:
     pilot, stable = machines
     return (
-        f"On architectures that both channels have, {pilot} pilot and {stable} stable machines "
-        f"are known in a week; {FEWEST} of each are needed."
+        f"Not enough comparable reports yet: needs {FEWEST} pilot and {FEWEST} stable machines of "
+        f"the same architectures in a week, has {pilot} and {stable}."
     )

@@ -1,5 +1,6 @@
 """The publishing commands as a person types them, and the plain server."""
 
+import getpass
 import http.client
 import io
 import json
@@ -24,7 +25,8 @@ from tests.other_user import NOBODY, needs_root
 SCRIPT = Path(sys.executable).with_name("bundles")
 COMMANDS = (
     ["repo", "init"], ["repo", "check"], ["repo", "status"], ["repo", "renew"], ["add"],
-    ["promote"], ["withdraw"], ["timestamp"], ["rotate-key"], ["export"], ["serve"],
+    ["repo", "log"], ["promote"], ["withdraw"], ["timestamp"], ["rotate-key"], ["export"],
+    ["serve"],
 )  # fmt: skip
 
 
@@ -88,17 +90,18 @@ def test_from_an_empty_directory_to_stable(run, tmp_path, versions, monkeypatch)
     code, out, _ = run("add", versions[0], "--channel", "pilot", "--rollout", "10")
     assert code == Exit.OK
     assert "tiny@1 is the candidate of pilot" in out
-    assert "About 10 of 100 of its machines are offered it" in out
+    assert "about 10 % of its machines, chosen at random, are offered it" in out
+    assert f"`bundles promote tiny@1 --to pilot --rollout 100 --repo {tmp_path}/r`" in out
     assert "Each takes it at its next `agent update`, unless it is worse there" in out
     assert "The others stay with what they have." in out
-    code, out, _ = run("promote", "tiny", "--to", "pilot")
+    code, out, _ = run("promote", "tiny", "--to", "pilot", "--rollout", "100")
     assert "tiny@1 is settled on pilot: all of its machines are offered it" in out
     assert "unless it is worse there" in out
     assert "every hour" not in out
     assert run("promote", "tiny", "--to", "stable", "--rollout", "50")[0] == Exit.OK
     code, out, _ = run("repo", "status")
     assert "pilot tiny@1 all machines" in out
-    assert "stable tiny@1 50 of 100 machines" in out
+    assert "stable tiny@1 50 % of machines" in out
     code, out, _ = run("withdraw", "tiny")
     assert "each machine that runs it goes back to the bundle it had before at its next" in out
     code, out, _ = run("withdraw", "tiny")
@@ -120,6 +123,34 @@ def test_from_an_empty_directory_to_stable(run, tmp_path, versions, monkeypatch)
     assert (code, "is in order" in out) == (Exit.OK, True)
 
 
+def test_a_dry_run_says_what_would_be_and_changes_nothing(run, ready, versions) -> None:
+    run("add", versions[0])
+    before = run("repo", "status", "--json")[1]
+    code, out, _ = run("promote", "tiny", "--to", "stable", "--dry-run")
+    assert (code, "Nothing is changed yet." in out) == (Exit.OK, True)
+    assert "about 10 % of its machines" in out
+    assert run("withdraw", "tiny", "--dry-run")[0] == Exit.OK
+    assert run("repo", "status", "--json")[1] == before
+
+
+def test_the_log_says_who_changed_what_and_why(run, ready, versions) -> None:
+    run("add", versions[0])
+    run("withdraw", "tiny", "--reason", "slower on  presses")
+    code, out, _ = run("repo", "log", "--json")
+    assert code == Exit.OK
+    withdrawn, added = json.loads(out)["changes"]
+    assert (withdrawn["action"], withdrawn["reason"]) == ("withdraw", "slower on presses")
+    assert (added["action"], added["bundle"], added["reason"]) == ("add", "tiny@1", "")
+    assert getpass.getuser() in run("repo", "log")[1]
+
+
+def test_a_stick_without_a_bundle_is_refused(run, ready, tmp_path) -> None:
+    code, _, err = run("export", "--air-gap", tmp_path / "usb")
+    assert code == Exit.USAGE
+    assert "no channel offers a bundle" in err
+    assert not (tmp_path / "usb").exists()
+
+
 STANDING = {"schema", "action", "repository", "roles", "notes"}
 SHAPES = (
     (["repo", "status", "REPO"], (STANDING - {"action"})
@@ -130,6 +161,7 @@ SHAPES = (
     (["timestamp"], STANDING | {"renewed"}),
     (["rotate-key", "online"], STANDING | {"role", "old", "new"}),
     (["repo", "renew", "pilot"], STANDING | {"role"}),
+    (["repo", "log"], {"schema", "action", "repository", "changes", "unreadable", "notes"}),
     (["export", "OUT"], STANDING | {"directory", "air_gap", "files", "bytes", "holds_until"}),
     (["repo", "check"], {"schema", "action", "directory", "ok", "problems", "notes", "roles",
                          "channels"}),

@@ -1,0 +1,40 @@
+"""What is said of a mistake in the command line: the right form, and where all forms are."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from agent.errors import InputError
+
+if TYPE_CHECKING:
+    import typer
+
+_LEFT_OVER = re.compile(r"Got unexpected extra argument\(?s?\)? \((.*)\)", re.DOTALL)
+_VALUE = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
+
+
+def usage_error(error: typer.TyperException, tool: str) -> InputError:
+    """A mistake in the command line of ``tool``, in our form.
+
+    The hint is an example of the command, where it has one.
+    """
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else tool
+    more = f"`{path} --help` shows all options." if path != tool else f"See `{tool} --help`."
+    unknown = getattr(error, "option_name", None)
+    if unknown and context is not None and context.parent is None:
+        first = f"Options follow the command, as in `{tool} status {unknown}`."
+        return InputError(error.format_message(), f"{first} {more}")
+    if left_over := _LEFT_OVER.fullmatch(error.format_message()):
+        return _one_too_many(left_over[1], more)
+    example = (getattr(context.command, "epilog", None) or "") if context and path != tool else ""
+    return InputError(error.format_message(), f"{example}. {more}" if example else more)
+
+
+def _one_too_many(words: str, more: str) -> InputError:
+    message = f"not expected here: {words}"
+    value = _VALUE.fullmatch(words.split()[0])
+    if value is None:
+        return InputError(message, f"Values with spaces need quotes. {more}")
+    return InputError(message, f"Repeat the option for each: --size {value[0]}. {more}")
