@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from agent.errors import InputError
-from bundles.fleet.settings import LOOPBACK, CentreSettings, OidcProvider, SignIn
+from bundles.fleet.settings import JUDGE_FROM, LOOPBACK, CentreSettings, OidcProvider, SignIn
 
 DEFAULT_DATABASE = "sqlite:///fleet.db"
 Database_Option = Annotated[
@@ -42,6 +42,14 @@ class ServeOptions:
     lower_threshold: Annotated[
         bool, typer.Option("--lower-threshold", help="Take a lower --threshold than is kept.")
     ] = False
+    judge_from: Annotated[
+        int,
+        typer.Option(
+            min=2,
+            help="Machines on pilot, and on stable, from which a bundle is judged; with fewer the "
+            "verdict is less often clear, and rests on fewer kinds of machines.",
+        ),
+    ] = JUDGE_FROM
     late_weeks: Annotated[
         int | None,
         typer.Option(
@@ -86,6 +94,7 @@ class ServeOptions:
             self.database,
             self.public_url or f"http://{here}:{self.port}",
             threshold=threshold,
+            judge_from=self.judge_from,
             late_weeks=late_weeks,
             release_every_s=self.release_every * 3600,
             tokens_needed=not self.without_tokens,

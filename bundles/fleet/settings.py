@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 THRESHOLD = 10
+JUDGE_FROM = 50  # machines on either side
 LATE_WEEKS = 1
 LOOPBACK = ("127.0.0.1", "::1")
 SignIn = Literal["password", "header", "oidc"]
@@ -36,6 +37,7 @@ class CentreSettings:
         database: its address, ``sqlite:///FILE`` or ``postgresql://USER@HOST/NAME``.
         public_url: as browsers know it; with https, cookies travel on https only.
         threshold: fewer machines than this are never shown; the database keeps it (``rules``).
+        judge_from: machines on either side from which a bundle of pilot is judged.
         late_weeks: for how many weeks after its end reports of a week are taken; kept too.
         release_every_s: seconds between releases of what was reported.
         tokens_needed: whether machines must present a token.
@@ -53,6 +55,7 @@ class CentreSettings:
     database: str
     public_url: str = "http://127.0.0.1:8001"
     threshold: int = THRESHOLD
+    judge_from: int = JUDGE_FROM
     late_weeks: int = LATE_WEEKS
     release_every_s: int = 86_400
     tokens_needed: bool = True

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
@@ -13,9 +14,10 @@ from agent.report.payload import CHANNELS, ERROR_STEP, SHARE_STEP, Channel, Outc
 from bundles.fleet.analysis import released
 from bundles.fleet.analysis.figures import machines_of, quantiles
 from bundles.fleet.analysis.released import ReleasedCell, Spread
-from bundles.fleet.analysis.verdict import Code, Side, judge_pilot
+from bundles.fleet.analysis.verdict import Code, PilotVerdict, Side, judge_pilot
 from bundles.fleet.counting import weeks
 from bundles.fleet.counting.report import LABELS
+from bundles.fleet.settings import JUDGE_FROM
 
 SHOWN_WEEKS = 12
 JUDGED_WEEKS = 4
@@ -243,9 +245,10 @@ def label_shares(connection: Connection, week: int, bundle: str, version: str) -
 
 
 def verdict_answer(
-    connection: Connection, threshold: int, bundle: str, version: str
+    connection: Connection, threshold: int, bundle: str, version: str, *, fewest: int = JUDGE_FROM
 ) -> VerdictAnswer:
     """Pilot against stable, in the newest week that decides."""
+    judge = partial(judge_pilot, threshold=threshold, fewest=fewest)
     known = released.newest_weeks(connection, JUDGED_WEEKS)
     found = released.read_cells(connection, known)
     if (now := _stable(found)) and now[1:] == (bundle, version):
@@ -254,7 +257,7 @@ def verdict_answer(
     told = []
     for week in known:
         here = [cell for cell in found if cell.week == week]
-        told.append(_verdict_of(connection, threshold, bundle, version, here, week))
+        told.append(_verdict_of(connection, judge, bundle, version, here, week))
         if told[-1].verdict != "too-few":
             return told[-1]
     best = max(told, key=lambda x: min(x.pilot_machines, x.stable_machines), default=None)
@@ -276,7 +279,7 @@ def _stable(found: Sequence[ReleasedCell]) -> tuple[int, str, str] | None:
 
 def _verdict_of(
     connection: Connection,
-    threshold: int,
+    judge: Callable[[Side, Side | None], PilotVerdict],
     bundle: str,
     version: str,
     found: Sequence[ReleasedCell],
@@ -288,7 +291,7 @@ def _verdict_of(
     stable = None
     if others:
         stable = _side(connection, found, week, "stable", others[0].bundle, others[0].version)
-    given = judge_pilot(pilot, stable, threshold)
+    given = judge(pilot, stable)
     return VerdictAnswer(
         bundle,
         version,
@@ -322,7 +325,9 @@ def _side(
     )
 
 
-def candidates(connection: Connection, threshold: int) -> list[VerdictAnswer]:
+def candidates(
+    connection: Connection, threshold: int, *, fewest: int = JUDGE_FROM
+) -> list[VerdictAnswer]:
     """A verdict on the bundles that most pilots report on, but for the one that stable runs.
 
     Those of any week that may be judged: a new week begins with nothing.
@@ -334,4 +339,7 @@ def candidates(connection: Connection, threshold: int) -> list[VerdictAnswer]:
     pilots = [
         (x.bundle, x.version) for x in here if not stable or (x.bundle, x.version) != stable[1:]
     ]
-    return [verdict_answer(connection, threshold, *pilot) for pilot in pilots[:MOST_JUDGED]]
+    return [
+        verdict_answer(connection, threshold, *pilot, fewest=fewest)
+        for pilot in pilots[:MOST_JUDGED]
+    ]

@@ -16,9 +16,9 @@ from agent.report.payload import ERROR_STEP
 from bundles.fleet.analysis.figures import machines_of, mean_difference, wilson
 from bundles.fleet.analysis.released import Spread
 from bundles.fleet.counting.release import MIXED
+from bundles.fleet.settings import JUDGE_FROM
 
 Code = Literal["promote", "too-few", "unclear", "withdraw"]
-FEWEST = 50  # machines on either side
 WORSE_BY = 0.02  # log error: 2 % off more than before is no reason to hold a bundle back
 MOST_REFUSED = 0.10  # of the machines that were offered it
 
@@ -61,19 +61,22 @@ class PilotVerdict:
     refused: tuple[float, float] | None = None
 
 
-def judge_pilot(pilot: Side, stable: Side | None, threshold: int) -> PilotVerdict:
+def judge_pilot(
+    pilot: Side, stable: Side | None, threshold: int, fewest: int = JUDGE_FROM
+) -> PilotVerdict:
     """The verdict on a bundle of pilot.
 
     Args:
         pilot: the bundle in question.
         stable: what most stable machines run; None: there is nothing yet.
         threshold: fewer machines than this may have refused it unseen: they count as if they had.
+        fewest: machines on either side that are judged.
     """
     hidden = threshold - 1
     low, _ = wilson(pilot.refused, pilot.reported)
     _, high = wilson(pilot.refused + hidden, pilot.reported + hidden)
     refused = (low, high)
-    if pilot.reported >= FEWEST and low > MOST_REFUSED:
+    if pilot.reported >= fewest and low > MOST_REFUSED:
         why = f"At least {percent_text(low)} of the machines that were offered it refused it."
         all_ = pilot.reported, stable.reported if stable else 0
         return PilotVerdict("withdraw", (why,), all_, refused=refused)
@@ -84,8 +87,8 @@ def judge_pilot(pilot: Side, stable: Side | None, threshold: int) -> PilotVerdic
         sum(machines_of(pilot.spreads[x]) for x in shared),
         sum(machines_of(stable.spreads[x]) for x in shared),
     )
-    if min(machines) < FEWEST:
-        return PilotVerdict("too-few", (_too_few(machines),), machines, refused=refused)
+    if min(machines) < fewest:
+        return PilotVerdict("too-few", (_too_few(machines, fewest),), machines, refused=refused)
     ours, theirs = ({x: side.spreads[x] for x in shared} for side in (pilot, stable))
     estimate, half = mean_difference(ours, theirs, ERROR_STEP, threshold)
     if half is None:
@@ -137,9 +140,9 @@ def percent_text(share: float, digits: int = 0) -> str:
     return f"{share * 100:.{digits}f}\N{NO-BREAK SPACE}%"
 
 
-def _too_few(machines: tuple[int, int]) -> str:
+def _too_few(machines: tuple[int, int], fewest: int) -> str:
     pilot, stable = machines
     return (
-        f"Not enough comparable reports yet: needs {FEWEST} pilot and {FEWEST} stable machines of "
+        f"Not enough comparable reports yet: needs {fewest} pilot and {fewest} stable machines of "
         f"the same architectures in a week, has {pilot} and {stable}."
     )

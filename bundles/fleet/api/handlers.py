@@ -122,7 +122,9 @@ async def get_accuracy(request: Request) -> Response:
 async def get_verdict(request: Request) -> Response:
     """Promote, wait or withdraw?"""
     asked = _query(request, OfBundle)
-    return json_response(await _look(request, answers.verdict_answer, asked.bundle, asked.version))
+    fewest = centre_of(request).settings.judge_from
+    told = await _look(request, answers.verdict_answer, asked.bundle, asked.version, fewest=fewest)
+    return json_response(told)
 
 
 async def get_metrics(request: Request) -> Response:

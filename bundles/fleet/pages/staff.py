@@ -26,10 +26,12 @@ async def overview(request: Request) -> Response:
     """Bundles in force, and what to do with those of pilot."""
 
     def look(connection: Connection) -> Values:
-        threshold = centre_of(request).settings.threshold
+        settings = centre_of(request).settings
         return {
-            "overview": answers.overview_answer(connection, threshold),
-            "verdicts": answers.candidates(connection, threshold),
+            "overview": answers.overview_answer(connection, settings.threshold),
+            "verdicts": answers.candidates(
+                connection, settings.threshold, fewest=settings.judge_from
+            ),
             "trend": charts.trend_chart(connection),
         }
 

@@ -115,6 +115,15 @@ def test_one_mean_of_each_architecture_shows_no_spread_and_decides_nothing(worse
     assert "cannot be told" in given.why[0]
 
 
+def test_a_small_site_may_judge_from_fewer_machines():
+    ours, theirs = fleets((20, 40, 1, 10, 10), "normal", TEN_PERCENT)[0]
+    sides = Side("b", "5", ours, 20), Side("b", "4", theirs, 40)
+    given = judge_pilot(*sides, K)
+    assert given.code == "too-few"
+    assert "needs 50 pilot and 50 stable machines" in given.why[0]
+    assert judge_pilot(*sides, K, fewest=20).code != "too-few"
+
+
 def test_few_pilots_borrow_what_a_large_stable_shows():
     held = 0
     for ours, theirs in fleets((20, 1000, 4, 10, 150), "normal"):
