@@ -74,6 +74,7 @@ def quiet(scene: Scene) -> Iterator[Finding]:
     if why and why.code == "busy" and at_work:
         yield ok("noise", f"{words}; an agent is at work: {at_work}")
     elif why:
-        yield warning("noise", f"{why.words} ({words})", _ADVICE[why.code])
+        limit = f" (limit {scene.config.max_busy:.0%})" if why.code == "busy" else f": {why.words}"
+        yield warning("noise", f"{words}{limit}", _ADVICE[why.code])
     else:
         yield ok("noise", words)

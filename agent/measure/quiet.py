@@ -88,7 +88,7 @@ def disturbance(found: Conditions, config: Config) -> Disturbance | None:
     if found.steal > config.max_steal:
         return Disturbance("steal", "its host gives the CPUs to others")
     if found.busy is not None and found.busy > config.max_busy:
-        words = f"other programs use {found.busy:.0%} of its CPUs (limit {config.max_busy:.0%})"
+        words = f"other programs use more than {config.max_busy:.0%} of its CPUs"
         return Disturbance("busy", words)
     return None
 

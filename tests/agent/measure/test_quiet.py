@@ -92,7 +92,7 @@ def test_a_machine_that_is_never_quiet_is_given_up_in_time():
 def test_while_waiting_it_says_why_in_words_that_stay_the_same():
     told = Clock(BUSY, replace(BUSY, busy=0.7)).wait()
     assert len({p.what for p in told}) == 1
-    assert "of its CPUs (limit 15%)" in told[0].what
+    assert "other programs use more than 15% of its CPUs" in told[0].what
 
 
 def measured(foreign=0.0, steal=0.0):

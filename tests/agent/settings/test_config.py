@@ -176,7 +176,7 @@ def test_sizes_are_read():
 def test_other_sizes_are_refused(text):
     with pytest.raises(InputError, match="--size") as caught:
         parse_sizes([text])
-    assert caught.value.hint == "Write --size ni=512."
+    assert "--size ni=512" in caught.value.hint
 
 
 def test_a_size_given_twice_is_refused():
