@@ -141,6 +141,7 @@ class Search:
     Attributes:
         timings: the newest timing by place in the pool; ``gains``: log speed-ups that count;
             ``doubts``: their standard deviations.
+        foreseen: what was expected of a version when it was chosen, and its standard deviation.
         curve: (seconds since the start, versions timed, log speed-up of the best).
         base: the program as the agent writes it; ``own``: that against the person's function.
     """
@@ -154,6 +155,7 @@ class Search:
     timings: dict[int, Timing] = field(default_factory=dict)
     gains: dict[int, float] = field(default_factory=dict)
     doubts: dict[int, float] = field(default_factory=dict)
+    foreseen: dict[int, tuple[float, float]] = field(default_factory=dict)
     base: Timing | None = None
     own: OwnTimes | None = None
     noise: float = LEAST_GAIN
@@ -280,6 +282,8 @@ class Search:
 
     def time(self, chosen: Sequence[int], budget_s: float) -> Measurement:
         """Time versions beside the program as written, and remember what comes out."""
+        mean, sd = self.expected()
+        self.foreseen = {n: (float(mean[n]), float(sd[n])) for n in chosen} | self.foreseen
         variants = [self.pool.found[n][1] for n in chosen]
         found = self.runner.measure(self.pool.program, variants, budget_s=budget_s)
         if self.base is None:

@@ -26,12 +26,14 @@ from agent.advise.search import (
 from agent.advise.splice import Origin, SourceRegion, spliced
 from agent.advise.tuning_log import LogKey, append, look_up
 from agent.errors import CompilerError, MeasureError
+from agent.loopnest.emitter.emit import emit_kernel
 from agent.loopnest.schedules.legality import transform
 from agent.loopnest.schedules.schedule import Schedule
 from agent.measure.compiler import Compiler
 from agent.measure.machine import Machine, read_machine
 from agent.measure.runner import OpenRunner
 from agent.measure.timing import Timing
+from agent.model.posterior import Z80
 from agent.progress import Tell
 from agent.settings.config import Config
 
@@ -242,8 +244,13 @@ def _answer(
     offer = _offer(config, request, source, outcome)
     entries = [measured(schedule, timing, own) for schedule, timing in outcome.candidates]
     written = offer.written
+    winner = None if offer.place is None else outcome.candidates[offer.place][0]
     return {
         "program": described(source.reading),
+        "sizes": dict(source.sizes),
+        "machine": dict(search.setting.machine),
+        "toolchain": dict(search.setting.toolchain),
+        "loops": _loops(source, winner),
         "base": {"seconds": search.base.seconds if search.base else None},
         "own": own.to_json() if own else None,
         "winner": None if offer.place is None else entries[offer.place],
@@ -297,10 +304,31 @@ def _offer(config: Config, request: Request, source: SourceRegion, outcome: _Out
 
 
 def _tried(search: Search, place: int) -> dict[str, Any]:
-    timing = search.timings[place]
-    speedup = math.exp(timing.log_speedup) if timing.ok else None
-    schedule = str(search.pool.found[place][0])
-    return {"schedule": schedule, "outcome": str(timing.outcome), "speedup": speedup}
+    timing, (mean, sd) = search.timings[place], search.foreseen[place]
+    logs = (timing.log_speedup, timing.low, timing.high)
+    speedup, low, high = (math.exp(x) if timing.ok else None for x in logs)
+    return {
+        "schedule": str(search.pool.found[place][0]),
+        "outcome": str(timing.outcome),
+        "speedup": speedup,
+        "low": low,
+        "high": high,
+        "predicted": math.exp(search.pool.gains[place]),
+        "expected": math.exp(mean),
+        "expected_low": math.exp(mean - Z80 * sd),
+        "expected_high": math.exp(mean + Z80 * sd),
+    }
+
+
+def _loops(source: SourceRegion, winner: Schedule | None) -> dict[str, str | None]:
+    """The loops as they stand in the file, and those of the winner."""
+    part = source.reading.part
+    lines = source.text.splitlines()[part.first_line - 1 : part.last_line]
+    written = b"\n".join(lines).decode("utf-8", "replace")
+    if winner is None:
+        return {"written": written, "winner": None}
+    kernel = emit_kernel(transform(source.reading.program, winner))
+    return {"written": written, "winner": "\n\n".join(kernel.definitions)}
 
 
 def _own_times(

@@ -320,6 +320,10 @@ class TuneOptions:
     test_limit: Annotated[
         str, typer.Option("--test-limit", metavar="T", help="How long --test may take: 90s, 1h.")
     ] = "10m"
+    report: Annotated[
+        str | None,
+        typer.Option("--report", metavar="FILE", help="Also write a page for a browser (HTML)."),
+    ] = None
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of what is drawn.")] = 0
 
 
@@ -342,6 +346,8 @@ def tune(
     from agent.advise.guided import TuneWish
     from agent.advise.tune import tune as run
     from agent.measure.resolve import runner_for_programs
+    from agent.page.file import check_page_path, write_page
+    from agent.page.tuning import render_tuning
     from agent.state.lock import hold
     from agent.terminal.advice_wording import tuning_blocks
 
@@ -350,10 +356,16 @@ def tune(
     own_directory(config)
     written = Wish(options.out, options.force, options.check, tests=_tests(options))
     wish = TuneWish(options.save, options.known, written, options.seed)
+    page = None if options.report is None else Path(options.report)
+    if page is not None:
+        check_page_path(page, config.state_dir)  # before anything is timed
     with hold(config.state_dir, "tune"), console.progress() as tell:
         open_runner = partial(runner_for_programs, cflags=request.cflags or ())
         found = run(config, request, wish, tell, open_runner)
     print_answer(found, tuning_blocks, as_json)
+    if page is not None:
+        write_page(page, render_tuning(found, str(file)), config.state_dir)
+        console.note(f"page written: {page}")
 
 
 def _tests(options: EmitOptions | TuneOptions) -> OwnTests | None:

@@ -56,13 +56,16 @@ class Series:
     points: tuple[tuple[float, float, str], ...]
 
 
-def scatter(points: Sequence[Point], words: Words, what: str) -> Markup:
+def scatter(
+    points: Sequence[Point], words: Words, what: str, alone: str = "bundle alone"
+) -> Markup:
     """Predicted against measured, both logarithmic; on the diagonal a prediction is exact.
 
     Args:
         points: at least one.
         words: a number of the axes in words.
         what: the axes' quantity, e.g. "speed-up".
+        alone: whose predictions ``Point.alone`` are.
     """
     low, high = scatter_ends(points)
     x, y = Axis(low, high, 66, WIDTH - 8), Axis(low, high, 346, 8)
@@ -76,7 +79,7 @@ def scatter(points: Sequence[Point], words: Words, what: str) -> Markup:
         svg.line("identity", x.start, y.start, x.end, y.end),
         *(_reach(point, x, y) for point in points),
         *(_ring(x.at(p.measured), y.at(p.alone), "") for p in points),
-        *(_disc(x.at(p.measured), y.at(p.calibrated), _said(p, words)) for p in points),
+        *(_disc(x.at(p.measured), y.at(p.calibrated), _said(p, words, alone)) for p in points),
         svg.text(f"measured {what}", (x.start + x.end) / 2, 386, "axis middle"),
         svg.upright(f"predicted {what}", 12, (y.start + y.end) / 2, "axis middle"),
     )
@@ -96,12 +99,12 @@ def outside(points: Sequence[Point]) -> int:
     return sum(not low <= v <= high for p in points for v in (p.calibrated, p.alone))
 
 
-def _said(p: Point, words: Words) -> str:
+def _said(p: Point, words: Words, alone: str) -> str:
     return (
         f"{p.kernel}: {p.schedule}\n"
         f"measured {words(p.measured)} ({words(p.low)} to {words(p.high)})\n"
         f"predicted {words(p.calibrated)} ({words(p.calibrated_low)} to "
-        f"{words(p.calibrated_high)}); bundle alone {words(p.alone)}"
+        f"{words(p.calibrated_high)}); {alone} {words(p.alone)}"
     )
 
 
@@ -257,6 +260,32 @@ def _track(series: Series, x: Axis, y: Axis) -> Markup:
     path = svg.path(f"track {series.kind}", [(x.at(n), y.at(f)) for n, f, _ in series.points])
     marks = (mark(x.at(n), y.at(f), title, 4.0) for n, f, title in series.points)
     return together(path, *marks)
+
+
+def climb(points: Sequence[tuple[float, float, str]], words: Words, when: Words) -> Markup:
+    """The best so far as a factor, by seconds since the start: it never falls but for noise.
+
+    Args:
+        points: at least one: seconds, factor, title.
+        words: a factor of the axis in words.
+        when: seconds of the axis in words.
+    """
+    x = Axis(0.0, 1.03 * max(at for at, _, _ in points), 64, WIDTH - 24, log=False)
+    y = Axis(*spread([1.0, *(f for _, f, _ in points)], 1.5), 190, 8)
+    steps, last = [(x.start, y.at(1.0))], 1.0
+    for at, factor, _ in points:
+        steps += [(x.at(at), y.at(last)), (x.at(at), y.at(factor))]
+        last = factor
+    return svg.drawing(
+        f"The best of {len(points)} batches so far, in time",
+        WIDTH,
+        228,
+        *(_horizontal(y, tick, x, words(tick)) for tick in y.ticks(5)),
+        *(_vertical(x, tick, y, when(tick)) for tick in x.ticks(6)),
+        svg.path("track calibrated", [*steps, (x.end, y.at(last))]),
+        *(_disc(x.at(at), y.at(f), f"{when(at)}: {words(f)}, {t}") for at, f, t in points),
+        svg.upright("times as fast", 14, (y.start + y.end) / 2, "axis middle"),
+    )
 
 
 def swatch(kind: str) -> Markup:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -20,21 +21,25 @@ GENERATOR = "calibration-agent"  # by this a page is known again (agent/page/fil
 
 def render(record: Record) -> str:
     """The page as HTML; the same record gives the same text."""
+    title = f"Calibration of {record.machine}"
+    return page(title, record.agent, sections.heading(record), _sections(record))
+
+
+def page(title: str, agent: str, heading: Markup, parts: Iterable[Markup]) -> str:
+    """A page around a heading and sections, as HTML; ``agent``: the version that writes it."""
     head = element(
         "head",
         element("meta", charset="utf-8"),
-        element("meta", name="generator", content=f"{GENERATOR} {record.agent}"),
+        element("meta", name="generator", content=f"{GENERATOR} {agent}"),
         element("meta", http_equiv="Content-Security-Policy", content=_policy()),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="color-scheme", content="light dark"),
         element("meta", name="referrer", content="no-referrer"),
         element("link", rel="icon", href="data:,"),
-        element("title", f"Calibration of {record.machine}"),
+        element("title", title),
         element("style", Markup(_style())),
     )
-    body = element(
-        "body", sections.heading(record), element("main", *_sections(record)), _foot(record)
-    )
+    body = element("body", heading, element("main", *parts), _foot(agent))
     return "<!DOCTYPE html>\n" + element("html", head, body, lang="en") + "\n"
 
 
@@ -58,9 +63,9 @@ def _sections(record: Record) -> list[Markup]:
     ]
 
 
-def _foot(record: Record) -> Markup:
+def _foot(agent: str) -> Markup:
     text = (
-        f"Written by calibration-agent {record.agent} on this machine. The page loads nothing and "
+        f"Written by calibration-agent {agent} on this machine. The page loads nothing and "
         "sends nothing. Times of day are UTC."
     )
     return element("footer", together(text))

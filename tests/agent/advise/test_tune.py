@@ -415,11 +415,14 @@ def test_ties_go_to_the_fewest_steps_then_to_the_text():
 def test_a_file_is_tuned_and_the_file_that_is_written_does_the_same(gemm, tmp_path):
     sizes = [word for n in ("ni", "nj", "nk") for word in ("--size", f"{n}=96")]
     out, log = tmp_path / "tuned.c", tmp_path / "log.jsonl"
+    page = tmp_path / "page.html"
     more = ("--budget", "4s", "--out", out, "--save", log, "--state-dir", tmp_path / "state")
+    more += ("--report", page)
     ran = agent("tune", gemm, *sizes, *more, "--json")
     assert ran.code == 0, ran.err
     valid(ran.json, "tune")
     assert ran.json["tried"]
+    assert "Tuning of <b>gemm</b>" in page.read_text()
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert {x["schedule"] for x in lines} == {x["schedule"] for x in ran.json["tried"]}
     if ran.json["winner"] is not None:  # this machine may be too busy to tell
