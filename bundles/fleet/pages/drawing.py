@@ -11,7 +11,7 @@ from agent.page.axes import Axis
 from agent.page.markup import Markup, element, together
 
 HEIGHT = 220
-LEFT, RIGHT, TOP, BOTTOM = 6, 46, 12, 30  # the axis stands at the right, together the newest week
+LEFT, RIGHT, TOP, BOTTOM = 6, 46, 12, 30  # the axis stands at the right, beside the newest week
 TIMES = "\N{MULTIPLICATION SIGN}"
 PLACE, LEAST, MOST = 64.0, 128.0, 468.0  # for a week; for all of them
 LARGER = 1.2  # on a screen, where there is room
