@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from agent.commands.common import (
-    BundleDir,
-    Compiler,
+    CompilerOptions,
     Json,
-    StateDir,
+    ModelOptions,
     become_owner,
     own_directory,
     print_answer,
-    settings,
 )
 from agent.errors import InputError
 from agent.terminal import console
@@ -26,7 +24,6 @@ from agent.terminal.options import with_records
 if TYPE_CHECKING:
     from agent.advise.advise import Request
     from agent.advise.own_tests import OwnTests
-    from agent.settings.config import Config
 
 COMMANDS: Final = typer.Typer()
 LONGEST_TESTS_S: Final = 86_400.0
@@ -93,21 +90,6 @@ class ScanOptions:
     cflags: Cflags = None
 
 
-@dataclass(frozen=True)
-class ModelOptions:
-    """Whose prediction is asked for."""
-
-    bundle: BundleDir = None
-    compiler: Compiler = None
-    state_dir: StateDir = None
-
-    def settings(self) -> Config:
-        """The settings, as the state's owner."""
-        return become_owner(
-            settings(state_dir=self.state_dir, bundle=self.bundle, compiler=self.compiler)
-        )
-
-
 SCHEDULE_HELP = "E.g. 'tile i 32 j 32; parallelize i_t; vectorize j'; 'original': as written."
 
 
@@ -127,7 +109,7 @@ def predict(
     from agent.advise.advise import predict as run
     from agent.terminal.advice_wording import prediction_blocks
 
-    found = run(model.settings(), _request(file, program), schedule)
+    found = run(become_owner(model.settings()), _request(file, program), schedule)
     print_answer(found.answer, prediction_blocks, as_json)
 
 
@@ -147,7 +129,7 @@ def explain(
     from agent.advise.explain import explain as run
     from agent.terminal.explain_wording import explanation_blocks
 
-    found = run(model.settings(), _request(file, program), schedule)
+    found = run(become_owner(model.settings()), _request(file, program), schedule)
     print_answer(found, explanation_blocks, as_json)
 
 
@@ -173,7 +155,7 @@ def scan(
     sizes = parse_sizes(options.size or ())
     request = ScanRequest(found, sizes, options.other_sizes, options.candidates)
     with console.progress() as tell:
-        answered = run(model.settings(), request, tell)
+        answered = run(become_owner(model.settings()), request, tell)
     print_answer(answered, scan_blocks, as_json)
 
 
@@ -192,7 +174,7 @@ def rank(
     from agent.terminal.advice_wording import plain_blocks, ranking_blocks
 
     request = _request(file, options)
-    found = run(model.settings(), request, options.candidates, options.top or None)
+    found = run(become_owner(model.settings()), request, options.candidates, options.top or None)
     print_answer(found, plain_blocks if options.plain else ranking_blocks, as_json)
 
 
@@ -234,9 +216,7 @@ def emit(
     schedule: Annotated[str, typer.Option(metavar="S", help=SCHEDULE_HELP)],
     program: ProgramOptions,
     options: EmitOptions,
-    *,
-    compiler: Compiler = None,
-    state_dir: StateDir = None,
+    compiled: CompilerOptions,
     as_json: Json = False,
 ) -> None:
     """Write the file with a schedule in place of the loops."""
@@ -248,13 +228,36 @@ def emit(
         emission_checks,
     )
 
-    config = settings(state_dir=state_dir, compiler=compiler)
     wish = Wish(options.out, options.force, options.check, options.date, _tests(options))
-    found = run(config, _request(file, program), schedule, wish)
+    found = run(compiled.settings(), _request(file, program), schedule, wish)
     if (options.out is None or options.diff) and not as_json:
         for line in emission_checks(found):
             console.note(line)
     print_answer(found, difference_blocks if options.diff else emission_blocks, as_json)
+
+
+@dataclass(frozen=True)
+class MeasureOptions:
+    """Which schedules."""
+
+    schedule: Annotated[
+        list[str] | None, typer.Option(metavar="S", help=SCHEDULE_HELP + " (repeat)")
+    ] = None
+    schedules: Annotated[
+        str | None,
+        typer.Option("--from", metavar="FILE", help="Schedules, one a line; `-`: from stdin."),
+    ] = None
+
+    def wanted(self) -> list[str]:
+        """All of them.
+
+        Raises:
+            InputError: there are none.
+        """
+        if found := [*(self.schedule or ()), *_lines(self.schedules)]:
+            return found
+        hint = "Give --schedule S, or --from FILE with one a line."
+        raise InputError("no schedule is given", hint)
 
 
 @COMMANDS.command(
@@ -265,16 +268,8 @@ def emit(
 def measure(
     file: File,
     program: ProgramOptions,
-    *,
-    schedule: Annotated[
-        list[str] | None, typer.Option(metavar="S", help=SCHEDULE_HELP + " (repeat)")
-    ] = None,
-    schedules: Annotated[
-        str | None,
-        typer.Option("--from", metavar="FILE", help="Schedules, one a line; `-`: from stdin."),
-    ] = None,
-    compiler: Compiler = None,
-    state_dir: StateDir = None,
+    options: MeasureOptions,
+    compiled: CompilerOptions,
     as_json: Json = False,
 ) -> None:
     """Measure schedules against the program as written."""
@@ -283,13 +278,8 @@ def measure(
     from agent.state.lock import hold
     from agent.terminal.advice_wording import measurement_blocks
 
-    config = settings(state_dir=state_dir, compiler=compiler)
-    request = _request(file, program)
-    wanted = [*(schedule or ()), *_lines(schedules)]
-    if not wanted:
-        raise InputError(
-            "no schedule is given", "Give --schedule S, or --from FILE with one a line."
-        )
+    config = compiled.settings()
+    request, wanted = _request(file, program), options.wanted()
     own_directory(config)
     with hold(config.state_dir, "measure"):
         open_runner = partial(runner_for_programs, cflags=request.cflags or ())
@@ -335,10 +325,7 @@ def tune(
     file: File,
     program: ProgramOptions,
     options: TuneOptions,
-    *,
-    bundle: BundleDir = None,
-    compiler: Compiler = None,
-    state_dir: StateDir = None,
+    model: ModelOptions,
     as_json: Json = False,
 ) -> None:
     """Search for the fastest schedule, and write it."""
@@ -351,7 +338,7 @@ def tune(
     from agent.state.lock import hold
     from agent.terminal.advice_wording import tuning_blocks
 
-    config = settings(state_dir=state_dir, bundle=bundle, compiler=compiler, budget=options.budget)
+    config = model.settings(budget=options.budget)
     request = _request(file, program)
     own_directory(config)
     written = Wish(options.out, options.force, options.check, tests=_tests(options))

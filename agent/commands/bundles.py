@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Final
 
 import typer
@@ -17,6 +18,7 @@ from agent.commands.common import (
 )
 from agent.errors import Exit
 from agent.terminal import console
+from agent.terminal.options import with_records
 
 COMMANDS: Final = typer.Typer()
 Check = Annotated[bool, typer.Option("--check", help="Only say what there is.")]
@@ -38,13 +40,22 @@ RootFile = Annotated[
 Channel = Annotated[str | None, typer.Option(metavar="C", help="stable (default) or pilot.")]
 
 
+@dataclass(frozen=True)
+class OfferOptions:
+    """Whose offers are looked at."""
+
+    place: Place = None
+    root_file: RootFile = None
+    channel: Channel = None
+
+
 @COMMANDS.command(epilog="Example: agent update --from /media/usb/bundles --root root.json")
+@with_records
 def update(
+    *,
     check: Check = False,
     force: Force = False,
-    place: Place = None,
-    root_file: RootFile = None,
-    channel: Channel = None,
+    offer: OfferOptions,
     state_dir: StateDir = None,
     as_json: Json = False,
 ) -> None:
@@ -52,9 +63,8 @@ def update(
     from agent.terminal import update_wording as wording
     from agent.update.flow import CHANGED, update_bundle
 
-    config = settings(
-        state_dir=state_dir, repository=place, trusted_root=root_file, channel=channel
-    )
+    where = {"repository": offer.place, "trusted_root": offer.root_file, "channel": offer.channel}
+    config = settings(state_dir=state_dir, **where)
     with writing_at_times(config, "update") as (state, lock), console.progress() as tell:
         found = update_bundle(config, state, lock, tell, check=check, force=force)
     print_answer(found, wording.update, as_json)

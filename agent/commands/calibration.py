@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from agent.commands.common import (
-    BundleDir,
     Compiler,
     Json,
+    ModelOptions,
     StateDir,
     become_owner,
     check_compiler,
@@ -22,6 +23,7 @@ from agent.commands.common import (
 )
 from agent.errors import AgentError, Exit, GaveWayError, InputError, NothingToDoError
 from agent.terminal import console
+from agent.terminal.options import with_records
 
 if TYPE_CHECKING:
     from agent.calibration.calibration import StoredCalibration
@@ -45,46 +47,56 @@ WhenQuiet = Annotated[
 ]
 
 
-@COMMANDS.command(epilog="Example: agent calibrate --if-due --when-quiet --budget 20s")
-def calibrate(
+@dataclass(frozen=True)
+class CalibrateOptions:
+    """When and how long it is measured, if at all."""
+
     budget: Annotated[
         str | None, typer.Option(metavar="T", help="Time to spend: 20s, 2m (default 45s).")
-    ] = None,
+    ] = None
     refit: Annotated[bool, typer.Option("--refit", help="Measure nothing; use stored timings.")] = (
         False
-    ),
-    if_due: IfDue = False,
-    when_quiet: WhenQuiet = False,
-    report: Report = None,
-    bundle: BundleDir = None,
-    compiler: Compiler = None,
-    state_dir: StateDir = None,
-    as_json: Json = False,
-) -> None:
+    )
+    if_due: IfDue = False
+    when_quiet: WhenQuiet = False
+    report: Report = None
+
+
+@COMMANDS.command(epilog="Example: agent calibrate --if-due --when-quiet --budget 20s")
+@with_records
+def calibrate(options: CalibrateOptions, model: ModelOptions, as_json: Json = False) -> None:
     """Time the fixed set, fit the model to this machine."""
-    if refit and (if_due or when_quiet):
+    if options.refit and (options.if_due or options.when_quiet):
         words = "--refit measures nothing, so --if-due and --when-quiet do not go with it"
         raise InputError(words, "Leave one of them out.")
-    config = settings(state_dir=state_dir, bundle=bundle, compiler=compiler, budget=budget)
-    become_owner(config)
-    if report is not None:
-        _check_place(report, config.state_dir)  # before anything is waited for or measured
-    if if_due:
-        _ask(config)
-    if bundle is not None:
-        _check_bundle(config)
-    if not refit:
-        check_compiler(compiler)
-    if when_quiet:
-        found = _calibrate_when_quiet(config, refit=False, if_due=if_due)
+    config = become_owner(model.settings(budget=options.budget))
+    _check_options(config, options, model)
+    if options.when_quiet:
+        found = _calibrate_when_quiet(config, refit=False, if_due=options.if_due)
     else:
-        found = _calibrate(config, refit=refit, if_due=if_due, polite=False)
+        found = _calibrate(config, refit=options.refit, if_due=options.if_due, polite=False)
+    if options.report is not None:
+        _write_page(options.report, config.state_dir)
+    _answer(found, as_json=as_json)
+
+
+def _answer(found: StoredCalibration, *, as_json: bool) -> None:
     from agent.calibration.calibration import answer_json
     from agent.terminal.calibration_wording import calibration_blocks
 
-    if report is not None:
-        _write_page(report, config.state_dir)
     print_answer(answer_json(found), lambda _: calibration_blocks(found), as_json)
+
+
+def _check_options(config: Config, options: CalibrateOptions, model: ModelOptions) -> None:
+    """What is found wrong, or not due, before anything is waited for or measured."""
+    if options.report is not None:
+        _check_place(options.report, config.state_dir)
+    if options.if_due:
+        _ask(config)
+    if model.bundle is not None:
+        _check_bundle(config)
+    if not options.refit:
+        check_compiler(model.compiler)
 
 
 def _calibrate(config: Config, *, refit: bool, if_due: bool, polite: bool) -> StoredCalibration:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -41,6 +42,32 @@ Compiler = Annotated[
         "also `prebuilt`, the default where there is none.",
     ),
 ]
+
+
+@dataclass(frozen=True)
+class CompilerOptions:
+    """With what programs are compiled, and where what is known of this machine is."""
+
+    compiler: Compiler = None
+    state_dir: StateDir = None
+
+    def settings(self, **more: str | None) -> Config:
+        """The settings of the command."""
+        return settings(compiler=self.compiler, state_dir=self.state_dir, **more)
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """The same, and the bundle: which model it is."""
+
+    bundle: BundleDir = None
+    compiler: Compiler = None
+    state_dir: StateDir = None
+
+    def settings(self, **more: str | None) -> Config:
+        """The settings of the command."""
+        flags = {"bundle": self.bundle, "compiler": self.compiler, "state_dir": self.state_dir}
+        return settings(**flags, **more)
 
 
 def settings(**flags: str | None) -> Config:
