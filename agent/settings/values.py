@@ -121,7 +121,7 @@ def parse_sizes(texts: Sequence[str]) -> dict[str, int]:
         if not (value.isascii() and value.isdigit()) or not 1 <= int(value[:12]) <= MAX_SIZE:
             raise InputError(
                 f"--size {text!r}: {value!r} is not a number from 1 to {MAX_SIZE}",
-                "Write one size an option: --size ni=512 --size nj=64.",
+                "Write --size ni=512 --size nj=64: one size an option.",
             )
         if name in sizes:
             raise InputError(f"--size {name} is given twice", "Give each size one value.")

@@ -56,7 +56,6 @@ def read_changes(where: Publisher) -> Answer:
         "repository": str(where.directory),
         "changes": read[::-1],
         "unreadable": len(lines) - len(read),
-        "notes": [],
     }
 
 
