@@ -199,6 +199,18 @@ def user_add(
         tell(opened.named({"action": "user-add", "name": name}), words.told_user)
 
 
+@user.command("list", epilog="Example: `bundles fleet user list --json`")
+def user_list(database: Database_Option = DEFAULT_DATABASE, as_json: As_Json = False) -> None:
+    """Name everybody who signs in with a password."""
+    with telling(as_json) as tell, _open(database) as opened:
+        from bundles.fleet import words
+        from bundles.fleet.access import credentials
+
+        with opened.database.reading() as connection:
+            found = credentials.all_users(connection)
+        tell(opened.named({"action": "user-list", "users": found}), words.told_users)
+
+
 @user.command("remove", epilog="Example: `bundles fleet user remove ada`")
 def user_remove(
     name: Annotated[str, typer.Argument(help="Who signs in no more.")],

@@ -64,6 +64,13 @@ def told_tokens(answer: Answer) -> list[Block]:
     return [Table(("name", "kind", "made", "state"), rows)]
 
 
+def told_users(answer: Answer) -> list[Block]:
+    """Everybody who signs in with a password."""
+    if not answer["users"]:
+        return ["Nobody signs in with a password yet: bundles fleet user add NAME"]
+    return [Table(("name",), tuple((name,) for name in answer["users"]))]
+
+
 def told_revoked(answer: Answer) -> list[Block]:
     """What a revocation does."""
     return [f"The token {answer['name']} is refused from now on. Its machines keep their reports."]

@@ -105,6 +105,11 @@ def set_password(database: Database, name: str, password: str) -> None:
         connection.execute(delete(sessions).where(sessions.c.name == name))
 
 
+def all_users(connection: Connection) -> list[str]:
+    """Everybody who signs in with a password, by name."""
+    return list(connection.execute(select(users.c.name).order_by(users.c.name)).scalars())
+
+
 def remove_user(database: Database, name: str) -> None:
     """End a person's sessions and their right to sign in; InputError where there is none."""
     with database.writing() as connection:

@@ -299,6 +299,15 @@ def test_every_answer_names_the_database(address, database):
     assert "Database: " in run("release", "--database", address).stderr
 
 
+def test_people_who_sign_in_are_listed_by_name(address, database, tmp_path):
+    (tmp_path / "password").write_text("twelve characters and more\n")
+    for name in ("grace", "ada"):
+        known = ("--password-file", tmp_path / "password", "--database", address)
+        assert run("user", "add", name, *known).returncode == 0
+    done = run("user", "list", "--json", "--database", address)
+    assert json.loads(done.stdout)["users"] == ["ada", "grace"]
+
+
 @pytest.mark.parametrize("address", ["postgresql://me:secret@host/fleet",
                                      "postgresql://me@host/fleet?password=secret"])  # fmt: skip
 def test_a_password_is_not_told(address):
