@@ -166,11 +166,11 @@ def _is_void(kind: CType) -> bool:
 
 
 def _sizes(source: SourceRegion) -> list[Mapping[str, int]]:
-    """The sizes that were tuned; odd ones below; 1."""
+    """The sizes that were tuned; odd ones below; 1; 0."""
     given = source.sizes
     odd = {name: max(1, value - 2 if value % 2 else value - 1) for name, value in given.items()}
-    ones = dict.fromkeys(given, 1)
-    return [s for n, s in enumerate((given, odd, ones)) if s not in (given, odd, ones)[:n]]
+    tried = (given, odd, dict.fromkeys(given, 1), dict.fromkeys(given, 0))
+    return [s for n, s in enumerate(tried) if s not in tried[:n]]
 
 
 def _memory(source: SourceRegion) -> Iterator[CallMemory]:

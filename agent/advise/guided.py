@@ -23,6 +23,8 @@ from agent.advise.search import (
     Correction,
     length_of,
     next_batch,
+    pooled,
+    verdict_of,
 )
 from agent.advise.tuning_log import LogKey, append, lines_of
 from agent.arrays import Doubles
@@ -294,15 +296,33 @@ class Search:
         floor = noise_floor([found.noise])
         self.noise = min(max(LEAST_GAIN, floor.label_median if floor else 0.0), MOST_NOISE)
         for n, timing in zip(chosen, found.timings, strict=True):
-            self.timings[n] = timing
-            if timing.ok:
-                self.gains[n] = timing.log_speedup
-                self.doubts[n] = (timing.high - timing.low) / (2 * Z80)
-            else:
-                self.gains.pop(n, None)
+            self._take(n, timing)
         self.curve.append((self.elapsed_s, len(self.timings), self.best))
         self._save(chosen, found.timings)
         return found
+
+    def time_more(self, chosen: Sequence[int], budget_s: float) -> None:
+        """Time versions once more, beside what is known of them from before."""
+        before = {n: self.timings[n] for n in chosen}
+        self.time(chosen, budget_s)
+        for n, timing in before.items():
+            if timing.ok and self.timings[n].ok:
+                self._take(n, pooled(timing, self.timings[n]))
+
+    def _take(self, place: int, timing: Timing) -> None:
+        self.timings[place] = timing
+        if timing.ok:
+            self.gains[place] = timing.log_speedup
+            self.doubts[place] = (timing.high - timing.low) / (2 * Z80)
+        else:
+            self.gains.pop(place, None)
+
+    def tied(self, chosen: Sequence[int]) -> list[int]:
+        """Those of ``chosen`` that cannot be told from the fastest, the simplest first."""
+        found = [self.pool.found[n][0] for n in chosen]
+        timings = [self.timings[n] for n in chosen]
+        texts, steps = [str(s) for s in found], [len(s.steps) for s in found]
+        return [chosen[n] for n in verdict_of(timings, texts, steps, self.own).tied]
 
     def _learn_offset(self, seconds: float) -> None:
         """The error of the time as written is one of the program: speed-ups share half of it."""

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from agent.advise.own_function import OwnTimes, has_gained
 from agent.arrays import Doubles
+from agent.measure.stats import DIFFERENT_LEVEL, half_width
 from agent.measure.timing import Timing
+from agent.model.posterior import Z80
 
 SHARE = 0.5  # of the error of the predicted time as written that every speed-up has too (measured)
 PROGRAM_SD = 0.5  # of an error that all versions of a program have in common, log units
 VERSION_SD = 0.35  # of one that versions share the more, the more alike they are
+LEAST_SD = 1e-3  # of a timing, log units
 TIMING_SD = 0.05  # the least of what a timing says of its version
 BEST_SHARE = 2 / 3  # of a batch are the best by what is known; the rest could be better still
 APART = 0.1  # of that distance lie between versions of a batch
@@ -135,6 +138,28 @@ def expected_gain(mean: Doubles, sd: Doubles, free: Sequence[int], best: float) 
     below = np.array([0.5 * math.erfc(-x / math.sqrt(2)) for x in over])
     gains = sd[chosen] * (over * below + np.exp(-(over**2) / 2) / math.sqrt(2 * math.pi))
     return float(gains.max())
+
+
+def pooled(one: Timing, two: Timing) -> Timing:
+    """Two timings of a version as one, each weighted by how sure it is.
+
+    It is no surer than the two agree.
+    """
+    weights = np.array([1 / _sd(t) ** 2 for t in (one, two)])
+    gain = float(np.average([one.log_speedup, two.log_speedup], weights=weights))
+    sd = max(float(weights.sum() ** -0.5), abs(one.log_speedup - two.log_speedup) / 4)
+    return replace(
+        two,
+        log_speedup=gain,
+        low=gain - Z80 * sd,
+        high=gain + Z80 * sd,
+        rounds=one.rounds + two.rounds,
+        different=abs(gain) > half_width(DIFFERENT_LEVEL) * sd,
+    )
+
+
+def _sd(timing: Timing) -> float:
+    return max((timing.high - timing.low) / (2 * Z80), LEAST_SD)
 
 
 @dataclass(frozen=True)

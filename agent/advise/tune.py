@@ -47,6 +47,7 @@ PART = 250  # of them are looked at, then at the clock
 LEAST_BATCH_S = 2.0
 LEAST_BATCHES = 3  # before the search may end because nothing is to be gained
 OWN_SHARE, LEAST_OWN_S, MOST_OWN_S = 0.1, 0.7, 4.0  # of the budget, to time the function with it
+MOST_AGAIN = 8  # times that versions are timed once more because they cannot be told apart
 MOST_OFFERED = 3  # that may fail in the function, or under its tests, before none is offered
 
 
@@ -177,14 +178,29 @@ def _simplified(search: Search) -> list[int]:
 
 
 def _final(search: Search) -> list[int]:
-    """The simplest of the best and the fastest once more, in rounds of their own."""
+    """The simplest of the best and the fastest once more, in rounds of their own.
+
+    Those that cannot be told apart then are timed for as long as there is time.
+    """
     best = _simplified(search)
     chosen = [*best, *(n for n in search.order() if n not in best)][:FINALISTS]
     if chosen:
         search.told()
         left = search.budget_s - search.elapsed_s
         search.time(chosen, max(LEAST_BATCH_S, left))
+        _tell_apart(search, chosen)
     return chosen
+
+
+def _tell_apart(search: Search, chosen: list[int]) -> None:
+    longest = LEAST_BATCH_S
+    for _ in range(MOST_AGAIN):
+        tied, began = search.tied(chosen), search.elapsed_s
+        if len(tied) < 2 or began + longest > search.budget_s:
+            return
+        search.say(f"timing {_count(len(tied), 'version')} longer that cannot be told apart")
+        search.time_more(tied, LEAST_BATCH_S)
+        longest = search.elapsed_s - began
 
 
 # --- the answer -----------------------------------------------------------------------------------

@@ -248,7 +248,7 @@ def test_a_file_that_is_there_is_replaced_only_where_that_is_asked(scale):
     assert scale.read_text() == SCALE
     done = emit(scale, "--out", scale, "--force")
     assert done.code == 0, done.err
-    assert "6 runs" in done.out
+    assert "8 runs" in done.out
     assert "scale_tuned_1" in scale.read_text()
     assert [x.name for x in scale.parent.iterdir()] == [scale.name]
 
@@ -274,7 +274,7 @@ def test_what_another_user_wrote_runs_as_that_user_and_learns_no_secrets_of_root
     os.chown(path, NOBODY.pw_uid, -1)
     ran = emit(path, SECRET="of root")
     assert ran.code == 0, ran.err
-    assert "6 runs" in ran.err
+    assert "8 runs" in ran.err
 
 
 # Runs before `main`, with the rights of who wrote the file: the names that root will write to, made
@@ -308,7 +308,7 @@ def test_what_another_user_wrote_leads_root_to_no_other_file(open_place):
     os.chown(path, NOBODY.pw_uid, -1)
     ran = emit(path)
     assert ran.code == 0, ran.err
-    assert "6 runs" in ran.err
+    assert "8 runs" in ran.err
     assert not mine.exists()
 
 
@@ -317,7 +317,7 @@ def test_what_the_function_writes_beside_it_while_it_is_tried_is_thrown_away(sca
     scale.write_text("#include <stdio.h>\n" + SCALE.replace("{", "{\n" + writing, 1))
     before = set(Path.cwd().iterdir())
     ran = emit(scale)
-    assert "6 runs" in ran.err
+    assert "8 runs" in ran.err
     assert set(Path.cwd().iterdir()) == before
 
 
@@ -332,7 +332,17 @@ def test_the_answer_has_the_shape_that_is_documented(scale):
     ran = emit(scale, "--json")
     body = json.loads(ran.out)
     Draft202012Validator(json.loads((SCHEMAS / "emit.json").read_text())).validate(body)
-    assert body["check"]["sizes"] == [{"n": 100}, {"n": 99}, {"n": 1}]
+    assert body["check"]["sizes"] == [{"n": n} for n in (100, 99, 1, 0)]
+
+
+def test_sizes_of_nothing_are_not_told_of_where_the_function_itself_fails_with_them(scale):
+    scale.write_text(SCALE.replace("*= 2", "*= 60 / n"))
+    ran = emit(scale, "--json")
+    assert [size["n"] for size in ran.json["check"]["sizes"]] == [100, 99, 1, 0]
+    scale.write_text(SCALE.replace("{\n    for", "{\n    int m = 60 / n;\n    for"))
+    ran = emit(scale, "--json")
+    assert [size["n"] for size in ran.json["check"]["sizes"]] == [100, 99, 1]
+    assert ran.json["check"]["unchecked"] == []
 
 
 def test_what_calls_functions_of_other_files_is_compiled_and_the_rest_told(scale):

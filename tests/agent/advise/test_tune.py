@@ -15,7 +15,7 @@ from agent.advise.emission import Wish
 from agent.advise.guided import TuneWish
 from agent.advise.own_function import OwnBuild, OwnTimes, own_base, own_base_or_why, own_times
 from agent.advise.own_tests import OwnTests
-from agent.advise.search import Alike, Correction, expected_gain, next_batch, verdict_of
+from agent.advise.search import Alike, Correction, expected_gain, next_batch, pooled, verdict_of
 from agent.advise.splice import SourceRegion
 from agent.advise.tune import tune
 from agent.advise.tuning_log import LogKey, append, look_up
@@ -30,7 +30,7 @@ from agent.measure.machine import read_machine
 from agent.measure.timing import Outcome, Timing
 from agent.settings.config import Config
 from tests.conftest import agent, valid
-from tests.fake_runner import FakeRunner, FakeToolchain
+from tests.fake_runner import ROUNDS, FakeRunner, FakeToolchain
 
 SUM = """
 double f(int n, double *a)
@@ -109,6 +109,20 @@ def without_a_step(gemm, text):
         with contextlib.suppress(ScheduleError):
             rest = Schedule((*steps[:n], *steps[n + 1 :]))
             yield seconds_of(transform(as_written(gemm), rest))
+
+
+def test_versions_that_cannot_be_told_apart_are_timed_longer_first(gemm):
+    """The simpler one is a little slower, which a single noisy timing does not show."""
+
+    def close(program):
+        marks = [loop for _, loop in loops(program.body)]
+        return 1e-2 / (2 if any(x.vector for x in marks) else 1) * (0.97 if len(marks) > 3 else 1)
+
+    found, _ = search(gemm, FakeRunner(close, noise=0.02, session=0.02), budget_s=40.0)
+    longer = [m["schedule"] for m in found["finalists"] if m["rounds"] > ROUNDS]
+    assert len(longer) > 1
+    assert set(found["tied"]) <= set(longer)
+    assert found["elapsed_s"] <= 40.0
 
 
 def test_the_same_seed_finds_the_same_winner(gemm):
@@ -396,6 +410,20 @@ def test_no_gain_is_expected_of_what_is_surely_worse():
     assert expected_gain(np.array([0.0]), np.array([0.1]), [0], 1.0) < 1e-6
     assert expected_gain(np.array([2.0]), np.array([0.1]), [0], 1.0) == pytest.approx(1.0)
     assert expected_gain(np.array([2.0]), np.array([0.1]), [], 1.0) == 0
+
+
+def test_two_timings_are_surer_than_one_where_they_agree():
+    def timing(gain, half):
+        return Timing(Outcome.OK, gain, gain - half, gain + half, rounds=5, different=False)
+
+    both = pooled(timing(0.2, 0.1), timing(0.2, 0.1))
+    assert both.log_speedup == pytest.approx(0.2)
+    assert both.high - both.low == pytest.approx(0.2 / math.sqrt(2))
+    assert (both.rounds, both.different) == (10, True)
+    apart = pooled(timing(0.0, 0.01), timing(0.4, 0.01))
+    assert apart.low < 0.1 < 0.3 < apart.high
+    surer = pooled(timing(0.0, 0.1), timing(0.1, 0.01))
+    assert surer.log_speedup == pytest.approx(0.1, abs=0.01)
 
 
 def test_ties_go_to_the_fewest_steps_then_to_the_text():
