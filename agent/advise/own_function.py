@@ -27,7 +27,7 @@ from agent.advise.calls import CallPlan, FunctionCall, UncheckedError, plan_of
 from agent.advise.drivers import RUN_S, Drivers, drivers, faulty
 from agent.advise.splice import Origin, SourceRegion, spliced
 from agent.errors import CompilerError, SourceError
-from agent.measure.compiler import Compiler, build_flags
+from agent.measure.compiler import UNOPTIMISED, Compiler, build_flags
 from agent.measure.stats import median_interval
 from agent.measure.timing import Timing
 from agent.measure.toolchain import Toolchain
@@ -55,7 +55,7 @@ class OwnBuild:
         """The compiler and the flags to give it: the agent's own only where nothing is said."""
         if build_flags(self.cflags) is not None:
             return replace(self.compiler, flags=()), self.cflags
-        return self.compiler, self.cflags
+        return self.compiler, tuple(flag for flag in self.cflags if flag not in UNOPTIMISED)
 
 
 @dataclass(frozen=True)

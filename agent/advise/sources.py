@@ -47,6 +47,26 @@ def sources(paths: Sequence[Path], cflags: Sequence[str]) -> list[Source]:
     return list(found.values())
 
 
+def database_of(path: Path) -> tuple[Path, Source] | None:
+    """The ``compile_commands.json`` that compiles a file, and how; None where there is none.
+
+    It is looked for as clang's tools do: in the folder of the file, in those around it, and in
+    ``build`` beside each; but not beyond what the owner of the file's folder owns.
+
+    Raises:
+        InputError: there is one that cannot be read.
+    """
+    place = path.resolve()
+    for folder in place.parents if place.is_file() else ():
+        if folder.stat().st_uid != place.parent.stat().st_uid:
+            return None
+        for commands in (folder / COMMANDS, folder / "build" / COMMANDS):
+            for source in _commanded(commands) if commands.is_file() else ():
+                if source.path.resolve() == place:
+                    return commands, source
+    return None
+
+
 def _sources(path: Path) -> Iterator[Source]:
     if path.name.endswith(".json"):
         yield from _commanded(path)

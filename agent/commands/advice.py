@@ -380,9 +380,23 @@ def _request(file: Path, told: ProgramOptions | RankOptions) -> Request:
     from agent.advise.advise import Request
     from agent.settings.values import parse_sizes
 
-    return Request(
-        file, told.function, parse_sizes(told.size or ()), _flags(told.cflags), told.nest
-    )
+    cflags = _build_flags(file) if told.cflags is None else _flags(told.cflags)
+    return Request(file, told.function, parse_sizes(told.size or ()), cflags, told.nest)
+
+
+def _build_flags(file: Path) -> tuple[str, ...] | None:
+    """The flags that a ``compile_commands.json`` compiles a file with, and that they are used."""
+    from agent.advise.sources import database_of
+
+    try:
+        found = database_of(file)
+    except InputError as error:
+        console.note(f"{error.message}: its flags are not used")
+        return None
+    if found is None or not found[1].cflags:
+        return None
+    console.note(f"flags of {found[0]}: {' '.join(found[1].cflags)}")
+    return found[1].cflags
 
 
 def _flags(cflags: str | None) -> tuple[str, ...] | None:

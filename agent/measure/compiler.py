@@ -34,6 +34,7 @@ HARNESS = Path(__file__).with_name("harness.c")  # source of the worker
 T = TypeVar("T")
 BASE_FLAGS = ("-std=gnu11", "-O3", "-fno-math-errno")
 NATIVE_FLAGS = (("-march=native",), ("-mcpu=native",), ())
+UNOPTIMISED = ("-O0", "-Og")
 OPENMP_FLAGS = ("-fopenmp", "-fopenmp-simd")
 CANDIDATES = ("cc", "gcc", "clang")
 PREBUILT_NAME = "prebuilt"  # what is named in place of a compiler to have none
@@ -139,8 +140,11 @@ def working_compiler(compiler: str | None = None, flags: Sequence[str] | None = 
 
 
 def build_flags(cflags: Sequence[str]) -> tuple[str, ...] | None:
-    """The flags of a person's build that decide how fast code is; None: they leave it to us."""
-    if not any(flag.startswith("-O") for flag in cflags):
+    """The flags of a person's build that decide how fast code is; None: they leave it to us.
+
+    A build that is not optimised (``-O0``, ``-Og``) leaves it to us.
+    """
+    if not any(flag.startswith("-O") and flag not in UNOPTIMISED for flag in cflags):
         return None
     return ("-std=gnu11", *(flag for flag in cflags if flag[:2] in ("-O", "-f", "-m")))
 

@@ -1,15 +1,19 @@
 """What `measure` makes of timings, on a machine that is simulated."""
 
+import json
 import math
 from types import SimpleNamespace
 
 import pytest
 
 from agent.advise.advise import NEXT_LINE_S, Lines, Request, measure
+from agent.advise.sources import database_of
 from agent.errors import CompilerError, MeasureError
+from agent.measure.compiler import build_flags
 from agent.measure.evidence import Notice
 from agent.measure.timing import Outcome, Timing
 from agent.settings.config import Config
+from tests.conftest import agent
 from tests.fake_runner import FakeRunner
 
 SIZES = {"ni": 64, "nj": 64, "nk": 64}
@@ -110,3 +114,49 @@ def test_what_is_rare_is_always_told():
     lines = []
     Lines(lines.append, clock=lambda: 0.0).event(SimpleNamespace(kind="restarted", done=1, total=2))
     assert lines == ["a program failed: going on without it"]
+
+
+# --- the flags of a build -------------------------------------------------------------------------
+
+
+def compiled(folder, *flags, file="src/mine.c"):
+    """A project whose build compiles one file with ``flags``."""
+    path = folder / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("void f(float *a)\n{\n    for (int i = 0; i < N; i++)\n        a[i] = 1;\n}\n")
+    entry = {"directory": str(folder), "file": file, "arguments": ["cc", *flags, "-c", file]}
+    (folder / "build").mkdir(exist_ok=True)
+    (folder / "build" / "compile_commands.json").write_text(json.dumps([entry]))
+    return path
+
+
+def test_a_file_is_read_with_the_flags_of_its_build(tmp_path):
+    path = compiled(tmp_path, "-DN=64", "-O2", "-Wall", "-o", "x.o")
+    found = agent("predict", path, "--schedule", "vectorize i", "--json")
+    assert found.code == 0, found.err
+    assert "compile_commands.json: -DN=64 -O2" in found.err
+    assert found.json["program"]["bytes"] == 256
+    given = agent("predict", path, "--schedule", "vectorize i", "--cflags", "-DN=16", "--json")
+    assert given.json["program"]["bytes"] == 64
+
+
+def test_a_build_of_other_files_and_one_that_cannot_be_read_change_nothing(tmp_path):
+    path = compiled(tmp_path, "-DN=64")
+    assert database_of(path)[1].cflags == ("-DN=64",)
+    compiled(tmp_path, "-DN=64", file="src/other.c")
+    assert database_of(path) is None
+    (tmp_path / "build" / "compile_commands.json").write_text("[")
+    ran = agent("predict", path, "--schedule", "vectorize i", "--json")
+    assert "its flags are not used" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("cflags", "flags"),
+    [
+        (("-DN=1", "-O2", "-fopenmp"), ("-std=gnu11", "-O2", "-fopenmp")),
+        (("-O0", "-g"), None),
+        ((), None),
+    ],
+)
+def test_a_build_that_is_not_optimised_leaves_the_flags_to_the_agent(cflags, flags):
+    assert build_flags(cflags) == flags
