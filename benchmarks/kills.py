@@ -167,6 +167,7 @@ def calibrating(work: Path, machine: Path, old: str) -> Victim:
 
     def fitting() -> bool:
         """All that the budget allows has been journalled, or nearly."""
+        time.sleep(0.02)  # to look costs more than to wait
         with read_state(state) as opened:
             run = opened.open_run()
             return run is not None and len(opened.timings(run)) >= run.planned

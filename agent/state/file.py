@@ -25,7 +25,7 @@ from agent.system.private import (
 )
 
 FILE = "state.sqlite"
-SCHEMA = 4
+SCHEMA = 4  # each has tables of its own: a number that does not fit them has flipped
 APPLICATION = 0x43414C41  # "CALA": tells our file from any other SQLite file
 BUSY_TIMEOUT_S = 10.0
 MAX_BODY = 4 << 20
@@ -207,13 +207,15 @@ def _inspect(db: sqlite3.Connection, path: Path) -> str:
         return ""  # made and not yet filled when the power went
     if application != APPLICATION:
         return "it is another program's database"
-    if version > SCHEMA:
+    tables = _tables(db)
+    made = next((n for n in range(SCHEMA, 0, -1) if _tables_of(n) == tables), 0)
+    if version > SCHEMA and not made:
         raise StateError(
             f"{path} was written by a newer agent (schema {version}, this agent knows {SCHEMA})",
             f"Update this agent: install the newer one again. To go on with this one: `rm {path}`, "
             "which costs a calibration.",
         )
-    if _tables(db) != _tables_of(version):
+    if version != made:
         return f"its tables are not those of schema {version}"
     with path.open("rb") as file:
         if max(file.read(20)[18:]) > 2:  # SQLite would read the file, and say it is read-only
@@ -230,7 +232,7 @@ def _tables(db: sqlite3.Connection) -> frozenset[tuple[str, ...]]:
 
 def _tables_of(version: int) -> frozenset[tuple[str, ...]]:
     with contextlib.closing(sqlite3.connect(":memory:")) as db:
-        db.executescript("".join(_SINCE[: max(version, 0)]))
+        db.executescript("".join(_SINCE[:version]))
         return _tables(db)
 
 

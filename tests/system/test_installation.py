@@ -7,6 +7,7 @@ import pytest
 
 from agent.state import file as state_file
 from agent.state.file import SCHEMA
+from tests.agent.state.states import made_newer
 from tests.system.box import END_LIMIT_S, within
 from tests.system.conftest import (
     JOBS,
@@ -142,8 +143,7 @@ def test_an_older_package_refuses_a_state_that_it_cannot_read(installed, package
 
 def test_an_agent_leaves_the_state_of_a_newer_one_alone_and_says_so(installed):
     box, _ = installed
-    with closing(sqlite3.connect(box.root / STATE / "state.sqlite")) as newer:
-        newer.execute("PRAGMA user_version=99")
+    made_newer(box.root / STATE)
     box.run("systemctl", "start", unit("calibrate"), check=False)
     assert box.show(unit("calibrate"), "ExecMainStatus") == "2"
     said = box.words(unit("calibrate"))

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import Exit
+from tests.agent.state.states import made_newer
 from tests.conftest import SCHEMAS, SCRIPT, SIZES, Ran, agent, environment, valid
 
 TWO_REGIONS = """
@@ -417,13 +418,9 @@ def test_a_foreign_bundle(tmp_path, gemm):
 
 
 def test_a_state_of_a_newer_agent_is_left_alone(tmp_path, calibrated, tiny_bundle):
-    import sqlite3
-
     state = tmp_path / "state"
     shutil.copytree(calibrated, state)
-    db = sqlite3.connect(state / "state.sqlite")
-    db.execute("PRAGMA user_version=99")
-    db.close()
+    made_newer(state)
     before = (state / "state.sqlite").read_bytes()
     failed(agent("status", "--state-dir", state), 2, "newer agent")
     failed(agent("calibrate", "--bundle", tiny_bundle, "--state-dir", state), 2, "newer agent")

@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import socket
-import sqlite3
 import subprocess
 import time
 from pathlib import Path
@@ -21,11 +20,10 @@ from agent.measure import quiet as measure_quiet
 from agent.measure.quiet import Conditions
 from agent.settings.config import Config
 from agent.settings.resolve import resolve_config
-from agent.state.file import SCHEMA
 from agent.state.lock import hold
 from agent.state.state import open_state
 from tests import other_user
-from tests.agent.state.states import changed
+from tests.agent.state.states import changed, made_newer
 from tests.conftest import SCRIPT, agent, environment, valid
 from tests.other_user import NOBODY, needs_root
 
@@ -133,9 +131,7 @@ def test_a_damaged_state_is_a_problem_and_what_hangs_on_it_is_said(state):
 
 
 def test_a_state_of_a_newer_agent_is_a_problem_and_is_left_alone(state):
-    with sqlite3.connect(state / "state.sqlite") as db:
-        db.execute(f"PRAGMA user_version={SCHEMA + 1}")
-    db.close()
+    made_newer(state)
     body = doctor("--state-dir", state)
     assert "newer agent" in lines(body, "state")[0]["message"]
     advice = lines(body, "state")[0]["advice"]

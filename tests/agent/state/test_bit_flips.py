@@ -11,6 +11,7 @@ import sqlite3
 
 import pytest
 
+from agent.errors import DamagedError
 from agent.state.file import FILE
 from agent.state.state import open_state, read_state
 from benchmarks.bit_flips import Campaign
@@ -78,6 +79,16 @@ def test_what_nobody_wrote_so_is_damage_and_no_bug(state, statement):
         ran = agent(*words.split(), "--state-dir", state)
         assert "bug" not in ran.err, ran.err
         assert "damaged" in ran.err or "cannot be read" in ran.err, ran.err
+    assert (state / "state.corrupt-1").exists()
+
+
+@pytest.mark.parametrize("number", [5, 6, 12, 1 << 30, -1])
+def test_a_number_of_a_schema_to_come_on_tables_of_today_is_damage(state, number):
+    edited(state, f"PRAGMA user_version = {number}")
+    with pytest.raises(DamagedError, match=f"its tables are not those of schema {number}"):
+        read_state(state)
+    with open_state(state) as opened:
+        assert "was damaged" in opened.notices[0]
     assert (state / "state.corrupt-1").exists()
 
 

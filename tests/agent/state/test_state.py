@@ -15,6 +15,7 @@ from agent.state import lock as lock_module
 from agent.state.file import FILE
 from agent.state.lock import hold, holder, is_odd
 from agent.state.state import KEPT_CALIBRATIONS, TimingKey, open_state, read_state
+from tests.agent.state.states import made_newer
 
 KEY = TimingKey("machine", "toolchain", "source", "n=1", "original", "1")
 
@@ -225,9 +226,7 @@ def test_reading_a_damaged_file_is_refused_and_leaves_it(tmp_path):
 
 def test_a_newer_agents_database_is_refused(tmp_path):
     with_a_calibration(tmp_path)
-    db = sqlite3.connect(tmp_path / FILE)
-    db.execute("PRAGMA user_version=99")
-    db.close()
+    made_newer(tmp_path)
     for opening in (open_state, read_state):
         with pytest.raises(StateError, match="newer agent"):
             opening(tmp_path)
