@@ -7,8 +7,8 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -41,12 +41,25 @@ HEADERS = {
 ONLY_HTTPS = {"Strict-Transport-Security": "max-age=31536000"}
 
 
-def application(database: Database, settings: CentreSettings) -> ASGIApp:
-    """A centre on a database that is open; whoever opened it closes it."""
+def application(
+    database: Database, settings: CentreSettings, threads: ThreadPoolExecutor | None = None
+) -> ASGIApp:
+    """A centre on a database that is open; whoever opened it closes it.
+
+    Args:
+        database: the reports'.
+        settings: of the centre.
+        threads: that talk to the database, and end with the centre; None: as many as asyncio takes.
+
+    Raises:
+        InputError: threads that ask the provider may not be started.
+    """
     made = centre.new_centre(database, settings)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        if threads is not None:
+            asyncio.get_running_loop().set_default_executor(threads)
         async with made.writer.running():
             releasing = asyncio.create_task(_release_by_itself(database, settings))
             try:
@@ -108,7 +121,7 @@ async def _release_by_itself(database: Database, settings: CentreSettings) -> No
             if time.monotonic() - mixed >= MIX_EVERY_S:
                 await asyncio.to_thread(mix, database)
                 mixed = time.monotonic()
-        except (SQLAlchemyError, OSError, rules.ClockError) as error:
+        except Exception as error:  # noqa: BLE001  the next look may find it better
             LOG.warning("not released: %s", driver_reason(error))
         await asyncio.sleep(LOOK_EVERY_S)
 

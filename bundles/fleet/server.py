@@ -17,8 +17,10 @@ from bundles.fleet.app import application
 from bundles.fleet.connection import REFUSED_AT_ONCE, Connection
 from bundles.fleet.settings import CentreSettings
 from bundles.fleet.storage.database import open_database
+from bundles.fleet.threads import started_threads
 
 MOST_CONNECTIONS, FEWEST_CONNECTIONS = 10_000, 56
+THREADS = 8  # that talk to the database; PostgreSQL gets as many connections
 OTHER_FILES = 100  # the database's, and those of a release
 IDLE_S = 75
 ENDS_WITHIN_S = 20
@@ -30,7 +32,7 @@ def run_centre(settings: CentreSettings, host: str, port: int) -> None:
 
     Raises:
         DatabaseError: the database cannot be used.
-        InputError: the address cannot be listened on, or too few files may be open.
+        InputError: the address cannot be listened on, or too few files or threads may be open.
     """
     most = _most_connections()
     database = open_database(settings.database)
@@ -39,7 +41,7 @@ def run_centre(settings: CentreSettings, host: str, port: int) -> None:
             here = f"[{host}]" if ":" in host else host
             note(f"Fleet at http://{here}:{listening.getsockname()[1]} (stop with Ctrl-C)")
             config = uvicorn.Config(
-                application(database, settings),
+                application(database, settings, started_threads(THREADS, "database")),
                 http=Connection,
                 ws="none",
                 access_log=False,

@@ -17,7 +17,6 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 from urllib.parse import urlencode
 
@@ -32,6 +31,7 @@ from bundles.fleet.access.centre import Denied, centre_of
 from bundles.fleet.access.limits import WaitingLine
 from bundles.fleet.access.people import Cookies, begin_session, cookie, may_read
 from bundles.fleet.settings import OidcProvider
+from bundles.fleet.threads import started_threads
 from bundles.repository.http_body import AS_IS, read_body
 
 ALGORITHMS = ["RS256", "ES256", "EdDSA"]  # never `none`, never a shared secret
@@ -59,7 +59,7 @@ class ProviderDesk:
     def __init__(self, provider: OidcProvider) -> None:
         self.provider = provider
         self._line = WaitingLine(AT_ONCE, MOST_WAITING)
-        self._threads = ThreadPoolExecutor(AT_ONCE, "oidc")
+        self._threads = started_threads(AT_ONCE, "oidc")
         self._discovering = threading.Lock()
         self._known: Json | None = None
         self._until = 0.0

@@ -125,7 +125,7 @@ class Writer:
             stored = await asyncio.to_thread(
                 store_reports, self._database, [report for report, _ in batch]
             )
-        except (SQLAlchemyError, OSError) as error:
+        except Exception as error:  # noqa: BLE001  the others that wait are still written
             failed = _unavailable(error)
         for report, done in batch:
             if done.done():  # its caller hung up

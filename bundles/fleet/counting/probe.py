@@ -7,7 +7,6 @@ import secrets
 import time
 
 from sqlalchemy import delete
-from sqlalchemy.exc import SQLAlchemyError
 
 from bundles.fleet.counting.ingest import Clock, Unavailable, check_clock_fits
 from bundles.fleet.storage.database import COMPLAINT, Database, public_reason
@@ -44,7 +43,7 @@ class StorageProbe:
             self._trouble = ""
         except Unavailable as error:
             self._trouble = str(error)
-        except (SQLAlchemyError, OSError) as error:
+        except Exception as error:  # noqa: BLE001  whatever it is, nothing was stored
             COMPLAINT.tell(error)
             self._trouble = f"nothing can be stored: {public_reason(error)}"
         self._known_until, self._trying = time.monotonic() + KNOWN_FOR_S, None

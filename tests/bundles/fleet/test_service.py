@@ -340,6 +340,29 @@ def test_with_too_few_files_a_centre_does_not_start(tmp_path):
     assert "LimitNOFILE" in done.stderr
 
 
+NO_THREADS = "import errno; from tests.seccomp import refuse; refuse(thread=errno.EAGAIN)"
+
+
+def test_where_too_few_threads_may_be_started_a_centre_does_not_start(tmp_path):
+    address = f"sqlite:///{tmp_path / 'fleet.db'}"
+    words = "no more threads may be started here"
+    with pytest.raises(AssertionError, match=words), centre(address, first=NO_THREADS):
+        pass
+
+
+def test_a_centre_that_has_started_needs_no_more_threads(tmp_path):
+    on_signal = f"import signal; signal.signal(signal.SIGUSR1, lambda *_: exec({NO_THREADS!r}))"
+    address = f"sqlite:///{tmp_path / 'fleet.db'}"
+    with (
+        centre(address, "--without-tokens", first=on_signal) as made,
+        ThreadPoolExecutor(16) as senders,
+    ):
+        os.kill(made.process.pid, signal.SIGUSR1)
+        early = [report(number, week="2026-W01") for number in range(16)]  # each asks the database
+        answers = list(senders.map(made.send, [*early, report(16)]))
+        assert [status for status, _ in answers] == 16 * [422] + [202]
+
+
 def test_a_database_that_goes_away_is_survived(cluster, tmp_path):
     """The centre says 503 and when to come again, goes on by itself, and lost nothing."""
     address = cluster.make(f"away{free_port()}")
