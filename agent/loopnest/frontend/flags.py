@@ -13,7 +13,12 @@ _FLAG = re.compile(  # what changes how a file is read; nothing that writes a fi
     r"|time|opt-|compare|module|proc|crash|record|deps|diag|auto)[a-z][-\w+]*)",
     re.DOTALL,
 )
-_MEANING = frozenset("-fsigned-char -funsigned-char -fshort-enums -fms-extensions".split())
+_MEANING = re.compile(
+    r"-f(?:no-)?(?:(?:un)?signed-char|short-enums|short-wchar|pack-struct|ms-extensions)"
+)
+# What the compiler would make of the file, and clang does not: other types of constants, other
+# sizes of long and of pointers.
+_UNKNOWN = re.compile(r"-fsingle-precision-constant|-fshort-double|-mx32|-m16|-mabi=ilp32")
 
 
 def is_harmless(flag: str) -> bool:
@@ -46,11 +51,19 @@ def flags_for_clang(cflags: Sequence[str]) -> Iterator[str]:
     """The checked flags without those of gcc's that say nothing about the language.
 
     ``-fopenmp`` is one of them: parallel loops stay loops.
+
+    Raises:
+        InputError: a flag makes the file mean something that clang does not see.
     """
     words = iter(cflags)
     for word in words:
+        if _UNKNOWN.fullmatch(word):
+            raise InputError(
+                f"{word} changes what types or constants are, in a way that is not known here",
+                "Leave it out if the file means the same without it.",
+            )
         match = _FLAG.fullmatch(word)
-        if match is None or (word.startswith("-f") and word not in _MEANING):
+        if match is None or (word.startswith("-f") and not _MEANING.fullmatch(word)):
             continue
         yield word
         if match["value"] == "":

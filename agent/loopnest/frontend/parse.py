@@ -23,7 +23,14 @@ from agent.loopnest.frontend.ctree import Unit
 from agent.loopnest.frontend.flags import check_flags, flags_for_clang
 from agent.loopnest.frontend.unit import header_names, read_unit
 from agent.loopnest.frontend.wire import decode
-from agent.system.child import ChildLimits, ChildRun, inherited, other_owner, run_child
+from agent.system.child import (
+    ChildLimits,
+    ChildRun,
+    find_command,
+    inherited,
+    other_owner,
+    run_child,
+)
 
 MAX_FILE = 1 << 20  # bytes
 PLAIN_FILE = 1 << 16  # bytes of a file that this process reads itself
@@ -68,7 +75,7 @@ def parse(path: Path, cflags: Sequence[str] = (), compiler: str | None = None) -
     Args:
         path: a C file.
         cflags: flags that change how a file is read: -D, -I, -std=, ...
-        compiler: the compiler whose flags (``gcc -m32``) count as well.
+        compiler: the compiler whose flags (``gcc -m32``) count as well; None: $CC.
 
     Raises:
         InputError: a flag does more than change how the file is read.
@@ -91,7 +98,8 @@ def parse_all(
         InputError: a flag does more than change how a file is read.
     """
     check_flags(cflags)
-    flags = tuple(flags_for_clang([*(compiler or "").split()[1:], *cflags]))
+    command = find_command(compiler or os.environ.get("CC", "")) or ()
+    flags = tuple(flags_for_clang([*command[1:], *cflags]))
     for first in range(0, len(paths), BATCH):
         batch = paths[first : first + BATCH]
         found = {path: _read_here(path, flags) for path in batch}

@@ -4,6 +4,8 @@ import pytest
 
 from agent.errors import InputError
 from agent.loopnest.frontend.flags import check_flags
+from agent.loopnest.frontend.parse import parse
+from tests.conftest import SIZES, agent
 
 
 @pytest.mark.parametrize(
@@ -52,6 +54,39 @@ def test_other_flags_are_refused_with_a_hint(flags):
     with pytest.raises(InputError, match="--cflags") as caught:
         check_flags(flags.split(" "))
     assert caught.value.hint
+
+
+FIELDS = "struct p { char tag; double x; long n; } s;"
+
+
+@pytest.mark.parametrize(
+    ("flags", "offsets"),
+    [
+        ("", [0, 8, 16]),
+        ("-m32", [0, 4, 12]),
+        ("-fpack-struct", [0, 1, 9]),
+        ("-fpack-struct -fno-pack-struct", [0, 8, 16]),
+    ],
+)
+@pytest.mark.parametrize("by", ["cflags", "compiler", "CC"])
+def test_flags_that_change_where_fields_lie_count_whoever_gives_them(
+    tmp_path, monkeypatch, flags, offsets, by
+):
+    path = tmp_path / "k.c"
+    path.write_text(FIELDS)
+    if by == "CC":
+        monkeypatch.setenv("CC", f"env gcc {flags}")
+    named = f"env gcc {flags}" if by == "compiler" else None
+    unit = parse(path, flags.split() if by == "cflags" else (), named)
+    (variable,) = unit.variables.values()
+    assert [field.offset for field in variable.type.fields] == offsets
+
+
+@pytest.mark.parametrize("flag", ["-mx32", "-fsingle-precision-constant"])
+def test_flags_that_change_meanings_unseen_are_refused(gemm, flag):
+    ran = agent("predict", gemm, *SIZES, "--schedule", "original", CC=f"gcc {flag}")
+    assert ran.code == 2
+    assert f"{flag} changes what types or constants are" in ran.err
 
 
 @pytest.mark.parametrize("flag", ["-D", "-I", "-include"])
