@@ -9,7 +9,7 @@
 
 Half of the kills come at any moment, half in what comes last (fitting and storing; after the first
 byte was sent; after the bundle is on the disk). Only commands that were still at work count. What
-a first run compiled is kept for the others. Goal: 0 lost. (tests/agent/state/test_kills.py tries
+a first run compiled is kept for the others. Goal: 0 lost. (tests/agent/report/test_kills.py tries
 a few; `publish_kills.py` and `centre_kills.py` kill the centre's;
 tests/agent/update/test_power_cuts.py kills updates at every write.)
 """
