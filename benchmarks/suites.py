@@ -2,6 +2,7 @@
 
     python benchmarks/suites.py --polybench DIR --tsvc DIR --pluto DIR --pet DIR --plant DIR \
         --public DIR [--rank] [--json FILE] [--markdown FILE]
+    python benchmarks/suites.py --polybench DIR --list LIST.json
 
 Each suite is optional; DIR is a checkout of
 
@@ -15,7 +16,9 @@ Each suite is optional; DIR is a checkout of
 
 Nothing of them is kept: what must be wrapped is written into a temporary directory. PolyBench, pet
 and the functions of `PUBLIC` are read as they are; TSVC's and Pluto's loops are wrapped by
-`suites_wrapping`. ``--rank`` times reading and ranking of 200 schedules for each PolyBench kernel.
+`suites_wrapping`. ``--list`` writes those of PolyBench's kernels that are read for
+`bundles evaluate --programs`: for testing only, none of them teaches anything. ``--rank`` times
+reading and ranking of 200 schedules for each PolyBench kernel.
 """
 
 from __future__ import annotations
@@ -373,6 +376,22 @@ def ranking_seconds(items: Iterable[Item]) -> dict[str, dict[str, float]]:
     return timed
 
 
+def program_list(items: Iterable[Item]) -> dict[str, Any]:
+    """The items that are read whole, as `bundles evaluate --programs` takes them."""
+    readable = [item for item in items if outcome(item).message is None]
+    entries = [
+        {
+            "name": item.name,
+            "file": str(item.path),
+            "function": item.function,
+            "sizes": dict(item.sizes),
+            "cflags": list(item.cflags),
+        }
+        for item in readable
+    ]
+    return {"schema": 1, "name": "PolyBench/C 4.2.1, MEDIUM", "programs": entries}
+
+
 def _spent() -> float:
     """CPU seconds of this process and its children: what others do on the machine is left out."""
     return sum(os.times()[:4])
@@ -387,8 +406,13 @@ def main() -> None:
     parser.add_argument("--rank", action="store_true")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--markdown", type=Path, metavar="FILE")
+    parser.add_argument("--list", type=Path, metavar="LIST.json")
     args = parser.parse_args()
     signal.signal(signal.SIGALRM, _give_up)
+    if args.list:
+        kernels = polybench(args.polybench.resolve(), Path())
+        args.list.write_text(json.dumps(program_list(kernels), indent=1) + "\n")
+        return
     with tempfile.TemporaryDirectory() as scratch:
         items: list[Item] = []
         for name, suite in SUITES.items():

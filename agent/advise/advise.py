@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -19,6 +20,7 @@ from agent.state import typed
 from agent.state.state import read_state
 
 if TYPE_CHECKING:
+    from agent.advise.anchoring import Anchored
     from agent.advise.own_function import OwnTimes
     from agent.calibration.calibration import StoredCalibration
     from agent.calibration.predictor import Prediction, Predictor
@@ -79,12 +81,17 @@ class Predicted:
     answer: dict[str, Any]
 
 
-def predict(config: Config, request: Request, schedule: str) -> Predicted:
+def predict(
+    config: Config, request: Request, schedule: str, open_runner: OpenRunner | None = None
+) -> Predicted:
     """Predict one schedule: speed-up and seconds with 80 % intervals, and what they rest on.
+
+    ``open_runner`` gives what times the program as written, once; None: nothing is run.
 
     Raises:
         SourceError, ScheduleError, CompilerError, BundleError, StateError: a part is unusable.
     """
+    from agent.advise.anchoring import anchored
     from agent.calibration.predictor import impossible
     from agent.loopnest.features.vector import is_guess
 
@@ -93,20 +100,30 @@ def predict(config: Config, request: Request, schedule: str) -> Predicted:
     program = reading.program
     variant = transform(program, parsed)
     predictor = predictor_of(config)
-    found = predictor.predict(program, [variant])
+    timed = anchored(config, program, open_runner)
+    found = predictor.predict(program, [variant], timed.anchor)
     if not found[0].possible:
         raise impossible(predictor.bundle, f"{program.name} becomes {found[0].speedup:.1e} as fast")
-    basis = _basis(reading, predictor, found, guesses=int(is_guess(variant)))
+    basis = _basis(reading, predictor, found, timed, guesses=int(is_guess(variant)))
     answer = {**_entry(parsed, found[0]), **basis}
     return Predicted(reading, predictor, variant, answer)
 
 
-def rank(config: Config, request: Request, candidates: int, top: int | None) -> dict[str, Any]:
+def rank(
+    config: Config,
+    request: Request,
+    candidates: int,
+    top: int | None,
+    open_runner: OpenRunner | None = None,
+) -> dict[str, Any]:
     """Predict up to ``candidates`` legal schedules; ``{"ranking": [...]}`` best first.
+
+    ``open_runner``: as for ``predict``.
 
     Raises:
         SourceError, ScheduleError, CompilerError, BundleError, StateError: a part is unusable.
     """
+    from agent.advise.anchoring import anchored
     from agent.advise.causes import shares
     from agent.loopnest.features.vector import is_guess
     from agent.loopnest.schedules.candidates import candidate_schedules
@@ -116,22 +133,27 @@ def rank(config: Config, request: Request, candidates: int, top: int | None) -> 
     program = reading.program
     drawn = candidate_schedules(program, candidates)
     predictor = predictor_of(config)
-    found = predictor.predict(program, [variant for _, variant in drawn])
+    timed = anchored(config, program, open_runner)
+    found = predictor.predict(program, [variant for _, variant in drawn], timed.anchor)
     likely = (n for n in range(len(drawn)) if found[n].possible)
     order = sorted(likely, key=lambda n: -found[n].speedup)
     shown = order if top is None else order[:top]
-    best = [drawn[n][1] for n in order[:1]]
     return {
         "ranking": [_entry(drawn[n][0], found[n]) for n in shown],
-        "causes": [s.to_json() for v in best for s in shares(predictor, program, v)],
+        "causes": [
+            s.to_json()
+            for n in order[:1]
+            for s in shares(predictor, program, drawn[n][1], math.log(found[n].speedup))
+        ],
         "candidates": len(drawn),
         "elapsed_s": time.monotonic() - started,
         **_basis(
             reading,
             predictor,
             [found[n] for n in shown],
-            len(drawn) - len(order),
-            sum(is_guess(drawn[n][1]) for n in shown),
+            timed,
+            impossible=len(drawn) - len(order),
+            guesses=sum(is_guess(drawn[n][1]) for n in shown),
         ),
     }
 
@@ -262,6 +284,7 @@ def _basis(
     reading: Reading,
     predictor: Predictor,
     found: Sequence[Prediction],
+    timed: Anchored,
     impossible: int = 0,
     guesses: int = 0,
 ) -> dict[str, Any]:
@@ -273,6 +296,9 @@ def _basis(
     told = list(predictor.notes)
     if verdict is not None and verdict.level != "good":
         told.insert(0, ("verdict", f"the calibration is {verdict.words}"))
+    if timed.why_not:
+        words = f"the program as written was not timed ({timed.why_not}): predicted without that"
+        told.append(("not-timed", words))
     notes = [{"code": code, "message": words} for code, words in told]
     if impossible:
         words = f"{impossible} of the predictions were out of bounds (impossible) and are left out"
@@ -291,6 +317,7 @@ def _basis(
         "bundle": {"name": predictor.bundle.name, "version": predictor.bundle.version},
         "calibration_id": predictor.calibration_id,
         "verdict": typed.to_json(verdict) if verdict else None,
+        "as_written": timed.to_json(),
         "notes": notes,
     }
 
@@ -347,8 +374,6 @@ def _wins(
 
 def measured(schedule: Schedule, timing: Timing, own: OwnTimes | None = None) -> dict[str, Any]:
     """A timing of a schedule, as answers hold it; over the person's function as well (``own``)."""
-    import math
-
     from agent.measure.shots import Sharing
 
     inferred = timing.sharing == Sharing.INFERRED

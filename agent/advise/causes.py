@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from agent.arrays import Singles
     from agent.calibration.predictor import Predictor
 
+ROUNDING = 1e-6  # of a log speed-up
 _MARKS: Mapping[str, Cause] = {
     "parallel": Cause.PARALLEL,
     "vector": Cause.VECTORIZATION,
@@ -53,13 +54,16 @@ class Share:
         return {"cause": self.cause, "log_speedup": self.log_speedup, "factor": self.factor}
 
 
-def shares(predictor: Predictor, base: Program, variant: Program) -> tuple[Share, ...]:
+def shares(
+    predictor: Predictor, base: Program, variant: Program, predicted: float | None = None
+) -> tuple[Share, ...]:
     """The causes that matter, the largest first; they add up to the predicted log speed-up.
 
     Args:
         predictor: whose prediction it is.
         base: the program as written.
         variant: the same under a schedule.
+        predicted: its log speed-up, where a timing of ``base`` changed it: by the rest.
     """
     if variant.body == base.body:
         return ()
@@ -76,6 +80,9 @@ def shares(predictor: Predictor, base: Program, variant: Program) -> tuple[Share
     causes = (*(_MARKS[m] for m in marks), *groups)
     for cause, part in zip(causes, (*shapley(of_marks), *shapley(of_groups)), strict=True):
         parts[cause] += float(part)
+    if predicted is not None:
+        timed = predicted - float(gain[len(programs) - 1])
+        parts[Cause.REST] += timed if abs(timed) > ROUNDING else 0.0
     told = (Share(cause, part) for cause, part in parts.items() if part)
     return tuple(sorted(told, key=lambda s: -abs(s.log_speedup)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -17,18 +18,21 @@ if TYPE_CHECKING:
 
     from agent.advise.advise import Request
     from agent.loopnest.program import Program
+    from agent.measure.runner import OpenRunner
     from agent.settings.config import Config
 
 
-def explain(config: Config, request: Request, schedule: str) -> dict[str, Any]:
+def explain(
+    config: Config, request: Request, schedule: str, open_runner: OpenRunner | None = None
+) -> dict[str, Any]:
     """What ``predict`` says, and why: causes with figures, loops with caches, obstacles.
 
     Raises:
         SourceError, ScheduleError, CompilerError, BundleError, StateError: a part is unusable.
     """
-    found = predict(config, request, schedule)
+    found = predict(config, request, schedule, open_runner)
     base, variant, machine = found.reading.program, found.variant, read_machine()
-    why = shares(found.predictor, base, variant)
+    why = shares(found.predictor, base, variant, math.log(found.answer["speedup"]))
     loops = nests(base, variant, machine)
     return {
         **found.answer,

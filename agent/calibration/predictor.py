@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from agent.loopnest.features.nest import NestTable, lower
 from agent.loopnest.features.vector import features, work
 from agent.loopnest.program import Program
 from agent.measure.machine import Machine
+from agent.model.anchor import AnchorTime, ErrorModel, LogPrediction
 from agent.model.heads import Head, head_from_json
 from agent.model.linear import BundleHead
 from agent.model.observations import SECONDS, SPEEDUP
@@ -34,6 +35,7 @@ from agent.model.prior import Prior
 
 MOST_LOG = 45.0  # exp of it still is a number that people can read
 FAR = 1.5  # a program this many times farther out than any of the fixed set is "far"
+USUAL, WIDENING = 0.4, 0.3  # most programs lie within the one; errors grow with this power beyond
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class Predictor:
         head: of the calibration in force, else the bundle's own.
         reach: what the calibration has timed; None without one.
         calibration_id: None where the bundle predicts alone; ``verdict``: on that calibration.
+        errors: how those of one program hang together.
         notes: (code, words) a person should know about these predictions.
         threads: of this machine; 0: not known.
     """
@@ -87,6 +90,7 @@ class Predictor:
     head: Head
     reach: Reach | None
     calibration_id: int | None
+    errors: ErrorModel
     notes: tuple[tuple[str, str], ...] = ()
     verdict: CalibrationVerdict | None = None
     threads: int = 0
@@ -97,8 +101,10 @@ class Predictor:
         designs[:, :-1] = vectors[0] - vectors[1:]
         return self.head.predict(designs, SPEEDUP)
 
-    def predict(self, base: Program, variants: Sequence[Program]) -> list[Prediction]:
-        """Predict every variant of ``base`` in one batch.
+    def predict(
+        self, base: Program, variants: Sequence[Program], anchor: AnchorTime | None = None
+    ) -> list[Prediction]:
+        """Predict every variant of ``base`` in one batch; ``anchor``: a timing of ``base``.
 
         The seconds of a variant are those of the program as written over its speed-up, so that
         the two never contradict each other.
@@ -106,20 +112,38 @@ class Predictor:
         Raises:
             BundleError: the program as written is predicted to take a time that is impossible.
         """
-        seen, gain, gain_sd = self.log_speedups(base, variants)
-        first = np.append(seen.vectors[:1], np.ones((1, 1)), axis=1)
-        level, level_sd = self.head.predict(first, SECONDS)
-        seconds = level[0] + seen.work[0] - gain
-        written = level + seen.work[:1]
-        if not possible(written, seen.work[:1], self.threads)[0]:
-            raise impossible(self.bundle, f"{base.name} takes {in_seconds(written[0])} as written")
-        can_be = possible(seconds, np.full(len(variants), seen.work[0]), self.threads)
-        sd = np.hypot(level_sd[0], gain_sd)
-        far = is_far(self.reach, seen.vectors[1:]) if self.reach else np.zeros(len(variants), bool)
+        seen = represent(self.encoder, lower((base, *variants)))
+        same = np.array([v.body == base.body for v in variants], dtype=np.bool_)
+        found = self.logs(seen, same, anchor)
+        if not possible(np.array([found.written]), seen.work[:1], self.threads)[0]:
+            words = f"{base.name} takes {in_seconds(found.written)} as written"
+            raise impossible(self.bundle, words)
+        can_be = possible(found.seconds, np.full(len(same), seen.work[0]), self.threads)
+        far = is_far(self.reach, seen.vectors[1:]) if self.reach else np.zeros_like(same)
+        logs = (found.gain, found.gain_sd, found.seconds, found.seconds_sd)
         return [
             Prediction(*_interval(g, gs), *_interval(s, ss), bool(f), bool(p))
-            for g, gs, s, ss, f, p in zip(gain, gain_sd, seconds, sd, far, can_be, strict=True)
+            for g, gs, s, ss, f, p in zip(*logs, far, can_be, strict=True)
         ]
+
+    def logs(
+        self, seen: Represented, same: Bools, anchor: AnchorTime | None = None
+    ) -> LogPrediction:
+        """What is expected of n versions, the program as written before them in ``seen``.
+
+        Args:
+            seen: [n+1].
+            same: [n] which of them are the program as written again.
+            anchor: a timing of that.
+        """
+        gain, gain_sd = (np.where(same, 0.0, x) for x in self.gain(seen.vectors))
+        if self.reach:
+            gain_sd = gain_sd * widening(distance(self.reach, seen.vectors[1:]))
+        first = np.append(seen.vectors[:1], np.ones((1, 1)), axis=1)
+        level, level_sd = self.head.predict(first, SECONDS)
+        written = float(level[0] + seen.work[0])
+        found = self.errors.of_heads((gain, gain_sd), written, float(level_sd[0]))
+        return found if anchor is None else self.errors.given(found, anchor)
 
     def log_speedups(
         self, base: Program, variants: Sequence[Program]
@@ -194,22 +218,29 @@ def load_predictor(stored: StoredCalibration | None, bundle: Bundle, machine: Ma
         BundleError: the bundle cannot be used.
         StateError: the stored head cannot be read.
     """
-    encoder = Encoder(bundle)
+    encoder, prior = Encoder(bundle), prior_of(bundle)
     ours, threads = stored.body if stored else None, _threads(machine)
-    alone = BundleHead.fit(prior_of(bundle).on(_facts(ours, machine)))
+    head = BundleHead.fit(prior.on(_facts(ours, machine)))
+    errors = ErrorModel(prior.own_sd, prior.alike)
+    alone = Predictor(bundle, encoder, head, None, None, errors, threads=threads)
     if stored is None:
         note = ("no-calibration", "no calibration is in force: the bundle predicts alone")
-        return Predictor(bundle, encoder, alone, None, None, (note,), threads=threads)
+        return replace(alone, notes=(note,))
     calibration = stored.body
     if calibration.bundle.digest != bundle.digest:
         note = ("other-bundle", "the calibration in force was made with another bundle")
-        return Predictor(bundle, encoder, alone, None, None, (note,), threads=threads)
+        return replace(alone, notes=(note,))
     notes: tuple[tuple[str, str], ...] = ()
     if not calibration.machine.is_of(machine):
         notes = (("other-machine", "the calibration in force was made on another machine"),)
-    head = head_from_json(calibration.model)
-    verdict = calibration_verdict(calibration)
-    return Predictor(bundle, encoder, head, calibration.reach, stored.id, notes, verdict, threads)
+    return replace(
+        alone,
+        head=head_from_json(calibration.model),
+        reach=calibration.reach,
+        calibration_id=stored.id,
+        notes=notes,
+        verdict=calibration_verdict(calibration),
+    )
 
 
 def _facts(calibration: Calibration | None, machine: Machine) -> Doubles:
@@ -225,9 +256,19 @@ def _facts(calibration: Calibration | None, machine: Machine) -> Doubles:
 
 def is_far(reach: Reach, vectors: Doubles) -> Bools:
     """[n] whether each embedding [n, E] lies far outside what was timed."""
-    distance = (((vectors - np.array(reach.mean)) / np.array(reach.sd)) ** 2).mean(axis=1) ** 0.5
-    far: Bools = distance > FAR * reach.radius
+    far: Bools = distance(reach, vectors) > FAR
     return far
+
+
+def distance(reach: Reach, vectors: Doubles) -> Doubles:
+    """[n] how far out each embedding [n, E] lies; 1: as far as the farthest that was timed."""
+    away = ((vectors - np.array(reach.mean)) / np.array(reach.sd)) ** 2
+    return np.asarray(away.mean(axis=1) ** 0.5 / reach.radius)
+
+
+def widening(away: Doubles) -> Doubles:
+    """[n] by what intervals are wider at distances [n] (learned on programs never seen)."""
+    return np.maximum(away / USUAL, 1.0) ** WIDENING
 
 
 def prior_of(bundle: Bundle) -> Prior:

@@ -24,6 +24,7 @@ from agent.terminal.options import with_records
 if TYPE_CHECKING:
     from agent.advise.advise import Request
     from agent.advise.own_tests import OwnTests
+    from agent.measure.runner import OpenRunner
 
 COMMANDS: Final = typer.Typer()
 LONGEST_TESTS_S: Final = 86_400.0
@@ -43,6 +44,12 @@ Nest = Annotated[
 Cflags = Annotated[
     str | None,
     typer.Option("--cflags", help="Flags of your build, e.g. '-I include -D SMALL -O2'."),
+]
+
+
+Run = Annotated[
+    bool,
+    typer.Option("--run/--no-run", help="Time the program as written first, in a moment."),
 ]
 
 
@@ -70,6 +77,7 @@ class RankOptions:
     plain: Annotated[bool, typer.Option("--plain", help="Print a schedule a line, no more.")] = (
         False
     )
+    run: Run = True
     function: Function = None
     nest: Nest = None
     cflags: Cflags = None
@@ -103,13 +111,16 @@ def predict(
     schedule: Annotated[str, typer.Option(metavar="S", help=SCHEDULE_HELP)],
     program: ProgramOptions,
     model: ModelOptions,
+    *,
+    run: Run = True,
     as_json: Json = False,
 ) -> None:
     """Predict speed-up and seconds of one schedule."""
-    from agent.advise.advise import predict as run
+    from agent.advise.advise import predict as predicted
     from agent.terminal.advice_wording import prediction_blocks
 
-    found = run(become_owner(model.settings()), _request(file, program), schedule)
+    opened = _anchor_runner(program, run)
+    found = predicted(become_owner(model.settings()), _request(file, program), schedule, opened)
     print_answer(found.answer, prediction_blocks, as_json)
 
 
@@ -123,13 +134,16 @@ def explain(
     schedule: Annotated[str, typer.Option(metavar="S", help=SCHEDULE_HELP)],
     program: ProgramOptions,
     model: ModelOptions,
+    *,
+    run: Run = True,
     as_json: Json = False,
 ) -> None:
     """Say why a schedule is predicted to be faster or slower."""
-    from agent.advise.explain import explain as run
+    from agent.advise.explain import explain as explained
     from agent.terminal.explain_wording import explanation_blocks
 
-    found = run(become_owner(model.settings()), _request(file, program), schedule)
+    opened = _anchor_runner(program, run)
+    found = explained(become_owner(model.settings()), _request(file, program), schedule, opened)
     print_answer(found, explanation_blocks, as_json)
 
 
@@ -170,11 +184,11 @@ def rank(
     as_json: Json = False,
 ) -> None:
     """Predict many legal schedules, best first."""
-    from agent.advise.advise import rank as run
+    from agent.advise.advise import rank as ranked
     from agent.terminal.advice_wording import plain_blocks, ranking_blocks
 
-    request = _request(file, options)
-    found = run(become_owner(model.settings()), request, options.candidates, options.top or None)
+    request, opened = _request(file, options), _anchor_runner(options, options.run)
+    found = ranked(become_owner(model.settings()), request, options.candidates, options.top or None, opened)
     print_answer(found, plain_blocks if options.plain else ranking_blocks, as_json)
 
 
@@ -361,6 +375,13 @@ def _tests(options: EmitOptions | TuneOptions) -> OwnTests | None:
 
     limit_s = parse_duration(options.test_limit, 1.0, LONGEST_TESTS_S, "--test-limit")
     return None if options.test is None else OwnTests(options.test, limit_s)
+
+
+def _anchor_runner(told: ProgramOptions | RankOptions, run: bool) -> OpenRunner | None:
+    """What times programs as written, as the person builds them; None: nothing is to be run."""
+    from agent.advise.anchoring import runner_for_anchors
+
+    return partial(runner_for_anchors, cflags=_flags(told.cflags) or ()) if run else None
 
 
 def _lines(place: str | None) -> list[str]:

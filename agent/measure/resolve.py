@@ -14,6 +14,7 @@ from agent.measure.compiler import PREBUILT_NAME, build_flags, compiler_mark, wo
 from agent.measure.machine import Machine
 from agent.measure.prebuilt import find_prebuilt
 from agent.measure.runner import Runner
+from agent.measure.session import TimingSettings
 from agent.measure.toolchain import Toolchain
 from agent.measure.worker_runner import WorkerRunner
 
@@ -57,18 +58,21 @@ def mark_for_set(compiler: str | None, machine: Machine) -> str:
     return ""
 
 
-def runner_for_programs(config: Config, cflags: Sequence[str] = ()) -> Runner:
+def runner_for_programs(
+    config: Config, cflags: Sequence[str] = (), settings: TimingSettings | None = None
+) -> Runner:
     """What times programs of a person's own.
 
     Args:
         config: which compiler, and where what it makes is kept.
         cflags: of the person's build; where they say how to optimise, nothing else does.
+        settings: how to measure.
 
     Raises:
         CompilerError: there is no compiler, or it does not take the flags.
     """
     compiler = working_compiler(config.compiler, build_flags(cflags))
-    return WorkerRunner(compiler, config.state_dir / CACHE)
+    return WorkerRunner(compiler, config.state_dir / CACHE, settings)
 
 
 def runner_for_set(config: Config, toolchain: Toolchain, machine: Machine) -> Runner:

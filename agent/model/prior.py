@@ -69,6 +69,7 @@ class Prior:
             four sds above are the scales of such a Student-t: robust ones, not root mean squares.
         noise_weight: how many labels the noise scales above are worth against the machine's own
             (for the width of intervals: how many programs).
+        own_sd, alike: how the errors of one program hang together (``ErrorModel``).
         facts_centre: [f] facts (``agent.model.facts.FACTS``) of the average machine; f may be 0.
         facts_scale: [f] by how much they usually differ.
         facts_shift: [E+1, f] what a fact so far above the centre adds to the mean.
@@ -89,6 +90,8 @@ class Prior:
     machine_dof: float = 4.0
     noise_dof: float = 4.0
     noise_weight: float = 20.0
+    own_sd: float = 0.55
+    alike: float = 0.75
     facts_centre: Doubles = field(default_factory=_none)
     facts_scale: Doubles = field(default_factory=_none)
     facts_shift: Doubles = field(default_factory=_none)
@@ -216,8 +219,17 @@ _READ: Mapping[str, tuple[float, float]] = {
     "machine_dof": (0.5, 1e9),
     "noise_dof": (0.5, 1e9),
     "noise_weight": (0.0, 1e9),
+    "own_sd": _SIZE,
+    "alike": (1e-3, 1e3),
 }
-_MAY_BE_ZERO = ("program_speedup", "program_seconds", "rest_sd", "intercept_sd", "noise_weight")
+_MAY_BE_ZERO = (
+    "program_speedup",
+    "program_seconds",
+    "rest_sd",
+    "intercept_sd",
+    "noise_weight",
+    "own_sd",
+)
 
 
 def _check(prior: Prior) -> None:

@@ -8,12 +8,15 @@ from typing import Annotated
 
 import typer
 
+from agent.errors import InputError
 from agent.terminal.options import with_records
 from bundles.evaluation.options import (
     BUDGETS,
     QUICK,
     EvaluationOptions,
     EvaluationProtocol,
+    RealCampaign,
+    RealOptions,
     parse_arms,
     parse_budgets,
 )
@@ -78,9 +81,86 @@ class EvaluateOptions:
         )
 
 
+@dataclass(frozen=True)
+class RealProgramOptions:
+    """Which real programs, how many of their schedules, and with what."""
+
+    programs: Annotated[
+        Path | None,
+        typer.Option(metavar="LIST.json", help="Real programs to time and predict in place."),
+    ] = None
+    timings: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="timings.jsonl", help="Score these timings again."),
+    ] = None
+    machine: Annotated[
+        str, typer.Option(help="With --programs: a name for this class of machine.")
+    ] = "this-machine"
+    looked_at: Annotated[
+        int, typer.Option(min=4, max=10_000, help="With --programs: schedules ranked of each.")
+    ] = 60
+    timed: Annotated[
+        int, typer.Option(min=3, max=60, help="With --programs: of them, how many are timed.")
+    ] = 12
+    seconds: Annotated[
+        float, typer.Option(min=0.1, max=600, help="With --programs: of timing, for each.")
+    ] = 10.0
+    seed: Annotated[int, typer.Option(min=0, help="With --programs: of what is drawn.")] = 0
+    compiler: Annotated[
+        str | None, typer.Option(metavar="CC", help="With --programs: the C compiler.")
+    ] = None
+    state_dir: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="With --programs: whose calibration predicts, too."),
+    ] = None
+
+    def resolved(self, shared: EvaluateOptions) -> RealOptions:
+        """What they come to, with the options that label files have, too.
+
+        Raises:
+            InputError: labels are given besides.
+        """
+        if shared.labels or shared.data or shared.leave:
+            raise InputError(
+                "--programs and --from evaluate no label files",
+                "Evaluate those in a run of their own, with an --out of its own.",
+            )
+        campaign = RealCampaign(self.looked_at, self.timed, seed=self.seed, budget_s=self.seconds)
+        return RealOptions(
+            out=shared.out,
+            programs=self.programs,
+            timings=self.timings,
+            bundle=shared.bundle,
+            machine=self.machine,
+            compiler=self.compiler,
+            state_dir=self.state_dir,
+            campaign=campaign,
+        )
+
+
 @with_records
-def evaluate(options: EvaluateOptions, as_json: As_Json = False) -> None:
+def evaluate(options: EvaluateOptions, real: RealProgramOptions, as_json: As_Json = False) -> None:
     """Compare the bundle with its controls on machines and programs it never saw."""
+    if real.programs or real.timings:
+        _evaluate_programs(real.resolved(options), as_json)
+    else:
+        _evaluate_labels(options, as_json)
+
+
+def _evaluate_programs(options: RealOptions, as_json: bool) -> None:
+    needs("matplotlib", install=EVALUATE)
+    from bundles.evaluation.programs.evaluate import evaluate_programs
+    from bundles.evaluation.programs.report import real_remarks, real_tables
+    from bundles.evaluation.tables import print_tables
+
+    report = evaluate_programs(options, say)
+    if as_json:
+        show_json(report.to_json())
+    else:
+        print_tables(real_tables(report), real_remarks(report))
+
+
+def _evaluate_labels(options: EvaluateOptions, as_json: bool) -> None:
     needs("torch", "pyarrow", "xgboost", "matplotlib", install=EVALUATE)
     from bundles.evaluation.evaluate import evaluate_labels
     from bundles.evaluation.tables import print_report

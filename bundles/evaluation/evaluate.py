@@ -46,7 +46,7 @@ def evaluate_labels(options: EvaluationOptions, say: Say) -> EvaluationReport:
     """
     started = time.monotonic()
     _refuse_options(options)
-    _make_directory(options.out)
+    make_directory(options.out)
     files = {path: load_labels(path) for path in (*options.labels, *options.data)}
     _refuse_files(list(files.values()))
     cases, skipped = _cases(files, say)
@@ -70,12 +70,13 @@ def evaluate_labels(options: EvaluationOptions, say: Say) -> EvaluationReport:
 
 def write_report(report: EvaluationReport, out: Path) -> None:
     """Write evaluation.json, evaluation.md and the plot into a directory."""
-    _write(out / "evaluation.json", json.dumps(report.to_json(), indent=1) + "\n")
-    _write(out / "evaluation.md", report_markdown(report))
+    write_text(out / "evaluation.json", json.dumps(report.to_json(), indent=1) + "\n")
+    write_text(out / "evaluation.md", report_markdown(report))
     draw_learning_curves(report, out)
 
 
-def _write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Write a text whole or not at all."""
     staged = path.with_name(f".{path.name}.new")
     staged.write_text(text, encoding="utf-8")
     staged.replace(path)
@@ -95,7 +96,8 @@ def _refuse_options(options: EvaluationOptions) -> None:
         raise AgentError(f"there is no arm {unknown[0]!r}", f"Arms: {', '.join(BY_NAME)}.")
 
 
-def _make_directory(out: Path) -> None:
+def make_directory(out: Path) -> None:
+    """The directory of a report; AgentError where it cannot be made."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -54,6 +54,47 @@ class EvaluationOptions:
     small: bool = False
 
 
+@dataclass(frozen=True)
+class RealCampaign:
+    """What is timed of each program.
+
+    Attributes:
+        looked_at: legal schedules that are ranked; ``timed``: of them.
+        first: of these, so many are those predicted best; the others are drawn.
+        seed: of what is drawn.
+        budget_s: wall time to aim for in timing a program (three rounds are always run).
+    """
+
+    looked_at: int = 60
+    timed: int = 12
+    first: int = 3
+    seed: int = 0
+    budget_s: float = 10.0
+
+
+@dataclass(frozen=True)
+class RealOptions:
+    """What is asked for.
+
+    Attributes:
+        out: directory of the report and of the journal.
+        programs: the list to time, or None; then ``timings``: the journal to score.
+        bundle: to score; None: the agent's.
+        machine: a name for this class of machine: it stands in the report.
+        compiler: as for the agent; ``state_dir``: whose calibration is used.
+        campaign: how many schedules.
+    """
+
+    out: Path
+    programs: Path | None = None
+    timings: Path | None = None
+    bundle: Path | None = None
+    machine: str = "this-machine"
+    compiler: str | None = None
+    state_dir: str | None = None
+    campaign: RealCampaign = field(default_factory=RealCampaign)
+
+
 def parse_budgets(text: str) -> tuple[int, ...]:
     """Numbers of labels, separated by commas; AgentError where one is no whole number."""
     parts = [part.strip() for part in text.split(",") if part.strip()]

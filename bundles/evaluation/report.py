@@ -258,13 +258,13 @@ class EvaluationReport:
 
     def to_json(self) -> dict[str, object]:
         """As evaluation.json has it."""
-        return cast(dict[str, object], _plain(self))
+        return cast(dict[str, object], plain(self))
 
     @classmethod
     def from_json(cls, data: object) -> EvaluationReport:
         """Read what ``to_json`` gave; AgentError where something is missing or of another type."""
         try:
-            return cast(EvaluationReport, _typed(cls, data))
+            return cast(EvaluationReport, from_plain(cls, data))
         except (KeyError, TypeError, ValueError) as error:
             raise AgentError(
                 f"this is not a report of `bundles evaluate`: {error}",
@@ -272,31 +272,31 @@ class EvaluationReport:
             ) from error
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
     """Records and mappings as mappings from text, sequences as lists."""
     if is_dataclass(value):
         pairs = ((f, getattr(value, f.name)) for f in fields(value))
-        return {f.name: _plain(x) for f, x in pairs if not (x is None and f.metadata == LATER)}
+        return {f.name: plain(x) for f, x in pairs if not (x is None and f.metadata == LATER)}
     if isinstance(value, Mapping):
-        return {str(key): _plain(part) for key, part in value.items()}
-    return [_plain(part) for part in value] if isinstance(value, list | tuple) else value
+        return {str(key): plain(part) for key, part in value.items()}
+    return [plain(part) for part in value] if isinstance(value, list | tuple) else value
 
 
-def _typed(kind: Any, value: Any) -> object:
-    """``_plain`` read backwards; KeyError, TypeError or ValueError where it is not of that kind."""
+def from_plain(kind: Any, value: Any) -> object:
+    """``plain`` read backwards; KeyError, TypeError or ValueError where it is not of that kind."""
     origin, parts = get_origin(kind), get_args(kind)
     if is_dataclass(kind):
         hints = get_type_hints(kind)
         present = [f for f in fields(kind) if f.name in value or f.metadata != LATER]
-        known = {f.name: _typed(hints[f.name], value[f.name]) for f in present}
+        known = {f.name: from_plain(hints[f.name], value[f.name]) for f in present}
         return cast(type, kind)(**known)
     if origin is UnionType:
         return _first_typed(parts, value)
     if origin is Mapping:
-        return {parts[0](key): _typed(parts[1], part) for key, part in dict(value).items()}
+        return {parts[0](key): from_plain(parts[1], part) for key, part in dict(value).items()}
     if origin is tuple:
         kinds = parts[:1] * len(value) if parts[-1] is ... else parts
-        return tuple(_typed(k, part) for k, part in zip(kinds, value, strict=True))
+        return tuple(from_plain(k, part) for k, part in zip(kinds, value, strict=True))
     plain = (int, float) if kind is float else kind
     if value in parts if origin is Literal else isinstance(value, plain):
         return value
@@ -307,7 +307,7 @@ def _first_typed(kinds: tuple[Any, ...], value: Any) -> object:
     """As the first of the kinds that it is of."""
     for kind in kinds[:-1]:
         try:
-            return _typed(kind, value)
+            return from_plain(kind, value)
         except (KeyError, TypeError, ValueError):
             continue
-    return _typed(kinds[-1], value)
+    return from_plain(kinds[-1], value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.terminal.console import width
@@ -165,18 +165,28 @@ def _efficiency(report: EvaluationReport, row: Efficiency) -> str:
 
 def report_markdown(report: EvaluationReport) -> str:
     """All tables and remarks as Markdown."""
+    return markdown(report_tables(report), report_remarks(report))
+
+
+def markdown(tables: Sequence[TextTable], remarks: Sequence[str]) -> str:
+    """Tables, then remarks as a list."""
     parts = []
-    for table in report_tables(report):
+    for table in tables:
         rule = ["---", *["---:"] * (len(table.header) - 1)]
         lines = [table.header, tuple(rule), *table.rows]
         body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
         parts.append(f"**{table.title}**\n\n{body}\n")
-    parts.append("\n".join(f"- {line}" for line in report_remarks(report)) + "\n")
+    parts.append("\n".join(f"- {line}" for line in remarks) + "\n")
     return "\n".join(parts)
 
 
 def print_report(report: EvaluationReport) -> None:
     """Print tables and remarks."""
+    print_tables(report_tables(report), report_remarks(report))
+
+
+def print_tables(tables: Sequence[TextTable], remarks: Sequence[str]) -> None:
+    """Print tables, then remarks."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -184,7 +194,7 @@ def print_report(report: EvaluationReport) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=width(), no_color=True)
-    for table in report_tables(report):
+    for table in tables:
         shown = Table(title=table.title, box=box.SIMPLE_HEAD, title_justify="left")
         for number, name in enumerate(table.header):
             text = not number or name == "arm"
@@ -192,5 +202,5 @@ def print_report(report: EvaluationReport) -> None:
         for row in table.rows:
             shown.add_row(*row)
         console.print(shown)
-    for line in report_remarks(report):
+    for line in remarks:
         console.print(line)

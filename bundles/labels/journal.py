@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 from agent.errors import AgentError
 from bundles.labels.labels import Row
@@ -83,7 +83,7 @@ class LabelJournal:
     def open(cls, path: Path, head: JournalHead) -> Iterator[LabelJournal]:
         """Open or go on with a journal; AgentError if it belongs to another experiment."""
         try:
-            lines = _whole_lines(path)
+            lines = whole_lines(path)
             if lines and lines[0] != asdict(head):
                 raise AgentError(
                     f"{path} was begun with other settings: {lines[0]}",
@@ -91,7 +91,7 @@ class LabelJournal:
                 )
             journal = cls(path, head, [TimedProgram.from_json(line) for line in lines[1:]])
             if not lines:
-                journal._write(asdict(head))
+                write_line(journal._file, asdict(head))
         except OSError as error:
             raise AgentError(f"cannot write {path}: {error.strerror}", "Choose --out.") from error
         with journal._file:
@@ -99,14 +99,9 @@ class LabelJournal:
 
     def add(self, timed: TimedProgram) -> None:
         """Keep a program's rows; they are on the disk when this returns."""
-        self._write(asdict(timed))
+        write_line(self._file, asdict(timed))
         self._timed.append(timed)
         self.done.add((timed.corpus, timed.number))
-
-    def _write(self, line: object) -> None:
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
 
     def labels(self) -> list[Row]:
         """Everything as rows of a label file; of programs drawn twice, the first."""
@@ -115,7 +110,14 @@ class LabelJournal:
         return [row for timed in kept for row in timed.labels(self.head.seed)]
 
 
-def _whole_lines(path: Path) -> list[Line]:
+def write_line(file: TextIO, line: object) -> None:
+    """Add a line to a journal; it is on the disk when this returns."""
+    file.write(json.dumps(line) + "\n")
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def whole_lines(path: Path) -> list[Line]:
     """The lines of a journal that were written whole; a torn last one is cut off."""
     if not path.exists():
         return []

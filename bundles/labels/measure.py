@@ -29,7 +29,7 @@ from agent.measure.machine import Machine, read_machine
 from agent.measure.runner import Runner
 from agent.measure.session import TimingSettings
 from agent.measure.timing import Outcome, Timing
-from agent.measure.toolchain import family_of
+from agent.measure.toolchain import Toolchain, family_of
 from agent.measure.worker_runner import WorkerRunner
 from agent.system.refused import lock_file
 from bundles.labels.journal import JournalHead, LabelJournal, TimedProgram, TimedVersion
@@ -153,12 +153,16 @@ def measure_labels(
 
 
 def _check(campaign: Campaign, machine: Machine) -> None:
-    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,39}", campaign.machine):
-        hint = "Use lower-case letters, digits, dots and dashes, such as zen5-vm."
-        what = f"{campaign.machine!r} does not do as the name of a class of machine"
-        raise AgentError(what, hint)
+    check_machine_name(campaign.machine)
     if max(campaign.threads) > machine.threads or min(campaign.threads) < 1:
         raise AgentError(f"this machine has {machine.threads} CPUs to offer", "Choose --threads.")
+
+
+def check_machine_name(name: str) -> None:
+    """AgentError where ``name`` does not do as that of a class of machine: it is published."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,39}", name):
+        hint = "Use lower-case letters, digits, dots and dashes, such as zen5-vm."
+        raise AgentError(f"{name!r} does not do as the name of a class of machine", hint)
 
 
 def _journal(out: Path, target: Target) -> Path:
@@ -169,7 +173,7 @@ def _head(campaign: Campaign, target: Target) -> JournalHead:
     return JournalHead(campaign.seed, campaign.schedules, target.name)
 
 
-def target_of(name: str, machine: Machine, toolchain: Compiler, threads: int) -> Target:
+def target_of(name: str, machine: Machine, toolchain: Toolchain, threads: int) -> Target:
     """The anonymous description of a target."""
     family = family_of(toolchain.version)
     telling = [f for f in toolchain.flags if f.startswith(("-O", "-march=", "-mcpu="))]
@@ -238,14 +242,15 @@ def timed(runner: Runner, item: ProgramToTime, budget_s: float) -> TimedProgram:
     try:
         found = runner.measure(item.versions[0], item.versions[1:], budget_s=budget_s)
         timings = zip(item.schedules, (found.base, *found.timings), strict=True)
-        rows = [_row(schedule, timing) for schedule, timing in timings]
+        rows = [timed_version(schedule, timing) for schedule, timing in timings]
     except (CompilerError, ScheduleError) as error:
-        rows = [_row(ORIGINAL, Timing(Outcome.COMPILE_FAILED, detail=error.message))]
+        rows = [timed_version(ORIGINAL, Timing(Outcome.COMPILE_FAILED, detail=error.message))]
     name = program_digest(item.program)
     return TimedProgram(item.corpus, item.number, item.family, name, rows)
 
 
-def _row(schedule: str, timing: Timing) -> TimedVersion:
+def timed_version(schedule: str, timing: Timing) -> TimedVersion:
+    """A timing of a schedule, as journals hold it."""
     if timing.outcome != Outcome.OK:
         return TimedVersion(schedule, str(timing.outcome), 0.0, 0.0, 0.0, 0.0, timing.rounds)
     return TimedVersion(

@@ -1,0 +1,1 @@
+"""Evaluation on real programs: C that nobody here wrote, timed on this machine."""

@@ -1,0 +1,58 @@
+"""The plot of an evaluation on real programs: how far off each program is, by way to predict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bundles.evaluation.programs.report import COLUMNS, RealReport
+
+NAME = "programs"
+STYLES = {  # colours of Okabe and Ito, told apart by the colour-blind
+    "bundle": ("#56B4E9", "o"),
+    "bundle_anchored": ("#0072B2", "D"),
+    "calibrated": ("#E69F00", "o"),
+    "calibrated_anchored": ("#D55E00", "D"),
+    "again": ("#999999", "|"),
+}
+PANELS = ("log_error", "spearman", "top_share")
+
+
+def draw_programs(report: RealReport, out: Path) -> None:
+    """Draw programs.svg and programs.png into ``out``."""
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    shown = {name: report.ways[name] for name in STYLES if name in report.ways}
+    order = sorted(
+        report.ways["bundle"].programs,
+        key=lambda name: report.ways["bundle"].programs[name].log_error or 0.0,
+    )
+    figure = Figure(figsize=(13.5, 1.6 + 0.24 * len(order)), layout="constrained")
+    FigureCanvasAgg(figure)
+    titles = dict(COLUMNS)
+    for axes, metric in zip(figure.subplots(1, len(PANELS), sharey=True), PANELS, strict=True):
+        for name, way in shown.items():
+            points = [(getattr(way.programs[p], metric), n) for n, p in enumerate(order)]
+            known = [(value, n) for value, n in points if value is not None]
+            colour, marker = STYLES[name]
+            axes.plot(
+                [value for value, _ in known], [n for _, n in known], marker, color=colour,
+                label=way.title, markersize=5, linestyle="none",
+            )  # fmt: skip
+            mean = getattr(way.mean, metric)
+            if mean is not None:
+                axes.axvline(mean, color=colour, linewidth=0.8, alpha=0.6)
+        axes.set_title(titles[metric], loc="left", fontsize=11)
+        axes.set_yticks(range(len(order)), order, fontsize=8)
+        axes.grid(axis="y", alpha=0.25, linewidth=0.6)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=len(shown))
+    figure.suptitle(
+        f"{report.programs.name} on {report.target['name']}; lines: means over programs",
+        fontsize=10, x=0.01, ha="left",
+    )  # fmt: skip
+    with mpl.rc_context({"svg.hashsalt": NAME, "svg.fonttype": "none"}):
+        figure.savefig(out / f"{NAME}.svg", metadata={"Date": None})
+    figure.savefig(out / f"{NAME}.png", dpi=120)
