@@ -25,7 +25,7 @@ import numpy as np
 from agent.arrays import Doubles
 from agent.model.posterior import Z80
 
-NEAR, FAR = 0.25, 1.2  # of an sd, for versions predicted alike and for others
+NEAR, FAR = 0.3, 1.3  # of an sd, for versions predicted alike and for others
 MOST_SHARE = 0.9  # of the error as written that speed-ups can have, too
 LEAST_LEFT = 0.3  # of a variance: one timing does not say more
 DOF = 4.0
@@ -100,7 +100,7 @@ class ErrorModel:
         error, trust = time.log_seconds - found.written, found.written_sd**2 / variance
         told = shared**2 / variance / np.maximum(found.gain_sd**2, 1e-12)
         left = np.maximum(1 - told, LEAST_LEFT)
-        tails = math.sqrt((DOF + error**2 / variance) / (DOF + 1))
+        tails = max(1.0, math.sqrt((DOF + error**2 / variance) / (DOF + 1)))
         return replace(
             found,
             gain=found.gain + shared / variance * error,

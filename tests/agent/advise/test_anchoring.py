@@ -1,0 +1,171 @@
+"""Predictions rest on a timing of the program as written: taken once, kept, never guessed."""
+
+import json
+import sqlite3
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from agent.advise import anchoring
+from agent.advise.advise import Request, predict, rank, read_source
+from agent.errors import CompilerError, Exit
+from agent.measure.machine import read_machine
+from agent.measure.timing import Outcome, Timing
+from agent.settings.config import Config
+from agent.state.file import make_directory
+from agent.state.lock import hold
+from agent.state.state import open_state
+from tests.conftest import SIZES as WORDS
+from tests.conftest import agent
+from tests.fake_runner import FakeRunner, FakeToolchain
+
+SIZES = {"ni": 64, "nj": 64, "nk": 64}
+SCHEDULE = "interchange j k; vectorize j"
+
+
+@pytest.fixture
+def asked(gemm):
+    """What is predicted of the gemm, timed by a runner (None: nothing is run)."""
+    config = Config(gemm.parent / "state")
+
+    def ask(runner, schedule=SCHEDULE, **sizes):
+        request = Request(gemm, None, {**SIZES, **sizes}, None)
+        return predict(config, request, schedule, runner and (lambda _: runner)).answer
+
+    return SimpleNamespace(ask=ask, config=config)
+
+
+def codes(answer):
+    return [note["code"] for note in answer["notes"]]
+
+
+def figures(answer):
+    return {n: answer[n] for n in ("speedup", "low", "high", "seconds")}
+
+
+def test_the_program_as_written_takes_as_long_as_it_did(asked):
+    told = asked.ask(FakeRunner(lambda _: 3.2e-3), "original")
+    assert told["seconds"] == pytest.approx(3.2e-3, rel=0.02)
+    assert told["as_written"]["seconds"] == pytest.approx(3.2e-3)
+    assert (told["speedup"], told["as_written"]["kept"]) == (1.0, False)
+
+
+def test_a_program_slower_than_foretold_gains_more_and_a_faster_one_less(asked):
+    plain = asked.ask(None)
+    written = plain["seconds"] * plain["speedup"]
+    slower = asked.ask(FakeRunner(lambda _: 3 * written), ni=64)
+    faster = asked.ask(FakeRunner(lambda _: written / 3, toolchain=FakeToolchain(identity="b")))
+    assert faster["speedup"] < plain["speedup"] < slower["speedup"]
+
+
+def test_it_is_timed_once_and_known_the_next_time(asked):
+    runner = FakeRunner()
+    first, again = asked.ask(runner), asked.ask(runner)
+    assert len(runner.asked) == 1
+    assert figures(first) == figures(again)
+    assert again["as_written"]["kept"]
+    assert rank(asked.config, request_of(asked), 5, None, lambda _: runner)["as_written"]["kept"]
+
+
+def request_of(asked):
+    return Request(asked.config.state_dir.parent / "gemm.c", None, SIZES, None)
+
+
+def test_another_size_compiler_machine_or_microcode_is_timed_anew(asked, monkeypatch):
+    runner = FakeRunner()
+    asked.ask(runner)
+    asked.ask(runner, ni=65)
+    asked.ask(replace(runner, toolchain=FakeToolchain(identity="other")))
+    assert len(runner.asked) == 3
+    for change in ({"microcode": "0x99"}, {"level": "x86-64-v1"}):
+        machine = replace(read_machine(), **change)
+        monkeypatch.setattr(anchoring, "read_machine", lambda machine=machine: machine)
+        asked.ask(runner)
+    assert len(runner.asked) == 5
+
+
+def test_without_a_run_it_is_what_it_was_and_leaves_nothing(asked):
+    plain = asked.ask(None)
+    assert plain["as_written"] is None
+    assert not asked.config.state_dir.exists()
+    asked.ask(FakeRunner())
+    assert asked.ask(None) == plain
+
+
+@pytest.mark.parametrize(
+    "failed",
+    [
+        Timing(Outcome.TIMEOUT, detail="one execution took 0.9 s"),
+        Timing(Outcome.CRASHED, detail="crashed with SIGSEGV"),
+        Timing(Outcome.COMPILE_FAILED, detail="the compiler says no"),
+        Timing(Outcome.OK, 0.0, 0.0, 0.0, 1e-3, 1e-3, 1e-3, 1e-3, sharing="shared"),
+    ],
+    ids=["too long", "crashes", "not compiled", "others at work"],
+)
+def test_a_program_that_cannot_be_timed_is_predicted_without_and_that_is_said(asked, failed):
+    plain = asked.ask(None)
+    program = read_source(asked.config, request_of(asked)).reading.program
+    told = asked.ask(FakeRunner(failing={program.body: failed}))
+    assert figures(told) == figures(plain)
+    assert "not-timed" in codes(told)
+    assert told["as_written"] is None
+
+
+def test_no_compiler_is_no_reason_not_to_predict(asked):
+    def gone(_):
+        raise CompilerError("there is none")
+
+    request = request_of(asked)
+    told = predict(asked.config, request, SCHEDULE, gone).answer
+    assert figures(told) == figures(asked.ask(None))
+    assert "there is none" in told["notes"][-1]["message"]
+
+
+def test_nothing_is_timed_beside_another_measurement(asked):
+    runner = FakeRunner()
+    make_directory(asked.config.state_dir)
+    with hold(asked.config.state_dir, "calibrate"):
+        told = asked.ask(runner)
+    assert runner.asked == []
+    assert "not-timed" in codes(told)
+
+
+@pytest.mark.parametrize("spoilt", [{}, {"seconds": -1}, {"seconds": 1, "low": 2, "high": 3}, 7])
+def test_a_kept_time_that_cannot_be_is_taken_anew(asked, spoilt):
+    runner = FakeRunner()
+    asked.ask(runner)
+    with open_state(asked.config.state_dir) as state:
+        (key,) = state.fact(anchoring.FACT)
+        state.remember(anchoring.FACT, {key: spoilt})
+    asked.ask(runner)
+    assert len(runner.asked) == 2
+
+
+def test_the_oldest_are_forgotten(asked, monkeypatch):
+    monkeypatch.setattr(anchoring, "KEPT", 2)
+    runner = FakeRunner()
+    for size in (60, 61, 62, 60):
+        asked.ask(runner, ni=size)
+    assert len(runner.asked) == 4
+    with open_state(asked.config.state_dir) as state:
+        assert len(state.fact(anchoring.FACT)) == 2
+
+
+def test_a_person_sees_what_a_prediction_rests_on_and_can_do_without(gemm):
+    """The real thing: a compiler, a worker, a state on the disk."""
+    state = gemm.parent / "state"
+    words = ("predict", gemm, *WORDS, "--schedule", SCHEDULE, "--state-dir", state)
+    ran = agent(*words)
+    assert ran.code == Exit.OK
+    kept = json.loads(agent(*words, "--json").out)["as_written"]
+    if kept is None:  # others used the core all the while
+        assert "was not timed" in ran.out
+        return
+    assert "as written" in ran.out
+    assert kept["seconds_low"] <= kept["seconds"] <= kept["seconds_high"]
+    assert json.loads(agent(*words, "--no-run", "--json").out)["as_written"] is None
+    (row,) = sqlite3.connect(state / "state.sqlite").execute(
+        "SELECT body FROM fact WHERE name = ?", (anchoring.FACT,)
+    )
+    assert "gemm" not in row[0]
