@@ -36,12 +36,12 @@ def prediction_blocks(answer: Answer) -> list[Block]:
         f"{answer['schedule']}: {decimal(answer['speedup'])} times as fast as written "
         f"(80 % interval: {decimal(answer['low'])} to {decimal(answer['high'])}).",
         f"{seconds} an execution (80 % interval: {low} to {high}).",
-        *_as_written(answer),
+        *_rests_on(answer),
         *_notes(answer),
     ]
 
 
-def _as_written(answer: Answer) -> list[str]:
+def _rests_on(answer: Answer) -> list[str]:
     """What was timed for the prediction."""
     timed = answer.get("as_written")
     if timed is None:
@@ -67,7 +67,7 @@ def ranking_blocks(answer: Answer) -> list[Block]:
         *two_causes(answer["causes"]),
         f"{answer['candidates']} legal schedules ranked in {duration(answer['elapsed_s'])}. "
         "Check the first ones with `agent measure`.",
-        *_as_written(answer),
+        *_rests_on(answer),
         *_notes(answer),
     ]
 
