@@ -114,11 +114,12 @@ class Predictor:
         """
         seen = represent(self.encoder, lower((base, *variants)))
         same = np.array([v.body == base.body for v in variants], dtype=np.bool_)
-        found = self.logs(seen, same, anchor)
-        if not possible(np.array([found.written]), seen.work[:1], self.threads)[0]:
-            words = f"{base.name} takes {in_seconds(found.written)} as written"
+        heads = self.logs(seen, same)  # nonsense stays nonsense, whatever a timing makes of it
+        if not possible(np.array([heads.written]), seen.work[:1], self.threads)[0]:
+            words = f"{base.name} takes {in_seconds(heads.written)} as written"
             raise impossible(self.bundle, words)
-        can_be = possible(found.seconds, np.full(len(same), seen.work[0]), self.threads)
+        can_be = possible(heads.seconds, np.full(len(same), seen.work[0]), self.threads)
+        found = heads if anchor is None else self.errors.given(heads, anchor)
         far = is_far(self.reach, seen.vectors[1:]) if self.reach else np.zeros_like(same)
         logs = (found.gain, found.gain_sd, found.seconds, found.seconds_sd)
         return [

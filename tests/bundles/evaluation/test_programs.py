@@ -31,7 +31,7 @@ FEW = ("--looked-at", "12", "--timed", "6", "--machine", "test-vm")
 def asked(tmp_path, monkeypatch, capsys):
     """Runs the command on a simulated machine; answers with code, stdout, stderr."""
     runner = FakeRunner(as_the_bundle_says(BUNDLE, times=2.0), noise=0.01)
-    monkeypatch.setattr(evaluating, "runner_for_programs", lambda *_: runner)
+    monkeypatch.setattr(evaluating, "runner_for_programs", lambda *_, **__: runner)
     monkeypatch.setattr(evaluating, "runner_for_anchors", lambda *_: runner)
 
     def run(*words: object, entries: object = ENTRIES):
