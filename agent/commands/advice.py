@@ -187,8 +187,9 @@ def rank(
     from agent.advise.advise import rank as ranked
     from agent.terminal.advice_wording import plain_blocks, ranking_blocks
 
-    request, opened = _request(file, options), _anchor_runner(options, options.run)
-    found = ranked(become_owner(model.settings()), request, options.candidates, options.top or None, opened)
+    config, opened = become_owner(model.settings()), _anchor_runner(options, options.run)
+    top = options.top or None
+    found = ranked(config, _request(file, options), options.candidates, top, opened)
     print_answer(found, plain_blocks if options.plain else ranking_blocks, as_json)
 
 
