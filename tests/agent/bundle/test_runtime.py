@@ -68,7 +68,17 @@ def test_commands_leave_nothing_at_home_and_ask_nothing_of_the_network(
     watched, gemm, tiny_bundle, tmp_path
 ):
     to = ("--state-dir", tmp_path / "state")
-    predict = ("predict", gemm, *SIZES, "--schedule", "original", "--bundle", tiny_bundle, *to)
+    predict = (
+        "predict",
+        gemm,
+        *SIZES,
+        "--no-run",
+        "--schedule",
+        "original",
+        "--bundle",
+        tiny_bundle,
+        *to,
+    )
     for command in (predict, ("bundle", "show", "built-in", *to), ("bundle", "list", *to)):
         ran = agent(*command, **watched)
         assert ran.code == 0, ran.err

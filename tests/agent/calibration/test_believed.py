@@ -66,7 +66,7 @@ def asked(command, place, *more):
 def test_a_good_calibration_is_called_good_wherever_it_is_told_of(believed, gemm):
     assert asked("status", believed)["calibration"]["verdict"]["level"] == "good"
     assert asked("history", believed)["calibrations"][0]["verdict"]["level"] == "good"
-    assert asked("rank", believed, gemm, *GEMM)["verdict"]["level"] == "good"
+    assert asked("rank", believed, gemm, *GEMM, "--no-run")["verdict"]["level"] == "good"
     assert asked("doctor", believed)["verdict"]["level"] == "good"
     assert "Verdict: good" in page_of(believed)
     assert agent("status", "--state-dir", believed).out.startswith("Verdict: good")
@@ -109,7 +109,7 @@ def test_without_one_in_force_the_bundle_predicts_alone_and_that_is_said(
         calibrate_simulated(place, field, FEW_S, busy(slow)).body.verdict.level == "not-to-be-used"
     )
     assert in_force(place) is None
-    told = asked("rank", place, gemm, *GEMM)
+    told = asked("rank", place, gemm, *GEMM, "--no-run")
     assert (told["calibration_id"], told["verdict"]) == (None, None)
     assert [note["code"] for note in told["notes"]] == ["no-calibration", "kept"]
     assert "bundle predicts alone" in agent("status", "--state-dir", place).out
@@ -185,7 +185,7 @@ def test_a_person_may_use_what_is_not_to_be_used_and_is_reminded(tmp_path, field
     place = tmp_path / "state"
     calibrate_simulated(place, field, FEW_S, busy(slow))
     assert agent("calibration", "use", "1", "--state-dir", place).code == 0
-    told = asked("rank", place, gemm, *GEMM)
+    told = asked("rank", place, gemm, *GEMM, "--no-run")
     assert told["calibration_id"] == 1
     assert told["notes"][0]["code"] == "verdict"
 

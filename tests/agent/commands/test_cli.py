@@ -87,7 +87,7 @@ def test_help_imports_nothing_heavy():
 
 
 def test_predict_imports_neither_sklearn_nor_rich(gemm, tiny_bundle, tmp_path):
-    arguments = ["agent", "predict", str(gemm), *SIZES, "--schedule", "original"]
+    arguments = ["agent", "predict", str(gemm), *SIZES, "--no-run", "--schedule", "original"]
     arguments += ["--bundle", str(tiny_bundle), "--state-dir", str(tmp_path / "none")]
     code = (
         f"import sys; sys.argv = {arguments!r}; from agent.cli import main; code = main();"
@@ -155,7 +155,9 @@ def test_text_keeps_within_the_terminal(calibrated, width):
 def test_predict_gives_intervals_around_its_values(calibrated, gemm):
     schedule = "interchange j k; vectorize j"
     where = ("--state-dir", calibrated, "--json")
-    body = valid(agent("predict", gemm, *SIZES, "--schedule", schedule, *where).json, "predict")
+    body = valid(
+        agent("predict", gemm, *SIZES, "--no-run", "--schedule", schedule, *where).json, "predict"
+    )
     assert body["schedule"] == schedule
     assert body["low"] < body["speedup"] < body["high"]
     assert body["seconds_low"] < body["seconds"] < body["seconds_high"]
@@ -164,7 +166,7 @@ def test_predict_gives_intervals_around_its_values(calibrated, gemm):
 
 def test_the_program_as_written_is_exactly_as_fast_as_itself(calibrated, gemm):
     where = ("--state-dir", calibrated, "--json")
-    body = agent("predict", gemm, *SIZES, "--schedule", "original", *where).json
+    body = agent("predict", gemm, *SIZES, "--no-run", "--schedule", "original", *where).json
     assert (body["low"], body["speedup"], body["high"]) == (1.0, 1.0, 1.0)
 
 
@@ -172,10 +174,12 @@ def test_predict_without_a_calibration_uses_the_bundle_alone_and_says_so(
     tmp_path, gemm, tiny_bundle
 ):
     where = ("--state-dir", tmp_path / "none", "--bundle", tiny_bundle)
-    ran = agent("predict", gemm, *SIZES, "--schedule", "vectorize k", *where)
+    ran = agent("predict", gemm, *SIZES, "--no-run", "--schedule", "vectorize k", *where)
     assert ran.code == 0
     assert "no calibration is in force" in ran.out
-    body = agent("predict", gemm, *SIZES, "--schedule", "vectorize k", *where, "--json").json
+    body = agent(
+        "predict", gemm, *SIZES, "--no-run", "--schedule", "vectorize k", *where, "--json"
+    ).json
     assert valid(body, "predict")["calibration_id"] is None
 
 
@@ -187,14 +191,14 @@ def test_another_bundle_than_the_calibrations_predicts_alone(
     manifest = json.loads((other / "manifest.json").read_text())
     (other / "manifest.json").write_text(json.dumps(manifest | {"version": "2"}))
     where = ("--state-dir", calibrated, "--bundle", other, "--json")
-    body = agent("predict", gemm, *SIZES, "--schedule", "vectorize k", *where).json
+    body = agent("predict", gemm, *SIZES, "--no-run", "--schedule", "vectorize k", *where).json
     assert body["calibration_id"] is None
     assert body["notes"][0]["code"] == "other-bundle"
 
 
 def test_rank_lists_the_best_first(calibrated, gemm):
     where = ("--state-dir", calibrated, "--json")
-    ran = agent("rank", gemm, *SIZES, "--candidates", 30, "--top", 0, *where)
+    ran = agent("rank", gemm, *SIZES, "--no-run", "--candidates", 30, "--top", 0, *where)
     body = valid(ran.json, "rank")
     speedups = [r["speedup"] for r in body["ranking"]]
     assert len(speedups) == body["candidates"] == 30
@@ -204,14 +208,16 @@ def test_rank_lists_the_best_first(calibrated, gemm):
 
 def test_rank_and_predict_agree(calibrated, gemm):
     where = ("--state-dir", calibrated, "--json")
-    best = agent("rank", gemm, *SIZES, "--candidates", 10, "--top", 1, *where).json["ranking"][0]
-    again = agent("predict", gemm, *SIZES, "--schedule", best["schedule"], *where).json
+    best = agent("rank", gemm, *SIZES, "--no-run", "--candidates", 10, "--top", 1, *where).json[
+        "ranking"
+    ][0]
+    again = agent("predict", gemm, *SIZES, "--no-run", "--schedule", best["schedule"], *where).json
     assert again["speedup"] == pytest.approx(best["speedup"], rel=1e-4)
     assert again["seconds"] == pytest.approx(best["seconds"], rel=1e-4)
 
 
 def test_explain_says_why_in_factors_that_multiply_to_the_prediction(calibrated, gemm):
-    asked = ("explain", gemm, *SIZES, "--schedule", "interchange j k; vectorize j")
+    asked = ("explain", gemm, *SIZES, "--no-run", "--schedule", "interchange j k; vectorize j")
     body = valid(agent(*asked, "--state-dir", calibrated, "--json").json, "explain")
     assert math.prod(c["factor"] for c in body["causes"]) == pytest.approx(body["speedup"])
     said = agent(*asked, "--state-dir", calibrated).out
@@ -221,7 +227,18 @@ def test_explain_says_why_in_factors_that_multiply_to_the_prediction(calibrated,
 
 
 def test_rank_says_under_the_table_why_the_first_is_first(calibrated, gemm):
-    asked = ("rank", gemm, *SIZES, "--candidates", 10, "--top", 1, "--state-dir", calibrated)
+    asked = (
+        "rank",
+        gemm,
+        *SIZES,
+        "--no-run",
+        "--candidates",
+        10,
+        "--top",
+        1,
+        "--state-dir",
+        calibrated,
+    )
     body = valid(agent(*asked, "--json").json, "rank")
     whole = math.prod(c["factor"] for c in body["causes"])
     assert whole == pytest.approx(body["ranking"][0]["speedup"])
@@ -407,14 +424,18 @@ def test_a_corrupt_bundle(tmp_path, gemm, tiny_bundle, spoilt):
     shutil.copytree(tiny_bundle, copy)
     (copy / spoilt).write_bytes((copy / spoilt).read_bytes()[:-40] + b"rubbish")
     where = ("--bundle", copy, "--state-dir", tmp_path / "s")
-    failed(agent("predict", gemm, *SIZES, "--schedule", "original", *where), 2, spoilt)
+    failed(agent("predict", gemm, *SIZES, "--no-run", "--schedule", "original", *where), 2, spoilt)
     failed(agent("calibrate", *where), 2, spoilt)
 
 
 def test_a_foreign_bundle(tmp_path, gemm):
     (tmp_path / "foreign").mkdir()
     where = ("--bundle", tmp_path / "foreign", "--state-dir", tmp_path / "s")
-    failed(agent("predict", gemm, *SIZES, "--schedule", "original", *where), 2, "manifest.json")
+    failed(
+        agent("predict", gemm, *SIZES, "--no-run", "--schedule", "original", *where),
+        2,
+        "manifest.json",
+    )
 
 
 def test_a_state_of_a_newer_agent_is_left_alone(tmp_path, calibrated, tiny_bundle):

@@ -101,7 +101,17 @@ def test_a_bundle_from_a_web_server_is_put_in_force_and_predicts(
     assert ran.json["before"]["digest"] == BUILT_IN
     assert ran.json["after"]["digest"] == digest == in_force(fresh)
     sizes = [x for n in ("ni", "nj", "nk") for x in ("--size", f"{n}=64")]
-    asked = ("predict", gemm, *sizes, "--schedule", "original", "--state-dir", fresh, "--json")
+    asked = (
+        "predict",
+        gemm,
+        *sizes,
+        "--no-run",
+        "--schedule",
+        "original",
+        "--state-dir",
+        fresh,
+        "--json",
+    )
     assert agent(*asked).json["bundle"]["name"] == "field"
 
 
@@ -484,7 +494,17 @@ def test_a_calibration_of_another_machine_does_not_hide_the_bundle_in_force(
     assert [n["code"] for n in ran.json["notes"]] == ["not-calibrated"]
     assert ran.json["after"]["digest"] == digest
     sizes = [x for n in ("ni", "nj", "nk") for x in ("--size", f"{n}=64")]
-    asked = ("predict", gemm, *sizes, "--schedule", "original", "--state-dir", machine, "--json")
+    asked = (
+        "predict",
+        gemm,
+        *sizes,
+        "--no-run",
+        "--schedule",
+        "original",
+        "--state-dir",
+        machine,
+        "--json",
+    )
     assert agent(*asked).json["bundle"]["name"] == "field"
     notes = agent("status", "--state-dir", machine, "--json").json["notes"]
     assert [note["code"] for note in notes] == ["other-bundle"]
