@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from agent.errors import SourceError
 from agent.loopnest.frontend.parse import parse
 from agent.loopnest.lowering.reader import read_region
 from agent.loopnest.schedules.candidates import candidate_schedules
-from agent.loopnest.schedules.schedule import Vectorize
+from agent.loopnest.schedules.schedule import Parallelize, Vectorize
 from agent.measure.compiler import working_compiler
 from tests.conftest import SCHEMAS, agent
 from tests.other_user import NOBODY, needs_root
@@ -136,6 +137,21 @@ def test_the_file_of_a_plant_is_as_it_was_seen(tmp_path):
     more = ("--schedule", "parallelize i; vectorize l", "--date", "2026-11-29", "--no-check")
     ran = agent("emit", CASES / "plant" / "gemm_lda.c", *sizes, *more)
     assert ran.out == (CASES / "emitted" / "gemm_lda.c").read_text()
+
+
+@pytest.mark.skipif(not shutil.which("clang"), reason="clang is not installed")
+@pytest.mark.parametrize("name", ["lookup_table", "dot_induction", "heat_pingpong"])
+def test_clang_has_nothing_to_say_of_a_loop_that_it_does_not_vectorize(tmp_path, name):
+    source = source_of(CASES / "plant" / f"{name}.c", name, PLANT[name])
+    marked = (
+        (schedule, variant)
+        for schedule, variant in candidate_schedules(source.reading.program, 24)
+        if {Parallelize, Vectorize} <= {type(step) for step in schedule.steps}
+    )
+    new = tmp_path / "new.c"
+    new.write_bytes(emitted(source, *next(marked)))
+    flags = [f for f in STRICT if f != "-O1"]
+    subprocess.run(["clang", *flags, "-O3", "-march=native", "-fopenmp", new], check=True)
 
 
 @pytest.mark.parametrize("name", PLANT)
