@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 from agent.errors import InputError
 from agent.loopnest.frontend.flags import is_harmless
+from agent.system.private import ANYONE, may_write
 
 MAX_FILES = 20_000
 MAX_COMMANDS = 64 << 20  # bytes of a compile_commands.json
@@ -51,20 +53,35 @@ def database_of(path: Path) -> tuple[Path, Source] | None:
     """The ``compile_commands.json`` that compiles a file, and how; None where there is none.
 
     It is looked for as clang's tools do: in the folder of the file, in those around it, and in
-    ``build`` beside each; but not beyond what the owner of the file's folder owns.
+    ``build`` beside each; but not beyond what the owner of the file's folder owns. What it includes
+    is compiled and run, so nobody may have written it who could not have written the file.
 
     Raises:
-        InputError: there is one that cannot be read.
+        InputError: there is one that cannot be read, or that somebody else may have written.
     """
-    place = path.resolve()
+    place = Path(os.path.realpath(path))
     for folder in place.parents if place.is_file() else ():
         if folder.stat().st_uid != place.parent.stat().st_uid:
             return None
         for commands in (folder / COMMANDS, folder / "build" / COMMANDS):
             for source in _commanded(commands) if commands.is_file() else ():
-                if source.path.resolve() == place:
+                if os.path.realpath(source.path) == str(place):
+                    _refuse_anothers(commands, place)
                     return commands, source
     return None
+
+
+def _refuse_anothers(commands: Path, file: Path) -> None:
+    trusted = {0, os.geteuid(), file.parent.stat().st_uid, *_writers(file)}
+    if ANYONE not in trusted and _writers(commands) - trusted:
+        raise InputError(f"other users may write to {commands}", "Name its flags with --cflags.")
+
+
+def _writers(path: Path) -> set[int]:
+    """Who may change a file or put another in its place, as far as its own folder lets them."""
+    folder = path.parent.stat()
+    beside = set() if folder.st_mode & stat.S_ISVTX else may_write(folder)
+    return beside | may_write(path.stat()) | {path.lstat().st_uid}
 
 
 def _sources(path: Path) -> Iterator[Source]:
@@ -113,6 +130,10 @@ def _entry(base: Path, entry: Mapping[str, Any]) -> Source | None:
     """One command; None where it compiles no C file."""
     name, folder = entry.get("file"), entry.get("directory", ".")
     if not isinstance(name, str) or not isinstance(folder, str) or not name.endswith(".c"):
+        return None
+    try:
+        os.fsencode(f"{folder}{name}".replace("\0", "\ud800"))  # what no file can be called
+    except UnicodeEncodeError:
         return None
     directory = base / folder
     words = entry.get("arguments")

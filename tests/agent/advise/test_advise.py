@@ -2,19 +2,21 @@
 
 import json
 import math
+import os
 from types import SimpleNamespace
 
 import pytest
 
 from agent.advise.advise import NEXT_LINE_S, Lines, Request, measure
 from agent.advise.sources import database_of
-from agent.errors import CompilerError, MeasureError
+from agent.errors import CompilerError, InputError, MeasureError
 from agent.measure.compiler import build_flags
 from agent.measure.evidence import Notice
 from agent.measure.timing import Outcome, Timing
 from agent.settings.config import Config
 from tests.conftest import agent
 from tests.fake_runner import FakeRunner
+from tests.other_user import NOBODY, needs_root
 
 SIZES = {"ni": 64, "nj": 64, "nk": 64}
 SCHEDULES = ("original", "interchange j k", "tile i 32")
@@ -138,6 +140,30 @@ def test_a_file_is_read_with_the_flags_of_its_build(tmp_path):
     assert found.json["program"]["bytes"] == 256
     given = agent("predict", path, "--schedule", "vectorize i", "--cflags", "-DN=16", "--json")
     assert given.json["program"]["bytes"] == 64
+
+
+@needs_root  # to have files of somebody else's
+@pytest.mark.parametrize("planted", ["build", "build/compile_commands.json"])
+def test_flags_that_another_user_put_beside_a_file_are_not_used(open_place, planted):
+    open_place.chmod(0o1777)  # as /tmp
+    path = compiled(open_place, "-DN=64", "-include", "/tmp/evil.h", file="mine.c")
+    assert database_of(path)
+    os.chown(open_place / planted, NOBODY.pw_uid, -1)
+    with pytest.raises(InputError, match="other users may write to"):
+        database_of(path)
+    path.parent.chmod(0o777)
+    path.chmod(0o666)  # who may write the file needs no flags
+    assert database_of(path)
+
+
+@pytest.mark.parametrize("name", ["\0.c", "\ud800.c", "round.c", "../" * 2000 + "x.c"])
+def test_names_that_no_file_can_have_in_a_build_change_nothing(tmp_path, name):
+    path = compiled(tmp_path, "-DN=64")
+    (tmp_path / "round.c").symlink_to("round.c")
+    place = tmp_path / "build" / "compile_commands.json"
+    odd = {"directory": str(tmp_path), "file": name, "command": "cc x.c"}
+    place.write_text(json.dumps([odd, *json.loads(place.read_text())]))
+    assert database_of(path)[1].cflags == ("-DN=64",)
 
 
 def test_a_build_of_other_files_and_one_that_cannot_be_read_change_nothing(tmp_path):
