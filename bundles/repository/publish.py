@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.bundle.bundle import Bundle
+from agent.bundle.bundle import Bundle, default_bundle, load_bundle
 from agent.errors import InputError
 from agent.loopnest.features.vector import FEATURES_VERSION
 from agent.settings.config import CHANNELS
@@ -247,7 +247,14 @@ def _manifest(content: bytes) -> Mapping[str, object]:
 
 
 def _refuse_other_bytes(repository: Repository, bundle: Listed) -> None:
-    """A name and version means the same bytes for ever, on both channels."""
+    """A name and version means the same bytes for ever: reports tell no more of a bundle."""
+    own = load_bundle(default_bundle())
+    if (own.name, own.version) == (bundle.name, bundle.version) and own.digest != bundle.digest:
+        raise InputError(
+            f"{bundle.title} is the name of the bundle that comes with the agent, and this is "
+            "another",
+            "Give the new bundle another version.",
+        )
     for name in CHANNELS:
         for known in ever_listed(repository, name).values():
             if known.title == bundle.title and known.digest != bundle.digest:

@@ -15,7 +15,7 @@ from tuf.api.exceptions import (
     UnsignedMetadataError,
 )
 
-from agent.bundle.bundle import load_bundle
+from agent.bundle.bundle import default_bundle, load_bundle
 from agent.errors import BundleError, InputError, UntrustedError
 from agent.update.archive import pack, unpack
 from agent.update.floors import NO_FLOORS
@@ -187,6 +187,15 @@ def test_a_bundle_that_predicts_times_which_no_machine_takes_is_refused(
     with pytest.raises(BundleError, match="which is impossible"):
         publish.add_bundle(place(repository), bad, Audience("pilot"))
     assert not (repository / "public" / "targets").exists()
+
+
+def test_no_bundle_takes_the_name_of_the_one_that_comes_with_the_agent(
+    where, tiny_bundle, tmp_path
+) -> None:
+    own = load_bundle(default_bundle())
+    other = bundle_like(tiny_bundle, tmp_path / "other", own.version, name=own.name)
+    with pytest.raises(InputError, match="is the name of the bundle that comes with the agent"):
+        put(where, other, "pilot")
 
 
 def test_a_name_and_version_never_means_other_bytes(where, tiny_bundle, versions, tmp_path) -> None:
