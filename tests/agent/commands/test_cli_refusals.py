@@ -29,18 +29,33 @@ def refused(ran, words, hint):
     assert "Traceback" not in ran.err
 
 
+LOOP = "void f(int n, float *a) { for (int i = 0; i < n; i++) a[i] *= 2; }\n"
+
+
 @needs_root
-@pytest.mark.parametrize("words", ["calibrate --budget 3s", "doctor"])
-def test_where_no_process_or_thread_may_be_started_that_is_said(open_place, words):
+@pytest.mark.parametrize(
+    ("words", "text", "code"),
+    [
+        ("calibrate --budget 3s", "", 3),
+        ("doctor", "", 3),
+        ("emit FILE --size n=9 --schedule original", LOOP, 3),
+        ("rank FILE --size n=9", "#define TWICE(x) x + x\n" + LOOP, 3),  # read by a child
+        ("rank FILE --size n=9", LOOP, 0),  # in this process, by clang without threads
+    ],
+)
+def test_where_no_process_or_thread_may_be_started_that_is_said(open_place, words, text, code):
+    file = open_place / "k.c"
+    file.write_text(text)
     alone = SimpleNamespace(
         pw_uid=54_399, pw_gid=54_399
     )  # nobody may have processes of other tests
     (open_place / "state").mkdir()
     os.chown(open_place / "state", alone.pw_uid, alone.pw_gid)
     nobody = [*readable(open_place), "prlimit", "--nproc=1", *become(alone)]
-    ran = run(nobody, *words.split(), "--state-dir", open_place / "state")
-    assert ran.code == 3
-    assert "no more processes or threads may be started here" in ran.err
+    words = words.replace("FILE", str(file)).split()
+    ran = run(nobody, *words, "--state-dir", open_place / "state")
+    assert ran.code == code, ran.err
+    assert ("no more processes or threads may be started here" in ran.err) == (code == 3)
 
 
 def test_what_cannot_be_measured_is_not_predicted(tmp_path):
