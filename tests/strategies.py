@@ -47,6 +47,7 @@ from agent.loopnest.schedules.schedule import (
     Fuse,
     Interchange,
     Jam,
+    Pack,
     Parallelize,
     Reverse,
     Skew,
@@ -383,8 +384,9 @@ def steps(draw: st.DrawFn, program: Program, *, marks: bool) -> Step:
     size = draw(st.integers(2, 5))
     if marks:
         lanes = Vectorize(name, draw(st.sampled_from((2, 4, 8))))
-        found = (Parallelize(name), Vectorize(last), lanes, Unroll(last, size), Jam(name, size))
-        return draw(st.sampled_from(found))
+        packed = Pack(draw(st.sampled_from([a.name for a in program.arrays])), name)
+        found = (Parallelize(name), Vectorize(last), lanes, packed, Unroll(last, size))
+        return draw(st.sampled_from((*found, Jam(name, size))))
     below = names[names.index(name) : names.index(name) + draw(st.integers(1, 3))]
     return draw(
         st.sampled_from(

@@ -385,7 +385,8 @@ class Loop:
     ``step`` is positive. ``unroll`` is the unroll factor of an innermost loop, ``jam`` the
     unroll-and-jam factor of an outer one (1: none); ``parallel``: threads share the iterations;
     ``vector``: SIMD lanes do, ``lanes`` of them together, through the loops inside too (1: as many
-    as the compiler sees fit, in an innermost loop).
+    as the compiler sees fit, in an innermost loop). ``packs``: arrays of which every iteration
+    first copies what it reads into a buffer.
     """
 
     iterator: str
@@ -398,6 +399,7 @@ class Loop:
     unroll: int = 1
     jam: int = 1
     lanes: int = field(default=1, repr=False)  # logs know programs as written by their repr
+    packs: tuple[str, ...] = field(default=(), repr=False)
 
     @cached_property
     def uses(self) -> frozenset[str]:

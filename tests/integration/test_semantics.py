@@ -22,13 +22,14 @@ from agent.kernels.fixed_set import Kernel, kernels
 from agent.loopnest.emitter.emit import emit
 from agent.loopnest.lowering.reader import load_program
 from agent.loopnest.program import Program, loops
-from agent.loopnest.schedules.candidates import candidate_schedules
+from agent.loopnest.schedules.candidates import Draft, candidate_schedules
 from agent.loopnest.schedules.legality import Dependences, check_legal, transform
 from agent.loopnest.schedules.schedule import (
     Distribute,
     Fuse,
     Interchange,
     Jam,
+    Pack,
     Parallelize,
     Reverse,
     Schedule,
@@ -171,13 +172,16 @@ def single_steps(program: Program) -> list[Step]:
     for around, loop in loops(program.body):
         name = loop.iterator
         found += [Reverse(name), Distribute(name), Parallelize(name), Vectorize(name)]
-        found += [Tile(((name, 5),)), Tile(((name, 8),)), Unroll(name, 2), Unroll(name, 7)]
+        found += [Unroll(name, 2), Unroll(name, 7)]
         found += [Jam(name, 2), Jam(name, 4), Vectorize(name, 8), Vectorize(name, 2)]
         outer = [a.iterator for a in around]
         found += [Interchange(o, name) for o in outer]
         found += [Skew(name, o, f) for o in outer for f in (1, -2)]
         for first in range(len(outer)):
             found.append(Tile(tuple((n, 3 + 2 * k) for k, n in enumerate((*outer[first:], name)))))
+        found += [Tile(((name, 5),)), Tile(((name, 8),))]  # fit everywhere
+    packs = [Pack(a.name, name) for name in names for a in program.arrays]
+    found += [step for step in packs if Draft(program).attempt(step)]
     return found + [Fuse(a, b) for a in names for b in names if a != b]
 
 

@@ -14,6 +14,7 @@ from math import gcd
 from agent.loopnest.emitter import extent
 from agent.loopnest.emitter.lanes import is_lane
 from agent.loopnest.emitter.lifetimes import own_loops
+from agent.loopnest.emitter.packing import in_bounds
 from agent.loopnest.program import (
     Access,
     Affine,
@@ -189,15 +190,6 @@ def _owned(target: Access, nest: tuple[Loop, ...]) -> bool:
     return any(
         len(s.terms) == 1 and s.names <= own and all(a.subscripts[d] == s for a in uses)
         for d, s in enumerate(target.subscripts)
-    )
-
-
-def in_bounds(program: Program, access: Access, around: tuple[Loop, ...]) -> bool:
-    """Whether ``access`` provably stays inside its array, whatever the inner loops do."""
-    shape = program.array(access.array).shape
-    return all(
-        extent.least(s, around) >= 0 and extent.greatest(s, around) < n
-        for s, n in zip(access.subscripts, shape, strict=True)
     )
 
 

@@ -28,14 +28,13 @@ class Expanded:
         program: it may use the names in ``remainders`` in lower bounds.
         remainders: first values of remainder loops.
         homes: for each temporary, the iterators around its declaration.
-        widths: of temporaries that every lane has one of, how many; their accesses have one
-            subscript, the lane.
+        shapes: of temporaries that are arrays: what loops pack, and what every lane has one of.
     """
 
     program: Program
     remainders: Mapping[str, Remainder] = field(default_factory=dict)
     homes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    widths: Mapping[str, int] = field(default_factory=dict)
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass
@@ -46,7 +45,7 @@ class Draft:
     homes: dict[str, tuple[str, ...]]
     temporaries: dict[str, Temporary]
     remainders: dict[str, Remainder] = field(default_factory=dict)
-    widths: dict[str, int] = field(default_factory=dict)
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     @staticmethod
     def of(program: Program) -> Draft:
@@ -59,17 +58,17 @@ class Draft:
         new = f"{name}#{suffix}"
         self.homes[new] = self.homes[name]
         self.temporaries[new] = replace(self.temporaries[name], name=new)
-        if name in self.widths:
-            self.widths[new] = self.widths[name]
+        if name in self.shapes:
+            self.shapes[new] = self.shapes[name]
         return new
 
-    def new_temporary(self, name: str, like: str, home: tuple[str, ...], width: int) -> str:
-        """A temporary of the type of ``like``, of which every lane has one; what it is called."""
+    def add_array(self, name: str, like: str, home: tuple[str, ...], shape: tuple[int, ...]) -> str:
+        """A temporary that is an array, of the type of ``like``; what it is called."""
         while name in self.temporaries:
             name += "'"
         dtype = self.temporaries[like].dtype if like in self.temporaries else self.types[like]
         self.temporaries[name] = Temporary(name, dtype, 0)
-        self.homes[name], self.widths[name] = home, width
+        self.homes[name], self.shapes[name] = home, shape
         return name
 
     def left_over(self, loop: Loop, factor: int, name: str = "rest") -> Affine:

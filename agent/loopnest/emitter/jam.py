@@ -20,6 +20,7 @@ from agent.errors import ScheduleError
 from agent.loopnest.emitter import extent
 from agent.loopnest.emitter.expanded import Draft, Expanded, constant_trips, groups
 from agent.loopnest.emitter.lanes import in_lanes
+from agent.loopnest.emitter.packing import packed
 from agent.loopnest.program import (
     Access,
     Affine,
@@ -45,9 +46,12 @@ def expand(program: Program) -> Expanded:
             temporary has no block to live in.
     """
     draft = Draft.of(program)
+    program, buffers = packed(program, copies=True)
+    for buffer in buffers:
+        draft.add_array(buffer.array.name, buffer.source.array, buffer.home, buffer.array.shape)
     body = _Jams(draft).nodes(program.body)
     expanded = replace(program, body=body, temporaries=tuple(draft.temporaries.values()))
-    return Expanded(expanded, draft.remainders, draft.homes, draft.widths)
+    return Expanded(expanded, draft.remainders, draft.homes, draft.shapes)
 
 
 class _Jams:

@@ -157,8 +157,8 @@ def _with_temporaries(
         if len(users) == 1 and users[0][0] == draft.homes[name]:
             draft.homes[name] = (*draft.homes[name], users[0][1].iterator)
         else:
-            draft.widths[name] = lanes.width
-    wide = draft.widths.keys() & set(own.values())
+            draft.shapes[name] = (lanes.width,)
+    wide = draft.shapes.keys() & set(own.values())
     return _renamed(body, lambda a: Access(a.array, (lanes.lane,)) if a.array in wide else a)
 
 
@@ -225,7 +225,7 @@ def _partial(
     """``main`` adding up in every lane by itself, and what comes before and after that."""
     parts = {}
     for target in sums:
-        name = draft.new_temporary(f"{target.array}#part", target.array, path, lanes.width)
+        name = draft.add_array(f"{target.array}#part", target.array, path, (lanes.width,))
         parts[target] = Access(name, (lanes.lane,))
     first, last = [], []
     for (target, part), op in zip(parts.items(), sums.values(), strict=True):

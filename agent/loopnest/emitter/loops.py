@@ -19,10 +19,12 @@ from agent.loopnest.emitter.function import array_parameter, identifiers, protot
 from agent.loopnest.emitter.identifiers import Identifiers
 from agent.loopnest.emitter.interleaved import distance_name, keep_apart
 from agent.loopnest.emitter.lifetimes import uses
+from agent.loopnest.emitter.packing import is_buffer, is_copy
 from agent.loopnest.emitter.printer import Printer
 from agent.loopnest.program import (
     Access,
     Affine,
+    Array,
     Bound,
     Derived,
     DType,
@@ -95,7 +97,7 @@ class Body:
         self._program = expanded.program
         self._remainders = expanded.remainders
         self._homes = expanded.homes
-        self._widths = expanded.widths
+        self._shapes = expanded.shapes
         self._dtypes: dict[str, DType] = {x.name: x.dtype for x in expanded.program.declared}
         self._names = names
         self._wide = wide
@@ -132,14 +134,16 @@ class Body:
         later: set[str] = set()
         for name, home in self._homes.items():
             users = [n for n in nodes if uses(n, name)]
-            if home != block.scope.path or not users:
+            shape = self._shapes.get(name, ())
+            if home != block.scope.path or not users or (shape and name not in written(users)):
                 continue
-            width = self._widths.get(name)
-            if width is None and _starts(users[0], name):
+            if not shape and _starts(users[0], name):
                 later.add(name)
             else:
-                extent = "" if width is None else f"[{width}]"
-                block.lines.append(f"{self._dtypes[name].value} {self._names[name]}{extent};")
+                extents = "".join(f"[{n}]" for n in shape)
+                aligned = " __attribute__((aligned(64)))" if is_buffer(name) else ""
+                text = f"{self._dtypes[name].value} {self._names[name]}{extents}{aligned};"
+                block.lines.append(text)
         return later
 
     def _printer(self, scope: Scope, derived: Sequence[Derived] = ()) -> Printer:
@@ -203,9 +207,9 @@ class Body:
         begin = self._bound(block, loop.iterator, tight.lower, around, lower=True)
         end = self._bound(block, loop.iterator, tight.upper, around, lower=False)
         lines = [*self._pragmas(tight, scope), f"for ({self._header(tight, begin, end)}) {{"]
-        inside = self.block(loop.body, scope)
+        inside = self._packed(loop, scope) or self.block(loop.body, scope)
         if self._is_apart(loop, scope):
-            inside = [self._function(loop, scope, inside)]
+            inside = [self._function("body", loop, scope, inside)]
         lines += [*indented(inside), "}"]
         lines = self._carry(carried, scope, block.scope, lines)
         if carried and not extent.runs(tight, around):
@@ -246,11 +250,24 @@ class Body:
         innermost = all(isinstance(node, Statement) for node in loop.body)
         return loop.parallel and not innermost and not self._shared_updates(loop, scope)
 
-    def _function(self, loop: Loop, scope: Scope, lines: list[str]) -> str:
-        """Makes ``lines``, the body of ``loop``, a function; returns the call."""
-        name = self._names.fresh(f"{loop.iterator}_body")  # ends like no name of a local
+    def _packed(self, loop: Loop, scope: Scope) -> list[str]:
+        """The body of a loop that packs: fills its buffers, and goes on in a function.
+
+        There they are ``restrict`` parameters; gcc holds no sums in registers beside a buffer that
+        the same function has filled.
+        """
+        fills = [n for n in loop.body if isinstance(n, Loop) and is_copy(n.iterator)]
+        if not fills or is_copy(loop.iterator) or self._shared_updates(loop, scope):
+            return []
+        rest = self.block([n for n in loop.body if n not in fills], scope)
+        return [*self.block(fills, scope), self._function("packed", loop, scope, rest)]
+
+    def _function(self, what: str, loop: Loop, scope: Scope, lines: list[str]) -> str:
+        """Makes ``lines``, from the body of ``loop``, a function; returns the call."""
+        name = self._names.fresh(f"{loop.iterator}_{what}")  # ends like no name of a local
         used = identifiers(lines)
-        passed = {n: text for n, text in self._visible(scope).items() if n in used}
+        visible = self._visible(scope) | (self._buffers(scope) if what == "packed" else {})
+        passed = {n: text for n, text in visible.items() if n in used}
         head = prototype(f"static inline void {name}", list(passed.values()))
         self.functions.append("\n".join([head, "{", *indented(lines), "}"]))
         return f"{name}({', '.join(passed)});"
@@ -268,6 +285,14 @@ class Body:
             found[self._names[item.name]] = f"{item.dtype.value} {self._names[item.name]}"
         for iterator in scope.path:
             found[self._names[iterator]] = f"{self.index} {self._names[iterator]}"
+        return found
+
+    def _buffers(self, scope: Scope) -> dict[str, str]:
+        """What the innermost loop has packed: identifiers, as parameters."""
+        found = {}
+        for name in (n for n in self._shapes if self._homes[n] == scope.path and is_buffer(n)):
+            buffer = Array(name, self._dtypes[name], self._shapes[name])
+            found[self._names[name]] = array_parameter(buffer, self._names[name], changed=False)
         return found
 
     def _remainder(self, block: _Block, loop: Loop) -> None:

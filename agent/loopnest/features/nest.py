@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from agent.arrays import Bools, Doubles, Indices, Shorts, Singles
 from agent.loopnest.emitter.lanes import as_tiles
+from agent.loopnest.emitter.packing import packed
 from agent.loopnest.features import counting
 from agent.loopnest.features.counting import CountedLoop
 from agent.loopnest.features.inplace import carried_loops
@@ -237,6 +238,9 @@ def _lower(
     program: Program, v: int, filler: _Filler, memo: dict[int, tuple[Statement, Summary]]
 ) -> None:
     placed = []
+    program, buffers = packed(program, copies=False)
+    if buffers:
+        program = replace(program, arrays=(*program.arrays, *(b.array for b in buffers)))
     for levels, statement in _walk(as_tiles(program.body), (), [0]):
         known = memo.get(id(statement))
         if known is None or known[0] is not statement:

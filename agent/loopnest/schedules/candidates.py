@@ -204,8 +204,12 @@ def _classic(program: Program, new: Callable[[], LegalDraft]) -> Iterator[LegalD
 
 def _in_registers(new: Callable[[], LegalDraft]) -> Iterator[LegalDraft]:
     """Register tiles and partial sums of several sizes."""
-    tiles = [partial(register_tiles, rows=rows, row_bytes=size) for rows, size in TILES]
-    moves: list[Move] = [*tiles[:2], partial(partial_sums, row_bytes=256), *tiles[2:]]
+    plain, packing = (
+        [partial(register_tiles, rows=rows, row_bytes=size, packing=packs) for rows, size in TILES]
+        for packs in (False, True)
+    )
+    sums = partial(partial_sums, row_bytes=256)
+    moves: list[Move] = [packing[0], plain[0], packing[1], plain[1], sums, packing[2], *plain[2:]]
     for move, first, last in itertools.product(moves, ((), (_distribute_all,)), (_parallel, None)):
         draft = new()
         _perform(draft, (*first, move, _vector, *([last] if last else [])))

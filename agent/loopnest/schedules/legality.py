@@ -26,7 +26,7 @@ from agent.loopnest.program import Access, Loop, Node, Program, loops, statement
 from agent.loopnest.schedules import transform as steps
 from agent.loopnest.schedules.dependence import Conflict, Dependence, Dependences, common_depth
 from agent.loopnest.schedules.positions import Position, advance, tiles_name
-from agent.loopnest.schedules.schedule import Parallelize, Schedule, Step, Unroll, Vectorize
+from agent.loopnest.schedules.schedule import Pack, Parallelize, Schedule, Step, Unroll, Vectorize
 
 __all__ = ["Dependences", "check_legal", "check_step", "transform"]
 
@@ -89,7 +89,7 @@ def check_step(
             again.
     """
     match step:
-        case Unroll():
+        case Unroll() | Pack():
             return
         case Parallelize(name) | Vectorize(name):
             nest = next((*a, x) for a, x in loops(program.body) if x.iterator == name)

@@ -6,31 +6,41 @@ go inside, the loop along which memory is walked best gets the lanes, the one ar
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from agent.loopnest.program import Loop, Program, Statement, all_reads, loops
-from agent.loopnest.schedules.schedule import Interchange, Jam, Vectorize
+from agent.loopnest.schedules.schedule import Interchange, Jam, Pack, Tile, Vectorize
 from agent.loopnest.schedules.transform import MAX_LANES
-from agent.loopnest.schedules.tree import is_longer, perfect_band
+from agent.loopnest.schedules.tree import find_loop, is_longer, perfect_band
 
 if TYPE_CHECKING:
     from agent.loopnest.schedules.candidates import Draft
 
 # Rows that are jammed, and bytes of a row: for 32 and for 16 registers, of 64 and of 32 bytes.
 LANES = (4, 8, 16, 16, 32, 32, 64)  # repeats: likelier
-TILES = ((6, 128), (4, 64), (8, 64), (4, 128), (2, 256), (12, 128), (4, 256))
+TILES = ((6, 128), (4, 64), (4, 256), (8, 64), (4, 128), (2, 256), (12, 128))
+PACKED = 64  # lanes whose operands are packed together
+LONG, PART = 512, 256  # a loop that adds up longer is tiled for that
 
 
-def register_tiles(draft: Draft, rows: int, row_bytes: int) -> None:
-    """Give every nest that adds up a register tile, as far as it may have one."""
+def register_tiles(draft: Draft, rows: int, row_bytes: int, *, packing: bool) -> None:
+    """Give every nest that adds up a register tile, as far as it may have one.
+
+    ``packing``: and a buffer for what its lanes read, where the nest allows it.
+    """
     for loop in draft.innermost():
         update = next((s for s in loop.body if isinstance(s, Statement) and s.op), None)
         if update is not None:
-            _tile(draft, loop, update, rows, row_bytes)
+            _tile(draft, loop, update, (rows, row_bytes), packing=packing)
 
 
-def _tile(draft: Draft, innermost: Loop, update: Statement, rows: int, row_bytes: int) -> None:
-    path = next(a for a, x in loops(draft.program.body) if x is innermost)
+def _tile(
+    draft: Draft, innermost: Loop, update: Statement, size: tuple[int, int], *, packing: bool
+) -> None:
+    path = next((a for a, x in loops(draft.program.body) if x is innermost), None)
+    if path is None:
+        return
     moves = _own_loops(draft.program, update)
     whole = next(b for b in map(perfect_band, (*path, innermost)) if innermost in b)
     free = [x for x in whole if x.iterator in moves]
@@ -42,10 +52,47 @@ def _tile(draft: Draft, innermost: Loop, update: Statement, rows: int, row_bytes
     others = [x for x in (*outside, *free) if x is not lanes]
     wanted = [*(x for x in free if x is not lanes), *([lanes] if free else []), *sums]
     if _reorder(draft, [x.iterator for x in whole], [x.iterator for x in wanted]):
-        size = draft.program.dtype_of(update.target.array).size
-        draft.attempt(Vectorize(lanes.iterator, min(row_bytes // size, MAX_LANES)))
+        if packing and others:
+            _pack(draft, update, others[-1], lanes, sums)
+        element = draft.program.dtype_of(update.target.array).size
+        draft.attempt(Vectorize(lanes.iterator, min(size[1] // element, MAX_LANES)))
         if others:
-            draft.attempt(Jam(others[-1].iterator, rows))
+            draft.attempt(Jam(others[-1].iterator, size[0]))
+
+
+def _pack(draft: Draft, update: Statement, rows: Loop, lanes: Loop, sums: Sequence[Loop]) -> None:
+    """Tile the lanes, put the loop over their tiles around the rows, and pack what a tile reads.
+
+    ::
+
+        for i: for j: for k     ->      for j_t: for k_t: (pack) for i: for j: for k
+    """
+    adding = {x.iterator for x in sums}
+    names = [(a, {n for s in a.subscripts for n in s.names}) for a in all_reads(update)]
+    operands = [a.array for a, moved in names if lanes.iterator in moved and moved & adding]
+    path, found = find_loop(draft.program, "pack", lanes.iterator)
+    around = path[-1] if path else found
+    fits = around.iterator == rows.iterator and len(around.body) == 1
+    if not operands or not fits or not is_longer(lanes, PACKED):
+        return
+    over = _tiled(draft, lanes, PACKED)
+    long = sums[0] if len(sums) == 1 and is_longer(sums[0], LONG) else None
+    part = _tiled(draft, long, PART) if long else None
+    if part and not draft.attempt(Interchange(lanes.iterator, part)):
+        part = None
+    moved = over and draft.attempt(Interchange(rows.iterator, over))
+    if moved and part and draft.attempt(Interchange(rows.iterator, part)):
+        over = part
+    if moved and over:
+        any(draft.attempt(Pack(array, over)) for array in dict.fromkeys(operands))
+
+
+def _tiled(draft: Draft, loop: Loop, size: int) -> str | None:
+    """The loop over the tiles that ``loop`` is cut into."""
+    if not draft.attempt(Tile(((loop.iterator, size),))):
+        return None
+    path, _ = find_loop(draft.program, "tile", loop.iterator)
+    return path[-1].iterator
 
 
 def _own_loops(program: Program, update: Statement) -> set[str]:

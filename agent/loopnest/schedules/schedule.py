@@ -1,7 +1,8 @@
 """Schedules: a tuple of frozen steps, and their text form.
 
     interchange i k; tile i 32 j 32; skew j i 1; reverse i; fuse i i2; distribute i;
-    parallelize i; vectorize j; vectorize j 16; unroll k 4; jam i 4
+    parallelize i; vectorize j; vectorize j 16; unroll k 4; jam i 4;
+    pack B j_t
 
 Steps apply left to right. ``original`` (or an empty text) is the program as written. Loops are
 named by their iterators; ``tile i 32`` leaves ``i`` as the loop inside a tile and makes ``i_t``
@@ -116,8 +117,26 @@ class Jam(_Words):
     factor: int
 
 
+@dataclass(frozen=True, slots=True)
+class Pack(_Words):
+    """Copy what the loops inside a loop read of an array into a buffer, in every iteration."""
+
+    array: str
+    loop: str
+
+
 Step = (
-    Interchange | Tile | Skew | Reverse | Fuse | Distribute | Parallelize | Vectorize | Unroll | Jam
+    Interchange
+    | Tile
+    | Skew
+    | Reverse
+    | Fuse
+    | Distribute
+    | Parallelize
+    | Vectorize
+    | Unroll
+    | Jam
+    | Pack
 )
 
 
@@ -203,6 +222,7 @@ _FORMS = {
     "vectorize": "vectorize j, vectorize j 16",
     "unroll": "unroll k 4",
     "jam": "jam i 4",
+    "pack": "pack B j_t (the array first)",
 }
 _STEPS: dict[str, Callable[[str, list[str]], Step]] = {
     "interchange": _names(2, Interchange),
@@ -215,6 +235,7 @@ _STEPS: dict[str, Callable[[str, list[str]], Step]] = {
     "vectorize": _vectorize,
     "unroll": _factor(Unroll),
     "jam": _factor(Jam),
+    "pack": _names(2, Pack),
 }
 _SPELLINGS = {"vectorise": "vectorize", "parallelise": "parallelize"}
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from agent.errors import ScheduleError
+from agent.loopnest.emitter.packing import buffer_of
 from agent.loopnest.program import MAX_DEPTH, Affine, Bound, Loop, Node, Program, loops, statements
 from agent.loopnest.schedules.bounds import (
     offset,
@@ -25,6 +26,7 @@ from agent.loopnest.schedules.schedule import (
     Fuse,
     Interchange,
     Jam,
+    Pack,
     Parallelize,
     Reverse,
     Skew,
@@ -85,6 +87,8 @@ def apply(program: Program, step: Step) -> Program:
             return unroll(program, loop, factor)
         case Jam(loop, factor):
             return jam(program, loop, factor)
+        case Pack(array, loop):
+            return pack(program, array, loop)
 
 
 def interchange(program: Program, first: str, second: str) -> Program:
@@ -289,8 +293,8 @@ def parallelize(program: Program, name: str) -> Program:
             f"{what}: loop {name} is unrolled",
             hint=f"Tile {name} first, parallelize {name}_t and unroll {name}.",
         )
-    if around := next((x for x in path if x.jam > 1 or x.lanes > 1), None):
-        mark = marks_of(around)[0]
+    if around := next((x for x in path if x.jam > 1 or x.lanes > 1 or x.packs), None):
+        mark = marks_of(around)[-1]
         raise ScheduleError(f"{what}: loop {name} is inside the {mark} loop {around.iterator}")
     if loop.lanes > 1:
         raise ScheduleError(
@@ -338,8 +342,9 @@ def _refuse_lanes(what: str, loop: Loop, lanes: int) -> None:
         raise ScheduleError(f"{what}: the number of lanes must be 2, 4, 8, ... or {MAX_LANES}")
     inner = [x for _, x in loops(loop.body)]
     for other in (loop, *inner):
-        if other.vector:
-            raise ScheduleError(f"{what}: loop {other.iterator} inside is vectorized already")
+        if other.vector or other.packs:
+            mark = "packs" if other.packs else "is vectorized"
+            raise ScheduleError(f"{what}: loop {other.iterator} inside {mark} already")
         if other.parallel:
             raise ScheduleError(
                 f"{what}: loop {other.iterator} is parallel",
@@ -382,7 +387,9 @@ def jam(program: Program, name: str, factor: int) -> Program:
     """
     what = str(Jam(name, factor))
     path, loop = find_loop(program, what, name)
-    refuse_again(what, loop, jammed=loop.jam > 1, vectorized=loop.lanes > 1)
+    refuse_again(
+        what, loop, jammed=loop.jam > 1, vectorized=loop.lanes > 1, packing=bool(loop.packs)
+    )
     refuse_factor(what, factor, MAX_JAM)
     below = [inner for _, inner in loops(loop.body)]
     if not below:
@@ -391,13 +398,50 @@ def jam(program: Program, name: str, factor: int) -> Program:
             hint="Jam is for outer loops, unroll for innermost ones.",
         )
     for other in (*path, *below):
-        if other.jam > 1 or (other.parallel and other in below):
+        inside = other in below and (other.parallel or other.packs)
+        if other.jam > 1 or inside:
             raise ScheduleError(
                 f"{what}: loop {other.iterator} of the same nest is already {marks_of(other)[0]}",
                 hint="A nest has one jammed loop, and none around its parallel loop.",
             )
     _refuse_dependent(what, loop, "Jam needs inner loops that run the same for every copy.")
     return with_loop(program, replace(loop, jam=factor))
+
+
+def pack(program: Program, array: str, name: str) -> Program:
+    """Copy what the loops inside a loop read of an array into a buffer, in every iteration.
+
+    ::
+
+        for j_t in 0..63 step 16:            for j_t in 0..63 step 16:
+          for i in 0..99:                      for j in j_t..j_t + 15: for k in 0..99:
+            for j in j_t..j_t + 15:      ->      b_pack[k][j - j_t] = b[j][k]
+              for k in 0..99:                  for i in 0..99:
+                s[i][j] += a[i][k] * b[j][k]     ... s[i][j] += a[i][k] * b_pack[k][j - j_t]
+
+    The buffer is in the order in which the loops nest, but for a loop in SIMD lanes (here j), which
+    comes last. The tree keeps its shape: the copy is made when C is emitted.
+    """
+    what = str(Pack(array, name))
+    path, loop = find_loop(program, what, name)
+    if array not in {a.name for a in program.arrays}:
+        known = ", ".join(a.name for a in program.arrays)
+        raise ScheduleError(f"{what}: there is no array {array}", hint=f"The arrays are: {known}.")
+    inner = [x for _, x in loops(loop.body)]
+    for other in (*path, loop, *inner):
+        if array in other.packs:
+            raise ScheduleError(f"{what}: loop {other.iterator} packs {array} already")
+        if other in inner and other.parallel:
+            raise ScheduleError(f"{what}: loop {other.iterator} inside is parallel")
+        if other not in inner and (other.jam > 1 or other.lanes > 1):
+            mark = marks_of(other)[-1]
+            raise ScheduleError(
+                f"{what}: loop {other.iterator} is {mark}",
+                hint="Pack in a loop around those that are jammed or in lanes.",
+            )
+    packing = replace(loop, packs=(*loop.packs, array))
+    buffer_of(program, path, packing, array)
+    return with_loop(program, packing)
 
 
 def _refuse_dependent(what: str, loop: Loop, hint: str) -> None:

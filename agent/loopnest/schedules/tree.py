@@ -102,6 +102,7 @@ def marks_of(loop: Loop) -> list[str]:
         "vectorized": loop.vector,
         "unrolled": loop.unroll > 1,
         "jammed": loop.jam > 1,
+        "packing": bool(loop.packs),
     }
     return [name for name, on in marks.items() if on]
 
@@ -115,9 +116,9 @@ def refuse_marked(what: str, path: tuple[Loop, ...], touched: Sequence[Loop]) ->
                 hint="Restructure first, mark loops (parallelize, vectorize, unroll, jam) last.",
             )
     for loop in path:
-        if loop.jam > 1 or loop.lanes > 1:
+        if loop.jam > 1 or loop.lanes > 1 or loop.packs:
             raise ScheduleError(
-                f"{what}: the nest of loop {loop.iterator} is already {marks_of(loop)[0]}",
+                f"{what}: the nest of loop {loop.iterator} is already {marks_of(loop)[-1]}",
                 hint="Restructure first, mark loops (parallelize, vectorize, unroll, jam) last.",
             )
 

@@ -83,6 +83,20 @@ void seidel(int steps, int n, double A[n][n])
 #pragma endscop
 }
 """
+DISTANCES = """
+void distances(int n, float out[n][n], const float a[n][n], const float b[n][n])
+{
+#pragma scop
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < n; j++) {
+            float s = 0.0f;
+            for (int k = 0; k < n; k++)
+                s += (a[i][k] - b[j][k]) * (a[i][k] - b[j][k]);
+            out[i][j] = s;
+        }
+#pragma endscop
+}
+"""
 TRIANGULAR = """
 void triangular(int n, double y[n], const double L[n][n], const double x[n])
 {
@@ -127,6 +141,10 @@ CASES = {
     "gemm_lanes": (GEMM, "vectorize j 8; parallelize i"),
     "dot_lanes": (DOT, "vectorize i 32"),
     "triangular_lanes": (TRIANGULAR, "vectorize j 8"),
+    "distances_packed": (
+        DISTANCES,
+        "tile j 32; interchange i j_t; pack b j_t; jam i 2; vectorize j 16; parallelize j_t",
+    ),
     "softmax": (SOFTMAX, "parallelize i; vectorize j"),
     "seidel_wavefront": (SEIDEL, "skew j i 1; interchange i j; vectorize i"),
     "triangular": (TRIANGULAR, "original"),

@@ -20,7 +20,7 @@ from agent.loopnest.program import (
     Temporary,
     statements,
 )
-from agent.loopnest.schedules.schedule import Vectorize
+from agent.loopnest.schedules.schedule import Interchange, Pack, Vectorize
 from agent.loopnest.schedules.transform import apply
 from tests.agent.loopnest.nests import affine, at, gemm, loop, plus, program, read, statement, times
 
@@ -54,6 +54,15 @@ def test_lanes_through_inner_loops_are_seen_as_tiles_that_are_innermost():
     assert tiled.trip[0, 0, :4].tolist() == [40, 5, 40, 8]
     assert tiled.vector[0, 0, :4].tolist() == [False, False, False, True]
     assert tiled.instances[0, 0] == 40**3
+
+
+def test_a_packed_array_is_read_in_the_order_of_its_buffer():
+    plain = apply(gemm(64), Interchange("i", "j"))
+    before, after = (lower([p]) for p in (plain, apply(plain, Pack("B", "j"))))
+    packed = [a.name for a in plain.arrays].index("B")
+    assert set(before.array[0, 0, :3]) == {0, 1, 2}
+    assert set(after.array[0, 0, :3]) == {0, 1, 2, 3} - {packed}  # buffers come after the arrays
+    assert before.instances[0, 0] == after.instances[0, 0]
 
 
 def test_a_rectangular_nest_has_its_trip_counts_outermost_first():

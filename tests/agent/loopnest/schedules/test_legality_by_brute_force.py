@@ -24,6 +24,7 @@ from agent.loopnest.schedules.schedule import (
     Fuse,
     Interchange,
     Jam,
+    Pack,
     Parallelize,
     Reverse,
     Schedule,
@@ -72,6 +73,7 @@ def steps(draw: st.DrawFn, draft: Draft) -> Step:
         Parallelize(name),
         Vectorize(inner),
         Vectorize(name, 4),
+        Pack(draw(st.sampled_from([a.name for a in draft.program.arrays])), name),
         Unroll(inner, size),
     ]
     if len(band) > 1:

@@ -412,6 +412,38 @@ def test_a_register_tile_is_a_jam_around_lanes() -> None:
     assert (found["j"].vector, found["j"].lanes) == (True, 8)
 
 
+def test_a_loop_packs_what_the_loops_inside_read() -> None:
+    found = marked("tile j 4; interchange i j_t; pack B j_t; jam i 2; vectorize j 4")
+    assert found["j_t"].packs == ("B",)
+    assert (found["i"].jam, found["j"].lanes) == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "message"),
+    [
+        ("pack D i", "there is no array D"),
+        ("pack C i", "loop i writes C"),
+        ("pack A k", "the subscript is not moved by any loop inside"),
+        ("tile k 4; interchange j k_t; interchange j k; pack B i", "the bounds of loop k depend"),
+        ("pack B i; pack B j", "loop i packs B already"),
+        ("parallelize j; pack B i", "loop j inside is parallel"),
+        ("jam i 2; pack B i", "loop i is jammed"),
+        ("vectorize j 4; pack B j", "loop j is vectorized"),
+        ("pack B j; jam i 2", "loop j of the same nest is already packing"),
+        ("pack B j; jam j 2", "loop j is packing already"),
+        ("pack B j; vectorize j 4", "loop j inside packs already"),
+        ("pack B i; interchange j k", "the nest of loop i is already packing"),
+        ("pack B i; parallelize j", "loop j is inside the packing loop i"),
+    ],
+)
+def test_packs_that_do_not_fit_are_refused(schedule: str, message: str) -> None:
+    assert message in refusal(gemm(8), schedule).message
+
+
+def test_a_buffer_that_is_too_large_is_refused() -> None:
+    assert "more than 262144" in refusal(gemm(256), "pack B i").message
+
+
 def test_vectorize_refuses_a_step() -> None:
     assert "has step 3" in refusal(strided(), "vectorize i").message
 
