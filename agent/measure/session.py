@@ -21,6 +21,7 @@ BYTES_PER_S = 2e8  # at least this fast: filling, copying, comparing
 START_S = 5.0
 RESOLUTION_S = 1e-10
 LOOK_EVERY_S = 0.025
+CLOCKS_DIFFER, CLOCK_SLACK_S = 1.05, 1e-3  # the worker's and ours: one is slewed by NTP
 PATIENCE = 8.0  # a round may take so many times what its programs took before
 
 
@@ -188,7 +189,9 @@ class WorkerSession:
         command = "round " + " ".join(str(self._slots.index(p)) for p in order)
         copying = len(order) * self._arguments.bytes / BYTES_PER_S
         limit = PATIENCE * self.cost(order) + self._settings.limit_s + copying
+        begun = time.monotonic()
         words = self._ask(command, "round", None, limit)
+        _require_steady_clock(float(words[1]), time.monotonic() - begun)
         samples = _samples(words[7:], len(order))
         observed = Round(
             seconds=tuple((p, s.seconds) for p, s in zip(order, samples, strict=True)),
@@ -231,7 +234,26 @@ def _samples(words: Sequence[str], count: int) -> tuple[Shots, ...]:
 
 def _shot(words: Iterator[str]) -> Shot:
     seconds, main, inside, every = (float(next(words)) for _ in range(4))
+    if seconds < 0:
+        raise _clock_jumps(f"an execution took {seconds:.3g} s")
     return Shot(max(seconds, RESOLUTION_S), main, inside, every, switches=int(next(words)))
+
+
+def _require_steady_clock(told_s: float, passed_s: float) -> None:
+    """Refuse a round that took longer by the worker's clock than by ours, or less than nothing.
+
+    Less is no evidence: this process may have had to wait for its CPU.
+    """
+    if not 0 <= told_s <= passed_s * CLOCKS_DIFFER + CLOCK_SLACK_S:
+        raise _clock_jumps(f"a round of {passed_s:.3g} s took {told_s:.3g} s")
+
+
+def _clock_jumps(seen: str) -> MeasureError:
+    return MeasureError(
+        f"this machine's clock jumps (CLOCK_MONOTONIC_RAW: {seen})",
+        "Timings made with it mean nothing: have the clock source looked at "
+        "(/sys/devices/system/clocksource).",
+    )
 
 
 def _not_understood(words: Sequence[str]) -> MeasureError:
