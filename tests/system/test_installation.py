@@ -54,6 +54,13 @@ def test_it_is_installed_without_a_network(installed):
     assert box.run("agent", "--version").out.startswith("agent ")
 
 
+def test_manual_pages_and_completion_are_in_the_package(installed):
+    box, _ = installed
+    pages = box.run("ls", "/usr/share/man/man1").out.split()
+    assert {"agent.1.gz", "agent-rank.1.gz", "agent-bundle-pin.1.gz"} <= set(pages)
+    assert "complete" in box.run("cat", "/usr/share/bash-completion/completions/agent").out
+
+
 def test_every_timer_waits_and_nothing_has_failed(installed):
     box, _ = installed
     assert_timers_wait(box)
