@@ -29,6 +29,13 @@ if TYPE_CHECKING:
 SCHEMA = 1
 NARROWEST, UNWRAPPED = 40, 100_000
 _COLOURS = {"ok": "green", "warning": "yellow", "problem": "bold red"}  # of a finding's level
+_FIRST_WORDS = {  # how a line begins, and the SGR code that it begins with on a terminal
+    "error:": "1;31",
+    "Verdict: good": "32",
+    "Verdict: usable": "33",
+    "Verdict: not to be used": "1;31",
+    "Not put in force": "1;31",
+}
 ERROR, WARNING, NOTICE, INFO = 3, 4, 5, 6  # the journal's levels
 _EXPECTED = frozenset(  # on machines that are offline or at work: nobody has to act
     (Exit.UNREACHABLE, Exit.BUSY, Exit.NOT_NOW, Exit.INTERRUPTED)
@@ -77,8 +84,17 @@ def _say(text: str, level: int) -> None:
     """Lines on stderr; in the journal each with its level, as sd-daemon(3) has it."""
     if _is_journal(sys.stderr, os.environ.get("JOURNAL_STREAM", "")):
         text = "\n".join(f"<{level}>{line}" for line in text.split("\n"))
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(_painted(text, sys.stderr) + "\n")
     sys.stderr.flush()
+
+
+def _painted(text: str, stream: TextIO) -> str:
+    """``text`` with its first words in colour, where a person looks at it and wants that."""
+    wanted = stream.isatty() and not os.environ.get("NO_COLOR")
+    first = next((words for words in _FIRST_WORDS if text.startswith(words)), None)
+    if first is None or not wanted or os.environ.get("TERM") == "dumb":
+        return text
+    return f"\x1b[{_FIRST_WORDS[first]}m{first}\x1b[0m{text.removeprefix(first)}"
 
 
 def _is_journal(stream: TextIO, told: str) -> bool:
@@ -153,7 +169,7 @@ def _show(block: Block) -> None:
         sys.stdout.buffer.write(block.text.encode("utf-8", "surrogateescape"))
     else:
         lines = textwrap.wrap(block, width(), break_long_words=False, break_on_hyphens=False)
-        sys.stdout.write("\n".join(lines) + "\n")
+        sys.stdout.write(_painted("\n".join(lines), sys.stdout) + "\n")
 
 
 def _show_table(table: Table) -> None:
