@@ -14,12 +14,15 @@ from agent.arrays import Array
 from agent.errors import SourceError
 from agent.loopnest.frontend.ctree import (
     ArrayType,
+    CallE,
     CType,
+    Name,
     OtherType,
     PointerType,
     RecordType,
     ScalarType,
     Variable,
+    walk,
 )
 from agent.loopnest.lowering.lower import Reading
 from agent.loopnest.lowering.reader import read_region, regions_of
@@ -95,6 +98,18 @@ def _same(one: Array, two: Array, kind: DType) -> bool:
     return bool((near | (one == two) | (np.isnan(one) & np.isnan(two))).all())
 
 
+# Of the C library: what reaches beyond the process. Calls with inputs that are made up must not.
+ACTING = frozenset(
+    """
+    open openat creat fopen fopen64 freopen open64 remove unlink unlinkat rename renameat rmdir
+    mkdir mkdirat mkfifo mknod link symlink truncate ftruncate chmod fchmod chown chdir system popen
+    fork vfork execl execlp execle execv execvp execve execvpe posix_spawn posix_spawnp kill killpg
+    socket connect bind send sendto sendmsg mount umount reboot syscall ioctl dlopen shm_open
+    sem_open mq_open setuid setgid tmpfile mkstemp
+    """.split()
+)
+
+
 class UncheckedError(Exception):
     """Why a function cannot be called with inputs that are made up."""
 
@@ -150,6 +165,8 @@ class CallPlan:
 def plan_of(source: SourceRegion) -> CallPlan:
     """The calls of a check; raises UncheckedError where none can be made up."""
     function = source.function
+    if acting := _acting(source):
+        raise UncheckedError(f"it calls {acting!r}, which reaches beyond the function")
     memory = tuple(_memory(source))
     if sum(m.size for m in memory) > MOST_BYTES:
         raise UncheckedError(f"its arrays are larger than {MOST_BYTES >> 20} MiB")
@@ -159,6 +176,21 @@ def plan_of(source: SourceRegion) -> CallPlan:
     seeds = range(SEEDS)
     calls = (_call(source, memory, sizes, seed) for sizes in _sizes(source) for seed in seeds)
     return CallPlan(memory, tuple(calls), result)
+
+
+def _acting(source: SourceRegion) -> str:
+    """The name of what the function calls, or those of the file that it calls, of ``ACTING``."""
+    left, seen = [source.function], {source.function.ident}
+    while left:
+        calls = (x.callee for x in walk(left.pop().body) if isinstance(x, CallE))
+        for callee in (c for c in calls if isinstance(c, Name)):
+            if callee.name in ACTING:
+                return callee.name
+            called = source.unit.functions.get(callee.ident)
+            if called is not None and callee.ident not in seen:
+                seen.add(callee.ident)
+                left.append(called)
+    return ""
 
 
 def _is_void(kind: CType) -> bool:

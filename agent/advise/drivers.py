@@ -21,6 +21,9 @@ from agent.system.child import ChildLimits, ChildRun, inherited, other_owner, ru
 from agent.system.tasks import check_words
 
 RUN_S = 20.0
+MEMORY = 8 << 30  # bytes, for what is tried
+OF_A_THREAD = 256 << 20  # bytes of address space that it may take besides
+UNLIMITED = 1 << 60
 DRIVER = """#define main agent_main_of_the_file
 #include "{file}"
 #undef main
@@ -130,6 +133,8 @@ class Drivers:
     ) -> ChildRun:
         """A case, with the memory of call ``number`` of the plan.
 
+        What is sanitized takes most of the address space: there ``ASAN_OPTIONS`` set the limit.
+
         Raises:
             TaskLimitError: it says that it may start no thread.
         """
@@ -138,7 +143,9 @@ class Drivers:
         if not memory.exists():
             self.put(memory.name, plan.inputs(seed))
         output = sum(m.size for m in plan.memory) + 64
-        limits = ChildLimits(seconds=RUN_S, memory=1 << 60, file=1 << 20, output=output)
+        space = MEMORY + OF_A_THREAD * (os.cpu_count() or 1)
+        space = UNLIMITED if "ASAN_OPTIONS" in environment else space
+        limits = ChildLimits(seconds=RUN_S, memory=space, file=1 << 20, output=output)
         command = [str(program), str(memory), str(number)]
         around = {**inherited(self.user), **environment}
         run = run_child(command, limits, place=self.made, environment=around, user=self.user)

@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.advise.calls import CallPlan, FunctionCall, UncheckedError, plan_of
-from agent.advise.drivers import Drivers, drivers, faulty
+from agent.advise.drivers import MEMORY, Drivers, drivers, faulty
 from agent.advise.splice import SourceRegion
 from agent.measure.compiler import Compiler
 from agent.system.child import ChildRun
 
 SANITIZED = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")
 PLAIN = ("-O1",)
-ENVIRONMENT = {"ASAN_OPTIONS": "detect_leaks=0", "OMP_NUM_THREADS": "3"}
+THREADS = {"OMP_NUM_THREADS": "3"}
+WATCHED = {**THREADS, "ASAN_OPTIONS": f"detect_leaks=0:hard_rss_limit_mb={MEMORY >> 20}"}
 
 
 @dataclass(frozen=True)
@@ -66,13 +67,15 @@ def _checked(made: Drivers, plan: CallPlan) -> Agreement:
     new = made.program("new_driver", made.new, cases, flags)
     if isinstance(new, str):
         raise faulty(new)
+    environment = WATCHED if flags is SANITIZED else THREADS
     runs, unchecked = list[tuple[Mapping[str, int], bool]](), list[str]()
     for number, call in enumerate(plan.calls):
-        before = made.run(old, number, plan, ENVIRONMENT)
+        before = made.run(old, number, plan, environment)
         if before.status != 0:
-            unchecked += [_failed(call, before)] * any(call.sizes.values())  # few take sizes of 0
+            if not call.sizes or any(call.sizes.values()):  # few take sizes of 0
+                unchecked.append(_failed(call, before))
             continue
-        after = made.run(new, number, plan, ENVIRONMENT)
+        after = made.run(new, number, plan, environment)
         runs.append((call.sizes, after.status == 0 and plan.same(before.output, after.output)))
     return Agreement(tuple(runs), flags is SANITIZED, tuple(dict.fromkeys(unchecked)))
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
+from agent.advise import drivers as drivers_module
+from agent.advise import verify as verify_module
 from agent.advise.splice import Origin, SourceRegion, spliced
 from agent.advise.verify import verify
 from agent.errors import SourceError
@@ -328,9 +330,59 @@ def test_what_another_user_wrote_leads_root_to_no_other_file(open_place):
     assert not mine.exists()
 
 
+def test_a_function_that_reaches_beyond_itself_is_not_tried(scale, tmp_path):
+    precious = tmp_path / "precious"
+    precious.touch()
+    clean = f'static void clean(void) {{ remove("{precious}"); }}\n'
+    calling = SCALE.replace("{", "{\n    clean();", 1)
+    scale.write_text("#include <stdio.h>\n" + clean + calling)
+    ran = emit(scale)
+    assert ran.code == 0, ran.err
+    assert "Not checked: it calls 'remove', which reaches beyond the function" in ran.err
+    assert precious.exists()
+
+
+# 256 MiB, piece by piece, and then more time than there is.
+TAKING = """
+#include <stdlib.h>
+#include <string.h>
+static char *kept[1 << 10];
+static void take(void)
+{
+    for (int n = 0;; n = (n + 1) % (1 << 10)) {
+        if (!kept[n] && !(kept[n] = malloc(1 << 18)))
+            abort();
+        memset(kept[n], n, 1 << 18);
+    }
+}
+void f(float *a)
+{
+    for (int i = 0; i < 100; i++)
+        a[i] *= 2;
+    take();
+}
+"""
+
+
+@pytest.mark.parametrize("sanitized", [verify_module.SANITIZED, ("-no-such-flag",)])
+def test_a_function_that_takes_more_memory_than_it_may_fails(
+    scale, compiler, monkeypatch, sanitized
+):
+    scale.write_text(TAKING)
+    monkeypatch.setattr(drivers_module, "MEMORY", 128 << 20)
+    monkeypatch.setattr(drivers_module, "OF_A_THREAD", 0)
+    watched = {"ASAN_OPTIONS": "detect_leaks=0:hard_rss_limit_mb=128"}
+    monkeypatch.setattr(verify_module, "WATCHED", watched)
+    monkeypatch.setattr(verify_module, "SANITIZED", sanitized)
+    source = source_of(scale, "f", {})
+    found = verify(source, scale, emitted(source, *schedules_of(source)[0]), compiler, ())
+    assert found.unchecked
+    assert all("fails with inputs" in words for words in found.unchecked)
+
+
 def test_what_the_function_writes_beside_it_while_it_is_tried_is_thrown_away(scale, tmp_path):
-    writing = '    fclose(fopen("out.txt", "w"));'
-    scale.write_text("#include <stdio.h>\n" + SCALE.replace("{", "{\n" + writing, 1))
+    writing = '__attribute__((constructor)) static void put(void) { fopen("out.txt", "w"); }\n'
+    scale.write_text("#include <stdio.h>\n" + writing + SCALE)
     before = set(Path.cwd().iterdir())
     ran = emit(scale)
     assert "8 runs" in ran.err
