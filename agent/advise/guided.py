@@ -86,34 +86,59 @@ class Pool:
 
     def add(self, drawn: Iterable[tuple[Schedule, Program]]) -> None:
         """Takes those with loops that are new, and predicts them in one batch."""
-        fresh: dict[object, tuple[Schedule, Program]] = {}
-        for schedule, variant in drawn:
-            body = variant.body
-            if body in self._places:
-                self._shorten(self._places[body], schedule)
-            elif body != self.program.body:
-                fresh.setdefault(body, (schedule, variant))
+        fresh, places = self._told_apart(drawn)
         if not fresh:
             return
-        self._places |= {body: len(self.found) + n for n, body in enumerate(fresh)}
-        self.found += fresh.values()
-        self.guesses += [is_guess(variant) for _, variant in fresh.values()]
-        seen, gains, _ = self.predictor.log_speedups(
-            self.program, [variant for _, variant in fresh.values()]
-        )
+        variants = [variant for _, variant in fresh]
+        seen, gains, _ = self.predictor.log_speedups(self.program, variants)
         vectors = seen.vectors[1:]
         self.vectors = np.concatenate([self.vectors, vectors]) if len(self.gains) else vectors
         self.gains = np.append(self.gains, np.clip(gains, -MOST_GAIN, MOST_GAIN))
+        self.guesses += map(is_guess, variants)
+        self._places |= places
+        self.found += fresh
 
-    def _shorten(self, place: int, schedule: Schedule) -> None:
-        """Of schedules that give the same loops the shortest is kept."""
-        known, variant = self.found[place]
-        if simplicity(schedule) < simplicity(known):
-            self.found[place] = (schedule, variant)
+    def _told_apart(
+        self, drawn: Iterable[tuple[Schedule, Program]]
+    ) -> tuple[list[tuple[Schedule, Program]], dict[object, int]]:
+        """Those with loops that are new, and their places; of equal ones the simplest is kept.
+
+        Most are drawn again as the same object, which is told sooner than that loops are equal.
+        """
+        fresh = list[tuple[Schedule, Program]]()
+        places = dict[object, int]()
+        objects = dict[int, tuple[Program, int]]()  # which are kept, so that no other gets the id
+        for schedule, variant in drawn:
+            if id(variant) not in objects:
+                objects[id(variant)] = variant, self._place(variant, places)
+            place = objects[id(variant)][1]
+            at = place - len(self.found)
+            if at == len(fresh):
+                fresh.append((schedule, variant))
+            elif place >= 0:
+                pool, n = (self.found, place) if at < 0 else (fresh, at)
+                pool[n] = _simpler(pool[n], schedule)
+        return fresh, places
+
+    def _place(self, variant: Program, places: dict[object, int]) -> int:
+        """Where a program is, or will be; -1: nowhere, it is the one as written."""
+        known = self._places.get(variant.body)
+        if known is not None:
+            return known
+        if variant.body == self.program.body:
+            return -1
+        return places.setdefault(variant.body, len(self.found) + len(places))
 
     def place(self, variant: Program) -> int | None:
         """Where a program is that was added; None: it is the one as written."""
         return self._places.get(variant.body)
+
+
+def _simpler(known: tuple[Schedule, Program], schedule: Schedule) -> tuple[Schedule, Program]:
+    """A schedule in place of the one known that gives the same loops, where it is simpler."""
+    if len(schedule.steps) > len(known[0].steps) or schedule.steps == known[0].steps:
+        return known
+    return (schedule, known[1]) if simplicity(schedule) < simplicity(known[0]) else known
 
 
 @contextmanager
