@@ -18,7 +18,6 @@ from agent.advise.advise import refuse_nothing
 from agent.advise.emission import Wish
 from agent.advise.own_function import OwnTimes
 from agent.advise.search import (
-    SHARE,
     Alike,
     Correction,
     length_of,
@@ -42,6 +41,7 @@ from agent.loopnest.schedules.schedule import Schedule, parse_schedule
 from agent.measure.runner import Runner
 from agent.measure.stats import noise_floor
 from agent.measure.timing import Measurement, Timing
+from agent.model.anchor import LogTime
 from agent.model.posterior import Z80
 from agent.progress import Progress, Tell
 
@@ -50,7 +50,7 @@ BATCH = 6  # timed together
 LEAST_GAIN, MOST_NOISE = 0.01, 0.05  # log units: a gain between them is not worth a batch
 GUESS_SD = 0.7  # of the prediction of a step that the bundle was not taught, log units
 KNOWN_SD = 0.1  # of what a log says of a version, log units
-MOST_SHIFT, MOST_GAIN = 2.0, 7.0  # log units that are believed
+MOST_GAIN = 7.0  # log units that are believed
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ class Search:
     base: Timing | None = None
     own: OwnTimes | None = None
     noise: float = LEAST_GAIN
-    shift: float = 0.0
+    written: tuple[LogTime, LogTime] | None = None
     curve: list[tuple[float, int, float]] = field(default_factory=list)
     started: float = field(init=False)
 
@@ -230,15 +230,21 @@ class Search:
     def expected(self) -> tuple[Doubles, Doubles]:
         """Log speed-ups to be expected of the pool, and their standard deviations."""
         known = list(self.gains)
-        residuals = np.array([self.gains[n] for n in known]) - self.pool.gains[known]
+        predicted = self._predicted()
+        residuals = np.array([self.gains[n] for n in known]) - predicted[known]
         doubts = np.array([self.doubts[n] for n in known])
         length = length_of(self.pool.vectors)
         timed = self.pool.vectors[known]
-        correction = Correction.of(timed, residuals, doubts, length, self.shift)
+        correction = Correction.of(timed, residuals, doubts, length)
         error, sd = correction.at(self.pool.vectors)
         timed_guesses = sum(self.pool.guesses[n] for n in known)
         doubt = GUESS_SD / (1 + timed_guesses) * np.array(self.pool.guesses)
-        return self.pool.gains + error, np.hypot(sd, doubt)
+        return predicted + error, np.hypot(sd, doubt)
+
+    def _predicted(self) -> Doubles:
+        """Log speed-ups of the pool by the model, once it knows the time as written."""
+        gains, written = self.pool.gains, self.written
+        return gains if written is None else self.pool.predictor.errors.corrected(gains, *written)
 
     def mutate(self, count: int) -> None:
         """Look at schedules near those that are best by what is known."""
@@ -317,7 +323,7 @@ class Search:
             if not found.base.ok:
                 refuse_nothing(found, self.runner.toolchain)
             self.base = found.base
-            self._learn_offset(found.base.seconds)
+            self._learn_offset(found.base)
         floor = noise_floor([found.noise])
         self.noise = min(max(LEAST_GAIN, floor.label_median if floor else 0.0), MOST_NOISE)
         for n, timing in zip(chosen, found.timings, strict=True):
@@ -349,12 +355,10 @@ class Search:
         texts, steps = [str(s) for s in found], [len(s.steps) for s in found]
         return [chosen[n] for n in verdict_of(timings, texts, steps, self.own).tied]
 
-    def _learn_offset(self, seconds: float) -> None:
-        """The error of the time as written is one of the program: speed-ups share half of it."""
-        program = self.pool.program
-        predicted = self.pool.predictor.predict(program, [program])[0].seconds
-        shift = SHARE * math.log(seconds / predicted)
-        self.shift = min(max(shift, -MOST_SHIFT), MOST_SHIFT)
+    def _learn_offset(self, base: Timing) -> None:
+        """The error of the time as written is partly one of the speed-ups."""
+        timed = LogTime.of(base.seconds, base.seconds_low, base.seconds_high)
+        self.written = self.pool.predictor.written(self.pool.program), timed
 
     def _save(self, chosen: Sequence[int], timings: Sequence[Timing]) -> None:
         if self.wish.save is not None:

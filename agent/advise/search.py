@@ -17,7 +17,6 @@ from agent.measure.stats import DIFFERENT_LEVEL, half_width
 from agent.measure.timing import Timing
 from agent.model.posterior import Z80
 
-SHARE = 0.5  # of the error of the predicted time as written that every speed-up has too (measured)
 PROGRAM_SD = 0.5  # of an error that all versions of a program have in common, log units
 VERSION_SD = 0.35  # of one that versions share the more, the more alike they are
 LEAST_SD = 1e-3  # of a timing, log units
@@ -35,23 +34,19 @@ class Correction:
         vectors: [n, E] of the versions that were timed.
         weights: [n], ``inverse``: [n, n] of the covariance; of the process.
         length: the distance within which versions are alike.
-        shift: an error known without them.
     """
 
     vectors: Doubles
     weights: Doubles
     inverse: Doubles
     length: float
-    shift: float
 
     @staticmethod
-    def of(
-        vectors: Doubles, residuals: Doubles, doubts: Doubles, length: float, shift: float
-    ) -> Correction:
+    def of(vectors: Doubles, residuals: Doubles, doubts: Doubles, length: float) -> Correction:
         """From ``residuals`` [n], log speed-ups measured less predicted, +- ``doubts`` [n]."""
         noise = np.diag(np.maximum(doubts, TIMING_SD) ** 2)  # so that it can be inverted, too
         inverse = np.linalg.inv(_alike(vectors, vectors, length) + noise).astype(np.float64)
-        return Correction(vectors, inverse @ (residuals - shift), inverse, length, shift)
+        return Correction(vectors, inverse @ residuals, inverse, length)
 
     def at(self, vectors: Doubles) -> tuple[Doubles, Doubles]:
         """Errors to be expected at ``vectors`` [m, E], and their standard deviations."""
@@ -59,7 +54,7 @@ class Correction:
         cross = _alike(vectors, self.vectors, self.length)
         explained = ((cross @ self.inverse) * cross).sum(axis=1)
         sd = np.sqrt(np.maximum(prior - explained, 1e-12))
-        return self.shift + cross @ self.weights, sd
+        return cross @ self.weights, sd
 
 
 def _alike(one: Doubles, two: Doubles, length: float) -> Doubles:

@@ -26,7 +26,7 @@ from agent.loopnest.features.nest import NestTable, lower
 from agent.loopnest.features.vector import features, work
 from agent.loopnest.program import Program
 from agent.measure.machine import Machine
-from agent.model.anchor import AnchorTime, ErrorModel, LogPrediction
+from agent.model.anchor import ErrorModel, LogPrediction, LogTime
 from agent.model.heads import Head, head_from_json
 from agent.model.linear import BundleHead
 from agent.model.observations import SECONDS, SPEEDUP
@@ -102,7 +102,7 @@ class Predictor:
         return self.head.predict(designs, SPEEDUP)
 
     def predict(
-        self, base: Program, variants: Sequence[Program], anchor: AnchorTime | None = None
+        self, base: Program, variants: Sequence[Program], anchor: LogTime | None = None
     ) -> list[Prediction]:
         """Predict every variant of ``base`` in one batch; ``anchor``: a timing of ``base``.
 
@@ -115,8 +115,9 @@ class Predictor:
         seen = represent(self.encoder, lower((base, *variants)))
         same = np.array([v.body == base.body for v in variants], dtype=np.bool_)
         heads = self.logs(seen, same)  # nonsense stays nonsense, whatever a timing makes of it
-        if not possible(np.array([heads.written]), seen.work[:1], self.threads)[0]:
-            words = f"{base.name} takes {in_seconds(heads.written)} as written"
+        written = heads.written.log_seconds
+        if not possible(np.array([written]), seen.work[:1], self.threads)[0]:
+            words = f"{base.name} takes {in_seconds(written)} as written"
             raise impossible(self.bundle, words)
         can_be = possible(heads.seconds, np.full(len(same), seen.work[0]), self.threads)
         found = heads if anchor is None else self.errors.given(heads, anchor)
@@ -127,9 +128,7 @@ class Predictor:
             for g, gs, s, ss, f, p in zip(*logs, far, can_be, strict=True)
         ]
 
-    def logs(
-        self, seen: Represented, same: Bools, anchor: AnchorTime | None = None
-    ) -> LogPrediction:
+    def logs(self, seen: Represented, same: Bools, anchor: LogTime | None = None) -> LogPrediction:
         """What is expected of n versions, the program as written before them in ``seen``.
 
         Args:
@@ -140,11 +139,17 @@ class Predictor:
         gain, gain_sd = (np.where(same, 0.0, x) for x in self.gain(seen.vectors))
         if self.reach:
             gain_sd = gain_sd * widening(distance(self.reach, seen.vectors[1:]))
-        first = np.append(seen.vectors[:1], np.ones((1, 1)), axis=1)
-        level, level_sd = self.head.predict(first, SECONDS)
-        written = float(level[0] + seen.work[0])
-        found = self.errors.of_heads((gain, gain_sd), written, float(level_sd[0]))
+        found = self.errors.of_heads(gain, gain_sd, self._written(seen))
         return found if anchor is None else self.errors.given(found, anchor)
+
+    def written(self, base: Program) -> LogTime:
+        """The time of a program as written, as it is predicted."""
+        return self._written(represent(self.encoder, lower((base,))))
+
+    def _written(self, seen: Represented) -> LogTime:
+        first = np.append(seen.vectors[:1], np.ones((1, 1)), axis=1)
+        level, sd = self.head.predict(first, SECONDS)
+        return LogTime(float(level[0] + seen.work[0]), float(sd[0]))
 
     def log_speedups(
         self, base: Program, variants: Sequence[Program]

@@ -17,7 +17,7 @@ for the same ones.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
@@ -33,8 +33,8 @@ LEAST_SD = 0.05  # of a timing: what sessions differ by
 
 
 @dataclass(frozen=True)
-class AnchorTime:
-    """Log seconds of a program as written, and by what they differ another time."""
+class LogTime:
+    """Log seconds of a program as written, and their sd: timed (another time), or predicted."""
 
     log_seconds: float
     sd: float
@@ -52,25 +52,24 @@ class LogPrediction:
 
     Attributes:
         gain: [n] log speed-ups; ``gain_sd``: [n].
-        written: log seconds of the program as written; ``written_sd``: their sd.
-        shared: [n] covariance of the errors of these two.
+        written: the time of the program as written.
+        shared: [n] covariance of the errors of the two.
     """
 
     gain: Doubles
     gain_sd: Doubles
-    written: float
-    written_sd: float
+    written: LogTime
     shared: Doubles
 
     @property
     def seconds(self) -> Doubles:
         """[n] log seconds."""
-        return self.written - self.gain
+        return self.written.log_seconds - self.gain
 
     @property
     def seconds_sd(self) -> Doubles:
         """[n] their sd."""
-        variance = self.written_sd**2 + self.gain_sd**2 - 2 * self.shared
+        variance = self.written.sd**2 + self.gain_sd**2 - 2 * self.shared
         return np.sqrt(np.maximum(variance, 0.0))
 
 
@@ -86,29 +85,35 @@ class ErrorModel:
     own_sd: float
     alike: float
 
-    def of_heads(
-        self, gain: tuple[Doubles, Doubles], written: float, written_sd: float
-    ) -> LogPrediction:
-        """Means and sds of heads as a prediction: the smaller a gain, the surer it is."""
-        spread = np.sqrt(NEAR**2 + (FAR**2 - NEAR**2) * self._apart(gain[0]))
-        return LogPrediction(gain[0], gain[1] * spread, written, written_sd, np.zeros(len(spread)))
+    def of_heads(self, gain: Doubles, gain_sd: Doubles, written: LogTime) -> LogPrediction:
+        """What heads say, as a prediction: the smaller a gain [n], the surer it is."""
+        spread = np.sqrt(NEAR**2 + (FAR**2 - NEAR**2) * self._apart(gain))
+        return LogPrediction(gain, gain_sd * spread, written, np.zeros(len(gain)))
 
-    def given(self, found: LogPrediction, time: AnchorTime) -> LogPrediction:
+    def given(self, found: LogPrediction, timed: LogTime) -> LogPrediction:
         """``found`` once the program as written was timed."""
-        variance = found.written_sd**2 + time.sd**2
-        shared = min(self.own_sd**2, MOST_SHARE * variance) * self._apart(found.gain)
-        error, trust = time.log_seconds - found.written, found.written_sd**2 / variance
+        predicted = found.written
+        variance = predicted.sd**2 + timed.sd**2
+        error, trust = timed.log_seconds - predicted.log_seconds, predicted.sd**2 / variance
+        shared = self._shared(found.gain, variance)
         told = shared**2 / variance / np.maximum(found.gain_sd**2, 1e-12)
-        left = np.maximum(1 - told, LEAST_LEFT)
         tails = max(1.0, math.sqrt((DOF + error**2 / variance) / (DOF + 1)))
-        return replace(
-            found,
-            gain=found.gain + shared / variance * error,
-            gain_sd=found.gain_sd * np.sqrt(left) * tails,
-            written=found.written + trust * error,
-            written_sd=math.sqrt(trust) * time.sd,
+        return LogPrediction(
+            gain=self.corrected(found.gain, predicted, timed),
+            gain_sd=found.gain_sd * np.sqrt(np.maximum(1 - told, LEAST_LEFT)) * tails,
+            written=LogTime(predicted.log_seconds + trust * error, math.sqrt(trust) * timed.sd),
             shared=shared * (1 - trust),
         )
+
+    def corrected(self, gain: Doubles, predicted: LogTime, timed: LogTime) -> Doubles:
+        """[n] log speed-ups as ``given`` makes them of ``gain`` [n]."""
+        variance = predicted.sd**2 + timed.sd**2
+        error = timed.log_seconds - predicted.log_seconds
+        return gain + self._shared(gain, variance) / variance * error
+
+    def _shared(self, gain: Doubles, variance: float) -> Doubles:
+        """[n] covariance of an error as written of this variance and those of speed-ups."""
+        return min(self.own_sd**2, MOST_SHARE * variance) * self._apart(gain)
 
     def _apart(self, gain: Doubles) -> Doubles:
         """[n] from 0 (as written) to 1 (nothing in common with it)."""

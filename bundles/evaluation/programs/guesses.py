@@ -19,7 +19,7 @@ from agent.calibration.fit import SEED, embed_samples, reach_of
 from agent.calibration.labels import judge
 from agent.calibration.predictor import Predictor, Represented, prior_of
 from agent.kernels.fixed_set import kernels
-from agent.model.anchor import AnchorTime, ErrorModel
+from agent.model.anchor import ErrorModel, LogTime
 from agent.model.facts import facts_of
 from agent.model.linear import BundleHead
 from agent.model.posterior import Z80
@@ -85,9 +85,9 @@ def _predicted(predictor: Predictor, *, anchored: bool) -> Guesser:
         vectors = predictor.encoder.embed(program.matrix).astype(np.float64)
         chosen = [0, *program.timed]
         seen = Represented(vectors[chosen], np.full(len(chosen), program.work))
-        anchor = AnchorTime.of(*program.seconds) if anchored and program.seconds else None
+        anchor = LogTime.of(*program.seconds) if anchored and program.seconds else None
         found = predictor.logs(seen, np.zeros(len(chosen) - 1, np.bool_), anchor)
-        return RealGuess(found.gain, found.gain_sd, found.written)
+        return RealGuess(found.gain, found.gain_sd, found.written.log_seconds)
 
     return guess
 

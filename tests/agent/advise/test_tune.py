@@ -379,17 +379,17 @@ def test_no_gain_is_believed_that_cannot_be(gemm, tmp_path, gain):
 def test_an_error_that_versions_share_is_learnt_from_a_few_of_them():
     vectors = np.random.default_rng(0).normal(size=(40, 5))
     doubts = np.full(4, 0.05)
-    correction = Correction.of(vectors[:4], np.full(4, 0.8), doubts, length=1.0, shift=0.0)
+    correction = Correction.of(vectors[:4], np.full(4, 0.8), doubts, length=1.0)
     error, sd = correction.at(vectors)
     assert error[4:] == pytest.approx(np.full(36, 0.8), abs=0.35)
     assert (sd[:4] < 0.1).all()
     assert (sd[4:] > sd[:4].max()).all()
 
 
-def test_without_timings_the_shift_alone_corrects():
+def test_without_timings_nothing_is_corrected():
     vectors = np.ones((3, 2))
-    correction = Correction.of(vectors[:0], np.zeros(0), np.zeros(0), length=1.0, shift=0.3)
-    assert correction.at(vectors)[0] == pytest.approx([0.3] * 3)
+    correction = Correction.of(vectors[:0], np.zeros(0), np.zeros(0), length=1.0)
+    assert correction.at(vectors)[0] == pytest.approx([0.0] * 3)
 
 
 def test_a_batch_holds_the_best_and_what_could_be_better():

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from agent.model.anchor import FAR, NEAR, AnchorTime, ErrorModel
+from agent.model.anchor import FAR, NEAR, ErrorModel, LogTime
 from agent.model.posterior import Z80
 
 MODEL = ErrorModel(own_sd=0.4, alike=0.75)
@@ -13,11 +13,11 @@ GAINS = np.array([0.0, 0.05, 1.0, -1.0, 6.0])
 
 
 def predicted(gains=GAINS, gain_sd=0.6, written=-7.0, written_sd=0.5):
-    return MODEL.of_heads((gains, np.full(len(gains), gain_sd)), written, written_sd)
+    return MODEL.of_heads(gains, np.full(len(gains), gain_sd), LogTime(written, written_sd))
 
 
 def timed(seconds, sd=0.1):
-    return AnchorTime(math.log(seconds), sd)
+    return LogTime(math.log(seconds), sd)
 
 
 def test_the_less_a_version_is_said_to_differ_the_surer_that_is():
@@ -36,10 +36,10 @@ def test_a_program_slower_than_foretold_gains_more_the_more_a_version_changes():
 
 def test_the_seconds_as_written_are_those_timed_as_far_as_the_timing_repeats():
     found = MODEL.given(predicted(), timed(2e-3, sd=1e-3))
-    assert math.exp(found.written) == pytest.approx(2e-3, rel=1e-3)
-    assert found.written_sd == pytest.approx(1e-3, rel=1e-3)
+    assert math.exp(found.written.log_seconds) == pytest.approx(2e-3, rel=1e-3)
+    assert found.written.sd == pytest.approx(1e-3, rel=1e-3)
     poor = MODEL.given(predicted(), timed(2e-3, sd=0.5))
-    assert poor.written == pytest.approx((-7.0 + math.log(2e-3)) / 2)
+    assert poor.written.log_seconds == pytest.approx((-7.0 + math.log(2e-3)) / 2)
 
 
 def test_it_is_the_joint_gaussian_given_one_of_its_numbers():
@@ -51,10 +51,10 @@ def test_it_is_the_joint_gaussian_given_one_of_its_numbers():
     size = math.sqrt(errors[0, 0])
     weight = errors[1:, 0] / errors[0, 0]
     left = errors[1:, 1:] - np.outer(weight, errors[0, 1:])
-    found = MODEL.given(before, AnchorTime(-7.0 + size, noise))
-    assert found.written == pytest.approx(-7.0 + weight[0] * size)
+    found = MODEL.given(before, LogTime(-7.0 + size, noise))
+    assert found.written.log_seconds == pytest.approx(-7.0 + weight[0] * size)
     assert found.gain == pytest.approx(gain + weight[1] * size)
-    assert found.written_sd**2 == pytest.approx(left[0, 0])
+    assert found.written.sd**2 == pytest.approx(left[0, 0])
     assert found.gain_sd**2 == pytest.approx(left[1, 1])
     assert found.seconds_sd**2 == pytest.approx(left[0, 0] + left[1, 1] - 2 * left[0, 1])
 
@@ -65,5 +65,5 @@ def test_a_program_that_is_far_off_leaves_its_versions_less_sure():
 
 
 def test_an_interval_becomes_a_standard_deviation_that_is_never_nothing():
-    assert AnchorTime.of(1.0, 0.8, 1.25).sd == pytest.approx(math.log(1.25 / 0.8) / 2 / Z80)
-    assert AnchorTime.of(1.0, 1.0, 1.0).sd == 0.05
+    assert LogTime.of(1.0, 0.8, 1.25).sd == pytest.approx(math.log(1.25 / 0.8) / 2 / Z80)
+    assert LogTime.of(1.0, 1.0, 1.0).sd == 0.05
