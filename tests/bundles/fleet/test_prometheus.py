@@ -69,8 +69,10 @@ def prometheus(place, port, token):
             url = f"http://127.0.0.1:{own}/api/v1/query?{query}"
             with urllib.request.urlopen(url, timeout=HANGS_S) as answered:
                 found = json.load(answered)
-        except urllib.error.HTTPError:
-            raise  # it does not understand the expression
+        except urllib.error.HTTPError as error:
+            if error.code != 503:  # it is not ready yet
+                raise
+            return []
         except OSError:  # it does not listen yet
             assert running.poll() is None, (place / "log").read_text()
             return []
