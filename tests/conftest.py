@@ -82,8 +82,24 @@ def environment(**more):
     return {**kept, "AGENT_CONFIG": "", **more}
 
 
-def agent(*arguments, timeout=600, **env) -> Ran:
-    """Run the console script as a person does."""
+AT_THE_START = ("PYTHON", "LANG", "LC_", "LD_", "OMP_", "OPENBLAS_")  # read then, and never again
+
+
+def agent(*arguments, timeout=600, first="", **env) -> Ran:
+    """Run the command in a process of its own (tests/forked.py), as a person does.
+
+    ``first``: Python that is run before it begins, to change what tests may not leave to chance.
+    """
+    if any(name.startswith(AT_THE_START) for name in env):
+        return agent_script(*arguments, timeout=timeout, **env)
+    from tests import forked
+
+    done = forked.run("agent", *arguments, env=environment(**env), timeout=timeout, first=first)
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+def agent_script(*arguments, timeout=600, **env) -> Ran:
+    """Run the console script itself: for what belongs to a start."""
     done = subprocess.run(
         [SCRIPT, *map(str, arguments)],
         capture_output=True,

@@ -1,13 +1,14 @@
 """Commands as processes of their own, forked where what they import is loaded already.
 
-To import what a command needs costs 0.3 to 1.2 s of CPU, more than most commands then do, and tests
-start hundreds. Here a server (one for each worker of a run) imports it once; a process that is
+To import what a command needs costs 0.3 to 3 s of CPU, more than most commands then do, and tests
+start a thousand. Here a server (one for each worker of a run) imports it once; a process that is
 forked from it has its own arguments, environment, folder, output and exit code, and dies alone.
 Tests of a start itself, or of the installed script, run the script.
 """
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import multiprocessing
 import os
@@ -20,9 +21,16 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 SERVER = multiprocessing.get_context("forkserver")
-PRELOADED = ["tests.forked", "bundles.cli", "bundles.fleet.server", "bundles.fleet.app",
-             "alembic.command", "alembic.config", "sqlalchemy.dialects.postgresql",
-             "sqlalchemy.dialects.sqlite", "psycopg", "uvicorn", "tuf.api.metadata"]  # fmt: skip
+# sklearn: 2 s where pandas and pyarrow are installed, which it then imports.
+PRELOADED = (
+    "tests.forked agent.commands.root agent.terminal.crash agent.settings.resolve "
+    "agent.calibration.calibrate agent.advise.explain agent.advise.scan agent.advise.tune "
+    "agent.update.flow agent.update.manage agent.report.flow agent.doctor.self_test "
+    "agent.doctor.examine agent.page.file agent.page.gather agent.upkeep.drift "
+    "agent.upkeep.upkeep rich.table sklearn.ensemble bundles.cli bundles.fleet.server "
+    "bundles.fleet.app alembic.command alembic.config sqlalchemy.dialects.postgresql "
+    "sqlalchemy.dialects.sqlite psycopg uvicorn tuf.api.metadata"
+).split()
 
 
 @dataclass(frozen=True)
@@ -59,10 +67,12 @@ def run(
     env: dict[str, str] | None = None,
     cwd: Path | None = None,
     timeout: float = 600,
+    first: str = "",
 ) -> Done:
     """The command, as ``subprocess.run`` of the installed script would run it."""
     words = tuple(map(str, arguments))
-    command = Command(package, words, dict(os.environ if env is None else env), str(cwd or "."))
+    chosen = dict(os.environ if env is None else env)
+    command = Command(package, words, chosen, str(cwd or "."), first)
     with tempfile.TemporaryDirectory(prefix="forked-") as place:
         out, err = Path(place) / "out", Path(place) / "err"
         process = start(command, out, err)
@@ -97,4 +107,5 @@ def _become(command: Command, out: str, err: str) -> None:
     sys.argv = [command.package, *command.arguments]
     exec(command.first, {})
     code = importlib.import_module(f"{command.package}.cli").main()
+    atexit._run_exitfuncs()  # multiprocessing leaves them out
     sys.exit(code)

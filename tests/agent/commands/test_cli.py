@@ -296,19 +296,6 @@ def bad(tmp_path, text, *more, name="bad.c", command="predict", schedule="origin
     return agent(command, path, *more, *where)
 
 
-def agent_with(change, *arguments, **env):
-    """The command as a process in which Python has made a ``change`` before it began."""
-    code = f"{change}\nimport sys\nfrom agent.cli import main\nsys.exit(main())"
-    done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment(**env),
-    )
-    return Ran(done.returncode, done.stdout, done.stderr)
-
-
 def scop(body, parameters="int n, float a[n]"):
     return f"void f({parameters})\n{{\n#pragma scop\n{body}\n#pragma endscop\n}}\n"
 
@@ -414,7 +401,7 @@ def test_a_kernel_that_hangs(tmp_path):
         "at_work.TimingSettings = lambda: usual(limit_s=0.5)"
     )
     where = ("--schedule", "original", "--state-dir", tmp_path / "state")
-    ran = agent_with(soon, "measure", tmp_path / "hangs.c", "--size", "n=9000000", *where)
+    ran = agent("measure", tmp_path / "hangs.c", "--size", "n=400000", *where, first=soon)
     failed(ran, 3, "timeout")
 
 
@@ -467,7 +454,7 @@ def test_a_full_disk_keeps_what_was_there(tmp_path, calibrated, tiny_bundle):
     state = tmp_path / "state"
     shutil.copytree(calibrated, state)
     size = (state / "state.sqlite").stat().st_size
-    command = ["prlimit", f"--fsize={size}", SCRIPT, "calibrate", "--budget", "10s"]
+    command = ["prlimit", f"--fsize={size}", SCRIPT, "calibrate", "--budget", "3s"]
     command += ["--bundle", tiny_bundle, "--state-dir", state]
     if not shutil.which("prlimit"):
         pytest.skip("needs prlimit")
@@ -629,7 +616,7 @@ def test_not_due_is_a_json_answer_that_its_schema_knows(calibrated, tiny_bundle)
 def test_not_quiet_is_a_json_answer_that_its_schema_knows(tmp_path):
     busy = "import agent.measure.quiet as quiet; quiet.busy_shares = lambda *_: (0.5, 0.0)"
     words = ("calibrate", "--when-quiet", "--json", "--state-dir", tmp_path)
-    ran = agent_with(busy, *words, AGENT_QUIET_WAIT="1s")
+    ran = agent(*words, AGENT_QUIET_WAIT="1s", first=busy)
     assert valid(ran.json, "error")["error"]["exit_code"] == ran.code == 8
     assert "not quiet" in ran.json["error"]["message"]
 
