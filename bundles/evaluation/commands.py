@@ -93,6 +93,10 @@ class RealProgramOptions:
         Path | None,
         typer.Option("--from", metavar="timings.jsonl", help="Score these timings again."),
     ] = None
+    again: Annotated[
+        Path | None,
+        typer.Option(metavar="timings.jsonl", help="Those of another run, to compare with."),
+    ] = None
     machine: Annotated[
         str, typer.Option(help="With --programs: a name for this class of machine.")
     ] = "this-machine"
@@ -130,6 +134,7 @@ class RealProgramOptions:
             out=shared.out,
             programs=self.programs,
             timings=self.timings,
+            again=self.again,
             bundle=shared.bundle,
             machine=self.machine,
             compiler=self.compiler,

@@ -79,6 +79,7 @@ class RealOptions:
     Attributes:
         out: directory of the report and of the journal.
         programs: the list to time, or None; then ``timings``: the journal to score.
+        again: the journal of another run, to be scored as a way to predict.
         bundle: to score; None: the agent's.
         machine: a name for this class of machine: it stands in the report.
         compiler: as for the agent; ``state_dir``: whose calibration is used.
@@ -88,6 +89,7 @@ class RealOptions:
     out: Path
     programs: Path | None = None
     timings: Path | None = None
+    again: Path | None = None
     bundle: Path | None = None
     machine: str = "this-machine"
     compiler: str | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bundles.evaluation.programs.report import COLUMNS, RealReport
+from bundles.evaluation.programs.scoring import RealFigures
 
 NAME = "programs"
 STYLES = {  # colours of Okabe and Ito, told apart by the colour-blind
@@ -13,7 +14,9 @@ STYLES = {  # colours of Okabe and Ito, told apart by the colour-blind
     "calibrated": ("#E69F00", "o"),
     "calibrated_anchored": ("#D55E00", "D"),
     "again": ("#999999", "|"),
+    "repeated": ("#000000", "|"),
 }
+NOTHING = RealFigures()
 PANELS = ("log_error", "spearman", "top_share")
 
 
@@ -33,8 +36,8 @@ def draw_programs(report: RealReport, out: Path) -> None:
     titles = dict(COLUMNS)
     for axes, metric in zip(figure.subplots(1, len(PANELS), sharey=True), PANELS, strict=True):
         for name, way in shown.items():
-            points = [(getattr(way.programs[p], metric), n) for n, p in enumerate(order)]
-            known = [(value, n) for value, n in points if value is not None]
+            rows = ((way.programs.get(p, NOTHING), n) for n, p in enumerate(order))
+            known = [(v, n) for row, n in rows if (v := getattr(row, metric)) is not None]
             colour, marker = STYLES[name]
             axes.plot(
                 [value for value, _ in known], [n for _, n in known], marker, color=colour,

@@ -64,7 +64,8 @@ def evaluate_programs(options: RealOptions, say: Say) -> RealReport:
         )
     make_out(options.out)
     timings = read_timings(options.timings) if options.timings else _timed(options, say)
-    report = judge_timings(timings, load_bundle(options.bundle or default_bundle()))
+    again = read_timings(options.again) if options.again else None
+    report = judge_timings(timings, load_bundle(options.bundle or default_bundle()), again)
     write_real_report(report, options.out)
     return report
 

@@ -19,30 +19,31 @@ from agent.calibration.fit import SEED, embed_samples, reach_of
 from agent.calibration.labels import judge
 from agent.calibration.predictor import Predictor, Represented, prior_of
 from agent.kernels.fixed_set import kernels
+from agent.measure.timing import Outcome
 from agent.model.anchor import ErrorModel, LogTime
 from agent.model.facts import facts_of
 from agent.model.linear import BundleHead
 from agent.model.posterior import Z80
 from agent.model.select import best_head
 from agent.state.state import StoredTiming, TimingKey
-from bundles.evaluation.programs.records import RealHead, RealProgram
+from bundles.evaluation.programs.records import RealHead, RealProgram, RealTimings
 from bundles.evaluation.programs.scoring import RealGuess
 
 DRAWS = 64
 LANES_GAIN = 2.0  # what vectorize is taken to bring by the rules of thumb
-Guesser = Callable[[RealProgram], RealGuess]
+Guesser = Callable[[RealProgram], RealGuess | None]
 
 
 @dataclass(frozen=True)
 class RealWay:
-    """A way to predict: ``title`` for people, and what it says of a program."""
+    """A way to predict: ``title`` for people, and what it says of a program; None: nothing."""
 
     title: str
     guess: Guesser
 
 
-def ways(head: RealHead, bundle: Bundle) -> dict[str, RealWay]:
-    """All there are for a journal and a bundle, by name."""
+def ways(head: RealHead, bundle: Bundle, again: RealTimings | None) -> dict[str, RealWay]:
+    """All there are for a journal and a bundle, by name; ``again``: a journal of another run."""
     alone = _alone(head, bundle)
     found = {"bundle": RealWay("bundle alone", _predicted(alone, anchored=False))}
     found["bundle_anchored"] = RealWay("bundle, anchored", _predicted(alone, anchored=True))
@@ -55,6 +56,8 @@ def ways(head: RealHead, bundle: Bundle) -> dict[str, RealWay]:
     found["rules"] = RealWay("rules of thumb", _rules(head.target.threads))
     found["random"] = RealWay("random order", _random)
     found["again"] = RealWay("the same timings again", _again)
+    if again is not None:
+        found["repeated"] = RealWay("the same, timed in another run", _repeated(again))
     return found
 
 
@@ -118,3 +121,22 @@ def _again(program: RealProgram) -> RealGuess:
     sd = np.array([(v.high - v.low) / (2 * Z80) for v in timed])
     noise = np.random.default_rng(0).standard_normal((DRAWS, len(timed)))
     return RealGuess(program.speedups + noise * sd)
+
+
+def _repeated(again: RealTimings) -> Guesser:
+    """The labels of another run as a prediction, of programs that it timed the same versions of."""
+    known = {
+        program.name: {
+            v.schedule: v.log_speedup for v in program.versions if v.outcome == Outcome.OK
+        }
+        for program in again.programs
+    }
+
+    def guess(program: RealProgram) -> RealGuess | None:
+        there = known.get(program.name, {})
+        texts = [program.versions[n].schedule for n in program.timed]
+        if not all(text in there for text in texts):
+            return None
+        return RealGuess(np.array([there[text] for text in texts]))
+
+    return guess

@@ -121,8 +121,10 @@ class RealReport:
             ) from error
 
 
-def judge_timings(timings: RealTimings, bundle: Bundle) -> RealReport:
-    """Score every way to predict on a journal.
+def judge_timings(
+    timings: RealTimings, bundle: Bundle, again: RealTimings | None = None
+) -> RealReport:
+    """Score every way to predict on a journal; ``again``: that of another run, as one more way.
 
     Raises:
         AgentError: no program has enough versions with a time.
@@ -132,7 +134,8 @@ def judge_timings(timings: RealTimings, bundle: Bundle) -> RealReport:
     if not judged:
         why = timings.programs[0].why if timings.programs else "the journal is empty"
         raise AgentError(f"there is nothing to score: {why}", "Give programs that can be timed.")
-    found = {name: _way(way, judged) for name, way in ways(head, bundle).items()}
+    all_ways = ways(head, bundle, again)
+    found = {name: _way(way, judged) for name, way in all_ways.items()}
     return RealReport(
         schema=SCHEMA,
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -156,7 +159,8 @@ def _way(way: RealWay, programs: list[RealProgram]) -> WayFound:
     rows = {}
     for program in programs:
         seconds = np.log(program.versions[0].seconds)
-        rows[program.name] = judge_guess(program.speedups, seconds, way.guess(program))
+        if (guess := way.guess(program)) is not None:
+            rows[program.name] = judge_guess(program.speedups, seconds, guess)
     each = list(rows.values())
     return WayFound(
         title=way.title,

@@ -85,10 +85,11 @@ def test_a_run_that_was_cut_off_goes_on_and_a_journal_is_scored_without_timing(a
     assert code == Exit.OK
     assert "1 of 3 programs are timed already" in err
     assert len(asked.runner.asked) == times + 2
-    code, out, _ = asked("--from", journal, "--json", entries=None)
+    code, out, _ = asked("--from", journal, "--again", journal, "--json", entries=None)
     assert code == Exit.OK
     assert len(asked.runner.asked) == times + 2
     assert json.loads(out)["versions"] == 12
+    assert json.loads(out)["ways"]["repeated"]["mean"]["log_error"] == 0
 
 
 def test_another_experiment_does_not_go_on_with_a_journal(asked):
