@@ -87,7 +87,7 @@ def test_a_prior_that_is_accepted_can_be_fitted_however_odd_it_is():
     observations = draw_machine(make_prior(), 1).observe(12, 3)
     rng = random.Random(5)
     fitted = 0
-    for _ in range(30):
+    for _ in range(12):
         data = make_prior().to_json()
         for _ in range(rng.randrange(1, 4)):
             name = rng.choice([k for k, v in data.items() if isinstance(v, float)])
@@ -101,7 +101,7 @@ def test_a_prior_that_is_accepted_can_be_fitted_however_odd_it_is():
             assert np.isfinite(found.weights).all()
             assert np.isfinite(found.covariance).all()
             fitted += 1
-    assert fitted > 5
+    assert fitted > 2
 
 
 def test_the_shrinkage_strength_scales_the_covariance_along_directions():

@@ -119,8 +119,9 @@ open_state(pathlib.Path(sys.argv[1]))
 def test_killed_at_any_write_of_an_upgrade_the_state_is_the_old_or_the_new_one(
     tmp_path, schema, call
 ):
+    """At some of the many, other ones for each schema."""
     before = rows(left_by_schema(schema, tmp_path / "as-it-was"))
-    for number in range(1, 200):
+    for number in range(schema, 200, 4) if call == "pwrite64" else range(1, 200):
         state = shutil.copytree(tmp_path / "as-it-was", tmp_path / str(number))
         kill = ["-e", f"inject={call}:signal=SIGKILL:when={number}", "-e", f"trace={call}"]
         command = ["strace", "-qq", "-o", "/dev/null", *kill]

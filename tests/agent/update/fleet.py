@@ -1,4 +1,4 @@
-"""A hundred machines, each with a state directory of its own, at work in two processes.
+"""Many machines, each with a state directory of its own, at work in two processes.
 
 Each runs what ``agent update`` runs. One thing is saved: the child process that tries a bundle is
 started once for each bundle in each of the two processes, and not once for each machine; what it
