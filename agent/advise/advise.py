@@ -244,7 +244,7 @@ def read_source(config: Config, request: Request) -> SourceRegion:
     """The file of a request, and its loops; SourceError where they are not read."""
     unit = parse(request.path, request.cflags or (), config.compiler)
     reading = read_region(unit, request.function, request.sizes, request.nest)
-    return SourceRegion(request.path.read_bytes(), unit, reading, request.sizes)
+    return SourceRegion(unit.text, unit, reading, request.sizes)
 
 
 def predictor_of(config: Config) -> Predictor:

@@ -15,6 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from agent.advise.calls import CallPlan
+from agent.advise.splice import SourceRegion
 from agent.errors import CompilerError
 from agent.measure.compiler import COMPILE_LIMITS, Compiler
 from agent.system.child import ChildLimits, ChildRun, inherited, other_owner, run_child
@@ -69,8 +70,8 @@ class Drivers:
     """Where drivers are made, and with what.
 
     Attributes:
-        folder: where the new file (``new.c``) and what is made of it are.
-        path: the person's file; ``function``: its function.
+        folder: where both files (``old.c``, ``new.c``) and what is made of them are.
+        path: where the person's file is; ``function``: its function.
         compiler: with its flags; ``cflags``: the person's.
         user: who wrote the file, where that is not this process's user; for root only.
     """
@@ -81,6 +82,11 @@ class Drivers:
     compiler: Compiler
     cflags: tuple[str, ...]
     user: int | None
+
+    @property
+    def old(self) -> Path:
+        """The person's file."""
+        return self.folder / "old.c"
 
     @property
     def new(self) -> Path:
@@ -161,14 +167,16 @@ def faulty(words: str) -> CompilerError:
 
 @contextmanager
 def drivers(
-    path: Path, function: str, new: bytes, compiler: Compiler, cflags: Sequence[str]
+    source: SourceRegion, path: Path, new: bytes, compiler: Compiler, cflags: Sequence[str]
 ) -> Iterator[Drivers]:
-    """A folder for a while, with the new file in it."""
+    """A folder for a while, with the person's file, as it was read, and the new one in it."""
     with TemporaryDirectory(prefix="agent-emit-") as made:
-        found = Drivers(Path(made), path, function, compiler, tuple(cflags), other_owner(path))
+        function, owner = source.reading.function, other_owner(path)
+        found = Drivers(Path(made), path, function, compiler, tuple(cflags), owner)
         found.made.mkdir(0o700)
         if found.user is not None:
             found.folder.chmod(0o711)
             os.chown(found.made, found.user, -1)
+        found.put("old.c", source.text)
         found.put("new.c", new)
         yield found

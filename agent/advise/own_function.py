@@ -142,9 +142,9 @@ def own_times(
     """
     plan = plan_of(source)
     compiler, cflags = build.flagged()
-    with drivers(path, source.reading.function, new, compiler, cflags) as made:
+    with drivers(source, path, new, compiler, cflags) as made:
         case = [_case(plan, plan.calls[0], budget_s * CALLS_SHARE / (2 * ROUNDS))]
-        before = made.program("timed_before", path, case)
+        before = made.program("timed_before", made.old, case)
         if isinstance(before, str):
             raise UncheckedError("the file does not link by itself")
         after = made.program("timed_after", made.new, case)

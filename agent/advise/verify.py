@@ -52,7 +52,7 @@ def verify(
     Raises:
         CompilerError: the compiler refuses ``new``.
     """
-    with drivers(path, source.reading.function, new, compiler, cflags) as made:
+    with drivers(source, path, new, compiler, cflags) as made:
         try:
             return _checked(made, plan_of(source))
         except UncheckedError as why:
@@ -82,7 +82,7 @@ def _checked(made: Drivers, plan: CallPlan) -> Agreement:
 
 def _first_that_compiles(made: Drivers, cases: Sequence[str]) -> tuple[tuple[str, ...], Path]:
     for flags in (SANITIZED, PLAIN):
-        old = made.program("old_driver", made.path, cases, flags)
+        old = made.program("old_driver", made.old, cases, flags)
         if isinstance(old, Path):
             return flags, old
     raise UncheckedError("the file does not link by itself")

@@ -357,6 +357,7 @@ class Unit:
         changed: globals (by ``ident``) that something in the unit assigns or takes the address of.
         marks: lines of ``#pragma scop`` (True) and ``#pragma endscop`` (False) of the file itself.
         errors: what the compiler could not understand, ``file:line:column: words``.
+        text: its bytes; a pipe gives them once, and the next moment a file may hold others.
     """
 
     file: str
@@ -365,6 +366,7 @@ class Unit:
     changed: frozenset[int]
     marks: tuple[tuple[int, bool], ...]
     errors: tuple[str, ...]
+    text: bytes
 
 
 Tree = Expression | CStatement | Variable

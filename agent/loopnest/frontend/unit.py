@@ -50,7 +50,7 @@ def read_unit(text: bytes, name: str, cflags: Sequence[str] = ()) -> Unit:
         except RecursionError:  # the limits are below it, unless the caller is deep itself
             raise SourceError(f"{name}: {TOO_DEEP}") from None
     changed = (changes(functions, variables) | builder.unread) & variables.keys()
-    return Unit(name, functions, variables, changed, marks, errors)
+    return Unit(name, functions, variables, changed, marks, errors, text)
 
 
 @functools.cache

@@ -29,7 +29,8 @@ def encode(unit: Unit) -> bytes:
     """The unit as JSON."""
     writer = _Writer()
     declared = [[writer.write(x) for x in m.values()] for m in (unit.functions, unit.variables)]
-    rest = [unit.file, sorted(unit.changed), unit.marks, unit.errors]
+    text = unit.text.decode("latin-1")  # a character a byte
+    rest = [unit.file, sorted(unit.changed), unit.marks, unit.errors, text]
     return json.dumps([list(writer.files), writer.types, *declared, *rest]).encode()
 
 
@@ -40,7 +41,7 @@ def decode(data: bytes) -> Unit:
         ValueError: it is not a unit.
     """
     try:
-        files, types, functions, variables, file, changed, marks, errors = json.loads(data)
+        files, types, functions, variables, file, changed, marks, errors, text = json.loads(data)
         reader = _Reader(files, types)
         made: list[CFunction] = [reader.read(x) for x in functions]
         known: list[Variable] = [reader.read(x) for x in variables]
@@ -51,6 +52,7 @@ def decode(data: bytes) -> Unit:
             frozenset(changed),
             tuple((line, begin) for line, begin in marks),
             tuple(errors),
+            text.encode("latin-1"),
         )
     except (TypeError, LookupError, AttributeError, RecursionError) as error:
         raise ValueError(f"no tree: {error}") from error

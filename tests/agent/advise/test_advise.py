@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from threading import Thread
 from types import SimpleNamespace
 
 import pytest
@@ -116,6 +117,17 @@ def test_what_is_rare_is_always_told():
     lines = []
     Lines(lines.append, clock=lambda: 0.0).event(SimpleNamespace(kind="restarted", done=1, total=2))
     assert lines == ["a program failed: going on without it"]
+
+
+def test_a_pipe_is_read_once_and_its_function_timed(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    text = "void f(float *a) { for (int i = 0; i < 65536; i++) a[i] *= 2; }\n"
+    writer = Thread(target=(tmp_path / "pipe").write_text, args=[text])
+    writer.start()
+    ran = agent("predict", tmp_path / "pipe", "--schedule", "original", timeout=300)
+    writer.join()
+    assert ran.code == 0, ran.err
+    assert "It rests on" in ran.out
 
 
 # --- the flags of a build -------------------------------------------------------------------------
