@@ -2,7 +2,7 @@
 
     python benchmarks/suites.py --polybench DIR --tsvc DIR --pluto DIR --pet DIR --plant DIR \
         --public DIR [--rank] [--json FILE] [--markdown FILE]
-    python benchmarks/suites.py --polybench DIR --list LIST.json
+    python benchmarks/suites.py [--polybench DIR] [--public DIR] --list LIST.json
 
 Each suite is optional; DIR is a checkout of
 
@@ -16,9 +16,9 @@ Each suite is optional; DIR is a checkout of
 
 Nothing of them is kept: what must be wrapped is written into a temporary directory. PolyBench, pet
 and the functions of `PUBLIC` are read as they are; TSVC's and Pluto's loops are wrapped by
-`suites_wrapping`. ``--list`` writes those of PolyBench's kernels that are read for
-`bundles evaluate --programs`: for testing only, none of them teaches anything. ``--rank`` times
-reading and ranking of 200 schedules for each PolyBench kernel.
+`suites_wrapping`. ``--list`` writes what is read of the suites that stand in place for `bundles
+evaluate --programs` (for testing only, none of it teaches anything), and beside it the headers that
+they lack. ``--rank`` times reading and ranking of 200 schedules for each PolyBench kernel.
 """
 
 from __future__ import annotations
@@ -286,6 +286,7 @@ def public(root: Path, scratch: Path) -> Iterator[Item]:
             )
 
 
+IN_PLACE = (polybench, plant, public)  # that no file is made of
 SUITES = {f.__name__: f for f in (polybench, tsvc, pluto, pet, plant, public)}
 
 
@@ -377,19 +378,23 @@ def ranking_seconds(items: Iterable[Item]) -> dict[str, dict[str, float]]:
 
 
 def program_list(items: Iterable[Item]) -> dict[str, Any]:
-    """The items that are read whole, as `bundles evaluate --programs` takes them."""
+    """The nests of items that are read whole, as `bundles evaluate --programs` takes them."""
     readable = [item for item in items if outcome(item).message is None]
-    entries = [
-        {
-            "name": item.name,
+    suites = " and ".join(dict.fromkeys(item.suite for item in readable))
+    return {"schema": 1, "name": suites, "programs": [e for i in readable for e in _entries(i)]}
+
+
+def _entries(item: Item) -> Iterator[dict[str, Any]]:
+    count = len(read(item.path, item.function, item.sizes, item.cflags))
+    for nest in range(1, count + 1):
+        yield {
+            "name": item.name if count == 1 else f"{item.name}, nest {nest}",
             "file": str(item.path),
             "function": item.function,
             "sizes": dict(item.sizes),
             "cflags": list(item.cflags),
+            **({"nest": nest} if count > 1 else {}),
         }
-        for item in readable
-    ]
-    return {"schema": 1, "name": "PolyBench/C 4.2.1, MEDIUM", "programs": entries}
 
 
 def _spent() -> float:
@@ -410,8 +415,11 @@ def main() -> None:
     args = parser.parse_args()
     signal.signal(signal.SIGALRM, _give_up)
     if args.list:
-        kernels = polybench(args.polybench.resolve(), Path())
-        args.list.write_text(json.dumps(program_list(kernels), indent=1) + "\n")
+        beside = args.list.resolve().with_suffix(".headers")
+        beside.mkdir(exist_ok=True)
+        given = ((s, getattr(args, s.__name__)) for s in IN_PLACE)
+        items = [item for suite, root in given if root for item in suite(root.resolve(), beside)]
+        args.list.write_text(json.dumps(program_list(items), indent=1) + "\n")
         return
     with tempfile.TemporaryDirectory() as scratch:
         items: list[Item] = []

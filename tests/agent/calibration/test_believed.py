@@ -111,7 +111,7 @@ def test_without_one_in_force_the_bundle_predicts_alone_and_that_is_said(
     assert in_force(place) is None
     told = asked("rank", place, gemm, *GEMM, "--no-run")
     assert (told["calibration_id"], told["verdict"]) == (None, None)
-    assert [note["code"] for note in told["notes"]] == ["no-calibration", "kept"]
+    assert [note["code"] for note in told["notes"]][:2] == ["no-calibration", "kept"]
     assert "bundle predicts alone" in agent("status", "--state-dir", place).out
     assert "bundle predicts alone" in page_of(place)
     levels = {c["level"] for c in asked("doctor", place)["checks"] if c["check"] == "calibration"}
