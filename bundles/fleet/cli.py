@@ -122,15 +122,27 @@ def demo_fleet(
     budget: Annotated[str, typer.Option(help="Time of each calibration, such as 8s.")] = "8s",
     port: Annotated[int, typer.Option(min=0, max=65_535)] = 8001,
     serve_it: Annotated[bool, typer.Option("--serve/--no-serve", help="Show it then.")] = True,
+    sample: Annotated[
+        bool,
+        typer.Option("--sample", help="An invented fleet instead, in seconds; its pages say so."),
+    ] = False,
 ) -> None:
     """Let real agents calibrate on this machine, and show what they report (some minutes)."""
     _needs_extra()
-    from bundles.fleet.demo import make_demo, settings_of
-    from bundles.fleet.server import run_centre
+    from dataclasses import replace
 
-    make_demo(directory, machines, budget, say)
+    from bundles.fleet.demo import make_demo, make_sample, settings_of
+    from bundles.fleet.server import run_centre
+    from bundles.fleet.settings import THRESHOLD
+
+    settings = settings_of(directory, port)
+    if sample:
+        make_sample(directory, say)
+        settings = replace(settings, sample=True, threshold=THRESHOLD)
+    else:
+        make_demo(directory, machines, budget, say)
     if serve_it:
-        run_centre(settings_of(directory, port), "127.0.0.1", port)
+        run_centre(settings, "127.0.0.1", port)
 
 
 @token.command("add", epilog="Example: `bundles fleet token add plant-nord`")

@@ -23,8 +23,9 @@ from bundles.fleet.access import credentials
 from bundles.fleet.counting import rules
 from bundles.fleet.counting.carried import take_file
 from bundles.fleet.counting.release import release_ready
+from bundles.fleet.sample import fill_with_sample
 from bundles.fleet.settings import CentreSettings, utc_now
-from bundles.fleet.storage.database import open_database
+from bundles.fleet.storage.database import Database, open_database
 from bundles.repository.making import make_repository
 from bundles.repository.passphrases import Passphrases
 from bundles.repository.publish import Audience, add_bundle
@@ -41,6 +42,19 @@ def settings_of(directory: Path, port: int) -> CentreSettings:
     return CentreSettings(f"sqlite:///{directory / 'fleet.db'}", url, threshold=THRESHOLD)
 
 
+def make_sample(directory: Path, say: Callable[[str], None]) -> None:
+    """A database with an invented fleet.
+
+    Raises:
+        InputError: the directory is there already.
+    """
+    _new(directory)
+    database = open_database(settings_of(directory, 0).database)
+    machines = fill_with_sample(database, directory / "reports.jsonl")
+    say(f"An invented fleet of {machines} machines. {_signed_in(database)}")
+    database.close()
+
+
 def make_demo(
     directory: Path, machines: int, budget: str, say: Callable[[str], None]
 ) -> dict[str, object]:
@@ -50,10 +64,7 @@ def make_demo(
         InputError: the directory is there already.
         AgentError: an agent failed.
     """
-    try:
-        directory.mkdir(mode=0o700, parents=True)
-    except OSError as error:
-        raise InputError(f"{directory}: {error.strerror}", "Name a new directory.") from error
+    _new(directory)
     file, repository = directory / "reports.jsonl", _repository(directory)
     for number in range(machines):
         for channel in CHANNELS:
@@ -64,11 +75,23 @@ def make_demo(
     rules.adopt_rules(database, THRESHOLD, None)
     taken = take_file(database, file, utc_now())
     release_ready(database, utc_now(), THRESHOLD)
+    say(f"{taken['new']} reports counted. {_signed_in(database)}")
+    database.close()
+    return taken
+
+
+def _new(directory: Path) -> None:
+    try:
+        directory.mkdir(mode=0o700, parents=True)
+    except OSError as error:
+        raise InputError(f"{directory}: {error.strerror}", "Name a new directory.") from error
+
+
+def _signed_in(database: Database) -> str:
+    """Whom to sign in as."""
     password = secrets.token_urlsafe(12)
     credentials.set_password(database, NAME, password)
-    database.close()
-    say(f"{taken['new']} reports counted. Sign in as {NAME}, password {password}")
-    return taken
+    return f"Sign in as {NAME}, password {password}"
 
 
 def _repository(directory: Path) -> Path:

@@ -48,6 +48,7 @@ class CentreSettings:
         oidc: with ``oidc``.
         allowed: with ``header`` and ``oidc``: names, or ``@DOMAIN`` of names, that may read; empty:
             whoever is vouched for.
+        sample: what is shown is invented, and every page says so.
         clock: injected in tests.
         seconds: of a clock that only goes on, for limits; injected in tests.
     """
@@ -65,6 +66,7 @@ class CentreSettings:
     proxies: tuple[str, ...] = LOOPBACK
     oidc: OidcProvider | None = None
     allowed: tuple[str, ...] = ()
+    sample: bool = False
     clock: Callable[[], datetime] = utc_now
     seconds: Callable[[], float] = time.monotonic
 

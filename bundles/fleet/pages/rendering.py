@@ -44,6 +44,7 @@ def form_page(
             form=people.form_secret(visitor),
             threshold=centre.settings.threshold,
             sign_in=centre.settings.sign_in,
+            sample=centre.settings.sample,
             **values,
         )
     )
