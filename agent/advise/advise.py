@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent.advise.splice import SourceRegion
 from agent.errors import CompilerError, InputError, MeasureError
@@ -78,7 +78,8 @@ class Predicted:
     reading: Reading
     predictor: Predictor
     variant: Program
-    answer: dict[str, Any]
+    prediction: Prediction
+    answer: dict[str, object]
 
 
 def predict(
@@ -106,7 +107,7 @@ def predict(
         raise impossible(predictor.bundle, f"{program.name} becomes {found[0].speedup:.1e} as fast")
     basis = _basis(reading, predictor, found, timed, guesses=int(is_guess(variant)))
     answer = {**_entry(parsed, found[0]), **basis}
-    return Predicted(reading, predictor, variant, answer)
+    return Predicted(reading, predictor, variant, found[0], answer)
 
 
 def rank(
@@ -115,7 +116,7 @@ def rank(
     candidates: int,
     top: int | None,
     open_runner: OpenRunner | None = None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Predict up to ``candidates`` legal schedules; ``{"ranking": [...]}`` best first.
 
     ``open_runner``: as for ``predict``.
@@ -164,7 +165,7 @@ def measure(
     schedules: Sequence[str],
     tell: Callable[[str], None],
     open_runner: OpenRunner,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Time schedules against the program as written; ``{"measurements": [...]}`` as asked.
 
     Call with the lock held: two measurements at once disturb each other. ``config.budget_s`` is
@@ -233,7 +234,7 @@ def _step(kind: str, done: int, total: int) -> str:
     return _STEPS.get(kind, "{done} of {total}").format(done=done, total=total)
 
 
-def _warnings(found: Measurement, budget_s: float) -> list[dict[str, Any]]:
+def _warnings(found: Measurement, budget_s: float) -> list[dict[str, object]]:
     told = [{"code": n.kind, "kernels": 1, "worst": n.value} for n in found.notices]
     if found.elapsed_s > budget_s:
         told.append({"code": "over-budget", "kernels": 1, "worst": found.elapsed_s})
@@ -275,7 +276,7 @@ def _verdict_notes(kept: StoredCalibration | None) -> Iterator[tuple[str, str]]:
         yield "kept", f"calibration {kept.id} is not to be used: {reason}"
 
 
-def _entry(schedule: Schedule, found: Prediction) -> dict[str, Any]:
+def _entry(schedule: Schedule, found: Prediction) -> dict[str, object]:
     shown = {name: value for name, value in asdict(found).items() if name != "possible"}
     return {"schedule": str(schedule), **shown}
 
@@ -287,7 +288,7 @@ def _basis(
     timed: Anchored,
     impossible: int = 0,
     guesses: int = 0,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """What predictions rest on, and what to bear in mind.
 
     How many predictions were ``impossible``, and of how many versions they are ``guesses``.
@@ -322,7 +323,7 @@ def _basis(
     }
 
 
-def described(reading: Reading) -> dict[str, Any]:
+def described(reading: Reading) -> dict[str, object]:
     """Which program it is: its region by lines, and what is taken for granted."""
     return {
         "name": reading.program.name,
@@ -372,7 +373,7 @@ def _wins(
     return max(faster)[1] if faster else None
 
 
-def measured(schedule: Schedule, timing: Timing, own: OwnTimes | None = None) -> dict[str, Any]:
+def measured(schedule: Schedule, timing: Timing, own: OwnTimes | None = None) -> dict[str, object]:
     """A timing of a schedule, as answers hold it; over the person's function as well (``own``)."""
     from agent.measure.shots import Sharing
 

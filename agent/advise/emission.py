@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent.advise.advise import Request, described, read_source
 from agent.advise.own_tests import OwnTests
@@ -49,7 +49,7 @@ class Wish:
         return self.out is None and self.tests is None
 
 
-def emit(config: Config, request: Request, schedule: str, wish: Wish) -> dict[str, Any]:
+def emit(config: Config, request: Request, schedule: str, wish: Wish) -> dict[str, object]:
     """The file with ``schedule`` in place of the loops; see docs/reference/schemas/emit.json.
 
     Raises:
@@ -72,7 +72,7 @@ def write(
     schedule: Schedule,
     wish: Wish,
     facts: Sequence[str] = (),
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """As ``emit``, of a file that was read; ``facts`` are sentences for its comment."""
     date = wish.date or time.strftime("%Y-%m-%d", time.gmtime())
     variant = transform(source.reading.program, schedule)
@@ -115,7 +115,7 @@ def _checked(config: Config, request: Request, source: SourceRegion, new: bytes)
     return found
 
 
-def _told(checked: Agreement | None) -> dict[str, Any]:
+def _told(checked: Agreement | None) -> dict[str, object]:
     if checked is None:
         return {"runs": 0, "sizes": [], "sanitized": False, "unchecked": ["no check was asked for"]}
     sizes = [dict(s) for s, _ in checked.runs]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent.advise.advise import predict
 from agent.advise.causes import Share, shares, with_marks
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def explain(
     config: Config, request: Request, schedule: str, open_runner: OpenRunner | None = None
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """What ``predict`` says, and why: causes with figures, loops with caches, obstacles.
 
     Raises:
@@ -32,7 +32,7 @@ def explain(
     """
     found = predict(config, request, schedule, open_runner)
     base, variant, machine = found.reading.program, found.variant, read_machine()
-    why = shares(found.predictor, base, variant, math.log(found.answer["speedup"]))
+    why = shares(found.predictor, base, variant, math.log(found.prediction.speedup))
     loops = nests(base, variant, machine)
     return {
         **found.answer,
@@ -45,7 +45,7 @@ def explain(
     }
 
 
-def _causes(why: Sequence[Share], seen: Sequence[Figure]) -> list[dict[str, Any]]:
+def _causes(why: Sequence[Share], seen: Sequence[Figure]) -> list[dict[str, object]]:
     """The causes, the largest first, each with its figures; last those with figures alone."""
     told = {s.cause for s in why}
     alone = dict.fromkeys(f.cause for f in seen if f.cause not in told)
@@ -55,7 +55,7 @@ def _causes(why: Sequence[Share], seen: Sequence[Figure]) -> list[dict[str, Any]
     ]
 
 
-def _obstacles(base: Program, variant: Program) -> list[dict[str, Any]]:
+def _obstacles(base: Program, variant: Program) -> list[dict[str, object]]:
     dependences = Dependences.of(base)
     start = dependences.program if variant.body == base.body else variant
     return [asdict(x) for x in obstacles(with_marks(start, frozenset()), dependences)]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent.advise.advise import predictor_of
 from agent.advise.sources import Source
@@ -43,7 +43,47 @@ class ScanRequest:
     candidates: int
 
 
-def scan(config: Config, request: ScanRequest, tell: Tell) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Promise:
+    """The best prediction of some legal schedules of a nest."""
+
+    schedule: str
+    speedup: float
+    low: float
+    high: float
+    seconds: float
+    far: bool
+
+
+@dataclass(frozen=True)
+class ScannedNest:
+    """A loop nest, or a function in which there is none to be read.
+
+    Attributes:
+        file: where it is; ``function``: in which; ``lines``: the first and the last.
+        nest: its number in the function; None: it is part of another, or of no nest.
+        status: ``read`` or ``refused``; ``reason``: why the latter.
+        sizes: values that were used; ``missing``: names of others that it takes.
+        promise: None where nothing can be predicted.
+    """
+
+    file: str
+    function: str
+    lines: tuple[int, int]
+    nest: int | None = None
+    status: str = "refused"
+    reason: str | None = None
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    missing: Sequence[str] = ()
+    promise: Promise | None = None
+
+    @property
+    def speedup(self) -> float:
+        """What is promised; 0: nothing."""
+        return self.promise.speedup if self.promise else 0.0
+
+
+def scan(config: Config, request: ScanRequest, tell: Tell) -> dict[str, object]:
     """``{"nests": [...], "files": ...}``, the most promising first.
 
     Raises:
@@ -51,8 +91,8 @@ def scan(config: Config, request: ScanRequest, tell: Tell) -> dict[str, Any]:
     """
     started = time.monotonic()
     predictor = predictor_of(config)
-    nests: list[dict[str, Any]] = []
-    unread: list[dict[str, Any]] = []
+    nests: list[ScannedNest] = []
+    unread: list[dict[str, object]] = []
     total = len(request.sources)
     for done, source in enumerate(request.sources):
         tell(Progress("scanning", done, total, str(source.path)))
@@ -65,9 +105,8 @@ def scan(config: Config, request: ScanRequest, tell: Tell) -> dict[str, Any]:
             unread.append({"file": str(source.path), "reason": failure.message})
             continue
         nests += _nests(unit, request, predictor)
-    order = sorted(nests, key=lambda n: -(n["promise"] or {"speedup": 0.0})["speedup"])
     return {
-        "nests": order,
+        "nests": [asdict(n) for n in sorted(nests, key=lambda n: -n.speedup)],
         "files": total,
         "unread": unread,
         "elapsed_s": time.monotonic() - started,
@@ -82,14 +121,14 @@ def _refuse_endless(path: Path) -> None:
         raise SourceError(f"{path}: no plain file", "Give it to `agent rank` by itself.")
 
 
-def _nests(unit: Unit, request: ScanRequest, predictor: Predictor) -> Iterator[dict[str, Any]]:
+def _nests(unit: Unit, request: ScanRequest, predictor: Predictor) -> Iterator[ScannedNest]:
     for function in unit.functions.values():
         if function.place.file != unit.file:
             continue
         try:
             parts = regions_of(unit, function)
         except SourceError as failure:
-            yield _unread(unit, function, None, failure)
+            yield replace(_place(unit, function, None), reason=failure.message)
             continue
         for number, part in enumerate(parts, 1):
             yield from _found(unit, function, part, number, request, predictor)
@@ -102,57 +141,32 @@ def _found(
     number: int | None,
     request: ScanRequest,
     predictor: Predictor,
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[ScannedNest]:
     """A nest as it was read; where it was not, those inside it besides."""
     wanted = sizes_of(unit, function, part)
     sizes = {n: request.sizes.get(n, request.other) for n in wanted}
     known = {n: value for n, value in sizes.items() if value is not None}
+    here = replace(_place(unit, function, part), nest=number, sizes=known)
     try:
         reading = lower(unit, function, part, known)
     except SourceError as failure:
         missing = [n for n in wanted if n not in known]
-        yield {
-            **_unread(unit, function, part, failure),
-            "nest": number,
-            "sizes": known,
-            "missing": missing,
-        }
+        yield replace(here, reason=failure.message, missing=missing)
         if len(part.around) < DEEPEST and not missing:
             for inner in inner_nests(part):
                 yield from _found(unit, function, inner, None, request, predictor)
         return
-    yield {
-        **_place(unit, function, part),
-        "nest": number,
-        "status": "read",
-        "reason": None,
-        "sizes": known,
-        "missing": [],
-        "promise": _promise(reading, request.candidates, predictor),
-    }
+    promise = _promise(reading, request.candidates, predictor)
+    yield replace(here, status="read", promise=promise)
 
 
-def _place(unit: Unit, function: CFunction, part: LoopNest | None) -> dict[str, Any]:
+def _place(unit: Unit, function: CFunction, part: LoopNest | None) -> ScannedNest:
     first = part.first_line if part else function.place.line
     last = part.last_line if part else function.place.last_line
-    return {"file": unit.file, "function": function.name, "lines": [first, last]}
+    return ScannedNest(unit.file, function.name, (first, last))
 
 
-def _unread(
-    unit: Unit, function: CFunction, part: LoopNest | None, failure: SourceError
-) -> dict[str, Any]:
-    return {
-        **_place(unit, function, part),
-        "nest": None,
-        "status": "refused",
-        "reason": failure.message,
-        "sizes": {},
-        "missing": [],
-        "promise": None,
-    }
-
-
-def _promise(reading: Reading, candidates: int, predictor: Predictor) -> dict[str, Any] | None:
+def _promise(reading: Reading, candidates: int, predictor: Predictor) -> Promise | None:
     """The best prediction of some legal schedules; None where there is none."""
     from agent.loopnest.schedules.candidates import candidate_schedules
 
@@ -167,12 +181,5 @@ def _promise(reading: Reading, candidates: int, predictor: Predictor) -> dict[st
     if not likely:
         return None
     best = max(likely, key=lambda n: found[n].speedup)
-    chosen = found[best]
-    return {
-        "schedule": str(drawn[best][0]),
-        "speedup": chosen.speedup,
-        "low": chosen.low,
-        "high": chosen.high,
-        "seconds": chosen.seconds,
-        "far": chosen.far,
-    }
+    p = found[best]
+    return Promise(str(drawn[best][0]), p.speedup, p.low, p.high, p.seconds, p.far)

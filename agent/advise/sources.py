@@ -9,7 +9,6 @@ import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from agent.errors import InputError
 from agent.loopnest.frontend.flags import is_harmless
@@ -126,7 +125,7 @@ def _commanded(path: Path) -> Iterator[Source]:
             yield source
 
 
-def _entry(base: Path, entry: Mapping[str, Any]) -> Source | None:
+def _entry(base: Path, entry: Mapping[str, object]) -> Source | None:
     """One command; None where it compiles no C file."""
     name, folder = entry.get("file"), entry.get("directory", ".")
     if not isinstance(name, str) or not isinstance(folder, str) or not name.endswith(".c"):

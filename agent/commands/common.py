@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from agent.settings.config import Config
     from agent.state.lock import HeldLock
     from agent.state.state import State
-    from agent.terminal.blocks import Block
+    from agent.terminal.blocks import Answer, Block
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 StateDir = Annotated[
@@ -129,7 +129,7 @@ def become_owner(config: Config) -> Config:
 
 
 def print_answer(
-    body: Mapping[str, Any], show: Callable[[Mapping[str, Any]], list[Block]], as_json: bool
+    body: Mapping[str, object], show: Callable[[Answer], list[Block]], as_json: bool
 ) -> None:
     """Print ``body`` as JSON, or as ``show`` words it."""
     console.answer(body, None if as_json else show(body))

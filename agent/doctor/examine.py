@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, wait
 from dataclasses import replace
-from typing import Any
 
 from agent.doctor import machine, model, outside, place
 from agent.doctor.findings import Finding, answer_of, look, problem, warning
@@ -44,7 +43,7 @@ _OWNERS = re.compile(r"`(?=(?:agent|rm|chmod) )")  # commands for the owner of t
 _SLOW = frozenset((machine.toolchain, outside.timers, outside.repository))  # that wait for others
 
 
-def examine(environment: Mapping[str, str], flags: Mapping[str, str | None]) -> dict[str, Any]:
+def examine(environment: Mapping[str, str], flags: Mapping[str, str | None]) -> dict[str, object]:
     """Look at everything, as the owner of the state sees it; nothing is changed.
 
     Returns:

@@ -10,7 +10,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent.doctor.findings import BROKEN, Finding, answer_of, look, ok, problem
 from agent.progress import Progress, Tell
@@ -32,7 +32,7 @@ SEED = 20_261
 Part = Callable[[Config], Iterator[Finding]]
 
 
-def self_test(config: Config, tell: Tell) -> dict[str, Any]:
+def self_test(config: Config, tell: Tell) -> dict[str, object]:
     """Try every part; the answer (docs/reference/schemas/self-test.json)."""
     parts: tuple[tuple[str, Part], ...] = (
         ("state directory", state_directory),

@@ -59,7 +59,7 @@ class Memory:
             return cls(week, secrets.token_bytes(32), (), *seen)
         return cls(week, bytes.fromhex(str(body["secret"])), tuple(body["told"]), *seen)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Plain data."""
         return {
             "week": self.week,

@@ -13,7 +13,7 @@ import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from agent.clock import duration
 from agent.errors import AgentError, Exit
@@ -42,7 +42,7 @@ _EXPECTED = frozenset(  # on machines that are offline or at work: nobody has to
 )
 
 
-def answer(body: Mapping[str, Any], blocks: Sequence[Block] | None) -> None:
+def answer(body: Mapping[str, object], blocks: Sequence[Block] | None) -> None:
     """Print an answer: ``blocks`` to people, ``body`` as JSON where ``blocks`` is None.
 
     Raises:

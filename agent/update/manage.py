@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent.bundle.installed import (
     ACTIVATED,
@@ -140,7 +140,7 @@ def _known_bundle(state_dir: Path, noted: _Noted, digest: str, in_force: bool) -
     )
 
 
-def describe_known(state_dir: Path, which: str | None) -> dict[str, Any]:
+def describe_known(state_dir: Path, which: str | None) -> dict[str, JsonValue]:
     """A bundle with its licence, provenance, evaluation and self-test; the one in force by default.
 
     Args:
