@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 COMMANDS: Final = typer.Typer()
 LONGEST_TESTS_S: Final = 86_400.0
+COMPILE_SHARE: Final = 1 / 6  # of a search, for a version that the compiler takes very long for
 File = Annotated[Path, typer.Argument(metavar="FILE.c", help="C file with the loops.")]
 Function = Annotated[
     str | None,
@@ -362,7 +363,9 @@ def tune(
     if page is not None:
         check_page_path(page, config.state_dir)  # before anything is timed
     with hold(config.state_dir, "tune"), console.progress() as tell:
-        open_runner = partial(runner_for_programs, cflags=request.cflags or ())
+        compile_s = COMPILE_SHARE * config.budget_s
+        cflags = request.cflags or ()
+        open_runner = partial(runner_for_programs, cflags=cflags, compile_s=compile_s)
         found = run(config, request, wish, tell, open_runner)
     print_answer(found, tuning_blocks, as_json)
     if page is not None:

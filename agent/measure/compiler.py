@@ -9,6 +9,7 @@ loop nest, and sqrt cannot be vectorised otherwise). Never ``-ffast-math``: it c
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import shlex
 import shutil
@@ -60,6 +61,7 @@ class Compiler:
     Attributes:
         words: the command up to its flags, e.g. ``/usr/bin/ccache`` and ``gcc``.
         target: its target triple, e.g. ``x86_64-linux-gnu``; the others: see ``Toolchain``.
+        most_s: seconds that a version may take where it would be worth no more.
     """
 
     kind: ClassVar[Kind] = "compiler"
@@ -70,6 +72,7 @@ class Compiler:
     openmp: bool
     identity: str
     mark: str = ""
+    most_s: float = math.inf
 
     @property
     def compiler(self) -> str:
@@ -234,7 +237,8 @@ def _limits(compiler: Compiler, sources: Sequence[str], cache: Cache, way: Way) 
         _compile_anew(compiler, sources[0], cache, SHARED, way)
     except CompilerError:
         return COMPILE_LIMITS
-    seconds = max(LEAST_LIMIT_S, PROPORTION * (time.monotonic() - started))
+    proportional = PROPORTION * (time.monotonic() - started)
+    seconds = max(LEAST_LIMIT_S, min(proportional, compiler.most_s))
     return replace(COMPILE_LIMITS, seconds=seconds)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -59,7 +60,10 @@ def mark_for_set(compiler: str | None, machine: Machine) -> str:
 
 
 def runner_for_programs(
-    config: Config, cflags: Sequence[str] = (), settings: TimingSettings | None = None
+    config: Config,
+    cflags: Sequence[str] = (),
+    settings: TimingSettings | None = None,
+    compile_s: float = math.inf,
 ) -> Runner:
     """What times programs of a person's own.
 
@@ -67,11 +71,12 @@ def runner_for_programs(
         config: which compiler, and where what it makes is kept.
         cflags: of the person's build; where they say how to optimise, nothing else does.
         settings: how to measure.
+        compile_s: what compiling a version may take where it would be worth no more.
 
     Raises:
         CompilerError: there is no compiler, or it does not take the flags.
     """
-    compiler = working_compiler(config.compiler, build_flags(cflags))
+    compiler = replace(working_compiler(config.compiler, build_flags(cflags)), most_s=compile_s)
     return WorkerRunner(compiler, config.state_dir / CACHE, settings)
 
 

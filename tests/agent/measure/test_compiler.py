@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -185,3 +186,15 @@ def test_a_version_that_takes_far_longer_than_the_first_is_given_up_and_the_othe
     built = found.build(["int first;", "int slow;", "int third;"], Cache(tmp_path / "cache"))
     assert [isinstance(b, Path) for b in built] == [True, False, True]
     assert "of compiling" in str(built[1])
+
+
+def test_a_version_may_not_take_longer_than_it_would_be_worth(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = 'grep -q slow kernel.c 2>/dev/null && exec sleep 600\nexec cc "$@"'
+    monkeypatch.setattr("agent.measure.compiler.LEAST_LIMIT_S", 1.0)
+    monkeypatch.setattr("agent.measure.compiler.PROPORTION", 1e9)
+    found = replace(working_compiler(wrapper(tmp_path / "cc1", script)), most_s=0.5)
+    built = found.build(["int first;", "int slow;"], Cache(tmp_path / "cache"))
+    assert [isinstance(b, Path) for b in built] == [True, False]
+    assert "stopped after 1 s of compiling" in str(built[1])
