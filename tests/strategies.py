@@ -384,9 +384,11 @@ def steps(draw: st.DrawFn, program: Program, *, marks: bool) -> Step:
     size = draw(st.integers(2, 5))
     if marks:
         lanes = Vectorize(name, draw(st.sampled_from((2, 4, 8))))
-        packed = Pack(draw(st.sampled_from([a.name for a in program.arrays])), name)
-        found = (Parallelize(name), Vectorize(last), lanes, packed, Unroll(last, size))
-        return draw(st.sampled_from((*found, Jam(name, size))))
+        array = draw(st.sampled_from([a.name for a in program.arrays]))
+        found = (Parallelize(name), Parallelize(name, (array,)), Vectorize(last), lanes)
+        return draw(
+            st.sampled_from((*found, Pack(array, name), Unroll(last, size), Jam(name, size)))
+        )
     below = names[names.index(name) : names.index(name) + draw(st.integers(1, 3))]
     return draw(
         st.sampled_from(

@@ -386,7 +386,8 @@ class Loop:
     unroll-and-jam factor of an outer one (1: none); ``parallel``: threads share the iterations;
     ``vector``: SIMD lanes do, ``lanes`` of them together, through the loops inside too (1: as many
     as the compiler sees fit, in an innermost loop). ``packs``: arrays of which every iteration
-    first copies what it reads into a buffer.
+    first copies what it reads into a buffer; ``private``: arrays that every thread adds to a copy
+    of its own of.
     """
 
     iterator: str
@@ -400,6 +401,7 @@ class Loop:
     jam: int = 1
     lanes: int = field(default=1, repr=False)  # logs know programs as written by their repr
     packs: tuple[str, ...] = field(default=(), repr=False)
+    private: tuple[str, ...] = field(default=(), repr=False)
 
     @cached_property
     def uses(self) -> frozenset[str]:

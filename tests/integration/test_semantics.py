@@ -180,7 +180,8 @@ def single_steps(program: Program) -> list[Step]:
         for first in range(len(outer)):
             found.append(Tile(tuple((n, 3 + 2 * k) for k, n in enumerate((*outer[first:], name)))))
         found += [Tile(((name, 5),)), Tile(((name, 8),))]  # fit everywhere
-    packs = [Pack(a.name, name) for name in names for a in program.arrays]
+    packs: list[Step] = [Pack(a.name, name) for name in names for a in program.arrays]
+    packs += [Parallelize(name, (a.name,)) for name in names for a in program.arrays]
     found += [step for step in packs if Draft(program).attempt(step)]
     return found + [Fuse(a, b) for a in names for b in names if a != b]
 

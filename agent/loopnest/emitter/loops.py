@@ -417,11 +417,13 @@ class Body:
             return ""
         for update in invariant_updates(loop):
             array = update.target.array
-            if update.target not in scope.held and array not in self._homes:
+            known = array in self._homes or array in loop.private
+            if update.target not in scope.held and not known:
                 raise ScheduleError(
                     f"loop {loop.iterator}: all its iterations accumulate into elements of "
                     f"{array}, which OpenMP cannot share out",
-                    hint="Mark a loop on which those elements depend.",
+                    hint="Mark a loop on which those elements depend, or give every thread a copy: "
+                    f"parallelize {loop.iterator} {array}.",
                 )
         names: dict[str, list[str]] = {}
         for name, ops in self._shared_updates(loop, scope).items():
@@ -429,6 +431,10 @@ class Body:
             if not clause or self._is_read(loop, name):
                 raise ScheduleError(f"loop {loop.iterator}: {name} is not one kind of reduction")
             names.setdefault(clause, []).append(name)
+        for private in loop.private:
+            ops = [s.op for _, s in statements(loop.body) if s.target.array == private]
+            section = "".join(f"[:{n}]" for n in self._program.array(private).shape)
+            names.setdefault(operator(ops), []).append(self._names[private] + section)
         return "".join(f" reduction({op}:{','.join(found)})" for op, found in names.items())
 
     def _is_read(self, loop: Loop, name: str) -> bool:

@@ -84,7 +84,7 @@ def features(table: NestTable) -> Singles:
 
 def is_guess(program: Program) -> bool:
     """Whether features only come near a program: no label of a bundle so far had such loops."""
-    return any(loop.lanes > 1 or loop.packs for _, loop in loops(program.body))
+    return any(loop.lanes > 1 or loop.packs or loop.private for _, loop in loops(program.body))
 
 
 def work(table: NestTable) -> Doubles:

@@ -17,7 +17,12 @@ from typing import TYPE_CHECKING
 from agent.errors import ScheduleError
 from agent.loopnest.program import Loop, Program, all_reads, loops, statements
 from agent.loopnest.schedules import transform
-from agent.loopnest.schedules.register_tiles import TILES, partial_sums, register_tiles
+from agent.loopnest.schedules.register_tiles import (
+    TILES,
+    partial_sums,
+    private_sums,
+    register_tiles,
+)
 from agent.loopnest.schedules.schedule import (
     MAX_STEPS,
     Distribute,
@@ -210,9 +215,16 @@ def _in_registers(new: Callable[[], LegalDraft]) -> Iterator[LegalDraft]:
     )
     sums = partial(partial_sums, row_bytes=256)
     moves: list[Move] = [packing[0], plain[0], packing[1], plain[1], sums, packing[2], *plain[2:]]
-    for move, first, last in itertools.product(moves, ((), (_distribute_all,)), (_parallel, None)):
+    shared = [(move, _vector, private_sums) for move in (sums, _vector)]
+    alone = [
+        (*first, move, _vector, *last)
+        for move, first, last in itertools.product(
+            moves, ((), (_distribute_all,)), ((_parallel,), ())
+        )
+    ]
+    for sequence in (*alone[:2], *shared, *alone[2:]):
         draft = new()
-        _perform(draft, (*first, move, _vector, *([last] if last else [])))
+        _perform(draft, sequence)
         yield draft
 
 

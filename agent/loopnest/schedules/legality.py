@@ -256,6 +256,7 @@ def _check_concurrent(
     apart = loop.lanes > 1 and any(isinstance(node, Loop) for node in loop.body)
     sums = () if apart else (x for x in carried if x.reduction)
     shared = [x for x in sums if _shared_element(inside, x, loop)]
+    shared += [x for x in carried if x.reduction and x.access.array in loop.private]
     _refuse_carried(what, program, loop, dependences, [x for x in carried if x not in shared])
     # The emitter goes by the text: it also shares out what isl knows to be carried by nothing.
     updated = {s.target for s in invariant_updates(loop)}

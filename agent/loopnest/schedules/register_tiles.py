@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from agent.loopnest.program import Loop, Program, Statement, all_reads, loops
-from agent.loopnest.schedules.schedule import Interchange, Jam, Pack, Tile, Vectorize
+from agent.loopnest.schedules.schedule import Interchange, Jam, Pack, Parallelize, Tile, Vectorize
 from agent.loopnest.schedules.transform import MAX_LANES
 from agent.loopnest.schedules.tree import find_loop, is_longer, perfect_band
 
@@ -75,6 +75,7 @@ def _pack(draft: Draft, update: Statement, rows: Loop, lanes: Loop, sums: Sequen
     fits = around.iterator == rows.iterator and len(around.body) == 1
     if not operands or not fits or not is_longer(lanes, PACKED):
         return
+    before = draft.program, [*draft.steps]
     over = _tiled(draft, lanes, PACKED)
     long = sums[0] if len(sums) == 1 and is_longer(sums[0], LONG) else None
     part = _tiled(draft, long, PART) if long else None
@@ -83,8 +84,9 @@ def _pack(draft: Draft, update: Statement, rows: Loop, lanes: Loop, sums: Sequen
     moved = over and draft.attempt(Interchange(rows.iterator, over))
     if moved and part and draft.attempt(Interchange(rows.iterator, part)):
         over = part
-    if moved and over:
-        any(draft.attempt(Pack(array, over)) for array in dict.fromkeys(operands))
+    arrays = dict.fromkeys(operands if moved else ())
+    if not over or not any(draft.attempt(Pack(array, over)) for array in arrays):
+        draft.program, draft.steps = before
 
 
 def _tiled(draft: Draft, loop: Loop, size: int) -> str | None:
@@ -120,6 +122,19 @@ def _strides(update: Statement, name: str) -> int:
         moves = [abs(s.coefficient(name)) for s in access.subscripts]
         count += bool(any(moves[:-1]) or any(m > 1 for m in moves))
     return count
+
+
+def private_sums(draft: Draft) -> None:
+    """Share out outermost loops that add to elements which do not move with them."""
+    for loop in draft.outermost():
+        inside = [s for _, s in loop.inside if s.op and s.target.subscripts]
+        still = {
+            s.target.array
+            for s in inside
+            if not any(loop.iterator in x.names for x in s.target.subscripts)
+        }
+        if still and not draft.attempt(Parallelize(loop.iterator)):
+            draft.attempt(Parallelize(loop.iterator, tuple(sorted(still))))
 
 
 def partial_sums(draft: Draft, row_bytes: int) -> None:

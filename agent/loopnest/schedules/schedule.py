@@ -82,9 +82,13 @@ class Distribute(_Words):
 
 @dataclass(frozen=True, slots=True)
 class Parallelize(_Words):
-    """Share the iterations of a loop among threads."""
+    """Share the iterations of a loop among threads, each with a copy of its own of ``arrays``."""
 
     loop: str
+    arrays: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return " ".join(("parallelize", self.loop, *self.arrays))
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +189,13 @@ def _factor(make: Callable[[str, int], Step]) -> Callable[[str, list[str]], Step
     return parse_factor
 
 
+def _parallelize(what: str, words: list[str]) -> Step:
+    if not words or len(set(words)) != len(words):
+        raise ScheduleError(f"{what}: expected a loop name, and different arrays or nothing")
+    loop, *arrays = (_name(w, what) for w in words)
+    return Parallelize(loop, tuple(arrays))
+
+
 def _vectorize(what: str, words: list[str]) -> Step:
     if len(words) == 1:
         return Vectorize(_name(words[0], what))
@@ -218,7 +229,7 @@ _FORMS = {
     "reverse": "reverse i",
     "fuse": "fuse i i2",
     "distribute": "distribute i",
-    "parallelize": "parallelize i",
+    "parallelize": "parallelize i, parallelize i y (each thread adds to its own y)",
     "vectorize": "vectorize j, vectorize j 16",
     "unroll": "unroll k 4",
     "jam": "jam i 4",
@@ -231,7 +242,7 @@ _STEPS: dict[str, Callable[[str, list[str]], Step]] = {
     "reverse": _names(1, Reverse),
     "fuse": _names(2, Fuse),
     "distribute": _names(1, Distribute),
-    "parallelize": _names(1, Parallelize),
+    "parallelize": _parallelize,
     "vectorize": _vectorize,
     "unroll": _factor(Unroll),
     "jam": _factor(Jam),

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from agent.errors import ScheduleError
+from agent.loopnest.emitter.accumulate import operator
 from agent.loopnest.emitter.packing import buffer_of
 from agent.loopnest.program import MAX_DEPTH, Affine, Bound, Loop, Node, Program, loops, statements
 from agent.loopnest.schedules.bounds import (
@@ -57,6 +58,7 @@ from agent.loopnest.schedules.tree import (
 MAX_UNROLL = 64
 MAX_JAM = 16
 MAX_LANES = 64
+MAX_PRIVATE = 1 << 18  # bytes: the copy lives on the stack of a thread
 
 
 def apply(program: Program, step: Step) -> Program:
@@ -79,8 +81,8 @@ def apply(program: Program, step: Step) -> Program:
             return fuse(program, first, second)
         case Distribute(loop):
             return distribute(program, loop)
-        case Parallelize(loop):
-            return parallelize(program, loop)
+        case Parallelize(loop, arrays):
+            return parallelize(program, loop, arrays)
         case Vectorize(loop, lanes):
             return vectorize(program, loop, lanes)
         case Unroll(loop, factor):
@@ -275,9 +277,17 @@ def distribute(program: Program, name: str) -> Program:
     return _finish(program, what, edit(program.body, name, lambda _: tuple(parts)))
 
 
-def parallelize(program: Program, name: str) -> Program:
-    """Share the iterations of a loop among threads: ``for`` -> ``parallel for``."""
-    what = f"parallelize {name}"
+def parallelize(program: Program, name: str, arrays: tuple[str, ...] = ()) -> Program:
+    """Share the iterations of a loop among threads: ``for`` -> ``parallel for``.
+
+    With arrays, each thread has a copy of its own of them, to which it adds::
+
+        for i in 0..99:              parallel for i in 0..99:    (y: one for each thread)
+          for j in 0..9:       ->      for j in 0..9:
+            y[j] += a[i][j]              y[j] += a[i][j]
+                                     y = the sum of all of them
+    """
+    what = str(Parallelize(name, arrays))
     path, loop = find_loop(program, what, name)
     refuse_again(what, loop, parallel=loop.parallel)
     inner = [x for _, x in loops(loop.body)]
@@ -301,7 +311,25 @@ def parallelize(program: Program, name: str) -> Program:
             f"{what}: loop {name} is vectorized in blocks",
             hint=f"Tile {name} first, parallelize {name}_t and vectorize {name}.",
         )
-    return with_loop(program, replace(loop, parallel=True))
+    for array in arrays:
+        _refuse_private(what, program, loop, array)
+    return with_loop(program, replace(loop, parallel=True, private=arrays))
+
+
+def _refuse_private(what: str, program: Program, loop: Loop, name: str) -> None:
+    """Refuse copies of an array for each thread that cannot be added up in the end."""
+    array = next((a for a in program.arguments if a.name == name), None)
+    uses = [s for _, s in statements(loop.body) if name in s.uses]
+    if array is None or not uses:
+        raise ScheduleError(f"{what}: loop {loop.iterator} adds to no array {name}")
+    if any(name in s.reads or s.target.array != name for s in uses):
+        raise ScheduleError(f"{what}: loop {loop.iterator} reads {name}")
+    if not operator(s.op for s in uses):
+        raise ScheduleError(f"{what}: the updates of {name} are not one kind of reduction")
+    if array.bytes > MAX_PRIVATE:
+        raise ScheduleError(
+            f"{what}: {name} has {array.bytes} bytes, each thread may have {MAX_PRIVATE}"
+        )
 
 
 def vectorize(program: Program, name: str, lanes: int = 1) -> Program:

@@ -97,6 +97,16 @@ void distances(int n, float out[n][n], const float a[n][n], const float b[n][n])
 #pragma endscop
 }
 """
+COLUMNS = """
+void columns(int n, int m, double y[m], const double A[n][m])
+{
+#pragma scop
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < m; j++)
+            y[j] += A[i][j];
+#pragma endscop
+}
+"""
 TRIANGULAR = """
 void triangular(int n, double y[n], const double L[n][n], const double x[n])
 {
@@ -151,6 +161,7 @@ CASES = {
     "triangular_interchanged": (TRIANGULAR, "interchange i j; tile j 16; vectorize i"),
     "dot_parallel": (DOT, "tile i 24; parallelize i_t; vectorize i"),
     "threshold": (THRESHOLD, "vectorize i"),
+    "columns_private": (COLUMNS, "parallelize i y; vectorize j"),
 }
 
 

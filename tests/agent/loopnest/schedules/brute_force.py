@@ -168,17 +168,20 @@ def _at_once(loop: str, one: Event, two: Event) -> bool:
 def _shared_targets(loop: Loop) -> dict:
     """Targets that are one element throughout an execution of ``loop``, by statement.
 
+    Of what every thread has a copy, the array.
     Lanes that go through loops inside have no sums of their own.
     """
     if loop.lanes > 1 and any(isinstance(node, Loop) for node in loop.body):
         return {}
     inner = {x.iterator for _, x in loops((loop,))}
     inner |= {d.name for _, s in statements(loop.body) for d in s.derived}
-    return {
+    found = {
         s.name: s.target
         for _, s in statements(loop.body)
         if not any(x.names & inner for x in s.target.subscripts)
     }
+    private = (s for _, s in statements(loop.body) if s.target.array in loop.private)
+    return found | {s.name: s.target.array for s in private}
 
 
 def _same(shared: dict, one: str, two: str) -> bool:

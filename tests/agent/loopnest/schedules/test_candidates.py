@@ -84,6 +84,15 @@ def test_candidates_hold_register_tiles_and_partial_sums() -> None:
     } <= found
 
 
+def test_candidates_hold_sums_of_which_every_thread_has_a_copy() -> None:
+    update = statement("S", at("y", "j"), "+", read("A", "i", "j"), "i", "j")
+    columns = program(
+        loop("i", 0, 99, loop("j", 0, 49, update)), arrays={"y": (50,), "A": (100, 50)}
+    )
+    found = {str(schedule) for schedule, _ in candidate_schedules(columns, 60)}
+    assert "vectorize j; parallelize i y" in found
+
+
 def test_candidates_hold_the_wavefront_of_an_in_place_stencil() -> None:
     found = {str(schedule) for schedule, _ in candidate_schedules(seidel(), 60)}
     assert "skew j i 1; interchange i j; parallelize i" in found

@@ -271,6 +271,17 @@ def test_a_reduction_into_many_elements_is_not_shared_out(schedule: str, loop_na
     assert "update one element" in error.hint
 
 
+def test_threads_may_add_to_copies_of_an_array() -> None:
+    assert "carries the dependence" in refusal(gemm(8), "interchange i k; parallelize k").message
+    legal(gemm(8), "interchange i k; parallelize k C")
+    wrong = program(
+        loop("i", 0, 9, statement("S", at("x", "i"), "+", read("y", "i"), "i")),
+        loop("j", 1, 9, statement("T", at("x", "j"), "", read("x", "j - 1"), "j")),
+        arrays=dict.fromkeys("xy", (10,)),
+    )
+    assert "reads x" in refusal(wrong, "parallelize j x").message
+
+
 def test_lanes_through_inner_loops_have_no_sums_of_their_own() -> None:
     assert "carries the dependence" in refusal(gemm(8), "interchange j k; vectorize k 4").message
     legal(gemm(8), "vectorize k 4")

@@ -71,6 +71,7 @@ def steps(draw: st.DrawFn, draft: Draft) -> Step:
         Distribute(name),
         Jam(name, min(size, 3)),
         Parallelize(name),
+        Parallelize(name, (draw(st.sampled_from([a.name for a in draft.program.arrays])),)),
         Vectorize(inner),
         Vectorize(name, 4),
         Pack(draw(st.sampled_from([a.name for a in draft.program.arrays])), name),

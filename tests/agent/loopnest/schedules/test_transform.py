@@ -434,6 +434,8 @@ def test_a_loop_packs_what_the_loops_inside_read() -> None:
         ("pack B j; vectorize j 4", "loop j inside packs already"),
         ("pack B i; interchange j k", "the nest of loop i is already packing"),
         ("pack B i; parallelize j", "loop j is inside the packing loop i"),
+        ("parallelize k B", "loop k reads B"),
+        ("parallelize k D", "loop k adds to no array D"),
     ],
 )
 def test_packs_that_do_not_fit_are_refused(schedule: str, message: str) -> None:
