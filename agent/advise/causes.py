@@ -33,8 +33,19 @@ _MARKS: Mapping[str, Cause] = {
     "vector": Cause.VECTORIZATION,
     "unroll": Cause.LOOPS,
     "jam": Cause.REGISTERS,
+    "lanes": Cause.REGISTERS,
+    "packs": Cause.MEMORY,
+    "private": Cause.PARALLEL,
 }
-_UNMARKED: Mapping[str, bool | int] = {"parallel": False, "vector": False, "unroll": 1, "jam": 1}
+_UNMARKED: Mapping[str, object] = {
+    "parallel": False,
+    "vector": False,
+    "unroll": 1,
+    "jam": 1,
+    "lanes": 1,
+    "packs": (),
+    "private": (),
+}
 
 
 @dataclass(frozen=True, slots=True)
