@@ -74,18 +74,39 @@ class RepositoryOptions:
 
 
 Again = Annotated[bool, typer.Option("--again", help="Though it was withdrawn before.")]
+Reason = Annotated[
+    str | None, typer.Option(help="Kept in the log of changes (`bundles repo log`).")
+]
 Rollout = Annotated[
     int, typer.Option(min=1, max=100, help="Percent of the channel's machines; 100: settled.")
 ]
 
 
 @dataclass(frozen=True)
+class AddOptions:
+    """To whom a new bundle is offered, and why."""
+
+    channel: Annotated[Channel, typer.Option(help="Whose machines get it.")] = "pilot"
+    rollout: Rollout = 100
+    again: Again = False
+    force: Annotated[bool, typer.Option("--force", help="Though it was made with --quick.")] = False
+    reason: Reason = None
+
+
+@dataclass(frozen=True)
+class PromoteOptions:
+    """To whom a bundle of pilot is offered."""
+
+    to: Annotated[Channel, typer.Option(help="Whose machines get it.")]
+    rollout: Rollout = 10
+    again: Again = False
+
+
+@dataclass(frozen=True)
 class ChangeOptions:
     """Whether it is done, and why."""
 
-    reason: Annotated[
-        str | None, typer.Option(help="Kept in the log of changes (`bundles repo log`).")
-    ] = None
+    reason: Reason = None
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be; change nothing.")
     ] = False
@@ -240,14 +261,7 @@ def repo_renew(
 @with_records
 def add(
     bundle: Annotated[Path, typer.Argument(help="The bundle's directory.")],
-    *,
-    channel: Annotated[Channel, typer.Option(help="Whose machines get it.")] = "pilot",
-    rollout: Rollout = 100,
-    again: Again = False,
-    force: Annotated[bool, typer.Option("--force", help="Though it was made with --quick.")] = (
-        False
-    ),
-    reason: Annotated[str | None, typer.Option(help="Kept in the log of changes.")] = None,
+    offer: AddOptions,
     there: RepositoryOptions,
     as_json: As_Json = False,
 ) -> None:
@@ -256,22 +270,19 @@ def add(
         from bundles.repository import publish, words
 
         where = there.publisher()
-        to = publish.Audience(channel, rollout, again, force)
+        to = publish.Audience(offer.channel, offer.rollout, offer.again, offer.force)
 
         def change(_: bool) -> Answer:
             return publish.add_bundle(where, bundle, to)
 
-        done = ChangeOptions(reason, yes=True)
+        done = ChangeOptions(offer.reason, yes=True)
         done.carry_out(where, change, tell, words.told_offer, as_json=as_json)
 
 
 @with_records
 def promote(
     name: Annotated[str, typer.Argument(help="A bundle of pilot: NAME or NAME@VERSION.")],
-    *,
-    to: Annotated[Channel, typer.Option(help="Whose machines get it.")],
-    rollout: Rollout = 10,
-    again: Again = False,
+    offer: PromoteOptions,
     asked: FleetOptions,
     done: ChangeOptions,
     there: RepositoryOptions,
@@ -282,14 +293,14 @@ def promote(
         from bundles.repository import publish, words
 
         where = there.publisher()
-        if asked.fleet and to != "pilot" and not asked.force:
+        if asked.fleet and offer.to != "pilot" and not asked.force:
             from bundles.repository import ask_fleet
 
-            wanted = publish.bundle_to_promote(where, name, to)
+            wanted = publish.bundle_to_promote(where, name, offer.to)
             ask_fleet.require_promote(asked.fleet, asked.fleet_token_file, wanted)
 
         def change(dry_run: bool) -> Answer:
-            audience = publish.Audience(to, rollout, again, asked.force, dry_run)
+            audience = publish.Audience(offer.to, offer.rollout, offer.again, asked.force, dry_run)
             return publish.promote_bundle(where, name, audience)
 
         done.carry_out(where, change, tell, words.told_offer, as_json=as_json)
