@@ -364,7 +364,7 @@ def _own_times(
     except UncheckedError as why:
         return None, (f"the function itself was not timed: {why}",)
     if own.log_speedup <= 0:
-        return own, (f"the function itself is no faster with {schedule}: it stays as it is",)
+        return own, (f"the function itself is no faster with {schedule}",)
     unclear = "whether the function itself is faster could not be told: its times differ too much"
     return own, (unclear,) if own.low <= 0 else ()
 

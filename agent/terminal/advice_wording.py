@@ -99,8 +99,9 @@ def _tuned(answer: Answer) -> list[str]:
     winner = answer["winner"]
     if winner is None:
         return ["Nothing is shown to be faster than the program as written: it stays as it is."]
-    lines = [f"Fastest: {winner['schedule']}."]
-    if len(answer["tied"]) > 1:
+    best = "Fastest" if winner["schedule"] in answer["tied"] else "Fastest of the rest"
+    lines = [f"{best}: {winner['schedule']}."]
+    if len(answer["tied"]) > 1 and winner["schedule"] == answer["tied"][0]:
         lines = [
             f"{len(answer['tied'])} of them cannot be told apart; the simplest is the winner: "
             f"{winner['schedule']}."

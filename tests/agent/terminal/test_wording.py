@@ -169,6 +169,22 @@ def test_speed_ups_are_over_the_persons_function_where_that_was_timed():
     assert "too: original." in won
 
 
+@pytest.mark.parametrize(
+    ("tied", "words"),
+    [
+        (["jam i 4"], "Fastest: jam i 4."),
+        (["jam i 4", "unroll j 4"], "2 of them cannot be told apart"),
+        (["unroll j 4", "jam i 4"], "Fastest: jam i 4."),
+        (["unroll j 4", "tile i 8"], "Fastest of the rest: jam i 4."),
+    ],
+)
+def test_a_winner_is_told_for_what_it_is(tied, words):
+    row = measured()["measurements"][0] | {"schedule": "jam i 4", "outcome": "ok", "detail": ""}
+    found = {"winner": row, "finalists": [row], "tied": tied, "function": None, "tried": []}
+    ended = {"confirmed": True, "out": None, "looked_at": 9, "elapsed_s": 1.0, "stopped": "budget"}
+    assert any(words in str(b) for b in advice_wording.tuning_blocks(measured(**found, **ended)))
+
+
 def test_the_noise_of_a_measurement_is_a_percentage():
     assert "differs by 0.5%." in advice_wording.measurement_blocks(measured())[-1]
 
