@@ -9,7 +9,7 @@ simplest of them.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -86,7 +86,11 @@ def tune(
         if search.base is None:
             raise
         stopped, notes = "failed", (*notes, error.message)
-    return _answer(config, request, source, _Outcome(search, stopped, final, machine, notes))
+    outcome = _Outcome(search, stopped, final, machine, notes)
+    try:
+        return _answer(config, request, source, outcome)
+    except KeyboardInterrupt:
+        return _answer(config, request, source, replace(outcome, hurried=True))
 
 
 def _time_own(search: Search, source: SourceRegion, request: Request) -> tuple[str, ...]:
@@ -208,13 +212,17 @@ def _tell_apart(search: Search, chosen: list[int]) -> None:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """A search that has ended: why, who was timed last, and where."""
+    """A search that has ended: why, who was timed last, and where.
+
+    ``hurried``: what is left to do was interrupted, too: nothing is timed any more, or tested.
+    """
 
     search: Search
     stopped: str
     final: list[int] | None
     machine: Machine
     notes: tuple[str, ...]
+    hurried: bool = False
 
     @cached_property
     def candidates(self) -> list[tuple[Schedule, Timing]]:
@@ -298,6 +306,8 @@ def _point(search: Search, at_s: float, tried: int, best: float) -> dict[str, An
 def _offer(config: Config, request: Request, source: SourceRegion, outcome: _Outcome) -> _Offer:
     """The first of the winners that is as good as it looked."""
     own, notes, wish = None, list[str](), outcome.search.wish.write
+    if outcome.hurried and wish.tests is not None:
+        return _Offer(None, None, None, ("your tests were interrupted: nothing is offered",))
     order = (*outcome.verdict.tied, *outcome.verdict.others)[:MOST_OFFERED]
     for place in order:
         schedule, timing = outcome.candidates[place]
@@ -352,7 +362,7 @@ def _own_times(
 ) -> tuple[OwnTimes | None, tuple[str, ...]]:
     """The person's function as written against the one with the winner in it, and notes."""
     search, compiler = outcome.search, outcome.search.runner.toolchain
-    if not isinstance(compiler, Compiler) or outcome.final is None:
+    if not isinstance(compiler, Compiler) or outcome.final is None or outcome.hurried:
         return None, ("the function was not timed with a version in it",) if search.own else ()
     search.say("timing the function itself")
     variant = transform(source.reading.program, schedule)

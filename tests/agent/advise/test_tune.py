@@ -172,6 +172,32 @@ def test_what_ends_a_search_keeps_the_best_and_writes_it(gemm, tmp_path, ending,
     valid({"schema": 1, **found}, "tune")
 
 
+def test_what_interrupts_the_last_timing_keeps_the_best_and_writes_it(gemm, tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("agent.advise.tune.own_base_or_why", lambda *_: (None, ""))
+    monkeypatch.setattr("agent.advise.tune.own_times", interrupted)
+    out = tmp_path / "tuned.c"
+    runner = FakeRunner(seconds_of, toolchain=working_compiler())
+    found, _ = search(gemm, runner, budget_s=6.0, write=Wish(out, check=False))
+    assert f"Schedule: {found['winner']['schedule']}" in out.read_text().replace("\n *  ", "")
+
+
+def test_what_interrupts_the_persons_tests_offers_nothing(gemm, tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("agent.advise.own_tests.run_child", interrupted)
+    out, before = tmp_path / "tuned.c", gemm.read_bytes()
+    wish = Wish(out, check=False, tests=OwnTests("true", 60.0))
+    found, _ = search(gemm, FakeRunner(seconds_of), budget_s=6.0, write=wish)
+    assert found["winner"] is None
+    assert "your tests were interrupted" in " ".join(found["notes"])
+    assert found["finalists"]
+    assert (gemm.read_bytes(), out.exists()) == (before, False)
+
+
 def test_versions_that_fail_are_told_and_left_alone(gemm):
     class Failing(FakeRunner):
         def measure(self, base, variants, **more):
