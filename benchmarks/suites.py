@@ -3,6 +3,7 @@
     python benchmarks/suites.py --polybench DIR --tsvc DIR --pluto DIR --pet DIR --plant DIR \
         --public DIR [--rank] [--json FILE] [--markdown FILE]
     python benchmarks/suites.py [--polybench DIR] [--public DIR] --list LIST.json
+    PYTHONPATH=. python benchmarks/suites.py [--polybench DIR] ... --compare
 
 Each suite is optional; DIR is a checkout of
 
@@ -19,15 +20,19 @@ and the functions of `PUBLIC` are read as they are; TSVC's and Pluto's loops are
 `suites_wrapping`. ``--list`` writes what is read of the suites that stand in place for `bundles
 evaluate --programs` (for testing only, none of it teaches anything), and beside it the headers that
 they lack. ``--rank`` times reading and ranking of 200 schedules for each PolyBench kernel.
+``--compare`` does nothing but run what is read against what is emitted for it (`suites_compare`),
+PolyBench's kernels at their SMALL sizes.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import re
 import signal
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -39,10 +44,10 @@ from typing import Any
 from suites_wrapping import Function, functions, pluto_file, tsvc_files, without_comments
 
 from agent.errors import AgentError
+from agent.loopnest.frontend.ctree import Unit
 from agent.loopnest.frontend.parse import parse
-from agent.loopnest.lowering.lower import sizes_of
+from agent.loopnest.lowering.lower import Reading, sizes_of
 from agent.loopnest.lowering.reader import read_region, regions_of
-from agent.loopnest.program import Program
 
 SIZE = 100  # of every size that has none of its own
 LIMIT_S = 60
@@ -168,20 +173,18 @@ class TooLongError(Exception):
 # --- the reader -------------------------------------------------------------------------------
 
 
-def read(
-    path: Path, function: str, sizes: Mapping[str, int], cflags: Sequence[str]
-) -> list[Program]:
+def read(item: Item) -> tuple[Unit, list[Reading]]:
     """The regions of a function: all of them have to be read."""
-    unit = parse(path, tuple(cflags))
-    chosen = [f for f in unit.functions.values() if f.name == function and not unit.errors]
-    parts = regions_of(unit, chosen[0]) if chosen else []
+    unit = parse(item.path, item.cflags)
+    mine = [f for f in unit.functions.values() if f.name == item.function and not unit.errors]
+    parts = regions_of(unit, mine[0]) if mine else []
     if not parts:
-        return [read_region(unit, function, sizes, None, MEMORY).program]
+        return unit, [read_region(unit, item.function, item.sizes, None, MEMORY)]
     found = []
     for nest, part in enumerate(parts, 1):
-        given = {**dict.fromkeys(sizes_of(unit, chosen[0], part), SIZE), **sizes}
-        found.append(read_region(unit, function, given, nest, MEMORY).program)
-    return found
+        given = {**dict.fromkeys(sizes_of(unit, mine[0], part), SIZE), **item.sizes}
+        found.append(read_region(unit, item.function, given, nest, MEMORY))
+    return unit, found
 
 
 def outcome(item: Item) -> Outcome:
@@ -190,7 +193,7 @@ def outcome(item: Item) -> Outcome:
     message = None
     signal.alarm(LIMIT_S)
     try:
-        read(item.path, item.function, item.sizes, item.cflags)
+        read(item)
     except AgentError as error:
         message = str(error)
     except TooLongError:
@@ -209,17 +212,17 @@ def _give_up(*_: object) -> None:
 # --- the suites -------------------------------------------------------------------------------
 
 
-def polybench(root: Path, _: Path) -> Iterator[Item]:
-    """``kernel_*`` of each file, sizes of MEDIUM."""
+def polybench(root: Path, _: Path, dataset: str = "MEDIUM") -> Iterator[Item]:
+    """``kernel_*`` of each file, sizes of ``dataset``."""
     for path in sorted(root.glob("*/**/*.c")):
         header = path.with_suffix(".h")
         if "utilities" in path.parts or not header.exists():
             continue
         found = next(f for f in _functions(path) if f.name.startswith("kernel_"))
-        medium = re.search(r"ifdef MEDIUM_DATASET(.*?)endif", header.read_text(), re.DOTALL)
-        values = dict(re.findall(r"define (\w+) (\d+)", medium[1] if medium else ""))
+        given = re.search(rf"ifdef {dataset}_DATASET(.*?)endif", header.read_text(), re.DOTALL)
+        values = dict(re.findall(r"define (\w+) (\d+)", given[1] if given else ""))
         sizes = {name.lower(): int(value) for name, value in values.items()}
-        flags = (f"-I{root / 'utilities'}", f"-I{path.parent}", "-DMEDIUM_DATASET")
+        flags = (f"-I{root / 'utilities'}", f"-I{path.parent}", f"-D{dataset}_DATASET")
         yield Item("PolyBench/C", path.stem, path, found.name, _given(found, sizes), flags)
 
 
@@ -362,12 +365,12 @@ def ranking_seconds(items: Iterable[Item]) -> dict[str, dict[str, float]]:
     for item in items:
         start = _spent()
         try:
-            (program,) = read(item.path, item.function, item.sizes, item.cflags)
+            _, (reading,) = read(item)
         except AgentError:
             continue
         middle = _spent()
-        drawn = candidate_schedules(program, 200)
-        predictor.predict(program, [variant for _, variant in drawn])
+        drawn = candidate_schedules(reading.program, 200)
+        predictor.predict(reading.program, [variant for _, variant in drawn])
         end = _spent()
         timed[item.name] = {
             "read_s": round(middle - start, 3),
@@ -385,7 +388,7 @@ def program_list(items: Iterable[Item]) -> dict[str, Any]:
 
 
 def _entries(item: Item) -> Iterator[dict[str, Any]]:
-    count = len(read(item.path, item.function, item.sizes, item.cflags))
+    count = len(read(item)[1])
     for nest in range(1, count + 1):
         yield {
             "name": item.name if count == 1 else f"{item.name}, nest {nest}",
@@ -395,6 +398,22 @@ def _entries(item: Item) -> Iterator[dict[str, Any]]:
             "cflags": list(item.cflags),
             **({"nest": nest} if count > 1 else {}),
         }
+
+
+def comparisons(items: Iterable[Item], scratch: Path) -> str:
+    """A table of what came of each function that is read."""
+    from suites_compare import Comparison, compared, table  # needs the tests' own modules
+
+    found: dict[str, list[Comparison]] = {}
+    for item in items:
+        try:
+            unit, readings = read(item)
+        except AgentError:
+            continue
+        made = compared(item.name, item.path, unit, readings, item.cflags, item.sizes, scratch)
+        found.setdefault(item.suite, []).append(made)
+        print(made, file=sys.stderr, flush=True)
+    return table(found)
 
 
 def _spent() -> float:
@@ -409,6 +428,7 @@ def main() -> None:
     for name in SUITES:
         parser.add_argument(f"--{name}", type=Path, metavar="DIR")
     parser.add_argument("--rank", action="store_true")
+    parser.add_argument("--compare", action="store_true")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--markdown", type=Path, metavar="FILE")
     parser.add_argument("--list", type=Path, metavar="LIST.json")
@@ -423,20 +443,24 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as scratch:
         items: list[Item] = []
-        for name, suite in SUITES.items():
+        small = {"polybench": functools.partial(polybench, dataset="SMALL")} if args.compare else {}
+        for name, suite in {**SUITES, **small}.items():
             if root := getattr(args, name):
                 folder = Path(scratch, name)
                 folder.mkdir()
                 items += suite(root.resolve(), folder)
+        if args.compare:
+            print(comparisons(items, Path(scratch)), end="")
+            return
         found: dict[str, Any] = {"suites": figures(map(outcome, items))}
         if args.rank:
             found["ranking"] = ranking_seconds(i for i in items if i.suite == "PolyBench/C")
-    table = markdown(found["suites"])
+    text = markdown(found["suites"])
     if args.json:
         args.json.write_text(json.dumps(found, indent=2) + "\n")
     if args.markdown:
-        args.markdown.write_text(table)
-    print(table, end="")
+        args.markdown.write_text(text)
+    print(text, end="")
 
 
 if __name__ == "__main__":
