@@ -65,9 +65,13 @@ def campaign(
         batch = []
         for case, found, seed in zip(cases, read_all(cases), some, strict=True):
             counts.add(found)
-            if found.regions:
-                chosen = 0 if seed % scheduled else count
-                batch.append(Prepared(case, tuple(versions(case, found.regions, chosen, seed))))
+            chosen = 0 if seed % scheduled else count
+            try:
+                made = versions(case, found.regions, chosen, seed)
+            except Exception as error:  # noqa: BLE001  what was read must be emitted
+                counts.differences.append(Difference(case, "", repr(error)))
+            else:
+                batch += [Prepared(case, tuple(made))] * bool(made)
         counts.versions += sum(len(item.versions) for item in batch)
         counts.differences += differences(batch, folder, flags) if batch else []
     return counts

@@ -36,6 +36,7 @@ def read_all(cases: Sequence[Case]) -> list[Found]:
     """Every region of each function; no two cases define the same name."""
     starts = list(itertools.accumulate((len(case.text) for case in cases), initial=0))
     unit = parse_text("".join(case.text for case in cases), FILE)
+    assert not unit.errors, unit.errors[0]
     return [_found(unit, case, start) for case, start in zip(cases, starts, strict=False)]
 
 

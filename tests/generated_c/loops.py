@@ -26,12 +26,13 @@ NAMES = "i j k l x y t r c p q ii jj".split()
 
 @dataclass(frozen=True)
 class Head:
-    """``text`` (without the brace), what holds inside, and what stands before it."""
+    """``text`` (without the brace), what holds inside, what stands before and behind it."""
 
     text: str
     inside: tuple[Scalar, ...]
     trips: int
     before: tuple[str, ...] = ()
+    after: str = ""
 
 
 class Loops:
@@ -63,7 +64,9 @@ class Loops:
 
     def _try(self, ctx: Context) -> Head | None:
         d = self.d
-        form = d.weighted(up=20, down=2, countdown=1.2, not_equal=1, pair=1, two=1, split=0.7)
+        form = d.weighted(
+            up=20, down=2, countdown=1.2, not_equal=1, pair=1, two=1, split=0.7, while_=0.8, do=0.4
+        )
         type_ = d.rng.choices(
             [INT, SIZE_T, UNSIGNED, LONG, d.one(*INTEGERS)], [14, 3, 3, 1.5, 2.5]
         )[0]
@@ -262,6 +265,31 @@ class Loops:
             f"for (; {name} < {end.at(9)}; {name}++)", (inside,), max(0, end.high - low.low),
             (f"{type_.name} {name} = {low.text};",),
         )  # fmt: skip
+
+    def _while_(self, ctx: Context, type_: Type, low: E, end: E) -> Head | None:
+        """``while (n-- > 0)``, and the same with a step before it is compared."""
+        if end.low < 1 or end.high > min(type_.high, 1000):
+            return None
+        name = self.d.name("left", "todo", "blk")
+        before = (f"{type_.name} {name} = {end.text};",)
+        form = self.d.one("late", "early")
+        condition = {
+            "late": self.d.one(f"{name}-- > 0", f"{name}--"),
+            "early": self.d.one(f"--{name} > 0", f"--{name}", f"--{name} != 0"),
+        }[form]
+        low_, high = (0, end.high - 1) if form == "late" else (1, max(1, end.high - 1))
+        inside = Scalar(name, type_, low_, high, moves=True)
+        return Head(f"while ({condition})", (inside,), end.high, before)
+
+    def _do(self, ctx: Context, type_: Type, low: E, end: E) -> Head | None:
+        """A loop that counts in its last statement, which stands behind the body."""
+        if end.low < 1 or end.high > min(type_.high, 1000):
+            return None
+        name = self.d.name("left", "todo", "blk")
+        inside = Scalar(name, type_, 1, end.high, moves=True)
+        before = (f"{type_.name} {name} = {end.text};",)
+        tail = self.d.one(f"while (--{name})", f"while (--{name} > 0)")
+        return Head("do", (inside,), end.high, before, tail)
 
     def _made(
         self, ctx: Context, type_: Type, parts: tuple[str, E, str, str], span: tuple[int, int],

@@ -42,13 +42,13 @@ class Statements:
     # Blocks
 
     @contextmanager
-    def braces(self, head: str):
-        """A block behind ``head``."""
+    def braces(self, head: str, tail: str = ""):
+        """A block behind ``head``, and ``tail`` behind it."""
         self.d.write(f"{head} {{" if head else "{")
         self.d.indent += 1
         yield
         self.d.indent -= 1
-        self.d.write("}")
+        self.d.write(f"}} {tail};" if tail else "}")
 
     @contextmanager
     def loop(self, ctx: Context, head: Head, *more: Scalar):
@@ -57,7 +57,7 @@ class Statements:
             self.d.write(line)
         inner = ctx.knowing(*head.inside, *more)
         trips = ctx.trips * max(1, head.trips)
-        with self.braces(head.text):
+        with self.braces(head.text, head.after):
             yield replace(inner, trips=trips, depth=ctx.depth + 1, loop=True)
 
     def nest(self, ctx: Context) -> None:
@@ -66,7 +66,9 @@ class Statements:
         start = len(self.d.lines) + len(head.before)
         with self.loop(ctx, head) as inner:
             self.body(inner)
-        if len(self.d.lines) == start + 3 and self.d.chance(0.6):  # one line needs no braces
+        if (
+            len(self.d.lines) == start + 3 and not head.after and self.d.chance(0.6)
+        ):  # one line needs no braces
             self.d.lines[start] = self.d.lines[start][:-2]
             line = self.d.lines[start + 1].strip()
             if line.endswith(";") and "=" in line and not _declares(line):
@@ -306,7 +308,7 @@ class Statements:
             line = d.one(
                 f"{scalar.name} += {value.text};", f"{scalar.name} += {value.text};",
                 f"{scalar.name} = {function}({scalar.name}, {value.text});",
-                f"{scalar.name} = {scalar.name} + {value.text};",
+                f"{scalar.name} = {scalar.name} + {value.at(LEVEL['+'] + 1)};",
             )  # fmt: skip
         elif (added := self.added(ctx, scalar, value)) is not None:
             line = f"{scalar.name} += {added.text};"

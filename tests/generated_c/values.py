@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tests.generated_c.draft import MOST_ELEMENTS, Array, Context, Draft
 from tests.generated_c.numbers import (
     DOUBLE,
@@ -237,12 +239,28 @@ class Values:
         if form == "call2":
             return self._call(wanted, d.one(*MATHS2), [left, self._leaf(ctx, wanted)])
         if form == "choice":
-            return chosen(self.condition(ctx), left, self.value(ctx, wanted, depth - 1))
+            return self._choice(ctx, wanted, left)
         if form == "minus":
             return negated(left)
         if form == "cast":
             return cast(d.one(FLOAT, DOUBLE), left)
         return self._real_helper(left, self._leaf(ctx, wanted))
+
+    def _choice(self, ctx: Context, wanted: Type, other: E) -> E:
+        """``c ? x : y``; sometimes ``i > 0 ? a[i - 1] : y``, which only the choice makes safe."""
+        d = self.d
+        first = [w for w in ctx.whole if w.moves and w.low == 0 and w.high > 0]
+        arrays = [a for a in ctx.arrays if a.type.is_float == wanted.is_float]
+        if not first or not arrays or d.chance(0.5):
+            return chosen(self.condition(ctx), self.value(ctx, wanted, 1), other)
+        one = d.one(*first)
+        inside = replace(ctx, whole=(replace(one, low=1),))
+        safe = self.access(inside, d.one(*arrays))
+        if d.chance(0.5):
+            test = binary(d.one(">", "!="), one.value, number(0))
+            return chosen(test, safe, other) if test else other
+        test = binary("==", one.value, number(0))
+        return chosen(test, other, safe) if test else other
 
     def _call(self, wanted: Type, name: str, arguments: list[E]) -> E:
         single = wanted == FLOAT and self.d.chance(0.85)
@@ -286,7 +304,7 @@ class Values:
             return binary(d.one("/", "%"), left, number(d.one(2, 3, 5, 7, 10, 16)))
         right = self.value(ctx, wanted, depth - 1)
         if form == "choice":
-            return chosen(self.condition(ctx), left, right)
+            return self._choice(ctx, wanted, left)
         if form == "compare":
             return binary(d.one(*"< > <= >= == != && ||".split()), left, right)
         ops = {"sum": "+ + -", "product": "*", "bits": "& | ^"}[form].split()
@@ -378,6 +396,8 @@ class Values:
     def condition(self, ctx: Context) -> E:
         """A comparison of anything, or several joined."""
         d = self.d
+        if d.chance(0.05) and (guarded := self._guarded(ctx)) is not None:
+            return guarded
         if d.chance(0.15):
             made = binary(d.one("&&", "||"), self.condition(ctx), self.condition(ctx))
             assert made
@@ -399,3 +419,16 @@ class Values:
         made = binary(d.one("<", "<=", ">", ">=", "==", "!="), read, other)
         assert made
         return made
+
+    def _guarded(self, ctx: Context) -> E | None:
+        """``i > 0 && a[i - 1] < c``: the right side is read only where the left one holds."""
+        d = self.d
+        first = [w for w in ctx.whole if w.moves and w.low == 0 and w.high > 0]
+        arrays = [a for a in ctx.arrays if not a.type.is_float and a.type.bits <= 32]
+        if not first or not arrays:
+            return None
+        one = d.one(*first)
+        read = self.access(replace(ctx, whole=(replace(one, low=1),)), d.one(*arrays))
+        right = binary(d.one("<", ">", "=="), read, self._whole_constant())
+        op, test = d.one(("&&", ">"), ("||", "=="))
+        return binary(op, binary(test, one.value, number(0)), right)

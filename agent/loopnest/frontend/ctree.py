@@ -277,7 +277,7 @@ class IfS:
 
 @dataclass(frozen=True, slots=True)
 class ForS:
-    """``for (init; condition; step) body``."""
+    """``for (init; condition; step) body``; ``while (condition) body`` is one as well."""
 
     place: Place
     init: CStatement | None
@@ -287,13 +287,12 @@ class ForS:
 
 
 @dataclass(frozen=True, slots=True)
-class WhileS:
-    """``while (condition) body``, or ``do body while (condition)`` where ``after``."""
+class DoS:
+    """``do body while (condition)``."""
 
     place: Place
-    condition: Expression
     body: CStatement
-    after: bool
+    condition: Expression
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,9 +327,7 @@ class OtherS:
     what: str
 
 
-CStatement = (
-    DeclareS | ExpressionS | BlockS | IfS | ForS | WhileS | ReturnS | LabelS | EmptyS | OtherS
-)
+CStatement = DeclareS | ExpressionS | BlockS | IfS | ForS | DoS | ReturnS | LabelS | EmptyS | OtherS
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,7 +371,7 @@ Tree = Expression | CStatement | Variable
 
 _NODES = frozenset(get_args(Tree))
 _LEAVES = frozenset(
-    "place type op name ident text field arrow computed implicit what after used storage".split()
+    "place type op name ident text field arrow computed implicit what used storage".split()
 )
 _BELOW = {
     kind: tuple(name for name in kind.__slots__ if name not in _LEAVES) for kind in get_args(Tree)

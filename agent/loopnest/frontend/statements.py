@@ -11,6 +11,7 @@ from agent.loopnest.frontend.ctree import (
     CFunction,
     CStatement,
     DeclareS,
+    DoS,
     EmptyS,
     Expression,
     ExpressionS,
@@ -20,7 +21,6 @@ from agent.loopnest.frontend.ctree import (
     OtherS,
     Place,
     ReturnS,
-    WhileS,
 )
 from agent.loopnest.frontend.libclang import Cursor
 
@@ -143,16 +143,15 @@ class StatementBuilder(Builder):
         below = self.library.children(cursor)
         if len(below) != 2:
             return None
-        condition, body = below
-        place = self.place(cursor)
-        return WhileS(place, self.expression(condition), self.statement(body), False)
+        condition, body = self.expression(below[0]), self.statement(below[1])
+        return ForS(self.place(cursor), None, condition, None, body)
 
     def _do(self, cursor: Cursor) -> CStatement | None:
         below = self.library.children(cursor)
         if len(below) != 2:
             return None
         body, condition = self.statement(below[0]), self.expression(below[1])
-        return WhileS(self.place(cursor), condition, body, True)
+        return DoS(self.place(cursor), body, condition)
 
     def _return(self, cursor: Cursor) -> CStatement:
         below = self.library.children(cursor)

@@ -9,7 +9,7 @@ import islpy as isl
 
 from agent.errors import SourceError
 from agent.loopnest.lowering.state import Environment, Range
-from agent.loopnest.program import Access, Affine, Literal, Statement
+from agent.loopnest.program import Access, Affine, Literal, Statement, reads
 
 MAX_QUESTIONS = 2_000
 _T = TypeVar("_T")
@@ -36,14 +36,14 @@ def image(env: Environment, value: Affine, rough: Range) -> Range:
 
 
 def _is_box(env: Environment, value: Affine) -> bool:
-    """Whether every iterator of ``value`` runs over constants, so that intervals are exact."""
-    derived = {d.name for d in env.derived}
+    """Whether intervals are exact: iterators run over constants, derived numbers over data."""
     for loop in env.around:
         if loop.iterator in value.names:
             bounds = (*loop.lower, *loop.upper)
             if loop.step != 1 or not all(b.expr.is_constant for b in bounds):
                 return False
-    return not value.names & derived or len(value.terms) == 1 or len(env.derived) == 1
+    used = [d for d in env.derived if d.name in value.names]
+    return len(value.terms) == 1 or (len(used) < 2 and all(any(reads(d.value)) for d in used))
 
 
 def may_vanish(env: Environment, apart: tuple[Affine, ...]) -> bool:

@@ -17,6 +17,7 @@ from agent.loopnest.frontend.ctree import (
     CastE,
     CStatement,
     DeclareS,
+    DoS,
     Expression,
     ExpressionS,
     ForS,
@@ -30,7 +31,7 @@ from agent.loopnest.frontend.ctree import (
     parts,
     walk,
 )
-from agent.loopnest.lowering.continues import check_continues, without_last
+from agent.loopnest.lowering.continues import check_continues, skipping, without_last
 from agent.loopnest.lowering.forms import extreme, form, integer_type
 from agent.loopnest.lowering.printing import c_text
 from agent.loopnest.lowering.quotients import side, slack
@@ -48,8 +49,10 @@ from agent.loopnest.lowering.state import (
     box,
     refusal,
 )
+from agent.loopnest.lowering.values import constant
 from agent.loopnest.program import Affine, Bound, DType, Loop, reads, statements
 
+INT = ScalarType(DType.I32, "int")
 _COMPARED = ("<", "<=", ">", ">=", "!=")
 Counter = Known | Pointer
 
@@ -73,7 +76,7 @@ class _Header:
     starts: tuple[Affine, ...]
     step: int
     tests: tuple[BinaryE, ...]
-    first: tuple[Expression, ...]
+    first: tuple[UnaryE, ...]
     last: tuple[Expression, ...]
 
 
@@ -119,6 +122,22 @@ def loop(env: Environment, node: ForS) -> None:
     for ident in outside:
         env.scope[ident] = here.scope[ident]
     _leave(env, outside, inside, counted, around)
+
+
+def do_loop(env: Environment, node: DoS) -> None:
+    """Lowers ``do ... while``: a loop whose condition holds when it is first reached.
+
+    Raises:
+        SourceError: it is not known to hold then, or as ``loop``.
+    """
+    test, steps = _without_steps(node.condition, after=True)
+    if any(step.op[0] == "p" for step in steps) or constant(env, test) in (0, None):
+        raise refusal(
+            node.place,
+            f"a do loop runs once at least, and it is not known whether `{c_text(test)}` at first",
+            "Write it as a for loop, or give the sizes of its condition with --size.",
+        )
+    loop(env, ForS(node.place, None, test, steps[0] if steps else None, node.body))
 
 
 # --- the header -------------------------------------------------------------------------------
@@ -225,12 +244,12 @@ def _commas(node: Expression) -> list[Expression]:
     return [node]
 
 
-def _tests(node: Expression) -> tuple[tuple[BinaryE, ...], tuple[Expression, ...]]:
+def _tests(node: Expression) -> tuple[tuple[BinaryE, ...], tuple[UnaryE, ...]]:
     """The comparisons of a condition, and what it changes before the body runs.
 
     ``i-- > 0`` compares ``i`` and counts down; ``i--`` alone compares with 0.
     """
-    pending, tests, first = [node], list[BinaryE](), list[Expression]()
+    pending, tests, first = [node], list[BinaryE](), list[UnaryE]()
     while pending:
         part = pending.pop()
         if isinstance(part, BinaryE) and part.op == "&&":
@@ -241,15 +260,16 @@ def _tests(node: Expression) -> tuple[tuple[BinaryE, ...], tuple[Expression, ...
         if isinstance(part, BinaryE) and part.op in _COMPARED:
             tests.append(part)
         else:
-            zero = Number(part.place, ScalarType(DType.I32, "int"), "0")
-            if integer_type(part.type) is None or isinstance(part, BinaryE):
+            zero = Number(part.place, INT, "0")
+            if integer_type(part.type) is None or (
+                isinstance(part, BinaryE) and part.op not in ("+", "-")
+            ):
                 raise refusal(
                     part.place,
                     f"the condition `{c_text(part)}` is not read",
                     "Compare the iterator with a bound by <, <=, >, >= or !=; && may join them.",
                 )
-            truth = ScalarType(DType.I32, "int")
-            tests.append(BinaryE(part.place, truth, "!=", part, zero))
+            tests.append(BinaryE(part.place, INT, "!=", part, zero))
     if first and len(tests) > 1:
         raise refusal(
             node.place,
@@ -259,14 +279,33 @@ def _tests(node: Expression) -> tuple[tuple[BinaryE, ...], tuple[Expression, ...
     return tuple(tests), tuple(first)
 
 
-def _without_steps(node: Expression) -> tuple[Expression, list[Expression]]:
+def _without_steps(node: Expression, *, after: bool = False) -> tuple[Expression, list[UnaryE]]:
+    """A comparison without the step in it, of variables before the step, or ``after`` it."""
     match node:
-        case BinaryE(left=UnaryE(op="p++" | "p--") as step):
-            return replace(node, left=step.operand), [step]
-        case BinaryE(left=CastE(operand=UnaryE(op="p++" | "p--") as step) as cast):
-            return replace(node, left=replace(cast, operand=step.operand)), [step]
-        case UnaryE(op="p++" | "p--"):
+        case BinaryE(left=CastE(implicit=True, operand=UnaryE() as step) as cast):
+            inner, steps = _without_step(step, after)
+            return replace(node, left=replace(cast, operand=inner)), steps
+        case BinaryE(left=UnaryE() as step):
+            inner, steps = _without_step(step, after)
+            return replace(node, left=inner), steps
+        case UnaryE():
+            return _without_step(node, after)
+        case _:
+            return node, []
+
+
+def _without_step(node: UnaryE, after: bool) -> tuple[Expression, list[UnaryE]]:
+    """``i--`` compares ``i``, ``--i`` what that is then: ``i - 1``."""
+    match node.op:
+        case "p++" | "p--":
             return node.operand, [node]
+        case "++" | "--" if after:
+            return node.operand, [node]
+        case "++" | "--":
+            kind = integer_type(node.type)
+            wide = node.type if kind is None or kind.bits >= 32 else INT
+            one = Number(node.place, INT, "1")
+            return BinaryE(node.place, wide, node.op[0], node.operand, one), [node]
         case _:
             return node, []
 
@@ -340,9 +379,11 @@ def _assigned_in(node: Tree) -> Iterator[int]:
 
 def _change(env: Environment, body: Sequence[CStatement], ident: int) -> Change:
     total: Change = Affine()
-    for item in body:
+    for index, item in enumerate(body):
         if ident not in _moved(env, [item]):
             continue
+        if any(skipping(before) for before in body[:index]):  # a continue may leave it out
+            return IRREGULAR
         added = _change_by(env, item, ident)
         if added == RESET or (isinstance(added, Affine) and isinstance(total, Affine)):
             total = added if isinstance(added, str) else total + added  # type: ignore[operator]
@@ -647,8 +688,9 @@ def _stays(env: Environment, head: _Header) -> None:
     if ranges is None or not isinstance(known, Known):
         return
     low, high = known.form.interval(ranges)
-    if head.first:  # the condition changes it before the body: the last change may wrap
-        low, high = (low + 1, high) if head.step < 0 else (low, high - 1)
+    if head.first:  # the condition changes it: what it compares must not wrap, the rest may
+        back = 1 if head.first[0].op[0] == "p" else -1
+        low, high = (low + back, high) if head.step < 0 else (low, high - back)
     least, greatest = head.dtype.range
     if low < least or high > greatest:
         raise refusal(

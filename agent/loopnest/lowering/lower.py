@@ -15,6 +15,7 @@ from agent.loopnest.frontend.ctree import (
     CStatement,
     CType,
     DeclareS,
+    DoS,
     Expression,
     ExpressionS,
     ForS,
@@ -25,7 +26,6 @@ from agent.loopnest.frontend.ctree import (
     ScalarType,
     Tree,
     Unit,
-    WhileS,
     walk,
 )
 from agent.loopnest.lowering import statements as rules
@@ -35,6 +35,7 @@ from agent.loopnest.lowering.places import STRAIGHT, wrong_type
 from agent.loopnest.lowering.regions import LoopNest, assigned, called, callee, entry_scope, used
 from agent.loopnest.lowering.state import (
     MAX_RESTARTS,
+    Argument,
     ArrayUse,
     Data,
     Decisions,
@@ -159,6 +160,7 @@ def _lowered(
     entry_scope(env, unit, function, part, sizes)
     leaving = used_after(function, part)
     _enter(env, part, leaving)
+    names.taken |= {e.name for e in env.scope.values() if isinstance(e, Argument)}
     env.derived.clear()
     rules.items(env, part.items)
     _leave(env, part)
@@ -238,7 +240,7 @@ def _leave(env: Environment, part: LoopNest) -> None:
 def used_after(function: CFunction, part: LoopNest) -> dict[int, Name]:
     """Variables whose value the function may use after the region."""
     inside = {id(x) for item in part.items for x in walk(item)}
-    loops = any(isinstance(x, ForS | WhileS) for x in part.around)
+    loops = any(isinstance(x, ForS | DoS) for x in part.around)
     end = part.items[-1].place.end
     after = [
         x
@@ -366,6 +368,8 @@ def sizes_of(unit: Unit, function: CFunction, part: LoopNest) -> list[str]:
             match x:
                 case ForS(init=init, condition=condition, step=step):
                     wanted |= set(used([h for h in (init, condition, step) if h is not None]))
+                case DoS(condition=condition):
+                    wanted |= set(used([condition]))
                 case IndexE(index=index):
                     wanted |= set(used([index]))
                 case BinaryE(type=PointerType()):

@@ -96,7 +96,7 @@ def _derived(env: Environment, node: Expression) -> Derived:
     value = env.region.rules.value(env, node)
     low, high = _range(env, node, value)
     for known in env.derived:
-        if known.value == value:
+        if (known.value, known.low, known.high) == (value, low, high):
             return known
     env.region.numbers += 1
     name = env.region.names.fresh(f"q{env.region.numbers}")

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from agent.errors import SourceError
-from agent.loopnest.frontend.ctree import CFunction, ForS, Unit, walk
+from agent.loopnest.frontend.ctree import CFunction, DoS, ForS, Unit, walk
 from agent.loopnest.frontend.parse import parse, parse_text
 from agent.loopnest.lowering.forms import integer_type
 from agent.loopnest.lowering.lower import Reading, lower, sizes_of
@@ -146,11 +146,11 @@ def _function(unit: Unit, name: str | None) -> CFunction:
             f"{unit.file}:1:1: several functions have loops: {listed}",
             hint=f"Choose one with --function, for example --function {looping[0].name}.",
         )
-    raise SourceError(f"{unit.file}:1:1: no function has a for loop", hint="Give a C file.")
+    raise SourceError(f"{unit.file}:1:1: no function has a loop", hint="Give a C file.")
 
 
 def _looping(functions: Sequence[CFunction]) -> list[CFunction]:
-    return [f for f in functions if any(isinstance(x, ForS) for x in walk(f.body))]
+    return [f for f in functions if any(isinstance(x, ForS | DoS) for x in walk(f.body))]
 
 
 def _listed(functions: Sequence[CFunction]) -> str:
@@ -169,9 +169,9 @@ def _part(unit: Unit, function: CFunction, nest: int | None) -> LoopNest:
         )
     if not found:
         raise SourceError(
-            f"{function.place}: {function.name!r} has no for loop",
-            hint="Loops are found that are written with `for`; while loops are not read. "
-            f"Functions with for loops: {_listed(_looping(list(unit.functions.values())))}.",
+            f"{function.place}: {function.name!r} has no loop that counts",
+            hint="Loops are found that count: `for`, and `while (i < n)` with `i++`. "
+            f"Functions with loops: {_listed(_looping(list(unit.functions.values())))}.",
         )
     if nest is None and len(found) > 1:
         raise SourceError(

@@ -10,18 +10,22 @@ from agent.errors import SourceError
 from agent.loopnest.frontend.ctree import (
     ArrayType,
     AssignE,
+    BinaryE,
     BlockS,
     CallE,
+    CastE,
     CFunction,
     CStatement,
     CType,
     DeclareS,
+    DoS,
     EmptyS,
     Expression,
     ExpressionS,
     ForS,
     IfS,
     LabelS,
+    MemberE,
     Name,
     Number,
     PointerType,
@@ -31,7 +35,6 @@ from agent.loopnest.frontend.ctree import (
     UnaryE,
     Unit,
     Variable,
-    WhileS,
     walk,
 )
 from agent.loopnest.lowering.forms import form, integer_type, whole
@@ -44,6 +47,7 @@ from agent.loopnest.lowering.state import (
     Known,
     NotAffineError,
     Object,
+    Pointer,
     RestartError,
     Scope,
     Unknown,
@@ -57,7 +61,7 @@ PRAGMAS = "Put #pragma scop before and #pragma endscop after the loops, in one b
 SIZES = "Give the sizes in its declaration with --size, or declare it with numbers."
 
 
-_IN_RUN = ForS | DeclareS | ExpressionS | EmptyS
+_IN_RUN = ForS | DoS | DeclareS | ExpressionS | EmptyS
 
 
 @dataclass(frozen=True)
@@ -139,7 +143,7 @@ def _blocks(item: CStatement) -> Iterator[Sequence[CStatement]]:
     match item:
         case BlockS(items=items):
             yield items
-        case ForS(body=body) | WhileS(body=body):
+        case ForS(body=body) | DoS(body=body):
             yield body.items if isinstance(body, BlockS) else (body,)
         case IfS(yes=yes, no=no):
             for branch in (yes, no):
@@ -158,7 +162,7 @@ def inner_nests(part: LoopNest) -> list[LoopNest]:
     """The runs within the loops of ``part``."""
     found: list[LoopNest] = []
     for index, item in enumerate(part.items):
-        if isinstance(item, ForS | WhileS | IfS):
+        if isinstance(item, ForS | DoS | IfS):
             before = (*part.before, *part.items[:index])
             for block in _blocks(item):
                 found += _runs(block, before, (*part.around, item))
@@ -170,16 +174,62 @@ def _runs(
 ) -> Iterator[LoopNest]:
     start, end = None, 0
     for index, item in enumerate(items):
-        if isinstance(item, ForS):
+        if counts(item):
             start, end = index if start is None else start, index + 1
-        elif start is not None and not _is_simple(item, items[index + 1 :]):
+            continue
+        if start is not None and not _is_simple(item, items[index + 1 :]):
             yield LoopNest(tuple(items[start:end]), (*before, *items[:start]), around)
             start = None
-        if not isinstance(item, ForS) and any(isinstance(x, ForS) for x in walk(item)):
-            for block in _blocks(item):
-                yield from _runs(block, (*before, *items[:index]), (*around, item))
+        for block in _blocks(item):
+            yield from _runs(block, (*before, *items[:index]), (*around, item))
     if start is not None:
         yield LoopNest(tuple(items[start:end]), (*before, *items[:start]), around)
+
+
+def counts(item: CStatement) -> bool:
+    """Whether a statement is a loop that seems to count.
+
+    That is a ``for`` with a first or a last part; without them, as in ``while (i < n)``, something
+    in the condition goes up or down, and nothing in it is computed otherwise or read from memory.
+    """
+    if not isinstance(item, ForS | DoS):
+        return False
+    if isinstance(item, ForS) and (item.init is not None or item.step is not None):
+        return True
+    if item.condition is None:
+        return isinstance(item, ForS)  # told why it is not read
+    named = used([item.condition])
+    moved = [x for x in walk(item) if (name := _changed(x)) is not None and name.ident in named]
+    return all(map(_is_number, walk(item.condition))) and bool(moved) and all(map(_is_step, moved))
+
+
+def _is_number(node: Tree) -> bool:
+    """Whether a part of a condition is made of variables and numbers alone."""
+    if isinstance(node, UnaryE):
+        return node.op not in ("*", "&")
+    return isinstance(node, Name | Number | BinaryE | CastE | MemberE)
+
+
+def _changed(node: Tree) -> Name | None:
+    """The variable that an assignment or a step changes."""
+    match node:
+        case AssignE(target=Name() as name):
+            return name
+        case UnaryE(op=op, operand=Name() as name) if op in STEPS:
+            return name
+    return None
+
+
+def _is_step(node: Tree) -> bool:
+    """Whether something goes up or down: ``i++``, ``i += 2``, ``i = i + 2``."""
+    match node:
+        case AssignE(op="", target=Name(ident=ident), value=value):
+            while isinstance(value, CastE) and value.implicit:
+                value = value.operand
+            return isinstance(value, BinaryE) and value.op in "+-" and ident in used([value])
+        case AssignE(op=op):
+            return op in ("+", "-")
+    return isinstance(node, UnaryE)
 
 
 def _is_simple(item: CStatement, later: Sequence[CStatement]) -> bool:
@@ -191,7 +241,7 @@ def _is_simple(item: CStatement, later: Sequence[CStatement]) -> bool:
         return False
     if isinstance(item, DeclareS):
         run = itertools.takewhile(lambda x: isinstance(x, _IN_RUN), later)
-        last = max((n for n, x in enumerate(run, 1) if isinstance(x, ForS)), default=0)
+        last = max((n for n, x in enumerate(run, 1) if counts(x)), default=0)
         if used(later[last:]).keys() & {v.ident for v in item.variables}:
             return False
     calls = [x.callee for x in walk(item) if isinstance(x, CallE)]
@@ -339,9 +389,9 @@ def _advance(env: Environment, item: CStatement) -> None:
                 _advance(env, chosen)
         case ExpressionS(expression=AssignE(op="", target=Name() as name, value=value)):
             env.scope[name.ident] = _valued(env, name, value)
-        case ExpressionS(expression=AssignE(target=Name() as name) as node) if isinstance(
-            env.scope.get(name.ident), Known
-        ):
+        case ExpressionS(
+            expression=AssignE(target=Name() as name) | UnaryE(operand=Name() as name) as node
+        ) if isinstance(env.scope.get(name.ident), Known | Pointer):
             _change(env, item, node)
         case _:
             _forget(env.scope, item)
@@ -356,7 +406,7 @@ def _decided(env: Environment, item: IfS) -> bool | None:
     return found.const != 0 if found.is_constant else None
 
 
-def _change(env: Environment, item: CStatement, node: AssignE) -> None:
+def _change(env: Environment, item: CStatement, node: AssignE | UnaryE) -> None:
     """``n /= 2`` and its like, where all is known."""
     try:
         env.region.rules.effect(env, node)

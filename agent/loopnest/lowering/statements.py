@@ -15,6 +15,7 @@ from agent.loopnest.frontend.ctree import (
     ConditionalE,
     CStatement,
     DeclareS,
+    DoS,
     EmptyS,
     Expression,
     ExpressionS,
@@ -34,12 +35,11 @@ from agent.loopnest.frontend.ctree import (
     ScalarType,
     UnaryE,
     Variable,
-    WhileS,
     walk,
 )
 from agent.loopnest.lowering.continues import CONTINUE, SKIP, skipping
 from agent.loopnest.lowering.forms import form, integer_of, integer_type
-from agent.loopnest.lowering.loops import loop
+from agent.loopnest.lowering.loops import do_loop, loop
 from agent.loopnest.lowering.places import VALUE, access_of, place, pointer, wrong_type
 from agent.loopnest.lowering.printing import c_text, full_text
 from agent.loopnest.lowering.reductions import reduction
@@ -141,12 +141,8 @@ def statement(env: Environment, item: CStatement) -> None:
             statement(env, inner)
         case EmptyS():
             return
-        case WhileS():
-            raise refusal(
-                item.place,
-                "while loops are not read: how often they run is not known beforehand",
-                "Write `for (int i = 0; i < n; i++)` where it counts.",
-            )
+        case DoS():
+            do_loop(env, item)
         case ReturnS():
             raise refusal(
                 item.place,

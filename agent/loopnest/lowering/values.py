@@ -219,8 +219,17 @@ def _binary(env: Environment, node: BinaryE, depth: int) -> Expr:
     if node.op in COMPARISONS and (affine := _affine_sides(env, node)) is not None:
         return affine
     left = value(env, node.left, depth + 1)
-    later = replace(env, sure=False) if node.op in ("&&", "||") else env
+    later = _where(env, left if node.op == "&&" else negated(left)) if _is_lazy(node) else env
     return Binary(node.op, left, value(later, node.right, depth + 1))
+
+
+def _is_lazy(node: BinaryE) -> bool:
+    return node.op in ("&&", "||")
+
+
+def _where(env: Environment, test: Expr) -> Environment:
+    """Where a part of an expression is evaluated only if ``test`` holds."""
+    return replace(env, sure=False, conditions=(*env.conditions, test))
 
 
 def _affine_sides(env: Environment, node: BinaryE) -> Expr | None:
@@ -246,9 +255,9 @@ def _select(env: Environment, node: ConditionalE, depth: int) -> Expr:
     known = constant(env, node.condition) if sized else None
     if known is not None:  # what is left keeps the type that both had
         return converted(env, node.yes if known else node.no)
-    condition = value(env, node.condition, depth + 1)
-    later = replace(env, sure=False)
-    return Select(condition, value(later, node.yes, depth + 1), value(later, node.no, depth + 1))
+    test = value(env, node.condition, depth + 1)
+    yes = value(_where(env, test), node.yes, depth + 1)
+    return Select(test, yes, value(_where(env, negated(test)), node.no, depth + 1))
 
 
 def constant(env: Environment, node: Expression) -> int | None:
@@ -288,9 +297,10 @@ def condition(env: Environment, node: Expression) -> Expr:
     """``node`` as the condition of a statement: pure, and with its affine parts as such."""
     if isinstance(node, UnaryE) and node.op == "!":
         return negated(condition(env, node.operand))
-    if isinstance(node, BinaryE) and node.op in ("&&", "||"):
-        later = replace(env, sure=False)
-        return Binary(node.op, condition(env, node.left), condition(later, node.right))
+    if isinstance(node, BinaryE) and _is_lazy(node):
+        left = condition(env, node.left)
+        later = _where(env, left if node.op == "&&" else negated(left))
+        return Binary(node.op, left, condition(later, node.right))
     return value(env, node)
 
 

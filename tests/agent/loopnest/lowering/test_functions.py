@@ -312,7 +312,7 @@ def test_what_is_taken_for_granted_is_said():
 
 WRONG = {
     "a size that an earlier loop changes": (
-        "void f(int n, float *a) { while (n > 10) n--; for (int i = 0; i < n; i++) a[i] = 0; }",
+        "void f(int n, float *a) { while (n > a[0]) n--; for (int i = 0; i < n; i++) a[i] = 0; }",
         "what 'n' is before the loops is not known",
     ),
     "a negative number against an unsigned bound": (
