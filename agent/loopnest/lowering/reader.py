@@ -146,7 +146,7 @@ def _function(unit: Unit, name: str | None) -> CFunction:
             f"{unit.file}:1:1: several functions have loops: {listed}",
             hint=f"Choose one with --function, for example --function {looping[0].name}.",
         )
-    raise SourceError(f"{unit.file}:1:1: no function has a loop", hint="Give a C file.")
+    raise SourceError(f"{unit.file}:1:1: no function has a for loop", hint="Give a C file.")
 
 
 def _looping(functions: Sequence[CFunction]) -> list[CFunction]:
@@ -169,8 +169,8 @@ def _part(unit: Unit, function: CFunction, nest: int | None) -> LoopNest:
         )
     if not found:
         raise SourceError(
-            f"{function.place}: {function.name!r} has no loop that counts",
-            hint="Loops are found that count: `for`, and `while (i < n)` with `i++`. "
+            f"{function.place}: {function.name!r} has no for loop",
+            hint="Loops are found that are written with `for`, or that count: `while (i < n)`. "
             f"Functions with loops: {_listed(_looping(list(unit.functions.values())))}.",
         )
     if nest is None and len(found) > 1:

@@ -25,11 +25,11 @@ def loop(statement: str) -> str:
 REFUSED = {
     "while": (
         "while (n > 0) A[0] = 1;",
-        "while loops are not read: how often they run is not known beforehand",
+        "how often the loop runs is not known beforehand: no variable in `n > 0` goes up or down",
     ),
     "do": (
-        "do A[0] = 1; while (n > 0);",
-        "while loops are not read: how often they run is not known beforehand",
+        "do A[0] = 1; while (C[0] > 0);",
+        "a do loop runs once at least, and it is not known whether `C\\[0\\] > 0` at first",
     ),
     "goto": ("goto end; end: A[0] = 1;", "goto is not read"),
     "switch": ("switch (n) { case 1: A[0] = 1; }", "switch is not read"),
@@ -253,7 +253,8 @@ def test_what_an_earlier_reader_refused_is_read(name):
             loop("for (int j = 0; j <= i; j++) A[i + j] = 1;"),
             r"subscript 1 runs from 0 to 30",
         ),
-        (loop("A[i] = i > 0 ? B[i - 1] : 0;"), r"runs from -1 to 14"),
+        (loop("A[i] = i > 1 ? B[i - 3] : 0;"), r"runs from -1 to 12"),
+        (loop("A[i] = i > 0 || B[i - 1] > 0;"), r"runs from -1 to -1"),
     ],
 )
 def test_an_access_out_of_bounds_is_refused_with_its_exact_range(body, pattern):
@@ -304,7 +305,7 @@ def test_sizes_that_are_global_variables_are_named_at_once():
 def test_missing_sizes_of_a_nest_are_named_at_once():
     text = (
         "void f(int n, int m, int k, float *a, float *b) { for (int i = 0; i < n; i++) a[i] = 0;"
-        " while (k > 1) k--; for (int i = 0; i < n; i++)"
+        " if (k > 1) k--; for (int i = 0; i < n; i++)"
         " for (int j = 0; j < m; j++) b[i + j] = 0; }"
     )
     with pytest.raises(SourceError, match="the size 'n' has no value") as caught:
