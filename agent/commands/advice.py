@@ -253,7 +253,7 @@ def emit(
 
 
 @dataclass(frozen=True)
-class MeasureOptions:
+class ScheduleOptions:
     """Which schedules."""
 
     schedule: Annotated[
@@ -284,7 +284,7 @@ class MeasureOptions:
 def measure(
     file: File,
     program: ProgramOptions,
-    options: MeasureOptions,
+    options: ScheduleOptions,
     compiled: CompilerOptions,
     as_json: Json = False,
 ) -> None:

@@ -89,7 +89,7 @@ def enable(
     with writing(config, "report enable") as state:
         consent.check_site_allows(config)
         found = flow.waiting_reports(config, state)
-    for line in (*wording.ASKED, *wording.waiting_reports(found), *_bytes(found)):
+    for line in (*wording.ASKED, *wording.waiting_blocks(found), *_bytes(found)):
         console.note(line)
     if not (yes or _agreed()):
         _end({**found, "outcome": "unchanged", "reports": []}, as_json=as_json)
@@ -128,7 +128,7 @@ def _show(found: Found, *, as_json: bool) -> None:
     from agent.terminal import report_wording as wording
 
     if not as_json:
-        for line in wording.waiting_reports(found):
+        for line in wording.waiting_blocks(found):
             console.note(line)
     print_answer(found, lambda _: list(_bytes(found)), as_json)
 

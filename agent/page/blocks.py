@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from agent.page import charts
-from agent.page.markup import Markup, element, together
+from agent.page.markup import Markup, element, side_by_side
 from agent.terminal.blocks import Table
 
 SHORT: Final = 22  # characters of a table's cell that is not broken
@@ -25,7 +25,7 @@ def section(title: str, *children: str) -> Markup:
 def prose(text: str) -> Markup:
     """A text in which commands stand between backticks."""
     parts = text.split("`")
-    return together(*(element("code", part) if n % 2 else part for n, part in enumerate(parts)))
+    return side_by_side(*(element("code", part) if n % 2 else part for n, part in enumerate(parts)))
 
 
 def beside(*children: Markup) -> Markup:
@@ -41,7 +41,9 @@ def headline(name: str, value: str, meaning: str) -> Markup:
 
 def terms(entries: Mapping[str, str]) -> Markup:
     """Names and what is said of each."""
-    pairs = (together(element("dt", name), element("dd", text)) for name, text in entries.items())
+    pairs = (
+        side_by_side(element("dt", name), element("dd", text)) for name, text in entries.items()
+    )
     return element("dl", *pairs, class_="facts")
 
 

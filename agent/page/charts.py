@@ -13,7 +13,7 @@ from typing import Final
 from agent.calibration.calibration import Point
 from agent.page import svg
 from agent.page.axes import Axis, spread
-from agent.page.markup import Markup, element, together
+from agent.page.markup import Markup, element, side_by_side
 
 WIDTH: Final = 420.0
 FARTHEST: Final = 30.0  # predictions farther off than this factor lie on the edge
@@ -69,7 +69,7 @@ def scatter(
     """
     low, high = scatter_ends(points)
     x, y = Axis(low, high, 66, WIDTH - 8), Axis(low, high, 346, 8)
-    return svg.drawing(
+    return svg.picture(
         f"Predicted against measured {what} of {len(points)} timings",
         WIDTH,
         392,
@@ -119,7 +119,7 @@ def _double(x: Axis, y: Axis) -> Markup:
 def _reach(p: Point, x: Axis, y: Axis) -> Markup:
     """The 80% intervals of the prediction (upright) and of the measurement (flat)."""
     across, up = x.at(p.measured), y.at(p.calibrated)
-    return together(
+    return side_by_side(
         svg.line("reach", across, y.at(p.calibrated_low), across, y.at(p.calibrated_high)),
         svg.line("reach", x.at(p.low), up, x.at(p.high), up),
     )
@@ -134,7 +134,7 @@ def error_bars(bars: Sequence[Bar], words: Words) -> Markup:
     bottom = 44.0 * len(bars) + 14
     y = Axis(0.0, 1.0, bottom, 6, log=False)
     rows = [_bar(bar, x, 44.0 * n + 40, words) for n, bar in enumerate(bars)]
-    return svg.drawing(
+    return svg.picture(
         "How far predictions are off, as a factor",
         WIDTH,
         bottom + 40,
@@ -159,7 +159,7 @@ def _bar(bar: Bar, x: Axis, y: float, words: Words) -> Markup:
         parts.append(_ring(x.at(bar.alone), y, f"bundle alone: {words(bar.alone)}", 5.5))
     if bar.calibrated is not None:
         parts.append(_disc(x.at(bar.calibrated), y, f"calibrated: {words(bar.calibrated)}", 5.5))
-    return together(*parts)
+    return side_by_side(*parts)
 
 
 def strip(values: Sequence[float], lines: Sequence[tuple[float, str]], words: Words) -> Markup:
@@ -167,14 +167,14 @@ def strip(values: Sequence[float], lines: Sequence[tuple[float, str]], words: Wo
     low, high = spread([*values, *(v for v, _ in lines)], 4.0)
     x = Axis(low, high, 8, WIDTH - 8)
     y = Axis(0.0, 1.0, 62, 22, log=False)
-    return svg.drawing(
+    return svg.picture(
         f"How exact {len(values)} timings are",
         WIDTH,
         100,
         *(_vertical(x, tick, y, words(tick)) for tick in x.ticks(6)),
         *(svg.line("tick", x.at(v), 32, x.at(v), 52) for v in values),
         *(
-            together(
+            side_by_side(
                 svg.line("noise", x.at(v), y.start, x.at(v), y.end),
                 svg.text(name, x.at(v), 14, "name middle" if _central(x, v) else _side(x, v)),
             )
@@ -210,7 +210,7 @@ def timeline(dots: Sequence[Dot], made: Sequence[float], when: Words, words: Wor
     size = min(4.5, max(1.8, 180 / len(dots)))  # a year of checks is a band, and still not a blot
     x = Axis(first - margin, last + margin, 74, WIDTH - 8, log=False)
     y = Axis(0.0, top, 150, 8, log=False)
-    return svg.drawing(
+    return svg.picture(
         f"{len(dots)} checks in time",
         WIDTH,
         184,
@@ -244,7 +244,7 @@ def course(series: Sequence[Series], words: Words) -> Markup:
     left, right = min(x for x, _ in places), max(x for x, _ in places)
     x = Axis(left, max(right, left + 1), 64, WIDTH - 24, log=False)
     y = Axis(1.0, max(spread([f for _, f in places], 1.0)[1], 1.5), 150, 8)
-    return svg.drawing(
+    return svg.picture(
         "Error of each calibration",
         WIDTH,
         190,
@@ -259,7 +259,7 @@ def _track(series: Series, x: Axis, y: Axis) -> Markup:
     mark = _disc if series.kind == "calibrated" else _ring
     path = svg.path(f"track {series.kind}", [(x.at(n), y.at(f)) for n, f, _ in series.points])
     marks = (mark(x.at(n), y.at(f), title, 4.0) for n, f, title in series.points)
-    return together(path, *marks)
+    return side_by_side(path, *marks)
 
 
 def climb(points: Sequence[tuple[float, float, str]], words: Words, when: Words) -> Markup:
@@ -276,7 +276,7 @@ def climb(points: Sequence[tuple[float, float, str]], words: Words, when: Words)
     for at, factor, _ in points:
         steps += [(x.at(at), y.at(last)), (x.at(at), y.at(factor))]
         last = factor
-    return svg.drawing(
+    return svg.picture(
         f"The best of {len(points)} batches so far, in time",
         WIDTH,
         228,
@@ -308,14 +308,14 @@ def swatch(kind: str) -> Markup:
 def _vertical(x: Axis, at: float, y: Axis, label: str) -> Markup:
     place = x.at(at)
     edge = " middle" if 20 < place < WIDTH - 20 else " end" if place > WIDTH / 2 else ""
-    return together(
+    return side_by_side(
         svg.line("grid", place, y.start, place, y.end),
         svg.text(label, place, y.start + 18, f"axis{edge}"),
     )
 
 
 def _horizontal(y: Axis, at: float, x: Axis, label: str) -> Markup:
-    return together(
+    return side_by_side(
         svg.line("grid", x.start, y.at(at), x.end, y.at(at)),
         svg.text(label, x.start - 6, y.at(at) + 4, "axis end"),
     )

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from agent.page import past, sections
-from agent.page.markup import Markup, element, together
+from agent.page.markup import Markup, element, side_by_side
 from agent.page.record import Record
 
 GENERATOR = "calibration-agent"  # by this a page is known again (agent/page/file.py)
@@ -68,7 +68,7 @@ def _foot(agent: str) -> Markup:
         f"Written by calibration-agent {agent} on this machine. The page loads nothing and "
         "sends nothing. Times of day are UTC."
     )
-    return element("footer", together(text))
+    return element("footer", side_by_side(text))
 
 
 def _policy() -> str:

@@ -2,7 +2,7 @@
 
     element("p", "off by ", element("b", name), class_="quiet")
 
-``element`` makes one element, ``together`` puts several beside each other, ``escaped`` is what text
+``element`` makes one element, ``side_by_side`` puts several together, ``escaped`` is what text
 becomes. A ``Markup`` is never escaped again, by Jinja's templates neither (``__html__``), so that
 what is made here can be put into a template. ``svg`` and ``axes`` build drawings on this.
 """
@@ -39,10 +39,10 @@ def element(name: str, /, *children: str, **attributes: object) -> Markup:
     inside = "".join(_attribute(k, v) for k, v in attributes.items())
     if name in _EMPTY:
         return Markup(f"<{name}{inside} />")
-    return Markup(f"<{name}{inside}>{together(*children)}</{name}>")
+    return Markup(f"<{name}{inside}>{side_by_side(*children)}</{name}>")
 
 
-def together(*children: str) -> Markup:
+def side_by_side(*children: str) -> Markup:
     """Children beside each other, without an element around them."""
     return Markup("".join(c if isinstance(c, Markup) else escaped(c) for c in children))
 

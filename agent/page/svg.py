@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from agent.page.markup import Markup, element
 
 
-def drawing(name: str, width: float, height: float, *children: str) -> Markup:
+def picture(name: str, width: float, height: float, *children: str) -> Markup:
     """A drawing of this size; ``name`` says to those who cannot see it what it shows."""
     box = f"0 0 {width:.0f} {height:.0f}"
     return element("svg", *children, viewBox=box, role="img", aria_label=name)

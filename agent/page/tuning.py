@@ -10,7 +10,7 @@ from agent.calibration.calibration import Point
 from agent.page import blocks, charts
 from agent.page.document import page
 from agent.page.figures import page_time, three_digits
-from agent.page.markup import Markup, element, together
+from agent.page.markup import Markup, element, side_by_side
 from agent.page.record import drawable
 from agent.terminal.advice_wording import tuning_blocks
 from agent.terminal.blocks import Answer, Table
@@ -98,7 +98,7 @@ def _loops(answer: Answer) -> Markup:
 
 
 def _code(title: str, text: str) -> Markup:
-    lines = together(*(f"{line}\n" for line in text.splitlines()))
+    lines = side_by_side(*(f"{line}\n" for line in text.splitlines()))
     code = element("pre", lines, tabindex="0", role="region", aria_label=title)
     return element("figure", element("p", title, class_="quiet"), code)
 

@@ -43,7 +43,7 @@ def report(answer: Answer) -> list[Block]:
     return blocks
 
 
-def waiting_reports(answer: Answer) -> list[str]:
+def waiting_blocks(answer: Answer) -> list[str]:
     """About the bytes that are shown: where they would go, and when."""
     reports, last = answer["reports"], answer["last"]
     if reports:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from agent.page import svg
 from agent.page.axes import Axis
-from agent.page.markup import Markup, element, together
+from agent.page.markup import Markup, element, side_by_side
 
 HEIGHT = 220
 LEFT, RIGHT, TOP, BOTTOM = 6, 46, 12, 30  # the axis stands at the right, beside the newest week
@@ -83,7 +83,7 @@ def _grid(right: float, y: Axis) -> Markup:
         drawn.append(svg.line("zero" if y.low < 0 and mark == 0 else "grid", LEFT, at, right, at))
         sign = "÷" if mark < 0 else TIMES
         drawn.append(_text(right + 6, at + 4, f"{sign}{factor:.3g}", "start"))
-    return together(*drawn)
+    return side_by_side(*drawn)
 
 
 def _box(at: float, half: float, box: Box, y: Axis, named: tuple[str, str]) -> Markup:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.terminal.report_wording import waiting_reports
+from agent.terminal.report_wording import waiting_blocks
 
 LAST = {"at": "2026-11-25T10:00:00Z", "to": "https://fleet.example.org", "report": "{}"}
 
@@ -15,7 +15,7 @@ def said(**other):
         "decided_by": "nobody",
         "to": "https://fleet.example.org",
     }
-    (line,) = waiting_reports(answer | other)
+    (line,) = waiting_blocks(answer | other)
     return line
 
 
