@@ -62,6 +62,8 @@ def emit(config: Config, request: Request, schedule: str, wish: Wish) -> dict[st
     if wish.out is not None:
         check_place(wish.out, wish.force)
     source = read_source(config, request)
+    if wish.tests is not None:
+        wish.tests.try_out(request.path)
     return write(config, request, source, parsed, wish)
 
 

@@ -43,24 +43,31 @@ class OwnTests:
     command: str
     limit_s: float
 
+    def try_out(self, path: Path) -> None:
+        """Run them with a copy of ``path`` in its place, before anything is made for it.
+
+        Raises:
+            InputError: they fail, or nothing can be put there; ``path`` is as it was.
+        """
+        with in_place_of(path, path.read_bytes()):
+            failed = self._failure()
+        if failed is not None:
+            raise InputError(
+                f"the tests fail with {path} as it is ({self.command}):\n{failed}",
+                "Give a command that succeeds as things are.",
+            )
+
     def check(self, path: Path, new: bytes) -> None:
         """Run them with ``new`` in the place of ``path``.
 
         Raises:
             MeasureError: they fail; the message holds the end of what they say.
-            InputError: they fail with ``path`` as well, or ``new`` cannot be put there; ``path``
-                is as it was.
+            InputError: ``new`` cannot be put there; ``path`` is as it was.
         """
         with in_place_of(path, new):
             failed = self._failure()
-        if failed is None:
-            return
-        if self._failure() is not None:
-            raise InputError(
-                f"the tests fail with {path} as it is, too ({self.command}):\n{failed}",
-                "Give a command that succeeds as things are.",
-            )
-        raise MeasureError(f"your tests fail with it ({self.command}):\n{failed}")
+        if failed is not None:
+            raise MeasureError(f"your tests fail with it ({self.command}):\n{failed}")
 
     def _failure(self) -> str | None:
         """What the tests say where they fail; None: they pass."""

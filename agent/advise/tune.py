@@ -67,6 +67,8 @@ def tune(
     if wish.save is not None:
         append(wish.save, ())  # it can be written, or that is told now
     source = read_source(config, request)
+    if wish.write.tests is not None:
+        wish.write.tests.try_out(request.path)
     runner, machine = open_runner(config), read_machine()
     program = source.reading.program
     setting = LogKey.of(program, machine, runner.toolchain)

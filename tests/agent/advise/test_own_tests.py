@@ -52,9 +52,11 @@ def test_tests_that_fail_are_shown(file):
     assert file.read_text() == "old\n"
 
 
-def test_tests_that_fail_anyway_are_no_fault_of_the_new_file(file):
-    with pytest.raises(InputError, match="as it is, too"):
-        own("exit 3").check(file, b"new\n")
+def test_tests_that_fail_anyway_are_told_before_anything_is_made(file):
+    with pytest.raises(InputError, match=r"(?s)as it is \(exit 3\).*exit status 3"):
+        own("exit 3").try_out(file)
+    own(f"grep -q old {file}").try_out(file)
+    assert beside(file) == ["f.c"]
 
 
 def test_tests_that_do_not_end_are_stopped(file):

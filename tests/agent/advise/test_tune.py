@@ -188,7 +188,7 @@ def test_what_interrupts_the_persons_tests_offers_nothing(gemm, tmp_path, monkey
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("agent.advise.own_tests.run_child", interrupted)
+    monkeypatch.setattr("agent.advise.own_tests.OwnTests.check", interrupted)
     out, before = tmp_path / "tuned.c", gemm.read_bytes()
     wish = Wish(out, check=False, tests=OwnTests("true", 60.0))
     found, _ = search(gemm, FakeRunner(seconds_of), budget_s=6.0, write=wish)
@@ -247,7 +247,8 @@ def test_what_makes_the_function_itself_slower_has_not_won(gemm, tmp_path, monke
 
 def test_a_version_with_which_the_persons_tests_fail_is_not_offered(gemm, tmp_path):
     out, failed = tmp_path / "tuned.c", tmp_path / "failed"
-    tests = OwnTests(f"test -e {failed} || {{ touch {failed}; exit 1; }}", 60.0)
+    command = f"! grep -q tuned_1 {gemm} || test -e {failed} || {{ touch {failed}; exit 1; }}"
+    tests = OwnTests(command, 60.0)
     wish = Wish(out, check=False, tests=tests)
     found, _ = search(gemm, FakeRunner(seconds_of, noise=0.01), budget_s=6.0, write=wish)
     dropped = next(note for note in found["notes"] if "your tests fail with it" in note)
