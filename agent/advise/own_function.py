@@ -27,6 +27,7 @@ from agent.advise.calls import CallPlan, FunctionCall, UncheckedError, plan_of
 from agent.advise.drivers import RUN_S, Drivers, drivers, faulty
 from agent.advise.splice import Origin, SourceRegion, spliced
 from agent.errors import CompilerError, SourceError
+from agent.loopnest.lowering.reader import regions_of
 from agent.measure.compiler import UNOPTIMISED, Compiler, build_flags
 from agent.measure.stats import median_interval
 from agent.measure.timing import Timing
@@ -114,14 +115,22 @@ def own_base(source: SourceRegion, path: Path, build: OwnBuild) -> OwnTimes:
 def own_base_or_why(
     source: SourceRegion, path: Path, toolchain: Toolchain, cflags: Sequence[str] | None
 ) -> tuple[OwnTimes | None, str]:
-    """``own_base``; where it cannot be had None, and a note that says so."""
+    """``own_base``, and a note of what to bear in mind; None where it cannot be had."""
     why = "there is no compiler"
     if isinstance(toolchain, Compiler):
         try:
-            return own_base(source, path, OwnBuild(toolchain, tuple(cflags or ()))), ""
+            return own_base(source, path, OwnBuild(toolchain, tuple(cflags or ()))), _more(source)
         except (UncheckedError, CompilerError, SourceError) as error:
             why = str(error)
     return None, f"speed-ups are over the loops as the agent writes them, {NOT_TIMED}: {why}"
+
+
+def _more(source: SourceRegion) -> str:
+    """That a function gains less than the loops, where it does more than those."""
+    if len(regions_of(source.unit, source.function)) < 2:
+        return ""
+    name = source.reading.function
+    return f"{name} does more than these loops: speed-ups are of the loops, the whole gains less"
 
 
 def own_times(
