@@ -1,16 +1,21 @@
 """What a prediction rests on where there is no calibration, and where it is of another bundle."""
 
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from agent.bundle.bundle import load_bundle
-from agent.calibration.calibration import Calibration
+from agent.bundle.bundle import default_bundle, load_bundle
+from agent.calibration.calibration import Calibration, Reach
 from agent.calibration.facts import facts_known, facts_vector
-from agent.calibration.predictor import load_predictor
+from agent.calibration.predictor import FAR, distance, load_predictor
+from agent.kernels.fixed_set import kernels, load_kernel
+from agent.loopnest.schedules.legality import transform
+from agent.loopnest.schedules.schedule import parse_schedule
 from agent.measure.machine import fingerprint, read_machine
+from agent.model.anchor import ErrorModel
 from agent.model.facts import FACTS
 from agent.state.state import StoredRecord
 from tests.agent.bundle.bundles_made import write_bundle
@@ -78,3 +83,29 @@ def test_facts_in_a_record_come_back_as_they_were():
 def test_a_record_without_facts_leaves_all_unknown(record):
     found = Calibration.from_json({"facts": record})
     assert np.isnan(facts_vector(found.facts)).all()
+
+
+@pytest.mark.parametrize(("away", "wider"), [(0.3, 1.0), (0.8, 2.0**0.3), (4.0, 10.0**0.3)])
+def test_the_farther_out_a_program_the_wider_its_intervals(away, wider):
+    alone = load_predictor(None, load_bundle(default_bundle()), HERE)
+    program = load_kernel(kernels()[0])
+    variant = transform(program, parse_schedule("vectorize k"))
+    vectors = alone.log_speedups(program, [variant])[0].vectors[1:]
+    zeros, ones = (0.0,) * vectors.shape[1], (1.0,) * vectors.shape[1]
+    out = float(distance(Reach(zeros, ones, 1.0), vectors)[0])
+    reaching = replace(alone, reach=Reach(zeros, ones, out / away))
+    near, far = (x.predict(program, [variant])[0] for x in (alone, reaching))
+    widths = [math.log(found.high / found.low) for found in (near, far)]
+    assert widths[1] == pytest.approx(widths[0] * wider)
+    assert far.far == (away > FAR)
+
+
+def test_a_bundle_may_say_how_the_errors_of_a_program_hang_together(tiny_bundle, tmp_path):
+    prior = json.loads((tiny_bundle / "prior.json").read_text())
+    known = json.loads((tiny_bundle / "manifest.json").read_text())["golden"]
+    encoder = (tiny_bundle / "encoder.onnx").read_bytes()
+    told = json.dumps(prior | {"own_sd": 0.2, "alike": 1.5}).encode()
+    write_bundle(tmp_path / "b", encoder, told, golden=known)
+    said = load_predictor(None, load_bundle(tmp_path / "b"), HERE).errors
+    assert said == ErrorModel(0.2, 1.5)
+    assert load_predictor(None, load_bundle(tiny_bundle), HERE).errors == ErrorModel(0.55, 0.75)
