@@ -15,6 +15,7 @@ import numpy as np
 from agent import __version__
 from agent.bundle.bundle import Bundle
 from agent.errors import AgentError
+from agent.measure.shots import Sharing
 from bundles.evaluation.programs.guesses import RealWay, ways
 from bundles.evaluation.programs.records import RealProgram, RealTimings
 from bundles.evaluation.programs.scoring import (
@@ -31,6 +32,7 @@ from bundles.evaluation.tables import TextTable
 
 SCHEMA = 1
 FEWEST = 3  # versions with a time
+MOST_SHARED = 0.2  # of the versions, without a word
 COLUMNS = (
     ("log_error", "log error"),
     ("spearman", "Spearman"),
@@ -100,6 +102,7 @@ class RealReport:
     calibrated: bool
     anchored: int
     versions: int
+    shared: int
     ways: Mapping[str, WayFound]
     differences: tuple[WayDifference, ...]
     left_out: tuple[LeftOutProgram, ...]
@@ -148,6 +151,7 @@ def judge_timings(
         calibrated=bool(head.fixed),
         anchored=sum(p.seconds is not None for p in judged),
         versions=sum(len(p.timed) for p in judged),
+        shared=sum(p.versions[n].sharing == Sharing.SHARED for p in judged for n in p.timed),
         ways=found,
         differences=_differences(found),
         left_out=tuple(_left_out(p) for p in timings.programs if p not in judged),
@@ -228,6 +232,13 @@ def real_remarks(report: RealReport) -> list[str]:
         f"worst with {best.title}: {best.worst['log_error']} (log error), "
         f"{best.worst['spearman']} (Spearman), {best.worst['top_share']} (top pick)",
     ]
+    if report.shared > MOST_SHARED * report.versions:
+        lines.append(
+            f"others used the cores of {report.shared} of {report.versions} versions all the "
+            "while: time them again on a quiet machine"
+        )
+    if (without := len(report.ways["bundle"].programs) - report.anchored) > 0:
+        lines.append(f"programs as written that could not be timed alone: {without}")
     lines += [
         f"{report.ways[d.way].title} less {report.ways[d.against].title}: {d.metric} "
         f"{d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}]"

@@ -1,6 +1,7 @@
 """``bundles evaluate --programs``: from a list of C functions to a report, and what it refuses."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from bundles.evaluation.programs import evaluate as evaluating
 from bundles.evaluation.programs.report import RealReport
 from bundles.evaluation.programs.scoring import RealGuess, judge_guess
 from tests.conftest import SCHEMAS
-from tests.fake_runner import FakeRunner, as_the_bundle_says
+from tests.fake_runner import FakeRunner, as_the_bundle_says, calibrate_simulated
 
 KERNELS = Path(evaluating.__file__).parents[3] / "agent/kernels"
 BUNDLE = Path(evaluating.__file__).parents[2] / "default"
@@ -59,6 +60,7 @@ def test_every_way_to_predict_is_scored_and_the_report_is_written(asked):
     assert set(found["ways"]) == {"bundle", "bundle_anchored", "rules", "random", "again"}
     assert found["target"]["machine"] == "test-vm"
     assert (found["versions"], found["anchored"]) == (12, 2)
+    assert found["shared"] == 0
     (left,) = found["left_out"]
     assert left["name"] == "unread"
     assert "nj" in left["why"]
@@ -90,6 +92,18 @@ def test_a_run_that_was_cut_off_goes_on_and_a_journal_is_scored_without_timing(a
     assert len(asked.runner.asked) == times + 2
     assert json.loads(out)["versions"] == 12
     assert json.loads(out)["ways"]["repeated"]["mean"]["log_error"] == 0
+
+
+def test_a_calibration_in_force_predicts_too_and_its_timings_are_in_the_journal(asked):
+    calibrate_simulated(asked.out.parent / "state", BUNDLE, machine=asked.runner)
+    code, out, err = asked("--json", entries=ENTRIES[:1])
+    assert code == Exit.OK, err
+    found = json.loads(out)
+    assert {"calibrated", "calibrated_anchored"} < set(found["ways"])
+    assert {d["way"] for d in found["differences"]} == {"bundle_anchored", "calibrated_anchored"}
+    shutil.rmtree(asked.out.parent / "state")
+    code, out, _ = asked("--from", asked.out / "timings.jsonl", "--json", entries=None)
+    assert json.loads(out)["ways"] == found["ways"]
 
 
 def test_another_experiment_does_not_go_on_with_a_journal(asked):
