@@ -71,7 +71,7 @@ def run(
 ) -> Done:
     """The command, as ``subprocess.run`` of the installed script would run it."""
     words = tuple(map(str, arguments))
-    chosen = dict(os.environ if env is None else env)
+    chosen = {k: os.fspath(v) for k, v in (os.environ if env is None else env).items()}
     command = Command(package, words, chosen, str(cwd or "."), first)
     with tempfile.TemporaryDirectory(prefix="forked-") as place:
         out, err = Path(place) / "out", Path(place) / "err"
