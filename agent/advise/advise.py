@@ -305,10 +305,8 @@ def _basis(
         words = f"{impossible} of the predictions were out of bounds (impossible) and are left out"
         notes.append({"code": "out-of-bounds", "message": words})
     if guesses:
-        words = (
-            f"{guesses} of the predictions are of lanes that go through inner loops, which the "
-            "bundle was not taught: guesses, to be timed"
-        )
+        number = "1 prediction is" if guesses == 1 else f"{guesses} predictions are"
+        words = f"{number} of steps that the bundle was not taught: a guess, to be timed"
         notes.append({"code": "untaught", "message": words})
     if any(p.far for p in found):
         words = "this program is unlike everything timed in the calibration: expect larger errors"

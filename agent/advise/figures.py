@@ -20,7 +20,7 @@ from agent.loopnest.features.compilers import compiler_columns
 from agent.loopnest.features.execution import access_counts
 from agent.loopnest.features.groups import Cause
 from agent.loopnest.features.locality import LINE, TLB_ENTRIES, Footprints, footprints, moved_units
-from agent.loopnest.features.nest import STATEMENTS, NestTable, lower
+from agent.loopnest.features.nest import STATEMENTS, NestTable, as_seen, lower
 from agent.loopnest.features.rows import StatementRows, flatten
 from agent.loopnest.features.vector import work
 from agent.loopnest.program import Loop, Node, Program, statements
@@ -103,8 +103,14 @@ def nests(
 
 def _both(base: Program, variant: Program, machine: Machine) -> tuple[_Seen, _Seen]:
     names = _by_work(base)[:STATEMENTS]
-    one, two = (p.with_body(_only(p.body, frozenset(names))) for p in (base, variant))
+    trees = (as_seen(p) for p in (base, variant))
+    one, two = (p.with_body(_only(p.body, frozenset(names))) for p in trees)
     return _Seen(one, machine, names[0]), _Seen(two, machine, names[0])
+
+
+def _written(name: str) -> str:
+    """The array that a buffer stands for, the loop that blocks of lanes are of."""
+    return name.partition("#")[0]
 
 
 def _by_work(program: Program) -> list[str]:
@@ -188,7 +194,7 @@ class _Seen:
         rows = self.rows
         found: dict[str, float] = {}
         for entry in np.flatnonzero(rows.row == self.heaviest):
-            name = self.program.arrays[int(rows.array[entry])].name
+            name = _written(self.program.arrays[int(rows.array[entry])].name)
             found[name] = max(found.get(name, 0.0), float(abs(rows.stride[0, entry])))
         return found
 
@@ -249,4 +255,4 @@ class _Seen:
         for k in range(int(rows.depth[h]) - 1, -1, -1):
             size = float(self.feet.bytes[k + 1, h])
             fits = next((c for c, room in self.caches.items() if size <= room), MEMORY)
-            yield LoopFigures(around[-1 - k].iterator, float(rows.trip[k, h]), size, fits)
+            yield LoopFigures(_written(around[-1 - k].iterator), float(rows.trip[k, h]), size, fits)

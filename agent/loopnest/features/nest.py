@@ -189,6 +189,13 @@ def lower(programs: Sequence[Program]) -> NestTable:
     return table
 
 
+def as_seen(program: Program) -> Program:
+    """A program as tables see it: buffers are arrays, blocks of lanes are innermost tiles."""
+    program, buffers = packed(program, copies=False)
+    arrays = (*program.arrays, *(b.array for b in buffers))
+    return replace(program, arrays=arrays, body=as_tiles(program.body))
+
+
 class _Filler:
     """Collects values as lists, those of fields with the same axes together, and writes them."""
 
@@ -238,10 +245,8 @@ def _lower(
     program: Program, v: int, filler: _Filler, memo: dict[int, tuple[Statement, Summary]]
 ) -> None:
     placed = []
-    program, buffers = packed(program, copies=False)
-    if buffers:
-        program = replace(program, arrays=(*program.arrays, *(b.array for b in buffers)))
-    for levels, statement in _walk(as_tiles(program.body), (), [0]):
+    program = as_seen(program)
+    for levels, statement in _walk(program.body, (), [0]):
         known = memo.get(id(statement))
         if known is None or known[0] is not statement:
             known = memo[id(statement)] = (statement, summarise_statement(statement, program))

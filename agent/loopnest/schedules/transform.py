@@ -326,6 +326,8 @@ def _refuse_private(what: str, program: Program, loop: Loop, name: str) -> None:
         raise ScheduleError(f"{what}: loop {loop.iterator} reads {name}")
     if not operator(s.op for s in uses):
         raise ScheduleError(f"{what}: the updates of {name} are not one kind of reduction")
+    if not array.dtype.is_float and array.dtype.bits < 32:
+        raise ScheduleError(f"{what}: copies of integers of less than 32 bits cannot be added up")
     if array.bytes > MAX_PRIVATE:
         raise ScheduleError(
             f"{what}: {name} has {array.bytes} bytes, each thread may have {MAX_PRIVATE}"

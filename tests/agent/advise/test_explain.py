@@ -107,6 +107,14 @@ def test_threads_and_trip_counts_are_counted_from_the_loops(explained):
     assert [x["iterations"] for x in told["loops"]["after"]] == [16, 16, 32, 32, 512]
 
 
+def test_register_tiles_and_buffers_are_explained_by_the_names_of_the_program(explained):
+    told = explained("tile j 64; interchange i j_t; pack B j_t; vectorize j 16; jam i 4")
+    loops = [(x["loop"], x["iterations"]) for x in told["loops"]["after"]]
+    assert loops == [("j_t", 8), ("i", 512), ("j", 4), ("k", 512), ("j", 16)]
+    figures = [f for cause in told["causes"] for f in cause["figures"] if f["what"] == "stride"]
+    assert {f["subject"] for f in figures} <= {"A", "B", "C"}
+
+
 def test_of_many_statements_the_one_with_most_work_speaks(tmp_path):
     request = Request(SET.with_name("softmax.c"), None, {"ni": 2_000, "nj": 256}, None)
     told = explain(Config(tmp_path / "state"), request, "vectorize j2")
