@@ -1,6 +1,7 @@
 """Documents hang together: every link leads somewhere, every decision and file is there."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,14 @@ def test_every_room_is_named_in_the_architecture():
     inits = [path for house in HOUSES for path in (REPOSITORY / house).glob("*/__init__.py")]
     rooms = {f"{path.parent.relative_to(REPOSITORY).as_posix()}/" for path in inits}
     assert rooms <= named_paths(ARCHITECTURE)
+
+
+def test_the_layers_in_the_architecture_are_those_of_the_contracts():
+    contracts = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["importlinter"]
+    for layers in (c for c in contracts["contracts"] if c["type"] == "layers"):
+        [name] = layers["containers"]
+        rows = f"    {name:<20}" + ("\n" + " " * 24).join(layers["layers"]) + "\n"
+        assert rows in ARCHITECTURE.read_text(), name
 
 
 def prose(text):
