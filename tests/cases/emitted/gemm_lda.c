@@ -54,6 +54,9 @@ static void gemm_lda_tuned_1(
 }
 
 #pragma GCC diagnostic pop
+#ifdef __clang__
+#pragma clang diagnostic ignored "-Wpass-failed"
+#endif
 
 void gemm_lda(int m, int n, int k, double alpha, const double *a, int lda, const double *b, int ldb, double beta, double *c, int ldc)
 {
