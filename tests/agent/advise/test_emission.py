@@ -237,9 +237,10 @@ def test_a_file_can_be_emitted_again_with_a_second_version(tmp_path, compiler):
 
 def test_a_value_that_would_be_lost_is_refused(tmp_path):
     path = tmp_path / "mine.c"
-    path.write_text("float f(int n, float *a)\n{\n    for (int i = 0; i < n; i++) a[i] = 1;\n"
-                    "    float s = 2;\n    for (int i = 0; i < n; i++) a[i] += s;\n"
-                    "    return s;\n}\n")  # fmt: skip
+    path.write_text(
+        "float f(int n, float *a)\n{\n#pragma scop\n    float s = 2;\n"
+        "    for (int i = 0; i < n; i++) a[i] += s;\n#pragma endscop\n    return s;\n}\n"
+    )
     source = source_of(path, "f", {"n": 9})
     with pytest.raises(SourceError, match="'s' is used after the loops"):
         emitted(source, *schedules_of(source)[0])
