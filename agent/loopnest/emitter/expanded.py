@@ -38,7 +38,7 @@ class Expanded:
 
 
 @dataclass
-class Draft:
+class Expansion:
     """The parts of an ``Expanded`` while loops are written out."""
 
     types: Mapping[str, DType]
@@ -48,10 +48,10 @@ class Draft:
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     @staticmethod
-    def of(program: Program) -> Draft:
+    def of(program: Program) -> Expansion:
         """Of a program of which nothing is written out yet; raises as ``homes``."""
         types = {item.name: item.dtype for item in program.declared}
-        return Draft(types, dict(homes(program)), {t.name: t for t in program.temporaries})
+        return Expansion(types, dict(homes(program)), {t.name: t for t in program.temporaries})
 
     def copy_temporary(self, name: str, suffix: str) -> str:
         """One more temporary like ``name``; what it is called."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 from agent.errors import ScheduleError
 from agent.loopnest.emitter import extent
-from agent.loopnest.emitter.expanded import Draft, Expanded, constant_trips, groups
+from agent.loopnest.emitter.expanded import Expanded, Expansion, constant_trips, groups
 from agent.loopnest.emitter.lanes import in_lanes
 from agent.loopnest.emitter.packing import packed
 from agent.loopnest.program import (
@@ -41,22 +41,24 @@ MAX_STATEMENTS = 1024  # that a program may have once its jams are written out
 def expand(program: Program) -> Expanded:
     """Writes every loop with ``jam > 1`` as a main loop with copies, and a remainder.
 
+    And blocks of lanes (``lanes``), and what fills the buffers of loops that pack (``packing``).
+
     Raises:
         ScheduleError: too many copies, bounds of an inner loop depend on a jammed one, or a
             temporary has no block to live in.
     """
-    draft = Draft.of(program)
+    made = Expansion.of(program)
     program, buffers = packed(program, copies=True)
     for buffer in buffers:
-        draft.add_array(buffer.array.name, buffer.source.array, buffer.home, buffer.array.shape)
-    body = _Jams(draft).nodes(program.body)
-    expanded = replace(program, body=body, temporaries=tuple(draft.temporaries.values()))
-    return Expanded(expanded, draft.remainders, draft.homes, draft.shapes)
+        made.add_array(buffer.array.name, buffer.source.array, buffer.home, buffer.array.shape)
+    body = _Jams(made).nodes(program.body)
+    expanded = replace(program, body=body, temporaries=tuple(made.temporaries.values()))
+    return Expanded(expanded, made.remainders, made.homes, made.shapes)
 
 
 class _Jams:
-    def __init__(self, draft: Draft) -> None:
-        self.draft = draft
+    def __init__(self, made: Expansion) -> None:
+        self.made = made
 
     def nodes(self, nodes: Sequence[Node], around: tuple[Loop, ...] = ()) -> tuple[Node, ...]:
         return tuple(new for node in nodes for new in self._node(node, around))
@@ -71,23 +73,23 @@ class _Jams:
             body=self.nodes(node.body, (*around, node)),
         )
         if loop.lanes > 1:
-            return in_lanes(loop, tuple(x.iterator for x in around), self.draft)
+            return in_lanes(loop, tuple(x.iterator for x in around), self.made)
         return self._jam(loop) if loop.jam > 1 else (loop,)
 
     def _jam(self, loop: Loop) -> tuple[Node, ...]:
         _check(loop)
         main = replace(groups(loop, loop.jam), body=_copies(loop.body, self._copy_maps(loop)))
         trips = constant_trips(loop)
-        begin = self.draft.left_over(loop, loop.jam)
+        begin = self.made.left_over(loop, loop.jam)
         rest = replace(loop, lower=(Bound(begin),), parallel=False, jam=1)
         whole = (main,) if trips is None or trips >= loop.jam else ()
         return (*whole, rest) if trips is None or trips % loop.jam else whole
 
     def _copy_maps(self, loop: Loop) -> list[_Copy]:
-        private = [n for n, home in self.draft.homes.items() if loop.iterator in home]
+        private = [n for n, home in self.made.homes.items() if loop.iterator in home]
         copies = []
         for number in range(loop.jam):
-            renamed = {n: self.draft.copy_temporary(n, str(number)) for n in private}
+            renamed = {n: self.made.copy_temporary(n, str(number)) for n in private}
             value = Affine.var(loop.iterator) + number * loop.step
             copies.append(_Copy(number, {loop.iterator: value}, renamed))
         return copies

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from agent.errors import ScheduleError
-from agent.loopnest.emitter.expanded import Draft, constant_trips, groups
+from agent.loopnest.emitter.expanded import Expansion, constant_trips, groups
 from agent.loopnest.program import (
     Access,
     Affine,
@@ -91,25 +91,25 @@ def _around(nodes: Sequence[Node], wrap: Callable[[Sequence[Statement]], Loop]) 
     return tuple(out)
 
 
-def in_lanes(loop: Loop, path: tuple[str, ...], draft: Draft) -> tuple[Node, ...]:
+def in_lanes(loop: Loop, path: tuple[str, ...], made: Expansion) -> tuple[Node, ...]:
     """``loop`` with its blocks of lanes written out.
 
     Args:
         loop: has lanes; nothing in its body has, nor is jammed.
         path: the iterators around it.
-        draft: what is made of the program.
+        made: what is made of the program.
     """
     if all(isinstance(node, Statement) for node in loop.body):
-        return _innermost(loop, path, draft)
+        return _innermost(loop, path, made)
     trips, width, found = constant_trips(loop), loop.lanes, []
     while width:
         if trips is None or (trips % (2 * width) if width < loop.lanes else trips) >= width:
-            found.append(_block(loop, path, draft, width))
+            found.append(_block(loop, path, made, width))
         width //= 2
     return tuple(found)
 
 
-class _Lanes:
+class _LaneLoop:
     """The loop over the lanes of a block."""
 
     def __init__(self, iterator: str, width: int) -> None:
@@ -129,36 +129,36 @@ class _Lanes:
         return self.loop(substitute_statement(s, value) for s in run)
 
 
-def _block(loop: Loop, path: tuple[str, ...], draft: Draft, width: int) -> Loop:
+def _block(loop: Loop, path: tuple[str, ...], made: Expansion, width: int) -> Loop:
     """The blocks of ``width`` lanes; those of twice as many have been run."""
     whole = replace(groups(loop, width), lanes=1, vector=False)
     if width < loop.lanes:
-        begin = draft.left_over(loop, 2 * width, f"rest{2 * width}")
+        begin = made.left_over(loop, 2 * width, f"rest{2 * width}")
         whole = replace(whole, lower=(Bound(begin),))
-    lanes = _Lanes(loop.iterator, width)
-    return replace(whole, body=_with_temporaries(lanes, loop, path, draft))
+    lanes = _LaneLoop(loop.iterator, width)
+    return replace(whole, body=_with_temporaries(lanes, loop, path, made))
 
 
 def _with_temporaries(
-    lanes: _Lanes, loop: Loop, path: tuple[str, ...], draft: Draft
+    lanes: _LaneLoop, loop: Loop, path: tuple[str, ...], made: Expansion
 ) -> tuple[Node, ...]:
     """The body of ``loop`` in lanes, of which each has temporaries of its own.
 
     One that a single run of statements uses lives in the loop over the lanes; others have an
     element for every lane.
     """
-    private = [n for n, home in draft.homes.items() if loop.iterator in home]
-    own = {name: draft.copy_temporary(name, str(lanes.width)) for name in private}
+    private = [n for n, home in made.homes.items() if loop.iterator in home]
+    own = {name: made.copy_temporary(name, str(lanes.width)) for name in private}
     body = _renamed(loop.body, lambda a: replace(a, array=own.get(a.array, a.array)))
     body = _around(body, lanes.of)
     inside = list(_lane_loops(body, (*path, loop.iterator)))
     for name in own.values():
         users = [(around, run) for around, run in inside if name in run.uses]
-        if len(users) == 1 and users[0][0] == draft.homes[name]:
-            draft.homes[name] = (*draft.homes[name], users[0][1].iterator)
+        if len(users) == 1 and users[0][0] == made.homes[name]:
+            made.homes[name] = (*made.homes[name], users[0][1].iterator)
         else:
-            draft.shapes[name] = (lanes.width,)
-    wide = draft.shapes.keys() & set(own.values())
+            made.shapes[name] = (lanes.width,)
+    wide = made.shapes.keys() & set(own.values())
     return _renamed(body, lambda a: Access(a.array, (lanes.lane,)) if a.array in wide else a)
 
 
@@ -184,31 +184,31 @@ def _renamed(nodes: Sequence[Node], change: Callable[[Access], Access]) -> tuple
 # Sums in an innermost loop
 
 
-def _innermost(loop: Loop, path: tuple[str, ...], draft: Draft) -> tuple[Node, ...]:
+def _innermost(loop: Loop, path: tuple[str, ...], made: Expansion) -> tuple[Node, ...]:
     """Blocks of lanes, with partial results where the loop adds up; what is left in lanes too."""
-    lanes = _Lanes(loop.iterator, loop.lanes)
+    lanes = _LaneLoop(loop.iterator, loop.lanes)
     main = replace(groups(loop, loop.lanes), lanes=1, vector=False)
-    main = replace(main, body=_with_temporaries(lanes, loop, path, draft))
+    main = replace(main, body=_with_temporaries(lanes, loop, path, made))
     trips = constant_trips(loop)
-    begin = draft.left_over(loop, loop.lanes, f"rest{loop.lanes}")
+    begin = made.left_over(loop, loop.lanes, f"rest{loop.lanes}")
     rest = replace(loop, lower=(Bound(begin),), lanes=1, parallel=False)
     left = (rest,) if trips is None or trips % loop.lanes else ()
     if trips is not None and trips < loop.lanes:
         return left
-    sums = _sums(main, draft)
+    sums = _sums(main, made)
     if not sums:
         return (main, *left)
     around = () if trips is not None else (f"{loop.iterator}#once",)
-    summed = _partial(main, sums, lanes, (*path, *around), draft)
+    summed = _partial(main, sums, lanes, (*path, *around), made)
     return (*summed, *left) if not around else (_once(loop, around[0], summed), *left)
 
 
-def _sums(main: Loop, draft: Draft) -> dict[Access, str]:
+def _sums(main: Loop, made: Expansion) -> dict[Access, str]:
     """What every lane adds to, and how."""
     found: dict[Access, str] = {}
     for around, s in statements(main.body):
         own = {main.iterator, *(x.iterator for x in around), *(d.name for d in s.derived)}
-        private = main.iterator in draft.homes.get(s.target.array, ())
+        private = main.iterator in made.homes.get(s.target.array, ())
         if s.op and not private and not any(x.names & own for x in s.target.subscripts):
             if s.condition is not None:
                 raise ScheduleError(
@@ -220,12 +220,12 @@ def _sums(main: Loop, draft: Draft) -> dict[Access, str]:
 
 
 def _partial(
-    main: Loop, sums: Mapping[Access, str], lanes: _Lanes, path: tuple[str, ...], draft: Draft
+    main: Loop, sums: Mapping[Access, str], lanes: _LaneLoop, path: tuple[str, ...], made: Expansion
 ) -> tuple[Node, ...]:
     """``main`` adding up in every lane by itself, and what comes before and after that."""
     parts = {}
     for target in sums:
-        name = draft.add_array(f"{target.array}#part", target.array, path, (lanes.width,))
+        name = made.add_array(f"{target.array}#part", target.array, path, (lanes.width,))
         parts[target] = Access(name, (lanes.lane,))
     first, last = [], []
     for (target, part), op in zip(parts.items(), sums.values(), strict=True):
