@@ -183,8 +183,8 @@ def pluto_file(text: str) -> tuple[str, str]:
 
     A region in a function goes into a function of its own in place of that, with its parameters
     and declarations. Statements without a function get one, whose parameters are what they use:
-    arrays of fixed extents, whole numbers that bound loops or stand in subscripts, and numbers.
-    Numbers that they store to are global.
+    pointers to rows of fixed extents (some tests begin before the first element), whole numbers
+    that bound loops or stand in subscripts, and numbers. Numbers that they store to are global.
     """
     text = without_comments(text)
     region = re.search(r"#\s*pragma\s+scop(.*?)#\s*pragma\s+endscop", text, re.DOTALL)
@@ -223,7 +223,7 @@ def _made(text: str, region: str) -> str:
         kind = "int" if n in indices else "double"
         if n in ranks:
             extent = max(_EXTENTS.get(ranks[n], 110), largest + 16)
-            parameters.append(f"{kind} {n}" + f"[{extent}]" * ranks[n])
+            parameters.append(f"{kind} (*{n})" + f"[{extent}]" * (ranks[n] - 1))
         elif n in stored:
             (declared if kind == "int" else leaving).append(f"{kind} {n};")
         else:

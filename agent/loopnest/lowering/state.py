@@ -42,7 +42,7 @@ from agent.loopnest.program import (
 
 MAX_LOOPS = 8
 MAX_BOUNDS = 8  # above, of one loop
-MAX_STATEMENTS = 64
+MAX_STATEMENTS = 128
 MAX_ARRAYS = 32
 MAX_NODES = 2_000  # operators and operands of one expression
 MAX_DEEP = 100  # operators within operators
