@@ -21,6 +21,7 @@ from pathlib import Path
 from agent.errors import SourceError
 from agent.loopnest.frontend.ctree import Unit
 from agent.loopnest.frontend.flags import check_flags, flags_for_clang
+from agent.loopnest.frontend.libclang import release
 from agent.loopnest.frontend.unit import header_names, read_unit
 from agent.loopnest.frontend.wire import decode
 from agent.system.child import (
@@ -82,6 +83,7 @@ def parse(path: Path, cflags: Sequence[str] = (), compiler: str | None = None) -
         SourceError: it cannot be read, it is too large, or it is more than clang can take.
     """
     (read,) = parse_all((path,), cflags, compiler)
+    release()
     if isinstance(read, SourceError):
         raise read
     return read

@@ -1,5 +1,8 @@
 """A file of C becomes a typed tree."""
 
+import subprocess
+import sys
+
 from agent.loopnest.frontend.ctree import (
     ArrayType,
     AssignE,
@@ -85,3 +88,26 @@ def test_globals_that_something_changes_are_told():
     )
     names = {unit.variables[ident].name for ident in unit.changed}
     assert names == {"set", "stepped", "taken", "cased", "row"}
+
+
+def test_the_library_leaves_little_memory_behind(tmp_path):
+    file = tmp_path / "k.c"
+    file.write_text("void f(int n, float *a) { for (int i = 0; i < n; i++) a[i] = 0; }")
+    script = """
+import re, sys
+from pathlib import Path
+from agent.loopnest.frontend.parse import parse
+def resident():
+    return int(re.search(r"VmRSS:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+before = resident()
+parse(Path(sys.argv[1]))
+first = resident()
+parse(Path(sys.argv[1]))
+print(first - before, resident() - first)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(file)], capture_output=True, text=True, check=True
+    )
+    more, again = map(int, done.stdout.split())
+    assert more < 15_000  # KiB; with the library's code it is 30,000
+    assert again < 3_000
