@@ -47,6 +47,7 @@ PART = 250  # of them are looked at, then at the clock
 LEAST_BATCH_S = 2.0
 LEAST_BATCHES = 3  # before the search may end because nothing is to be gained
 OWN_SHARE, LEAST_OWN_S, MOST_OWN_S = 0.1, 0.7, 4.0  # of the budget, to time the function with it
+LONGER = 3.0  # times that, where it could not be told whether the function is faster
 MOST_AGAIN = 8  # times that versions are timed once more because they cannot be told apart
 MOST_OFFERED = 3  # that may fail in the function, or under its tests, before none is offered
 
@@ -373,6 +374,8 @@ def _own_times(
     build = OwnBuild(compiler, request.cflags or ())
     try:
         own = own_times(source, request.path, new, build, budget_s)
+        if own.low <= 0 <= own.high:  # longer, before it is said that it cannot be told
+            own = own_times(source, request.path, new, build, LONGER * budget_s)
     except UncheckedError as why:
         return None, (f"the function itself was not timed: {why}",)
     if own.log_speedup <= 0:
