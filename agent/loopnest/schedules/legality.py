@@ -29,6 +29,7 @@ from agent.loopnest.schedules.positions import Position, advance, tiles_name
 from agent.loopnest.schedules.schedule import Pack, Parallelize, Schedule, Step, Unroll, Vectorize
 
 __all__ = ["Dependences", "check_legal", "check_step", "transform"]
+MOST_DIVS = 4  # remainders and quotients in a set, of which the first element is looked for
 
 
 def transform(
@@ -171,8 +172,11 @@ class _Order:
         return vectors[position.key]
 
     def _example(self, item: Dependence, bad: isl.Map) -> Conflict:
-        """The first of the pairs ``bad``, in terms of the program as written."""
-        point = bad.wrap().lexmin().sample_point()
+        """The first of the pairs ``bad``, in terms of the program as written; or any of them."""
+        found = bad.wrap()
+        # Where there are many remainders, the first takes minutes that no count of operations ends.
+        simple = all(s.dim(isl.dim_type.div) <= MOST_DIVS for s in found.get_basic_sets())
+        point = (found.lexmin() if simple else found).sample_point()
         depths = [len(position.around) for position in self.ends(item)]
         vector = [
             integer(point.get_coordinate_val(isl.dim_type.set, n)) for n in range(sum(depths))

@@ -3,13 +3,14 @@
 import json
 import os
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from agent.advise.sources import sources
 from agent.errors import InputError
-from tests.conftest import SCHEMAS, agent
+from tests.conftest import SCHEMAS, SCRIPT, agent, environment
 from tests.other_user import needs_root
 
 LOOPS = """
@@ -176,3 +177,18 @@ def test_hostile_commands_run_nothing_and_end_nothing(tmp_path):
 def test_a_path_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(InputError, match="is not there"):
         sources([tmp_path / "none"], ())
+
+
+def test_remainders_do_not_keep_a_search_for_minutes(tmp_path):
+    """One question of isl's took 94 s of processor time, and no signal ended it."""
+    path = tmp_path / "remainders.c"
+    path.write_text(
+        "void f(int n, float *a) {\n"
+        "    for (int i = 0; i < n; i++) for (int j = 0; j < n; j++) for (int k = 0; k < n; k++)\n"
+        "        a[(i*7 + j*13 + k*29) % 1009 + (i*3 + j*5) / 7]\n"
+        "            += a[(i*11 + j*17) % 997] * a[(k*3 + j) / 5];\n}\n"
+    )
+    limited = ["prlimit", "--cpu=60", SCRIPT, "rank", path, "--size", "n=64", "--no-run"]
+    command = [*limited, "--candidates", "5", "--state-dir", tmp_path / "s"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)
+    assert done.returncode == 0, done.stderr
