@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -105,8 +105,8 @@ def predict(
     found = predictor.predict(program, [variant], timed.anchor)
     if not found[0].possible:
         raise impossible(predictor.bundle, f"{program.name} becomes {found[0].speedup:.1e} as fast")
-    basis = _basis(reading, predictor, found, timed, guesses=int(is_guess(variant)))
-    answer = {**_entry(parsed, found[0]), **basis}
+    notes = _notes(predictor, timed, found, guesses=int(is_guess(variant)))
+    answer = {**_entry(parsed, found[0]), **_basis(reading, predictor, timed, notes)}
     return Predicted(reading, predictor, variant, found[0], answer)
 
 
@@ -139,6 +139,13 @@ def rank(
     likely = (n for n in range(len(drawn)) if found[n].possible)
     order = sorted(likely, key=lambda n: -found[n].speedup)
     shown = order if top is None else order[:top]
+    notes = _notes(
+        predictor,
+        timed,
+        [found[n] for n in shown],
+        impossible=len(drawn) - len(order),
+        guesses=sum(is_guess(drawn[n][1]) for n in shown),
+    )
     return {
         "ranking": [_entry(drawn[n][0], found[n]) for n in shown],
         "causes": [
@@ -148,14 +155,7 @@ def rank(
         ],
         "candidates": len(drawn),
         "elapsed_s": time.monotonic() - started,
-        **_basis(
-            reading,
-            predictor,
-            [found[n] for n in shown],
-            timed,
-            impossible=len(drawn) - len(order),
-            guesses=sum(is_guess(drawn[n][1]) for n in shown),
-        ),
+        **_basis(reading, predictor, timed, notes),
     }
 
 
@@ -282,43 +282,47 @@ def _entry(schedule: Schedule, found: Prediction) -> dict[str, object]:
 
 
 def _basis(
-    reading: Reading,
-    predictor: Predictor,
-    found: Sequence[Prediction],
-    timed: Anchored,
-    impossible: int = 0,
-    guesses: int = 0,
+    reading: Reading, predictor: Predictor, timed: Anchored, notes: Iterable[tuple[str, str]]
 ) -> dict[str, object]:
-    """What predictions rest on, and what to bear in mind.
-
-    How many predictions were ``impossible``, and of how many versions they are ``guesses``.
-    """
+    """What predictions rest on, and what to bear in mind."""
     verdict = predictor.verdict
-    told = list(predictor.notes)
-    if verdict is not None and verdict.level != "good":
-        told.insert(0, ("verdict", f"the calibration is {verdict.words}"))
-    if timed.why_not:
-        words = f"the program as written was not timed ({timed.why_not}): predicted without that"
-        told.append(("not-timed", words))
-    notes = [{"code": code, "message": words} for code, words in told]
-    if impossible:
-        words = f"{impossible} of the predictions were out of bounds (impossible) and are left out"
-        notes.append({"code": "out-of-bounds", "message": words})
-    if guesses:
-        number = "1 prediction is" if guesses == 1 else f"{guesses} predictions are"
-        words = f"{number} of steps that the bundle was not taught: a guess, to be timed"
-        notes.append({"code": "untaught", "message": words})
-    if any(p.far for p in found):
-        words = "this program is unlike everything timed in the calibration: expect larger errors"
-        notes.append({"code": "far", "message": words})
     return {
         "program": described(reading),
         "bundle": {"name": predictor.bundle.name, "version": predictor.bundle.version},
         "calibration_id": predictor.calibration_id,
         "verdict": typed.to_json(verdict) if verdict else None,
         "as_written": timed.to_json(),
-        "notes": notes,
+        "notes": [{"code": code, "message": words} for code, words in notes],
     }
+
+
+def _notes(
+    predictor: Predictor,
+    timed: Anchored,
+    found: Sequence[Prediction],
+    *,
+    impossible: int = 0,
+    guesses: int = 0,
+) -> Iterator[tuple[str, str]]:
+    """Codes with words: how many predictions were ``impossible``, how many are ``guesses``."""
+    verdict = predictor.verdict
+    if verdict is not None and verdict.level != "good":
+        yield "verdict", f"the calibration is {verdict.words}"
+    yield from predictor.notes
+    if why := timed.why_not:
+        yield "not-timed", f"the program as written was not timed ({why}): predicted without that"
+    if impossible:
+        words = f"{impossible} of the predictions were out of bounds (impossible) and are left out"
+        yield "out-of-bounds", words
+    if guesses:
+        number = "1 prediction is" if guesses == 1 else f"{guesses} predictions are"
+        words = f"{number} of steps that the bundle was not taught: a guess, to be timed"
+        yield "untaught", words
+    if any(p.far for p in found):
+        words = (
+            "this program is unlike everything timed in the calibration: its intervals are wider"
+        )
+        yield "far", words
 
 
 def described(reading: Reading) -> dict[str, object]:
