@@ -99,6 +99,7 @@ class ScanOptions:
     cflags: Cflags = None
 
 
+MOST_LETTERS = 1 << 20  # of schedules that are read
 SCHEDULE_HELP = "E.g. 'tile i 32 j 32; parallelize i_t; vectorize j'; 'original': as written."
 
 
@@ -395,9 +396,16 @@ def _lines(place: str | None) -> list[str]:
     if place is None:
         return []
     try:
-        text = sys.stdin.read() if place == "-" else Path(place).read_text("utf-8", "replace")
+        if place == "-":
+            text = sys.stdin.read(MOST_LETTERS + 1)
+        else:
+            with Path(place).open(encoding="utf-8", errors="replace") as file:
+                text = file.read(MOST_LETTERS + 1)
     except OSError as error:
         raise InputError(f"{place} cannot be read: {error.strerror}", "Name a file.") from error
+    if len(text) > MOST_LETTERS:
+        words = f"{place} holds more than {MOST_LETTERS:,} letters"
+        raise InputError(words, "Name a file with a schedule a line.")
     return [line for line in text.splitlines() if line.strip()]
 
 

@@ -1,6 +1,7 @@
 """What the commands refuse, and the hint that goes with it."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from bundles import cli
-from tests.conftest import SIZES, agent
+from tests.conftest import SCRIPT, SIZES, agent, environment
 from tests.other_user import NOBODY, become, needs_root, readable, run
 
 SHARE = """
@@ -56,6 +57,14 @@ def test_where_no_process_or_thread_may_be_started_that_is_said(open_place, word
     ran = run(nobody, *words, "--state-dir", open_place / "state")
     assert ran.code == code, ran.err
     assert ("no more processes or threads may be started here" in ran.err) == (code == 3)
+
+
+def test_schedules_without_an_end_are_refused(gemm, tmp_path):
+    limited = ["prlimit", f"--as={4 << 30}", SCRIPT, "measure", gemm, *SIZES]
+    command = [*limited, "--from", "/dev/zero", "--state-dir", tmp_path / "state"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)
+    assert done.returncode == 2
+    assert "/dev/zero holds more than 1,048,576 letters" in done.stderr
 
 
 def test_what_cannot_be_measured_is_not_predicted(tmp_path):
