@@ -149,6 +149,9 @@ def _with_temporaries(
     """
     private = [n for n, home in made.homes.items() if loop.iterator in home]
     own = {name: made.copy_temporary(name, str(lanes.width)) for name in private}
+    for name in own.values():
+        home = made.homes[name]
+        made.homes[name] = (*path, *home[home.index(loop.iterator) :])
     body = _renamed(loop.body, lambda a: replace(a, array=own.get(a.array, a.array)))
     body = _around(body, lanes.of)
     inside = list(_lane_loops(body, (*path, loop.iterator)))
@@ -187,33 +190,31 @@ def _renamed(nodes: Sequence[Node], change: Callable[[Access], Access]) -> tuple
 def _innermost(loop: Loop, path: tuple[str, ...], made: Expansion) -> tuple[Node, ...]:
     """Blocks of lanes, with partial results where the loop adds up; what is left in lanes too."""
     lanes = _LaneLoop(loop.iterator, loop.lanes)
-    main = replace(groups(loop, loop.lanes), lanes=1, vector=False)
-    main = replace(main, body=_with_temporaries(lanes, loop, path, made))
-    trips = constant_trips(loop)
+    trips, sums = constant_trips(loop), _sums(loop, made)
     begin = made.left_over(loop, loop.lanes, f"rest{loop.lanes}")
     rest = replace(loop, lower=(Bound(begin),), lanes=1, parallel=False)
     left = (rest,) if trips is None or trips % loop.lanes else ()
     if trips is not None and trips < loop.lanes:
         return left
-    sums = _sums(main, made)
-    if not sums:
-        return (main, *left)
-    around = () if trips is not None else (f"{loop.iterator}#once",)
-    summed = _partial(main, sums, lanes, (*path, *around), made)
-    return (*summed, *left) if not around else (_once(loop, around[0], summed), *left)
+    once = f"{loop.iterator}#once" if sums and trips is None else ""
+    path = (*path, once) if once else path
+    main = replace(groups(loop, loop.lanes), lanes=1, vector=False)
+    main = replace(main, body=_with_temporaries(lanes, loop, path, made))
+    summed = _partial(main, sums, lanes, path, made) if sums else (main,)
+    return (_once(loop, once, summed), *left) if once else (*summed, *left)
 
 
-def _sums(main: Loop, made: Expansion) -> dict[Access, str]:
-    """What every lane adds to, and how."""
+def _sums(loop: Loop, made: Expansion) -> dict[Access, str]:
+    """What every iteration of an innermost loop adds to, and how."""
     found: dict[Access, str] = {}
-    for around, s in statements(main.body):
-        own = {main.iterator, *(x.iterator for x in around), *(d.name for d in s.derived)}
-        private = main.iterator in made.homes.get(s.target.array, ())
+    for _, s in statements(loop.body):
+        own = {loop.iterator, *(d.name for d in s.derived)}
+        private = loop.iterator in made.homes.get(s.target.array, ())
         if s.op and not private and not any(x.names & own for x in s.target.subscripts):
             if s.condition is not None:
                 raise ScheduleError(
-                    f"vectorize {main.iterator} {main.step}: it adds up under a condition",
-                    hint=f"Leave the number out: vectorize {main.iterator}.",
+                    f"vectorize {loop.iterator} {loop.lanes}: it adds up under a condition",
+                    hint=f"Leave the number out: vectorize {loop.iterator}.",
                 )
             found[s.target] = s.op
     return found

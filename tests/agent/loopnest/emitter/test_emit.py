@@ -117,6 +117,19 @@ void triangular(int n, double y[n], const double L[n][n], const double x[n])
 #pragma endscop
 }
 """
+SCALED = """
+void scaled(int n, double y[n], const double L[n][n], const double x[n])
+{
+#pragma scop
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < i; j++) {
+            double t = L[i][j] + 1.0;
+            t = t * x[j];
+            y[i] += t * x[i];
+        }
+#pragma endscop
+}
+"""
 DOT = """
 void dot(int n, double s[1], const double x[n], const double y[n])
 {
@@ -151,6 +164,7 @@ CASES = {
     "gemm_lanes": (GEMM, "vectorize j 8; parallelize i"),
     "dot_lanes": (DOT, "vectorize i 32"),
     "triangular_lanes": (TRIANGULAR, "vectorize j 8"),
+    "scaled_lanes": (SCALED, "vectorize j 8"),
     "distances_packed": (
         DISTANCES,
         "tile j 32; interchange i j_t; pack b j_t; jam i 2; vectorize j 16; parallelize j_t",
