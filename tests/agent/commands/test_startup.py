@@ -18,6 +18,10 @@ sys.exit(code)
 """
 
 
+def times_of(folder):
+    return sorted((str(p), p.stat().st_mtime_ns) for p in (folder, *folder.rglob("*")))
+
+
 @pytest.mark.parametrize(
     ("words", "code", "allowed"),
     [
@@ -31,13 +35,12 @@ sys.exit(code)
     ],
 )
 def test_an_hourly_look_imports_nothing_heavy_and_writes_nothing(
-    really_calibrated, tiny_bundle, words, code, allowed
+    calibrated, tiny_bundle, words, code, allowed
 ):
-    state, _ = really_calibrated
-    before = sorted((str(p), p.stat().st_mtime_ns) for p in (state, *state.rglob("*")))
+    before = times_of(calibrated)
     arguments = [str(tiny_bundle) if w == "BUNDLE" else w for w in words.split()]
-    command = [sys.executable, "-c", IMPORTED, *arguments, "--state-dir", state]
+    command = [sys.executable, "-c", IMPORTED, *arguments, "--state-dir", calibrated]
     ran = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)
     assert ran.returncode == code, ran.stderr
     assert set(ran.stderr.splitlines()[-1].split()[1:]) <= allowed
-    assert sorted((str(p), p.stat().st_mtime_ns) for p in (state, *state.rglob("*"))) == before
+    assert times_of(calibrated) == before
