@@ -111,12 +111,15 @@ def meant(word: str, known: Sequence[str]) -> str:
     return f"Did you mean {near[0]}? " if near else ""
 
 
+_SIZE = re.compile(r"[A-Za-z_]\w*(?:(?:->|\.)[A-Za-z_]\w*)*", re.ASCII)  # n, or im->w
+
+
 def parse_sizes(texts: Sequence[str]) -> dict[str, int]:
     """``["ni=512", "nj=64"]`` as a mapping; InputError where one is malformed or named twice."""
     sizes: dict[str, int] = {}
     for text in texts:
         name, equals, value = (part.strip() for part in text.partition("="))
-        if not equals or not (name.isascii() and name.isidentifier()):
+        if not equals or not _SIZE.fullmatch(name):
             raise InputError(f"--size {text!r} is not NAME=NUMBER", "Write --size ni=512.")
         if not (value.isascii() and value.isdigit()) or not 1 <= int(value[:12]) <= MAX_SIZE:
             raise InputError(

@@ -6,6 +6,7 @@ laboratories.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.differential.case import Argument, Case, Field
@@ -23,8 +24,15 @@ def _array(
     return Argument(name, type_, elements, fields=(Field(type_, low, high),), **more)
 
 
-def _case(stem: str, *arguments: Argument, function: str = "", result: str = "", names="") -> Case:
-    sizes = {
+def _case(
+    stem: str,
+    *arguments: Argument,
+    function: str = "",
+    result: str = "",
+    names: str = "",
+    sizes: Mapping[str, int] | None = None,
+) -> Case:
+    sizes = sizes or {
         a.name: int(a.value)
         for a in arguments
         if a.value and a.type not in ("float", "double") and a.name != "limit"
@@ -134,6 +142,15 @@ def _forms() -> tuple[Case, ...]:
             _array("b", "float", 20),
             result="int",
             names="at hits next hit",
+        ),
+        _case(
+            "members_of_structures",
+            Argument("in", "const struct image *", value="&(struct image){7, 5, 9, 0.5f, pixels}"),
+            Argument("out", "struct image *", value="&(struct image){7, 5, 8, 2.0f, drawn}"),
+            _array("pixels", "float", 45, is_global=True),
+            _array("drawn", "float", 40, is_global=True),
+            sizes={"in->w": 7, "in->h": 5, "in->stride": 9, "out->stride": 8},
+            names="image at pixels drawn",
         ),
         _case(
             "counter_behind_continue",

@@ -7,6 +7,8 @@ to stay within their type for every instance.
 
 from __future__ import annotations
 
+import re
+
 from agent.loopnest.frontend.ctree import (
     BinaryE,
     CallE,
@@ -21,6 +23,7 @@ from agent.loopnest.frontend.ctree import (
     ScalarType,
     UnaryE,
 )
+from agent.loopnest.lowering.members import member_size, member_text
 from agent.loopnest.lowering.printing import c_text, full_text
 from agent.loopnest.lowering.state import (
     Argument,
@@ -97,6 +100,12 @@ def form(env: Environment, node: Expression) -> Affine:
             value = form(env, node.yes if chosen.const else node.no)
         case CallE():
             return env.region.rules.call_form(env, node)
+        case MemberE() if (size := member_size(env, node)) is not None:
+            return size.form
+        case MemberE() if (text := _size_text(env, node)) is not None:
+            raise not_affine(
+                node, f"the size {text!r} has no value", f"Add --size '{text}=NUMBER'."
+            )
         case IndexE() | MemberE() | UnaryE(op="*"):
             raise not_affine(node, "it is read from memory, and is known only when the loops run")
         case _:
@@ -104,6 +113,14 @@ def form(env: Environment, node: Expression) -> Affine:
     if any(abs(n) > MAX_COEFFICIENT for n in (value.const, *(c for _, c in value.terms))):
         raise not_affine(node, "its numbers are too large", "Use numbers below 2^62.")
     return value
+
+
+def _size_text(env: Environment, node: MemberE) -> str | None:
+    """The name of the size that a member is: of a parameter, or of a global structure."""
+    text = member_text(env, node) if integer_type(node.type) is not None else None
+    root = re.match(r"\w*", text or "")[0]  # type: ignore[index]  # matches always
+    known = env.region.parameters | {v.name for v in env.region.unit.variables.values()}
+    return text if root in known else None
 
 
 def not_affine(node: Expression, why: str, hint: str = FOLLOWED) -> NotAffineError:

@@ -11,6 +11,7 @@ from agent.loopnest.frontend.ctree import (
     AssignE,
     BinaryE,
     CallE,
+    CastE,
     CFunction,
     CStatement,
     CType,
@@ -20,9 +21,9 @@ from agent.loopnest.frontend.ctree import (
     ExpressionS,
     ForS,
     IndexE,
+    MemberE,
     Name,
     PointerType,
-    RecordType,
     ScalarType,
     Tree,
     Unit,
@@ -31,7 +32,9 @@ from agent.loopnest.frontend.ctree import (
 from agent.loopnest.lowering import statements as rules
 from agent.loopnest.lowering.forms import integer_type
 from agent.loopnest.lowering.inline import call_form, inline
+from agent.loopnest.lowering.members import changed_members, is_size
 from agent.loopnest.lowering.places import STRAIGHT, wrong_type
+from agent.loopnest.lowering.printing import full_text
 from agent.loopnest.lowering.regions import LoopNest, assigned, called, callee, entry_scope, used
 from agent.loopnest.lowering.state import (
     MAX_RESTARTS,
@@ -222,7 +225,9 @@ def _live(env: Environment, name: Name, dtype: DType) -> Data:
     region = env.region
     fresh = name.name if name.name in region.parameters else region.names.fresh(name.name)
     region.names.taken.add(fresh)
-    found = Object(name.ident, fresh, ScalarType(dtype, dtype.value), (1,), const=False)
+    found = Object(
+        name.ident, fresh, ScalarType(dtype, dtype.value), (1,), False, text=f"&{name.name}"
+    )
     region.arrays[name.ident, dtype, 0] = ArrayUse(fresh, found, dtype, ())
     kept = Access(fresh, (Affine(),))
     local = rules.temporary(env, name.name, dtype)
@@ -291,7 +296,7 @@ def _reading(
         body=body,
     )
     assumed = dict(region.assumed)
-    pointed = [u for u in uses if u.object.name in region.parameters]
+    pointed = [u for u in uses if u.object.name in region.parameters or is_size(u.object.text)]
     named = [u for u in uses if u.object.ident in region.unit.variables and not u.object.values]
     if pointed and len(pointed) + len(named) > 1:
         assumed = {STRAIGHT: None, **assumed}
@@ -299,7 +304,7 @@ def _reading(
         program,
         function.name,
         part,
-        tuple(_binding(u, region) for u in uses if not u.object.values),
+        tuple(_binding(u) for u in uses if not u.object.values),
         tuple(_leaving(env, leaving, part)),
         tuple(assumed),
     )
@@ -320,15 +325,12 @@ def _leaving(
     return found
 
 
-def _binding(use: ArrayUse, region: Region) -> Binding:
-    kind = use.object.element
-    live = use.object.ident in region.live
-    single = isinstance(kind, RecordType) and use.object.shape == (1,)  # perhaps no array
-    local = single and use.object.name not in region.parameters
-    name = f"&{use.object.name}" if live or local else use.object.name
-    same = isinstance(kind, ScalarType) and len(use.object.shape) == 1 and not use.object.rows
+def _binding(use: ArrayUse) -> Binding:
+    found = use.object
+    name = found.text or found.name
+    same = isinstance(found.element, ScalarType) and len(found.shape) == 1 and not found.rows
     text = name if same else f"({use.dtype.value} *){name}"
-    return Binding(use.name, text, -use.shift, use.object.name)
+    return Binding(use.name, text, -use.shift, name.removeprefix("&"))
 
 
 def _shifted(node: Node, shifts: Mapping[str, int]) -> Node:
@@ -378,7 +380,30 @@ def sizes_of(unit: Unit, function: CFunction, part: LoopNest) -> list[str]:
         wanted |= set(used(_lengths(parameter.type)))
     _follow_values(unit, [*part.before, *items], wanted)
     variables = [*function.parameters, *unit.variables.values()]
-    return [v.name for v in variables if v.ident in wanted and integer_type(v.type) is not None]
+    names = [v.name for v in variables if v.ident in wanted and integer_type(v.type) is not None]
+    given = {v.ident for v in variables} & wanted
+    return [*names, *_member_sizes(function, [*part.before, *part.items], given)]
+
+
+def _member_sizes(function: CFunction, items: Sequence[CStatement], given: set[int]) -> list[str]:
+    """Members of the structures ``given`` that bounds and subscripts use, as C spells them."""
+    changed = changed_members([function.body])
+    return list(
+        dict.fromkeys(
+            full_text(x)
+            for item in items
+            for x in walk(item)
+            if isinstance(x, MemberE) and integer_type(x.type) is not None
+            if x.field not in changed and _root(x) in given
+        )
+    )
+
+
+def _root(node: Expression) -> int | None:
+    """The variable whose member, or member of a member, ``node`` is."""
+    while isinstance(node, MemberE) or (isinstance(node, CastE) and node.implicit):
+        node = node.base if isinstance(node, MemberE) else node.operand
+    return node.ident if isinstance(node, Name) else None
 
 
 def _follow_values(unit: Unit, items: Sequence[CStatement], wanted: set[int]) -> None:

@@ -26,6 +26,7 @@ from agent.loopnest.frontend.ctree import (
     UnaryE,
 )
 from agent.loopnest.lowering.forms import integer_type
+from agent.loopnest.lowering.members import member_array
 from agent.loopnest.lowering.numbers import subscript
 from agent.loopnest.lowering.printing import c_text
 from agent.loopnest.lowering.state import (
@@ -215,6 +216,11 @@ def _element(env: Environment, node: Expression, *, as_pointer: bool = False) ->
             return _inner(pointer(env, operand))
         case CastE(implicit=True, operand=operand):
             return _element(env, operand, as_pointer=as_pointer)
+        case MemberE(type=PointerType()):
+            array = member_array(env, node)
+            if array is None:
+                raise _no_pointer(node)
+            return first_of(array)
     what = "a pointer" if as_pointer else "an element of an array"
     hint = "Use arrays, parameters, and pointers that are set from them by + and -."
     if _is_in_structure(node):
@@ -289,6 +295,8 @@ def _is_in_structure(node: Expression) -> bool:
     """Whether ``node`` is a field, or an element of a field that is an array."""
     while isinstance(node, IndexE) or (isinstance(node, CastE) and node.implicit):
         node = node.base if isinstance(node, IndexE) else node.operand
+        if isinstance(node, MemberE) and isinstance(node.type, PointerType):
+            return False  # behind a pointer that it holds
     return isinstance(node, MemberE)
 
 
@@ -298,7 +306,8 @@ def _within(env: Environment, node: Expression) -> tuple[Pointer, Affine, CType]
         case CastE(implicit=True, operand=operand):
             return _within(env, operand)
         case MemberE(base=base, field=name, arrow=arrow):
-            if _is_in_structure(base):
+            behind = isinstance(base.type, PointerType)
+            if _is_in_structure(base) and not behind:
                 at, offset, kind = _within(env, base)
             else:
                 at, offset = pointer(env, base) if arrow else _element(env, base), Affine()
@@ -328,8 +337,8 @@ def _within(env: Environment, node: Expression) -> tuple[Pointer, Affine, CType]
 def _no_pointer(node: Expression) -> SourceError:
     return refusal(
         node.place,
-        f"`{c_text(node)}`: pointers in structures are not followed",
-        "Copy the pointer into a variable before the loops, or pass it as a parameter.",
+        f"`{c_text(node)}`: which array that is, is known only when the loops run",
+        "Put the loops over its elements into a function that gets the pointer.",
     )
 
 

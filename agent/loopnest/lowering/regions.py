@@ -38,6 +38,7 @@ from agent.loopnest.frontend.ctree import (
     walk,
 )
 from agent.loopnest.lowering.forms import form, integer_type, whole
+from agent.loopnest.lowering.members import changed_members, is_size
 from agent.loopnest.lowering.places import first_of, pointer
 from agent.loopnest.lowering.state import (
     STEPS,
@@ -259,6 +260,8 @@ def entry_scope(
     bodies = [function.body, *called(unit, [function.body])]
     moving = unit.changed | {name.ident for body in bodies for name in assigned(body)}
     env.region.moving = moving
+    env.region.changed_members = changed_members(bodies)
+    env.region.members = {name: value for name, value in sizes.items() if is_size(name)}
     for ident, variable in unit.variables.items():
         scope[ident] = _global(env, unit, variable, sizes)
     for parameter in function.parameters:
@@ -296,6 +299,8 @@ def _memory(env: Environment, variable: Variable) -> Entity:
         kind = kind.element
     elif isinstance(kind, PointerType):
         kind = kind.to
+    elif isinstance(kind, RecordType):
+        return structure(variable, kind)
     else:
         return Unknown("its type is not read")
     rows: list[int] = []
@@ -306,6 +311,11 @@ def _memory(env: Environment, variable: Variable) -> Entity:
         rows.append(extent)
         kind = kind.element
     return _object(env, variable, kind, first, tuple(rows))
+
+
+def structure(variable: Variable, kind: RecordType) -> Object:
+    """A variable that is a structure itself."""
+    return Object(variable.ident, variable.name, kind, (1,), kind.const, text=f"&{variable.name}")
 
 
 def _object(
@@ -360,8 +370,10 @@ def _global(env: Environment, unit: Unit, variable: Variable, sizes: Mapping[str
                 return array_object(env, variable)
             except SourceError as failure:
                 return Unknown(failure.message.partition(": ")[2])
-        case PointerType() | RecordType():
+        case PointerType():
             return _memory(env, variable)
+        case RecordType():
+            return structure(variable, kind)
         case _:
             return Unknown("its type is not read")
 
@@ -431,9 +443,7 @@ def _declare(env: Environment, variable: Variable) -> None:
             except SourceError as failure:
                 env.scope[variable.ident] = Unknown(failure.message.partition(": ")[2])
         case RecordType():
-            env.scope[variable.ident] = Object(
-                variable.ident, variable.name, kind, (1,), const=False
-            )
+            env.scope[variable.ident] = structure(variable, kind)
         case _:
             env.scope[variable.ident] = Unknown("it points nowhere that is known")
 

@@ -123,6 +123,7 @@ class Object:
     """An array as C has it; ``shape`` begins with None where only accesses tell the extent.
 
     ``rows``: the declared extents but the first; ``shape`` has fewer where rows are not kept apart.
+    ``text``: C of a pointer to its first element, where that is not its name.
     """
 
     ident: int
@@ -132,6 +133,7 @@ class Object:
     const: bool
     rows: tuple[int, ...] = ()
     values: tuple[str, ...] = ()
+    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -243,6 +245,8 @@ class Region:
     outer: frozenset[int] = frozenset()  # scalars from before the region, by ident
     touched: set[int] = field(default_factory=set)  # variables that something has assigned so far
     moving: frozenset[int] = frozenset()  # variables that something assigns, by ident
+    members: Mapping[str, int] = field(default_factory=dict)  # sizes that structures hold
+    changed_members: frozenset[str] = frozenset()  # names of members that something changes
     statements: int = 0
     numbers: int = 0  # derived ones
     derived: set[str] = field(default_factory=set)  # those that statements have

@@ -524,7 +524,7 @@ def declare(env: Environment, variable: Variable) -> None:
             _declare_array(env, variable)
         case RecordType():
             env.scope[variable.ident] = Object(
-                variable.ident, variable.name, kind, (1,), const=False
+                variable.ident, variable.name, kind, (1,), const=False, text=f"&{variable.name}"
             )
             if variable.init is not None:
                 raise refusal(

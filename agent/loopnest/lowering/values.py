@@ -25,6 +25,7 @@ from agent.loopnest.frontend.ctree import (
 )
 from agent.loopnest.frontend.ctree import walk as parts_of
 from agent.loopnest.lowering.forms import COMPARISONS, form, integer_type, spelled, whole
+from agent.loopnest.lowering.members import member_size
 from agent.loopnest.lowering.places import place, scalar, wrong_type
 from agent.loopnest.lowering.printing import c_text
 from agent.loopnest.lowering.state import (
@@ -89,6 +90,8 @@ def _value(env: Environment, node: Expression, depth: int) -> Expr:
             return _literal(node)
         case Name():
             return _name(env, node)
+        case MemberE() if (size := member_size(env, node)) is not None:
+            return number(size, size.dtype)
         case IndexE() | MemberE() | UnaryE(op="*"):
             return Read(place(env, node)[0])
         case CastE():

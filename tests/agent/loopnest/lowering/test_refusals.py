@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from agent.errors import AgentError, SourceError
 from agent.loopnest.frontend.parse import parse_text
 from agent.loopnest.lowering.reader import load_program, parse_program, read_region
+from agent.settings.values import parse_sizes
 
 ARRAYS = "int n, float A[n], const float B[n], int C[n], float M[n][n]"
 
@@ -469,3 +470,30 @@ def test_no_region_escapes_as_anything_but_an_agent_error(body, parameters):
         parse_program(text, "f.c", function=None, sizes={"n": 4})
     except AgentError as error:
         assert error.message  # noqa: PT017
+
+
+IMAGE = "struct image { int w, h; float *data; };\n"
+
+
+def test_sizes_that_structures_hold_are_named_at_once_as_the_shell_takes_them():
+    text = IMAGE + (
+        "void f(struct image *im) { for (int y = 0; y < im->h; y++)"
+        " for (int x = 0; x < im->w; x++) im->data[y * im->w + x] = 0; }"
+    )
+    with pytest.raises(SourceError, match="the size 'im->h' has no value") as caught:
+        parse_program(text, "f.c", function=None, sizes={})
+    assert caught.value.hint == "Add --size 'im->h=NUMBER' --size 'im->w=NUMBER'."
+    parse_program(text, "f.c", function=None, sizes=parse_sizes(["im->h=4", "im->w=5"]))
+
+
+@pytest.mark.parametrize(
+    "change", ["im->w = 3;", "im->w++;", "shrink(im);", "int *p = &im->w; *p = 3;"]
+)
+def test_a_member_that_the_function_changes_is_no_size(change):
+    text = IMAGE + (
+        "static void shrink(struct image *im) { im->w -= 1; }\n"
+        f"void f(struct image *im) {{ {change}\n"
+        " for (int x = 0; x < im->w; x++) im->data[x] = 0; }"
+    )
+    with pytest.raises(SourceError, match="`im->w` cannot be followed: it is read from memory"):
+        parse_program(text, "f.c", function="f", sizes={"im->w": 5})

@@ -1,0 +1,97 @@
+"""What a structure holds: ``im->w`` as a size, ``im->data`` as an array.
+
+A member is followed where the structure is one (no element of many), and where the function and
+those that it calls give that member no other value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from agent.loopnest.frontend.ctree import (
+    AssignE,
+    CastE,
+    CStatement,
+    Expression,
+    MemberE,
+    Name,
+    PointerType,
+    RecordType,
+    ScalarType,
+    UnaryE,
+    walk,
+)
+from agent.loopnest.lowering.state import STEPS, Environment, Known, Object, Pointer
+from agent.loopnest.program import Affine
+
+STEADY = "what structures hold stays as it is while the loops run"
+
+
+def is_size(name: str) -> bool:
+    """Whether a size is a member of a structure, as C spells it."""
+    return "." in name or "->" in name
+
+
+def changed_members(items: Iterable[CStatement]) -> frozenset[str]:
+    """The names of members that something assigns, or takes the address of."""
+    found = set()
+    for item in items:
+        for x in walk(item):
+            match x:
+                case AssignE(target=MemberE(field=field)):
+                    found.add(field)
+                case UnaryE(op=op, operand=MemberE(field=field)) if op in STEPS or op == "&":
+                    found.add(field)
+    return frozenset(found)
+
+
+def member_text(env: Environment, node: Expression) -> str | None:
+    """A member as C spells it where the region is; None where it is no one place."""
+    while isinstance(node, CastE) and node.implicit:
+        node = node.operand
+    if not isinstance(node, MemberE) or node.field in env.region.changed_members:
+        return None
+    base = node.base
+    while isinstance(base, CastE) and base.implicit:
+        base = base.operand
+    if isinstance(base, MemberE):
+        outer = member_text(env, base)
+        arrow = "->" if isinstance(base.type, PointerType) else "."
+        single = isinstance(base.type, PointerType | RecordType)
+        return f"{outer}{arrow}{node.field}" if outer is not None and single else None
+    found = _structure(env, base)
+    if found is None:
+        return None
+    root = found.text or found.name
+    return f"{root[1:]}.{node.field}" if root.startswith("&") else f"{root}->{node.field}"
+
+
+def _structure(env: Environment, node: Expression) -> Object | None:
+    """The structure that a variable is, or leads to."""
+    found = env.scope.get(node.ident) if isinstance(node, Name) else None
+    if isinstance(found, Pointer) and all(s == Affine() for s in found.subscripts):
+        found = found.object
+    single = isinstance(found, Object) and isinstance(found.element, RecordType)
+    return found if single and isinstance(found, Object) else None
+
+
+def member_size(env: Environment, node: MemberE) -> Known | None:
+    """A member whose value is given as a size."""
+    kind, text = node.type, member_text(env, node)
+    value = env.region.members.get(text or "")
+    if value is None or not isinstance(kind, ScalarType) or kind.dtype is None:
+        return None
+    env.region.assumed[STEADY] = None
+    return Known(Affine.constant(value), kind.dtype)
+
+
+def member_array(env: Environment, node: MemberE) -> Object | None:
+    """What a pointer in a structure leads to."""
+    text = member_text(env, node)
+    to = node.type.to if isinstance(node.type, PointerType) else None
+    if text is None or not isinstance(to, ScalarType | RecordType):
+        return None
+    env.region.assumed[STEADY] = None
+    name = text.replace("->", "_").replace(".", "_")
+    ident = -int.from_bytes(text.encode())
+    return Object(ident, name, to, (None,), to.const, text=text)
