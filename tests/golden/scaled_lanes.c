@@ -25,9 +25,9 @@ static void kernel_scaled(
                 for (int j = 0; j < i - 7; j += 8) {
                     #pragma omp simd
                     for (int j_lane = 0; j_lane < 8; j_lane++) {
-                        double t_8 = L[i][j + j_lane] + 1.0;
-                        t_8 *= x[j + j_lane];
-                        y_part[j_lane] += t_8 * x[i];
+                        double t_lanes8 = L[i][j + j_lane] + 1.0;
+                        t_lanes8 *= x[j + j_lane];
+                        y_part[j_lane] += t_lanes8 * x[i];
                     }
                 }
                 #pragma omp simd reduction(+:acc)

@@ -148,7 +148,7 @@ def _with_temporaries(
     element for every lane.
     """
     private = [n for n, home in made.homes.items() if loop.iterator in home]
-    own = {name: made.copy_temporary(name, str(lanes.width)) for name in private}
+    own = {name: made.copy_temporary(name, f"lanes{lanes.width}") for name in private}
     for name in own.values():
         home = made.homes[name]
         made.homes[name] = (*path, *home[home.index(loop.iterator) :])

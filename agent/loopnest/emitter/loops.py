@@ -282,7 +282,11 @@ class Body:
         outer = [t for t in program.temporaries if len(self._homes[t.name]) < len(scope.path)]
         values: list[Scalar | Temporary] = [*program.scalars, *outer]
         for item in values:
-            found[self._names[item.name]] = f"{item.dtype.value} {self._names[item.name]}"
+            name = self._names[item.name]
+            found[name] = f"{item.dtype.value} {name}"
+            if item.name in self._shapes:
+                array = Array(item.name, item.dtype, self._shapes[item.name])
+                found[name] = array_parameter(array, name, changed=False)  # an outer buffer
         for iterator in scope.path:
             found[self._names[iterator]] = f"{self.index} {self._names[iterator]}"
         return found

@@ -117,6 +117,17 @@ void triangular(int n, double y[n], const double L[n][n], const double x[n])
 #pragma endscop
 }
 """
+REPEATED = """
+void repeated(int n, double y[n], const double L[n][n], const double x[n])
+{
+#pragma scop
+    for (int r = 0; r < n; r++)
+        for (int i = 0; i < n; i++)
+            for (int j = 0; j < n; j++)
+                y[i] += x[j] * L[i][j];
+#pragma endscop
+}
+"""
 SCALED = """
 void scaled(int n, double y[n], const double L[n][n], const double x[n])
 {
@@ -165,6 +176,7 @@ CASES = {
     "dot_lanes": (DOT, "vectorize i 32"),
     "triangular_lanes": (TRIANGULAR, "vectorize j 8"),
     "scaled_lanes": (SCALED, "vectorize j 8"),
+    "repeated_packed_twice": (REPEATED, "pack x r; pack L i"),
     "distances_packed": (
         DISTANCES,
         "tile j 32; interchange i j_t; pack b j_t; jam i 2; vectorize j 16; parallelize j_t",
