@@ -52,7 +52,7 @@ def test_figures_page_and_report_all_show_that_noise(restless):
 
 def test_the_summary_says_it_beside_the_error(simulated, tiny_bundle, tmp_path):
     stored = calibrate_simulated(tmp_path, tiny_bundle, machine=simulated(noise=0.02))
-    shown = f"two timings of the same thing differ by {math.expm1(stored.body.noise):.1%}"
+    shown = f"the same thing timed again differs by {math.expm1(stored.body.noise):.1%}"
     assert any(shown in str(block) for block in calibration_blocks(stored))
 
 
