@@ -93,7 +93,7 @@ class Campaign:
         title = f"default@test-{number}"
         for channel, words in (
             ("pilot", ["add", str(bundle), "--again"]),
-            ("stable", ["promote", title, "--to", "stable"]),
+            ("stable", ["promote", title, "--to", "stable", "--rollout", "100"]),
         ):
             command = [BUNDLES, *words, "--repo", str(self.repository)]
             for _ in range(kills):
