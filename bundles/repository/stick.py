@@ -55,13 +55,13 @@ def export_copy(where: Publisher, out: Path, valid: timedelta | None = None) -> 
     with locked(where.directory):
         _check_place(out, where.directory)
         repository = where.draft()
+        own = _own_signatures(where, valid) if valid else {}
         now = [channel_of(repository, name) for name in CHANNELS]
         if valid and not any(x.offered or x.withdrawn for x in now):
             raise InputError(
                 "no channel offers a bundle: machines would find nothing in the copy",
                 f"First `bundles add BUNDLE --channel stable --repo {where.directory}`.",
             )
-        own = _own_signatures(where, valid) if valid else {}
         files = _client_files(repository, own)
         _write(files, out)
         if own:

@@ -17,7 +17,7 @@ ray = pytest.importorskip("ray")
 from agent.errors import InputError  # noqa: E402
 from bundles.simulator.machines import sample_machines  # noqa: E402
 from bundles.training import backend, cluster  # noqa: E402
-from bundles.training.dataset import Dataset, Recipe, TrainingData, generate  # noqa: E402
+from bundles.training.dataset import Recipe, TrainingData, generate  # noqa: E402
 from bundles.training.network import Pretrainer  # noqa: E402
 from bundles.training.settings import TrainingSettings, Where, quick_settings  # noqa: E402
 from bundles.training.training import Log, fit  # noqa: E402
@@ -40,13 +40,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Where]:
 
 
 @pytest.fixture(scope="module")
-def made() -> Dataset:
-    return generate(RECIPE)
-
-
-@pytest.fixture(scope="module")
-def parts(made: Dataset) -> TrainingData:
-    return TrainingData(made.take(slice(200)), made.take(slice(200, None)), TRAINED)
+def parts(place: Where) -> TrainingData:
+    data = backend.corpus(RECIPE, 1, place, lambda *_: None)
+    return TrainingData(data.take(slice(200)), data.take(slice(200, None)), TRAINED)
 
 
 @pytest.fixture(scope="module")
@@ -55,11 +51,12 @@ def here(parts: TrainingData) -> tuple[Pretrainer, Log]:
 
 
 def test_shards_from_a_cluster_are_those_made_here_though_a_worker_is_killed(
-    place: Where, tmp_path: Path, made: Dataset
+    place: Where, tmp_path: Path
 ) -> None:
     killer = threading.Thread(target=kill_a_worker, args=(tmp_path / "killed",), daemon=True)
     killer.start()
     data = backend.corpus(RECIPE, 1, place, lambda *_: None)
+    made = generate(RECIPE)
     assert (tmp_path / "killed").exists()
     assert data.features.tobytes() == made.features.tobytes()
     assert data.target.tobytes() == made.target.tobytes()
