@@ -774,7 +774,10 @@ def test_a_stick_holds_nothing_that_is_secret(where, versions, tmp_path) -> None
     assert not [p for p in files if b"PRIVATE" in p.read_bytes()]
 
 
-def test_a_stick_that_would_outlive_a_role_is_refused(repository, where, tmp_path) -> None:
+def test_a_stick_that_would_outlive_a_role_is_refused(
+    repository, where, versions, tmp_path
+) -> None:
+    publish.add_bundle(where, versions[0], Audience("stable"))
     before = signed(repository, "timestamp.json")
     with pytest.raises(InputError, match="pilot on 2028-02-29, stable on") as caught:
         stick.export_copy(where, tmp_path / "stick", timedelta(days=800))
