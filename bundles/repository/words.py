@@ -174,7 +174,7 @@ def told_check(answer: Answer) -> list[Block]:
 def told_requests(answer: Answer) -> list[Block]:
     """What a server has sent."""
     rows = tuple((x["file"], str(x["status"]), str(x["requests"])) for x in answer["by_file"])
-    total = f"{answer['requests']} requests, {answer['bytes']} bytes sent."
+    total = f"{Count(answer['requests']):request}, {Count(answer['bytes']):byte} sent."
     return [Table(("file", "status", "requests"), rows), total] if rows else [total]
 
 
