@@ -31,7 +31,7 @@ from agent.measure.shots import Sharing
 from agent.measure.worker import PROTOCOL
 from agent.model.anchor import LogTime
 from agent.state import typed
-from agent.state.file import make_directory
+from agent.state.file import FILE, damage_of, make_directory
 from agent.state.lock import hold
 from agent.state.state import open_state, read_state
 
@@ -149,7 +149,13 @@ def _kept(config: Config) -> Mapping[str, KeptTime]:
 
 
 def _keep(config: Config, key: str, taken: KeptTime) -> None:
-    """Keep it, and forget the oldest where there are too many."""
+    """Keep it, and forget the oldest where there are too many.
+
+    In a state that is whole only: to set a damaged one aside is not for a prediction to do.
+    """
+    path = config.state_dir / FILE
+    if path.exists() and damage_of(path, every_record=True):
+        return
     known = {**_kept(config), key: taken}
     newest = sorted(known, key=lambda k: -known[k].at)[:KEPT]
     with open_state(config.state_dir) as state:

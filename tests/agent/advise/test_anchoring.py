@@ -1,5 +1,6 @@
 """Predictions rest on a timing of the program as written: taken once, kept, never guessed."""
 
+import contextlib
 import json
 import sqlite3
 from dataclasses import replace
@@ -179,3 +180,16 @@ def test_a_person_sees_what_a_prediction_rests_on_and_can_do_without(gemm):
         "SELECT body FROM fact WHERE name = ?", (anchoring.FACT,)
     )
     assert "gemm" not in row[0]
+
+
+def test_a_state_that_is_damaged_elsewhere_is_left_as_it_is(asked):
+    asked.ask(FakeRunner())
+    with contextlib.closing(sqlite3.connect(asked.config.state_dir / "state.sqlite")) as db:
+        db.execute("INSERT INTO drift (at, body) VALUES (1.0, 'no record')")
+        db.commit()
+    before = {p.name: p.read_bytes() for p in asked.config.state_dir.iterdir() if p.is_file()}
+    told = asked.ask(FakeRunner(), ni=96)
+    assert told["as_written"] is not None
+    after = {p.name: p.read_bytes() for p in asked.config.state_dir.iterdir() if p.is_file()}
+    assert after["state.sqlite"] == before["state.sqlite"]
+    assert not [name for name in after if "corrupt" in name]
