@@ -9,7 +9,7 @@ from agent.clock import duration
 from agent.state import typed
 from agent.terminal.blocks import Answer, Block, Table, Verbatim
 from agent.terminal.calibration_wording import warning_lines
-from agent.terminal.numbers import DASH, decimal, difference, execution_time
+from agent.terminal.numbers import DASH, Count, decimal, difference, execution_time
 
 _STATES = {
     "shared": ", as it was: its core was always shared",
@@ -146,8 +146,8 @@ def emission_checks(answer: Answer) -> list[str]:
             for each in check["sizes"]
         )
         watched = ", under AddressSanitizer and UBSan" if check["sanitized"] else ""
-        runs = "1 run" if check["runs"] == 1 else f"{check['runs']} runs"
-        lines.append(f"It does what the function as written does in {runs}{watched}: {sizes}.")
+        runs = Count(check["runs"])
+        lines.append(f"It does what the function as written does in {runs:run}{watched}: {sizes}.")
     lines += [f"Your tests pass with it: {check['tests']}."] if check["tests"] else []
     return [*lines, *(f"Not checked: {why}." for why in check["unchecked"])]
 

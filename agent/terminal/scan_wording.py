@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from agent.clock import duration
 from agent.terminal.blocks import Answer, Block, Table
-from agent.terminal.numbers import DASH, decimal, execution_time
+from agent.terminal.numbers import DASH, Count, decimal, execution_time
 
 SHOWN = 40  # nests of each kind; --json has them all
 
@@ -15,9 +15,7 @@ def scan_blocks(answer: Answer) -> list[Block]:
     """Nests that are read, the most promising first; then those that are not, and why."""
     read = [n for n in answer["nests"] if n["status"] == "read"]
     refused = [n for n in answer["nests"] if n["status"] != "read"]
-    counted = (
-        f"{_counted(len(answer['nests']), 'loop nest')} in {_counted(answer['files'], 'file')}"
-    )
+    counted = f"{Count(len(answer['nests'])):loop nest} in {Count(answer['files']):file}"
     blocks: list[Block] = [
         f"{counted}, {len(read)} of them read, in {duration(answer['elapsed_s'])}."
     ]
@@ -35,10 +33,6 @@ def scan_blocks(answer: Answer) -> list[Block]:
     if read:
         blocks.append(_next(read[0]))
     return blocks
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _row(nest: Answer) -> tuple[str, ...]:

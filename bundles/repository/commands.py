@@ -126,6 +126,7 @@ class ChangeOptions:
             words: of the answer.
             as_json: for a program, which is not asked.
         """
+        from agent.terminal.console import ask, note
         from bundles.repository.changes import checked_reason, note_change
         from bundles.repository.words import told_first
 
@@ -135,7 +136,9 @@ class ChangeOptions:
             return
         if not (self.yes or as_json) and sys.stdin.isatty():
             tell(change(True), told_first(words))
-            typer.confirm("Do it?", abort=True, err=True)
+            if not ask("Do it?"):
+                note("Nothing was changed.")
+                raise typer.Exit(Exit.NOTHING_TO_DO)
         done = change(False)
         if done["changed"]:
             note_change(where, done, reason)

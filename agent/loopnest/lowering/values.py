@@ -55,7 +55,6 @@ from agent.loopnest.program import (
 )
 
 _FLOAT = re.compile(r"(([0-9]+\.[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[0-9]+[eE][+-]?[0-9]+)[fF]?")
-_INTEGER_ONLY = frozenset("% << >> & | ^".split())
 
 
 NUMBERS = "Loops compute with numbers: leave what is none out of them."

@@ -1,10 +1,12 @@
 """The publishing commands as a person types them, and the plain server."""
 
+import contextlib
 import getpass
 import http.client
 import io
 import json
 import os
+import pty
 import shutil
 import signal
 import subprocess
@@ -131,6 +133,28 @@ def test_a_dry_run_says_what_would_be_and_changes_nothing(run, ready, versions) 
     assert "about 10 % of its machines" in out
     assert run("withdraw", "tiny", "--dry-run")[0] == Exit.OK
     assert run("repo", "status", "--json")[1] == before
+
+
+@pytest.mark.parametrize(("typed", "done"), [(b"n\n", False), (b"\x04", False), (b"y\n", True)])
+def test_in_a_terminal_it_says_what_will_be_and_asks(run, ready, versions, typed, done) -> None:
+    run("add", versions[0])
+    child, terminal = pty.fork()
+    if child == 0:
+        command = ["bundles", "withdraw", "tiny", "--repo", str(ready)]
+        os.execve(SCRIPT, command, environment(BUNDLES_PASSPHRASE=PASSPHRASE))
+    with os.fdopen(terminal, "r+b", buffering=0) as person:
+        shown = b""
+        while b"[y/N]" not in shown:
+            shown += person.read(4096)
+        person.write(typed)
+        with contextlib.suppress(OSError):  # its other end is closed
+            while part := person.read(4096):
+                shown += part
+    _, ended = os.waitpid(child, 0)
+    assert b"Nothing is changed yet." in shown
+    assert os.waitstatus_to_exitcode(ended) == (Exit.OK if done else Exit.NOTHING_TO_DO)
+    (pilot, _) = json.loads(run("repo", "status", "--json")[1])["channels"]
+    assert bool(pilot["withdrawn"]) == done
 
 
 def test_the_log_says_who_changed_what_and_why(run, ready, versions) -> None:
