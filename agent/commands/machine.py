@@ -1,13 +1,13 @@
-"""`agent doctor` and `agent self-test`: is this machine, and this agent on it, all right?"""
+"""`agent doctor`, `self-test`, `notify`: is this machine, and this agent on it, all right?"""
 
 from __future__ import annotations
 
 import os
-from typing import Final
+from typing import Annotated, Final
 
 import typer
 
-from agent.commands.common import Compiler, Json, StateDir, print_answer
+from agent.commands.common import Compiler, Json, StateDir, become_owner, print_answer
 from agent.errors import Exit
 from agent.terminal import console
 
@@ -24,6 +24,26 @@ def doctor(state_dir: StateDir = None, as_json: Json = False) -> None:
     print_answer(found, finding_blocks, as_json)
     if found["problems"]:
         raise typer.Exit(Exit.PROBLEM)
+
+
+@COMMANDS.command(epilog="Example: agent notify --test")
+def notify(
+    trial: Annotated[
+        bool, typer.Option("--test", help="Run on_problem now, with something made up.")
+    ] = False,
+    state_dir: StateDir = None,
+    as_json: Json = False,
+) -> None:
+    """Have the command on_problem tell what somebody has to do something about, once."""
+    from agent.doctor.notify import notify as run
+    from agent.settings.resolve import resolve_config
+    from agent.terminal.settings_wording import notice_blocks
+
+    config = become_owner(resolve_config(os.environ, {"state_dir": state_dir}).config)
+    found = run(os.environ, {"state_dir": str(config.state_dir)}, trial=trial)
+    print_answer(found, notice_blocks, as_json)
+    if found["outcome"] == "nothing":
+        raise typer.Exit(Exit.NOTHING_TO_DO)
 
 
 @COMMANDS.command("self-test", epilog="Example: agent self-test")

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from agent.doctor import machine, model, outside, place
 from agent.doctor.findings import Finding, answer_of, look, problem, warning
-from agent.doctor.scene import Scene, opened
+from agent.doctor.scene import Scene, scene_of
 from agent.errors import AgentError
 from agent.settings.config import SYSTEM_STATE
 from agent.settings.resolve import resolve_config
@@ -40,6 +40,10 @@ CHECKS: tuple[tuple[str, Looking], ...] = (
 )
 PATIENCE_S = 5.0  # with those that wait for others; each gives up earlier, as a rule
 _OWNERS = re.compile(r"`(?=(?:agent|rm|chmod) )")  # commands for the owner of the state
+_AT_HAND = frozenset((
+    place.configuration, place.clock, place.disk, place.permissions, place.database,
+    place.last_error, model.bundle, model.calibration, outside.timers, outside.reporting,
+))  # fmt: skip
 _SLOW = frozenset((machine.toolchain, outside.timers, outside.repository))  # that wait for others
 
 
@@ -61,15 +65,19 @@ def examine(environment: Mapping[str, str], flags: Mapping[str, str | None]) -> 
             **{k: os.environ[k] for k in ("HOME", "USER") if k in os.environ},
         }
         flags = {**flags, "state_dir": str(state_dir)}
-    resolved = resolve_config(environment, flags)
-    with opened(state_dir) as (state, trouble):
-        scene = Scene(environment, resolved, resolved.config, state, trouble, time.time())
+    with scene_of(environment, flags) as scene:
         findings, believed = [*refused, *_all(scene)], model.verdict_in_force(scene)
     if state_dir == SYSTEM_STATE:
         findings = [_with_sudo(found) for found in findings]
     verdict = typed.to_json(believed) if believed else None
     told = {"verdict": verdict, "user": acting, "state_dir": str(state_dir)}
     return {**answer_of(findings), **told}
+
+
+def needing_person(scene: Scene) -> list[Finding]:
+    """What somebody has to do something about; nothing is compiled, timed or fetched for it."""
+    looked = (found for name, run in CHECKS if run in _AT_HAND for found in _run(name, run, scene))
+    return [found for found in looked if found.person]
 
 
 def _with_sudo(found: Finding) -> Finding:

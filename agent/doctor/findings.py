@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -9,6 +11,7 @@ from typing import Literal
 from agent.errors import AgentError
 
 Level = Literal["ok", "warning", "problem"]
+_FIGURES = re.compile(r"\d[\d.,:]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +23,20 @@ class Finding:
         level: ``problem``: the agent cannot do its work; ``warning``: it can, but not as it should.
         message: what was found.
         advice: what to do; empty where nothing is to be done.
+        person: somebody has to do it: it does not go away by itself (``agent notify`` tells of it).
     """
 
     check: str
     level: Level
     message: str
     advice: str = ""
+    person: bool = False
+
+    @property
+    def key(self) -> str:
+        """What it is known by from look to look: its figures change while it lasts."""
+        words = f"{self.check}: {_FIGURES.sub('#', self.message)}"
+        return hashlib.sha256(words.encode(errors="backslashreplace")).hexdigest()[:16]
 
 
 def ok(check: str, message: str) -> Finding:
@@ -38,9 +49,14 @@ def warning(check: str, message: str, advice: str) -> Finding:
     return Finding(check, "warning", message, advice)
 
 
+def needs_person(check: str, message: str, advice: str) -> Finding:
+    """It works, but not as it should, and does not come right by itself."""
+    return Finding(check, "warning", message, advice, person=True)
+
+
 def problem(check: str, message: str, advice: str) -> Finding:
     """It does not work."""
-    return Finding(check, "problem", message, advice)
+    return Finding(check, "problem", message, advice, person=True)
 
 
 Check = Callable[[], Iterable[Finding]]

@@ -10,7 +10,7 @@ from agent.bundle.installed import BUILT_IN, CHECKED, bundle_in_force, event_dig
 from agent.calibration.calibration import calibration_in_force, newest_calibration
 from agent.calibration.verdict import calibration_verdict
 from agent.clock import age, duration, stamp
-from agent.doctor.findings import Finding, ok, problem, warning
+from agent.doctor.findings import Finding, needs_person, ok, problem, warning
 from agent.doctor.scene import Scene
 from agent.errors import AgentError
 from agent.upkeep import due
@@ -35,7 +35,7 @@ def bundle(scene: Scene) -> Iterator[Finding]:
     yield ok("bundle", f"{name} is whole, {vouched}, made {found.bundle.created[:10]}")
     for _, words in found.notes:
         advice = "Run `agent update`; check the disk if this happens again."
-        yield warning("bundle", f"a newer one cannot be used: {words}", advice)
+        yield needs_person("bundle", f"a newer one cannot be used: {words}", advice)
     if scene.config.repository is not None:
         yield from _word_of_the_centre(scene.state.fact(CHECKED), scene.now)
 
@@ -46,7 +46,7 @@ def _word_of_the_centre(asked: JsonObject | None, now: float) -> Iterator[Findin
         yield warning("bundle", "the centre was never asked for a newer one", "Run `agent update`.")
     elif now - at > SILENT_S:
         words = f"the centre was last asked and believed {duration(now - at)} ago"
-        yield warning("bundle", words, "Run `agent update` and follow what it says.")
+        yield needs_person("bundle", words, "Run `agent update` and follow what it says.")
     else:
         yield ok("bundle", f"the centre was last asked and believed at {stamp(at)}")
 
@@ -60,7 +60,7 @@ def calibration(scene: Scene) -> Iterator[Finding]:
         words = (
             f"number {newest.id} is kept, not in force: {calibration_verdict(newest.body).words}"
         )
-        yield warning("calibration", words, QUIETLY)
+        yield needs_person("calibration", words, QUIETLY)
     if stored is None:
         words = "none in force: predictions are the bundle's alone"
         yield warning("calibration", words, f"{AGAIN} It takes about a minute.")

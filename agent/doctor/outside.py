@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from agent.doctor.findings import Finding, ok, problem, warning
+from agent.doctor.findings import Finding, needs_person, ok, problem, warning
 from agent.doctor.scene import Scene
 from agent.errors import AgentError, UnreachableError
 from agent.settings.answers import job_s, longer
@@ -21,6 +21,16 @@ _SPANS = {
     "y": 31_557_600.0, "month": 2_629_800.0, "w": 604_800.0, "d": 86_400.0, "h": 3600.0,
     "min": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6,
 }  # fmt: skip
+_REFUSALS = {  # what the centre made of the last report, where it does not take such
+    "denied": (
+        "the centre does not let this machine report",
+        "Ask central staff for a token or a certificate: report_token_file, report_client_cert.",
+    ),
+    "refused": (
+        "the centre refused the last report for good",
+        "Tell central staff: agent and centre may be of different ages (`agent report --show`).",
+    ),
+}
 LARGEST = 64 << 10  # of the one small file that is asked for
 _SHOWN = (
     "Id,LoadState,ActiveState,UnitFileState,Result,NextElapseUSecRealtime,LastTriggerUSec,"
@@ -34,7 +44,11 @@ def timers(scene: Scene) -> Iterator[Finding]:
     if not Path("/run/systemd/system").is_dir():
         yield ok("timers", f"systemd is not running here; {by_hand}")
         return
-    units = _units()
+    try:
+        units = _units()
+    except AgentError as error:  # no message bus for this user: no fault of the agent's
+        yield warning("timers", error.message, error.hint)
+        return
     installed = [j for j in JOBS if units.get(_unit(j, "timer"), {}).get("LoadState") == "loaded"]
     if not installed:
         yield ok("timers", by_hand)
@@ -153,7 +167,10 @@ def reporting(scene: Scene) -> Iterator[Finding]:
         yield problem("reporting", error.message, error.hint)
         return
     yield ok("reporting", f"on, to {name}")
-    if (failures := retry_of(state).failures) > 1:
-        waiting = Count(len(state.spooled()))
-        words = f"sending failed {failures} times in a row; {waiting:report} waiting here"
+    retry, waiting = retry_of(state), Count(len(state.spooled()))
+    if retry.why in _REFUSALS:
+        words, advice = _REFUSALS[retry.why]
+        yield needs_person("reporting", f"{words}; {waiting:report} waiting here", advice)
+    elif retry.failures > 1:
+        words = f"sending failed {retry.failures} times in a row; {waiting:report} waiting here"
         yield warning("reporting", words, "Run `agent report --now`: it says why.")

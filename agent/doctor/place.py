@@ -12,7 +12,7 @@ from pathlib import Path
 
 from agent.bundle.installed import CHECKED
 from agent.clock import CLOCK_SET, duration, stamp
-from agent.doctor.findings import Finding, ok, problem, warning
+from agent.doctor.findings import Finding, needs_person, ok, problem, warning
 from agent.doctor.scene import Scene
 from agent.errors import Exit
 from agent.settings.answers import contradictions
@@ -202,7 +202,7 @@ def database(scene: Scene) -> Iterator[Finding]:
     damaged = _named(scene.directory, "state.corrupt-*")
     if damaged:
         words = f"a damaged database was set aside as {damaged[-1]}"
-        yield warning("state", words, "Check the disk; then the file may be deleted.")
+        yield needs_person("state", words, "Check the disk; then the file may be deleted.")
 
 
 def _is_directory(path: Path) -> bool:

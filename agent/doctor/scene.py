@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from agent.errors import AgentError
 from agent.settings.config import Config
-from agent.settings.resolve import Resolved
+from agent.settings.resolve import Resolved, resolve_config
 
 if TYPE_CHECKING:
     from agent.state.state import State
@@ -39,6 +40,14 @@ class Scene:
     def directory(self) -> Path:
         """The state directory."""
         return self.config.state_dir
+
+
+@contextlib.contextmanager
+def scene_of(environment: Mapping[str, str], flags: Mapping[str, str | None]) -> Iterator[Scene]:
+    """What there is to look at now, mistakes in the settings or not."""
+    resolved = resolve_config(environment, flags)
+    with opened(resolved.config.state_dir) as (state, trouble):
+        yield Scene(environment, resolved, resolved.config, state, trouble, time.time())
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import random
 import re
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from agent.clock import stamp
@@ -38,10 +38,14 @@ Send = Callable[["Destination", bytes], "CentreAnswer"]
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """How often sending failed since it last worked, and when to try again (since 1970)."""
+    """How often sending failed since it last worked, and when to try again (since 1970).
+
+    ``why``: what the centre made of the last report (``CentreAnswer``); empty: it took it.
+    """
 
     failures: int = 0
     not_before: float = 0.0
+    why: str = ""
 
     def holds(self, now: float) -> bool:
         """Is it too early? Not by more than ever was agreed: then a clock has jumped."""
@@ -105,6 +109,7 @@ def send_due_reports(
     before = Retry() if handed.accepted else retry
     failed = handed.outcome in KEPT
     after = before.after_failure(now, handed.asked_s, random.random()) if failed else Retry()
+    after = replace(after, why="" if handed.outcome == "sent" else handed.outcome)
     if after != retry:
         state.remember(RETRY, asdict(after))
     return report_answer(config, state, handed.outcome, handed=handed)

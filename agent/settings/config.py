@@ -24,6 +24,7 @@ from agent.settings.values import (
     in_units,
     number_between,
     one_of,
+    parse_command,
     parse_path,
     parse_string,
     parse_switch,
@@ -200,6 +201,16 @@ class Config:
     on_battery: Annotated[
         bool, _switch("Whether to measure while the machine runs on its battery.")
     ] = False
+    on_problem: Annotated[
+        tuple[str, ...] | None,
+        Setting(
+            parse_command,
+            str,
+            "a command",
+            "What `agent notify` runs when somebody has to do something, once for each new "
+            "problem: a program by its whole path, and its arguments. Default: nothing.",
+        ),
+    ] = None
     report: Annotated[
         bool | None,
         _switch(

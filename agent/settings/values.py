@@ -96,6 +96,20 @@ def parse_path(text: str, what: str) -> Path:
         ) from error
 
 
+def parse_command(text: str, what: str) -> tuple[str, ...]:
+    """The words of a command as a shell splits them, which does not read it; InputError else."""
+    import shlex
+
+    hint = "Write the whole path of a program, from / on, and then what it is given."
+    try:
+        words = tuple(shlex.split(text))
+    except ValueError as error:
+        raise InputError(f"{what} {text!r}: {error}", "Close every quote.") from error
+    if not words or not words[0].startswith("/"):
+        raise InputError(f"{what} {text!r} does not begin with a program's whole path", hint)
+    return words
+
+
 def parse_string(text: str, what: str) -> str:
     """Text of one line; InputError where it is endless or holds control characters."""
     if len(text) > MAX_TEXT:

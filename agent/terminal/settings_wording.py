@@ -43,11 +43,32 @@ def _mistakes(problems: Sequence[Answer]) -> list[Block]:
     return [line for pair in lines for line in pair if line]
 
 
+def notice_blocks(answer: Answer) -> list[Block]:
+    """What was told, what had been before, and by which command."""
+    rows = tuple(
+        ("new" if p["new"] else "known", p["check"], "\n".join(filter(None, _said(p))))
+        for p in answer["problems"]
+    )
+    new = sum(p["new"] for p in answer["problems"])
+    done = {
+        "tried": "on_problem was run with something made up, and ended well.",
+        "told": f"{Count(new):new problem} told.",
+        "nothing": "Nothing new: nobody was told anything.",
+    }
+    return [
+        *([Table(("", "check", "what was found"), rows)] if rows else []),
+        done[answer["outcome"]],
+    ]
+
+
+def _said(finding: Answer) -> tuple[str, str]:
+    return finding["message"], finding["advice"]
+
+
 def finding_blocks(answer: Answer) -> list[Block]:
     """One line a check, and what to do where something is to be done."""
     rows = tuple(
-        (c["level"], c["check"], "\n".join(filter(None, (c["message"], c["advice"]))))
-        for c in answer["checks"]
+        (c["level"], c["check"], "\n".join(filter(None, _said(c)))) for c in answer["checks"]
     )
     counts = ((answer["problems"], "problem"), (answer["warnings"], "warning"))
     said = [f"{Count(n):{word}}" for n, word in counts if n]

@@ -37,7 +37,7 @@ def declared():
 
 
 @needs_analyze
-@pytest.mark.parametrize("job", JOBS)
+@pytest.mark.parametrize("job", [*JOBS, "notify"])
 def test_the_exposure_of_each_job_is_at_most_two(job):
     command = ("systemd-analyze", "security", "--offline=true", "--no-pager")
     done = subprocess.run(
@@ -69,6 +69,15 @@ def test_what_is_no_fault_of_the_machine_is_no_failure(job):
 
 
 @pytest.mark.parametrize("job", JOBS)
+def test_however_a_job_ends_somebody_can_be_told(job):
+    text = (UNITS / unit(job)).read_text()
+    assert f"OnSuccess={unit('notify')}\nOnFailure={unit('notify')}\n" in text
+    assert {Exit.NOTHING_TO_DO, Exit.INTERRUPTED} == {
+        int(code) for code in read("notify")["SuccessExitStatus"].split()
+    }
+
+
+@pytest.mark.parametrize("job", [*JOBS, "notify"])
 def test_every_command_of_a_unit_is_one_of_the_agents(job):
     words = read(job)["ExecStart"].split()
     assert words[0] == "/usr/bin/agent"
