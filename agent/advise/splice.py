@@ -279,7 +279,9 @@ def _opening(source: SourceRegion, prefix: str, start: int) -> str:
     inner = indent + _INDENT
     call = f"{prefix}({', '.join(_passed(source, prefix))});"
     lines = ["{"] * _alone(source)
-    lines += [f"{indent}if ({_condition(source, prefix, inner)}) {{", *_wrapped(call, inner)]
+    lines += [f"{indent}if ({_condition(source, prefix, inner)}) {{"]
+    lines += [f"{inner}{text}" for text in _locals(source, prefix)]
+    lines += _wrapped(call, inner)
     lines += [f"{inner}{name} = {value};" for name, value in source.reading.leaving]
     lines += [f"{indent}}} else {{", ""]
     text = "\n".join(lines)
@@ -300,6 +302,14 @@ def _wrapped(call: str, indent: str) -> list[str]:
         call, WIDTH, initial_indent=indent, subsequent_indent=hanging, break_long_words=False,
         break_on_hyphens=False,
     )  # fmt: skip
+
+
+def _locals(source: SourceRegion, prefix: str) -> Iterator[str]:
+    """Declarations of the arrays that the region has for itself."""
+    for binding in source.reading.bindings:
+        if binding.is_local:
+            array = source.reading.program.array(binding.array)
+            yield f"{array.dtype.value} {prefix}_{binding.array}[{array.elements}];"
 
 
 def _condition(source: SourceRegion, prefix: str, inner: str) -> str:
@@ -327,6 +337,8 @@ def _memory(source: SourceRegion, binding: Binding, prefix: str) -> tuple[str, s
 def _pointer(source: SourceRegion, binding: Binding, prefix: str) -> str:
     """C of a pointer to an array's first element."""
     text, name = binding.expression, binding.variable
+    if binding.is_local:
+        return f"{prefix}_{binding.array}"
     if name in _moved_pointers(source):
         text = text.removesuffix(name) + f"{prefix}_{name}"
     row = math.prod(source.reading.program.array(binding.array).shape[1:])
@@ -341,6 +353,7 @@ def _pairs(source: SourceRegion) -> list[tuple[Binding, Binding]]:
         (one, two)
         for one, two in itertools.combinations(source.reading.bindings, 2)
         if {one.array, two.array} & changed and one.variable != two.variable
+        if not one.is_local and not two.is_local
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import subprocess
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -73,8 +74,20 @@ def campaign(
             else:
                 batch += [Prepared(case, tuple(made))] * bool(made)
         counts.versions += sum(len(item.versions) for item in batch)
-        counts.differences += differences(batch, folder, flags) if batch else []
+        counts.differences += each_difference(batch, folder, flags) if batch else []
     return counts
+
+
+def each_difference(batch: list[Prepared], folder: Path, flags: Sequence[str]) -> list[Difference]:
+    """As ``differences``; a function that the compiler refuses is one, and costs no others."""
+    try:
+        return differences(batch, folder, flags)
+    except subprocess.CalledProcessError as error:
+        if len(batch) == 1:
+            return [Difference(batch[0].case, "the compiler", error.stderr[:1000])]
+    middle = len(batch) // 2
+    halves = batch[:middle], batch[middle:]
+    return [found for half in halves for found in each_difference(half, folder, flags)]
 
 
 def _numbered(case: Case, number: int) -> Case:

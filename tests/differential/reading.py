@@ -71,5 +71,8 @@ def _region(case: Case, reading: Reading, start: int) -> Region:
 
 def _address(case: Case, reading: Reading, binding: Binding) -> str:
     """C of a pointer to the first element of an array of the Program."""
-    row = math.prod(reading.program.array(binding.array).shape[1:])
+    array = reading.program.array(binding.array)
+    if binding.is_local:
+        return f"({array.dtype.value}[{array.elements}]){{0}}"
+    row = math.prod(array.shape[1:])
     return f"{renamed(binding.expression, case.pointers, '_entry')} + {binding.low * row}"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.differential import by_hand
-from tests.differential.campaign import campaign
+from tests.differential.campaign import campaign, each_difference
 from tests.differential.case import Argument, Case, Field, Region, spliced
 from tests.differential.compare import (
     SANITIZE,
@@ -134,6 +134,14 @@ def test_a_version_that_does_not_end_is_told(tmp_path: Path) -> None:
     batch.append(own_version(scaled("2.0f"), mine(RIGHT)))
     (found,) = differences(batch, tmp_path, timeout=3)
     assert found.what == "does not end"
+
+
+def test_what_the_compiler_refuses_costs_no_other_function(tmp_path: Path) -> None:
+    bodies = (RIGHT, "nonsense;", RIGHT + "b[3] += 1e-6f;")
+    batch = [own_version(scaled("2.0f"), mine(body)) for body in bodies]
+    refused, differs = each_difference(batch, tmp_path, ())
+    assert "nonsense" in refused.what
+    assert differs.what == "b, byte 12"
 
 
 def test_a_kernel_stands_in_the_place_of_its_region(tmp_path: Path) -> None:

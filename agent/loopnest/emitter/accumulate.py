@@ -89,9 +89,13 @@ def surely_shared(
         return False
     inner = [x for _, x in loops(loop.body)]
     within = {loop.iterator, *(x.iterator for x in inner)}
-    among = {t.array for t in targets}
-    temporaries = (t for t in program.temporaries if t.name in among)
+    changed = {s.target for _, s in statements((loop,))}
+    among = {t.array for t in changed}
+    temporaries = [t for t in program.temporaries if t.name in among]
     private = {t.name for t in temporaries if within & own_loops(program, t)}
+    shared = {t.name for t in temporaries} - private
+    if any(t.array in shared and t not in targets for t in changed):  # in code that never runs
+        return False
     others = [t for t in targets if t.array not in private]
     if not all(_only_updated(loop, target) for target in others):
         return False

@@ -87,13 +87,14 @@ class Binding:
 
     ``expression`` is C of a pointer to its first element; ``low`` the index, in C, of that element
     where the array is what a pointer leads to; ``variable``: of the function, which holds it or
-    leads to it.
+    leads to it. ``is_local``: the region itself declares it; before the region there is none.
     """
 
     array: str
     expression: str
     low: int
     variable: str
+    is_local: bool = False
 
 
 @dataclass(frozen=True)
@@ -181,9 +182,7 @@ def _enter(env: Environment, part: LoopNest, leaving: Mapping[int, Name]) -> Non
     """Scalars that the region assigns: temporaries, or arrays of one element where they matter."""
     region = env.region
     outer: set[int] = set()
-    own = {
-        v.ident for i in part.items for x in walk(i) if isinstance(x, DeclareS) for v in x.variables
-    }
+    own = _declared(part)
     names = {n.ident: n for item in part.items for n in assigned(item)}
     for name in _by_helpers(region.unit, part):
         names[name.ident] = name
@@ -212,6 +211,12 @@ def _enter(env: Environment, part: LoopNest, leaving: Mapping[int, Name]) -> Non
             region.temporaries.append(Temporary(fresh, kind.dtype, 0))
             env.scope[name.ident] = Data(Access(fresh), kind.dtype, kind.const)
     region.outer = frozenset(outer)
+
+
+def _declared(part: LoopNest) -> set[int]:
+    """The variables that ``part`` declares."""
+    inside = (x for item in part.items for x in walk(item) if isinstance(x, DeclareS))
+    return {variable.ident for x in inside for variable in x.variables}
 
 
 def _by_helpers(unit: Unit, part: LoopNest) -> list[Name]:
@@ -300,11 +305,12 @@ def _reading(
     named = [u for u in uses if u.object.ident in region.unit.variables and not u.object.values]
     if pointed and len(pointed) + len(named) > 1:
         assumed = {STRAIGHT: None, **assumed}
+    own = _declared(part)
     return Reading(
         program,
         function.name,
         part,
-        tuple(_binding(u) for u in uses if not u.object.values),
+        tuple(_binding(u, own) for u in uses if not u.object.values),
         tuple(_leaving(env, leaving, part)),
         tuple(assumed),
     )
@@ -325,12 +331,12 @@ def _leaving(
     return found
 
 
-def _binding(use: ArrayUse) -> Binding:
+def _binding(use: ArrayUse, own: set[int]) -> Binding:
     found = use.object
     name = found.text or found.name
     same = isinstance(found.element, ScalarType) and len(found.shape) == 1 and not found.rows
     text = name if same else f"({use.dtype.value} *){name}"
-    return Binding(use.name, text, -use.shift, name.removeprefix("&"))
+    return Binding(use.name, text, -use.shift, name.removeprefix("&"), found.ident in own)
 
 
 def _shifted(node: Node, shifts: Mapping[str, int]) -> Node:

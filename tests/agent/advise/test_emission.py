@@ -100,6 +100,22 @@ void f(int n, float *a) {
         for (int j = i; j < n; j++)
             a[j] += a[i];
 }""",
+    "arrays that the loops declare": """
+struct pair { float x; int y; };
+void f(int n, float *a, const float *b) {
+    for (int i = 0; i < n; i++)
+        a[i] = b[i];
+    float sums[4] = {0};
+    for (int i = 0; i < n; i++)
+        sums[i % 4] += a[i];
+    for (int i = 0; i < n; i++) {
+        int twice[2];
+        struct pair p;
+        twice[0] = i, twice[1] = 2 * i;
+        p.x = sums[i % 4], p.y = twice[1];
+        a[i] += p.x * twice[0] + p.y;
+    }
+}""",
     "a table with a name of its own": """
 static const float t[3] = {1, 2, 3};
 float f(int n, float *a) {

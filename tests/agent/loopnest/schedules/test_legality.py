@@ -7,10 +7,12 @@ import time
 import pytest
 
 from agent.errors import ScheduleError
+from agent.loopnest.emitter.emit import emit
 from agent.loopnest.lowering.reader import parse_program
 from agent.loopnest.program import (
     Affine,
     Bound,
+    Call,
     Cast,
     DType,
     Expr,
@@ -19,6 +21,7 @@ from agent.loopnest.program import (
     Temporary,
 )
 from agent.loopnest.schedules import dependence
+from agent.loopnest.schedules.candidates import candidate_schedules
 from agent.loopnest.schedules.dependence import Dependences
 from agent.loopnest.schedules.legality import check_legal, transform
 from agent.loopnest.schedules.schedule import Interchange, Schedule, parse_schedule
@@ -371,6 +374,20 @@ def test_a_temporary_may_be_a_shared_reduction() -> None:
         temporaries=(Temporary("t", DType.F64, 0),),
     )
     legal(before, "parallelize i")
+
+
+def test_what_is_legal_can_be_written_even_where_it_never_runs() -> None:
+    update = statement("S", at("t"), "", plus(read("t"), Call("sqrt", (read("t"),))), "i", "j")
+    inner = loop("j", 0, 9, statement("R", at("t"), "", Literal("1.0"), "i", "j"), update)
+    before = program(
+        loop("i", 1, 0, inner, statement("U", at("y", "i"), "", read("t"), "i")),
+        arrays={"y": (10,)},
+        temporaries=(Temporary("t", DType.F64, 1),),
+    )
+    for schedule in ("vectorize j", "parallelize j"):
+        refusal(before, schedule)
+    for _, variant in candidate_schedules(before, 20):
+        assert emit(variant)
 
 
 # The analysis itself
