@@ -376,6 +376,7 @@ _LEAVES = frozenset(
 _BELOW = {
     kind: tuple(name for name in kind.__slots__ if name not in _LEAVES) for kind in get_args(Tree)
 }
+_REVERSED = {kind: names[::-1] for kind, names in _BELOW.items()}
 
 
 def parts(node: Tree) -> list[Tree]:
@@ -396,7 +397,12 @@ def walk(node: Tree) -> Iterator[Tree]:
     while left:
         node = left.pop()
         yield node
-        left += reversed(parts(node))
+        for name in _REVERSED[type(node)]:
+            value = getattr(node, name)
+            if type(value) is tuple:
+                left += value[::-1]
+            elif type(value) in _NODES:
+                left.append(value)
 
 
 def rewritten(node: Tree, change: Callable[[Tree], Tree | None]) -> Tree:

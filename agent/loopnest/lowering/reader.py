@@ -139,13 +139,13 @@ def regions_of(unit: Unit, function: CFunction) -> list[LoopNest]:
 
 def _function(unit: Unit, name: str | None) -> CFunction:
     mine = [f for f in unit.functions.values() if f.place.file == unit.file]
+    for candidate in mine:
+        if candidate.name == name:
+            return candidate
     with_marks = [f for f in mine if marked(f, unit.marks)]
     looping = with_marks or _looping(mine)
     listed = _listed(looping)
     if name is not None:
-        for candidate in mine:
-            if candidate.name == name:
-                return candidate
         raise SourceError(
             f"{unit.file}:1:1: there is no function {name!r}",
             hint=f"Functions with loops: {listed}.",

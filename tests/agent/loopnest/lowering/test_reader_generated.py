@@ -95,8 +95,9 @@ def nests(draw: st.DrawFn) -> tuple[int, Access, str, Expr]:
 @given(nests())
 def test_a_generated_statement_is_read_back_as_it_was(nest):
     depth, target, op, value = nest
-    compared = [x for x in walk(value) if isinstance(x, Binary) and x.op in PREDICATES]
-    assume(all(any(reads(x)) for x in compared))  # of affine forms, only what they say is kept
+    decided = [x for x in walk(value) if isinstance(x, Binary) and x.op in PREDICATES]
+    decided += [x.condition for x in walk(value) if isinstance(x, Select)]
+    assume(all(any(reads(x)) for x in decided))  # of affine forms, only what they say is kept
     loops = "".join(f"for (int {n} = 0; {n} < 8; ++{n}) " for n in ITERATORS[:depth])
     text = (
         "#include <stdint.h>\n"
