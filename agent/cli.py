@@ -37,11 +37,13 @@ def main() -> int:
 def _run(as_json: bool) -> int:
     from agent.commands.root import app
     from agent.errors import Exit
+    from agent.terminal import console
     from agent.terminal.streams import steady_streams
 
     steady_streams()
     code = app(standalone_mode=False)
     sys.stdout.flush()
+    console.detail(f"ended with exit code {code or 0:d}")
     if code == Exit.INTERRUPTED:  # typer's own translation of KeyboardInterrupt
         return _fail(_interrupted(), as_json)
     return code if isinstance(code, int) else Exit.OK

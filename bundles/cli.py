@@ -12,6 +12,7 @@ from agent.errors import AgentError, Exit
 from agent.system.stop import Stop
 from agent.terminal import console
 from agent.terminal.crash import bug
+from agent.terminal.manner import VolumeGroup, in_one_manner
 from agent.terminal.streams import steady_streams
 from agent.terminal.usage import usage_error
 from bundles.evaluation import commands as evaluation
@@ -25,15 +26,17 @@ from bundles.training import commands as training
 
 app = typer.Typer(
     name="bundles",
+    cls=VolumeGroup,
     help="Make, show and publish encoder bundles: what the agent knows before it sees a machine.",
     no_args_is_help=True,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 for room in (training, fixed_set, labels, finetuning, evaluation, repository):  # as help shows them
     room.attach(app)
 app.add_typer(fleet)
+in_one_manner(app)
 
 
 def _told_version(asked: bool) -> None:
@@ -59,6 +62,7 @@ def main() -> int:
     try:
         code = app(standalone_mode=False)
         sys.stdout.flush()
+        console.detail(f"ended with exit code {code or 0:d}")
         return code if isinstance(code, int) else Exit.OK
     except KeyboardInterrupt:
         say("interrupted")
@@ -72,7 +76,8 @@ def main() -> int:
 def _failed(error: Exception) -> int:
     if isinstance(error, typer.TyperException):
         if type(error).__name__ == "NoArgsIsHelpError":  # typer has no public name for it
-            return error.exit_code  # the help was shown
+            typer.echo(error.format_message())  # the help
+            return error.exit_code
         error = usage_error(error, "bundles")
     known = error if isinstance(error, AgentError) else bug(error, "unexpected", sys.argv)
     console.failure(known, as_json=False)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from agent.errors import InputError
+from agent.terminal import console
 
 As_Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 PRETRAIN = "torch==2.13.0 '.[pretrain]' in a checkout"  # what pip installs, and where
@@ -17,7 +18,7 @@ EVALUATE = "torch==2.13.0 '.[pretrain,evaluate]' in a checkout"
 
 def say(line: str) -> None:
     """A line of progress, on stderr."""
-    typer.echo(line, err=True)
+    console.note(line)
 
 
 def show_json(value: object) -> None:

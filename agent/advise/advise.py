@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from agent.measure.timing import MeasureEvent, Measurement, Timing
     from agent.measure.toolchain import Toolchain
 
+_log = logging.getLogger(__name__)  # shown by `-v`
 MAX_SCHEDULES = 64
 FIRST_LINE_S, NEXT_LINE_S = 0.8, 2.0  # when progress is told, at most so often
 RARE = frozenset(("restarted", "arbitrating"))  # always told
@@ -133,6 +135,7 @@ def rank(
     reading = read_source(config, request).reading
     program = reading.program
     drawn = candidate_schedules(program, candidates)
+    _log.debug("found %d legal schedules", len(drawn))
     predictor = predictor_of(config)
     timed = anchored(config, program, open_runner)
     found = predictor.predict(program, [variant for _, variant in drawn], timed.anchor)
@@ -191,6 +194,7 @@ def measure(
     dependences = Dependences.of(program)
     variants = [transform(program, s, dependences) for s in parsed]
     runner = open_runner(config)
+    _log.debug("compiling with %s", runner.toolchain.version)
     tell(f"measuring {program.name}")
     own, note = own_base_or_why(source, request.path, runner.toolchain, request.cflags)
     lines = Lines(tell)
@@ -245,6 +249,8 @@ def read_source(config: Config, request: Request) -> SourceRegion:
     """The file of a request, and its loops; SourceError where they are not read."""
     unit = parse(request.path, request.cflags or (), config.compiler)
     reading = read_region(unit, request.function, request.sizes, request.nest)
+    first, last = reading.part.first_line, reading.part.last_line
+    _log.debug("read %s: %s, lines %d to %d", request.path, reading.program.name, first, last)
     return SourceRegion(unit.text, unit, reading, request.sizes)
 
 
@@ -264,6 +270,8 @@ def predictor_of(config: Config) -> Predictor:
         kept = newest_calibration(state) if stored is None else None
         found = bundle_for(config.bundle, state, config.state_dir)
     predictor = load_predictor(stored, found.bundle, read_machine())
+    number = f"calibration {stored.id}" if stored else "no calibration"
+    _log.debug("predicting with %s of %s", number, found.bundle.name)
     return replace(predictor, notes=(*found.notes, *predictor.notes, *_verdict_notes(kept)))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from agent.measure.runner import OpenRunner, Runner
     from agent.settings.config import Config
 
+_log = logging.getLogger(__name__)  # shown by `-v`
 FACT = "times of programs as written"
 KEPT = 1_000  # programs, those timed last
 BUDGET_S = 0.3
@@ -96,6 +98,7 @@ def anchored(config: Config, program: Program, open_runner: OpenRunner | None) -
         runner = open_runner(config)
         key = _key(program, runner, read_machine())
         if (known := _kept(config).get(key)) is not None:
+            _log.debug("the program as written was timed at %s", stamp(known.at))
             return Anchored(known, kept=True)
         return _taken(config, program, runner, key)
     except CANNOT as error:
@@ -122,6 +125,7 @@ def time_as_written(runner: Runner, program: Program) -> KeptTime:
 def _taken(config: Config, program: Program, runner: Runner, key: str) -> Anchored:
     """Time it with the lock held: two measurements at once would disturb each other."""
     make_directory(config.state_dir)
+    _log.debug("timing the program as written")
     with hold(config.state_dir, "predict"):
         taken = time_as_written(runner, program)
         _keep(config, key, taken)

@@ -19,6 +19,7 @@ from agent.commands.common import (
 )
 from agent.errors import InputError
 from agent.terminal import console
+from agent.terminal.blocks import ExportFormat
 from agent.terminal.options import with_records
 
 if TYPE_CHECKING:
@@ -54,6 +55,12 @@ Run = Annotated[
 ]
 
 
+Export = Annotated[
+    ExportFormat | None,
+    typer.Option("--export", help="Print the table alone, for a file: csv or md (Markdown)."),
+]
+
+
 @dataclass(frozen=True)
 class ProgramOptions:
     """What is meant of a file, and how it is read."""
@@ -78,6 +85,7 @@ class RankOptions:
     plain: Annotated[bool, typer.Option("--plain", help="Print a schedule a line, no more.")] = (
         False
     )
+    export: Export = None
     run: Run = True
     function: Function = None
     nest: Nest = None
@@ -188,11 +196,21 @@ def rank(
     """Predict many legal schedules, best first."""
     from agent.advise.advise import rank as ranked
     from agent.terminal.advice_wording import plain_blocks, ranking_blocks
+    from agent.terminal.export import exported_ranking
 
+    _refuse_two_forms(as_json, options.plain, options.export)
     config, opened = become_owner(model.settings()), _anchor_runner(options, options.run)
     top = options.top or None
     found = ranked(config, _request(file, options), options.candidates, top, opened)
-    print_answer(found, plain_blocks if options.plain else ranking_blocks, as_json)
+    show = plain_blocks if options.plain else ranking_blocks
+    if options.export is not None:
+        show = partial(exported_ranking, kind=options.export)
+    print_answer(found, show, as_json)
+
+
+def _refuse_two_forms(as_json: bool, plain: bool, export: ExportFormat | None) -> None:
+    if as_json + plain + (export is not None) > 1:
+        raise InputError("--json, --plain and --export exclude each other", "Choose one.")
 
 
 TEST_HELP = (
@@ -264,6 +282,7 @@ class ScheduleOptions:
         str | None,
         typer.Option("--from", metavar="FILE", help="Schedules, one a line; `-`: from stdin."),
     ] = None
+    export: Export = None
 
     def wanted(self) -> list[str]:
         """All of them.
@@ -294,14 +313,19 @@ def measure(
     from agent.measure.resolve import runner_for_programs
     from agent.state.lock import hold
     from agent.terminal.advice_wording import measurement_blocks
+    from agent.terminal.export import exported_measurements
 
+    _refuse_two_forms(as_json, plain=False, export=options.export)
     config = compiled.settings()
     request, wanted = _request(file, program), options.wanted()
     own_directory(config)
     with hold(config.state_dir, "measure"):
         open_runner = partial(runner_for_programs, cflags=request.cflags or ())
         found = run(config, request, wanted, console.note, open_runner)
-    print_answer(found, measurement_blocks, as_json)
+    show = measurement_blocks
+    if options.export is not None:
+        show = partial(exported_measurements, kind=options.export)
+    print_answer(found, show, as_json)
 
 
 @dataclass(frozen=True)

@@ -103,22 +103,44 @@ def _calibrate(config: Config, *, refit: bool, if_due: bool, polite: bool) -> St
     with writing(config, "calibrate") as state, console.progress() as tell:
         if if_due:
             _confirm(config, state, tell)
+        if not refit:
+            _announce(config)
         if not (refit or polite):
-            _warn_if_busy(config)
+            _tell_if_quiet(config)
         from agent.calibration.calibrate import calibrate as run
 
         return run(config, state, tell, refit=refit, polite=polite)
 
 
-def _warn_if_busy(config: Config) -> None:
+def _announce(config: Config) -> None:
+    """What it will take."""
+    from agent.calibration.plan import cost_s, prefix_for
+    from agent.clock import duration
+    from agent.kernels.fixed_set import fixed_variants
+    from agent.measure.machine import read_machine
+    from agent.settings.values import in_units
+
+    cpus = len(read_machine().cpus)
+    chosen = prefix_for(fixed_variants(), config.budget_s, cpus)
+    programs = len({variant.kernel.name for variant in chosen})
+    console.note(
+        f"{len(chosen)} timings of {programs} programs, about {duration(cost_s(chosen, cpus))} "
+        f"(budget {in_units(config.budget_s)}). Ctrl-C stops it, and what is timed is kept."
+    )
+
+
+def _tell_if_quiet(config: Config) -> None:
     """Who is there when it is measured is told before, not after, that figures will suffer."""
     from agent.measure.quiet import conditions_now, disturbance
 
-    if why := disturbance(conditions_now(), config):
+    found = conditions_now()
+    if why := disturbance(found, config):
         console.warn(
             f"this machine is not quiet: {why.words}. Timings will suffer, and the calibration may "
             "not be good enough to come into force; --when-quiet waits for a better moment."
         )
+    elif found.busy is not None:
+        console.note(f"This machine is quiet: other programs use {found.busy:.0%} of its CPUs.")
 
 
 def _calibrate_when_quiet(config: Config, **how: bool) -> StoredCalibration:

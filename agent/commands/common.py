@@ -74,7 +74,9 @@ def settings(**flags: str | None) -> Config:
     """The settings of this command: files, environment, then ``flags`` (None: not given)."""
     from agent.settings.resolve import load_config
 
-    return load_config(os.environ, flags)
+    found = load_config(os.environ, flags)
+    console.detail(f"settings are read; the state is in {found.state_dir}")
+    return found
 
 
 def check_compiler(named: str | None) -> None:

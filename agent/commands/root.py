@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Annotated, Final
 
 import typer
@@ -10,9 +9,11 @@ import typer
 from agent import __version__
 from agent.commands import advice, bundles, calibration, configuration, machine, reporting
 from agent.terminal import console
+from agent.terminal.manner import VolumeGroup, in_one_manner
 
 app: Final = typer.Typer(
     name="agent",
+    cls=VolumeGroup,
     help="Learns in a minute which version of a loop runs fastest on this machine.",
     epilog="First `agent calibrate`, then `agent rank FILE.c --size n=1000`.",
     rich_markup_mode=None,
@@ -34,17 +35,6 @@ def root(
         console.answer({}, context.get_help().split("\n"))
 
 
-def _whole_summaries(commands: typer.Typer) -> None:
-    """Have first sentences shown whole; typer cuts them off where none is given apart."""
-    for one in commands.registered_commands:
-        text = inspect.getdoc(one.callback) or ""
-        one.short_help = " ".join(text.split("\n\n")[0].split())
-    for inner in commands.registered_groups:
-        if inner.typer_instance is not None:
-            inner.short_help = inner.typer_instance.info.help
-            _whole_summaries(inner.typer_instance)
-
-
 for group in (calibration, advice, bundles, reporting, configuration, machine):
-    _whole_summaries(group.COMMANDS)
+    in_one_manner(group.COMMANDS)
     app.add_typer(group.COMMANDS)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from agent.calibration.calibration import CalibrationWarning
 from agent.clock import duration
 from agent.state import typed
-from agent.terminal.blocks import Answer, Block, Table, Verbatim
+from agent.terminal.blocks import Answer, Block, Interval, Table, Verbatim
 from agent.terminal.calibration_wording import warning_lines
 from agent.terminal.numbers import DASH, Count, decimal, difference, execution_time
 
@@ -62,8 +62,9 @@ def ranking_blocks(answer: Answer) -> list[Block]:
         )
         for place, r in enumerate(answer["ranking"], 1)
     )
+    drawn = tuple(Interval(r["low"], r["speedup"], r["high"]) for r in answer["ranking"])
     return [
-        Table(("", "speed-up", "80 % interval", "seconds", "schedule"), rows),
+        Table(("", "speed-up", "80 % interval", "seconds", "schedule"), rows, drawn),
         *two_causes(answer["causes"]),
         f"{answer['candidates']} legal schedules ranked in {duration(answer['elapsed_s'])}. "
         "Check the first ones with `agent measure`.",
@@ -74,12 +75,11 @@ def ranking_blocks(answer: Answer) -> list[Block]:
 
 def tuning_blocks(answer: Answer) -> list[Block]:
     """Who has won, against whom, and why the search ended."""
-    rows = tuple(map(_timed_row, sorted(answer["finalists"], key=lambda m: -(m["speedup"] or 0))))
-    table = Table(_TIMED, rows)
+    finalists = sorted(answer["finalists"], key=lambda m: -(m["speedup"] or 0))
     tried = f"{len(answer['tried'])} schedules timed, {answer['looked_at']} looked at"
     return [
         _as_written(answer),
-        *([table] if rows else []),
+        *([_timed_table(finalists)] if finalists else []),
         *_tuned(answer),
         f"{tried} in {duration(answer['elapsed_s'])}: {_STOPPED[answer['stopped']]}.",
         *(f"Note: {words}." for words in answer["notes"]),
@@ -169,7 +169,7 @@ def measurement_blocks(answer: Answer) -> list[Block]:
     """What was measured, in the order asked."""
     blocks: list[Block] = [
         _as_written(answer),
-        Table(_TIMED, tuple(map(_timed_row, answer["measurements"]))),
+        _timed_table(answer["measurements"]),
         _winner(answer["own_wins"] if answer["own"] else answer["wins"]),
     ]
     if floor := answer["noise_floor"]:
@@ -183,11 +183,26 @@ def measurement_blocks(answer: Answer) -> list[Block]:
 _TIMED = ("speed-up", "80 % interval", "seconds", "outcome", "schedule")
 
 
-def _timed_row(m: Answer) -> tuple[str, ...]:
-    """A version that was timed, against the function where that was timed."""
-    over = ("own_speedup", "own_low", "own_high")
-    names = over if m["own_speedup"] is not None else ("speedup", "low", "high")
-    speedup, low, high = (m[name] for name in names)
+def _timed_table(timed: Sequence[Answer]) -> Table:
+    """Versions that were timed, against the function where that was timed."""
+    shown = [speedup_shown(m) for m in timed]
+    rows = tuple(_timed_row(m, *s) for m, s in zip(timed, shown, strict=True))
+    drawn = tuple(
+        None if speedup is None or low is None or high is None else Interval(low, speedup, high)
+        for speedup, low, high in shown
+    )
+    return Table(_TIMED, rows, drawn)
+
+
+def speedup_shown(timed: Answer) -> tuple[float | None, float | None, float | None]:
+    """Speed-up and its interval, over the person's function where that was timed."""
+    over = "own_" if timed["own_speedup"] is not None else ""
+    return timed[f"{over}speedup"], timed[f"{over}low"], timed[f"{over}high"]
+
+
+def _timed_row(
+    m: Answer, speedup: float | None, low: float | None, high: float | None
+) -> tuple[str, ...]:
     seconds = execution_time(m["seconds"])
     return decimal(speedup), _between(low, high), seconds, _outcome(m), m["schedule"]
 

@@ -11,18 +11,24 @@ import os
 import shutil
 import sys
 import textwrap
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from enum import IntEnum
 from typing import TYPE_CHECKING, TextIO
 
 from agent.clock import duration
 from agent.errors import AgentError, Exit
 from agent.json_values import finite_object
+from agent.terminal.bars import BESIDE, LEAST, with_bars
 from agent.terminal.blocks import Block, Table, Verbatim
 from agent.terminal.streams import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from rich.table import Table as RichTable
 
     from agent.progress import Progress
 
@@ -40,6 +46,37 @@ ERROR, WARNING, NOTICE, INFO = 3, 4, 5, 6  # the journal's levels
 _EXPECTED = frozenset(  # on machines that are offline or at work: nobody has to act
     (Exit.UNREACHABLE, Exit.BUSY, Exit.NOT_NOW, Exit.INTERRUPTED)
 )
+
+
+class Volume(IntEnum):
+    """How much is said beside answers and errors."""
+
+    QUIET = 0
+    USUAL = 1
+    VERBOSE = 2
+
+
+@dataclass
+class _Asked:
+    volume: Volume = Volume.USUAL
+
+
+_asked, _BEGAN = _Asked(), time.monotonic()
+
+
+def set_volume(volume: Volume) -> None:
+    """From now on say so much; with ``VERBOSE`` also what the rooms log of their work."""
+    _asked.volume = volume
+    if volume is Volume.VERBOSE:
+        import logging
+
+        class Details(logging.Handler):
+            def emit(self, record: logging.LogRecord) -> None:
+                detail(record.getMessage())
+
+        for name in ("agent", "bundles"):
+            logging.getLogger(name).setLevel(logging.DEBUG)
+            logging.getLogger(name).handlers = [Details()]
 
 
 def answer(body: Mapping[str, object], blocks: Sequence[Block] | None) -> None:
@@ -60,9 +97,11 @@ def answer(body: Mapping[str, object], blocks: Sequence[Block] | None) -> None:
 def failure(error: AgentError, *, as_json: bool) -> None:
     """What happened, then what to do: on stderr; with ``--json`` on stdout as an object too."""
     idle = error.exit_code == Exit.NOTHING_TO_DO
+    quiet = idle and _asked.volume is Volume.QUIET
     level = INFO if idle else NOTICE if error.exit_code in _EXPECTED else ERROR
-    _say(f"{'note' if idle else 'error'}: {error.message}", level)
-    if error.hint:
+    if not quiet:
+        _say(f"{'note' if idle else 'error'}: {error.message}", level)
+    if error.hint and not quiet:
         _say(f"hint: {error.hint}", level)
     if as_json:
         words = {"message": error.message, "hint": error.hint, "exit_code": int(error.exit_code)}
@@ -71,13 +110,26 @@ def failure(error: AgentError, *, as_json: bool) -> None:
 
 
 def note(text: str) -> None:
-    """A line on stderr."""
-    _say(text, INFO)
+    """A line on stderr, but for those who want none."""
+    _tell(text, INFO)
+
+
+def detail(text: str) -> None:
+    """A line for those who want to know all."""
+    if _asked.volume is Volume.VERBOSE:
+        _tell(text, INFO)
 
 
 def warn(text: str) -> None:
     """A note that somebody should read; in the journal it is a warning."""
-    _say(f"note: {text}", WARNING)
+    _tell(f"note: {text}", WARNING)
+
+
+def _tell(text: str, level: int) -> None:
+    if _asked.volume is Volume.VERBOSE:
+        text = f"{time.monotonic() - _BEGAN:7.2f} s  {text}"
+    if _asked.volume is not Volume.QUIET:
+        _say(text, level)
 
 
 def _say(text: str, level: int) -> None:
@@ -119,7 +171,8 @@ def ask(question: str) -> bool:
 @contextmanager
 def progress() -> Iterator[Callable[[Progress], None]]:
     """A live line on a terminal, a plain line a step elsewhere (journals, pipes); on stderr."""
-    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+    live = _asked.volume is Volume.USUAL and sys.stderr.isatty()
+    if not live or os.environ.get("TERM") == "dumb":
         yield _PlainProgress().tell
         return
     from rich.console import Console
@@ -127,9 +180,9 @@ def progress() -> Iterator[Callable[[Progress], None]]:
     from rich.progress import Progress as Live
 
     columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn())
-    with Live(*columns, console=Console(stderr=True), transient=True) as live:
-        task = live.add_task("starting", total=None)
-        yield lambda p: live.update(
+    with Live(*columns, console=Console(stderr=True), transient=True) as shown:
+        task = shown.add_task("starting", total=None)
+        yield lambda p: shown.update(
             task, description=_describe(p), completed=p.done, total=p.total or None
         )
 
@@ -146,7 +199,8 @@ class _PlainProgress:
         self._last = ("", 0, "")
 
     def tell(self, now: Progress) -> None:
-        inside = now.phase == "compiling" and 0 < now.done < now.total
+        usual = _asked.volume is not Volume.VERBOSE
+        inside = usual and now.phase == "compiling" and 0 < now.done < now.total
         step = (now.phase, now.done, now.what)  # the time left alone is no news
         if inside or step == self._last or not now.what:
             return
@@ -173,14 +227,23 @@ def _show(block: Block) -> None:
 
 
 def _show_table(table: Table) -> None:
-    from rich import box
     from rich.console import Console
+
+    screen = Console(width=width())
+    plain = _rich_table(table)
+    room = width() - screen.measure(plain).maximum - BESIDE
+    drawn = table.intervals and sys.stdout.isatty() and room >= LEAST
+    screen.print(_rich_table(with_bars(table, room, sys.stdout.encoding)) if drawn else plain)
+
+
+def _rich_table(table: Table) -> RichTable:
+    from rich import box
     from rich.table import Table as RichTable
     from rich.text import Text
 
     drawn = RichTable(box=box.SIMPLE, pad_edge=False)
     for header in table.headers:
-        drawn.add_column(header, overflow="fold")
+        drawn.add_column(Text(header), overflow="fold")
     for row in table.rows:
         drawn.add_row(*(Text(cell, style=_COLOURS.get(cell, "")) for cell in row))
-    Console(width=width()).print(drawn)
+    return drawn

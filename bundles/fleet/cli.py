@@ -23,12 +23,12 @@ fleet = typer.Typer(
     name="fleet",
     help="The centre: take machines' reports, and see how bundles do.",
     no_args_is_help=True,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,
 )
 token = typer.Typer(help="Tokens: of machines that report, of programs that read.",
-                    no_args_is_help=True, rich_markup_mode="markdown")  # fmt: skip
+                    no_args_is_help=True, rich_markup_mode=None)  # fmt: skip
 user = typer.Typer(help="People who sign in with a password.",
-                   no_args_is_help=True, rich_markup_mode="markdown")  # fmt: skip
+                   no_args_is_help=True, rich_markup_mode=None)  # fmt: skip
 fleet.add_typer(token, name="token")
 fleet.add_typer(user, name="user")
 

@@ -29,7 +29,7 @@ repo = typer.Typer(
     name="repo",
     help="A repository of bundles: make it, look at it, renew its signatures.",
     no_args_is_help=True,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,
 )
 Repo = Annotated[
     Path | None,

@@ -1,0 +1,88 @@
+"""Intervals as lines of characters beside the rows of a table, all on one logarithmic axis."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from agent.terminal.blocks import Interval, Table
+
+LEAST, MOST, BESIDE = 16, 40, 3  # columns of the axis; between it and the next column
+FARTHEST: Final = 8.0  # ends of intervals are drawn no farther than this factor beyond all values
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What a line is drawn with: the interval, its value, and where 1 is."""
+
+    reach: str
+    value: str
+    one: str
+
+
+ASCII: Final = Marks("-", "o", ":")
+UNICODE: Final = Marks("\u2500", "\u25cf", "\u2502")  # a line, a disc, a line upright
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A logarithmic axis of so many columns, with 1 on it."""
+
+    low: float
+    high: float
+    columns: int
+
+    @classmethod
+    def of(cls, shown: Sequence[Interval], columns: int) -> Scale:
+        """One that holds all of them."""
+        values = [1.0, *(i.value for i in shown)]
+        low = max(min(values) / FARTHEST, min([*values, *(i.low for i in shown)]))
+        high = min(max(values) * FARTHEST, max([*values, *(i.high for i in shown)]))
+        return cls(low, max(high, 1.05 * low), columns)
+
+    def at(self, number: float) -> int:
+        """Its column; one beyond an end is on it."""
+        inside = min(max(number, self.low), self.high)
+        share = math.log(inside / self.low) / math.log(self.high / self.low)
+        return round(share * (self.columns - 1))
+
+    def header(self) -> str:
+        """Both ends, and 1 between them where there is room."""
+        first, last = f"{self.low:.2g}", f"{self.high:.2g}"
+        line = list(first + last.rjust(self.columns - len(first)))
+        one = self.at(1.0)
+        if len(first) < one < self.columns - len(last) - 1:
+            line[one] = "1"
+        return "".join(line)
+
+    def line(self, shown: Interval, marks: Marks) -> str:
+        """The interval, its value and 1."""
+        line = [" "] * self.columns
+        first, last = self.at(shown.low), self.at(shown.high)
+        line[first : last + 1] = marks.reach * (last + 1 - first)
+        line[self.at(1.0)] = marks.one
+        line[self.at(shown.value)] = marks.value
+        return "".join(line)
+
+
+def with_bars(table: Table, room: int, encoding: str) -> Table:
+    """The table with its intervals drawn before its last column, in ``room`` columns at most."""
+    known = [i for i in table.intervals if i]
+    if not known:
+        return table
+    scale, marks = Scale.of(known, min(room, MOST)), marks_of(encoding)
+    bars = [scale.line(i, marks) if i else "" for i in table.intervals]
+    rows = ((*row[:-1], bar, row[-1]) for row, bar in zip(table.rows, bars, strict=True))
+    headers = (*table.headers[:-1], scale.header(), table.headers[-1])
+    return replace(table, headers=headers, rows=tuple(rows), intervals=())
+
+
+def marks_of(encoding: str) -> Marks:
+    """Lines and dots where the terminal's encoding has them."""
+    try:
+        "".join((UNICODE.reach, UNICODE.value, UNICODE.one)).encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return ASCII
+    return UNICODE
