@@ -6,18 +6,36 @@ tree, so that no wheel ever holds what an earlier build left there.
 """
 
 import os
+import re
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 VARIABLE = "CALIBRATION_AGENT_PREBUILT"
 INSIDE = "agent/kernels/prebuilt"
 BUNDLE = "bundles/default"
 # Static executables need no C library, so the wheel fits every Linux of its architecture.
 TAG = "py3-none-manylinux2014_{0}.musllinux_1_1_{0}"
+
+LINK = re.compile(r"\[([^\]]+)\]\((?!https?:)([^)#]+)[^)]*\)")
+BESIDE = (
+    "\n\n(The files that are named here lie in `share/doc/calibration-agent/` of the environment "
+    "that this is installed into.)\n\n"
+)
+
+
+class ReadmeHook(MetadataHookInterface):
+    """The README as a package index shows it, where links to files of the source lead nowhere."""
+
+    def update(self, metadata: dict[str, Any]) -> None:
+        """Name files in place of linking to them."""
+        title, text = Path(self.root, "README.md").read_text(encoding="utf-8").split("\n\n", 1)
+        words = title + BESIDE + LINK.sub(r"\1 (`\2`)", text)
+        metadata["readme"] = {"content-type": "text/markdown", "text": words}
 
 
 class WheelHook(BuildHookInterface):

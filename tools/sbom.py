@@ -1,6 +1,6 @@
 """What is inside: a bill of materials (SBOM) of a wheel as it is built, and of the package.
 
-    python -m tools.sbom WHEELS ARCHITECTURE > calibration-agent.cdx.json
+    python -m tools.sbom WHEELS ARCHITECTURE RELEASE > calibration-agent.cdx.json
 
 Either is a function of the files it describes, so that the same files give the same bytes.
 Source: CycloneDX 1.6 (https://cyclonedx.org/docs/1.6/json/); PEP 770 for its place in a wheel.
@@ -20,6 +20,7 @@ from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
+from urllib.parse import quote
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -29,9 +30,10 @@ Component: TypeAlias = dict[str, Any]
 NAME = "calibration-agent"
 FILE = f"{NAME}.cdx.json"
 KINDS = {".onnx": "machine-learning-model", ".json": "data"}  # anything else is a "file"
+_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"  # what builds it runs it
 HERE = {  # what the package is for, whatever builds it
-    "python_version": "3.11",
-    "python_full_version": "3.11.2",
+    "python_version": _PYTHON,
+    "python_full_version": f"{_PYTHON}.0",
     "os_name": "posix",
     "sys_platform": "linux",
     "platform_system": "Linux",
@@ -180,12 +182,13 @@ def licences(metadata: Message) -> list[Component]:
     return [{"license": {"name": each}} for each in classified]
 
 
-def of_package(wheels: Iterable[Wheel], architecture: str) -> str:
+def of_package(wheels: Iterable[Wheel], architecture: str, release: str) -> str:
     """The bill of the package: every wheel in it, and who needs whom.
 
     Args:
         wheels: all that are installed in it, our own among them.
         architecture: as Debian names it.
+        release: the distribution and its version, such as ``debian12``.
     """
     known = {w.name: w for w in wheels}
     components = {name: w.component() for name, w in known.items()}
@@ -201,13 +204,14 @@ def of_package(wheels: Iterable[Wheel], architecture: str) -> str:
     for entry in known[NAME].own()["dependencies"]:
         needs[entry["ref"]] = needs.get(entry["ref"], set()) | set(entry["dependsOn"])
     own = components[NAME]
-    purl = f"pkg:deb/{NAME}@{own['version']}?arch={architecture}"
-    package = {"type": "application", "bom-ref": purl, "name": NAME, "version": own["version"]}
+    number = f"{own['version']}+{release}"
+    purl = f"pkg:deb/{NAME}@{quote(number)}?arch={architecture}&distro={release}"
+    package = {"type": "application", "bom-ref": purl, "name": NAME, "version": number}
     package |= {"purl": purl, "licenses": own["licenses"]}
     return document(package, components.values(), {purl: [own["bom-ref"]], **needs})
 
 
 if __name__ == "__main__":
-    folder, built_for = sys.argv[1:]
+    folder, built_for, built_on = sys.argv[1:]
     read = [Wheel.read(path) for path in sorted(Path(folder).glob("*.whl"))]
-    sys.stdout.write(of_package(read, built_for))
+    sys.stdout.write(of_package(read, built_for, built_on))

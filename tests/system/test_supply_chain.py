@@ -2,10 +2,12 @@
 
 import base64
 import csv
+import gzip
 import hashlib
 import json
 import os
 import platform
+import posixpath
 import re
 import shutil
 import subprocess
@@ -19,13 +21,17 @@ import pytest
 from packaging.requirements import Requirement
 
 from tests.system.conftest import REPOSITORY, build_wheel, isolated_environment, run_build
+from tests.test_docs import DOCUMENTS, LINK
 
 LOCKS = ("debian/requirements.lock", "tools/build.lock", "tools/prebuild.lock")
 ABOUT = "calibration_agent-0.1.0.dist-info/"
 BILL = "calibration-agent.cdx.json"
 BUNDLE = {f"bundles/default/{name}" for name in ("encoder.onnx", "manifest.json", "prior.json")}
+BESIDE = "calibration_agent-0.1.0.data/data/share/doc/calibration-agent/"
 PREBUILT = "agent/kernels/prebuilt/"
 SITE = "usr/lib/calibration-agent/lib/python3.11/site-packages"
+PAGES = "usr/share/doc/calibration-agent"
+READ_FIRST = {"README.md", "CONTRIBUTING.md"}
 
 
 def pins(lock):
@@ -139,8 +145,34 @@ def test_a_wheel_holds_the_source_the_prebuilt_set_and_what_describes_them(held)
     source = {n for n in source_files() if n.startswith(("agent/", "bundles/"))}
     source -= {n for n in source if n.startswith("bundles/measured/")}
     about = {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE", f"sboms/{BILL}"}
+    documents = {n for n in source_files() if n.startswith("docs/")} | READ_FIRST
+    beside = {BESIDE + name for name in documents}
     prebuilt = {name for name in held if name.startswith(PREBUILT)}
-    assert set(held) == source | prebuilt | {ABOUT + name for name in about}
+    assert set(held) == source | prebuilt | beside | {ABOUT + name for name in about}
+
+
+def broken_links(files):
+    """Links of documents to what is not among the files."""
+    for name, content in files.items():
+        if name.endswith(".md"):
+            text = re.sub(r"(?s)```.*?```", "", content.decode())
+            for to in {to for to, _ in LINK.findall(text) if to}:
+                if posixpath.normpath(f"{posixpath.dirname(name)}/{to}".lstrip("/")) not in files:
+                    yield name, to
+
+
+def test_every_link_of_a_document_leads_somewhere_in_the_wheel(held):
+    beside = {n.removeprefix(BESIDE): c for n, c in held.items() if n.startswith(BESIDE)}
+    assert {path.relative_to(REPOSITORY).as_posix() for path in DOCUMENTS} <= set(beside)
+    assert list(broken_links(beside)) == []
+
+
+def test_what_an_index_shows_of_a_wheel_names_files_that_it_brings(held):
+    shown = held[f"{ABOUT}METADATA"].decode()
+    assert LINK.findall(shown) == []
+    named = set(re.findall(r"\(`([\w/-]+\.md)`\)", shown))
+    assert "docs/how-to/install.md" in named
+    assert {name for name in named if BESIDE + name not in held} == set()
 
 
 def test_nothing_in_a_wheel_tells_where_it_was_built(held):
@@ -206,6 +238,23 @@ def test_every_library_in_the_package_has_a_true_record_of_its_files(installed):
         str(p.relative_to(site)) for p in site.rglob("*") if p.is_file() and p.suffix != ".pyc"
     }
     assert files == {name for name, *_ in rows}
+
+
+def test_every_link_of_a_document_leads_somewhere_in_the_package(installed):
+    place = installed / PAGES
+    files = {p.relative_to(place).as_posix(): p for p in place.rglob("*") if p.is_file()}
+    assert set(files) >= READ_FIRST | {"docs/index.md"}
+    assert list(broken_links({name: path.read_bytes() for name, path in files.items()})) == []
+
+
+def test_every_page_that_a_unit_or_a_manual_names_is_in_the_package(installed):
+    texts = [path.read_text() for path in (installed / "lib/systemd/system").iterdir()]
+    texts += [gzip.decompress(p.read_bytes()).decode() for p in installed.rglob("*.1.gz")]
+    named = {
+        n for text in texts for n in re.findall(rf"/{PAGES}/[\w/.-]+", text.replace("\\-", "-"))
+    }
+    assert f"/{PAGES}/docs/how-to/technician.md" in named
+    assert {name for name in named if not (installed / name[1:]).exists()} == set()
 
 
 def recorded(path):

@@ -112,7 +112,7 @@ def test_the_lock_holds_every_dependency_within_its_bounds():
 
 
 def test_the_configuration_that_is_shipped_is_right_also_with_its_examples(tmp_path):
-    shipped = (REPOSITORY / "debian/etc/config.toml").read_text()
+    shipped = (REPOSITORY / "docs/reference/config.toml").read_text()
     examples = re.sub(r"(?m)^# (\w+ = )", r"\1", shipped)
     assert examples != shipped
     for text in (shipped, examples):

@@ -13,12 +13,15 @@ from pathlib import Path
 from agent.advise.advise import Request
 from agent.errors import InputError
 from agent.json_values import JsonObject, MalformedError, as_object, member
+from agent.system.documents import page
 
 SCHEMA = 1
 MOST_PROGRAMS, MOST_BYTES = 10_000, 16 << 20
 LARGEST_SIZE = 1 << 24
 KEYS = ("name", "file", "function", "sizes", "cflags", "nest")
-HINT = "docs/reference/evaluation.md says what a list of programs holds, with an example."
+HINT = (
+    page("docs/reference/evaluation.md") + " says what a list of programs holds, with an example."
+)
 
 
 @dataclass(frozen=True)
