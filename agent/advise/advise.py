@@ -118,10 +118,13 @@ def rank(
     candidates: int,
     top: int | None,
     open_runner: OpenRunner | None = None,
+    *,
+    with_map: bool = False,
 ) -> dict[str, object]:
     """Predict up to ``candidates`` legal schedules; ``{"ranking": [...]}`` best first.
 
-    ``open_runner``: as for ``predict``.
+    ``open_runner``: as for ``predict``. ``with_map``: also where the program is among the kernels
+    of the fixed set.
 
     Raises:
         SourceError, ScheduleError, CompilerError, BundleError, StateError: a part is unusable.
@@ -158,8 +161,16 @@ def rank(
         ],
         "candidates": len(drawn),
         "elapsed_s": time.monotonic() - started,
+        **(program_map(predictor, program) if with_map else {}),
         **_basis(reading, predictor, timed, notes),
     }
+
+
+def program_map(predictor: Predictor, program: Program) -> dict[str, object]:
+    """Where a program is among the kernels of the fixed set, as answers hold it."""
+    from agent.advise.neighbours import map_of
+
+    return {"map": map_of(predictor, program).to_json()}
 
 
 def measure(
@@ -181,6 +192,8 @@ def measure(
         MeasureError: none of them gave a usable timing.
     """
     from agent.advise.own_function import own_base_or_why
+    from agent.advise.rounds import round_speedups
+    from agent.measure.session import FIRST_VARIANT, TWIN
     from agent.measure.stats import noise_floor
 
     if len(schedules) > MAX_SCHEDULES:
@@ -203,9 +216,16 @@ def measure(
     floor = noise_floor([found.noise])
     return {
         "program": described(source.reading),
-        "base": {"outcome": found.base.outcome, **_seconds(found.base)},
+        "base": {
+            "outcome": found.base.outcome,
+            **_seconds(found.base),
+            "round_speedups": round_speedups(found, TWIN),
+        },
         "own": own.to_json() if own else None,
-        "measurements": [measured(s, t, own) for s, t in zip(parsed, found.timings, strict=True)],
+        "measurements": [
+            {**measured(s, t, own), "round_speedups": round_speedups(found, n)}
+            for n, (s, t) in enumerate(zip(parsed, found.timings, strict=True), FIRST_VARIANT)
+        ],
         "wins": _wins(parsed, found.timings),
         "own_wins": _wins(parsed, found.timings, own) if own else None,
         "notes": [note] if note else [],

@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from agent.advise.advise import predict
+from agent.advise.advise import predict, program_map
 from agent.advise.causes import Share, shares, with_marks
 from agent.advise.figures import Figure, figures, nests
 from agent.advise.obstacles import obstacles
@@ -23,9 +23,16 @@ if TYPE_CHECKING:
 
 
 def explain(
-    config: Config, request: Request, schedule: str, open_runner: OpenRunner | None = None
+    config: Config,
+    request: Request,
+    schedule: str,
+    open_runner: OpenRunner | None = None,
+    *,
+    with_map: bool = False,
 ) -> dict[str, object]:
     """What ``predict`` says, and why: causes with figures, loops with caches, obstacles.
+
+    ``with_map``: also where the program is among the kernels of the fixed set.
 
     Raises:
         SourceError, ScheduleError, CompilerError, BundleError, StateError: a part is unusable.
@@ -42,6 +49,7 @@ def explain(
             for when, around in zip(("before", "after"), loops, strict=True)
         },
         "obstacles": _obstacles(base, variant),
+        **(program_map(found.predictor, base) if with_map else {}),
     }
 
 

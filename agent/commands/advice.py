@@ -13,6 +13,7 @@ from agent.commands.common import (
     CompilerOptions,
     Json,
     ModelOptions,
+    Report,
     become_owner,
     own_directory,
     print_answer,
@@ -23,9 +24,12 @@ from agent.terminal.blocks import ExportFormat
 from agent.terminal.options import with_records
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from agent.advise.advise import Request
     from agent.advise.own_tests import OwnTests
     from agent.measure.runner import OpenRunner
+    from agent.settings.config import Config
 
 COMMANDS: Final = typer.Typer()
 LONGEST_TESTS_S: Final = 86_400.0
@@ -86,6 +90,7 @@ class RankOptions:
         False
     )
     export: Export = None
+    report: Report = None
     run: Run = True
     function: Function = None
     nest: Nest = None
@@ -146,15 +151,21 @@ def explain(
     model: ModelOptions,
     *,
     run: Run = True,
+    report: Report = None,
     as_json: Json = False,
 ) -> None:
     """Say why a schedule is predicted to be faster or slower."""
     from agent.advise.explain import explain as explained
+    from agent.page.advice import render_explanation
     from agent.terminal.explain_wording import explanation_blocks
 
-    opened = _anchor_runner(program, run)
-    found = explained(become_owner(model.settings()), _request(file, program), schedule, opened)
+    opened, config = _anchor_runner(program, run), become_owner(model.settings())
+    page = _page(report, config)
+    request = _request(file, program)
+    found = explained(config, request, schedule, opened, with_map=page is not None)
     print_answer(found, explanation_blocks, as_json)
+    if page is not None:
+        page(render_explanation(found, str(file)))
 
 
 @COMMANDS.command(epilog="Example: agent scan src/ --other-sizes 512")
@@ -195,17 +206,38 @@ def rank(
 ) -> None:
     """Predict many legal schedules, best first."""
     from agent.advise.advise import rank as ranked
+    from agent.page.advice import render_ranking
     from agent.terminal.advice_wording import plain_blocks, ranking_blocks
     from agent.terminal.export import exported_ranking
 
     _refuse_two_forms(as_json, options.plain, options.export)
     config, opened = become_owner(model.settings()), _anchor_runner(options, options.run)
     top = options.top or None
-    found = ranked(config, _request(file, options), options.candidates, top, opened)
+    page = _page(options.report, config)
+    request, wanted = _request(file, options), options.candidates
+    found = ranked(config, request, wanted, top, opened, with_map=page is not None)
     show = plain_blocks if options.plain else ranking_blocks
     if options.export is not None:
         show = partial(exported_ranking, kind=options.export)
     print_answer(found, show, as_json)
+    if page is not None:
+        page(render_ranking(found, str(file)))
+
+
+def _page(report: str | None, config: Config) -> Callable[[str], None] | None:
+    """What writes a page to its place, which is looked at before there is anything to write."""
+    from agent.page.file import check_page_path, write_page
+
+    if report is None:
+        return None
+    place = Path(report)
+    check_page_path(place, config.state_dir)
+
+    def write(text: str) -> None:
+        write_page(place, text, config.state_dir)
+        console.note(f"page written: {place}")
+
+    return write
 
 
 def _refuse_two_forms(as_json: bool, plain: bool, export: ExportFormat | None) -> None:
@@ -283,6 +315,7 @@ class ScheduleOptions:
         typer.Option("--from", metavar="FILE", help="Schedules, one a line; `-`: from stdin."),
     ] = None
     export: Export = None
+    report: Report = None
 
     def wanted(self) -> list[str]:
         """All of them.
@@ -311,6 +344,7 @@ def measure(
     """Measure schedules against the program as written."""
     from agent.advise.advise import measure as run
     from agent.measure.resolve import runner_for_programs
+    from agent.page.measuring import render_measurement
     from agent.state.lock import hold
     from agent.terminal.advice_wording import measurement_blocks
     from agent.terminal.export import exported_measurements
@@ -319,6 +353,7 @@ def measure(
     config = compiled.settings()
     request, wanted = _request(file, program), options.wanted()
     own_directory(config)
+    page = _page(options.report, config)
     with hold(config.state_dir, "measure"):
         open_runner = partial(runner_for_programs, cflags=request.cflags or ())
         found = run(config, request, wanted, console.note, open_runner)
@@ -326,6 +361,8 @@ def measure(
     if options.export is not None:
         show = partial(exported_measurements, kind=options.export)
     print_answer(found, show, as_json)
+    if page is not None:
+        page(render_measurement(found, str(file)))
 
 
 @dataclass(frozen=True)
@@ -351,10 +388,7 @@ class TuneOptions:
     test_limit: Annotated[
         str, typer.Option("--test-limit", metavar="T", help="How long --test may take: 90s, 1h.")
     ] = "10m"
-    report: Annotated[
-        str | None,
-        typer.Option("--report", metavar="FILE", help="Also write a page for a browser (HTML)."),
-    ] = None
+    report: Report = None
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of what is drawn.")] = 0
 
 
@@ -374,7 +408,6 @@ def tune(
     from agent.advise.guided import TuneWish
     from agent.advise.tune import tune as run
     from agent.measure.resolve import runner_for_programs
-    from agent.page.file import check_page_path, write_page
     from agent.page.tuning import render_tuning
     from agent.state.lock import hold
     from agent.terminal.advice_wording import tuning_blocks
@@ -384,9 +417,7 @@ def tune(
     own_directory(config)
     written = Wish(options.out, options.force, options.check, tests=_tests(options))
     wish = TuneWish(options.save, options.known, written, options.seed)
-    page = None if options.report is None else Path(options.report)
-    if page is not None:
-        check_page_path(page, config.state_dir)  # before anything is timed
+    page = _page(options.report, config)
     with hold(config.state_dir, "tune"), console.progress() as tell:
         compile_s = COMPILE_SHARE * config.budget_s
         cflags = request.cflags or ()
@@ -394,8 +425,7 @@ def tune(
         found = run(config, request, wish, tell, open_runner)
     print_answer(found, tuning_blocks, as_json)
     if page is not None:
-        write_page(page, render_tuning(found, str(file)), config.state_dir)
-        console.note(f"page written: {page}")
+        page(render_tuning(found, str(file)))
 
 
 def _tests(options: EmitOptions | TuneOptions) -> OwnTests | None:

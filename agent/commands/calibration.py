@@ -14,6 +14,7 @@ from agent.commands.common import (
     Compiler,
     Json,
     ModelOptions,
+    Report,
     StateDir,
     become_owner,
     check_compiler,
@@ -33,10 +34,6 @@ if TYPE_CHECKING:
 
 COMMANDS: Final = typer.Typer()
 _CODES: Final = {"holds": Exit.OK, "changed": Exit.PROBLEM, "unclear": Exit.NOT_NOW}
-Report = Annotated[
-    str | None,
-    typer.Option("--report", metavar="FILE", help="Also write a page for a browser (HTML)."),
-]
 
 
 IfDue = Annotated[

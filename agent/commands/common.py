@@ -43,6 +43,11 @@ Compiler = Annotated[
     ),
 ]
 
+Report = Annotated[
+    str | None,
+    typer.Option("--report", metavar="FILE", help="Also write a page for a browser (HTML)."),
+]
+
 
 @dataclass(frozen=True)
 class CompilerOptions:

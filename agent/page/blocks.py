@@ -7,8 +7,9 @@ from typing import Final
 
 from agent.page import charts
 from agent.page.markup import Markup, element, side_by_side
-from agent.terminal.blocks import Table
+from agent.terminal.blocks import Block, Table
 
+ARROW: Final = "\N{NO-BREAK SPACE}\N{RIGHTWARDS ARROW} "
 SHORT: Final = 22  # characters of a table's cell that is not broken
 LEGEND: Final = {
     "calibrated": "calibrated with this machine's timings",
@@ -20,6 +21,13 @@ def section(title: str, *children: str) -> Markup:
     """A section; plain texts become paragraphs, empty ones are left out."""
     inside = (c if isinstance(c, Markup) else element("p", prose(c)) for c in children if c)
     return element("section", element("h2", title), *inside)
+
+
+def told(title: str, answer: Sequence[Block]) -> Markup:
+    """A section of what a command says on a terminal."""
+    shown = (b for b in answer if isinstance(b, str | Table))
+    parts = (table_block(b) if isinstance(b, Table) else b.replace(" -> ", ARROW) for b in shown)
+    return section(title, *parts)
 
 
 def prose(text: str) -> Markup:

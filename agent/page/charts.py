@@ -74,12 +74,12 @@ def scatter(
         WIDTH,
         392,
         _double(x, y),
-        *(_vertical(x, tick, y, words(tick)) for tick in x.ticks(6)),
-        *(_horizontal(y, tick, x, words(tick)) for tick in y.ticks(6)),
+        *(vertical(x, tick, y, words(tick)) for tick in x.ticks(6)),
+        *(horizontal(y, tick, x, words(tick)) for tick in y.ticks(6)),
         svg.line("identity", x.start, y.start, x.end, y.end),
         *(_reach(point, x, y) for point in points),
-        *(_ring(x.at(p.measured), y.at(p.alone), "") for p in points),
-        *(_disc(x.at(p.measured), y.at(p.calibrated), _said(p, words, alone)) for p in points),
+        *(ring(x.at(p.measured), y.at(p.alone), "") for p in points),
+        *(disc(x.at(p.measured), y.at(p.calibrated), _said(p, words, alone)) for p in points),
         svg.text(f"measured {what}", (x.start + x.end) / 2, 386, "axis middle"),
         svg.upright(f"predicted {what}", 12, (y.start + y.end) / 2, "axis middle"),
     )
@@ -138,7 +138,7 @@ def error_bars(bars: Sequence[Bar], words: Words) -> Markup:
         "How far predictions are off, as a factor",
         WIDTH,
         bottom + 40,
-        *(_vertical(x, tick, y, words(tick)) for tick in x.ticks(6)),
+        *(vertical(x, tick, y, words(tick)) for tick in x.ticks(6)),
         *rows,
         svg.text(
             "off by a factor of (1 is exact)", (x.start + x.end) / 2, bottom + 36, "axis middle"
@@ -156,9 +156,9 @@ def _bar(bar: Bar, x: Axis, y: float, words: Words) -> Markup:
     if bar.noise is not None:
         parts.append(svg.line("noise", x.at(bar.noise), y - 9, x.at(bar.noise), y + 9))
     if bar.alone is not None:
-        parts.append(_ring(x.at(bar.alone), y, f"bundle alone: {words(bar.alone)}", 5.5))
+        parts.append(ring(x.at(bar.alone), y, f"bundle alone: {words(bar.alone)}", 5.5))
     if bar.calibrated is not None:
-        parts.append(_disc(x.at(bar.calibrated), y, f"calibrated: {words(bar.calibrated)}", 5.5))
+        parts.append(disc(x.at(bar.calibrated), y, f"calibrated: {words(bar.calibrated)}", 5.5))
     return side_by_side(*parts)
 
 
@@ -171,7 +171,7 @@ def strip(values: Sequence[float], lines: Sequence[tuple[float, str]], words: Wo
         f"How exact {len(values)} timings are",
         WIDTH,
         100,
-        *(_vertical(x, tick, y, words(tick)) for tick in x.ticks(6)),
+        *(vertical(x, tick, y, words(tick)) for tick in x.ticks(6)),
         *(svg.line("tick", x.at(v), 32, x.at(v), 52) for v in values),
         *(
             side_by_side(
@@ -214,7 +214,7 @@ def timeline(dots: Sequence[Dot], made: Sequence[float], when: Words, words: Wor
         f"{len(dots)} checks in time",
         WIDTH,
         184,
-        *(_horizontal(y, tick, x, words(tick)) for tick in y.ticks(5)),
+        *(horizontal(y, tick, x, words(tick)) for tick in y.ticks(5)),
         *(svg.line("made", x.at(m), y.start, x.at(m), y.end) for m in made if first <= m <= last),
         *(
             svg.line(
@@ -235,7 +235,7 @@ def _check(dot: Dot, x: float, y: float, size: float) -> Markup:
     if dot.kind == "changed":
         corner = svg.rectangle("changed", x - size, y - size, 2 * size, 2 * size)
         return svg.titled(dot.title, corner)
-    return (_disc if dot.kind == "holds" else _ring)(x, y, dot.title, size)
+    return (disc if dot.kind == "holds" else ring)(x, y, dot.title, size)
 
 
 def course(series: Sequence[Series], words: Words) -> Markup:
@@ -248,7 +248,7 @@ def course(series: Sequence[Series], words: Words) -> Markup:
         "Error of each calibration",
         WIDTH,
         190,
-        *(_horizontal(y, tick, x, words(tick)) for tick in y.ticks(5)),
+        *(horizontal(y, tick, x, words(tick)) for tick in y.ticks(5)),
         *(svg.text(f"{n:.0f}", x.at(n), 168, "axis middle") for n in x.ticks(8) if n == int(n)),
         *(_track(s, x, y) for s in series),
         svg.text("number of the calibration", (x.start + x.end) / 2, 187, "axis middle"),
@@ -256,7 +256,7 @@ def course(series: Sequence[Series], words: Words) -> Markup:
 
 
 def _track(series: Series, x: Axis, y: Axis) -> Markup:
-    mark = _disc if series.kind == "calibrated" else _ring
+    mark = disc if series.kind == "calibrated" else ring
     path = svg.path(f"track {series.kind}", [(x.at(n), y.at(f)) for n, f, _ in series.points])
     marks = (mark(x.at(n), y.at(f), title, 4.0) for n, f, title in series.points)
     return side_by_side(path, *marks)
@@ -280,10 +280,10 @@ def climb(points: Sequence[tuple[float, float, str]], words: Words, when: Words)
         f"The best of {len(points)} batches so far, in time",
         WIDTH,
         228,
-        *(_horizontal(y, tick, x, words(tick)) for tick in y.ticks(5)),
-        *(_vertical(x, tick, y, when(tick)) for tick in x.ticks(6)),
+        *(horizontal(y, tick, x, words(tick)) for tick in y.ticks(5)),
+        *(vertical(x, tick, y, when(tick)) for tick in x.ticks(6)),
         svg.path("track calibrated", [*steps, (x.end, y.at(last))]),
-        *(_disc(x.at(at), y.at(f), f"{when(at)}: {words(f)}, {t}") for at, f, t in points),
+        *(disc(x.at(at), y.at(f), f"{when(at)}: {words(f)}, {t}") for at, f, t in points),
         svg.upright("times as fast", 14, (y.start + y.end) / 2, "axis middle"),
     )
 
@@ -291,8 +291,8 @@ def climb(points: Sequence[tuple[float, float, str]], words: Words, when: Words)
 def swatch(kind: str) -> Markup:
     """A mark for a legend."""
     drawn = {
-        "calibrated": _disc(8, 6, "", 4.5),
-        "alone": _ring(8, 6, "", 4.5),
+        "calibrated": disc(8, 6, "", 4.5),
+        "alone": ring(8, 6, "", 4.5),
         "noise": svg.line("noise", 8, 0, 8, 12),
         "reach": svg.line("reach strong", 0, 6, 16, 6),
         "identity": svg.line("identity", 0, 12, 16, 0),
@@ -301,11 +301,15 @@ def swatch(kind: str) -> Markup:
         "made": svg.line("made", 8, 0, 8, 12),
         "changed": svg.rectangle("changed", 3.5, 1.5, 9, 9),
         "tick": svg.line("tick", 8, 0, 8, 12),
+        "bar": svg.rectangle("bar", 5, 1, 6, 11),
+        "bar disturbed": svg.rectangle("bar disturbed", 5, 1, 6, 11),
+        "bar slower": svg.rectangle("bar slower", 5, 1, 6, 11),
     }
     return element("svg", drawn[kind], viewBox="0 0 16 12", class_="swatch", aria_hidden="true")
 
 
-def _vertical(x: Axis, at: float, y: Axis, label: str) -> Markup:
+def vertical(x: Axis, at: float, y: Axis, label: str) -> Markup:
+    """A line of the grid from below upwards, with what stands under it."""
     place = x.at(at)
     edge = " middle" if 20 < place < WIDTH - 20 else " end" if place > WIDTH / 2 else ""
     return side_by_side(
@@ -314,18 +318,21 @@ def _vertical(x: Axis, at: float, y: Axis, label: str) -> Markup:
     )
 
 
-def _horizontal(y: Axis, at: float, x: Axis, label: str) -> Markup:
+def horizontal(y: Axis, at: float, x: Axis, label: str) -> Markup:
+    """A line of the grid from the left, with what stands beside it."""
     return side_by_side(
         svg.line("grid", x.start, y.at(at), x.end, y.at(at)),
         svg.text(label, x.start - 6, y.at(at) + 4, "axis end"),
     )
 
 
-def _disc(x: float, y: float, title: str, radius: float = MARK) -> Markup:
+def disc(x: float, y: float, title: str, radius: float = MARK) -> Markup:
+    """A filled mark: what the page is about."""
     return _circle("calibrated", x, y, title, radius)
 
 
-def _ring(x: float, y: float, title: str, radius: float = MARK) -> Markup:
+def ring(x: float, y: float, title: str, radius: float = MARK) -> Markup:
+    """An open mark: what it is compared with."""
     return _circle("alone", x, y, title, radius)
 
 

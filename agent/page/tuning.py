@@ -45,9 +45,7 @@ def _setting(answer: Answer) -> str:
 
 def _outcome(answer: Answer) -> Markup:
     """The words of the terminal, and its table."""
-    shown = [b for b in tuning_blocks(answer) if isinstance(b, str | Table)]
-    parts = (blocks.table_block(b) if isinstance(b, Table) else b for b in shown)
-    return blocks.section("What was found", *parts)
+    return blocks.told("What was found", tuning_blocks(answer))
 
 
 def _course(answer: Answer) -> Markup:
