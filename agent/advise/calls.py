@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from agent.advise.call_memory import NUMBERS, CallMemory, UncheckedError, memory_of, same
 from agent.advise.splice import SourceRegion
-from agent.arrays import Array
 from agent.errors import SourceError
 from agent.loopnest.frontend.ctree import (
     ArrayType,
@@ -25,78 +25,12 @@ from agent.loopnest.frontend.ctree import (
     walk,
 )
 from agent.loopnest.lowering.lower import Reading
+from agent.loopnest.lowering.members import is_member, member_type
 from agent.loopnest.lowering.reader import read_region, regions_of
-from agent.loopnest.program import DType
 
 SEEDS = 2
 MOST_BYTES = 256 << 20
 UNKNOWN_BYTES = 4096  # of what a pointer leads to that no loop uses
-NUMBERS = {
-    DType.F32: "f4", DType.F64: "f8", DType.I8: "i1", DType.U8: "u1", DType.I16: "i2",
-    DType.U16: "u2", DType.I32: "i4", DType.U32: "u4", DType.I64: "i8", DType.U64: "u8",
-}  # fmt: skip
-TOLERANCE = {DType.F32: 1e-3, DType.F64: 1e-9}  # sums may be in another order
-
-
-@dataclass(frozen=True)
-class CallMemory:
-    """Memory that a run is given and gives back.
-
-    Attributes:
-        name: of the parameter or global variable.
-        before: bytes before the address that is passed.
-        count: elements.
-        fields: offset and type of each number in an element.
-        stride: bytes of an element.
-        role: how the function gets it: ``passed``, or as a global ``pointer`` or ``array``.
-    """
-
-    name: str
-    before: int
-    count: int
-    fields: tuple[tuple[int, DType], ...]
-    stride: int
-    role: str = "passed"
-
-    @property
-    def size(self) -> int:
-        """Bytes of all of it."""
-        return self.count * self.stride
-
-    def dtype(self) -> np.dtype[Any]:
-        """An element, as numpy has it; bytes that no field covers are left out."""
-        return np.dtype(
-            {
-                "names": [f"f{at}" for at, _ in self.fields],
-                "formats": [NUMBERS[kind] for _, kind in self.fields],
-                "offsets": [at for at, _ in self.fields],
-                "itemsize": self.stride,
-            }
-        )
-
-    def filled(self, rng: np.random.Generator) -> Array:
-        """Floats from 0.5 to 2.5 and whole numbers from 1 to 100."""
-        out = np.zeros(self.count, self.dtype())
-        for at, kind in self.fields:
-            drawn = rng.uniform(0.5, 2.5, self.count)
-            whole = rng.integers(1, 101, self.count)
-            out[f"f{at}"] = drawn if kind.is_float else whole
-        return out
-
-    def same(self, one: bytes, two: bytes) -> bool:
-        """Whether two runs left the same numbers in it."""
-        a, b = (np.frombuffer(x, self.dtype(), self.count) for x in (one, two))
-        return all(_same(a[f"f{at}"], b[f"f{at}"], kind) for at, kind in self.fields)
-
-
-def _same(one: Array, two: Array, kind: DType) -> bool:
-    if not kind.is_float:
-        return bool((one == two).all())
-    with np.errstate(invalid="ignore", over="ignore"):
-        scale = np.maximum(1, np.maximum(np.abs(one), np.abs(two)))
-        near = np.abs(one - two) <= TOLERANCE[kind] * scale
-    return bool((near | (one == two) | (np.isnan(one) & np.isnan(two))).all())
-
 
 # Of the C library: what reaches beyond the process. Calls with inputs that are made up must not.
 ACTING = frozenset(
@@ -108,10 +42,6 @@ ACTING = frozenset(
     sem_open mq_open setuid setgid tmpfile mkstemp
     """.split()
 )
-
-
-class UncheckedError(Exception):
-    """Why a function cannot be called with inputs that are made up."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +89,7 @@ class CallPlan:
         if kind is None or len(one) != len(two):
             return len(one) == len(two)
         a, b = (np.frombuffer(x[at:], NUMBERS[kind]) for x in (one, two))
-        return _same(a, b, kind)
+        return same(a, b, kind)
 
 
 def plan_of(source: SourceRegion) -> CallPlan:
@@ -206,29 +136,46 @@ def _sizes(source: SourceRegion) -> list[Mapping[str, int]]:
 
 
 def _memory(source: SourceRegion) -> Iterator[CallMemory]:
+    """Memory for every parameter and global that leads to some, then for what members lead to."""
     needed = _needed(source)
     own = {p.name: p for p in source.function.parameters}
-    for parameter in own.values():
-        if isinstance(parameter.type, PointerType | ArrayType):
-            yield _of_variable(parameter, *needed.get(parameter.name, (0, UNKNOWN_BYTES)), "passed")
+    for name, variable in own.items():
+        if isinstance(variable.type, PointerType | ArrayType | RecordType):
+            role = "value" if isinstance(variable.type, RecordType) else "passed"
+            yield memory_of(name, variable.type, *needed.get(name, (0, UNKNOWN_BYTES)), role)
     for variable in source.unit.variables.values():
         if variable.name in needed and variable.name not in own:
             role = "pointer" if isinstance(variable.type, PointerType) else "array"
-            yield _of_variable(variable, *needed[variable.name], role)
+            yield memory_of(variable.name, variable.type, *needed[variable.name], role)
+    variables = [*own.values(), *source.unit.variables.values()]
+    for name in filter(is_member, needed):
+        if isinstance(kind := member_type(variables, name), PointerType):
+            yield memory_of(name, kind, *needed[name], "member")
 
 
 def _needed(source: SourceRegion) -> dict[str, tuple[int, int]]:
-    """Bytes before and after where a variable leads, for all loops of the function."""
+    """Bytes before and after where a variable or member leads, for all loops of the function.
+
+    What holds a pointer or a size comes before what that leads to.
+    """
     found: dict[str, tuple[int, int]] = {}
+    for name in (held for size in source.sizes for held in _holders(size)):
+        found.setdefault(name, (0, 0))
     for reading in _readings(source):
-        for binding in reading.bindings:
+        for binding in (b for b in reading.bindings if not b.is_local):
             array = reading.program.array(binding.array)
             row = math.prod(array.shape[1:]) * array.dtype.size
             low = -min(0, binding.low) * row
-            name = binding.variable
-            before, after = found.get(name, (0, 0))
-            found[name] = (max(before, low), max(after, array.bytes - low))
+            for name in (*_holders(binding.variable), binding.variable):
+                before, after = found.get(name, (0, 0))
+                whole = name == binding.variable
+                found[name] = (max(before, low * whole), max(after, (array.bytes - low) * whole))
     return found
+
+
+def _holders(name: str) -> list[str]:
+    """The pointers that lead to a member, outermost first."""
+    return [name[: found.start()] for found in re.finditer("->", name)]
 
 
 def _readings(source: SourceRegion) -> Iterator[Reading]:
@@ -240,47 +187,47 @@ def _readings(source: SourceRegion) -> Iterator[Reading]:
             continue  # what it uses is not known
 
 
-def _of_variable(variable: Variable, before: int, after: int, role: str) -> CallMemory:
-    kind = variable.type
-    kind = kind.to if isinstance(kind, PointerType) else kind
-    while isinstance(kind, ArrayType):
-        kind = kind.element
-    fields: tuple[tuple[int, DType], ...] = ()
-    if isinstance(kind, ScalarType) and kind.dtype is not None:
-        fields, stride = ((0, kind.dtype),), kind.dtype.size
-    elif isinstance(kind, RecordType):
-        fields = tuple(
-            (f.offset, f.type.dtype)
-            for f in kind.fields
-            if f.offset is not None and isinstance(f.type, ScalarType) and f.type.dtype
-        )
-        stride = kind.size
-    if not fields:
-        raise UncheckedError(f"{variable.name!r} leads to something else than numbers")
-    front = -(-before // stride)
-    return CallMemory(
-        variable.name, front * stride, front + max(1, -(-after // stride)), fields, stride, role
-    )
-
-
 def _call(
     source: SourceRegion, memory: Sequence[CallMemory], sizes: Mapping[str, int], seed: int
 ) -> FunctionCall:
     own = {p.name for p in source.function.parameters}
     places = {m.name: f"agent_{n}" for n, m in enumerate(memory)}
-    declared = [f"char *{places[m.name]} = agent_memory(in, {m.size});" for m in memory]
-    put = [f"{name} = {value};" for name, value in sizes.items() if name not in own]
+    declared = [f"char *{places[m.name]} = agent_memory(agent_in, {m.size});" for m in memory]
+    plain = {name: value for name, value in sizes.items() if not is_member(name)}
+    put = [f"{name} = {value};" for name, value in plain.items() if name not in own]
     for m in memory:
         at = f"{places[m.name]} + {m.before}"
         if m.role == "pointer":
             put.append(f"{m.name} = (void *)({at});")
         elif m.role == "array":
             put.append(f"memcpy(&{m.name}, {at}, {m.size});")
+    put += _members(source, memory, sizes)
     rng = np.random.default_rng(1000 + seed)
     passed = [_value(p, sizes, memory, places, rng) for p in source.function.parameters]
     call = f"agent_function({', '.join(passed)})"
     taken = (f"memcpy({places[m.name]}, &{m.name}, {m.size});" for m in memory if m.role == "array")
     return FunctionCall(sizes, seed, tuple(declared), tuple(put), call, tuple(taken))
+
+
+def _members(
+    source: SourceRegion, memory: Sequence[CallMemory], sizes: Mapping[str, int]
+) -> Iterator[str]:
+    """Statements that put into structures the pointers and sizes they hold."""
+    held = {m.name: f"(void *)(agent_{n} + {m.before})" for n, m in enumerate(memory)}
+    values = {m.name: held[m.name] for m in memory if m.role == "member"}
+    values |= {name: str(value) for name, value in sizes.items() if is_member(name)}
+    roots = {re.match(r"\w+", name)[0] for name in values}  # type: ignore[index]  # they are names
+    lines = []
+    for parameter in (p for p in source.function.parameters if p.name in roots):
+        kind = parameter.type.to if isinstance(parameter.type, PointerType) else parameter.type
+        if isinstance(kind, RecordType):
+            lines.append(f"{kind.name} *{parameter.name} = {held[parameter.name]};")
+    by_value = {m.name for m in memory if m.role == "value"}
+    for name, value in values.items():
+        root, dot, rest = name.partition(".")
+        lines.append(f"{f'(*{root}).{rest}' if dot and root in by_value else name} = {value};")
+    if lines:
+        yield "{ " + " ".join(lines) + " }"  # of parameters' names nothing else here is
 
 
 def _value(
@@ -292,8 +239,10 @@ def _value(
 ) -> str:
     kind = parameter.type
     if parameter.name in places:
-        before = next(m.before for m in memory if m.name == parameter.name)
-        return f"(void *)({places[parameter.name]} + {before})"
+        found = next(m for m in memory if m.name == parameter.name)
+        if isinstance(kind, RecordType):
+            return f"*({kind.name} *){places[parameter.name]}"
+        return f"(void *)({places[parameter.name]} + {found.before})"
     if not isinstance(kind, ScalarType):
         raise UncheckedError(f"it has the parameter {parameter.name!r}, which is no number")
     if parameter.name in sizes:

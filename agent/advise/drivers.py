@@ -52,15 +52,16 @@ static inline double agent_now(void)
     return now.tv_sec + 1e-9 * now.tv_nsec;
 }}
 
-int main(int count, char **words)
+int main(int agent_count, char **agent_words)
 {{
-    FILE *in = count > 2 ? fopen(words[1], "rb") : NULL, *out = fdopen(dup(1), "wb");
-    if (!in || !out || !freopen("/dev/null", "w", stdout))
+    FILE *agent_in = agent_count > 2 ? fopen(agent_words[1], "rb") : NULL;
+    FILE *agent_out = fdopen(dup(1), "wb");
+    if (!agent_in || !agent_out || !freopen("/dev/null", "w", stdout))
         return 99;
-    switch (atoi(words[2])) {{
+    switch (atoi(agent_words[2])) {{
 {cases}
     }}
-    return fflush(out) || fclose(out);
+    return fflush(agent_out) || fclose(agent_out);
 }}
 """
 

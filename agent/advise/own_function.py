@@ -23,7 +23,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from agent.advise.calls import CallPlan, FunctionCall, UncheckedError, plan_of
+from agent.advise.call_memory import UncheckedError
+from agent.advise.calls import CallPlan, FunctionCall, plan_of
 from agent.advise.drivers import RUN_S, Drivers, drivers, faulty
 from agent.advise.splice import Origin, SourceRegion, spliced
 from agent.errors import CompilerError, SourceError
@@ -210,6 +211,6 @@ def _case(plan: CallPlan, call: FunctionCall, run_s: float) -> str:
         "agent_total += agent_took + 1e-6;",
         "agent_least = agent_took < agent_least ? agent_took : agent_least;",
         "}",
-        'fprintf(out, "%.9e", agent_least);',
+        'fprintf(agent_out, "%.9e", agent_least);',
     ]
     return "\n".join(lines)

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from agent.advise.advise import Request, described, measured, predictor_of, read_source
-from agent.advise.calls import UncheckedError
+from agent.advise.call_memory import UncheckedError
 from agent.advise.emission import check_place, write
 from agent.advise.guided import BATCH, Pool, Search, TuneWish, simplicity
 from agent.advise.own_function import OwnBuild, OwnTimes, own_base_or_why, own_times

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.advise.calls import CallPlan, FunctionCall, UncheckedError, plan_of
+from agent.advise.call_memory import UncheckedError
+from agent.advise.calls import CallPlan, FunctionCall, plan_of
 from agent.advise.drivers import MEMORY, Drivers, drivers, faulty
 from agent.advise.splice import SourceRegion
 from agent.measure.compiler import Compiler
@@ -92,8 +93,9 @@ def _case(plan: CallPlan, call: FunctionCall) -> str:
     """Does the call, and writes what is in memory then, and the result."""
     result = "__typeof__({0}) agent_result = {0};" if plan.result else "{0};"
     lines = [*call.memory, *call.globals, result.format(call.call), *call.collect]
-    lines += [f"fwrite(agent_{n}, 1, {m.size}, out);" for n, m in enumerate(plan.memory)]
-    lines += ["fwrite(&agent_result, 1, sizeof agent_result, out);"] * (plan.result is not None)
+    lines += [f"fwrite(agent_{n}, 1, {m.size}, agent_out);" for n, m in enumerate(plan.memory)]
+    if plan.result is not None:
+        lines.append("fwrite(&agent_result, 1, sizeof agent_result, agent_out);")
     return "\n".join(lines)
 
 

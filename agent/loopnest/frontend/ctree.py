@@ -34,12 +34,17 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class ScalarType:
-    """An arithmetic type; ``dtype`` is None where the IR has none (``long double``, ``_Bool``)."""
+    """An arithmetic type; ``dtype`` is None where the IR has none (``long double``)."""
 
     dtype: DType | None
     text: str
     const: bool = False
     volatile: bool = False
+
+    @property
+    def is_bool(self) -> bool:
+        """Whether it holds truth values only."""
+        return self.text == "_Bool"
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ from agent.loopnest.frontend.ctree import (
 from agent.loopnest.lowering import statements as rules
 from agent.loopnest.lowering.forms import integer_type
 from agent.loopnest.lowering.inline import call_form, inline
-from agent.loopnest.lowering.members import changed_members, is_size
+from agent.loopnest.lowering.members import changed_members, is_member
 from agent.loopnest.lowering.places import STRAIGHT, wrong_type
 from agent.loopnest.lowering.printing import full_text
 from agent.loopnest.lowering.regions import LoopNest, assigned, called, callee, entry_scope, used
@@ -301,7 +301,7 @@ def _reading(
         body=body,
     )
     assumed = dict(region.assumed)
-    pointed = [u for u in uses if u.object.name in region.parameters or is_size(u.object.text)]
+    pointed = [u for u in uses if u.object.name in region.parameters or is_member(u.object.text)]
     named = [u for u in uses if u.object.ident in region.unit.variables and not u.object.values]
     if pointed and len(pointed) + len(named) > 1:
         assumed = {STRAIGHT: None, **assumed}

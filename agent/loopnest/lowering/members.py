@@ -6,12 +6,15 @@ those that it calls give that member no other value.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from agent.loopnest.frontend.ctree import (
+    ArrayType,
     AssignE,
     CastE,
     CStatement,
+    CType,
     Expression,
     MemberE,
     Name,
@@ -19,6 +22,7 @@ from agent.loopnest.frontend.ctree import (
     RecordType,
     ScalarType,
     UnaryE,
+    Variable,
     walk,
 )
 from agent.loopnest.lowering.state import STEPS, Environment, Known, Object, Pointer
@@ -27,9 +31,21 @@ from agent.loopnest.program import Affine
 STEADY = "what structures hold stays as it is while the loops run"
 
 
-def is_size(name: str) -> bool:
-    """Whether a size is a member of a structure, as C spells it."""
+def is_member(name: str) -> bool:
+    """Whether a size, or what an array is behind, is a member of a structure, as C spells it."""
     return "." in name or "->" in name
+
+
+def member_type(variables: Iterable[Variable], name: str) -> CType | None:
+    """The type of the member ``name``; None where it is none of the variables'."""
+    root, *fields = re.split(r"->|\.", name)
+    found: CType | None = next((v.type for v in variables if v.name == root), None)
+    for wanted in fields:
+        while isinstance(found, PointerType | ArrayType):
+            found = found.to if isinstance(found, PointerType) else found.element
+        inner = found.fields if isinstance(found, RecordType) else ()
+        found = next((f.type for f in inner if f.name == wanted), None)
+    return found
 
 
 def changed_members(items: Iterable[CStatement]) -> frozenset[str]:

@@ -9,30 +9,24 @@ form of C). Whatever is outside the subset becomes a SourceError that starts wit
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from agent.errors import SourceError
 from agent.loopnest.frontend.ctree import (
-    ArrayType,
     CFunction,
-    CType,
     DoS,
     ForS,
-    PointerType,
-    RecordType,
     Unit,
-    Variable,
     walk,
 )
 from agent.loopnest.frontend.parse import parse, parse_text
 from agent.loopnest.lowering.forms import integer_type
 from agent.loopnest.lowering.lower import Reading, lower, sizes_of
-from agent.loopnest.lowering.members import is_size
+from agent.loopnest.lowering.members import is_member, member_type
 from agent.loopnest.lowering.regions import LoopNest, marked, nests
 from agent.loopnest.lowering.state import MAX_SIZE
-from agent.loopnest.program import DType, Program
+from agent.loopnest.program import Program
 
 MEMORY_SHARE = 0.8  # of the memory available now
 
@@ -125,7 +119,7 @@ def read_region(
         missing = [n for n in sizes_of(unit, chosen, part) if n not in sizes]
         if not missing:
             raise
-        told = (f"'{n}=NUMBER'" if is_size(n) else f"{n}=NUMBER" for n in missing)
+        told = (f"'{n}=NUMBER'" if is_member(n) else f"{n}=NUMBER" for n in missing)
         hint = "Add " + " ".join(f"--size {text}" for text in told) + "."
         raise SourceError(failure.message, hint=hint) from failure
     _check_memory(chosen, found.program, memory_limit)
@@ -198,7 +192,9 @@ def _part(unit: Unit, function: CFunction, nest: int | None) -> LoopNest:
 def _check_sizes(unit: Unit, function: CFunction, sizes: Mapping[str, int]) -> None:
     variables = [*function.parameters, *unit.variables.values()]
     known = {v.name: integer_type(v.type) for v in variables}
-    known |= {name: _member_type(variables, name) for name in sizes if is_size(name)}
+    for name in filter(is_member, sizes):
+        kind = member_type(variables, name)
+        known[name] = None if kind is None else integer_type(kind)
     own = [p.name for p in function.parameters if integer_type(p.type) is not None]
     for name, value in sizes.items():
         dtype = known.get(name)
@@ -213,18 +209,6 @@ def _check_sizes(unit: Unit, function: CFunction, sizes: Mapping[str, int]) -> N
                 f"{function.place}: the size {name} = {value} is outside {low}..{high}",
                 hint=f"Give a size in this range ({name} is {dtype.value}).",
             )
-
-
-def _member_type(variables: Sequence[Variable], name: str) -> DType | None:
-    """The type of the member ``name``; None where it is none of the variables'."""
-    root, *fields = re.split(r"->|\.", name)
-    found: CType | None = next((v.type for v in variables if v.name == root), None)
-    for wanted in fields:
-        while isinstance(found, PointerType | ArrayType):
-            found = found.to if isinstance(found, PointerType) else found.element
-        inner = found.fields if isinstance(found, RecordType) else ()
-        found = next((f.type for f in inner if f.name == wanted), None)
-    return None if found is None else integer_type(found)
 
 
 def _available() -> int:

@@ -38,7 +38,7 @@ from agent.loopnest.frontend.ctree import (
     walk,
 )
 from agent.loopnest.lowering.forms import form, integer_type, whole
-from agent.loopnest.lowering.members import changed_members, is_size
+from agent.loopnest.lowering.members import changed_members, is_member
 from agent.loopnest.lowering.places import first_of, pointer
 from agent.loopnest.lowering.state import (
     STEPS,
@@ -261,7 +261,7 @@ def entry_scope(
     moving = unit.changed | {name.ident for body in bodies for name in assigned(body)}
     env.region.moving = moving
     env.region.changed_members = changed_members(bodies)
-    env.region.members = {name: value for name, value in sizes.items() if is_size(name)}
+    env.region.members = {name: value for name, value in sizes.items() if is_member(name)}
     for ident, variable in unit.variables.items():
         scope[ident] = _global(env, unit, variable, sizes)
     for parameter in function.parameters:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,6 +12,7 @@ from jsonschema import Draft202012Validator
 
 from agent.advise import drivers as drivers_module
 from agent.advise import verify as verify_module
+from agent.advise.own_function import OwnBuild, own_times
 from agent.advise.splice import Origin, SourceRegion, spliced
 from agent.advise.verify import verify
 from agent.errors import SourceError
@@ -201,6 +203,54 @@ def test_a_region_is_replaced_wherever_it_stands(tmp_path, compiler, what):
     checked = verify(source, path, new.read_bytes(), compiler, ())
     assert checked.runs
     assert not checked.wrong
+
+
+# What structures hold has memory of its own: sizes, and what their pointers lead to.
+HELD = {
+    "behind a pointer": ("""
+struct image { int w, h; const char *name; float *data; };
+void f(struct image *out, const struct image *im, float scale) {
+    for (int y = 0; y < im->h; y++)
+        for (int x = 0; x < im->w; x++)
+            out->data[y * im->w + x] = scale * im->data[y * im->w + im->w - 1 - x];
+}""", "im->w=300 im->h=100"),
+    "passed by value": ("""
+typedef struct { int n; double *in, *out; float taps[4]; } filter;
+double f(filter c) {
+    double s = 0;
+    for (int i = 3; i < c.n; i++) {
+        c.out[i] = c.taps[0] * c.in[i] + c.taps[3] * c.in[i - 3];
+        s += c.out[i];
+    }
+    return s;
+}""", "c.n=200000"),
+    "behind two pointers, in a global": ("""
+struct data { int n; unsigned char *at; };
+struct net { struct data *in; struct data more; } *count;
+void f(void) {
+    for (int i = 0; i < count->in->n; i++)
+        count->more.at[i] = count->in->at[i] / 2;
+}""", "count->in->n=200000"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", HELD)
+def test_what_structures_hold_is_tried_and_timed(tmp_path, compiler, what):
+    path = tmp_path / "mine.c"
+    path.write_text(HELD[what][0])
+    sizes = (text.split("=") for text in HELD[what][1].split())
+    source = source_of(path, "f", {name: int(value) for name, value in sizes})
+    schedule, variant = schedules_of(source)[1]
+    new = emitted(source, schedule, variant)
+    checked = verify(source, path, new, compiler, ())
+    assert len(checked.runs) == 8
+    assert not checked.wrong
+    assert checked.sanitized
+    assert not checked.unchecked
+    wrong = re.sub(rb"(?m)^        f_tuned_1\(.*\);$", b"        ;", new)
+    assert wrong != new
+    assert verify(source, path, wrong, compiler, ()).wrong
+    assert own_times(source, path, new, OwnBuild(compiler), 0.01).seconds_before > 0
 
 
 def test_only_the_sizes_that_were_tuned_take_the_tuned_version(tmp_path, compiler):
