@@ -99,6 +99,7 @@ def _numbered(case: Case, number: int) -> Case:
             a,
             name=f"{a.name}_{number}" if a.name in names else a.name,
             type=renamed(a.type, names, f"_{number}"),
+            value=renamed(a.value, names, f"_{number}"),
         )
         for a in case.arguments
     )

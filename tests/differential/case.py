@@ -33,6 +33,7 @@ class Argument:
         value: what is passed by value, as C; then there are no elements.
         fields: what is in an element.
         is_global: whether it is a global array and no parameter.
+        is_held: whether only the value of another leads to it, which has ``@name`` for its address.
     """
 
     name: str
@@ -41,6 +42,12 @@ class Argument:
     value: str = ""
     fields: tuple[Field, ...] = ()
     is_global: bool = False
+    is_held: bool = False
+
+    @property
+    def is_passed(self) -> bool:
+        """Whether it is a parameter."""
+        return not (self.is_global or self.is_held)
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,7 @@ class Case:
     @property
     def pointers(self) -> tuple[str, ...]:
         """The parameters that are pointers or arrays."""
-        return tuple(a.name for a in self.arguments if a.elements and not a.is_global)
+        return tuple(a.name for a in self.arguments if a.elements and a.is_passed)
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ KINDS = {
     "int64_t": "I64", "long": "I64", "ptrdiff_t": "I64", "long long": "I64",
     "uint64_t": "U64", "unsigned long": "U64", "size_t": "U64", "unsigned long long": "U64",
 }  # fmt: skip
+_HELD = re.compile(r"@(\w+)")
 
 
 @dataclass(frozen=True)
@@ -212,7 +213,8 @@ def _case_text(number: int, item: Prepared) -> str:
 def _call(item: Prepared, name: str, function: str) -> str:
     places = {a.name: f"p[{n}]" for n, a in enumerate(item.memory)}
     inside = [a.name for a in item.case.arguments if a.is_global]
-    passed = [a.value or places[a.name] for a in item.case.arguments if not a.is_global]
+    passed = [a.value or places[a.name] for a in item.case.arguments if a.is_passed]
+    passed = [_HELD.sub(lambda m: places[m[1]], text) for text in passed]
     result = f"*({item.case.result} *){places['result']} = " if item.case.result else ""
     copies = [f"memcpy({g}, {places[g]}, sizeof {g});" for g in inside]
     back = [f"memcpy({places[g]}, {g}, sizeof {g});" for g in inside]

@@ -33,15 +33,16 @@ class Memory:
     fields: list[Field]
     fixed: int = 0
     needed: int = 1
-    place: str = "parameter"  # or global, local, table
+    place: str = "parameter"  # or global, held (by a structure), local, table
     declared: str = ""  # as a parameter
     restrict: bool = False
 
     def argument(self) -> Argument:
         elements = self.fixed or self.needed
         fields = tuple(self.fields)
+        is_global, is_held = self.place == "global", self.place == "held"
         return Argument(
-            self.name, self.type, elements, fields=fields, is_global=self.place == "global"
+            self.name, self.type, elements, fields=fields, is_global=is_global, is_held=is_held
         )
 
 

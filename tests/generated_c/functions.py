@@ -95,7 +95,7 @@ class _Function:
                 [FLOAT, DOUBLE, INT, U8, d.one(U16, I16, U32), d.one(*INTEGERS)], [5, 4, 3, 2, 1, 2]
             )[0]
             kind = d.weighted(pointer=10, sized=4, constant=1.5, global_=1, table=0 if writable
-                              else 1, structure=1, local=0.7 if writable else 0)  # fmt: skip
+                              else 1, structure=1, holder=1, local=0.7 if writable else 0)  # fmt: skip
             getattr(self, f"_{kind}")(type_, writable)
 
     def _content(self, type_: Type, *, writable: bool) -> tuple[Field, int, int, int]:
@@ -135,7 +135,7 @@ class _Function:
 
     def _sized(self, type_: Type, writable: bool) -> None:
         d, name = self.d, self.d.name(*ARRAYS)
-        known = [w for w in self.ctx.whole if w.name in self.sizes]
+        known = [w for w in self.ctx.whole if w.name in self.sizes and w.name.isidentifier()]
         if not known:
             return self._constant(type_, writable)
         dims, extents = [], []
@@ -194,6 +194,31 @@ class _Function:
             d.write(text)
         memory = Memory(name, type_.name, [], fixed=count, place="table")
         self.ctx = self.ctx.plus(Array(memory, name, type_, low, high, (count,)))
+
+    def _holder(self, type_: Type, writable: bool) -> None:
+        """A structure with the pointer and sizes: ``im->px[y * im->w + x]``."""
+        d, name = self.d, self.d.name("im", "mat", "sig", "g")
+        tag, data = d.name("image", "matrix", "signal"), d.name(f"{name}_data")
+        sizes = {n: d.rng.randint(1, 12) for n in d.one(("w", "h"), ("n",), ("rows", "cols"))}
+        const = "" if writable else d.one("const ", "")
+        whole = d.one(INT, INT, SIZE_T, UNSIGNED)
+        members = f"{whole.name} {', '.join(sizes)}; {const}{type_.name} *px;"
+        d.top(tag, f"struct {tag} {{ {members} }};")
+        given = ", ".join(f".{n} = {value}" for n, value in sizes.items())
+        value = f"(struct {tag}){{{given}, .px = @{data}}}"
+        arrow = d.chance(0.7)
+        declared = f"{d.one('', 'const ')}struct {tag} {'*' * arrow}{name}"
+        argument = Argument(name, f"struct {tag}", value="&" * arrow + value)
+        self.parameters.append((declared, argument))
+        root = f"{name}{'->' if arrow else '.'}"
+        for size, number_ in sizes.items():
+            self.sizes[root + size] = number_
+            self.ctx = self.ctx.knowing(Scalar(root + size, whole, number_, number_))
+        memory = Memory(data, type_.name, [], place="held")
+        self._add(memory, type_, writable)
+        array = self.ctx.arrays[-1]
+        array.text = f"{root}px"
+        self.parameters.append(("", memory))
 
     def _structure(self, type_: Type, writable: bool) -> None:
         d, name = self.d, self.d.name("p", "points", "cells", "q")
@@ -300,6 +325,7 @@ class _Function:
         pointers = [
             a for a in self.ctx.arrays
             if not a.extents and not a.member and not a.memory.fixed and not a.root
+            and a.text.isidentifier()
         ]  # fmt: skip
         if pointers:
             one, step = d.one(*pointers), d.rng.randint(1, 8)

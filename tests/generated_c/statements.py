@@ -419,7 +419,8 @@ class Statements:
     def hidden(self, ctx: Context) -> None:
         """A block whose variable hides one of the same name."""
         d = self.d
-        names = [x.name for x in (*ctx.whole, *ctx.data) if x.name not in d.tops]
+        known = (*ctx.whole, *ctx.data)
+        names = [x.name for x in known if x.name not in d.tops and x.name.isidentifier()]
         if not names:
             return self.store(ctx)
         name, value = d.one(*names), d.rng.randint(0, 5)
