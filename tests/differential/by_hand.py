@@ -57,6 +57,12 @@ def _bodies(count: int) -> Argument:
     return Argument("p", "struct body", count, fields=members)
 
 
+_FLAGS = (
+    *(Field("bool", 0, 1, name) for name in ("on", "seen[0]", "seen[1]")),
+    Field("float", -1, 1, "level"),
+)
+
+
 def _forms() -> tuple[Case, ...]:
     """Each shows a few forms of C that are read."""
     number, image = "int", "uint8_t"
@@ -179,6 +185,43 @@ def _forms() -> tuple[Case, ...]:
             _array("b", "float", 12),
             _array("at", number, 12, -3, 7),
             _array("t", "float", 4),
+        ),
+        _case(
+            "breaks",
+            _size("n", number, 20),
+            _size("m", number, 7),
+            _array("a", "float", 20),
+            _array("b", "float", 20),
+        ),
+        _case(
+            "packed",
+            _size("w", number, 6),
+            _size("h", number, 5),
+            _array("im", "float", 30),
+            _array("out", "float", 30),
+            _array("at", number, 33),
+            _array("flags", image, 31, 0, 9),
+            result="int",
+        ),
+        _case(
+            "truth_values",
+            _size("n", number, 20),
+            _array("on", "bool", 20, 0, 1),
+            _array("a", "float", 20),
+            _array("b", "unsigned char", 20, 0, 2),
+            Argument("s", "struct flags", 20, fields=_FLAGS),
+            Argument("start", "bool", value="1"),
+            result="bool",
+            names="over flags",
+            sizes={"n": 20},
+        ),
+        _case(
+            "steps_of_any_type",
+            _size("n", number, 20),
+            _array("a", "unsigned char", 20, 250, 255),
+            _array("s", "signed char", 1, -128, -120),
+            _array("f", "float", 21),
+            _array("b", number, 20),
         ),
         _case(
             "last_continue",

@@ -45,7 +45,7 @@ TYPES = (
     "struct function_version { int test, number, exact; void (*call)(void **); };",
 )
 KINDS = {
-    "float": "F32", "double": "F64",
+    "float": "F32", "double": "F64", "bool": "U8", "_Bool": "U8",
     "int8_t": "I8", "signed char": "I8", "char": "I8", "uint8_t": "U8", "unsigned char": "U8",
     "int16_t": "I16", "short": "I16", "uint16_t": "U16", "unsigned short": "U16",
     "int32_t": "I32", "int": "I32", "uint32_t": "U32", "unsigned": "U32", "unsigned int": "U32",

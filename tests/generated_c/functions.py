@@ -14,6 +14,7 @@ from tests.differential.case import Argument, Case, Field
 from tests.generated_c.draft import BASE, Array, Context, Draft, Memory, Scalar, room
 from tests.generated_c.memory import local_array
 from tests.generated_c.numbers import (
+    BOOL,
     DOUBLE,
     FLOAT,
     I16,
@@ -26,11 +27,13 @@ from tests.generated_c.numbers import (
     U32,
     UNSIGNED,
     Type,
+    converted,
     number,
 )
 from tests.generated_c.statements import Statements
 
 SIZES = "n m w h rows cols len count".split()
+HEADERS = "math stdbool stddef stdint stdlib string".split()
 ARRAYS = "a b c x y in out img dst src data A B C".split()
 SCALARS = "alpha beta gain scale thr limit".split()
 
@@ -92,10 +95,11 @@ class _Function:
         for number_ in range(d.one(2, 3, 3, 4)):
             writable = number_ == 0 or d.chance(0.3)
             type_ = d.rng.choices(
-                [FLOAT, DOUBLE, INT, U8, d.one(U16, I16, U32), d.one(*INTEGERS)], [5, 4, 3, 2, 1, 2]
+                [FLOAT, DOUBLE, INT, U8, d.one(U16, I16, U32, BOOL), d.one(*INTEGERS)],
+                [5, 4, 3, 2, 1.5, 2],
             )[0]
-            kind = d.weighted(pointer=10, sized=4, constant=1.5, global_=1, table=0 if writable
-                              else 1, structure=1, holder=1, local=0.7 if writable else 0)  # fmt: skip
+            kind = d.weighted(pointer=10, sized=4, constant=1.5, global_=1, structure=1, holder=1,
+                              table=not writable, local=0.7 * writable)  # fmt: skip
             getattr(self, f"_{kind}")(type_, writable)
 
     def _content(self, type_: Type, *, writable: bool) -> tuple[Field, int, int, int]:
@@ -186,7 +190,8 @@ class _Function:
             values = [f"{d.rng.uniform(-2, 2):.3f}" + "f" * (type_ == FLOAT) for _ in range(count)]
         else:
             numbers = [d.rng.randint(-4 * type_.signed, 9) for _ in range(count)]
-            low, high, values = min(numbers), max(numbers), list(map(str, numbers))
+            low, high = converted((min(numbers), max(numbers)), type_)
+            values = list(map(str, numbers))
         text = f"static const {type_.name} {name}[{d.one('', count)}] = {{{', '.join(values)}}};"
         if d.chance(0.7):
             d.top(name, text)
@@ -275,7 +280,7 @@ class _Function:
 
     def _leaving(self) -> Scalar:
         d = self.d
-        type_ = d.one(INT, LONG, DOUBLE, FLOAT, UNSIGNED, SIZE_T)
+        type_ = d.one(INT, LONG, DOUBLE, FLOAT, UNSIGNED, SIZE_T, BOOL)
         scalar, first = self.write.fresh(type_, "hits", "total", "energy", "found")
         d.write(f"{type_.name} {scalar.name} = {first};")
         self.ctx = self.ctx.holding(scalar)
@@ -354,8 +359,7 @@ class _Function:
         d = self.d
         declared = [text for text, _ in self.parameters if text]
         head = f"{self.result or 'void'} f({', '.join(declared) or 'void'})"
-        text = "#include <math.h>\n#include <stddef.h>\n#include <stdint.h>\n#include <stdlib.h>\n"
-        text += "#include <string.h>\n\n"
+        text = "".join(f"#include <{header}.h>\n" for header in HEADERS) + "\n"
         text += "".join(f"{x}\n\n" for x in d.tops.values())
         text += "\n".join([head, "{", *d.lines, "}", ""])
         arguments = [a.argument() if isinstance(a, Memory) else a for _, a in self.parameters]

@@ -13,6 +13,7 @@ class Type:
     bits: int
     signed: bool = True
     is_float: bool = False
+    is_bool: bool = False
 
     @property
     def low(self) -> int:
@@ -20,7 +21,7 @@ class Type:
 
     @property
     def high(self) -> int:
-        return (1 << self.bits - self.signed) - 1
+        return 1 if self.is_bool else (1 << self.bits - self.signed) - 1
 
 
 FLOAT, DOUBLE = Type("float", 32, is_float=True), Type("double", 64, is_float=True)
@@ -34,6 +35,7 @@ U64, I64 = Type("uint64_t", 64, signed=False), Type("int64_t", 64)
 UCHAR, SCHAR = Type("unsigned char", 8, signed=False), Type("signed char", 8)
 SHORT, USHORT = Type("short", 16), Type("unsigned short", 16, signed=False)
 PTRDIFF = Type("ptrdiff_t", 64)
+BOOL = Type("bool", 8, signed=False, is_bool=True)
 INTEGERS = (
     INT, UNSIGNED, LONG, ULONG, SIZE_T, U8, I8, U16, I16, U32, I32, U64, I64, UCHAR, SCHAR, SHORT,
     USHORT, PTRDIFF,
@@ -93,6 +95,8 @@ def converted(span: tuple[int, int], type_: Type) -> tuple[int, int]:
     low, high = span
     if type_.low <= low and high <= type_.high:
         return span
+    if type_.is_bool:
+        return 0, 1
     turn = 1 << type_.bits
     shift = (low - type_.low) // turn * turn
     if high - shift <= type_.high:

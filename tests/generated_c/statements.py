@@ -10,6 +10,7 @@ from tests.generated_c import memory
 from tests.generated_c.draft import BASE, Array, Context, Draft, Scalar, room
 from tests.generated_c.loops import Head, Loops
 from tests.generated_c.numbers import (
+    BOOL,
     DOUBLE,
     FLOAT,
     INT,
@@ -79,6 +80,8 @@ class Statements:
     def body(self, ctx: Context) -> None:
         """What a loop does: a few statements, or more loops."""
         d = self.d
+        if d.chance(0.06):
+            self.stop(ctx)
         deeper = ctx.depth < DEEPEST and d.chance({0: 1, 1: 0.55, 2: 0.35, 3: 0.1}[ctx.depth])
         if deeper and d.chance(0.6):
             self.nest(ctx)
@@ -281,6 +284,17 @@ class Statements:
             self.d.write(f"if ({condition.text}) continue;")
         return None
 
+    def stop(self, ctx: Context) -> None:
+        """``if (i >= m) break;``, at the beginning of a loop's body."""
+        d = self.d
+        ends = [w.value for w in ctx.whole if not w.moves and w.low == w.high]
+        moving = [w.value for w in ctx.whole if w.moves]
+        if moving:
+            end = d.one(*ends, number(d.rng.randint(1, 7)), moving[0])
+            test = binary(d.one(">=", ">", "==", "<"), moving[-1], end)
+            if test is not None:
+                d.write(f"if ({test.text}) break;")
+
     # Scalars
 
     def sum(self, ctx: Context) -> None:
@@ -332,7 +346,7 @@ class Statements:
     def data(self, ctx: Context) -> Context:
         """A scalar that holds a value for the statements behind it."""
         d = self.d
-        type_ = d.one(FLOAT, DOUBLE, INT, INT, d.one(*INTEGERS))
+        type_ = d.one(FLOAT, DOUBLE, INT, INT, d.one(*INTEGERS, BOOL, BOOL))
         scalar, _ = self.fresh(type_, "v", "val", "tmp", "px", "d")
         value = self.values.value(ctx, type_, 2)
         value = number(3) if value.type.is_float and not type_.is_float else value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
+from agent.loopnest.frontend.breaks import without_break
 from agent.loopnest.frontend.building import TOO_DEEP, Builder, is_expression
 from agent.loopnest.frontend.ctree import (
     BlockS,
@@ -111,12 +112,14 @@ class StatementBuilder(Builder):
         if header is None or not below:
             return None
         init, condition, step = header
-        return ForS(
-            place,
-            self.statement(init) if init else None,
-            self.expression(condition) if condition else None,
-            self.expression(step) if step else None,
-            self.statement(below[-1]),
+        return without_break(
+            ForS(
+                place,
+                self.statement(init) if init else None,
+                self.expression(condition) if condition else None,
+                self.expression(step) if step else None,
+                self.statement(below[-1]),
+            )
         )
 
     def _header(
@@ -144,7 +147,7 @@ class StatementBuilder(Builder):
         if len(below) != 2:
             return None
         condition, body = self.expression(below[0]), self.statement(below[1])
-        return ForS(self.place(cursor), None, condition, None, body)
+        return without_break(ForS(self.place(cursor), None, condition, None, body))
 
     def _do(self, cursor: Cursor) -> CStatement | None:
         below = self.library.children(cursor)

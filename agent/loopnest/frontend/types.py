@@ -23,7 +23,7 @@ CONSTANT_ARRAY, INCOMPLETE_ARRAY, VARIABLE_ARRAY = 112, 114, 115
 STRUCT, FIELD = 2, 6  # kinds of cursors
 
 _SCALARS: Mapping[int, tuple[str, DType | None]] = {  # by kind of type
-    3: ("_Bool", None),
+    3: ("_Bool", DType.U8),
     4: ("char", DType.U8),
     5: ("unsigned char", DType.U8),
     8: ("unsigned short", DType.U16),

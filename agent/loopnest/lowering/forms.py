@@ -45,10 +45,13 @@ COMPARISONS = frozenset("< <= > >= == !=".split())
 
 
 def integer_type(kind: CType) -> DType | None:
-    """The integer type that ``kind`` is; None where it is none that the IR has."""
-    if isinstance(kind, ScalarType) and kind.dtype is not None and not kind.dtype.is_float:
-        return kind.dtype
-    return None
+    """The integer type that ``kind`` is; None where it is none that the IR has.
+
+    ``_Bool`` is none: it neither counts nor wraps around. Its truth values are data.
+    """
+    if not isinstance(kind, ScalarType) or kind.dtype is None or kind.is_bool:
+        return None
+    return None if kind.dtype.is_float else kind.dtype
 
 
 def integer_of(node: Expression) -> DType:

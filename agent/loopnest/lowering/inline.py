@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import cast
 
 from agent.loopnest.frontend.ctree import (
@@ -31,6 +32,7 @@ from agent.loopnest.frontend.ctree import (
     rewritten,
     walk,
 )
+from agent.loopnest.lowering.exits import without_exits
 from agent.loopnest.lowering.forms import form, integer_type, not_affine
 from agent.loopnest.lowering.places import pointer
 from agent.loopnest.lowering.state import (
@@ -121,30 +123,18 @@ def _as_statements(env: Environment, node: CallE, own: CFunction) -> Expr:
     if isinstance(own.result, ScalarType):
         name = Name(place, own.result, own.name, ident)
         env.region.rules.declare(env, Variable(place, own.result, own.name, ident))
-    env.region.rules.items(env, _with_results(own.body.items, name))
+    env.region.rules.items(env, without_exits(own.body.items, partial(_result, name)))
     return Literal("0") if name is None else env.region.rules.value(env, name)
 
 
-def _with_results(items: Sequence[CStatement], name: Name | None) -> list[CStatement]:
-    """``items`` without returns: their values are assigned to ``name``."""
-    found: list[CStatement] = []
-    for index, item in enumerate(items):
-        rest = items[index + 1 :]
-        match item:
-            case ReturnS(place=at, value=value):
-                if name is not None and value is not None:
-                    given = AssignE(at, name.type, "", name, value, name.type)
-                    found.append(ExpressionS(at, given))
-                return found
-            case BlockS(items=inner) if _returns(item):
-                return [*found, *_with_results((*inner, *rest), name)]
-            case IfS(yes=yes, no=no) if _returns(item):
-                yes = BlockS(item.place, tuple(_with_results((yes, *rest), name)))
-                others = rest if no is None else (no, *rest)
-                no = BlockS(item.place, tuple(_with_results(others, name)))
-                return [*found, replace(item, yes=yes, no=no)]
-        found.append(item)
-    return found
+def _result(name: Name | None, item: CStatement) -> Sequence[CStatement] | None:
+    """What stands in the place of a return: its value is assigned to ``name``."""
+    if not isinstance(item, ReturnS):
+        return None
+    if name is None or item.value is None:
+        return ()
+    given = AssignE(item.place, name.type, "", name, item.value, name.type)
+    return (ExpressionS(item.place, given),)
 
 
 def _check(env: Environment, node: CallE, own: CFunction) -> None:

@@ -31,7 +31,7 @@ from agent.loopnest.frontend.ctree import (
     parts,
     walk,
 )
-from agent.loopnest.lowering.continues import check_continues, skipping, without_last
+from agent.loopnest.lowering.exits import at_continue, without_exits
 from agent.loopnest.lowering.forms import extreme, form, integer_type
 from agent.loopnest.lowering.printing import c_text
 from agent.loopnest.lowering.quotients import side, slack
@@ -93,11 +93,10 @@ def loop(env: Environment, node: ForS) -> None:
             f"loops are nested more than {MAX_LOOPS} deep",
             "Put #pragma scop around the inner loops, or the inner loops into a function.",
         )
+    node = _without_continues(node)
     outside = dict(env.scope)
     here = replace(env, scope=dict(env.scope))
     head = _header(here, node)
-    node = replace(node, body=without_last(node.body))
-    check_continues((node.body,))
     body = _body(head, node)
     changes = _changes(here, body, head)
     name = env.region.names.fresh(head.name)
@@ -122,6 +121,11 @@ def loop(env: Environment, node: ForS) -> None:
     for ident in outside:
         env.scope[ident] = here.scope[ident]
     _leave(env, outside, inside, counted, around)
+
+
+def _without_continues(node: ForS) -> ForS:
+    body = without_exits(_direct(node.body), at_continue)
+    return replace(node, body=BlockS(node.body.place, body))
 
 
 def do_loop(env: Environment, node: DoS) -> None:
@@ -314,7 +318,7 @@ def _body(head: _Header, node: ForS) -> list[CStatement]:
     """What an iteration does: a ``continue`` in it goes on with the header's last part."""
     return [
         *_as_statements(head.first),
-        node.body if isinstance(node.body, BlockS) else BlockS(node.body.place, (node.body,)),
+        node.body,
         *_as_statements(head.last),
     ]
 
@@ -379,11 +383,9 @@ def _assigned_in(node: Tree) -> Iterator[int]:
 
 def _change(env: Environment, body: Sequence[CStatement], ident: int) -> Change:
     total: Change = Affine()
-    for index, item in enumerate(body):
+    for item in body:
         if ident not in _moved(env, [item]):
             continue
-        if any(skipping(before) for before in body[:index]):  # a continue may leave it out
-            return IRREGULAR
         added = _change_by(env, item, ident)
         if added == RESET or (isinstance(added, Affine) and isinstance(total, Affine)):
             total = added if isinstance(added, str) else total + added  # type: ignore[operator]
@@ -463,6 +465,7 @@ def _change_in_loop(env: Environment, node: ForS, ident: int) -> Change:
     if ident not in _moved(env, [node]):
         return Affine()
     try:
+        node = _without_continues(node)
         trial = replace(env, scope=dict(env.scope))
         head = _header(trial, node)
         body = _body(head, node)

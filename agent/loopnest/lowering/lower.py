@@ -30,6 +30,7 @@ from agent.loopnest.frontend.ctree import (
     walk,
 )
 from agent.loopnest.lowering import statements as rules
+from agent.loopnest.lowering.counters import counted
 from agent.loopnest.lowering.forms import integer_type
 from agent.loopnest.lowering.inline import call_form, inline
 from agent.loopnest.lowering.members import changed_members, is_member
@@ -52,7 +53,7 @@ from agent.loopnest.lowering.state import (
     Unknown,
     refusal,
 )
-from agent.loopnest.lowering.values import value
+from agent.loopnest.lowering.values import number, value
 from agent.loopnest.program import (
     FUNCTIONS,
     Access,
@@ -167,6 +168,7 @@ def _lowered(
     names.taken |= {e.name for e in env.scope.values() if isinstance(e, Argument)}
     env.derived.clear()
     rules.items(env, part.items)
+    _count(env)
     _leave(env, part)
     if not any(s.target.array in _memory(region) for _, s in statements(tuple(env.out))):
         raise refusal(
@@ -176,6 +178,15 @@ def _lowered(
             "loops do nothing else there is nothing to make faster.",
         )
     return _reading(env, function, part, leaving)
+
+
+def _count(env: Environment) -> None:
+    """Tells of variables that only count what they count to: with that it is lowered again."""
+    region = env.region
+    told = {ident for ident, _, _ in region.decisions.counted}
+    for ident in region.decisions.counting - told:
+        names = [name for name, held in region.holds.items() if held == ident]
+        raise RestartError(counted=(ident, *counted(env.out, names, region.dtype_of(names[0]))))
 
 
 def _enter(env: Environment, part: LoopNest, leaving: Mapping[int, Name]) -> None:
@@ -204,13 +215,26 @@ def _enter(env: Environment, part: LoopNest, leaving: Mapping[int, Name]) -> Non
             raise refusal(name.place, *wrong_type(f"{name.name!r}", kind))
         outer.add(name.ident)
         is_global = name.ident in region.unit.variables
-        if name.ident in leaving or is_global or name.ident in region.decisions.entering:
-            env.scope[name.ident] = _live(env, name, kind.dtype)
-        else:
-            fresh = name.name if name.name in region.parameters else region.names.fresh(name.name)
-            region.temporaries.append(Temporary(fresh, kind.dtype, 0))
-            env.scope[name.ident] = Data(Access(fresh), kind.dtype, kind.const)
+        enters = name.ident in region.decisions.entering
+        start = _number(before)
+        if name.ident in leaving or is_global or (enters and start is None):
+            env.scope[name.ident] = _live(env, name, kind.dtype, start)
+            continue
+        fresh = name.name if name.name in region.parameters else region.names.fresh(name.name)
+        region.temporaries.append(Temporary(fresh, kind.dtype, 0))
+        region.keep(fresh, name.ident)
+        env.scope[name.ident] = Data(Access(fresh), kind.dtype, kind.const)
+        if enters and start is not None:
+            rules.write(env, name.place, Access(fresh), True, "", start)
+            env.given.add(name.ident)
     region.outer = frozenset(outer)
+
+
+def _number(before: object) -> Expr | None:
+    """What a variable is before the region, where that is a number."""
+    if isinstance(before, Known) and before.form.is_constant:
+        return number(before, before.dtype)
+    return None
 
 
 def _declared(part: LoopNest) -> set[int]:
@@ -225,7 +249,7 @@ def _by_helpers(unit: Unit, part: LoopNest) -> list[Name]:
     return [n for n in found if n.ident in unit.variables]
 
 
-def _live(env: Environment, name: Name, dtype: DType) -> Data:
+def _live(env: Environment, name: Name, dtype: DType, start: Expr | None) -> Data:
     """A variable that enters or leaves the region: a local that an array of one element keeps."""
     region = env.region
     fresh = name.name if name.name in region.parameters else region.names.fresh(name.name)
@@ -236,7 +260,8 @@ def _live(env: Environment, name: Name, dtype: DType) -> Data:
     region.arrays[name.ident, dtype, 0] = ArrayUse(fresh, found, dtype, ())
     kept = Access(fresh, (Affine(),))
     local = rules.temporary(env, name.name, dtype)
-    rules.write(env, name.place, local, True, "", Read(kept))
+    region.keep(local.array, name.ident)
+    rules.write(env, name.place, local, True, "", start or Read(kept))
     region.live[name.ident] = (local, kept)
     return Data(local, dtype)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from agent.loopnest.arithmetic import Interval, Ranges, converted, within
 from agent.loopnest.frontend.ctree import (
     AssignE,
@@ -9,13 +11,23 @@ from agent.loopnest.frontend.ctree import (
     CastE,
     Expression,
     Name,
+    ScalarType,
     UnaryE,
     walk,
 )
 from agent.loopnest.lowering.forms import form, integer_of, integer_type
 from agent.loopnest.lowering.printing import c_text
-from agent.loopnest.lowering.state import STEPS, Environment, Known, NotAffineError, refusal
-from agent.loopnest.program import Affine, Derived, Expr
+from agent.loopnest.lowering.state import (
+    STEPS,
+    Data,
+    Environment,
+    Known,
+    NotAffineError,
+    RestartError,
+    Unknown,
+    refusal,
+)
+from agent.loopnest.program import Affine, Derived, DType, Expr
 
 
 def subscript(env: Environment, node: Expression) -> Affine:
@@ -45,15 +57,20 @@ def subscript(env: Environment, node: Expression) -> Affine:
 
 
 def _stepped(env: Environment, node: Expression) -> Affine | None:
-    """``k++`` of a symbolic variable, which happens here."""
+    """``k++``, which happens here, before the statement whose subscript it is."""
     inner = node.operand if isinstance(node, CastE) and node.implicit else node
     match inner:
-        case UnaryE(op=op, operand=Name(ident=ident)) if op in STEPS:
-            before = env.scope.get(ident)
-            if isinstance(before, Known):
-                env.region.rules.effect(env, inner)
-                after = env.scope[ident]
-                return after.form if op[0] != "p" and isinstance(after, Known) else before.form
+        case UnaryE(op=op, operand=Name(ident=ident) as name) if op in STEPS:
+            match env.scope.get(ident):
+                case Known() as before:
+                    env.region.rules.effect(env, inner)
+                    after = env.scope[ident]
+                    return after.form if op[0] != "p" and isinstance(after, Known) else before.form
+                case Data(dtype=dtype) if dtype.bits >= 32 and not dtype.is_float:
+                    env.region.rules.effect(env, inner)
+                    return _stepped_data(env, name, op)
+                case Unknown(symbolic=True):
+                    raise RestartError(data=ident)
     if any(isinstance(x, AssignE) or (isinstance(x, UnaryE) and x.op in STEPS) for x in walk(node)):
         raise refusal(
             node.place,
@@ -61,6 +78,14 @@ def _stepped(env: Environment, node: Expression) -> Affine | None:
             "Assign in a statement of its own before.",
         )
     return None
+
+
+def _stepped_data(env: Environment, name: Name, op: str) -> Affine:
+    """What a variable in memory is behind its step, or (``p``) was before it."""
+    found, step = _derived(env, name), 1 if "+" in op else -1
+    ends = found.low + max(step, 0), found.high + min(step, 0)  # it has taken the step
+    env.derived[env.derived.index(found)] = replace(found, low=ends[0], high=ends[1])
+    return Affine.var(found.name) - (step if op[0] == "p" else 0)
 
 
 def _number(env: Environment, node: Expression) -> int | None:
@@ -92,7 +117,7 @@ def _exact(env: Environment, node: BinaryE) -> bool:
 
 def _derived(env: Environment, node: Expression) -> Derived:
     """The number that the statement derives for ``node``, one for each value."""
-    integer_of(node)
+    _whole(node)
     value = env.region.rules.value(env, node)
     low, high = _range(env, node, value)
     for known in env.derived:
@@ -105,15 +130,23 @@ def _derived(env: Environment, node: Expression) -> Derived:
     return found
 
 
+def _whole(node: Expression) -> DType:
+    """The type of a whole number or a truth value; raises NotAffineError where it is neither."""
+    kind = node.type
+    if isinstance(kind, ScalarType) and kind.is_bool and kind.dtype is not None:
+        return kind.dtype
+    return integer_of(node)
+
+
 def value_range(env: Environment, node: Expression) -> Interval:
     """What an integer expression surely lies within."""
-    integer_of(node)
+    _whole(node)
     return _range(env, node, env.region.rules.value(env, node))
 
 
 def _range(env: Environment, node: Expression, value: Expr) -> Interval:
-    dtype = integer_of(node)
-    ranges = Ranges(env.region.dtype_of, env.ranges() or {})
+    dtype = _whole(node)
+    ranges = Ranges(env.region.dtype_of, env.ranges() or {}, env.region.counted)
     for condition in (*env.conditions, *env.facts):
         ranges = ranges.assuming(condition)
     found = ranges.of(value)

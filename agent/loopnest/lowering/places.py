@@ -45,7 +45,7 @@ from agent.loopnest.lowering.state import (
     Unknown,
     refusal,
 )
-from agent.loopnest.program import Access, Affine, DType, Scalar, reads
+from agent.loopnest.program import Access, Affine, DType, Read, Scalar, reads
 
 INSIDE = "subscripts that are read from data stay inside of their arrays"
 VALUE = "Give it its value in the loops, above where it is used, or pass it as a parameter."
@@ -83,7 +83,6 @@ def place(env: Environment, node: Expression) -> tuple[Access, bool]:
 
 
 _INSTEAD = {
-    "_Bool": "Use unsigned char or int, with the values 0 and 1.",
     "long double": "Use double.",
 }
 
@@ -422,7 +421,7 @@ def _checked(
     if first is None:
         low, high = exact_range(env, at, values[0])
         if high - low >= MAX_ELEMENTS:
-            raise _boundless(at, use)
+            raise _boundless(env, at, use, values[0])
         use.low, use.high = min(use.low, low), max(use.high, high)
     else:
         values = (_kept(env, at, use, 1, values[0], first), *values[1:])
@@ -433,7 +432,13 @@ def _checked(
     return values
 
 
-def _boundless(at: Place, use: ArrayUse) -> SourceError:
+def _boundless(env: Environment, at: Place, use: ArrayUse, value: Affine) -> Exception:
+    """That an extent is not known; or that what a variable counts to has to be found out."""
+    for derived in env.derived:
+        if derived.name in value.names and isinstance(derived.value, Read):
+            ident = env.region.holds.get(derived.value.access.array)
+            if ident is not None and ident not in env.region.decisions.counting:
+                return RestartError(counting=ident)
     return refusal(
         at,
         f"nothing says how many elements {use.object.name!r} has: its subscript is read from data",

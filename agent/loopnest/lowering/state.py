@@ -8,7 +8,7 @@ region is lowered again from the beginning.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from agent.errors import SourceError
@@ -69,7 +69,7 @@ class NotAffineError(SourceError):
 class RestartError(Exception):
     """The region has to be lowered again, with one decision more."""
 
-    def __init__(self, **more: int) -> None:
+    def __init__(self, **more: Hashable) -> None:
         super().__init__(more)
         self.more = more
 
@@ -82,13 +82,17 @@ class Decisions:
         data: integer variables that are not symbolic.
         entering: variables whose value from before the region is read in it.
         flat: arrays whose rows are not kept apart: one subscript for all.
+        counting: variables whose range is to be told by what the region adds to them.
+        counted: those ranges, once it is known: ident, least and greatest value.
     """
 
     data: frozenset[int] = frozenset()
     entering: frozenset[int] = frozenset()
     flat: frozenset[int] = frozenset()
+    counting: frozenset[int] = frozenset()
+    counted: frozenset[tuple[int, int, int]] = frozenset()
 
-    def and_(self, more: Mapping[str, int]) -> Decisions:
+    def and_(self, more: Mapping[str, Hashable]) -> Decisions:
         """These and one more."""
         return replace(self, **{name: getattr(self, name) | {i} for name, i in more.items()})
 
@@ -243,6 +247,8 @@ class Region:
     temporaries: list[Temporary] = field(default_factory=list)
     live: dict[int, tuple[Access, Access]] = field(default_factory=dict)  # local, where it is kept
     outer: frozenset[int] = frozenset()  # scalars from before the region, by ident
+    counted: dict[str, Range] = field(default_factory=dict)  # of temporaries that only count
+    holds: dict[str, int] = field(default_factory=dict)  # temporary -> ident of its variable
     touched: set[int] = field(default_factory=set)  # variables that something has assigned so far
     moving: frozenset[int] = frozenset()  # variables that something assigns, by ident
     members: Mapping[str, int] = field(default_factory=dict)  # sizes that structures hold
@@ -254,6 +260,13 @@ class Region:
     ranges: dict[object, Range] = field(default_factory=dict)  # that isl has told
     moved: dict[int, tuple[Tree, tuple[int, ...]]] = field(default_factory=dict)  # by id of a node
     apart: dict[object, bool] = field(default_factory=dict)  # likewise
+
+    def keep(self, name: str, ident: int) -> None:
+        """Notes that the temporary ``name`` holds the variable ``ident``."""
+        self.holds[name] = ident
+        if ident in self.decisions.counting:
+            told = {i: (low, high) for i, low, high in self.decisions.counted}
+            self.counted[name] = told.get(ident, (0, 0))  # anything, until all is counted
 
     def dtype_of(self, name: str) -> DType:
         """Element type of an array, scalar or temporary used so far."""

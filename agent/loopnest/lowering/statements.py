@@ -37,7 +37,6 @@ from agent.loopnest.frontend.ctree import (
     Variable,
     walk,
 )
-from agent.loopnest.lowering.continues import CONTINUE, SKIP, skipping
 from agent.loopnest.lowering.forms import form, integer_of, integer_type
 from agent.loopnest.lowering.loops import do_loop, loop
 from agent.loopnest.lowering.places import VALUE, access_of, place, pointer, wrong_type
@@ -66,8 +65,11 @@ from agent.loopnest.lowering.values import (
     conjunction,
     constant,
     converted,
+    dtype_of,
+    is_bool,
     negated,
     number,
+    truth,
     value,
 )
 from agent.loopnest.program import (
@@ -89,16 +91,13 @@ from agent.loopnest.program import (
     walk as walk_expr,
 )
 
-_WHY = {
-    "break": "break is not read: how often the loop runs would depend on data",
-    "continue": CONTINUE,
-}
+_WHY = {"break": "break is not read: how often the loop runs would depend on data"}
 
 
 _INSTEAD = {
     "break": "Put `i < last` into the header where the last one is known; where data decides, "
     "nothing helps.",
-    "continue": SKIP,
+    "continue": "Put what it leaves out into the else of its if.",
     "goto": "Use if and else for what is jumped over.",
     "switch": "Use if and else.",
 }
@@ -113,12 +112,7 @@ def block(env: Environment, statements: Sequence[CStatement]) -> list[Node]:
 
 def items(env: Environment, statements: Sequence[CStatement]) -> None:
     """Lowers statements in order into ``env.out``."""
-    for index, item in enumerate(statements):
-        skipped = skipping(item)
-        if skipped is not None:
-            rest = BlockS(item.place, tuple(statements[index + 1 :]))
-            _if(env, replace(skipped, no=rest))
-            return
+    for item in statements:
         statement(env, item)
 
 
@@ -163,8 +157,10 @@ def statement(env: Environment, item: CStatement) -> None:
 def effect(env: Environment, node: Expression) -> None:
     """Lowers an expression for what it does; its value is not used."""
     match node:
-        case AssignE() | UnaryE(op="++" | "--" | "p++" | "p--"):
+        case AssignE():
             assign(env, node)
+        case UnaryE(op="++" | "--" | "p++" | "p--"):
+            assign(env, replace(node, op=node.op[-2:]))
         case BinaryE(op=",", left=left, right=right):
             effect(env, left)
             effect(env, right)
@@ -206,9 +202,17 @@ def assign(env: Environment, node: AssignE | UnaryE) -> Expr:
     if isinstance(node.target, Name):
         return _assign_name(env, node, node.target)
     target, writable = place(env, node.target)
-    given = value(env, node.value)
-    write(env, node.place, target, writable, node.op, given)
+    _store(env, node, target, writable)
     return Read(target)
+
+
+def _store(env: Environment, node: AssignE, target: Access, writable: bool) -> None:
+    given = value(env, node.value)
+    if node.op and is_bool(node.target.type):
+        whole = truth(Binary(node.op, Read(target), given))
+        write(env, node.place, target, writable, "", whole)
+    else:
+        write(env, node.place, target, writable, node.op, given)
 
 
 def _step(env: Environment, node: UnaryE) -> Expr:
@@ -223,10 +227,16 @@ def _step(env: Environment, node: UnaryE) -> Expr:
         if isinstance(before, Known) and node.op[0] == "p":
             return number(before, before.dtype)
         return after
-    found = assign(env, added)
     if node.op[0] != "p":
-        return found
-    return Binary("-" if node.op[-1] == "+" else "+", found, Literal("1"))
+        return assign(env, added)
+    target, writable = place(env, node.operand)  # some types do not give back what it was
+    before_it = temporary(env, "old", dtype_of(node.operand))
+    write(env, node.place, before_it, True, "", Read(target))
+    if isinstance(node.operand, Name):
+        assign(env, added)
+    else:
+        _store(env, added, target, writable)
+    return Read(before_it)
 
 
 def _assign_name(env: Environment, node: AssignE, name: Name) -> Expr:
@@ -246,8 +256,7 @@ def _assign_name(env: Environment, node: AssignE, name: Name) -> Expr:
     target, writable = _storage(env, name)
     if node.op and isinstance(before, Data):
         place(env, name)
-    given = value(env, node.value)
-    write(env, node.place, target, writable, node.op, given)
+    _store(env, node, target, writable)
     env.given.add(name.ident)
     region.touched.add(name.ident)
     return Read(target)
@@ -474,22 +483,8 @@ def _is_more(env: Environment, node: CallE) -> bool:
 def _kept(env: Environment, node: IfS, test: Expr) -> Expr:
     """A condition on data is evaluated once: what runs under it may change the data."""
     flag = temporary(env, "is", DType.I32)
-    zero = Literal("0")
-    write(env, node.place, flag, True, "", Binary("!=", test, zero) if _loose(test) else test)
+    write(env, node.place, flag, True, "", truth(test))
     return Read(flag)
-
-
-def _loose(test: Expr) -> bool:
-    """Whether a condition may be other than 0 and 1, or no int."""
-    from agent.loopnest.program import PREDICATES, Unary
-
-    match test:
-        case Binary(op, _, _):
-            return op not in PREDICATES
-        case Unary(op, _):
-            return op != "!"
-        case _:
-            return True
 
 
 def temporary(env: Environment, name: str, dtype: DType) -> Access:
@@ -559,6 +554,7 @@ def _declare_scalar(env: Environment, variable: Variable, kind: ScalarType) -> N
         return
     init = None if variable.init is None else value(env, variable.init)
     target = temporary(env, variable.name, kind.dtype)
+    region.keep(target.array, variable.ident)
     env.scope[variable.ident] = Data(target, kind.dtype, kind.const)
     if init is not None:
         region.touched.add(variable.ident)
@@ -622,6 +618,8 @@ def array_object(env: Environment, variable: Variable) -> Object:
     if const and isinstance(kind, ScalarType) and variable.init is not None:
         values = _flattened(variable.init, tuple(shape))
         texts = [_table_text(x) for x in values] if values is not None else [None]
+        if kind.is_bool:
+            texts = [str(int(int(t) != 0)) if t and t.isdecimal() else None for t in texts]
         if None not in texts:
             return replace(found, values=tuple(t for t in texts if t is not None))
     return found

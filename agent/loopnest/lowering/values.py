@@ -40,6 +40,7 @@ from agent.loopnest.lowering.state import (
 from agent.loopnest.program import (
     BINARY_OPS,
     FUNCTIONS,
+    PREDICATES,
     Affine,
     AffineValue,
     Binary,
@@ -170,6 +171,8 @@ def _name(env: Environment, node: Name) -> Expr:
 def _cast(env: Environment, node: CastE, depth: int) -> Expr:
     """Conversions that C makes by itself are made again by the C that is emitted."""
     inner = value(env, node.operand, depth + 1)
+    if is_bool(node.type):
+        return truth(inner)
     if node.implicit:
         return inner
     dtype = dtype_of(node)
@@ -179,9 +182,25 @@ def _cast(env: Environment, node: CastE, depth: int) -> Expr:
 
 def converted(env: Environment, node: Expression) -> Expr:
     """``node`` with the conversion that C makes of it by itself written out."""
-    if isinstance(node, CastE) and node.implicit:
+    if isinstance(node, CastE) and node.implicit and not is_bool(node.type):
         return Cast(dtype_of(node), value(env, node.operand, 1))
     return value(env, node)
+
+
+def is_bool(kind: CType) -> bool:
+    """Whether only truth values are of type ``kind``: what is converted to it is compared."""
+    return isinstance(kind, ScalarType) and kind.is_bool
+
+
+def truth(test: Expr) -> Expr:
+    """``test`` as 0 or 1."""
+    match test:
+        case Binary(op, _, _) if op in PREDICATES:
+            return test
+        case Unary("!", _):
+            return test
+        case _:
+            return Binary("!=", test, Literal("0"))
 
 
 def _unary(env: Environment, node: UnaryE, depth: int) -> Expr:

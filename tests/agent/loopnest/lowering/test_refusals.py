@@ -38,10 +38,6 @@ REFUSED = {
         "for (int i = 0; i < n; i++) { A[i] = 1; break; }",
         "break is not read: how often the loop runs would depend on data",
     ),
-    "continue": (
-        "for (int i = 0; i < n; i++) { if (i > 2) { if (B[i] > 0) continue; } A[i] = 1; }",
-        "continue is read at the end of an if in a loop's body only",
-    ),
     "return": ("return;", "return is not read inside a loop nest"),
     "a call for its effect": ("g(A);", "a call of 'g' is not read: it may do anything"),
     "too few arguments": (
