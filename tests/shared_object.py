@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,35 +12,38 @@ from pathlib import Path
 
 import numpy as np
 
+from agent.loopnest.emitter.emit import ENTRY
 from agent.loopnest.program import DType
+from tests.differential.case import defined, renamed
 
 # No contraction to fused multiply-add: it depends on what the compiler sees around an expression.
 EXACT = ("-std=gnu99", "-march=native", "-fopenmp", "-ffp-contract=off", "-fPIC", "-shared")
 NUMPY_SCALARS = {
     d: np.dtype(d.value.removesuffix("_t").replace("float", "float32")).type for d in DType
 }
+CHILD = Path(__file__).with_name("shared_object_child.py")
 SANITIZE = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")
 
 
 @dataclass(frozen=True)
 class Run:
-    """One call: the source that defines the entry, and its arguments in order."""
+    """One call: the source that defines ``loopnest_run``, and its arguments in order."""
 
     source: str
     arrays: Mapping[str, np.ndarray]
     scalars: Sequence[np.generic] = ()
-    entry: str = "loopnest_run"
 
 
-def build(sources: Sequence[str], folder: Path, flags: Sequence[str], entry: str) -> Path:
-    """A shared object in which entry ``n`` is called ``run_n``."""
-    files = []
-    for number, source in enumerate(sources):
-        path = folder / f"v{number}.c"
-        path.write_text(f"#define {entry} run_{number}\n{source}")
-        files.append(str(path))
-    library = folder / "lib.so"
-    command = ["gcc", *EXACT, *flags, *files, "-lm", "-o", str(library)]
+def build(sources: Sequence[str], folder: Path, flags: Sequence[str]) -> Path:
+    """A shared object in which the entry of source ``n`` is called ``loopnest_run_n``.
+
+    They are one file, in which what a source defines has its number: to start a compiler costs
+    more than most of them.
+    """
+    file, library = folder / "all.c", folder / "lib.so"
+    numbered = (renamed(s, (*defined(s), ENTRY), f"_{n}") for n, s in enumerate(sources))
+    file.write_text("\n".join(numbered))
+    command = ["gcc", *EXACT, *flags, str(file), "-lm", "-o", str(library)]
     subprocess.run(command, check=True, capture_output=True, text=True, timeout=1200)
     return library
 
@@ -56,47 +59,32 @@ def run_all(
     Raises:
         AssertionError: the child crashed, was stopped by a sanitizer, or took too long.
     """
-    unique = list(dict.fromkeys((r.source, r.entry) for r in runs))
-    library = build([s for s, _ in unique], folder, flags, "loopnest_run")
-    data = {f"{n}/{name}": a for n, r in enumerate(runs) for name, a in r.arrays.items()}
-    data |= {f"{n}/#{k}": s for n, r in enumerate(runs) for k, s in enumerate(r.scalars)}
-    np.savez(folder / "in.npz", entry=[unique.index((r.source, r.entry)) for r in runs], **data)
+    unique = list(dict.fromkeys(r.source for r in runs))
+    library = build(unique, folder, flags)
+    calls = [(f"{ENTRY}_{unique.index(r.source)}", [a.tobytes() for a in _passed(r)]) for r in runs]
+    (folder / "calls").write_bytes(pickle.dumps(calls))
     environment = {**os.environ, "OMP_NUM_THREADS": "3", "OMP_WAIT_POLICY": "passive"}
     if "-fsanitize=address,undefined" in flags:
         environment |= {"LD_PRELOAD": _asan(), "ASAN_OPTIONS": "detect_leaks=0"}
     child = subprocess.run(
-        [sys.executable, __file__, str(library), str(folder)],
+        [sys.executable, "-I", "-S", CHILD, library, folder],
         env=environment, capture_output=True, text=True, timeout=timeout,
     )  # fmt: skip
     assert child.returncode == 0, f"{folder}: {child.stdout[-300:]}{child.stderr[-3000:]}"
-    with np.load(folder / "out.npz") as out:
-        return [{name: out[f"{n}/{name}"] for name in r.arrays} for n, r in enumerate(runs)]
+    left = pickle.loads((folder / "left").read_bytes())
+    return [
+        {
+            name: np.frombuffer(memory, a.dtype).reshape(a.shape)
+            for (name, a), memory in zip(r.arrays.items(), found, strict=False)
+        }
+        for r, found in zip(runs, left, strict=True)
+    ]
+
+
+def _passed(run: Run) -> list[np.ndarray | np.generic]:
+    return [*run.arrays.values(), *run.scalars]
 
 
 def _asan() -> str:
     command = ["gcc", "-print-file-name=libasan.so"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-
-def _child(library: str, folder: Path) -> None:
-    shared = ctypes.CDLL(library)
-    out = {}
-    with np.load(folder / "in.npz") as stored:
-        data = dict(stored)
-    entries = data.pop("entry")
-    grouped: list[dict[str, np.ndarray]] = [{} for _ in entries]
-    for key, value in data.items():
-        number, name = key.split("/", 1)
-        grouped[int(number)][name] = value
-    for number, (entry, arguments) in enumerate(zip(entries, grouped, strict=True)):
-        sys.stdout.write(f"run {number} entry {entry}\n")
-        sys.stdout.flush()
-        kept = {name: value.copy(order="C") for name, value in arguments.items()}
-        pointers = [value.ctypes.data_as(ctypes.c_void_p) for value in kept.values()]
-        getattr(shared, f"run_{entry}")((ctypes.c_void_p * len(pointers))(*pointers))
-        out |= {f"{number}/{n}": v for n, v in kept.items() if not n.startswith("#")}
-    np.savez(folder / "out.npz", **out)
-
-
-if __name__ == "__main__":
-    _child(sys.argv[1], Path(sys.argv[2]))

@@ -245,6 +245,12 @@ def test_no_version_of_a_kernel_alarms_the_sanitizers(name: str, tmp_path: Path)
     check_results(case, run_all(case.runs(), tmp_path, ("-O1", *SANITIZE)))
 
 
+def test_a_store_beyond_an_array_alarms_the_sanitizers(tmp_path: Path) -> None:
+    beyond = "void loopnest_run(void *const args[])\n{\n((float *)args[0])[2] = 1;\n}\n"
+    with pytest.raises(AssertionError, match="heap-buffer-overflow"):
+        run_all([Run(beyond, {"a": np.zeros(2, np.float32)})], tmp_path, ("-O1", *SANITIZE))
+
+
 @settings(CAMPAIGN, max_examples=1 + BATCHES // 6)
 @given(st.lists(cases(), min_size=6, max_size=6))
 def test_random_programs_touch_nothing_but_their_elements(batch: list[Case]) -> None:
