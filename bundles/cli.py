@@ -12,7 +12,7 @@ from agent.errors import AgentError, Exit
 from agent.system.stop import Stop
 from agent.terminal import console
 from agent.terminal.crash import bug
-from agent.terminal.manner import VolumeGroup, in_one_manner
+from agent.terminal.manner import MannerGroup, in_one_manner
 from agent.terminal.streams import steady_streams
 from agent.terminal.usage import usage_error
 from bundles.evaluation import commands as evaluation
@@ -26,7 +26,7 @@ from bundles.training import commands as training
 
 app = typer.Typer(
     name="bundles",
-    cls=VolumeGroup,
+    cls=MannerGroup,
     help="Make, show and publish encoder bundles: what the agent knows before it sees a machine.",
     no_args_is_help=True,
     rich_markup_mode=None,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from agent.advise.splice import SourceRegion
 from agent.errors import CompilerError, InputError, MeasureError
 from agent.loopnest.frontend.parse import parse
-from agent.loopnest.lowering.reader import read_region
+from agent.loopnest.lowering.reader import read_region, sizes_wanted
 from agent.loopnest.schedules.legality import Dependences, transform
 from agent.loopnest.schedules.schedule import Schedule, parse_schedule
 from agent.settings.config import Config
@@ -64,6 +64,7 @@ class Request:
         sizes: a value for each size parameter.
         cflags: flags that change how the file is read.
         nest: which of several loop nests, from 1.
+        other: the value of every size that is not given; None: each must be.
     """
 
     path: Path
@@ -71,6 +72,7 @@ class Request:
     sizes: Mapping[str, int]
     cflags: tuple[str, ...] | None
     nest: int | None = None
+    other: int | None = None
 
 
 @dataclass(frozen=True)
@@ -268,10 +270,14 @@ def _warnings(found: Measurement, budget_s: float) -> list[dict[str, object]]:
 def read_source(config: Config, request: Request) -> SourceRegion:
     """The file of a request, and its loops; SourceError where they are not read."""
     unit = parse(request.path, request.cflags or (), config.compiler)
-    reading = read_region(unit, request.function, request.sizes, request.nest)
+    sizes = dict(request.sizes)
+    if request.other is not None and not unit.errors:
+        wanted = sizes_wanted(unit, request.function, request.nest)
+        sizes = {**dict.fromkeys(wanted, request.other), **sizes}
+    reading = read_region(unit, request.function, sizes, request.nest)
     first, last = reading.part.first_line, reading.part.last_line
     _log.debug("read %s: %s, lines %d to %d", request.path, reading.program.name, first, last)
-    return SourceRegion(unit.text, unit, reading, request.sizes)
+    return SourceRegion(unit.text, unit, reading, sizes)
 
 
 def predictor_of(config: Config) -> Predictor:

@@ -43,6 +43,10 @@ Sizes = Annotated[
     list[str] | None,
     typer.Option("--size", metavar="NAME=N", help="Value of a size parameter (repeat)."),
 ]
+OtherSizes = Annotated[
+    int | None,
+    typer.Option(min=1, max=1 << 24, metavar="N", help="Value of every size not given."),
+]
 Nest = Annotated[
     int | None,
     typer.Option("--nest", min=1, metavar="N", help="Which loop nest, where there are several."),
@@ -70,6 +74,7 @@ class ProgramOptions:
     """What is meant of a file, and how it is read."""
 
     size: Sizes = None
+    other_sizes: OtherSizes = None
     function: Function = None
     nest: Nest = None
     cflags: Cflags = None
@@ -80,6 +85,7 @@ class RankOptions:
     """The same, and how many schedules."""
 
     size: Sizes = None
+    other_sizes: OtherSizes = None
     candidates: Annotated[
         int, typer.Option(min=1, max=10_000, metavar="N", help="How many schedules to look at.")
     ] = 200
@@ -102,10 +108,7 @@ class ScanOptions:
     """How files are read, and how closely each nest is looked at."""
 
     size: Sizes = None
-    other_sizes: Annotated[
-        int | None,
-        typer.Option(min=1, max=1 << 24, metavar="N", help="Value of every size not given."),
-    ] = None
+    other_sizes: OtherSizes = None
     candidates: Annotated[
         int, typer.Option(min=1, max=1000, metavar="N", help="Schedules to look at in each nest.")
     ] = 24
@@ -468,7 +471,8 @@ def _request(file: Path, told: ProgramOptions | RankOptions) -> Request:
     from agent.settings.values import parse_sizes
 
     cflags = _build_flags(file) if told.cflags is None else _flags(told.cflags)
-    return Request(file, told.function, parse_sizes(told.size or ()), cflags, told.nest)
+    sizes = parse_sizes(told.size or ())
+    return Request(file, told.function, sizes, cflags, told.nest, told.other_sizes)
 
 
 def _build_flags(file: Path) -> tuple[str, ...] | None:

@@ -9,11 +9,11 @@ import typer
 from agent import __version__
 from agent.commands import advice, bundles, calibration, configuration, machine, reporting
 from agent.terminal import console
-from agent.terminal.manner import VolumeGroup, in_one_manner
+from agent.terminal.manner import MannerGroup, in_one_manner
 
 app: Final = typer.Typer(
     name="agent",
-    cls=VolumeGroup,
+    cls=MannerGroup,
     help="Learns in a minute which version of a loop runs fastest on this machine.",
     epilog="First `agent calibrate`, then `agent rank FILE.c --size n=1000`.",
     rich_markup_mode=None,

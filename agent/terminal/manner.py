@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import re
 from typing import TYPE_CHECKING, Any, Final
 
+from typer import TyperException
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from agent.terminal import console
@@ -13,24 +15,38 @@ from agent.terminal.console import Volume
 if TYPE_CHECKING:
     import typer
 
+_ONE_DASH: Final = re.compile(r"-[A-Za-z][\w-]+(=.*)?", re.DOTALL)
 QUIET: Final = "Say only what is asked for, and errors."
 VERBOSE: Final = "Say what is done, and when."
 
 
-class VolumeCommand(TyperCommand):
-    """A command that also takes ``-q`` and ``-v``."""
+class _Manner(TyperCommand if TYPE_CHECKING else object):  # type: ignore[misc]
+    """What commands and groups have in common: ``-q`` and ``-v``, and mistakes that say where."""
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
         self.params += _options()
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the words of a command line; a mistake knows the command that it was made in."""
+        known = {name for param in self.params for name in (*param.opts, *param.secondary_opts)}
+        for word in args:
+            if _ONE_DASH.fullmatch(word) and (meant := f"-{word.partition('=')[0]}") in known:
+                ctx.fail(f"No such option: {word}. Did you mean {meant}?")
+        try:
+            return super().parse_args(ctx, args)
+        except TyperException as error:
+            if getattr(error, "ctx", ctx) is None:  # of an option that lacks its value
+                error.ctx = ctx  # type: ignore[attr-defined]
+            raise
 
-class VolumeGroup(TyperGroup):
-    """Commands that also take ``-q`` and ``-v`` before the name of one."""
 
-    def __init__(self, *args: Any, **more: Any) -> None:
-        super().__init__(*args, **more)
-        self.params += _options()
+class MannerCommand(_Manner, TyperCommand):
+    """A command in the manner of both tools."""
+
+
+class MannerGroup(_Manner, TyperGroup):
+    """A group of commands in the manner of both tools."""
 
 
 def in_one_manner(commands: typer.Typer) -> None:
@@ -42,9 +58,9 @@ def in_one_manner(commands: typer.Typer) -> None:
         text = inspect.getdoc(one.callback) or ""
         one.short_help = " ".join(text.split("\n\n")[0].split())
         one.epilog = (one.epilog or "").replace("`", "") or None  # marks of Markdown
-        one.cls = VolumeCommand
+        one.cls = MannerCommand
     for inner in commands.registered_groups:
-        inner.cls = VolumeGroup
+        inner.cls = MannerGroup
         if inner.typer_instance is not None:
             inner.short_help = inner.typer_instance.info.help
             in_one_manner(inner.typer_instance)

@@ -154,6 +154,37 @@ def test_a_bundle_from_the_centre_is_tried_and_taken_in_the_sandbox(box, centre)
     box.run("rm", "/etc/calibration-agent/conf.d/60-centre.toml")
 
 
+MAIL = "/run/calibration-agent-notify/mail"
+TELLS = """#!/bin/sh
+cat >> "$RUNTIME_DIRECTORY/mail" && echo >> "$RUNTIME_DIRECTORY/mail"
+"""
+
+
+def test_a_job_that_fails_has_the_site_told_once(box, centre):
+    forget(box)
+    box.write("/usr/local/bin/tell", TELLS)
+    box.run("chmod", "755", "/usr/local/bin/tell")
+    wrong = f'{centre("/srv/centre")}\ntrusted_root = "/etc/none.json"\n'
+    box.write(
+        "/etc/calibration-agent/conf.d/60-told.toml", f'on_problem = "/usr/local/bin/tell"\n{wrong}'
+    )
+    assert run_job(box, "update")[:2] == ("exit-code", 2)
+    within(PATIENCE, lambda: told(box) == (0, "inactive"), "nobody was told")
+    [problems] = [json.loads(line)["problems"] for line in box.run("cat", MAIL).out.splitlines()]
+    assert any("calibration-agent-update.service failed" in p["message"] for p in problems)
+    run_job(box, "update")
+    within(PATIENCE, lambda: told(box) == (7, "inactive"), "it was not looked at again")
+    assert len(box.run("cat", MAIL).out.splitlines()) == 1
+    box.run("rm", "/etc/calibration-agent/conf.d/60-told.toml", MAIL)
+    box.run("systemctl", "reset-failed")
+
+
+def told(box):
+    """How `agent notify` ended last, and whether it is at work."""
+    service = unit("notify")
+    return int(box.show(service, "ExecMainStatus")), box.show(service, "ActiveState")
+
+
 def test_measuring_cannot_talk_and_the_others_can(box):
     box.background("/usr/bin/python3", "-c", LISTEN)
     within(PATIENCE, lambda: not box.run(*CALL, check=False).code, "nobody listens")

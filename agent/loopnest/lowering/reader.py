@@ -126,6 +126,12 @@ def read_region(
     return found
 
 
+def sizes_wanted(unit: Unit, function: str | None, nest: int | None) -> list[str]:
+    """The sizes that a region needs; SourceError where there is no such region."""
+    chosen = _function(unit, function)
+    return sizes_of(unit, chosen, _part(unit, chosen, nest))
+
+
 def regions_of(unit: Unit, function: CFunction) -> list[LoopNest]:
     """The regions of a function: between pragmas where there are some, else its loops."""
     return marked(function, unit.marks) or nests(function)

@@ -338,6 +338,14 @@ def test_a_size_that_is_not_known(tmp_path):
     failed(bad(tmp_path, scop(LOOP), "--size", "n=10", "--size", "m=3"), 2, "m", hint=False)
 
 
+def test_the_sizes_not_given_may_have_one_value(calibrated, gemm):
+    where = ("--no-run", "--json", "--schedule", "original", "--state-dir", calibrated)
+    some = ("--size", "nk=32", "--other-sizes", 64)
+    each = ("--size", "ni=64", "--size", "nj=64", "--size", "nk=32")
+    told = [agent("predict", gemm, *sizes, *where).json["program"] for sizes in (some, each)]
+    assert told[0] == told[1]
+
+
 def test_a_size_that_is_missing(tmp_path):
     failed(bad(tmp_path, scop(LOOP)), 2, "n", hint=False)
 

@@ -121,6 +121,23 @@ def test_a_second_size_without_its_option_shows_the_right_form(gemm):
     refused(ran, "not expected here: nj=8", "Repeat the option for each: --size nj=8.")
 
 
+@pytest.mark.parametrize(
+    ("words", "message", "hint"),
+    [
+        ("calibrate --budget", "requires an argument", "Example: agent calibrate"),
+        ("calibrate 20s", "not expected here: 20s", "`agent calibrate` takes options only."),
+        ("rank x.c -size n=8", "-size. Did you mean --size?", "Example: agent rank"),
+        ("rank x.c -top=8", "-top=8. Did you mean --top?", "Example: agent rank"),
+        ("calibration 3", "No such command '3'", "Commands: use."),
+        ("config shw", "Did you mean 'show'?", "Commands: show, check."),
+        ("help rank", "No such command 'help'", "The help of a command: `agent COMMAND --help`."),
+        ("rank x.c --export xml", "'xml' is not one of 'csv', 'md'", "Example: agent rank"),
+    ],
+)
+def test_half_a_command_line_is_told_the_right_form(words, message, hint):
+    refused(agent(*words.split()), message, hint)
+
+
 def test_a_missing_argument_shows_an_example():
     refused(agent("rank"), "Missing argument", "Example: agent rank gemm.c")
 
