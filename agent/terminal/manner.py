@@ -34,11 +34,12 @@ class _Manner(TyperCommand if TYPE_CHECKING else object):  # type: ignore[misc]
             if _ONE_DASH.fullmatch(word) and (meant := f"-{word.partition('=')[0]}") in known:
                 ctx.fail(f"No such option: {word}. Did you mean {meant}?")
         try:
-            return super().parse_args(ctx, args)
+            rest: list[str] = super().parse_args(ctx, args)
         except TyperException as error:
             if getattr(error, "ctx", ctx) is None:  # of an option that lacks its value
                 error.ctx = ctx  # type: ignore[attr-defined]
             raise
+        return rest
 
 
 class MannerCommand(_Manner, TyperCommand):

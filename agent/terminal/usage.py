@@ -28,11 +28,11 @@ def usage_error(error: typer.TyperException, tool: str) -> InputError:
         first = f"Options follow the command, as in `{tool} status {unknown}`."
         return InputError(error.format_message(), f"{first} {more}")
     example = (getattr(context.command, "epilog", None) or "") if context and path != tool else ""
-    if left_over := _LEFT_OVER.fullmatch(error.format_message()):
+    if context and (left_over := _LEFT_OVER.fullmatch(error.format_message())):
         takes_words = any(p.param_type_name == "argument" for p in context.command.params)
         options_only = "" if takes_words else f"`{path}` takes options only. {example}."
         return _one_too_many(left_over[1], more, options_only)
-    if _NO_COMMAND.match(error.format_message()):
+    if context and _NO_COMMAND.match(error.format_message()):
         return InputError(error.format_message(), f"{_commands(context, tool)} {more}".lstrip())
     return InputError(error.format_message(), f"{example}. {more}" if example else more)
 
