@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Self, TextIO
 
 from agent.errors import AgentError
+from agent.loopnest.schedules.schedule import ORIGINAL
 from bundles.labels.labels import Row
 
 Line = dict[str, Any]  # of JSON
@@ -36,13 +37,14 @@ class TimedVersion:
 
 @dataclass(frozen=True)
 class TimedProgram:
-    """A line of the journal: a program as label files name it, and its versions."""
+    """A line of the journal: a program as label files name it, its versions, and it as C."""
 
     corpus: str
     number: int
     family: str
     program: str
     rows: Sequence[TimedVersion]
+    source: str = ""
 
     @classmethod
     def from_json(cls, line: Line) -> Self:
@@ -58,7 +60,11 @@ class TimedProgram:
             "number": self.number,
             "seed": seed,
         }
-        return [{**about, **asdict(row)} for row in self.rows]
+        sources = (self.source if row.schedule == ORIGINAL else "" for row in self.rows)
+        return [
+            {**about, **asdict(row), "source": source}
+            for row, source in zip(self.rows, sources, strict=True)
+        ]
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 A row is a version of a program with its time. The table's metadata says which machine and
 toolchain it was (never whose): see ``Target``. Features may be in the file (column ``features``);
-where they are not, the programs are made again (``programs``).
+where they are not, the programs are read again from their C in column ``source`` (``programs``).
 """
 
 from __future__ import annotations
@@ -225,12 +225,25 @@ def _features(table: pa.Table, rows: Indices, processes: int) -> tuple[Singles, 
     """Features [k, F] and log work [k] of the rows: as they are in the file, or made again."""
     if "features" in table.column_names:
         return _stored_features(table, rows)
-    if missing := [n for n in ("corpus", "seed", "number") if n not in table.column_names]:
+    needed = ("corpus", "seed", "number")
+    if missing := [n for n in needed if n not in table.column_names]:
         raise AgentError(f"it has neither features nor the column {missing[0]}", RIGHT)
-    names = ("program", "corpus", "seed", "number", "family", "schedule")
+    names = ("program", *needed, "family", "schedule")
     columns = [np.asarray(table[name].to_pylist())[rows].tolist() for name in names]
-    versions = ((ProgramSource(*row[:5]), row[5]) for row in zip(*columns, strict=True))
+    source = _sources(table)
+    versions = (
+        (ProgramSource(*row[:5], source.get(row[0], "")), row[5])
+        for row in zip(*columns, strict=True)
+    )
     return features_again(versions, processes)
+
+
+def _sources(table: pa.Table) -> dict[str, str]:
+    """The C of each program, where the file holds it: in the row of the program as written."""
+    if "source" not in table.column_names:
+        return {}
+    pairs = zip(table["program"].to_pylist(), table["source"].to_pylist(), strict=True)
+    return {str(name): str(text) for name, text in pairs if text}
 
 
 def _stored_features(table: pa.Table, rows: Indices) -> tuple[Singles, Doubles]:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from agent.errors import AgentError, CompilerError, ScheduleError
 from agent.kernels.fixed_set import fixed_variants, kernels, load_kernel
-from agent.loopnest.emitter.emit import emit
+from agent.loopnest.emitter.emit import emit, emit_source
 from agent.loopnest.program import Program
 from agent.loopnest.schedules.candidates import candidate_schedules
 from agent.loopnest.schedules.schedule import ORIGINAL
@@ -245,8 +245,8 @@ def timed(runner: Runner, item: ProgramToTime, budget_s: float) -> TimedProgram:
         rows = [timed_version(schedule, timing) for schedule, timing in timings]
     except (CompilerError, ScheduleError) as error:
         rows = [timed_version(ORIGINAL, Timing(Outcome.COMPILE_FAILED, detail=error.message))]
-    name = program_digest(item.program)
-    return TimedProgram(item.corpus, item.number, item.family, name, rows)
+    name, source = program_digest(item.program), emit_source(item.program)
+    return TimedProgram(item.corpus, item.number, item.family, name, rows, source)
 
 
 def timed_version(schedule: str, timing: Timing) -> TimedVersion:

@@ -1,7 +1,8 @@
 """The programs of label files, made again from what a file says of them.
 
-A program is drawn from the corpus's seed and number, or is a kernel of the fixed set, and must come
-out as it was (``program_digest``).
+A program is read from its C, whatever draws or emits programs by then. In earlier files, which do
+not hold that, it is drawn from the corpus's seed and number, or is a kernel of the fixed set, and
+must come out as it was (``program_digest``).
 """
 
 from __future__ import annotations
@@ -16,15 +17,17 @@ from typing import NamedTuple
 import numpy as np
 
 from agent.arrays import Doubles, Singles
-from agent.errors import AgentError
+from agent.errors import AgentError, SourceError
 from agent.kernels.fixed_set import kernels, load_kernel
 from agent.loopnest.emitter.emit import emit
 from agent.loopnest.features.nest import lower
 from agent.loopnest.features.vector import features, work
+from agent.loopnest.lowering.reader import parse_program
 from agent.loopnest.program import Program
 from agent.loopnest.schedules.schedule import parse_schedule
 from agent.loopnest.schedules.transform import apply
 from bundles.corpus.corpus import random_program
+from bundles.labels.target import RIGHT
 from bundles.workers import WorkerDiedError, results_in_order
 
 BATCH = 25  # programs a job of a worker
@@ -39,6 +42,7 @@ class ProgramSource(NamedTuple):
     seed: int
     number: int
     family: str
+    source: str = ""
 
 
 def program_digest(program: Program) -> str:
@@ -94,6 +98,19 @@ def _all_rebuilt(
 
 def _rebuilt(source: ProgramSource, schedules: list[str]) -> tuple[Singles, Doubles]:
     """Features and log work of a program's versions, the program made again and recognised."""
+    program = _read(source) if source.source else _drawn(source)
+    table = lower([scheduled(program, text) for text in schedules])
+    return features(table), np.full(len(schedules), float(work(lower([program]))[0]))
+
+
+def _read(source: ProgramSource) -> Program:
+    try:
+        return parse_program(source.source, f"{source.digest}.c", function=None, sizes={})
+    except SourceError as error:
+        raise AgentError(f"the C of a program cannot be read: {error.message}", RIGHT) from error
+
+
+def _drawn(source: ProgramSource) -> Program:
     if source.corpus == FIXED:
         program = _kernel(source.family)
     else:
@@ -103,8 +120,7 @@ def _rebuilt(source: ProgramSource, schedules: list[str]) -> tuple[Singles, Doub
             f"program {source.number} of its corpus is another one in this version",
             "Measure again with this version, or evaluate with the version that measured.",
         )
-    table = lower([scheduled(program, text) for text in schedules])
-    return features(table), np.full(len(schedules), float(work(lower([program]))[0]))
+    return program
 
 
 def _kernel(name: str) -> Program:

@@ -92,15 +92,32 @@ def emit(program: Program) -> str:
     return "\n\n".join((includes, *kernel.definitions, _entry(program, kernel.name))) + "\n"
 
 
-def emit_kernel(program: Program) -> KernelText:
-    """The C functions and tables of ``program``; raises as ``emit``."""
+def emit_source(program: Program) -> str:
+    """A program without marks as one C function of its name, as a person would write it.
+
+    The reader makes the same program of it (``agent.loopnest.lowering.reader``).
+    """
+    kernel = emit_kernel(program, plain=True)
+    includes = "\n".join(f"#include <{header}.h>" for header in kernel.headers)
+    return "\n\n".join((includes, *kernel.definitions)) + "\n"
+
+
+def emit_kernel(program: Program, *, plain: bool = False) -> KernelText:
+    """The C functions and tables of ``program``; raises as ``emit``.
+
+    Args:
+        program: what to write.
+        plain: under its own name, with its sums where the program has them.
+    """
     wide = _needs_wide(program)
     expanded = expand(program)
     program = expanded.program
     names = _names(expanded)
-    body = Body(expanded, names, wide=wide)
+    body = Body(expanded, names, wide=wide, plain=plain)
     lines = body.block(program.body, Scope())
-    kernel = names.fresh(f"kernel_{program.name}")
+    if plain:
+        lines = ["#pragma scop", *lines, "#pragma endscop"]
+    kernel = names.fresh(program.name if plain else f"kernel_{program.name}")
     definitions = (
         *(f"static inline {HELPERS[h].format(body.index)}" for h in sorted(body.helpers)),
         *(table(a, names[a.name]) for a in program.arrays if a.values),

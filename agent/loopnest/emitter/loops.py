@@ -86,15 +86,18 @@ class _Block:
 
 
 class Body:
-    """Writes the statements of a kernel.
+    """Writes the statements of a kernel; where ``plain``, without locals that hold its sums.
 
     Attributes:
         helpers: names in HELPERS that the text calls.
         functions: the bodies of parallel loops, each before the one that calls it.
     """
 
-    def __init__(self, expanded: Expanded, names: Identifiers, *, wide: bool) -> None:
+    def __init__(
+        self, expanded: Expanded, names: Identifiers, *, wide: bool, plain: bool = False
+    ) -> None:
         self._program = expanded.program
+        self._plain = plain
         self._remainders = expanded.remainders
         self._homes = expanded.homes
         self._shapes = expanded.shapes
@@ -224,7 +227,7 @@ class Body:
             lower=extent.tightest(loop.lower, around, lower=True),
             upper=extent.tightest(loop.upper, around, lower=False),
         )
-        carried = accumulators(self._program, tight, around, frozenset(block.scope.held))
+        carried = self._accumulators(tight, block.scope)
         held = self._locals(block, carried)
         scope = Scope(
             (*around, tight),
@@ -234,6 +237,11 @@ class Body:
             loop.vector,
         )
         return tight, scope, carried
+
+    def _accumulators(self, loop: Loop, outside: Scope) -> tuple[Accumulator, ...]:
+        if self._plain:
+            return ()
+        return accumulators(self._program, loop, outside.around, frozenset(outside.held))
 
     def _keep_apart(self, block: _Block, loop: Loop) -> Loop:
         """Declares the distances that are hidden from the compiler in ``loop``."""
