@@ -1,4 +1,4 @@
-"""``bundles measure``: parse, one call, show. Heavy imports wait for the call."""
+"""``bundles measure`` and ``merge``: parse, one call, show. Heavy imports wait for the call."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ def attach(app: typer.Typer) -> None:
     example = "bundles measure --machine zen5-vm --out labels --threads 2 --threads 1"
     hours = "2,000 programs: about an hour; stop it and go on whenever you like"
     app.command(epilog=f"Example: `{example}` ({hours})")(measure)
+    example = (
+        "bundles merge monday/box-gcc-O3-native-t2.parquet tuesday/*-t2.parquet --out all.parquet"
+    )
+    app.command(epilog=f"Example: `{example}`")(merge)
 
 
 @dataclass(frozen=True)
@@ -66,3 +70,18 @@ def measure(options: MeasureOptions, as_json: As_Json = False) -> None:
         show_json({"files": [str(path) for path in paths]})
     else:
         typer.echo("\n".join(map(str, paths)))
+
+
+def merge(
+    files: Annotated[list[Path], typer.Argument(help="Label files of one target.")],
+    out: Annotated[Path, typer.Option(help="The label file to write; replaced where it is there.")],
+    as_json: As_Json = False,
+) -> None:
+    """Put label files of one target together; of a program in several, the first is kept."""
+    from bundles.labels.merge import merge_labels
+
+    programs = merge_labels(files, out)
+    if as_json:
+        show_json({"file": str(out), "programs": programs})
+    else:
+        typer.echo(f"{out}: {programs} programs")

@@ -95,14 +95,19 @@ def write_labels(path: Path, target: Target, rows: Sequence[Row] | Columns) -> N
     ``rows`` are mappings, or one mapping of columns: arrays [n], or [n, k] for lists of length k.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     about = {"schema": SCHEMA, "features_version": FEATURES_VERSION, "target": asdict(target)}
     if isinstance(rows, Mapping):
         table = pa.table({name: _column(values) for name, values in rows.items()})
     else:
         table = pa.table({name: pa.array([row[name] for row in rows]) for name in rows[0]})
-    table = table.replace_schema_metadata({META: json.dumps(about).encode()})
+    write_table(path, table.replace_schema_metadata({META: json.dumps(about).encode()}))
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write a table of labels whole or not at all."""
+    import pyarrow.parquet as pq
+
     staged = path.with_name(f".{path.name}.new")
     pq.write_table(table, staged, compression="zstd")
     with staged.open("rb+") as file:
@@ -125,16 +130,26 @@ def load_labels(path: Path, processes: int = 2) -> Labels:
         AgentError: it cannot be read, lacks a column, holds times that cannot be, was made for
             another version of the features, or its programs are not those of this version.
     """
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.read_table(path)
-    except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
-        raise AgentError(f"cannot read {path}: {str(error)[:200]}", RIGHT) from error
+    table = read_table(path)
     try:
         return _checked(table, processes)
     except AgentError as error:
         raise AgentError(f"{path} cannot be used: {error.message}", error.hint) from error
+
+
+def read_table(path: Path) -> pa.Table:
+    """A Parquet file as it is; AgentError where it is none."""
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(path)
+    except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
+        raise AgentError(f"cannot read {path}: {str(error)[:200]}", RIGHT) from error
+
+
+def target_of_table(table: pa.Table) -> Target:
+    """The target that a table of labels says it is of; AgentError where it does not."""
+    return Target.from_json(_about(table).get("target"))
 
 
 def _checked(table: pa.Table, processes: int) -> Labels:
@@ -142,7 +157,7 @@ def _checked(table: pa.Table, processes: int) -> Labels:
         raise AgentError(f"it has no column {', '.join(missing)}", RIGHT)
     if not 0 < table.num_rows <= MOST_ROWS:
         raise AgentError(f"it has {table.num_rows} rows; 1 to {MOST_ROWS} are read", RIGHT)
-    target = Target.from_json(_about(table).get("target"))
+    target = target_of_table(table)
     program, family, schedule = (_texts(table, name) for name in REQUIRED[:3])
     times = {name: _numbers(table, name) for name in REQUIRED[3:]}
     good = np.broadcast_to(_texts(table, "outcome", "ok") == "ok", table.num_rows)
@@ -189,10 +204,12 @@ def _about(table: pa.Table) -> Mapping[str, object]:
 
 
 def _texts(table: pa.Table, name: str, otherwise: str | None = None) -> Texts:
-    """[n] a column of words; where there may be none, ``otherwise`` in every row."""
-    if otherwise is not None and name not in table.column_names:
+    """[n] a column of words; where there may be none, ``otherwise`` in rows without."""
+    if otherwise is None:
+        return np.asarray(table[name].to_pylist()).astype(np.str_)
+    if name not in table.column_names:
         return np.full(table.num_rows, otherwise)
-    return np.asarray(table[name].to_pylist()).astype(np.str_)
+    return np.asarray([otherwise if x is None else x for x in table[name].to_pylist()], np.str_)
 
 
 def _numbers(table: pa.Table, name: str) -> Doubles:

@@ -33,7 +33,7 @@ from dataclasses import dataclass
 from agent.loopnest.emitter import extent
 from agent.loopnest.emitter.accumulate import written
 from agent.loopnest.emitter.expanded import Expanded
-from agent.loopnest.emitter.function import array_parameter, prototype, table
+from agent.loopnest.emitter.function import array_parameter, prototype, sized_parameter, table
 from agent.loopnest.emitter.identifiers import Identifiers
 from agent.loopnest.emitter.jam import expand
 from agent.loopnest.emitter.loops import HELPERS, Body, Scope, indented
@@ -122,7 +122,7 @@ def emit_kernel(program: Program, *, plain: bool = False) -> KernelText:
         *(f"static inline {HELPERS[h].format(body.index)}" for h in sorted(body.helpers)),
         *(table(a, names[a.name]) for a in program.arrays if a.values),
         *body.functions,
-        "\n".join([_signature(program, names, kernel), "{", *indented(lines), "}"]),
+        "\n".join([_signature(program, names, kernel, plain=plain), "{", *indented(lines), "}"]),
     )
     return KernelText(kernel, tuple(_headers(program)), definitions)
 
@@ -154,12 +154,11 @@ def _headers(program: Program) -> list[str]:
     return ["math", "stdint", *(["stdlib"] if uses_abs else [])]
 
 
-def _signature(program: Program, names: Identifiers, kernel: str) -> str:
+def _signature(program: Program, names: Identifiers, kernel: str, *, plain: bool) -> str:
     """The typed prototype; never inlined, so that ``restrict`` keeps its meaning."""
     changed = written(program.body)
-    parameters = [
-        array_parameter(a, names[a.name], changed=a.name in changed) for a in program.arguments
-    ]
+    parameter = sized_parameter if plain else array_parameter
+    parameters = [parameter(a, names[a.name], changed=a.name in changed) for a in program.arguments]
     parameters += [f"{s.dtype.value} {names[s.name]}" for s in program.scalars]
     return "__attribute__((noinline))\n" + prototype(f"static void {kernel}", parameters)
 

@@ -20,6 +20,13 @@ def array_parameter(array: Array, name: str, *, changed: bool) -> str:
     return f"{element} (*restrict {name})" + "".join(f"[{n}]" for n in array.shape[1:])
 
 
+def sized_parameter(array: Array, name: str, *, changed: bool) -> str:
+    """The same with all extents written, for those who read it."""
+    element = array.dtype.value if changed else f"const {array.dtype.value}"
+    first, *others = array.shape
+    return f"{element} {name}[restrict {first}]" + "".join(f"[{n}]" for n in others)
+
+
 def table(array: Array, name: str) -> str:
     """The constant table ``array`` with its elements."""
 
