@@ -249,7 +249,7 @@ def _features(table: pa.Table, rows: Indices, processes: int) -> tuple[Singles, 
     columns = [np.asarray(table[name].to_pylist())[rows].tolist() for name in names]
     source = _sources(table)
     versions = (
-        (ProgramSource(*row[:5], source.get(row[0], "")), row[5])
+        (ProgramSource(*row[:5])._replace(source=source.get(row[0], "")), row[5])
         for row in zip(*columns, strict=True)
     )
     return features_again(versions, processes)
