@@ -155,7 +155,10 @@ def rank(
         guesses=sum(is_guess(drawn[n][1]) for n in shown),
     )
     return {
-        "ranking": [_entry(drawn[n][0], found[n]) for n in shown],
+        "ranking": [
+            {**_entry(drawn[n][0], found[n]), "tied": tied}
+            for n, tied in zip(shown, _tied(predictor, [drawn[n][1] for n in shown]), strict=True)
+        ],
         "causes": [
             s.to_json()
             for n in order[:1]
@@ -166,6 +169,18 @@ def rank(
         **(program_map(predictor, program) if with_map else {}),
         **_basis(reading, predictor, timed, notes),
     }
+
+
+def _tied(predictor: Predictor, ranked: Sequence[Program]) -> list[bool]:
+    """Which versions may be as fast as the first: one in ten would be called slower wrongly."""
+    from agent.calibration.predictor import represent
+    from agent.loopnest.features.nest import lower
+    from agent.model.posterior import Z80
+
+    if len(ranked) < 2:
+        return [True] * len(ranked)
+    gain, sd = predictor.gain(represent(predictor.encoder, lower(tuple(ranked))).vectors)
+    return [True, *map(bool, gain + Z80 * sd >= 0)]
 
 
 def program_map(predictor: Predictor, program: Program) -> dict[str, object]:

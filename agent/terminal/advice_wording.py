@@ -66,11 +66,21 @@ def ranking_blocks(answer: Answer) -> list[Block]:
     return [
         Table(("", "speed-up", "80 % interval", "seconds", "schedule"), rows, drawn),
         *two_causes(answer["causes"]),
+        *_alike(answer["ranking"]),
         f"{answer['candidates']} legal schedules ranked in {duration(answer['elapsed_s'])}. "
         "Check the first ones with `agent measure`.",
         *_rests_on(answer),
         *_notes(answer),
     ]
+
+
+def _alike(ranking: Sequence[Answer]) -> list[str]:
+    """How many of those shown may as well be the fastest."""
+    tied = sum(r["tied"] for r in ranking) - 1
+    if tied < 1:
+        return []
+    are = "1 other is" if tied == 1 else f"{tied} others are"
+    return [f"By prediction alone {are} not to be told from the first: time them too."]
 
 
 def tuning_blocks(answer: Answer) -> list[Block]:

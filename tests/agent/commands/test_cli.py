@@ -206,6 +206,18 @@ def test_rank_lists_the_best_first(calibrated, gemm):
     assert "original" in [r["schedule"] for r in body["ranking"]]
 
 
+def test_rank_says_what_cannot_be_told_from_the_first(calibrated, gemm):
+    where = ("--no-run", "--candidates", 60, "--top", 0, "--state-dir", calibrated)
+    ranking = valid(agent("rank", gemm, *SIZES, *where, "--json").json, "rank")["ranking"]
+    first, *others = ranking
+    assert first["tied"] is True
+    same = [r["tied"] for r in others if r["speedup"] == first["speedup"]]
+    assert all(same)
+    tied = sum(r["tied"] for r in others)
+    told = f"{tied} others are not to be told from the first" if tied > 1 else "ranked in"
+    assert told in " ".join(agent("rank", gemm, *SIZES, *where).out.split())
+
+
 def test_rank_and_predict_agree(calibrated, gemm):
     where = ("--state-dir", calibrated, "--json")
     best = agent("rank", gemm, *SIZES, "--no-run", "--candidates", 10, "--top", 1, *where).json[
