@@ -20,6 +20,7 @@ from agent.errors import UnreachableError
 from agent.progress import Progress, Tell
 from agent.report.consent import consent_of
 from agent.report.outbox import Waiting, drafts, queue
+from agent.report.payload import of_schema_1
 from agent.state import typed
 from agent.state.state import read_state
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 RETRY, LAST = "report-retry", "report-last"  # facts: when to try again, what was handed over last
 _PASSWORD = re.compile(r"(?<=://)[^/]*@")  # it does not belong there, and is not shown
 FIRST_WAIT_S, LONGEST_WAIT_S = 3_600.0, 86_400.0
+OLDER = "the centre is older than this agent, and took the report without `first` and `label`"
 KEPT = frozenset(("unreachable", "denied", "later"))  # outcomes after which it is tried again
 Send = Callable[["Destination", bytes], "CentreAnswer"]
 
@@ -134,9 +136,10 @@ def _hand_over(
     notes: list[tuple[str, str]] = []
     for done, (key, body) in enumerate(waiting):
         tell(Progress("sending", done, len(waiting), f"sending a report to {centre.name}"))
-        got = _sent(send, centre, body)
+        got, body = _sent(send, centre, body)
         if got.words:
-            notes.append((got.verdict, got.words))
+            code = "older-centre" if got.verdict == "accepted" else got.verdict
+            notes.append((code, got.words))
         if got.verdict in KEPT:
             return Handed(got.verdict, accepted, refused, got.wait_s, tuple(notes))
         state.unspool([key])
@@ -148,8 +151,17 @@ def _hand_over(
     return Handed("sent" if accepted else "refused", accepted, refused, 0.0, tuple(notes))
 
 
-def _sent(send: Send, centre: Destination, body: bytes) -> CentreAnswer:
-    """The centre's answer; that there is none is one too."""
+def _sent(send: Send, centre: Destination, body: bytes) -> tuple[CentreAnswer, bytes]:
+    """The centre's answer, and to which bytes: one that is older than schema 2 gets schema 1."""
+    got = _answer(send, centre, body)
+    if got.verdict == "refused" and (older := of_schema_1(body)) is not None:
+        again = _answer(send, centre, older)
+        return (replace(again, words=OLDER) if again.verdict == "accepted" else again), older
+    return got, body
+
+
+def _answer(send: Send, centre: Destination, body: bytes) -> CentreAnswer:
+    """That there is none is one too."""
     from agent.report.sender import CentreAnswer
 
     try:
@@ -211,6 +223,7 @@ def report_answer(
         "to": _PASSWORD.sub("", config.report_to) if config.report_to else None,
         "handed_over": handed.accepted,
         "refused": handed.refused,
+        "label": config.report_label,
         "dropped": dropped,
         "waiting": len(waiting),
         "not_before": stamp(retry.not_before) if retry.failures and waiting else None,

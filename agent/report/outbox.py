@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +12,14 @@ from agent.bundle.installed import DECLINED, BundleReference, path_of
 from agent.calibration.calibration import newest_calibration
 from agent.clock import CLOCK_SET
 from agent.report.payload import (
+    ONCE_IN_WEEKS,
     Occasion,
     Payload,
     RefusedErrors,
     iso_week,
     of_calibration,
     of_refusal,
+    weeks_after,
 )
 from agent.state import typed
 
@@ -42,6 +44,8 @@ class Memory:
         told: keys (``dedupe``) of the reports made in this week.
         calibration: number of the newest calibration that was looked at; ``event``: of the newest
             event.
+        firsts: by digest, the week in which a bundle was told of as the first time in
+            ``ONCE_IN_WEEKS`` weeks; older ones are forgotten.
     """
 
     week: str
@@ -49,12 +53,14 @@ class Memory:
     told: tuple[str, ...] = ()
     calibration: int = 0
     event: int = 0
+    firsts: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, fact: Mapping[str, Any] | None, week: str) -> Memory:
         """What is remembered, with a new secret where the week is another."""
         body = fact or {}
-        seen = int(body.get("calibration", 0)), int(body.get("event", 0))
+        firsts = {d: w for d, w in body.get("firsts", {}).items() if _lately(w, week)}
+        seen = int(body.get("calibration", 0)), int(body.get("event", 0)), firsts
         if body.get("week") != week:
             return cls(week, secrets.token_bytes(32), (), *seen)
         return cls(week, bytes.fromhex(str(body["secret"])), tuple(body["told"]), *seen)
@@ -67,6 +73,7 @@ class Memory:
             "told": list(self.told),
             "calibration": self.calibration,
             "event": self.event,
+            "firsts": dict(self.firsts),
         }
 
 
@@ -99,24 +106,29 @@ def _drafts(config: Config, state: State, now: float) -> tuple[Waiting, Memory |
     if fact is None or fact.get("week") != memory.week:  # the bytes shown are those sent later
         state.remember(MEMORY, memory.to_json())
     channel = config.channel if config.repository else "none"
-    when = Occasion(channel, memory.week, memory.secret)
+    told = frozenset(memory.firsts)
+    when = Occasion(channel, memory.week, memory.secret, told, config.report_label)
     made: dict[str, bytes] = {}
-    for report in _reports(config.state_dir, state, memory, when, now):
+    firsts = dict(memory.firsts)
+    for digest, report in _reports(config.state_dir, state, memory, when, now):
         if report.dedupe not in memory.told:
             made.setdefault(report.dedupe, report.to_bytes())
+            firsts.setdefault(digest, memory.week)
     newest, event = newest_calibration(state), next(iter(state.events()), None)
     after = replace(
         memory,
         told=(*memory.told, *made),
         calibration=newest.id if newest else 0,
         event=event.id if event else 0,
+        firsts=firsts,
     )
     return tuple(made.items()), after
 
 
 def _reports(
     state_dir: Path, state: State, memory: Memory, when: Occasion, now: float
-) -> Iterator[Payload]:
+) -> Iterator[tuple[str, Payload]]:
+    """Each with the digest of its bundle."""
     newest = newest_calibration(state)
     if newest is None:
         return
@@ -124,13 +136,18 @@ def _reports(
     replaced = verdict is not None and verdict.stays is not None  # what is in use was told of
     fresh = newest.id > memory.calibration and not replaced
     if fresh and _given_out(newest.body.bundle, state_dir):
-        yield of_calibration(newest.body, when)
+        yield newest.body.bundle.digest, of_calibration(newest.body, when)
     for event in state.events(DECLINED):
         comparison = event.body.get("verdict")  # a person's going back has none
         if event.id > memory.event and comparison and abs(now - event.at) <= WEEK_S:
             bundle = typed.from_json(BundleReference, event.body)
             errors = typed.from_json(RefusedErrors, comparison)
-            yield of_refusal(bundle, errors, newest.body, when)
+            yield bundle.digest, of_refusal(bundle, errors, newest.body, when)
+
+
+def _lately(week: str, now: str) -> bool:
+    """Not so long ago that a machine counts once more; a clock may have gone back since."""
+    return abs(weeks_after(week, now)) < ONCE_IN_WEEKS
 
 
 def _given_out(bundle: BundleReference, state_dir: Path) -> bool:

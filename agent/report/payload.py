@@ -14,7 +14,9 @@ import json
 import math
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import date
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from agent import __version__
@@ -25,7 +27,9 @@ if TYPE_CHECKING:
     from agent.bundle.installed import BundleReference
     from agent.calibration.calibration import Calibration, ToolchainFacts
 
-SCHEMA = 1
+SCHEMA = 2
+ADDED = ("first", "label")  # by schema 2; a centre that knows schema 1 only is sent the rest
+ONCE_IN_WEEKS = 12  # a machine that reports more often is still one machine
 MAX_BYTES = 2_048  # what the centre takes; the longest that can be made here is far shorter
 Channel = Literal["pilot", "stable", "none"]
 Architecture = Literal["x86-64-v1", "x86-64-v2", "x86-64-v3", "x86-64-v4", "aarch64", "other"]
@@ -55,11 +59,15 @@ class Occasion:
         channel: one of ``CHANNELS``.
         week: ISO week, ``2026-W48``.
         secret: of this machine and week; never leaves it.
+        told: digests of bundles that this machine told of in the last ``ONCE_IN_WEEKS`` weeks.
+        label: the site's own name for this machine; None: it is not named.
     """
 
     channel: str
     week: str
     secret: bytes
+    told: frozenset[str] = frozenset()
+    label: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +104,15 @@ class Payload:
     bundle_alone: RoundedAccuracy | None
     outcome: str
     dedupe: str
+    first: bool
+    label: str | None = None
 
     def to_bytes(self) -> bytes:
-        """The one way to write it: sorted keys, no spaces, ASCII."""
+        """Its bytes; without a label nothing stands for one."""
         body = {"schema": SCHEMA, **asdict(self)}
-        text = json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return text.encode("ascii")
+        if self.label is None:
+            del body["label"]
+        return _written(body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +166,8 @@ def _report(
         bundle_alone=judged[1],
         outcome=outcome,
         dedupe=dedupe(when.secret, bundle.digest, when.week),
+        first=bundle.digest not in when.told,
+        label=when.label,
     )
 
 
@@ -233,3 +246,27 @@ def _rounded(value: float | None, step: float, low: float, high: float) -> float
 
 def _bucket(value: float, begins: tuple[float, ...], names: tuple[str, ...]) -> str:
     return names[sum(value >= begin for begin in begins)]
+
+
+def of_schema_1(report: bytes) -> bytes | None:
+    """The same report for a centre that knows schema 1 only; None: it is not of a newer one."""
+    body = json.loads(report)
+    if body.get("schema") != SCHEMA:
+        return None
+    return _written({k: v for k, v in body.items() if k not in ADDED} | {"schema": 1})
+
+
+def _written(body: Mapping[str, object]) -> bytes:
+    """The one way to write it: sorted keys, no spaces, ASCII."""
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return text.encode("ascii")
+
+
+def weeks_after(week: str, later: str) -> int:
+    """How many weeks one ISO week lies after another.
+
+    >>> weeks_after("2026-W53", "2027-W01")
+    1
+    """
+    begin, end = (date.fromisocalendar(int(x[:4]), int(x[6:]), 1) for x in (week, later))
+    return (end - begin).days // 7

@@ -25,6 +25,7 @@ from agent.settings.values import (
     number_between,
     one_of,
     parse_command,
+    parse_label,
     parse_path,
     parse_string,
     parse_switch,
@@ -214,9 +215,9 @@ class Config:
     report: Annotated[
         bool | None,
         _switch(
-            "Whether aggregates (never timings, names or identities) are reported to the centre. "
-            "Default: the machine's own decision, `agent report enable`; else not. A `no` anywhere "
-            "stands: neither a later file nor `enable` turns it into a yes.",
+            "Whether aggregates (no timing, and no name but `report_label`) are reported to the "
+            "centre. Default: the machine's own decision, `agent report enable`; else not. A `no` "
+            "anywhere stands: neither a later file nor `enable` turns it into a yes.",
             no_stands=True,
         ),
     ] = None
@@ -225,6 +226,16 @@ class Config:
     ] = None
     report_token_file: Annotated[
         Path | None, _path("A file with the token that the centre gave out, if it asks one.")
+    ] = None
+    report_label: Annotated[
+        str | None,
+        Setting(
+            parse_label,
+            str,
+            "1 to 32 letters, digits, . _ -",
+            "A name for this machine that its reports carry, so that the staff of the centre "
+            "see it by itself. Default: none, and nothing in a report names a machine.",
+        ),
     ] = None
     report_client_cert: Annotated[
         Path | None, _path("A client certificate (PEM), if the centre asks for one.")

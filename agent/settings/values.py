@@ -17,6 +17,7 @@ MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
 MIN_BUDGET_S, MAX_BUDGET_S = 2.0, HOUR
 MAX_SIZE = 1 << 24
 MAX_TEXT = 4096
+LABEL = "[A-Za-z0-9][A-Za-z0-9._-]{0,31}"  # of a machine, in reports
 _UNITS = {"": 1.0, "s": 1.0, "m": MINUTE, "min": MINUTE, "h": HOUR, "d": DAY}
 _YES, _NO = ("yes", "on", "true", "1"), ("no", "off", "false", "0")
 
@@ -75,6 +76,14 @@ def parse_switch(text: str, what: str) -> bool:
     if word not in (*_YES, *_NO):
         raise InputError(f"{what} {text!r} is neither yes nor no", "Write yes or no.")
     return word in _YES
+
+
+def parse_label(text: str, what: str) -> str:
+    """A name for a machine that its reports carry; InputError for anything else."""
+    if not re.fullmatch(LABEL, text, re.ASCII):
+        hint = "Write 1 to 32 letters, digits, . _ and -, a letter or digit first: press-4."
+        raise InputError(f"{what} {text!r} is no label", hint)
+    return text
 
 
 def parse_choice(text: str, choices: Sequence[str], what: str) -> str:

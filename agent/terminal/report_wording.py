@@ -52,16 +52,22 @@ def waiting_blocks(answer: Answer) -> list[str]:
         to = f"to {answer['to']}" if answer["to"] else "(no centre is configured: report_to)"
         state = "on" if answer["reporting"] else f"off, {_BY[answer['decided_by']]}"
         count = f"{Count(len(reports)):report}, one a line, byte for byte as {would} {to}."
-        return [f"{count} Reporting is {state}."]
+        named = [_NAMED.format(label=answer["label"])] if answer.get("label") else []
+        return [f"{count} Reporting is {state}.", *named]
     if last:
         return [f"Nothing waits. This was handed over last, {last['at']}, to {last['to']}:"]
     return ["Nothing to show: there is no calibration to tell of. Run `agent calibrate` first."]
 
 
+_NAMED = (
+    "It names this machine: the label {label} (report_label) is in every report, and the staff of "
+    "the centre see the machine by it."
+)
+
 ASKED = (
     "A report tells the centre how good its bundle is on this machine: rounded accuracy and codes "
-    "from closed lists. It holds no name, no timing and no identity; the key that it is counted "
-    "under is another one every week. "
+    "from closed lists. It holds no timing, no identity and, unless `report_label` gives it one, "
+    "no name; the key that it is counted under is another one every week. "
     + page("docs/reference/report.md")
     + " explains every field.",
     "Later reports have these fields and no others; one is sent after a new calibration, or when "

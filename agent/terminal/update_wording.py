@@ -11,7 +11,7 @@ _OUTCOMES = {
     "withdrawn": "{before} was withdrawn by the centre. `agent update` goes back from it.",
     "available": "{offered} is offered; {before} is in force. `agent update` takes it.",
     "up-to-date": "Nothing to do: {after} is what the centre offers.",
-    "not-offered": "Nothing to do: the centre offers nothing for this machine. {after} stays.",
+    "not-offered": "Nothing to do: {channel} offers nothing for this machine. {after} stays.",
     "pinned": "Nothing to do: this machine is pinned to {after}.",
     "waiting": "{after} stays in force for now: {offered} waits until it can be compared.",
     "declined": "{after} stays in force: {offered} was not taken.",
@@ -22,7 +22,8 @@ _SHORT = 12
 def update(answer: Answer) -> list[Block]:
     """What was done, why, and until when the signatures hold."""
     names = {key: _name(answer[key]) for key in ("before", "after", "offered")}
-    blocks: list[Block] = [_OUTCOMES[answer["outcome"]].format(**names)]
+    words = _OUTCOMES[answer["outcome"]].format(**names, channel=answer["channel"])
+    blocks: list[Block] = [words]
     if (verdict := answer["verdict"]) is not None:
         blocks += _verdict(verdict, declined=answer["outcome"] == "declined")
     blocks += [f"Note: {note['message']}." for note in answer["notes"]]

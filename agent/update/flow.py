@@ -166,7 +166,10 @@ def _update(site: _UpdateContext, *, check: bool, force: bool) -> dict[str, obje
         done = _take(config, state, bundle, machine.bundle, withdrawn=withdrawn, force=force)
     else:
         done = _Done("went-back", step_back(config, state, trusted.withdrawn, BY_CENTRE))
-    notes = (*machine.notes, *trusted.notes, *decision.notes, *done.notes)
+    where = (
+        _where_there_is(verified, offer, config.channel) if done.outcome == "not-offered" else ()
+    )
+    notes = (*machine.notes, *trusted.notes, *decision.notes, *done.notes, *where)
     return {
         "outcome": done.outcome,
         "repository": source.name,
@@ -325,6 +328,25 @@ def _made_for_another(offer: Offer | None) -> tuple[Note, ...]:
     newer = offer.features_version > FEATURES_VERSION
     agent = "a newer agent: update the agent itself first" if newer else "an older agent"
     return (("other-agent", f"{offer.name} {offer.version} is made for {agent}"),)
+
+
+def _where_there_is(
+    verified: VerifiedRepository, offer: Offer | None, channel: str
+) -> tuple[Note, ...]:
+    """Why this channel has nothing for this machine, and which other one has something."""
+    notes: list[Note] = []
+    drawn = verified.trusted.offers.get("candidate")
+    if offer is None and drawn is not None:
+        words = (
+            f"{channel} offers {drawn.name} {drawn.version} to {drawn.rollout} % of its machines, "
+            "chosen at random, and this is not one of them"
+        )
+        notes.append(("not-drawn", words))
+    for other, offers in verified.elsewhere(channel).items():
+        names = " and ".join(f"{offer.name} {offer.version}" for offer in offers)
+        words = f'channel {other} offers {names} (`channel = "{other}"` in the configuration)'
+        notes.append(("elsewhere", words))
+    return tuple(notes)
 
 
 def _offered(offer: Offer | None) -> dict[str, object] | None:

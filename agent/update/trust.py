@@ -10,6 +10,7 @@ of the fields that are our own (``agent.update.offers``).
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from tuf.api.exceptions import ExpiredMetadataError, RepositoryError
 from tuf.api.metadata import Root, Snapshot, Targets, Timestamp
 from tuf.ngclient import Updater
 
-from agent.errors import InputError, StateError, UntrustedError
+from agent.errors import AgentError, InputError, StateError, UntrustedError
 from agent.settings.config import CHANNELS
 from agent.update.archive import MAX_BYTES
 from agent.update.floors import AcceptedRole, Floors, raised, replaced
@@ -80,6 +81,18 @@ class VerifiedRepository:
         self.trusted = trusted
         self._source = source
         self._updater = updater
+
+    def elsewhere(self, channel: str) -> dict[str, list[Offer]]:
+        """What other channels offer, where that is signed and in force: to be told, not taken."""
+        found: dict[str, list[Offer]] = {}
+        for other in CHANNELS:
+            with contextlib.suppress(AgentError, OSError), told_in_words(self._source):
+                paths = [target_path(other, slot) for slot in SLOTS if other != channel]
+                targets = dict(zip(SLOTS, map(self._updater.get_targetinfo, paths), strict=False))
+                if targets:
+                    _, role = _accepted(self._updater, other)
+                    found[other] = list(offers_of(other, role, targets).values())
+        return {other: offers for other, offers in found.items() if offers}
 
     def download(self, offer: Offer) -> bytes:
         """The archive of an offer; length and hashes are those signed.

@@ -61,13 +61,14 @@ def application(
         if threads is not None:
             asyncio.get_running_loop().set_default_executor(threads)
         async with made.writer.running():
-            releasing = asyncio.create_task(_release_by_itself(database, settings))
+            releasing = asyncio.create_task(_release_by_itself(made))
             try:
                 yield
             finally:
                 releasing.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await releasing
+                await _note_plants(made)
 
     app = Starlette(
         routes=[*API, *PAGES],
@@ -112,18 +113,27 @@ class _Headers:
         await self._app(scope, receive, sending)
 
 
-async def _release_by_itself(database: Database, settings: CentreSettings) -> None:
+async def _release_by_itself(made: centre.Centre) -> None:
     """Release at fixed moments (midnight UTC, by default), not when a count is reached."""
-    mixed = time.monotonic()
+    database, mixed = made.database, time.monotonic()
     while True:
         try:
-            await asyncio.to_thread(release_if_due, database, settings)
+            await asyncio.to_thread(release_if_due, database, made.settings)
             if time.monotonic() - mixed >= MIX_EVERY_S:
                 await asyncio.to_thread(mix, database)
                 mixed = time.monotonic()
         except Exception as error:  # noqa: BLE001  the next look may find it better
             LOG.warning("not released: %s", driver_reason(error))
+        await _note_plants(made)
         await asyncio.sleep(LOOK_EVERY_S)
+
+
+async def _note_plants(made: centre.Centre) -> None:
+    """Keep which plants were heard of; one that is not noted is at its next report."""
+    try:
+        await asyncio.to_thread(made.heard.write, made.database)
+    except Exception as error:  # noqa: BLE001  reports are what counts
+        LOG.warning("plants not noted: %s", driver_reason(error))
 
 
 def release_if_due(database: Database, settings: CentreSettings) -> int:

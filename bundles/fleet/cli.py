@@ -85,11 +85,14 @@ def release_counts(
     """Release what is ready now; a running centre does it by itself."""
     with telling(as_json) as tell, _open(database) as opened:
         from bundles.fleet import words
-        from bundles.fleet.counting.release import release_ready
+        from bundles.fleet.counting.release import release_ready, still_waiting
         from bundles.fleet.settings import utc_now
 
         machines = release_ready(opened.database, utc_now(), sure=clock_is_right)
-        tell(opened.named({"action": "release", "machines": machines}), words.told_release)
+        with opened.database.reading() as connection:
+            waiting = still_waiting(connection)
+        told = {"action": "release", "machines": machines, **waiting._asdict()}
+        tell(opened.named(told), words.told_release)
 
 
 @fleet.command("reopen", epilog="Example: `bundles fleet reopen 2026-W48`")

@@ -74,8 +74,11 @@ def make_demo(
     database = open_database(settings_of(directory, 0).database)
     rules.adopt_rules(database, THRESHOLD, None)
     taken = take_file(database, file, utc_now())
-    release_ready(database, utc_now(), THRESHOLD)
-    say(f"{taken['new']} reports counted. {_signed_in(database)}")
+    shown = release_ready(database, utc_now(), THRESHOLD)
+    say(
+        f"{taken['new']} reports counted, {shown} of them shown: only {THRESHOLD} that are alike "
+        f"are shown together. {_signed_in(database)}"
+    )
     database.close()
     return taken
 

@@ -9,7 +9,13 @@ from typing import Annotated
 import typer
 
 from agent.errors import InputError
-from bundles.fleet.settings import JUDGE_FROM, LOOPBACK, CentreSettings, OidcProvider, SignIn
+from bundles.fleet.settings import (
+    LOOPBACK,
+    CentreSettings,
+    OidcProvider,
+    SignIn,
+    VerdictLimits,
+)
 
 DEFAULT_DATABASE = "sqlite:///fleet.db"
 Database_Option = Annotated[
@@ -47,9 +53,28 @@ class ServeOptions:
         typer.Option(
             min=2,
             help="Machines on pilot, and on stable, from which a bundle is judged; with fewer the "
-            "verdict is less often clear, and rests on fewer kinds of machines.",
+            "verdict is less often clear, and a bundle that is bad on a kind of machine that none "
+            "of them is goes unseen.",
         ),
-    ] = JUDGE_FROM
+    ] = VerdictLimits.fewest
+    worse_by: Annotated[
+        float,
+        typer.Option(
+            min=0.01,
+            max=1.0,
+            help="How much larger the errors of a bundle may be than those of stable (0.02: 2 %); "
+            "with more a verdict is clear sooner, and a bundle so much worse is promoted.",
+        ),
+    ] = VerdictLimits.worse_by
+    most_refused: Annotated[
+        float,
+        typer.Option(
+            min=0.01,
+            max=1.0,
+            help="The share of machines that may refuse a bundle; with more a bundle that is bad "
+            "on one kind of machine is promoted.",
+        ),
+    ] = VerdictLimits.most_refused
     late_weeks: Annotated[
         int | None,
         typer.Option(
@@ -77,6 +102,9 @@ class ServeOptions:
             help="With `header` and `oidc`: a name, or @DOMAIN, that may read; repeat it. [all]"
         ),
     ] = None
+    docs_url: Annotated[
+        str, typer.Option(help="Where the documents are served; the pages link there.")
+    ] = ""
     oidc_issuer: Annotated[str, typer.Option(help="With `oidc`: the provider's URL.")] = ""
     oidc_client: Annotated[str, typer.Option(help="With `oidc`: who this is to it.")] = ""
     oidc_secret_file: Annotated[
@@ -87,14 +115,15 @@ class ServeOptions:
         """How the centre is run, with the rules that its database keeps.
 
         Raises:
-            InputError: an option of OpenID Connect is missing, or its secret cannot be read.
+            InputError: --docs-url is no address; an option of OpenID Connect is missing, or its
+                secret cannot be read.
         """
         here = f"[{self.host}]" if ":" in self.host else self.host
         return CentreSettings(
             self.database,
             self.public_url or f"http://{here}:{self.port}",
             threshold=threshold,
-            judge_from=self.judge_from,
+            limits=VerdictLimits(self.judge_from, self.worse_by, self.most_refused),
             late_weeks=late_weeks,
             release_every_s=self.release_every * 3600,
             tokens_needed=not self.without_tokens,
@@ -104,7 +133,13 @@ class ServeOptions:
             proxies=tuple(self.proxy or LOOPBACK),
             oidc=self._provider() if self.sign_in == "oidc" else None,
             allowed=tuple(self.allow or ()),
+            docs_url=self._documents(),
         )
+
+    def _documents(self) -> str:
+        if self.docs_url and not self.docs_url.startswith(("https://", "http://")):
+            raise InputError(f"{self.docs_url!r} is no address of a site", "Write https://HOST/.")
+        return self.docs_url.rstrip("/")
 
     def _provider(self) -> OidcProvider:
         file = self.oidc_secret_file

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from agent.terminal.blocks import Answer, Block, Table
 from agent.terminal.numbers import Count
+from bundles.fleet.counting.weeks import week_text
 
 
 def told_import(answer: Answer) -> list[Block]:
@@ -22,7 +23,14 @@ def told_import(answer: Answer) -> list[Block]:
 
 def told_release(answer: Answer) -> list[Block]:
     """How much is newly shown."""
-    return [f"{Count(answer['machines']):report} released."]
+    waiting, threshold = answer["waiting"], answer["threshold"]
+    words = [f"{Count(answer['machines']):report} released."]
+    if waiting:
+        words.append(
+            f"{Count(waiting):report} more counted and not shown yet: of each group that is alike "
+            f"in week, bundle, channel, architecture and outcome, only whole lots of {threshold}."
+        )
+    return list(words)
 
 
 def told_token(answer: Answer) -> list[Block]:
@@ -58,10 +66,10 @@ def told_tokens(answer: Answer) -> list[Block]:
         return ["No tokens yet: bundles fleet token add NAME"]
     rows = tuple(
         (t["name"], t["kind"], _day(t["created_at"]), f"revoked {_day(t['revoked_at'])}"
-         if t["revoked_at"] else "in use")
+         if t["revoked_at"] else "in use", week_text(t["heard_week"]) if t["heard_week"] else "")
         for t in answer["tokens"]
     )  # fmt: skip
-    return [Table(("name", "kind", "made", "state"), rows)]
+    return [Table(("name", "kind", "made", "state", "last report"), rows)]
 
 
 def told_users(answer: Answer) -> list[Block]:

@@ -19,6 +19,10 @@ from bundles.repository.http_body import AS_IS, read_body
 MAX_ANSWER = 64 << 10
 WITHIN_S = (10, 30)
 FORCE = "Wait, or add --force if you know better."
+OTHER_LIMITS = (
+    "Wait for what is missing, or judge by other limits (`bundles fleet serve --judge-from`); "
+    "--force goes against it."
+)
 
 
 class AgainstError(AgentError):
@@ -52,7 +56,9 @@ def require_promote(fleet: str, token_file: Path | None, bundle: Listed) -> None
     if found.verdict == "promote":
         return
     begins = "withdraw it" if found.verdict == "withdraw" else "wait"
-    raise AgainstError(f"the fleet says of {bundle.title}: {begins}. {' '.join(found.why)}", FORCE)
+    raise AgainstError(
+        f"the fleet says of {bundle.title}: {begins}. {' '.join(found.why)}", OTHER_LIMITS
+    )
 
 
 def _ask(fleet: str, token_file: Path | None, bundle: Listed) -> _Advice:

@@ -14,7 +14,9 @@ from starlette.requests import Request
 
 from bundles.fleet import settings
 from bundles.fleet.access import credentials
+from bundles.fleet.access.heard import Heard
 from bundles.fleet.access.limits import Buckets, Tries
+from bundles.fleet.counting import weeks
 from bundles.fleet.counting.ingest import Unavailable, Writer
 from bundles.fleet.counting.probe import StorageProbe
 from bundles.fleet.storage.database import COMPLAINT, Database
@@ -43,8 +45,11 @@ class Tokens:
         self._until = 0.0
         self._looking = asyncio.Lock()
 
-    async def check(self, authorization: str, kind: credentials.Kind) -> None:
+    async def check(self, authorization: str, kind: credentials.Kind) -> str:
         """Let a bearer of a token pass.
+
+        Returns:
+            The name of the token.
 
         Raises:
             Denied: no such token, or too often.
@@ -57,6 +62,7 @@ class Tokens:
             raise Denied(f"a {kind} token is needed")
         if wait_s := self._rates.wait_s(name, self._seconds()):
             raise Denied("too many requests with this token", wait_s)
+        return name
 
     async def _look(self) -> dict[bytes, tuple[str, str]]:
         async with self._looking:
@@ -96,12 +102,17 @@ class Centre:
     writer: Writer
     tokens: Tokens
     counts: Counts
+    heard: Heard
     tries: Tries
     probe: StorageProbe
 
     def now_s(self) -> int:
         """Seconds since 1970, by the centre's clock."""
         return int(self.settings.clock().timestamp())
+
+    def this_week(self) -> int:
+        """By the centre's clock."""
+        return weeks.week_of(self.settings.clock())
 
 
 def new_centre(database: Database, chosen: settings.CentreSettings) -> Centre:
@@ -112,6 +123,7 @@ def new_centre(database: Database, chosen: settings.CentreSettings) -> Centre:
         Writer(database, chosen.clock, chosen.late_weeks),
         Tokens(database, chosen),
         Counts({}),
+        Heard(),
         Tries(),
         StorageProbe(database, chosen.clock),
     )

@@ -35,6 +35,7 @@ class Token(NamedTuple):
     kind: str
     created_at: int
     revoked_at: int | None
+    heard_week: int | None
 
 
 def secret_digest(secret: str) -> bytes:
@@ -78,8 +79,8 @@ def revoke_token(database: Database, name: str, now: int) -> None:
 
 def all_tokens(connection: Connection) -> list[Token]:
     """Every token, those revoked included, by name."""
-    columns = tokens.c.name, tokens.c.kind, tokens.c.created_at, tokens.c.revoked_at
-    return [Token(*row) for row in connection.execute(select(*columns).order_by(tokens.c.name))]
+    found = select(*(tokens.c[name] for name in Token._fields)).order_by(tokens.c.name)
+    return [Token(*row) for row in connection.execute(found)]
 
 
 def tokens_in_use(connection: Connection) -> dict[bytes, tuple[str, str]]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from functools import partial
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
@@ -14,14 +13,10 @@ from agent.report.payload import CHANNELS, ERROR_STEP, SHARE_STEP, Channel, Outc
 from bundles.fleet.analysis import released
 from bundles.fleet.analysis.figures import machines_of, quantiles
 from bundles.fleet.analysis.released import ReleasedCell, Spread
-from bundles.fleet.analysis.verdict import Code, PilotVerdict, Side, judge_pilot
 from bundles.fleet.counting import weeks
 from bundles.fleet.counting.report import LABELS
-from bundles.fleet.settings import JUDGE_FROM
 
 SHOWN_WEEKS = 12
-JUDGED_WEEKS = 4
-MOST_JUDGED = 8  # bundles on the overview; any other has its verdict on request
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 STEPS: Mapping[str, float] = {
     "used": ERROR_STEP, "gain": ERROR_STEP,
@@ -77,7 +72,11 @@ class InForce(Struct, frozen=True):
 
 
 class OverviewAnswer(Struct, frozen=True):
-    """Bundles in force in the newest week; ``under_way``: more of it is still to come."""
+    """Bundles in force in the newest week; ``under_way``: more of it is still to come.
+
+    ``machines``: all whose reports are shown, those that are ``running`` a bundle and those that
+    ``refused`` one.
+    """
 
     threshold: int
     released_at: str | None
@@ -86,6 +85,8 @@ class OverviewAnswer(Struct, frozen=True):
     weeks: list[Week]
     machines: int
     in_force: list[InForce]
+    running: int = 0
+    refused: int = 0
 
 
 class GroupAnswer(Struct, frozen=True):
@@ -120,36 +121,6 @@ class AccuracyAnswer(Struct, frozen=True):
     spreads: list[SpreadAnswer]
 
 
-class Difference(Struct, frozen=True):
-    """Of two means, with its 95 % interval."""
-
-    estimate: float
-    low: float
-    high: float
-
-
-class Interval(Struct, frozen=True):
-    """Of a share, 95 %."""
-
-    low: float
-    high: float
-
-
-class VerdictAnswer(Struct, frozen=True):
-    """What to do with a bundle of pilot; ``worse_by``: log error, pilot's less stable's."""
-
-    bundle: str
-    version: str
-    against: str | None
-    week: Week | None
-    verdict: Code
-    why: list[str]
-    pilot_machines: int
-    stable_machines: int
-    worse_by: Difference | None
-    refused: Interval | None
-
-
 class LabelShare(Struct, frozen=True):
     """Machines with a label; what is not listed was too few to be told."""
 
@@ -174,7 +145,7 @@ def overview_answer(connection: Connection, threshold: int) -> OverviewAnswer:
     """Bundles in force in the newest week of which something was released."""
     known = released.newest_weeks(connection, SHOWN_WEEKS)
     found = released.read_cells(connection, known[:1])
-    last = released.released_at(connection)
+    last, in_force = released.released_at(connection), bundles_in_force(found)
     return OverviewAnswer(
         threshold,
         minute_text(last),
@@ -182,7 +153,9 @@ def overview_answer(connection: Connection, threshold: int) -> OverviewAnswer:
         bool(known) and (last or 0) < weeks.end(known[0]).timestamp(),
         [weeks.week_text(week) for week in known],
         sum(cell.machines for cell in found),
-        bundles_in_force(found),
+        in_force,
+        sum(one.running for one in in_force),
+        sum(one.refused for one in in_force),
     )
 
 
@@ -242,104 +215,3 @@ def label_shares(connection: Connection, week: int, bundle: str, version: str) -
             LabelShare(attribute, known[part.value], part.machines) for part in spreads.get((), ())
         ]
     return told
-
-
-def verdict_answer(
-    connection: Connection, threshold: int, bundle: str, version: str, *, fewest: int = JUDGE_FROM
-) -> VerdictAnswer:
-    """Pilot against stable, in the newest week that decides."""
-    judge = partial(judge_pilot, threshold=threshold, fewest=fewest)
-    known = released.newest_weeks(connection, JUDGED_WEEKS)
-    found = released.read_cells(connection, known)
-    if (now := _stable(found)) and now[1:] == (bundle, version):
-        why = "Most machines of stable run it already: there is nothing to promote it over."
-        return _no_verdict(bundle, version, why, week=weeks.week_text(now[0]))
-    told = []
-    for week in known:
-        here = [cell for cell in found if cell.week == week]
-        told.append(_verdict_of(connection, judge, bundle, version, here, week))
-        if told[-1].verdict != "too-few":
-            return told[-1]
-    best = max(told, key=lambda x: min(x.pilot_machines, x.stable_machines), default=None)
-    return best or _no_verdict(bundle, version, "Nothing was reported of it.")
-
-
-def _no_verdict(bundle: str, version: str, why: str, week: str | None = None) -> VerdictAnswer:
-    return VerdictAnswer(bundle, version, None, week, "too-few", [why], 0, 0, None, None)
-
-
-def _stable(found: Sequence[ReleasedCell]) -> tuple[int, str, str] | None:
-    """What most stable machines run, in the newest week that knows: week, bundle, version."""
-    for week in sorted({cell.week for cell in found}, reverse=True):
-        for one in bundles_in_force(cell for cell in found if cell.week == week):
-            if one.channel == "stable" and one.running:
-                return week, one.bundle, one.version
-    return None
-
-
-def _verdict_of(
-    connection: Connection,
-    judge: Callable[[Side, Side | None], PilotVerdict],
-    bundle: str,
-    version: str,
-    found: Sequence[ReleasedCell],
-    week: int,
-) -> VerdictAnswer:
-    pilot = _side(connection, found, week, "pilot", bundle, version)
-    now = [x for x in bundles_in_force(found) if x.channel == "stable" and x.running]
-    others = [x for x in now if (x.bundle, x.version) != (bundle, version)]
-    stable = None
-    if others:
-        stable = _side(connection, found, week, "stable", others[0].bundle, others[0].version)
-    given = judge(pilot, stable)
-    return VerdictAnswer(
-        bundle,
-        version,
-        f"{stable.bundle}@{stable.version}" if stable else None,
-        weeks.week_text(week),
-        given.code,
-        list(given.why),
-        *given.machines,
-        Difference(*given.worse_by) if given.worse_by else None,
-        Interval(*given.refused) if given.refused else None,
-    )
-
-
-def _side(
-    connection: Connection,
-    found: Sequence[ReleasedCell],
-    week: int,
-    channel: str,
-    bundle: str,
-    version: str,
-) -> Side:
-    where = {"bundle": bundle, "version": version, "channel": channel}
-    spreads = released.read_spreads(connection, "used", [week], ("architecture",), where)
-    mine = [c for c in found if (c.channel, c.bundle, c.version) == (channel, bundle, version)]
-    return Side(
-        bundle,
-        version,
-        {architecture: spread for (architecture,), spread in spreads.items()},
-        reported=sum(cell.machines for cell in mine),
-        refused=sum(cell.machines for cell in mine if cell.outcome == "refused"),
-    )
-
-
-def candidates(
-    connection: Connection, threshold: int, *, fewest: int = JUDGE_FROM
-) -> list[VerdictAnswer]:
-    """A verdict on the bundles that most pilots report on, but for the one that stable runs.
-
-    Those of any week that may be judged: a new week begins with nothing.
-    """
-    found = released.read_cells(connection, released.newest_weeks(connection, JUDGED_WEEKS))
-    stable = _stable(found)
-    here = [x for x in bundles_in_force(found) if x.channel == "pilot"]
-    here.sort(key=lambda x: -(x.running + x.refused))
-    pilots = [
-        (x.bundle, x.version) for x in here if not stable or (x.bundle, x.version) != stable[1:]
-    ]
-    return [
-        verdict_answer(connection, threshold, *pilot, fewest=fewest)
-        for pilot in pilots[:MOST_JUDGED]
-    ]

@@ -51,7 +51,11 @@ def wilson(some: int, all_: int) -> tuple[float, float]:
 
 
 def mean_difference(
-    ours: Mapping[str, Spread], theirs: Mapping[str, Spread], step: float, threshold: int
+    ours: Mapping[str, Spread],
+    theirs: Mapping[str, Spread],
+    step: float,
+    threshold: int,
+    releases: int = RELEASES,
 ) -> tuple[float, float | None]:
     """Mean of ours minus mean of theirs, like with like, and how far a 95 % interval goes.
 
@@ -63,6 +67,7 @@ def mean_difference(
         theirs: likewise.
         step: of one bin.
         threshold: machines that a lot, and a group of a lot, has at least.
+        releases: at most so many lots of one stratum there were.
 
     Returns:
         Estimate and half of the interval, in units of ``step`` a bin; None: nobody can tell.
@@ -74,7 +79,7 @@ def mean_difference(
     means = np.array([[_mean(spread) for spread in side] for side in sides])
     estimate = float(weights @ (means[0] - means[1])) * step
 
-    lender = _known([*sides[0], *sides[1]], threshold)
+    lender = _known([*sides[0], *sides[1]], threshold, releases)
     found = [_limited(_scatter(side, threshold), lender) for side in sides]
     if min(scatter.freedom for scatter in found) < FEWEST_FREE:
         return estimate, None
@@ -141,14 +146,14 @@ def _scatter(spreads: Sequence[Spread], threshold: int) -> _Scatter:
     return _Scatter(seen / machines if machines else 0.0, most, freedom)
 
 
-def _known(spreads: Sequence[Spread], threshold: int) -> _Scatter | None:
+def _known(spreads: Sequence[Spread], threshold: int, releases: int) -> _Scatter | None:
     """From the strata with so many machines that their lots must have had several means."""
-    enough = LARGE * threshold * RELEASES
+    enough = LARGE * threshold * releases
     large = [spread for spread in spreads if machines_of(spread) >= enough]
     if not large:
         return None
     found = _scatter(large, threshold)
-    lot = sum(map(machines_of, large)) / len(large) / RELEASES
+    lot = sum(map(machines_of, large)) / len(large) / releases
     return found._replace(
         most=max(found.visible * (1 + HIDDEN * threshold / lot), threshold * ROUNDED)
     )

@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Table, func, select
 
-from bundles.fleet.counting.release import Part
-from bundles.fleet.storage.schema import cells, parts, progress
+from bundles.fleet.counting.evidence import EVIDENCE_WEEKS
+from bundles.fleet.counting.lots import Part
+from bundles.fleet.counting.weeks import before
+from bundles.fleet.storage.schema import cells, evidence, parts, progress
 
 
 class ReleasedCell(NamedTuple):
@@ -74,3 +76,30 @@ def read_spreads(
 
 def _equal(table: Table, where: Where | None) -> list[ColumnElement[bool]]:
     return [table.c[name] == value for name, value in (where or {}).items()]
+
+
+class Evidence(NamedTuple):
+    """Machines that told of a bundle for the first time in twelve weeks, released in a week.
+
+    ``value``: the mean of their log error in bins; ``counting.evidence.UNKNOWN``: not known.
+    """
+
+    week: int
+    bundle: str
+    version: str
+    channel: str
+    architecture: str
+    outcome: str
+    value: int
+    machines: int
+
+
+def read_evidence(connection: Connection) -> list[Evidence]:
+    """What counts now: of the last ``EVIDENCE_WEEKS`` weeks, no machine twice."""
+    newest = connection.execute(select(func.max(evidence.c.week))).scalar_one()
+    if newest is None:
+        return []
+    wanted = evidence.c.week > before(newest, EVIDENCE_WEEKS)
+    columns = [evidence.c[name] for name in Evidence._fields]
+    found = select(*columns).where(wanted).order_by(*columns)
+    return [Evidence._make(row) for row in connection.execute(found)]

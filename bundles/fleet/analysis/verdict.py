@@ -13,25 +13,24 @@ from dataclasses import dataclass
 from typing import Literal
 
 from agent.report.payload import ERROR_STEP
-from bundles.fleet.analysis.figures import machines_of, mean_difference, wilson
+from bundles.fleet.analysis.figures import RELEASES, machines_of, mean_difference, wilson
 from bundles.fleet.analysis.released import Spread
-from bundles.fleet.counting.release import MIXED
-from bundles.fleet.settings import JUDGE_FROM
+from bundles.fleet.counting.lots import MIXED
+from bundles.fleet.settings import USUAL_LIMITS, VerdictLimits
 
 Code = Literal["promote", "too-few", "unclear", "withdraw"]
-WORSE_BY = 0.02  # log error: 2 % off more than before is no reason to hold a bundle back
-MOST_REFUSED = 0.10  # of the machines that were offered it
 
 
 @dataclass(frozen=True)
 class Side:
-    """What a channel's machines say of one bundle in one week.
+    """What a channel's machines say of one bundle, each once.
 
     Attributes:
         bundle, version: whose.
         spreads: log error of the predictions in use, by architecture.
         reported: machines, whatever they say.
         refused: of these, how many declined it.
+        releases: at most so many lots of an architecture they came in.
     """
 
     bundle: str
@@ -39,6 +38,7 @@ class Side:
     spreads: Mapping[str, Spread]
     reported: int = 0
     refused: int = 0
+    releases: int = RELEASES
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class PilotVerdict:
 
 
 def judge_pilot(
-    pilot: Side, stable: Side | None, threshold: int, fewest: int = JUDGE_FROM
+    pilot: Side, stable: Side | None, threshold: int, limits: VerdictLimits = USUAL_LIMITS
 ) -> PilotVerdict:
     """The verdict on a bundle of pilot.
 
@@ -70,13 +70,13 @@ def judge_pilot(
         pilot: the bundle in question.
         stable: what most stable machines run; None: there is nothing yet.
         threshold: fewer machines than this may have refused it unseen: they count as if they had.
-        fewest: machines on either side that are judged.
+        limits: of the centre.
     """
     hidden = threshold - 1
     low, _ = wilson(pilot.refused, pilot.reported)
     _, high = wilson(pilot.refused + hidden, pilot.reported + hidden)
     refused = (low, high)
-    if pilot.reported >= fewest and low > MOST_REFUSED:
+    if pilot.reported >= limits.fewest and low > limits.most_refused:
         why = f"At least {percent_text(low)} of the machines that were offered it refused it."
         all_ = pilot.reported, stable.reported if stable else 0
         return PilotVerdict("withdraw", (why,), all_, refused=refused)
@@ -87,32 +87,35 @@ def judge_pilot(
         sum(machines_of(pilot.spreads[x]) for x in shared),
         sum(machines_of(stable.spreads[x]) for x in shared),
     )
-    if min(machines) < fewest:
-        return PilotVerdict("too-few", (_too_few(machines, fewest),), machines, refused=refused)
+    if min(machines) < limits.fewest:
+        return PilotVerdict(
+            "too-few", (_too_few(machines, limits.fewest),), machines, refused=refused
+        )
     ours, theirs = ({x: side.spreads[x] for x in shared} for side in (pilot, stable))
-    estimate, half = mean_difference(ours, theirs, ERROR_STEP, threshold)
+    estimate, half = mean_difference(ours, theirs, ERROR_STEP, threshold, pilot.releases)
     if half is None:
         return PilotVerdict("unclear", (_no_interval(estimate),), machines, refused=refused)
     worse = estimate, estimate - half, estimate + half
-    code, why_all = _decide(worse, refused)
+    code, why_all = _decide(worse, refused, limits)
     return PilotVerdict(code, why_all, machines, worse, refused)
 
 
 def _decide(
-    worse: tuple[float, float, float], refused: tuple[float, float]
+    worse: tuple[float, float, float], refused: tuple[float, float], limits: VerdictLimits
 ) -> tuple[Code, tuple[str, ...]]:
     _, low, high = worse
     _, least, most = map(_more, worse)
+    margin = percent_text(math.expm1(limits.worse_by))
     said = f"{_off(worse[0])} ({percent_text(0.95)}: {least} to {most})"
-    if low > WORSE_BY:
-        return "withdraw", (f"{said}: worse by more than {percent_text(WORSE_BY)}.",)
-    if high > WORSE_BY:
-        return "unclear", (f"{said}: it may still be worse by more than {percent_text(WORSE_BY)}.",)
-    if refused[1] > MOST_REFUSED:
+    if low > limits.worse_by:
+        return "withdraw", (f"{said}: worse by more than {margin}.",)
+    if high > limits.worse_by:
+        return "unclear", (f"{said}: it may still be worse by more than {margin}.",)
+    if refused[1] > limits.most_refused:
         return "unclear", (
             f"{said}: not worse.",
             f"But up to {percent_text(refused[1])} of the machines may have refused it; "
-            f"below {percent_text(MOST_REFUSED)} is asked for.",
+            f"below {percent_text(limits.most_refused)} is asked for.",
         )
     return "promote", (
         f"{said}: not worse.", f"At most {percent_text(refused[1])} of the machines refused it."
@@ -144,5 +147,5 @@ def _too_few(machines: tuple[int, int], fewest: int) -> str:
     pilot, stable = machines
     return (
         f"Not enough comparable reports yet: needs {fewest} pilot and {fewest} stable machines of "
-        f"the same architectures in a week, has {pilot} and {stable}."
+        f"the same architectures, has {pilot} and {stable}."
     )

@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from agent.report.payload import MAX_BYTES
 from bundles.fleet.access.centre import centre_of, read
-from bundles.fleet.analysis import answers, released
+from bundles.fleet.analysis import answers, judging, released, sites
 from bundles.fleet.api import metrics
 from bundles.fleet.api.replies import Accepted, Health, json_response, refusing
 from bundles.fleet.counting.report import Name, Refusal, Version, parse_report
@@ -57,13 +57,16 @@ async def take_report(request: Request) -> Response:
 
 async def _take_report(request: Request) -> Response:
     centre, headers = centre_of(request), request.headers
+    plant = ""
     if centre.settings.tokens_needed:
-        await centre.tokens.check(headers.get("authorization", ""), "machine")
+        plant = await centre.tokens.check(headers.get("authorization", ""), "machine")
     if headers.get("content-encoding", "identity") != "identity":
         raise Refusal(415, "encoded", "a report is sent as it is, not compressed")
     if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise Refusal(415, "not-json", "a report is sent as application/json")
     await centre.writer.take(parse_report(await _body(request)))
+    if plant:
+        centre.heard.note(plant, centre.this_week())
     return json_response(Accepted(accepted=True), 202)
 
 
@@ -122,9 +125,21 @@ async def get_accuracy(request: Request) -> Response:
 async def get_verdict(request: Request) -> Response:
     """Promote, wait or withdraw?"""
     asked = _query(request, OfBundle)
-    fewest = centre_of(request).settings.judge_from
-    told = await _look(request, answers.verdict_answer, asked.bundle, asked.version, fewest=fewest)
+    limits = centre_of(request).settings.limits
+    told = await _look(request, judging.verdict_answer, asked.bundle, asked.version, limits)
     return json_response(told)
+
+
+async def get_plants(request: Request) -> Response:
+    """Which plants report, by their tokens; which went silent."""
+    centre = centre_of(request)
+    return json_response(await read(centre.database, sites.plants_answer, centre.this_week()))
+
+
+async def get_machines(request: Request) -> Response:
+    """Machines that their site labelled, and what each said last."""
+    centre = centre_of(request)
+    return json_response(await read(centre.database, sites.machines_answer, centre.this_week()))
 
 
 async def get_metrics(request: Request) -> Response:

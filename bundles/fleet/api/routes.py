@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from bundles.fleet.analysis import answers
+from bundles.fleet.analysis import answers, judging, sites
 from bundles.fleet.api import handlers
 from bundles.fleet.api.handlers import OfAttribute, OfBundle, OfWeeks
 from bundles.fleet.api.openapi import REFUSED, Endpoint, document
@@ -28,7 +28,9 @@ ENDPOINTS = (
     Endpoint("/v1/cells", handlers.get_cells, answers.CellsAnswer, ASKING, OfWeeks),
     Endpoint("/v1/cells.csv", handlers.get_csv, str, ASKING, OfWeeks, media="text/csv"),
     Endpoint("/v1/accuracy", handlers.get_accuracy, answers.AccuracyAnswer, ASKING, OfAttribute),
-    Endpoint("/v1/verdict", handlers.get_verdict, answers.VerdictAnswer, ASKING, OfBundle),
+    Endpoint("/v1/verdict", handlers.get_verdict, judging.VerdictAnswer, ASKING, OfBundle),
+    Endpoint("/v1/plants", handlers.get_plants, sites.PlantsAnswer, READING),
+    Endpoint("/v1/machines", handlers.get_machines, sites.MachinesAnswer, READING),
     Endpoint("/metrics", handlers.get_metrics, str, READING, media="text/plain"),
     Endpoint("/health", handlers.get_health, Health, (503,)),
     Endpoint("/v1/openapi.json", get_openapi, dict),

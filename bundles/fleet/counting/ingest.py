@@ -16,9 +16,11 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from bundles.fleet.counting import rules, weeks
+from bundles.fleet.counting.evidence import first_rows
+from bundles.fleet.counting.labelled import keep_labelled
 from bundles.fleet.counting.report import Refusal, Report, pending_row
 from bundles.fleet.storage.database import COMPLAINT, Complaint, Database
-from bundles.fleet.storage.schema import reports, seen
+from bundles.fleet.storage.schema import firsts, reports, seen
 
 MOST_TOGETHER = 256  # reports in one transaction
 MOST_WAITING = 4096  # beyond them, callers are asked to come again
@@ -48,11 +50,14 @@ def store_reports(database: Database, batch: Sequence[Report]) -> StoredBatch:
         kept = rules.kept_rules(connection)
         wanted = {_identity(r): r for r in reversed(batch)}  # of two alike the first one counts
         wanted = {key: report for key, report in wanted.items() if key[0] > kept.closed}
-        fresh = _unseen(database, connection, sorted(wanted))
+        fresh = [wanted[key] for key in _unseen(database, connection, sorted(wanted))]
         if fresh:
+            labels = keep_labelled(database, connection, fresh)
             # In an order of their own: where a row lies must not tell whose dedupe came with it.
-            rows = sorted((pending_row(wanted[key]) for key in fresh), key=repr)
+            rows = sorted((pending_row(report, labels) for report in fresh), key=repr)
             connection.execute(reports.insert(), rows)
+            if first := first_rows(fresh, labels):
+                connection.execute(firsts.insert(), first)
         return StoredBatch(len(fresh), kept)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Annotated, Final, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from agent.report.payload import (
     ERROR_STEP,
@@ -28,10 +28,12 @@ from agent.report.payload import (
     Outcome,
     TimingsBucket,
 )
+from agent.settings.values import LABEL
 from bundles.fleet.counting import weeks
 
 Name = Annotated[str, Meta(pattern=f"^[A-Za-z0-9._+-]{{1,{LONGEST_NAME}}}$")]
 Version = Annotated[str, Meta(pattern=f"^[A-Za-z0-9._+-]{{1,{LONGEST_VERSION}}}$")]
+Label = Annotated[str, Meta(pattern=f"^{LABEL}$")]
 Error = Annotated[float, Meta(ge=0, le=WORST_ERROR)]
 LABELS: Final = {"toolchain": TOOLCHAINS, "timings": TIMINGS, "noise": NOISE}
 
@@ -59,9 +61,13 @@ class Accuracy(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class Report(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """What one machine says of one bundle in one week."""
+    """What one machine says of one bundle in one week.
 
-    schema: Literal[1]
+    Schema 2 added ``first`` (it told of this bundle the last time twelve weeks ago, or never) and
+    ``label``.
+    """
+
+    schema: Literal[1, 2]
     agent: Annotated[str, Meta(pattern=r"^[0-9]{1,4}(\.[0-9]{1,4}){1,3}[a-z0-9.+-]{0,16}$")]
     bundle: Name
     bundle_version: Version
@@ -75,6 +81,8 @@ class Report(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     bundle_alone: Accuracy | None
     outcome: Outcome
     dedupe: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    first: bool = False
+    label: Label | UnsetType = UNSET
 
 
 _DECODER: Final = msgspec.json.Decoder(Report)
@@ -84,7 +92,7 @@ def parse_report(body: bytes) -> Report:
     """The report in ``body``.
 
     Raises:
-        Refusal: 413 too long, 400 no JSON, 422 JSON that is no report of schema 1.
+        Refusal: 413 too long, 400 no JSON, 422 JSON that is no report of schema 1 or 2.
     """
     if len(body) > MAX_BYTES:
         raise Refusal(413, "too-large", f"a report has at most {MAX_BYTES} bytes")
@@ -102,12 +110,19 @@ def parse_report(body: bytes) -> Report:
     return report
 
 
-def pending_row(report: Report) -> dict[str, str | int | None]:
+def pending_row(
+    report: Report, labelled: frozenset[str] = frozenset()
+) -> dict[str, str | int | None]:
     """A report as it is kept until it is released: whole numbers (bins), and nothing of ``dedupe``.
 
     Bins are rounded here again: a machine that says more than it should is not listened to.
+
+    Args:
+        report: the report.
+        labelled: labels of machines that are shown by themselves.
     """
     return {
+        "labelled": report.label in labelled,
         "week": weeks.parse_week(report.week),
         "bundle": report.bundle,
         "version": report.bundle_version,

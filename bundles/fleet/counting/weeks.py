@@ -49,3 +49,8 @@ def is_open(week: int, now: datetime, late: int) -> bool:
 def last_closed(now: datetime, late: int) -> int:
     """The newest week of which no report is taken any more, nor is one still on its way in."""
     return before(week_of(now - MARGIN), late + 1)
+
+
+def between(week: int, later: int) -> int:
+    """How many weeks ``later`` comes after ``week``."""
+    return (monday(later) - monday(week)).days // 7

@@ -13,7 +13,7 @@ from starlette.responses import HTMLResponse, Response
 
 from bundles.fleet.access import people
 from bundles.fleet.access.centre import centre_of
-from bundles.fleet.analysis.verdict import MOST_REFUSED, WORSE_BY, percent_text
+from bundles.fleet.analysis.verdict import percent_text
 from bundles.fleet.pages import drawing
 from bundles.fleet.pages.charts import counted
 
@@ -45,6 +45,7 @@ def form_page(
             threshold=centre.settings.threshold,
             sign_in=centre.settings.sign_in,
             sample=centre.settings.sample,
+            docs=centre.settings.docs_url,
             **values,
         )
     )
@@ -72,7 +73,6 @@ def templates() -> jinja2.Environment:
     made.globals.update(
         bar=drawing.share_bar, interval=drawing.interval_drawing, verdict_words=VERDICTS,
         what=WHAT,
-        worse_by=WORSE_BY, most_refused=MOST_REFUSED,
     )  # fmt: skip
     return made
 

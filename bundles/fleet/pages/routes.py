@@ -52,6 +52,9 @@ def _page(path: str, handler: Handler, method: str = "GET") -> Route:
 ROUTES = [
     _page("/", staff.overview),
     _page("/bundle", staff.bundle),
+    _page("/machines", staff.machines),
+    _page("/api", staff.interface),
+    _page("/help", staff.explained),
     _page("/login", sign_in.login),
     _page("/login", sign_in.take_login, "POST"),
     _page(oidc.BACK, sign_in.login_back),

@@ -8,31 +8,41 @@ import msgspec
 from sqlalchemy import Connection
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from agent.report.payload import CHANNELS, OUTCOMES
 from bundles.fleet.access import people
 from bundles.fleet.access.centre import centre_of, read
-from bundles.fleet.analysis import answers, released
+from bundles.fleet.analysis import answers, judging, released, sites
 from bundles.fleet.api.handlers import OfBundle
+from bundles.fleet.api.openapi import document
+from bundles.fleet.api.routes import ENDPOINTS
 from bundles.fleet.counting import weeks
+from bundles.fleet.counting.evidence import EVIDENCE_WEEKS
 from bundles.fleet.pages import charts
-from bundles.fleet.pages.rendering import form_page
+from bundles.fleet.pages.rendering import form_page, templates
 
 Values = Mapping[str, object]
+RANGES = (4, 12, 26, 52)  # weeks that may be looked at
 
 
 async def overview(request: Request) -> Response:
     """Bundles in force, and what to do with those of pilot."""
+    centre, count = centre_of(request), _weeks_asked(request)
+    settings = centre.settings
 
     def look(connection: Connection) -> Values:
-        settings = centre_of(request).settings
+        known = sorted(released.newest_weeks(connection, count))
+        cells = released.read_cells(connection, known)
+        marks = charts.changes(cells, known)
         return {
+            **_range(count),
             "overview": answers.overview_answer(connection, settings.threshold),
-            "verdicts": answers.candidates(
-                connection, settings.threshold, fewest=settings.judge_from
-            ),
-            "trend": charts.trend_chart(connection),
+            "verdicts": judging.candidates(connection, settings.threshold, settings.limits),
+            "limits": settings.limits,
+            "trend": charts.trend_chart(connection, known, marks),
+            "refusals": charts.refusal_chart(cells, known, marks),
+            "plants": sites.plants_answer(connection, centre.this_week()),
         }
 
     return await _staff_page(request, "overview.html", look)
@@ -41,7 +51,8 @@ async def overview(request: Request) -> Response:
 async def bundle(request: Request) -> Response:
     """One bundle: how exact it is where, over weeks."""
     query = dict(request.query_params)
-    channel = query.pop("channel", "")
+    channel, count = query.pop("channel", ""), _weeks_asked(request)
+    query.pop("weeks", None)
     try:
         asked = msgspec.convert(query, OfBundle)
         if channel not in ("", *CHANNELS):
@@ -51,22 +62,60 @@ async def bundle(request: Request) -> Response:
 
     def look(connection: Connection) -> Values:
         name, version = asked.bundle, asked.version
-        known = sorted(released.newest_weeks(connection, answers.SHOWN_WEEKS))
+        known = sorted(released.newest_weeks(connection, count))
+        cells = released.read_cells(connection, known)
+        mine = [cell for cell in cells if (cell.bundle, cell.version) == (name, version)]
         where = {"bundle": name, "version": version, **({"channel": channel} if channel else {})}
         newest = known[-1:] or [0]
         return {
+            **_range(count),
             "bundle": name,
             "version": version,
             "channel": channel,
             "channels": CHANNELS,
             "charts": charts.accuracy_charts(connection, known, where),
             "gain": charts.gain_chart(connection, known, where),
+            "rollout": charts.rollout_chart(cells, known, (name, version)),
+            "refusals": charts.refusal_chart(mine, known, []),
             "outcomes": outcome_rows(connection, known, where),
             "labels": answers.label_shares(connection, newest[0], name, version),
             "week": weeks.week_text(newest[0]) if known else None,
         }
 
     return await _staff_page(request, "bundle.html", look)
+
+
+async def machines(request: Request) -> Response:
+    """Machines that their site labelled."""
+    this_week = centre_of(request).this_week()
+
+    def look(connection: Connection) -> Values:
+        return {"found": sites.machines_answer(connection, this_week)}
+
+    return await _staff_page(request, "machines.html", look)
+
+
+async def explained(request: Request) -> Response:
+    """What the words and numbers of the pages mean."""
+    values = {"evidence_weeks": EVIDENCE_WEEKS, "silent_weeks": sites.SILENT_WEEKS}
+    limits = centre_of(request).settings.limits
+    return form_page(request, "help.html", {**values, "limits": limits})
+
+
+async def interface(_: Request) -> Response:
+    """The interface for programs, for people; it is no secret."""
+    told = document(ENDPOINTS)
+    return HTMLResponse(templates().get_template("api.html").render(told=told))
+
+
+def _weeks_asked(request: Request) -> int:
+    """How far back to look; as usual where the address asks for anything else."""
+    asked = request.query_params.get("weeks", "")
+    return next((count for count in RANGES if asked == str(count)), answers.SHOWN_WEEKS)
+
+
+def _range(count: int) -> Values:
+    return {"count": count, "ranges": RANGES}
 
 
 def outcome_rows(

@@ -80,7 +80,7 @@ class Database:
         if self.is_postgresql:
             alone = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
             with alone as connection:
-                connection.exec_driver_sql("VACUUM (SKIP_LOCKED, ANALYZE) seen, reports")
+                connection.exec_driver_sql("VACUUM (SKIP_LOCKED, ANALYZE) seen, reports, firsts")
             return
         raw = self.engine.raw_connection()  # SQLAlchemy's own would begin a transaction
         try:

@@ -1,8 +1,8 @@
 """The tables. Migrations (``migrations/``) make them; a test compares the two.
 
-``seen`` and ``reports`` are pending: they are emptied as weeks close and cells are released.
-``cells`` and ``parts`` are what is shown, and hold counts of ten machines or more only. Moments are
-whole seconds since 1970.
+``seen``, ``reports`` and ``firsts`` are pending: they are emptied as weeks close and cells are
+released. ``cells``, ``parts`` and ``evidence`` are what is shown, and hold counts of ten machines
+or more only, but for those that are ``labelled``. Moments are whole seconds since 1970.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Final
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Index,
@@ -20,6 +21,7 @@ from sqlalchemy import (
     SmallInteger,
     String,
     Table,
+    false,
 )
 
 metadata = MetaData()
@@ -57,7 +59,40 @@ reports = Table(
     metadata,
     *_key(primary=False),
     *(Column(name, SmallInteger) for name in ATTRIBUTES),
+    Column("labelled", Boolean, nullable=False, server_default=false()),
     Index("reports_by_key", *KEY),
+)
+# What machines said of a bundle for the first time in twelve weeks, and is not yet released.
+firsts = Table(
+    "firsts",
+    metadata,
+    *_key(primary=False),
+    Column("labelled", Boolean, nullable=False),
+    Column("used", SmallInteger),
+    Index("firsts_by_key", *KEY[1:]),
+)
+# Of them, released under the week that it was: machines by the mean of their log error, in bins
+# (-1: not known).
+evidence = Table(
+    "evidence",
+    metadata,
+    *_key(primary=True),
+    Column("value", SmallInteger, primary_key=True, autoincrement=False),
+    Column("machines", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+# What machines said that carry a label of their site's; log errors in bins.
+labelled = Table(
+    "labelled",
+    metadata,
+    Column("label", String(32), primary_key=True),
+    *_key(primary=True)[:3],
+    Column("channel", String(8), nullable=False),
+    Column("architecture", String(16), nullable=False),
+    Column("outcome", String(16), nullable=False),
+    Column("calibrated", SmallInteger),
+    Column("alone", SmallInteger),
+    sqlite_with_rowid=False,
 )
 cells = Table(
     "cells",
@@ -90,7 +125,8 @@ progress = Table(
     Column("late_weeks", Integer),
     CheckConstraint("one = 1", name="progress_is_one_row"),
 )
-# Who may send (machine) or read (staff) by a token; only its SHA-256 is kept.
+# Who may send (machine) or read (staff) by a token; only its SHA-256 is kept, and the last week in
+# which any report came with it.
 tokens = Table(
     "tokens",
     metadata,
@@ -99,6 +135,7 @@ tokens = Table(
     Column("sha256", LargeBinary(32), nullable=False, unique=True),
     Column("created_at", BigInteger, nullable=False),
     Column("revoked_at", BigInteger),
+    Column("heard_week", Integer),
 )
 users = Table(
     "users",

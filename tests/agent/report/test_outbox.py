@@ -68,6 +68,26 @@ def test_a_bundle_is_told_of_once_a_week_however_often_the_machine_calibrates(st
     assert json.loads(again[1])["week"] == "2026-W49"
 
 
+def test_of_a_bundle_a_machine_is_first_once_in_twelve_weeks(state, config):
+    """Every three weeks a calibration: the fifth is first again, and then the ninth."""
+    firsts = []
+    for number in range(9):
+        calibrated_again(state)
+        (only,) = queue(config, state, NOW + 3 * number * WEEK_S)
+        firsts.append(json.loads(only[1])["first"])
+        deliver(state)
+    assert firsts == [number % 4 == 0 for number in range(9)]
+
+
+def test_a_memory_of_an_agent_before_schema_2_is_read(state, config):
+    deliver(state) if queue(config, state, NOW) else None
+    before = {k: v for k, v in state.fact(MEMORY).items() if k != "firsts"}
+    state.remember(MEMORY, before)
+    calibrated_again(state)
+    (again,) = queue(config, state, NOW + WEEK_S)
+    assert json.loads(again[1])["first"] is True
+
+
 def test_another_bundle_in_the_same_week_is_told_of(state, config):
     deliver(state) if queue(config, state, NOW) else None
     digest = "e" * 64

@@ -19,7 +19,7 @@ from agent import __version__
 from agent.bundle.installed import DECLINED
 from agent.state.file import FILE
 from agent.state.state import open_state
-from tests.agent.report.recorder import answers, recording
+from tests.agent.report.recorder import ACCEPTED, answers, recording
 from tests.conftest import GEMM, SCHEMAS, SCRIPT, agent, environment, valid
 from tests.other_user import NOBODY, needs_root
 
@@ -68,6 +68,47 @@ def test_the_bytes_on_the_wire_are_those_that_show_prints(machine):
             "Content-Type: application/json",
             f"Content-Length: {len(centre.bodies[number])}",
         ]
+
+
+def test_without_a_label_nothing_stands_for_one_on_the_wire(machine, tmp_path):
+    report(switched_on(machine), "--show")  # the week's secret is drawn
+    named = shutil.copytree(machine, tmp_path / "named")
+    with recording() as centre:
+        on = {"AGENT_REPORT_TO": centre.url}
+        assert report(machine, **on).code == 0
+        assert report(named, AGENT_REPORT_LABEL="press-4", **on).code == 0
+    plain, labelled = centre.bodies
+    assert labelled.replace(b',"label":"press-4"', b"") == plain
+    assert b"label" not in plain
+    assert [line for line in centre.headers(0) if "Length" not in line] == [
+        line for line in centre.headers(1) if "Length" not in line
+    ]
+
+
+def test_a_label_is_shown_to_who_is_asked(machine):
+    asked = report(machine, "enable", "--yes", AGENT_REPORT_LABEL="press-4")
+    assert "names this machine: the label press-4" in asked.err
+    assert '"label":"press-4"' in asked.err
+    assert answer_of(report(machine, "--show", "--json"))["label"] is None
+
+
+@pytest.mark.parametrize("label", ["a b", "-x", "\u00e4", "a" * 33, "<b>"])
+def test_what_is_no_label_is_a_mistake_of_the_configuration(machine, label):
+    ran = report(machine, "--show", AGENT_REPORT_LABEL=label)
+    assert ran.code == 2
+    assert "is no label" in ran.err
+
+
+def test_an_older_centre_is_sent_what_it_knows(machine):
+    with recording((answers(422), ACCEPTED)) as centre:
+        on = {"AGENT_REPORT_TO": centre.url, "AGENT_REPORT_LABEL": "press-4"}
+        sent = answer_of(report(switched_on(machine), "--json", **on))
+    assert (sent["outcome"], sent["handed_over"], sent["refused"]) == ("sent", 1, 0)
+    newer, older = map(json.loads, centre.bodies)
+    assert newer == older | {"schema": 2, "first": True, "label": "press-4"}
+    assert older["schema"] == 1
+    assert sent["last"]["report"].encode() == centre.bodies[1]
+    assert "older than this agent" in sent["notes"][0]["message"]
 
 
 def test_show_as_json_holds_the_same_bytes_and_afterwards_what_was_sent_last(machine):
@@ -150,7 +191,7 @@ def test_the_exit_code_says_whether_it_arrived(machine, status, code, waiting):
         ran = report(machine, "--json", AGENT_REPORT_TO=centre.url)
     assert ran.code == code
     assert answer_of(ran)["waiting"] == waiting
-    assert len(centre.requests) == 1
+    assert len(centre.requests) == (2 if status == 422 else 1)  # once more, as schema 1
 
 
 def test_an_address_that_cannot_be_used_is_a_mistake_of_the_configuration(machine):
@@ -427,5 +468,5 @@ def test_root_writes_a_file_where_the_owner_of_the_state_may_not(
     stick.mkdir(mode=0o755)
     ran = as_root("report", "--export", stick / "reports", "--state-dir", theirs)
     assert ran.code == 0, ran.err
-    assert json.loads((stick / "reports").read_text())["schema"] == 1
+    assert json.loads((stick / "reports").read_text())["schema"] == 2
     assert {path.stat().st_uid for path in theirs.rglob("*")} == {NOBODY.pw_uid}

@@ -58,7 +58,7 @@ def test_all_that_waits_is_sent_oldest_first(plant):
     found = plant.report()
     assert (found["outcome"], found["handed_over"], found["waiting"]) == ("sent", 3, 0)
     assert plant.sent[:2] == [b'{"agent":"1"}', b'{"agent":"2"}']
-    assert json.loads(plant.sent[2])["schema"] == 1
+    assert json.loads(plant.sent[2])["schema"] == 2
     assert found["last"]["report"].encode() == plant.sent[2]
     assert plant.report()["outcome"] == "nothing"
 

@@ -15,6 +15,7 @@ from agent.bundle.installed import path_of
 from agent.model.paired import Judgement, PairedLoss
 from agent.state.rows import seal_all
 from agent.state.state import open_state
+from agent.update.flow import SECRET, bucket
 from agent.update.verdict import both_judged
 from bundles.repository import stick as publish_stick
 from tests.agent.update.in_process import agent
@@ -310,6 +311,25 @@ def test_a_machine_outside_the_roll_out_takes_what_is_settled(
 def test_nothing_on_offer_is_no_failure(fresh, centre) -> None:
     ran = update(fresh, centre, "--json")
     assert (ran.code, ran.json["outcome"]) == (7, "not-offered")
+
+
+def test_where_there_is_something_is_said(fresh, centre, first) -> None:
+    centre.add(first, channel="pilot")
+    ran = update(fresh, centre)
+    assert ran.code == 7
+    assert "stable offers nothing for this machine" in ran.out
+    assert 'channel pilot offers field 1 (`channel = "pilot"` in the configuration)' in ran.out
+
+
+def test_a_machine_that_was_not_drawn_is_told_so(fresh, centre, first) -> None:
+    digest = centre.add(first, rollout=50)
+    secret = next(x for n in range(99) if bucket(x := bytes([n]) * 32, digest) >= 50)
+    with open_state(fresh) as state:
+        state.remember(SECRET, {"secret": secret.hex()})
+    ran = update(fresh, centre)
+    assert ran.code == 7
+    assert "stable offers field 1 to 50 % of its machines, chosen at random, and this" in ran.out
+    assert "channel pilot" not in ran.out
 
 
 def test_a_bundle_for_another_agent_is_not_fetched(fresh, centre, first, monkeypatch) -> None:

@@ -30,9 +30,10 @@ def accuracy(error=0.4, rank=0.8):
 
 
 def report(number, **other):
-    """A report as an agent makes it; ``number`` is the machine's."""
+    """A report as an agent makes it; ``number`` is the machine's, ... leaves a field out."""
     made = {
-        "schema": 1,
+        "schema": 2,
+        "first": True,
         "agent": "0.1.0",
         "bundle": "default",
         "bundle_version": "4",
@@ -47,6 +48,7 @@ def report(number, **other):
         "outcome": "kept",
         "dedupe": f"{number:064x}",
     } | other
+    made = {name: value for name, value in made.items() if value is not ...}
     return json.dumps(made, sort_keys=True, separators=(",", ":")).encode()
 
 

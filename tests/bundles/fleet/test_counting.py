@@ -116,7 +116,8 @@ def test_what_is_forgotten_is_in_no_byte_of_the_file_any_more(tmp_path):
     database = open_database(f"sqlite:///{tmp_path / 'fleet.db'}")
     secrets = [random.Random(n).randbytes(32) for n in range(300)]
     send_all = [
-        parse_report(varied(n, dedupe=s.hex(), bundle="gone-soon")) for n, s in enumerate(secrets)
+        parse_report(varied(n, dedupe=s.hex(), bundle="gone-soon", outcome="kept"))
+        for n, s in enumerate(secrets)
     ]
     store_reports(database, send_all[:200])
     release_ready(database, NOW, 1000, LATE)
@@ -128,6 +129,8 @@ def test_what_is_forgotten_is_in_no_byte_of_the_file_any_more(tmp_path):
 
     assert there()[0] == 300
     release_ready(database, NOW + timedelta(weeks=2), 1000, LATE)
+    assert there()[0] == 0
+    release_ready(database, NOW + timedelta(weeks=4), 1000, LATE)  # first reports wait as long
     assert there() == (0, 0)
     database.close()
 
@@ -139,9 +142,9 @@ def test_what_is_forgotten_takes_no_room_in_postgresql(cluster):
     with database.reading() as connection:
         rows = connection.exec_driver_sql(
             "SELECT relname, pg_relation_size(oid) FROM pg_class "
-            "WHERE relname IN ('seen', 'reports')"
+            "WHERE relname IN ('seen', 'reports', 'firsts')"
         )
-        assert dict(rows.all()) == {"seen": 0, "reports": 0}
+        assert dict(rows.all()) == {"seen": 0, "reports": 0, "firsts": 0}
     assert send(database, range(5), week="2026-W50") == 5  # and transactions are as before
     with contextlib.suppress(ZeroDivisionError), database.writing() as connection:
         connection.execute(seen.delete())
@@ -197,7 +200,7 @@ def test_two_releases_at_once_release_each_report_once(database):
     assert total(database) == 500
 
 
-@pytest.mark.parametrize("moment", ["_set_aside", "_add", "_close", "_mix"])
+@pytest.mark.parametrize("moment", ["set_aside", "add_up", "forget_labelled", "_mix"])
 def test_a_release_that_is_killed_is_done_wholly_or_not_at_all(address, database, moment):
     send(database, range(57))
     process = multiprocessing.get_context("fork").Process(target=_die_at, args=(address, moment))

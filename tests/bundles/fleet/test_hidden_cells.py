@@ -25,14 +25,8 @@ from bundles.fleet.analysis import answers
 from bundles.fleet.app import application
 from bundles.fleet.counting import probe
 from bundles.fleet.counting.ingest import store_reports
-from bundles.fleet.counting.release import (
-    MOST_NAMES,
-    CellKey,
-    labels,
-    lots,
-    release_ready,
-    tens,
-)
+from bundles.fleet.counting.lots import CellKey, labels, lots, tens
+from bundles.fleet.counting.release import MOST_NAMES, release_ready
 from bundles.fleet.counting.report import parse_report
 from bundles.fleet.counting.weeks import week_of, week_text
 from bundles.fleet.settings import CentreSettings
@@ -42,6 +36,8 @@ K = 10
 VICTIM = {"architecture": "aarch64", "channel": "pilot", "outcome": "fell-back",
           "bundle_alone": accuracy(4.2), "toolchain": "other", "noise": "3-10%"}  # fmt: skip
 HOW_MANY = st.integers(0, 40)
+ALIKE = ("/", "/v1/overview", "/v1/cells", "/v1/cells.csv", "/metrics", "/health", "/machines",
+         "/v1/machines", "/v1/plants", "/help", "/?weeks=52")  # fmt: skip
 
 
 class Attacker:
@@ -63,8 +59,7 @@ class Attacker:
 
     def _seen(self):
         get = self.client.get
-        seen = {path: get(path).text for path in ("/", "/v1/overview", "/v1/cells", "/v1/cells.csv",
-                                                  "/metrics", "/health")}  # fmt: skip
+        seen = {path: get(path).text for path in ALIKE}
         for version, attribute in product(("3", "4"), answers.STEPS):
             query = f"bundle=default&version={version}"
             seen[attribute + version] = get(f"/v1/accuracy?{query}&attribute={attribute}").text
@@ -281,7 +276,7 @@ def test_an_answer_does_not_tell_whether_a_machine_reported_before(tmp_path):
 groups = st.builds(
     CellKey, st.sampled_from([202646, 202648]), st.just("default"), st.sampled_from("34"),
     st.sampled_from(["pilot", "stable"]), st.sampled_from(["aarch64", "x86-64-v2", "other"]),
-    st.sampled_from(["kept", "refused"]),
+    st.sampled_from(["kept", "refused"]), st.booleans(),
 )  # fmt: skip
 
 
@@ -290,7 +285,8 @@ def test_every_lot_has_enough_and_no_report_is_in_two(pending, threshold):
     found = lots(pending, 202646, threshold)
     taken = [group for lot in found for group in lot.groups]
     assert len(taken) == len(set(taken))
-    assert all(sum(pending[g] for g in lot.groups) >= threshold for lot in found)
+    assert all(sum(pending[g] for g in lot.groups) >= lot.shown.least(threshold) for lot in found)
+    assert all(len({g.labelled for g in lot.groups}) == 1 for lot in found)
     left = {g: n for g, n in pending.items() if g not in taken}
     assert all(n < threshold for n in left.values())
     rare = {}
@@ -371,7 +367,14 @@ def test_the_attacker_has_every_page_of_the_centre_in_view():
     from bundles.fleet.pages.routes import ROUTES as PAGES
 
     paths = {route.path for route in (*API, *PAGES)}
-    looked = {"/", "/bundle", "/v1/overview", "/v1/cells", "/v1/cells.csv", "/v1/accuracy",
-              "/v1/verdict", "/metrics", "/health"}  # fmt: skip
-    silent = {"/v1/reports", "/v1/openapi.json", "/login", "/login/back", "/logout", "/static"}
+    looked = {*(path.partition("?")[0] for path in ALIKE), "/bundle", "/v1/accuracy", "/v1/verdict"}
+    silent = {
+        "/v1/reports",
+        "/v1/openapi.json",
+        "/api",
+        "/login",
+        "/login/back",
+        "/logout",
+        "/static",
+    }
     assert paths == looked | silent

@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import json
 import random
 import re
 import time
@@ -126,6 +127,54 @@ def test_a_page_asks_no_other_host_and_keeps_its_policy(signed_in, served, path,
 def test_no_page_is_wider_than_a_phone(signed_in, served, path, width):
     signed_in.open(served.url + path, width, 800)
     assert signed_in.value("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("path", ["/machines", "/api", "/help"])
+def test_the_other_pages_fit_a_phone_and_keep_their_policy_too(signed_in, served, path):
+    signed_in.open(served.url + path, 320, 800)
+    assert signed_in.value("document.documentElement.scrollWidth") <= 320
+    only_from(signed_in, served)
+
+
+def test_the_weeks_that_are_looked_at_can_be_chosen_and_show_where_a_bundle_changed(
+    signed_in, served
+):
+    signed_in.open(served.url + "/?weeks=12", 1200, 900)
+    words = signed_in.value("document.querySelector('[aria-labelledby=trend]').innerText")
+    assert "2026-W45: most pilot machines run default 5, not default 4." in words
+    assert signed_in.value("document.querySelectorAll('[aria-labelledby=trend] .mark').length") == 1
+    signed_in.value("[...document.querySelectorAll('a')].find(a => a.text == '4 weeks').click()")
+    signed_in.await_page()
+    assert signed_in.value("location.search") == "?weeks=4"
+    rows = "document.querySelectorAll('[aria-labelledby=refusals] tbody tr').length"
+    assert signed_in.value(rows) == 4
+    assert signed_in.value("document.querySelectorAll('[aria-labelledby=trend] .mark').length") == 0
+
+
+def test_a_bundle_shows_how_far_its_roll_out_is(signed_in, served):
+    signed_in.open(served.url + "/bundle?bundle=default&version=5&weeks=12", 1200, 900)
+    table = signed_in.value(
+        "[...document.querySelectorAll('[aria-labelledby=rollout] tbody tr')].map("
+        "r => [r.cells[0].textContent, parseInt(r.cells[1].textContent)])"
+    )
+    shares = dict(table)
+    assert shares["2026-W44"] is None  # none, or too few
+    assert shares["2026-W48"] > 50
+
+
+def test_the_page_of_the_interface_says_what_its_description_says(served):
+    """Rendered from the same document, without a script, and for anybody."""
+    status, _, page = served.ask("GET", "/api")
+    told = json.loads(served.ask("GET", "/v1/openapi.json")[2])
+    assert status == 200
+    words = page.decode()
+    assert "<script" not in words
+    for path in told["paths"]:
+        assert f" {path}</code>" in words
+    for name, schema in told["components"]["schemas"].items():
+        assert f'<h3 id="{name}">' in words
+        for field in schema["properties"]:
+            assert f"<code>{field}</code>" in words
 
 
 def test_a_phone_begins_with_the_newest_week_and_letters_can_be_read(signed_in, served):

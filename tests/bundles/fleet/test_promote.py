@@ -47,7 +47,7 @@ def made(tmp_path_factory, tiny_bundle):
 def fleet(database, pilot, stable=0.4, machines=300, **other):
     """Replace what the fleet says: so many machines of either channel, with such errors."""
     with database.writing() as connection:
-        for table in ("reports", "seen", "cells", "parts"):
+        for table in ("reports", "seen", "cells", "parts", "firsts", "evidence"):
             connection.exec_driver_sql(f"DELETE FROM {table}")
     draw = random.Random(1)
 

@@ -38,7 +38,7 @@ def test_a_report_of_the_agent_is_taken():
         agent="0.1.0", bundle="default", bundle_version="4", channel="pilot", week="2026-W48",
         architecture="aarch64", toolchain="prebuilt", timings="48+", noise="1-3%",
         calibrated=payload.RoundedAccuracy(0.42, 0.3, None, 0.95), bundle_alone=None,
-        outcome="kept", dedupe="0" * 64,
+        outcome="kept", dedupe="0" * 64, first=True, label="press-4",
     )  # fmt: skip
     assert parse_report(made.to_bytes()).calibrated.speedup_error == 0.42
 
@@ -78,7 +78,7 @@ def test_sql_html_and_controls_are_refused_in_every_text_field(name, text):
         (b"null", 422),
         (b"[]", 422),
         (report(1) + b" " * 3000, 413),
-        (report(1, schema=2), 422),
+        (report(1, schema=3), 422),
         (report(1, schema=True), 422),
         (report(1, more=1), 422),
         (report(1, week="2025-W53"), 422),

@@ -12,13 +12,16 @@ import pytest
 from fleets import NOW, accuracy, report
 
 from agent.report.payload import ERROR_STEP, Architecture
-from bundles.fleet.analysis import answers
+from bundles.fleet.analysis import answers, judging
 from bundles.fleet.analysis.figures import HIDDEN, mean_difference, student
 from bundles.fleet.analysis.verdict import Side, judge_pilot
 from bundles.fleet.counting import weeks
+from bundles.fleet.counting.evidence import EVIDENCE_WEEKS
 from bundles.fleet.counting.ingest import store_reports
-from bundles.fleet.counting.release import Part, release_ready, tens
+from bundles.fleet.counting.lots import Part, tens
+from bundles.fleet.counting.release import release_ready
 from bundles.fleet.counting.report import parse_report
+from bundles.fleet.settings import VerdictLimits
 
 K = 10
 FLEETS = 250
@@ -121,7 +124,7 @@ def test_a_small_site_may_judge_from_fewer_machines():
     given = judge_pilot(*sides, K)
     assert given.code == "too-few"
     assert "needs 50 pilot and 50 stable machines" in given.why[0]
-    assert judge_pilot(*sides, K, fewest=20).code != "too-few"
+    assert judge_pilot(*sides, K, VerdictLimits(20)).code != "too-few"
 
 
 def test_few_pilots_borrow_what_a_large_stable_shows():
@@ -177,32 +180,33 @@ def test_refusals_are_told_with_all_that_reported(database):
     send(database, 0, 880)
     send(database, 5000, 130, **PILOT)
     send(database, 6000, 60, outcome="refused", **PILOT)
-    found = asked(database, answers.verdict_answer, "default", "5")
+    found = asked(database, judging.verdict_answer, "default", "5")
     assert (found.verdict, found.pilot_machines, found.stable_machines) == ("withdraw", 190, 880)
 
 
 def test_the_bundle_that_stable_runs_is_told_to_be_that(database):
     send(database, 0, 100)
     send(database, 5000, 60, channel="pilot")
-    found = asked(database, answers.verdict_answer, "default", "4")
+    found = asked(database, judging.verdict_answer, "default", "4")
     assert "run it already" in found.why[0]
     assert (found.against, found.week) == (None, weeks.week_text(weeks.week_of(NOW)))
     assert found.verdict != "promote"
-    assert asked(database, answers.candidates) == []
+    assert asked(database, judging.candidates) == []
 
 
 def test_a_new_week_does_not_take_the_verdicts_away(database):
     send(database, 0, 400)
     send(database, 5000, 200, **PILOT | {"calibrated": accuracy(0.7)})
-    before = asked(database, answers.candidates)
+    before = asked(database, judging.candidates)
     assert [(x.version, x.verdict) for x in before] == [("5", "withdraw")]
     later = NOW + timedelta(weeks=1)
     send(database, 9000, 12, later)  # the first of a new week: stable's alone
     assert asked(database, answers.overview_answer).week == weeks.week_text(weeks.week_of(later))
-    assert asked(database, answers.candidates) == before
-    for number in range(2, 2 + answers.JUDGED_WEEKS):
+    after = asked(database, judging.candidates)
+    assert [(x.version, x.verdict) for x in after] == [("5", "withdraw")]
+    for number in range(2, 1 + EVIDENCE_WEEKS):
         send(database, 10_000 * number, 12, NOW + timedelta(weeks=number))
-    assert asked(database, answers.candidates) == []  # too long ago
+    assert asked(database, judging.candidates) == []  # too long ago
 
 
 def test_a_week_is_under_way_until_a_release_after_its_end(database):
@@ -221,6 +225,6 @@ def test_an_answer_without_an_interval_is_json_too(database):
     for number, architecture in enumerate(get_args(Architecture)[:5]):
         send(database, 100 * number, 10, architecture=architecture)
         send(database, 5000 + 100 * number, 10, architecture=architecture, **PILOT)
-    found = json.loads(encode(asked(database, answers.verdict_answer, "default", "5")))
+    found = json.loads(encode(asked(database, judging.verdict_answer, "default", "5")))
     assert (found["verdict"], found["worse_by"]) == ("unclear", None)
     assert (found["pilot_machines"], found["stable_machines"]) == (50, 50)
