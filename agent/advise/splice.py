@@ -8,8 +8,9 @@
     ...                                          /* the region, byte for byte */
     }
 
-The tuned version knows its sizes and that its arrays do not overlap; the condition says just that,
-so every other call runs the loops as they were. Nothing else of the file changes.
+The tuned version knows its sizes, that its arrays do not overlap, and what ``long``, ``char`` and
+structures are where it was made; the condition says just that, so every other call runs the loops
+as they were. Nothing else of the file changes.
 """
 
 from __future__ import annotations
@@ -34,18 +35,21 @@ from agent.loopnest.frontend.ctree import (
     DeclareS,
     Name,
     PointerType,
+    RecordType,
+    ScalarType,
     Unit,
     Variable,
     parts,
     walk,
 )
 from agent.loopnest.lowering.lower import Binding, Reading, used_after
-from agent.loopnest.lowering.regions import assigned
+from agent.loopnest.lowering.regions import assigned, called
 from agent.loopnest.program import FUNCTIONS, Program
 
 WIDTH = 100
 _INDENT = "    "
 _WORD = re.compile(r"(?<![\w.])[A-Za-z_]\w*")
+_NAMED = re.compile(r"(struct )?\w+")
 _MACRO = re.compile(rb"^[ \t]*#[ \t]*define[ \t]+(\w+)", re.MULTILINE)
 _TYPE = re.compile(r"\bu?int\d+_t\b|\buintptr_t\b")
 _PRAGMA = re.compile(rb"[ \t]*#[ \t]*pragma\b(?![ \t]*(?:end)?scop\b)")
@@ -316,11 +320,29 @@ def _condition(source: SourceRegion, prefix: str, inner: str) -> str:
     """That the sizes are those of the version, and that what it writes overlaps nothing."""
     sizes = [f"{n} == {v}" for n, v in source.sizes.items() if n not in _unsteady(source)]
     sizes += [f"{prefix}_fits"] if _unsteady(source) else []
+    sizes += _layout(source)
     arrays = []
     for pair in _pairs(source):
         places = (word for binding in pair for word in _memory(source, binding, prefix))
         arrays.append(f"{prefix}_apart({', '.join(places)})")
     return f" &&\n{inner}".join([" && ".join(sizes)] * bool(sizes) + arrays) or "1"
+
+
+def _layout(source: SourceRegion) -> list[str]:
+    """What the version takes for granted of types that differ from machine to machine."""
+    found: dict[str, None] = {}
+    items = [*source.reading.part.items, *called(source.unit, source.reading.part.items)]
+    for node in (x for item in items for x in walk(item)):
+        kind = getattr(node, "type", None)
+        while isinstance(kind, PointerType | ArrayType):
+            kind = kind.to if isinstance(kind, PointerType) else kind.element
+        if isinstance(kind, ScalarType) and kind.text in ("long", "unsigned long") and kind.dtype:
+            found[f"sizeof(long) == {kind.dtype.size}"] = None
+        elif isinstance(kind, ScalarType) and kind.text == "char" and kind.dtype:
+            found[f"(char)-1 {'==' if kind.dtype.is_signed else '!='} -1"] = None
+        elif isinstance(kind, RecordType) and _NAMED.fullmatch(kind.name):
+            found[f"sizeof({kind.name}) == {kind.size}"] = None
+    return list(found)
 
 
 def _passed(source: SourceRegion, prefix: str) -> list[str]:

@@ -280,6 +280,34 @@ def test_arrays_that_overlap_take_the_loops_as_they_were(tmp_path, compiler):
     assert subprocess.run([program], check=False).returncode == 64
 
 
+def test_what_differs_from_machine_to_machine_is_looked_at(tmp_path, compiler):
+    path = tmp_path / "mine.c"
+    path.write_text("struct pair { long a; char b; };\n"
+                    "void f(int n, char *to, const char *from, const struct pair *p)\n{\n"
+                    "    for (int i = 0; i < n; i++)\n"
+                    "        to[i] = from[i] / 2 + p[i].b;\n}\n")  # fmt: skip
+    source = source_of(path, "f", {"n": 64})
+    new = emitted(source, *schedules_of(source)[1])
+    assert b"sizeof(struct pair) == 16" in new
+    caller = """
+int main(void) {
+    char to[64], from[64];
+    struct pair p[64] = {{0}};
+    for (int i = 0; i < 64; i++)
+        from[i] = -4;
+    f(64, to, from, p);
+    return (unsigned char)to[63];
+}
+"""
+    (tmp_path / "new.c").write_bytes(new + caller.encode())
+    program = tmp_path / "program"
+    for flag, result in (("-fsigned-char", 254), ("-funsigned-char", 126)):
+        subprocess.run(
+            [*compiler.words, "-O3", flag, tmp_path / "new.c", "-o", program], check=True
+        )
+        assert subprocess.run([program], check=False).returncode == result
+
+
 def test_lines_end_as_they_did_and_the_loops_are_kept_byte_for_byte(tmp_path):
     path = tmp_path / "mine.c"
     loops = b"for (int i = 0; i < n; i++) {\r\n\ta[i] += 1; /* \xe9 */\r\n  }"
