@@ -110,7 +110,7 @@ class _Function:
             ends = d.one((-1.0, 1.0), (0.5, 2.0), (-100.0, 100.0))
             return Field(type_.name, *ends), 0, 0, 0
         if not writable and d.chance(0.4):
-            most = d.one(3, 7, 15, min(100, type_.high))
+            most = min(d.one(3, 7, 15, 100), type_.high)
             return Field(type_.name, 0, most), 0, most, 0
         base = BASE.get(type_.bits, 0)
         first = (low, high) if type_.bits < 32 else (-base, base)

@@ -274,7 +274,7 @@ def _wrapped(value: int, dtype: DType) -> int:
 
 def _within(env: Environment, node: Expression, value: Affine, dtype: DType, why: str) -> None:
     ranges = env.ranges()
-    if ranges is None:
+    if ranges is None or env.unchecked:
         return
     least, greatest = value.interval(ranges)
     low, high = dtype.range
@@ -306,6 +306,8 @@ def _compared(env: Environment, node: BinaryE) -> int:
     left, right = form(env, node.left), form(env, node.right)
     apart = left - right
     ranges = env.ranges()
+    if ranges is not None and not apart.names <= ranges.keys():  # what the loop counts
+        raise not_affine(node, "it depends on a condition", BRANCHES)
     low, high = (apart.const, apart.const) if ranges is None else apart.interval(ranges)
     always = {
         "<": (high < 0, low >= 0),

@@ -603,7 +603,7 @@ def _upper(env: Environment, counted: _Counted, test: BinaryE) -> list[Bound]:
 
 def _comparison(env: Environment, counted: _Counted, test: BinaryE) -> Bound:
     """The bound above that one comparison puts on the counter."""
-    unchecked = replace(env, around=_Unbounded.around)
+    unchecked = replace(env, unchecked=True)
     left, right = side(unchecked, test.left), side(unchecked, test.right)
     op = test.op
     if op == "!=" and not left.sign and not right.sign:
@@ -621,7 +621,8 @@ def _comparison(env: Environment, counted: _Counted, test: BinaryE) -> Bound:
         )
     c = kept.coefficient(counted.name)
     if c == 0 and kept.is_constant:
-        return Bound(Affine.constant(-1 if kept.const < 0 else MAX_SIZE * MAX_SIZE))
+        never = counted.origin - 1  # below where it begins
+        return Bound(never if kept.const < 0 else Affine.constant(MAX_SIZE * MAX_SIZE))
     if c >= 0:
         raise refusal(
             test.place,
@@ -629,12 +630,6 @@ def _comparison(env: Environment, counted: _Counted, test: BinaryE) -> Bound:
             "Compare what the loop counts, and in the direction in which it counts.",
         )
     return Bound(kept - Affine.var(counted.name) * c, -c)
-
-
-class _Unbounded:
-    """No loops around: without ranges nothing is checked."""
-
-    around: tuple[Loop, ...] = (Loop("", (Bound(Affine.constant(1)),), (Bound(Affine()),), 1, ()),)
 
 
 def _direction(env: Environment, counted: _Counted, test: BinaryE, apart: Affine) -> str:

@@ -69,7 +69,7 @@ def _quotient(env: Environment, node: BinaryE) -> Compared:
     dividend, by = form(env, node.left), form(env, node.right)
     if not by.is_constant or not 0 < by.const < (31 if node.op == ">>" else 1 << 31):
         raise not_affine(node, "only a positive number may divide here")
-    if exact_range(env, node.place, dividend)[0] < 0:
+    if not env.unchecked and exact_range(env, node.place, dividend)[0] < 0:
         raise not_affine(node, "what is divided may be negative, and C rounds towards 0")
     return Compared(Affine(), 1, dividend, by.const if node.op == "/" else 1 << by.const)
 

@@ -294,6 +294,7 @@ class Environment:
         out: the nodes of the block being read; a rule appends.
         inlined: the functions that this is the body of.
         sure: whether the expression being read is surely evaluated.
+        unchecked: whether forms are taken as numbers: that types hold them is shown later.
     """
 
     region: Region
@@ -307,6 +308,7 @@ class Environment:
     out: list[Node] = field(default_factory=list)
     inlined: tuple[str, ...] = ()
     sure: bool = True
+    unchecked: bool = False
 
     def ranges(self) -> dict[str, Range] | None:
         """Intervals that hold every iterator and derived number; None: nothing ever runs."""

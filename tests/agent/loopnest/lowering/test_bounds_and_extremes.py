@@ -43,6 +43,27 @@ def test_a_quotient_bounds_a_loop_exactly():
     assert inner.upper == (Bound(Affine.of({"j": 1}, 7), 2),)
 
 
+def test_a_choice_in_a_bound_is_not_decided_by_its_numbers_alone():
+    text = (
+        "void f(int n, int *a) { for (int k = 12; k--;)"
+        " for (int j = 0; j != (n < k ? n : k); j++) a[j] = k; }"
+    )
+    with pytest.raises(SourceError, match="it depends on a condition"):
+        read(text, n=2)
+
+
+@pytest.mark.parametrize("never", ["i < i", "n < 3", "i + 1 <= i"])
+def test_a_loop_whose_condition_never_holds_does_not_run(never):
+    text = (
+        f"void f(int n, int *a) {{ a[9] = 0; for (int i = -3; i < n && {never}; i++) a[i + 3] = 1;"
+        f" for (int i = -3; i < n; i++) {{ if (!({never})) break; a[i + 3] = 1; }} a[9] = 2; }}"
+    )
+    text = text.replace("a[9] = 0;", "for (int i = 0; i < n; i++) a[i] = 0;")
+    for node in read(text, n=9).body[1:3]:
+        (low,), highs = node.lower, node.upper
+        assert min(high.expr.const for high in highs) < low.expr.const
+
+
 def test_a_quotient_of_what_may_be_negative_is_no_bound():
     text = (
         "void f(int n, float *a) { for (int j = 0; j < n; j++)"
