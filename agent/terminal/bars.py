@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -67,20 +67,26 @@ class Scale:
         return "".join(line)
 
 
-def with_bars(table: Table, room: int, encoding: str) -> Table:
+def with_bars(table: Table, room: int, marks: Marks) -> Table:
     """The table with its intervals drawn before its last column, in ``room`` columns at most."""
     known = [i for i in table.intervals if i]
     if not known:
         return table
-    scale, marks = Scale.of(known, min(room, MOST)), marks_of(encoding)
+    scale = Scale.of(known, min(room, MOST))
     bars = [scale.line(i, marks) if i else "" for i in table.intervals]
     rows = ((*row[:-1], bar, row[-1]) for row, bar in zip(table.rows, bars, strict=True))
     headers = (*table.headers[:-1], scale.header(), table.headers[-1])
     return replace(table, headers=headers, rows=tuple(rows), intervals=())
 
 
-def marks_of(encoding: str) -> Marks:
-    """Lines and dots where the terminal's encoding has them."""
+def marks_of(encoding: str, environment: Mapping[str, str]) -> Marks:
+    """Lines and dots where the encoding has them, and the locale does not say that none are shown.
+
+    Python writes UTF-8 in the locale C too.
+    """
+    told = (environment.get(name) for name in ("LC_ALL", "LC_CTYPE", "LANG"))
+    if next(filter(None, told), "") in ("C", "POSIX"):
+        return ASCII
     try:
         "".join((UNICODE.reach, UNICODE.value, UNICODE.one)).encode(encoding)
     except (UnicodeEncodeError, LookupError):

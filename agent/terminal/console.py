@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, TextIO
 from agent.clock import duration
 from agent.errors import AgentError, Exit
 from agent.json_values import finite_object
-from agent.terminal.bars import BESIDE, LEAST, with_bars
+from agent.terminal.bars import ASCII, BESIDE, LEAST, Marks, marks_of, with_bars
 from agent.terminal.blocks import Block, Table, Verbatim
 from agent.terminal.streams import OutputError
 
@@ -229,19 +229,19 @@ def _show(block: Block) -> None:
 def _show_table(table: Table) -> None:
     from rich.console import Console
 
-    screen = Console(width=width())
-    plain = _rich_table(table)
+    screen, marks = Console(width=width()), marks_of(sys.stdout.encoding, os.environ)
+    plain = _rich_table(table, marks)
     room = width() - screen.measure(plain).maximum - BESIDE
     drawn = table.intervals and sys.stdout.isatty() and room >= LEAST
-    screen.print(_rich_table(with_bars(table, room, sys.stdout.encoding)) if drawn else plain)
+    screen.print(_rich_table(with_bars(table, room, marks), marks) if drawn else plain)
 
 
-def _rich_table(table: Table) -> RichTable:
+def _rich_table(table: Table, marks: Marks) -> RichTable:
     from rich import box
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    drawn = RichTable(box=box.SIMPLE, pad_edge=False)
+    drawn = RichTable(box=box.ASCII if marks is ASCII else box.SIMPLE, pad_edge=False)
     for header in table.headers:
         drawn.add_column(Text(header), overflow="fold")
     for row in table.rows:

@@ -30,7 +30,7 @@ class _Manner(TyperCommand if TYPE_CHECKING else object):  # type: ignore[misc]
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the words of a command line; a mistake knows the command that it was made in."""
         known = {name for param in self.params for name in (*param.opts, *param.secondary_opts)}
-        for word in args:
+        for word in () if ctx.resilient_parsing else args:
             if _ONE_DASH.fullmatch(word) and (meant := f"-{word.partition('=')[0]}") in known:
                 ctx.fail(f"No such option: {word}. Did you mean {meant}?")
         try:

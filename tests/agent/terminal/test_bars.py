@@ -43,8 +43,9 @@ def test_a_terminal_shows_where_each_interval_lies():
     assert one.index(UNICODE.value) < four.index(UNICODE.reach) < four.index(UNICODE.value)
 
 
-def test_a_terminal_without_such_letters_gets_others():
-    shown = shown_on_a_terminal(PYTHONIOENCODING="ascii", NO_COLOR="1")
+@pytest.mark.parametrize("wish", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C"}])
+def test_a_terminal_without_such_letters_gets_others(wish):
+    shown = shown_on_a_terminal(NO_COLOR="1", **wish)
     assert "--o--" in shown
     assert shown.isascii()
 
