@@ -66,6 +66,7 @@
 #define MAX_SHOTS 100    /* of a sample */
 #define CHAIN 2000       /* dependent multiplications: some 2 microseconds */
 #define ADDITIONS 1500   /* times 16, on four chains: as long */
+#define SLEEP_NS 2000000 /* by which a clock that stands still is found */
 #define LOOKS 300        /* readings in a row: about a millisecond */
 
 enum dtype { F32, F64, I32, U8, I8, I16, U16, U32, I64, U64, DTYPES };
@@ -834,11 +835,22 @@ static void set_limits(char *rest) {
     answer("ok");
 }
 
+/* What the clock says of a sleep. */
+static void look_at_clock(void) {
+    struct timespec left = {0, SLEEP_NS};
+    double start = now();
+    while (nanosleep(&left, &left)) {} /* interrupted: what is left */
+    char text[64];
+    snprintf(text, sizeof text, "clock %.9g", now() - start);
+    answer(text);
+}
+
 static void obey(char *line) {
     char *space = strchr(line, ' ');
     char *rest = space ? space + 1 : line + strlen(line);
     if (space) *space = 0;
-    if (!strcmp(line, "cpus")) set_cpus(rest);
+    if (!strcmp(line, "clock")) look_at_clock();
+    else if (!strcmp(line, "cpus")) set_cpus(rest);
     else if (!strcmp(line, "limits")) set_limits(rest);
     else if (!strcmp(line, "array")) add_array(rest);
     else if (!strcmp(line, "scalar")) add_scalar(rest);

@@ -21,6 +21,7 @@ BYTES_PER_S = 2e8  # at least this fast: filling, copying, comparing
 START_S = 5.0
 RESOLUTION_S = 1e-10
 LOOK_EVERY_S = 0.025
+SLEEP_S = 2e-3  # SLEEP_NS of the worker
 CLOCKS_DIFFER, CLOCK_SLACK_S = 1.05, 1e-3  # the worker's and ours: one is slewed by NTP
 PATIENCE = 8.0  # a round may take so many times what its programs took before
 
@@ -112,6 +113,7 @@ class WorkerSession:
     def set_up(self, libraries: dict[int, Path | str], cpu_limit_s: float) -> None:
         """Pin, limit, make the arguments, load ``libraries`` (program -> what ``load`` takes)."""
         self._tick = 1.0 / self._worker.ready()
+        _require_running_clock(float(self._worker.ask("clock", START_S)[1]))
         copying = START_S + self._arguments.bytes / BYTES_PER_S
         pinned = self._worker.ask("cpus " + " ".join(map(str, self._cpus)), START_S)
         self.unpinned = pinned != ["ok"]
@@ -248,9 +250,19 @@ def _require_steady_clock(told_s: float, passed_s: float) -> None:
         raise _clock_jumps(f"a round of {passed_s:.3g} s took {told_s:.3g} s")
 
 
+def _require_running_clock(told_s: float) -> None:
+    """Refuse a clock by which a sleep took no time: with it a round would never end."""
+    if told_s < SLEEP_S / CLOCKS_DIFFER:
+        raise _odd_clock("stands still", f"a sleep of {SLEEP_S:g} s took {told_s:.3g} s")
+
+
 def _clock_jumps(seen: str) -> MeasureError:
+    return _odd_clock("jumps", seen)
+
+
+def _odd_clock(does: str, seen: str) -> MeasureError:
     return MeasureError(
-        f"this machine's clock jumps (CLOCK_MONOTONIC_RAW: {seen})",
+        f"this machine's clock {does} (CLOCK_MONOTONIC_RAW: {seen})",
         "Timings made with it mean nothing: have the clock source looked at "
         "(/sys/devices/system/clocksource).",
     )
