@@ -19,7 +19,7 @@ from agent.clock import stamp
 from agent.errors import UnreachableError
 from agent.progress import Progress, Tell
 from agent.report.consent import consent_of
-from agent.report.outbox import Waiting, drafts, queue
+from agent.report.outbox import Waiting, drafts, queue, spooled
 from agent.report.payload import of_schema_1
 from agent.state import typed
 from agent.state.state import read_state
@@ -179,7 +179,7 @@ def answer_if_off(config: Config) -> dict[str, object] | None:
 def waiting_reports(config: Config, state: State, now: float | None = None) -> dict[str, object]:
     """The bytes that wait or would be sent now, also while reporting is off; nothing is sent."""
     fresh = drafts(config, state, time.time() if now is None else now)
-    reports = dict(state.spooled()) | dict(fresh)
+    reports = dict(spooled(config, state)) | dict(fresh)
     texts = [body.decode("ascii") for body in reports.values()]
     return report_answer(config, state, "shown", reports=texts)
 

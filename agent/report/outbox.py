@@ -19,6 +19,7 @@ from agent.report.payload import (
     iso_week,
     of_calibration,
     of_refusal,
+    relabelled,
     weeks_after,
 )
 from agent.state import typed
@@ -94,7 +95,12 @@ def queue(config: Config, state: State, now: float) -> Waiting:
         # After the spool: killed between the two, the same reports are drafted again.
         if memory.to_json() != state.fact(MEMORY):
             state.remember(MEMORY, memory.to_json())
-    return state.spooled()
+    return spooled(config, state)
+
+
+def spooled(config: Config, state: State) -> Waiting:
+    """What waits to be sent, as it would be now."""
+    return tuple((key, relabelled(body, config.report_label)) for key, body in state.spooled())
 
 
 def _drafts(config: Config, state: State, now: float) -> tuple[Waiting, Memory | None]:

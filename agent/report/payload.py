@@ -256,6 +256,15 @@ def of_schema_1(report: bytes) -> bytes | None:
     return _written({k: v for k, v in body.items() if k not in ADDED} | {"schema": 1})
 
 
+def relabelled(report: bytes, label: str | None) -> bytes:
+    """A report that waited: if it has a label, with the one set now; a no since then holds."""
+    body = json.loads(report)
+    if body.get("label") in (None, label):
+        return report
+    del body["label"]
+    return _written(body if label is None else {**body, "label": label})
+
+
 def _written(body: Mapping[str, object]) -> bytes:
     """The one way to write it: sorted keys, no spaces, ASCII."""
     text = json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -27,7 +27,7 @@ def told_release(answer: Answer) -> list[Block]:
     words = [f"{Count(answer['machines']):report} released."]
     if waiting:
         words.append(
-            f"{Count(waiting):report} more counted and not shown yet: of each group that is alike "
+            f"{Count(waiting):more report} counted and not shown yet: of each group that is alike "
             f"in week, bundle, channel, architecture and outcome, only whole lots of {threshold}."
         )
     return list(words)

@@ -106,7 +106,8 @@ def verdict_answer(
             return told[-1]
     # The sum of many weeks may be smaller than one of them: older agents are not in it.
     best = max(told, key=lambda x: min(x.pilot_machines, x.stable_machines), default=None)
-    return best or _no_verdict(bundle, version, "Nothing was reported of it.")
+    why = f"Nothing that may be shown was reported of it: none, or fewer than {threshold} alike."
+    return best or _no_verdict(bundle, version, why)
 
 
 def candidates(

@@ -85,6 +85,16 @@ def test_without_a_label_nothing_stands_for_one_on_the_wire(machine, tmp_path):
     ]
 
 
+def test_a_label_that_is_taken_away_is_taken_out_of_what_waits(machine):
+    switched_on(machine)
+    assert '"label":"press-4"' in report(machine, "--show", AGENT_REPORT_LABEL="press-4").out
+    report(machine, AGENT_REPORT_LABEL="press-4")  # no centre: it waits
+    assert "label" not in report(machine, "--show").out
+    with recording() as centre:
+        assert report(machine, AGENT_REPORT_TO=centre.url).code == 0
+    assert b"label" not in b"".join(centre.requests)
+
+
 def test_a_label_is_shown_to_who_is_asked(machine):
     asked = report(machine, "enable", "--yes", AGENT_REPORT_LABEL="press-4")
     assert "names this machine: the label press-4" in asked.err

@@ -78,7 +78,7 @@ def test_hostile_reports_get_a_clear_answer_and_count_nothing(refusing):
         (b"{", {}, 400),
         (report(1) + b" " * 5000, {}, 413),
         (b"[" * 1500, {}, 422),
-        (report(1, schema=2), {}, 422),
+        (report(1, schema=3), {}, 422),
         (report(1, week="2099-W01"), {}, 422),
         (report(1, week="2026-W01"), {}, 422),
         (report(1, bundle="'; DROP TABLE seen; --"), {}, 422),

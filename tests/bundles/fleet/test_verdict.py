@@ -14,6 +14,7 @@ from fleets import NOW, accuracy, report
 from agent.report.payload import ERROR_STEP, Architecture
 from bundles.fleet.analysis import answers, judging
 from bundles.fleet.analysis.figures import HIDDEN, mean_difference, student
+from bundles.fleet.analysis.judging import OFTEN
 from bundles.fleet.analysis.verdict import Side, judge_pilot
 from bundles.fleet.counting import weeks
 from bundles.fleet.counting.evidence import EVIDENCE_WEEKS
@@ -42,12 +43,12 @@ DRAWS = {  # standard deviation 0.12
 }
 
 
-def spread(errors, lot):
-    """What is stored of such machines, released ``lot`` by ``lot``."""
+def spread(errors, lot, least=K):
+    """What is stored of such machines, released ``lot`` by ``lot``, in means of ``least``."""
     bins = np.clip(np.round(errors / ERROR_STEP), 0, 250).astype(int)
     sums = Counter()
     for first in range(0, len(bins), lot):
-        for part in tens(Counter(bins[first : first + lot].tolist()), K):
+        for part in tens(Counter(bins[first : first + lot].tolist()), least):
             sums[part.value] += part.machines
     return tuple(Part(value, machines) for value, machines in sorted(sums.items()))
 
@@ -125,6 +126,21 @@ def test_a_small_site_may_judge_from_fewer_machines():
     assert given.code == "too-few"
     assert "needs 50 pilot and 50 stable machines" in given.why[0]
     assert judge_pilot(*sides, K, VerdictLimits(20)).code != "too-few"
+
+
+@pytest.mark.parametrize("kind", DRAWS)
+@pytest.mark.parametrize("tens_of_stable", [1, K])
+def test_machines_with_a_label_count_one_by_one_and_the_interval_holds(kind, tens_of_stable):
+    """A dozen that are known each, beside others that are known likewise or in tens."""
+    rng, held = np.random.default_rng(11), 0
+    for _ in range(FLEETS):
+        ours, theirs = (
+            {"a": spread(0.45 + DRAWS[kind](rng, machines), 2 * least, least)}
+            for machines, least in ((12, 1), (60, tens_of_stable))
+        )
+        estimate, half = mean_difference(ours, theirs, ERROR_STEP, K, OFTEN)
+        held += abs(estimate) <= half
+    assert held >= 0.93 * FLEETS
 
 
 def test_few_pilots_borrow_what_a_large_stable_shows():
