@@ -21,7 +21,7 @@ and the functions of `PUBLIC` are read as they are; TSVC's and Pluto's loops are
 evaluate --programs` (for testing only, none of it teaches anything), and beside it the headers that
 they lack. ``--rank`` times reading and ranking of 200 schedules for each PolyBench kernel.
 ``--compare`` does nothing but run what is read against what is emitted for it (`suites_compare`),
-PolyBench's kernels at their SMALL sizes.
+PolyBench's kernels at their SMALL sizes, and Pluto's at 40 where they define more.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ from agent.loopnest.frontend.parse import parse
 from agent.loopnest.lowering.lower import Reading, sizes_of
 from agent.loopnest.lowering.reader import read_region, regions_of
 
+_SIZE = re.compile(r"^(\s*#\s*define\s+\w+\s+)(\d+)\b", re.MULTILINE)
 SIZE = 100  # of every size that has none of its own
 LIMIT_S = 60
 MEMORY = 8 << 30
@@ -235,12 +236,14 @@ def tsvc(root: Path, scratch: Path) -> Iterator[Item]:
         yield Item("TSVC", name, path, name, sizes, (f"-I{source.parent}",))
 
 
-def pluto(root: Path, scratch: Path) -> Iterator[Item]:
-    """The region of each test and example in a function of its own."""
+def pluto(root: Path, scratch: Path, most: int | None = None) -> Iterator[Item]:
+    """The region of each test and example in a function of its own; sizes up to ``most``."""
     for source in sorted([*root.glob("test/**/*.c"), *root.glob("examples/**/*.c")]):
         text = source.read_text(errors="replace")
         if not re.search(r"#\s*pragma\s+scop", text):
             continue
+        if most is not None:
+            text = _SIZE.sub(lambda m: m[1] + str(min(int(m[2]), most)), text)
         function, text = pluto_file(text)
         name = str(source.relative_to(root))
         path = scratch / name.replace("/", "-")
@@ -291,6 +294,10 @@ def public(root: Path, scratch: Path) -> Iterator[Item]:
 
 IN_PLACE = (polybench, plant, public)  # that no file is made of
 SUITES = {f.__name__: f for f in (polybench, tsvc, pluto, pet, plant, public)}
+SMALL = {
+    "polybench": functools.partial(polybench, dataset="SMALL"),
+    "pluto": functools.partial(pluto, most=40),
+}
 
 
 def _functions(path: Path) -> list[Function]:
@@ -443,8 +450,8 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as scratch:
         items: list[Item] = []
-        small = {"polybench": functools.partial(polybench, dataset="SMALL")} if args.compare else {}
-        for name, suite in {**SUITES, **small}.items():
+        suites = {**SUITES, **SMALL} if args.compare else SUITES
+        for name, suite in suites.items():
             if root := getattr(args, name):
                 folder = Path(scratch, name)
                 folder.mkdir()

@@ -169,6 +169,8 @@ def _look(text: _Text, number: int, reading: Reading, pointers: Sequence[str]) -
     items = reading.part.items
     seen, enter, leave = [], "", ""
     for place, binding in enumerate(reading.bindings):
+        if binding.is_local:
+            continue
         array = reading.program.array(binding.array)
         name = f"seen_{number}_{place}"
         at = f"(void *)({_address(binding, array, pointers)})"
@@ -188,6 +190,8 @@ def _end(text: str, at: int) -> int:
 
 
 def _address(binding: Binding, array: Array, pointers: Sequence[str]) -> str:
+    if binding.is_local:
+        return f"({array.dtype.value}[{array.elements}]){{0}}"
     row = math.prod(array.shape[1:])
     return f"{renamed(binding.expression, pointers, '_first')} + {binding.low * row}"
 
