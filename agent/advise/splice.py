@@ -43,7 +43,7 @@ from agent.loopnest.frontend.ctree import (
     walk,
 )
 from agent.loopnest.lowering.lower import Binding, Reading, used_after
-from agent.loopnest.lowering.regions import assigned, called
+from agent.loopnest.lowering.uses import assigned, called
 from agent.loopnest.program import FUNCTIONS, Program
 
 WIDTH = 100

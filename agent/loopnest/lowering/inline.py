@@ -32,9 +32,10 @@ from agent.loopnest.frontend.ctree import (
     rewritten,
     walk,
 )
+from agent.loopnest.lowering.assignments import temporary, write
 from agent.loopnest.lowering.exits import without_exits
 from agent.loopnest.lowering.forms import form, integer_type, not_affine
-from agent.loopnest.lowering.places import pointer
+from agent.loopnest.lowering.pointers import pointer
 from agent.loopnest.lowering.state import (
     MAX_INLINED,
     Data,
@@ -46,7 +47,6 @@ from agent.loopnest.lowering.state import (
     RestartError,
     refusal,
 )
-from agent.loopnest.lowering.statements import temporary, write
 from agent.loopnest.lowering.values import condition, constant, converted, scalar_type
 from agent.loopnest.program import Affine, AffineValue, Derived, Expr, Literal, Select, reads
 

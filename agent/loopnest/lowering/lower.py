@@ -29,14 +29,17 @@ from agent.loopnest.frontend.ctree import (
     Unit,
     walk,
 )
-from agent.loopnest.lowering import statements as rules
+from agent.loopnest.lowering.assignments import assign, temporary, write
 from agent.loopnest.lowering.counters import counted
+from agent.loopnest.lowering.declarations import declare
+from agent.loopnest.lowering.entry import entry_scope
 from agent.loopnest.lowering.forms import integer_type
 from agent.loopnest.lowering.inline import call_form, inline
 from agent.loopnest.lowering.members import changed_members, is_member
-from agent.loopnest.lowering.places import STRAIGHT, wrong_type
+from agent.loopnest.lowering.places import STRAIGHT
 from agent.loopnest.lowering.printing import full_text
-from agent.loopnest.lowering.regions import LoopNest, assigned, called, callee, entry_scope, used
+from agent.loopnest.lowering.regions import LoopNest
+from agent.loopnest.lowering.scalars import wrong_type
 from agent.loopnest.lowering.state import (
     MAX_RESTARTS,
     Argument,
@@ -53,6 +56,8 @@ from agent.loopnest.lowering.state import (
     Unknown,
     refusal,
 )
+from agent.loopnest.lowering.statements import effect, items
+from agent.loopnest.lowering.uses import assigned, called, callee, used
 from agent.loopnest.lowering.values import number, value
 from agent.loopnest.program import (
     FUNCTIONS,
@@ -73,11 +78,11 @@ from agent.loopnest.program import (
 
 _RULES = LoweringRules(
     value=value,
-    assign=rules.assign,
-    effect=rules.effect,
+    assign=assign,
+    effect=effect,
     inline=inline,
-    items=rules.items,
-    declare=rules.declare,
+    items=items,
+    declare=declare,
     call_form=call_form,
 )
 
@@ -167,7 +172,7 @@ def _lowered(
     _enter(env, part, leaving)
     names.taken |= {e.name for e in env.scope.values() if isinstance(e, Argument)}
     env.derived.clear()
-    rules.items(env, part.items)
+    items(env, part.items)
     _count(env)
     _leave(env, part)
     if not any(s.target.array in _memory(region) for _, s in statements(tuple(env.out))):
@@ -225,7 +230,7 @@ def _enter(env: Environment, part: LoopNest, leaving: Mapping[int, Name]) -> Non
         region.keep(fresh, name.ident)
         env.scope[name.ident] = Data(Access(fresh), kind.dtype, kind.const)
         if enters and start is not None:
-            rules.write(env, name.place, Access(fresh), True, "", start)
+            write(env, name.place, Access(fresh), True, "", start)
             env.given.add(name.ident)
     region.outer = frozenset(outer)
 
@@ -259,9 +264,9 @@ def _live(env: Environment, name: Name, dtype: DType, start: Expr | None) -> Dat
     )
     region.arrays[name.ident, dtype, 0] = ArrayUse(fresh, found, dtype, ())
     kept = Access(fresh, (Affine(),))
-    local = rules.temporary(env, name.name, dtype)
+    local = temporary(env, name.name, dtype)
     region.keep(local.array, name.ident)
-    rules.write(env, name.place, local, True, "", start or Read(kept))
+    write(env, name.place, local, True, "", start or Read(kept))
     region.live[name.ident] = (local, kept)
     return Data(local, dtype)
 
@@ -269,7 +274,7 @@ def _live(env: Environment, name: Name, dtype: DType, start: Expr | None) -> Dat
 def _leave(env: Environment, part: LoopNest) -> None:
     """Puts variables that leave the region where they are kept."""
     for local, kept in env.region.live.values():
-        rules.write(env, part.items[-1].place, kept, True, "", Read(local))
+        write(env, part.items[-1].place, kept, True, "", Read(local))
 
 
 def used_after(function: CFunction, part: LoopNest) -> dict[int, Name]:

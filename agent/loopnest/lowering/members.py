@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from agent.errors import SourceError
 from agent.loopnest.frontend.ctree import (
     ArrayType,
     AssignE,
@@ -16,6 +17,7 @@ from agent.loopnest.frontend.ctree import (
     CStatement,
     CType,
     Expression,
+    IndexE,
     MemberE,
     Name,
     PointerType,
@@ -25,7 +27,15 @@ from agent.loopnest.frontend.ctree import (
     Variable,
     walk,
 )
-from agent.loopnest.lowering.state import STEPS, Environment, Known, Object, Pointer
+from agent.loopnest.lowering.printing import c_text
+from agent.loopnest.lowering.state import (
+    STEPS,
+    Environment,
+    Known,
+    Object,
+    Pointer,
+    refusal,
+)
 from agent.loopnest.program import Affine
 
 STEADY = "what structures hold stays as it is while the loops run"
@@ -111,3 +121,21 @@ def member_array(env: Environment, node: MemberE) -> Object | None:
     name = text.replace("->", "_").replace(".", "_")
     ident = -int.from_bytes(text.encode())
     return Object(ident, name, to, (None,), to.const, text=text)
+
+
+def is_in_structure(node: Expression) -> bool:
+    """Whether ``node`` is a field, or an element of a field that is an array."""
+    while isinstance(node, IndexE) or (isinstance(node, CastE) and node.implicit):
+        node = node.base if isinstance(node, IndexE) else node.operand
+        if isinstance(node, MemberE) and isinstance(node.type, PointerType):
+            return False  # behind a pointer that it holds
+    return isinstance(node, MemberE)
+
+
+def no_pointer(node: Expression) -> SourceError:
+    """That what a pointer in a structure leads to is not known."""
+    return refusal(
+        node.place,
+        f"`{c_text(node)}`: which array that is, is known only when the loops run",
+        "Put the loops over its elements into a function that gets the pointer.",
+    )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from agent.loopnest.frontend.ctree import ArrayType, CallE, CastE, CType, Expression, ScalarType
-from agent.loopnest.lowering.places import access_at, pointer
+from agent.loopnest.lowering.assignments import write
+from agent.loopnest.lowering.places import access_at
+from agent.loopnest.lowering.pointers import pointer
 from agent.loopnest.lowering.state import Environment, Pointer, RestartError, refusal
-from agent.loopnest.lowering.statements import write
 from agent.loopnest.lowering.values import constant
 from agent.loopnest.program import Affine, Bound, DType, Expr, Literal, Loop, Read
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from agent.loopnest.frontend.ctree import BinaryE, CastE, Expression
+from agent.loopnest.lowering.extents import exact_range
 from agent.loopnest.lowering.forms import form, integer_type, not_affine
-from agent.loopnest.lowering.places import exact_range
 from agent.loopnest.lowering.state import Environment, NotAffineError
 from agent.loopnest.program import Affine
 

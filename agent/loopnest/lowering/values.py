@@ -26,8 +26,9 @@ from agent.loopnest.frontend.ctree import (
 from agent.loopnest.frontend.ctree import walk as parts_of
 from agent.loopnest.lowering.forms import COMPARISONS, form, integer_type, spelled, whole
 from agent.loopnest.lowering.members import member_size
-from agent.loopnest.lowering.places import place, scalar, wrong_type
+from agent.loopnest.lowering.places import place
 from agent.loopnest.lowering.printing import c_text
+from agent.loopnest.lowering.scalars import scalar, wrong_type
 from agent.loopnest.lowering.state import (
     MAX_DEEP,
     MAX_NODES,
