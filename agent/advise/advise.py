@@ -155,10 +155,7 @@ def rank(
         guesses=sum(is_guess(drawn[n][1]) for n in shown),
     )
     return {
-        "ranking": [
-            {**_entry(drawn[n][0], found[n]), "tied": tied}
-            for n, tied in zip(shown, _tied(predictor, [drawn[n][1] for n in shown]), strict=True)
-        ],
+        "ranking": _ranking(predictor, [(*drawn[n], found[n]) for n in shown]),
         "causes": [
             s.to_json()
             for n in order[:1]
@@ -169,6 +166,16 @@ def rank(
         **(program_map(predictor, program) if with_map else {}),
         **_basis(reading, predictor, timed, notes),
     }
+
+
+def _ranking(
+    predictor: Predictor, ranked: Sequence[tuple[Schedule, Program, Prediction]]
+) -> list[dict[str, object]]:
+    tied = _tied(predictor, [variant for _, variant, _ in ranked])
+    return [
+        {**_entry(schedule, found), "tied": same}
+        for (schedule, _, found), same in zip(ranked, tied, strict=True)
+    ]
 
 
 def _tied(predictor: Predictor, ranked: Sequence[Program]) -> list[bool]:
@@ -209,16 +216,9 @@ def measure(
         MeasureError: none of them gave a usable timing.
     """
     from agent.advise.own_function import own_base_or_why
-    from agent.advise.rounds import round_speedups
-    from agent.measure.session import FIRST_VARIANT, TWIN
     from agent.measure.stats import noise_floor
 
-    if len(schedules) > MAX_SCHEDULES:
-        raise InputError(
-            f"{len(schedules)} schedules are too many to measure at once (at most {MAX_SCHEDULES})",
-            "Measure them in parts, or ask `agent rank` which of them are worth it.",
-        )
-    parsed = [parse_schedule(text) for text in schedules]
+    parsed = _parse_all(schedules)
     source = read_source(config, request)
     program = source.reading.program
     dependences = Dependences.of(program)
@@ -233,22 +233,41 @@ def measure(
     floor = noise_floor([found.noise])
     return {
         "program": described(source.reading),
-        "base": {
-            "outcome": found.base.outcome,
-            **_seconds(found.base),
-            "round_speedups": round_speedups(found, TWIN),
-        },
         "own": own.to_json() if own else None,
-        "measurements": [
-            {**measured(s, t, own), "round_speedups": round_speedups(found, n)}
-            for n, (s, t) in enumerate(zip(parsed, found.timings, strict=True), FIRST_VARIANT)
-        ],
+        **_timed(found, parsed, own),
         "wins": _wins(parsed, found.timings),
         "own_wins": _wins(parsed, found.timings, own) if own else None,
         "notes": [note] if note else [],
         "noise_floor": asdict(floor) if floor else None,
         "warnings": _warnings(found, config.budget_s),
         "elapsed_s": found.elapsed_s,
+    }
+
+
+def _parse_all(schedules: Sequence[str]) -> list[Schedule]:
+    if len(schedules) > MAX_SCHEDULES:
+        raise InputError(
+            f"{len(schedules)} schedules are too many to measure at once (at most {MAX_SCHEDULES})",
+            "Measure them in parts, or ask `agent rank` which of them are worth it.",
+        )
+    return [parse_schedule(text) for text in schedules]
+
+
+def _timed(
+    found: Measurement, schedules: Sequence[Schedule], own: OwnTimes | None
+) -> dict[str, object]:
+    """The program as written and its versions, with what single rounds say of each."""
+    from agent.advise.rounds import round_speedups
+    from agent.measure.session import FIRST_VARIANT, TWIN
+
+    base = {"outcome": found.base.outcome, **_seconds(found.base)}
+    versions = enumerate(zip(schedules, found.timings, strict=True), FIRST_VARIANT)
+    return {
+        "base": {**base, "round_speedups": round_speedups(found, TWIN)},
+        "measurements": [
+            {**measured(schedule, timing, own), "round_speedups": round_speedups(found, n)}
+            for n, (schedule, timing) in versions
+        ],
     }
 
 
