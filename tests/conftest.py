@@ -1,6 +1,7 @@
 """What the tests of the commands share: a real bundle, a real calibrated state, the real script."""
 
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -116,19 +117,29 @@ def made_once(tmp_path_factory):
     """A function that has a directory filled once, whichever worker of this run is the first."""
     own = tmp_path_factory.getbasetemp()
     shared = own.parent if os.environ.get("PYTEST_XDIST_WORKER") else own
+    return lambda name, fill: filled_once(shared, f"once-{name}", fill)
 
-    def made(name, fill) -> Path:
-        place, whole = shared / f"once-{name}", shared / f"once-{name}.whole"
-        with (shared / f"once-{name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not whole.exists():
-                shutil.rmtree(place, ignore_errors=True)
-                place.mkdir()
-                fill(place)
-                whole.touch()
-        return place
 
-    return made
+def filled_once(folder: Path, name: str, fill) -> Path:
+    """A directory in a folder, filled by whoever is the first to ask; the others wait."""
+    folder.mkdir(parents=True, exist_ok=True)
+    place, whole = folder / name, folder / f"{name}.whole"
+    with (folder / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not whole.exists():
+            shutil.rmtree(place, ignore_errors=True)
+            place.mkdir()
+            fill(place)
+            whole.touch()
+    return place
+
+
+def kept_between_runs(name: str, inputs: list[Path], fill) -> Path:
+    """As `filled_once`, for later runs of the tests too, until one of the input files changes."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    made_of = b"".join(hashlib.sha256(path.read_bytes()).digest() for path in inputs)
+    digest = hashlib.sha256(made_of).hexdigest()[:16]
+    return filled_once(cache / "calibration-agent-tests", f"{name}-{digest}", fill)
 
 
 @pytest.fixture(scope="session")

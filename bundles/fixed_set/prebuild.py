@@ -12,10 +12,10 @@ import hashlib
 import json
 import os
 import shlex
-import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -27,12 +27,17 @@ from agent.measure.compiler import BASE_FLAGS, HARNESS
 from agent.measure.prebuilt import INDEX, PREBUILT, SCHEMA, Executable, PrebuiltIndex, program_name
 from agent.system.child import ChildLimits, run_child
 from agent.system.refused import usable_cpus
+from bundles.files import write_whole
 
 POOL = HARNESS.with_name("pool.c")
 # zig takes -O3 for -O2, and keeps frame pointers: as its clang compiles when asked directly.
 AS_CLANG = ("-Xclang", "-O3", "-fomit-frame-pointer", "-g0", "-w")
 STATIC = ("-static", "-s")  # runs on any Linux, whatever its C library; no symbols
+# A folder for what is built, by all that it is made of: for who builds often; releases go without.
+KEPT = "CALIBRATION_AGENT_PREBUILT_KEPT"
 LIMITS = ChildLimits(seconds=300.0, memory=8 << 30, file=256 << 20, output=1 << 20)
+
+_Units = dict[str, tuple[str, tuple[str, ...]]]  # name: C source, flags
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,28 +104,47 @@ def prebuild(
 def _executable(level: InstructionSet, programs: dict[str, str], folder: Path) -> Executable:
     """Compile every program by itself, as a machine does, and link all with the harness."""
     flags = (*BASE_FLAGS, *level.flags)
-    units: dict[str, tuple[str, tuple[str, ...]]] = {
+    units: _Units = {
         name: (source, (*flags, "-fopenmp", f"-D{ENTRY}={_entry(name)}"))
         for name, source in programs.items()
     }
     units["harness"] = (HARNESS.read_text(), (*flags, "-fopenmp", "-DPREBUILT"))
     units["pool"] = (POOL.read_text(), flags)
     units["table"] = (_table(programs), flags)
+    built = (folder / level.name).absolute()
+    _link_or_copy(level.target, units, built)
+    digest = hashlib.sha256(built.read_bytes()).hexdigest()
+    return Executable(digest, level.target, (*flags, "-fopenmp"), level.vector_bytes)
+
+
+def _link_or_copy(target: str, units: _Units, built: Path) -> None:
+    """Make an executable, or take the one that was made of exactly the same before."""
+    if not (folder := os.environ.get(KEPT)):
+        _link(target, units, built)
+        return
+    made_of = repr((target, units, AS_CLANG, STATIC, _version()))
+    kept = Path(folder, hashlib.sha256(made_of.encode()).hexdigest())
+    if not kept.exists():
+        _link(target, units, built)
+        write_whole(kept, built.read_bytes())
+        return
+    built.write_bytes(kept.read_bytes())
+    built.chmod(0o755)
+
+
+def _link(target: str, units: _Units, built: Path) -> None:
     with TemporaryDirectory(prefix="prebuild-") as place:
-        target = ("-target", level.target)
 
         def compile_unit(name: str) -> str:
-            source, chosen = units[name]
+            source, flags = units[name]
             Path(place, f"{name}.c").write_text(source)
-            _zig([*target, *chosen, *AS_CLANG, "-c", f"{name}.c", "-o", f"{name}.o"], place)
+            files = ("-c", f"{name}.c", "-o", f"{name}.o")
+            _zig(["-target", target, *flags, *AS_CLANG, *files], place)
             return f"{name}.o"
 
         with ThreadPoolExecutor(len(usable_cpus())) as pool:
             objects = list(pool.map(compile_unit, units))
-        built = (folder / level.name).absolute()
-        _zig([*target, *STATIC, *objects, "-o", str(built)], place)
-    digest = hashlib.sha256(built.read_bytes()).hexdigest()
-    return Executable(digest, level.target, (*flags, "-fopenmp"), level.vector_bytes)
+        _zig(["-target", target, *STATIC, *objects, "-o", str(built)], place)
 
 
 def _table(names: Iterable[str]) -> str:
@@ -143,7 +167,11 @@ def _entry(name: str) -> str:
 
 def _zig(arguments: Sequence[str], place: str = "/") -> str:
     """What ``zig cc`` printed, run in ``place``."""
-    command = [sys.executable, "-m", "ziglang", "cc", *arguments]
+    found = find_spec("ziglang")
+    if found is None or found.origin is None:
+        raise CompilerError("ziglang is not installed", "pip install -r tools/prebuild.lock")
+    # Its own executable: `python -m ziglang` only starts it, and a Python costs more than it does.
+    command = [str(Path(found.origin).with_name("zig")), "cc", *arguments]
     done = run_child(command, LIMITS, place=Path(place))
     if done.status != 0:
         hint = f"The command was: {shlex.join(command)}"

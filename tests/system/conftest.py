@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import kept_between_runs
 from tests.system.box import Box, why_not, within
 
 REPOSITORY = Path(__file__).parents[2]
@@ -114,12 +115,27 @@ def isolated_environment(**more: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def wheel(made_once):
+def tools() -> dict[str, str]:
+    """For builds: tools and executables that earlier runs of these tests have made of the same."""
+
+    def fill(place):
+        run_build(sys.executable, "-m", "venv", place)
+        for lock in locks:
+            run_build(place / "bin/pip", "install", "--require-hashes", "--no-deps", "-r", lock)
+        (place / "prebuilt").mkdir()
+
+    locks = [REPOSITORY / "tools" / name for name in ("build.lock", "prebuild.lock")]
+    place = kept_between_runs("tools", [*locks, Path(sys.executable)], fill)
+    return {"TOOLS": str(place), "CALIBRATION_AGENT_PREBUILT_KEPT": str(place / "prebuilt")}
+
+
+@pytest.fixture(scope="session")
+def wheel(made_once, tools):
     """A function that gives an architecture's wheel, made by the documents' own command."""
 
     def make(architecture: str) -> Path:
         def fill(place):
-            build_wheel(REPOSITORY, architecture, place)
+            build_wheel(REPOSITORY, architecture, place, **tools)
 
         [made] = made_once(f"wheel-{architecture}", fill).iterdir()
         return made
@@ -147,14 +163,15 @@ def run_build(*command, **environment) -> str:
 
 
 @pytest.fixture(scope="session")
-def package(bootable, wheel, made_once) -> Path:
+def package(bootable, wheel, tools, made_once) -> Path:
     """The .deb, made by the one command that the documents name; or the one in $DEB."""
     if given := os.environ.get("DEB"):
         return Path(given).resolve()
 
     def fill(place):
         mine = str(wheel(os.uname().machine))
-        made = run_build(REPOSITORY / "debian" / "build-deb", COMPRESSION="-Zgzip -z1", WHEEL=mine)
+        quick = {"COMPRESSION": "-Zgzip -z1", "WHEEL": mine, **tools}
+        made = run_build(REPOSITORY / "debian" / "build-deb", **quick)
         shutil.move(REPOSITORY / made, place)
 
     [made] = made_once("package", fill).glob("calibration-agent_*.deb")

@@ -35,7 +35,20 @@ def work(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def evaluate(monkeypatch, capsys, tmp_path, work):
+def few_trees(monkeypatch) -> None:
+    """What is not about how good the arms are does not pay for it."""
+    monkeypatch.setattr("agent.model.boosting.TREES", 2)
+    monkeypatch.setattr("bundles.evaluation.scratch.STEPS", 20)
+
+
+@pytest.fixture
+def undrawn(monkeypatch) -> None:
+    """One test looks at the plot; to draw it takes as long as the rest."""
+    monkeypatch.setattr("bundles.evaluation.evaluate.draw_learning_curves", lambda *_: None)
+
+
+@pytest.fixture
+def evaluate(monkeypatch, capsys, tmp_path, work, few_trees):
     def run(*arguments: object) -> tuple[int, str, str]:
         options = ("--out", tmp_path / "out", "--work", work, "--quick")
         words = ["bundles", "evaluate", *map(str, (*arguments, *options))]
@@ -53,10 +66,7 @@ def changed(path: Path, out: Path, change) -> Path:
     return out
 
 
-def test_every_arm_has_figures_and_the_report_is_written(
-    files, evaluate, tmp_path, monkeypatch
-) -> None:
-    monkeypatch.setattr("bundles.evaluation.scratch.STEPS", 20)
+def test_every_arm_has_figures_and_the_report_is_written(files, evaluate, tmp_path) -> None:
     code, out, err = evaluate(files[0], "--json")
     assert code == Exit.OK, err
     found = json.loads(out)
@@ -76,6 +86,7 @@ def test_every_arm_has_figures_and_the_report_is_written(
     assert "bundle + head, fixed set" in (tmp_path / "out/learning-curves.svg").read_text()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_terminal_shows_tables_the_worst_machine_and_label_efficiency(files, evaluate) -> None:
     code, out, err = evaluate(*files, *FAST)
     assert code == Exit.OK, err
@@ -85,6 +96,7 @@ def test_the_terminal_shows_tables_the_worst_machine_and_label_efficiency(files,
     assert "\x1b" not in out
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_same_seeds_give_the_same_report(files, evaluate, tmp_path) -> None:
     reports = []
     for _ in range(2):
@@ -95,6 +107,7 @@ def test_the_same_seeds_give_the_same_report(files, evaluate, tmp_path) -> None:
     assert reports[0] == reports[1]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_foreign_data_is_evaluated_against_what_other_machines_teach(files, evaluate) -> None:
     arms = ("--arms", "median,reference,bundle_random")
     code, out, err = evaluate(files[0], "--data", files[1], *arms, "--json")
@@ -106,6 +119,7 @@ def test_foreign_data_is_evaluated_against_what_other_machines_teach(files, eval
     assert found["focus"]["arm"] == "bundle_random"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_data_without_the_fixed_set_is_evaluated_with_random_labels(
     files, evaluate, tmp_path
 ) -> None:
@@ -200,6 +214,7 @@ def few(table: pa.Table) -> pa.Table:
     return table.filter(pc.less(table["number"], 4))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_machine_with_too_few_labels_is_left_out_with_a_warning(
     files, evaluate, tmp_path
 ) -> None:

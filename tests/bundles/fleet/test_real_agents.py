@@ -3,32 +3,33 @@
 import json
 import os
 import subprocess
-import sys
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from fleets import HANGS_S, SCRIPT, centre
 
 from agent.bundle.bundle import default_bundle
+from bundles.fleet import demo
 from bundles.fleet.access import credentials
 from bundles.fleet.analysis import answers
 from bundles.fleet.counting import rules
 from bundles.fleet.counting.release import release_ready
-from bundles.fleet.demo import make_demo
 from bundles.fleet.storage.database import open_database
 from tests import forked
 from tests.fake_runner import calibrate_simulated
-
-AGENT = Path(sys.executable).with_name("agent")
 
 
 def agent(state, *arguments, **settings):
     kept = {k: os.environ[k] for k in ("PATH", "HOME") if k in os.environ}
     env = kept | {"AGENT_CONFIG": "", "AGENT_STATE_DIR": str(state)} | settings
-    return subprocess.run(
-        [AGENT, *arguments], env=env, capture_output=True, text=True, timeout=HANGS_S
-    )
+    return forked.run("agent", *arguments, env=env, timeout=HANGS_S)
+
+
+def forked_agent(environment, *arguments):
+    """As the demo starts an agent, but for the seconds that Python needs to start."""
+    done = forked.run("agent", *arguments, env=environment)
+    assert done.returncode in (0, 7), done.stderr
+    return done.stdout.encode()
 
 
 def bundles(*arguments):
@@ -103,10 +104,11 @@ def test_a_file_that_holds_no_reports_is_told_plainly(tmp_path, content):
 
 
 @pytest.mark.timeout(1000)
-def test_the_demo_is_made_by_real_agents_and_shows_them(tmp_path):
+def test_the_demo_is_made_by_real_agents_and_shows_them(tmp_path, monkeypatch):
     """One machine a channel, where the command asks for two: each calibrates for two seconds."""
+    monkeypatch.setattr(demo, "_agent", forked_agent)
     place, said = tmp_path / "demo", []
-    make_demo(place, 1, "2s", said.append)
+    demo.make_demo(place, 1, "2s", said.append)
     assert said[-1].startswith("2 reports counted")
     reports = [json.loads(line) for line in (place / "reports.jsonl").read_text().splitlines()]
     assert {report["channel"] for report in reports} == {"pilot", "stable"}
