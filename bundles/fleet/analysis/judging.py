@@ -47,7 +47,10 @@ class Interval(Struct, frozen=True):
 
 
 class Needs(Struct, frozen=True):
-    """Machines that are still missing; ``weeks``: until then, as they came lately; null: never."""
+    """Machines that are still missing; ``weeks``: until then, as they came lately; null: never.
+
+    Of a verdict that is not clear: those that would settle it if they say what the others said.
+    """
 
     pilot: int
     stable: int
@@ -189,13 +192,13 @@ def _judged(
     pilot = _side(sample, "pilot", name)
     stable = _side(sample, "stable", against) if against else None
     given = judge_pilot(pilot, stable, threshold, limits)
-    needs = _needs(sample, (pilot, stable), given, limits)
+    needs = _needs(sample, (pilot, stable), given)
     return VerdictAnswer(
         *name,
         "@".join(against) if against else None,
         weeks.week_text(sample.week),
         given.code,
-        [*given.why, *_in_words(needs, sample.evidence)],
+        [*given.why, *_in_words(needs, sample.evidence, given.code)],
         *given.machines,
         Difference(*given.worse_by) if given.worse_by else None,
         Interval(*given.refused) if given.refused else None,
@@ -215,26 +218,21 @@ def _side(sample: _Sample, channel: str, name: tuple[str, str]) -> Side:
     )
 
 
-def _needs(
-    sample: _Sample,
-    sides: tuple[Side, Side | None],
-    given: PilotVerdict,
-    limits: VerdictLimits,
-) -> Needs | None:
-    """What is missing where there are too few to judge, and how long it takes to come."""
+def _needs(sample: _Sample, sides: tuple[Side, Side | None], given: PilotVerdict) -> Needs | None:
+    """What is missing until it can be said, and how long it takes to come."""
     pilot, stable = sides
-    if given.code != "too-few" or stable is None:
+    if given.missing is None or stable is None:
         return None
     shared = pilot.spreads.keys() & stable.spreads.keys()
-    missing = [max(0, limits.fewest - machines) for machines in given.machines]
     waits = []
-    for channel, side, some in zip(("pilot", "stable"), (pilot, stable), missing, strict=True):
+    channels = ("pilot", pilot), ("stable", stable)
+    for (channel, side), some, has in zip(channels, given.missing, given.machines, strict=True):
         whose = channel, side.bundle, side.version
         rows = [row for row in sample.evidence if whose == (row.channel, row.bundle, row.version)]
         known = [row for row in rows if row.architecture in shared and row.value != UNKNOWN]
-        waits.append(_weeks_until(known, sample.week, some, limits.fewest) if some else 0)
+        waits.append(_weeks_until(known, sample.week, some, has + some) if some else 0)
     found = [wait for wait in waits if wait is not None]
-    return Needs(missing[0], missing[1], max(found) if len(found) == len(waits) else None)
+    return Needs(*given.missing, weeks=max(found) if len(found) == len(waits) else None)
 
 
 def _weeks_until(rows: Sequence[Evidence], week: int, missing: int, fewest: int) -> int | None:
@@ -249,7 +247,7 @@ def _weeks_until(rows: Sequence[Evidence], week: int, missing: int, fewest: int)
     return math.ceil(missing / rate)
 
 
-def _in_words(needs: Needs | None, evidence: Sequence[Evidence]) -> list[str]:
+def _in_words(needs: Needs | None, evidence: Sequence[Evidence], code: Code) -> list[str]:
     if needs is None:
         return []
     both = (
@@ -257,10 +255,16 @@ def _in_words(needs: Needs | None, evidence: Sequence[Evidence]) -> list[str]:
         f"{Count(needs.stable):more stable machine}",
     )
     missing = " and ".join(words for words in both if not words.startswith("0 "))
+    takes = f"It takes {missing}"
+    if code == "unclear":
+        takes = f"If they say what the others said, it takes about {missing}"
     if needs.weeks is not None:
-        return [f"It takes {missing}: about {Count(needs.weeks):week} at the rate of lately."]
+        return [f"{takes}: about {Count(needs.weeks):week} at the rate of lately."]
+    other = "judge from fewer (--judge-from)"
+    if code == "unclear":
+        other = "allow for more (--worse-by, --most-refused)"
     never = (
         f" At the rate of the last {RATE_WEEKS} weeks, {EVIDENCE_WEEKS} weeks do not bring enough: "
-        "put more machines on pilot, or judge from fewer (--judge-from)."
+        f"put more machines on pilot, or {other}."
     )
-    return [f"It takes {missing}.{never if evidence else ''}"]
+    return [f"{takes}.{never if evidence else ''}"]

@@ -52,6 +52,8 @@ class PilotVerdict:
             where refusals decide, all that reported on the two bundles.
         worse_by: how much larger the log error is in pilot: estimate, low, high; None: unknown.
         refused: share of pilot machines that declined it: low and high; None: unknown.
+        missing: machines of pilot and of stable that would settle it, if they say what the others
+            said; None: nobody can tell, or it is settled.
     """
 
     code: Code
@@ -59,6 +61,7 @@ class PilotVerdict:
     machines: tuple[int, int] = (0, 0)
     worse_by: tuple[float, float, float] | None = None
     refused: tuple[float, float] | None = None
+    missing: tuple[int, int] | None = None
 
 
 def judge_pilot(
@@ -88,16 +91,55 @@ def judge_pilot(
         sum(machines_of(stable.spreads[x]) for x in shared),
     )
     if min(machines) < limits.fewest:
-        return PilotVerdict(
-            "too-few", (_too_few(machines, limits.fewest),), machines, refused=refused
-        )
+        few, missing = _too_few(machines, limits.fewest), _below(machines, limits.fewest)
+        return PilotVerdict("too-few", (few,), machines, refused=refused, missing=missing)
     ours, theirs = ({x: side.spreads[x] for x in shared} for side in (pilot, stable))
     estimate, half = mean_difference(ours, theirs, ERROR_STEP, threshold, pilot.releases)
     if half is None:
         return PilotVerdict("unclear", (_no_interval(estimate),), machines, refused=refused)
     worse = estimate, estimate - half, estimate + half
     code, why_all = _decide(worse, refused, limits)
-    return PilotVerdict(code, why_all, machines, worse, refused)
+    missing = None
+    if code == "unclear":
+        unseen = pilot.refused + hidden, pilot.reported + hidden
+        missing = _to_settle(machines, worse, unseen, limits)
+    return PilotVerdict(code, why_all, machines, worse, refused, missing)
+
+
+def _to_settle(
+    machines: tuple[int, int],
+    worse: tuple[float, float, float],
+    refused: tuple[int, int],
+    limits: VerdictLimits,
+) -> tuple[int, int] | None:
+    if worse[2] > limits.worse_by:
+        return _to_be_narrower(machines, worse, limits.worse_by)
+    return _to_be_taken(*refused, limits.most_refused), 0
+
+
+def _below(machines: tuple[int, int], fewest: int) -> tuple[int, int]:
+    pilot, stable = (max(0, fewest - some) for some in machines)
+    return pilot, stable
+
+
+def _to_be_narrower(
+    machines: tuple[int, int], worse: tuple[float, float, float], margin: float
+) -> tuple[int, int] | None:
+    """Until the interval ends at the margin: its width falls with the root of the machines."""
+    estimate, _, high = worse
+    if estimate >= margin:
+        return None
+    growth = ((high - estimate) / (margin - estimate)) ** 2 - 1
+    pilot, stable = (math.ceil(some * growth) for some in machines)
+    return pilot, stable
+
+
+def _to_be_taken(some: int, all_: int, most: float) -> int:
+    """Machines that take it until at most such a share may have refused it."""
+    more = 0
+    while wilson(some, all_ + more)[1] > most:
+        more += 1 + more // 50
+    return more
 
 
 def _decide(

@@ -13,7 +13,7 @@ from fleets import NOW, accuracy, report
 
 from agent.report.payload import ERROR_STEP, Architecture
 from bundles.fleet.analysis import answers, judging
-from bundles.fleet.analysis.figures import HIDDEN, mean_difference, student
+from bundles.fleet.analysis.figures import HIDDEN, mean_difference, student, wilson
 from bundles.fleet.analysis.judging import OFTEN
 from bundles.fleet.analysis.verdict import Side, judge_pilot
 from bundles.fleet.counting import weeks
@@ -141,6 +141,24 @@ def test_machines_with_a_label_count_one_by_one_and_the_interval_holds(kind, ten
         estimate, half = mean_difference(ours, theirs, ERROR_STEP, K, OFTEN)
         held += abs(estimate) <= half
     assert held >= 0.93 * FLEETS
+
+
+def test_what_is_not_clear_says_how_many_machines_would_settle_it():
+    ours, theirs = fleets(ONE, "normal")[1]
+    given = judge_pilot(Side("b", "5", ours, 200), Side("b", "4", theirs, 1000), K)
+    assert given.code == "unclear"
+    more = 1 + -(-given.missing[0] // given.machines[0])  # times as many, alike
+    grown = [{name: parts * more for name, parts in side.items()} for side in (ours, theirs)]
+    sides = Side("b", "5", grown[0], 200 * more), Side("b", "4", grown[1], 1000 * more)
+    assert judge_pilot(*sides, K).code == "promote"
+
+
+def test_refusals_that_nobody_sees_say_how_many_machines_rule_them_out():
+    ours, theirs = fleets(SHAPES["large"], "normal")[0]
+    given = judge_pilot(Side("b", "5", ours, 100), Side("b", "4", theirs, 9000), K)
+    pilot, stable = given.missing
+    assert (given.code, stable) == ("unclear", 0)
+    assert wilson(9, 109 + pilot)[1] <= 0.1 < wilson(9, 109 + pilot - 5)[1]
 
 
 def test_few_pilots_borrow_what_a_large_stable_shows():
