@@ -91,8 +91,8 @@ def judge_pilot(
         sum(machines_of(stable.spreads[x]) for x in shared),
     )
     if min(machines) < limits.fewest:
-        few, missing = _too_few(machines, limits.fewest), _below(machines, limits.fewest)
-        return PilotVerdict("too-few", (few,), machines, refused=refused, missing=missing)
+        few, below = _too_few(machines, limits.fewest), _below(machines, limits.fewest)
+        return PilotVerdict("too-few", (few,), machines, refused=refused, missing=below)
     ours, theirs = ({x: side.spreads[x] for x in shared} for side in (pilot, stable))
     estimate, half = mean_difference(ours, theirs, ERROR_STEP, threshold, pilot.releases)
     if half is None:
