@@ -18,7 +18,7 @@ from agent.terminal.numbers import Count
 from bundles.fleet.analysis import released
 from bundles.fleet.analysis.answers import InForce, Week, bundles_in_force
 from bundles.fleet.analysis.figures import RELEASES
-from bundles.fleet.analysis.released import Evidence, ReleasedCell, Spread
+from bundles.fleet.analysis.released import EvidenceRow, ReleasedCell, Spread
 from bundles.fleet.analysis.verdict import Code, PilotVerdict, Side, judge_pilot
 from bundles.fleet.counting import weeks
 from bundles.fleet.counting.evidence import EVIDENCE_WEEKS, UNKNOWN
@@ -39,7 +39,7 @@ class Difference(Struct, frozen=True):
     high: float
 
 
-class Interval(Struct, frozen=True):
+class ShareInterval(Struct, frozen=True):
     """Of a share, 95 %."""
 
     low: float
@@ -72,7 +72,7 @@ class VerdictAnswer(Struct, frozen=True):
     pilot_machines: int
     stable_machines: int
     worse_by: Difference | None
-    refused: Interval | None
+    refused: ShareInterval | None
     since: Week | None = None
     needs: Needs | None = None
 
@@ -85,7 +85,7 @@ class _Sample(NamedTuple):
     cells: Sequence[ReleasedCell]
     spreads: Mapping[tuple[str, str, str], Mapping[str, Spread]]  # by channel, bundle, version
     releases: int
-    evidence: Sequence[Evidence] = ()
+    evidence: Sequence[EvidenceRow] = ()
 
 
 def verdict_answer(
@@ -150,7 +150,7 @@ def _running_on_stable(found: Iterable[ReleasedCell]) -> list[InForce]:
     return [x for x in bundles_in_force(found) if x.channel == "stable" and x.running]
 
 
-def _over_weeks(rows: Sequence[Evidence]) -> list[_Sample]:
+def _over_weeks(rows: Sequence[EvidenceRow]) -> list[_Sample]:
     """All that counts now, where anything does."""
     if not rows:
         return []
@@ -163,7 +163,7 @@ def _over_weeks(rows: Sequence[Evidence]) -> list[_Sample]:
     return [_Sample(min(told), max(told), _cells(rows), spreads, OFTEN, rows)]
 
 
-def _cells(rows: Iterable[Evidence]) -> list[ReleasedCell]:
+def _cells(rows: Iterable[EvidenceRow]) -> list[ReleasedCell]:
     return [ReleasedCell(*row[:6], row.machines) for row in rows]
 
 
@@ -201,7 +201,7 @@ def _judged(
         [*given.why, *_in_words(needs, sample.evidence, given.code)],
         *given.machines,
         Difference(*given.worse_by) if given.worse_by else None,
-        Interval(*given.refused) if given.refused else None,
+        ShareInterval(*given.refused) if given.refused else None,
         weeks.week_text(sample.since),
         needs,
     )
@@ -235,7 +235,7 @@ def _needs(sample: _Sample, sides: tuple[Side, Side | None], given: PilotVerdict
     return Needs(*given.missing, weeks=max(found) if len(found) == len(waits) else None)
 
 
-def _weeks_until(rows: Sequence[Evidence], week: int, missing: int, fewest: int) -> int | None:
+def _weeks_until(rows: Sequence[EvidenceRow], week: int, missing: int, fewest: int) -> int | None:
     """Until so many more came, as fast as lately; None: by then the first ones count no more."""
     if not rows:
         return None
@@ -247,7 +247,7 @@ def _weeks_until(rows: Sequence[Evidence], week: int, missing: int, fewest: int)
     return math.ceil(missing / rate)
 
 
-def _in_words(needs: Needs | None, evidence: Sequence[Evidence], code: Code) -> list[str]:
+def _in_words(needs: Needs | None, evidence: Sequence[EvidenceRow], code: Code) -> list[str]:
     if needs is None:
         return []
     both = (

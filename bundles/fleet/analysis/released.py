@@ -78,7 +78,7 @@ def _equal(table: Table, where: Where | None) -> list[ColumnElement[bool]]:
     return [table.c[name] == value for name, value in (where or {}).items()]
 
 
-class Evidence(NamedTuple):
+class EvidenceRow(NamedTuple):
     """Machines that told of a bundle for the first time in twelve weeks, released in a week.
 
     ``value``: the mean of their log error in bins; ``counting.evidence.UNKNOWN``: not known.
@@ -94,12 +94,12 @@ class Evidence(NamedTuple):
     machines: int
 
 
-def read_evidence(connection: Connection) -> list[Evidence]:
+def read_evidence(connection: Connection) -> list[EvidenceRow]:
     """What counts now: of the last ``EVIDENCE_WEEKS`` weeks, no machine twice."""
     newest = connection.execute(select(func.max(evidence.c.week))).scalar_one()
     if newest is None:
         return []
     wanted = evidence.c.week > before(newest, EVIDENCE_WEEKS)
-    columns = [evidence.c[name] for name in Evidence._fields]
+    columns = [evidence.c[name] for name in EvidenceRow._fields]
     found = select(*columns).where(wanted).order_by(*columns)
-    return [Evidence._make(row) for row in connection.execute(found)]
+    return [EvidenceRow._make(row) for row in connection.execute(found)]

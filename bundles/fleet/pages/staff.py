@@ -50,15 +50,7 @@ async def overview(request: Request) -> Response:
 
 async def bundle(request: Request) -> Response:
     """One bundle: how exact it is where, over weeks."""
-    query = dict(request.query_params)
-    channel, count = query.pop("channel", ""), _weeks_asked(request)
-    query.pop("weeks", None)
-    try:
-        asked = msgspec.convert(query, OfBundle)
-        if channel not in ("", *CHANNELS):
-            raise HTTPException(404, "There is no such channel.")
-    except msgspec.ValidationError as error:
-        raise HTTPException(404, "There is no such bundle.") from error
+    (asked, channel), count = _bundle_asked(request), _weeks_asked(request)
 
     def look(connection: Connection) -> Values:
         name, version = asked.bundle, asked.version
@@ -83,6 +75,19 @@ async def bundle(request: Request) -> Response:
         }
 
     return await _staff_page(request, "bundle.html", look)
+
+
+def _bundle_asked(request: Request) -> tuple[OfBundle, str]:
+    """Which one, and on which channel; empty: all of them."""
+    query = dict(request.query_params)
+    channel = query.pop("channel", "")
+    query.pop("weeks", None)
+    if channel not in ("", *CHANNELS):
+        raise HTTPException(404, "There is no such channel.")
+    try:
+        return msgspec.convert(query, OfBundle), channel
+    except msgspec.ValidationError as error:
+        raise HTTPException(404, "There is no such bundle.") from error
 
 
 async def machines(request: Request) -> Response:
