@@ -1,5 +1,7 @@
 """A machine for tests: systemd booted for real on an overlay of this machine's own root.
 
+$BOX_ROOT names another root file system, as of another release (debian/try-release).
+
     with Box(folder, packages) as box:
         box.boot()
         box.run("systemctl", "is-system-running")
@@ -22,6 +24,7 @@ from agent.errors import AgentError
 from tests.conftest import Ran
 
 NEEDED = ("systemd-nspawn", "nsenter", "mount", "umount", "dpkg", "dpkg-buildpackage", "dh")
+ROOT = Path(os.environ.get("BOX_ROOT", "/"))
 BOOT_LIMIT_S = 120.0
 END_LIMIT_S = 120.0
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -39,10 +42,10 @@ def why_not() -> str:
         return f"not installed: {', '.join(missing)}"
     if os.geteuid() != 0:
         return "only root can boot a system"
-    if not Path("/lib/systemd/systemd").exists():
+    if not (ROOT / "lib/systemd/systemd").exists():
         return "there is no systemd to boot"
-    if not Path("/usr/bin/python3.11").exists():
-        return "the package is for Debian 12, whose Python is 3.11"
+    if str(ROOT) == "/" and not Path("/usr/bin/python3.11").exists():
+        return "the package that is built here is for Debian 12, whose Python is 3.11"
     folder = Path(tempfile.mkdtemp(prefix="box-"))
     try:
         with Box(folder) as box:
@@ -75,7 +78,7 @@ class Box:
         _call("mount", "-t", "tmpfs", "-o", "mode=755", "box", self._folder)
         for name in ("root", "upper", "work"):
             (self._folder / name).mkdir()
-        layers = f"lowerdir=/,upperdir={self._folder}/upper,workdir={self._folder}/work"
+        layers = f"lowerdir={ROOT},upperdir={self._folder}/upper,workdir={self._folder}/work"
         try:
             _call("mount", "-t", "overlay", "-o", layers, "box", self.root)
         except subprocess.CalledProcessError:

@@ -23,13 +23,19 @@ from packaging.requirements import Requirement
 from tests.system.conftest import REPOSITORY, build_wheel, isolated_environment, run_build
 from tests.test_docs import DOCUMENTS, LINK
 
-LOCKS = ("debian/requirements.lock", "tools/build.lock", "tools/prebuild.lock")
+LOCKS = (
+    "containers/centre.lock",
+    "debian/requirements.lock",
+    "tools/build.lock",
+    "tools/prebuild.lock",
+)
 ABOUT = "calibration_agent-0.1.0.dist-info/"
 BILL = "calibration-agent.cdx.json"
 BUNDLE = {f"bundles/default/{name}" for name in ("encoder.onnx", "manifest.json", "prior.json")}
 BESIDE = "calibration_agent-0.1.0.data/data/share/doc/calibration-agent/"
 PREBUILT = "agent/kernels/prebuilt/"
-SITE = "usr/lib/calibration-agent/lib/python3.11/site-packages"
+LIBRARIES = "usr/lib/calibration-agent/lib"
+SITE = f"{LIBRARIES}/python3.11/site-packages"
 PAGES = "usr/share/doc/calibration-agent"
 READ_FIRST = {"README.md", "CONTRIBUTING.md"}
 
@@ -255,6 +261,24 @@ def test_every_page_that_a_unit_or_a_manual_names_is_in_the_package(installed):
     }
     assert f"/{PAGES}/docs/how-to/technician.md" in named
     assert {name for name in named if not (installed / name[1:]).exists()} == set()
+
+
+@pytest.mark.skipif(not shutil.which("lintian"), reason="lintian is not installed")
+def test_lintian_finds_nothing_in_what_is_ours(package, tmp_path):
+    tree, sums = tmp_path / "tree", tmp_path / "tree/DEBIAN/md5sums"
+    tree.mkdir()
+    subprocess.run(["dpkg-deb", "--control", package, tree / "DEBIAN"], check=True)
+    with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", package], stdout=subprocess.PIPE) as files:
+        without = f"--exclude=./{LIBRARIES}"  # as published: debian/*.lintian-overrides
+        subprocess.run(["tar", "-x", without, "-C", tree], stdin=files.stdout, check=True)
+    kept = [line for line in sums.read_text().splitlines(True) if f" {LIBRARIES}/" not in line]
+    sums.write_text("".join(kept))
+    made = tmp_path / "ours.deb"
+    build = ("dpkg-deb", "--build", "--root-owner-group", "-Zgzip", tree, made)
+    subprocess.run(build, check=True, capture_output=True)
+    check = ("lintian", "--allow-root", "--fail-on", "error,warning", made)
+    done = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def recorded(path):

@@ -103,6 +103,16 @@ def test_the_package_has_the_version_of_the_agent():
     assert f"({declared()['version']})" in first
 
 
+def test_the_package_names_the_maintainer_and_the_page_that_the_wheel_names():
+    known = declared()
+    [one] = known["maintainers"]
+    who = f"{one['name']} <{one['email']}>"
+    control = (REPOSITORY / "debian/control").read_text()
+    assert f"\nMaintainer: {who}\n" in control
+    assert f"\nHomepage: {known['urls']['Homepage']}\n" in control
+    assert f"\n -- {who}  " in (REPOSITORY / "debian/changelog").read_text()
+
+
 def test_the_lock_holds_every_dependency_within_its_bounds():
     text = (REPOSITORY / "debian/requirements.lock").read_text()
     pinned = dict(re.findall(r"(?m)^([\w-]+)==(\S+) \\$", text))
