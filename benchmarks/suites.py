@@ -49,7 +49,7 @@ from agent.loopnest.frontend.parse import parse
 from agent.loopnest.lowering.lower import Reading, sizes_of
 from agent.loopnest.lowering.reader import read_region, regions_of
 
-_SIZE = re.compile(r"^(\s*#\s*define\s+\w+\s+)(\d+)\b", re.MULTILINE)
+_SIZE = re.compile(r"^(\s*#\s*define\s+\w+\s+)(\d+)[lLuU]*\b", re.MULTILINE)
 SIZE = 100  # of every size that has none of its own
 LIMIT_S = 60
 MEMORY = 8 << 30
@@ -148,7 +148,7 @@ PUBLIC = (  # file, flags with paths inside the repository, functions with their
 
 @dataclass(frozen=True)
 class Item:
-    """One function to read."""
+    """One function to read; ``other``: the value of sizes that are not given."""
 
     suite: str
     name: str
@@ -156,6 +156,7 @@ class Item:
     function: str
     sizes: Mapping[str, int]
     cflags: tuple[str, ...] = ()
+    other: int = SIZE
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,7 @@ def read(item: Item) -> tuple[Unit, list[Reading]]:
         return unit, [read_region(unit, item.function, item.sizes, None, MEMORY)]
     found = []
     for nest, part in enumerate(parts, 1):
-        given = {**dict.fromkeys(sizes_of(unit, mine[0], part), SIZE), **item.sizes}
+        given = {**dict.fromkeys(sizes_of(unit, mine[0], part), item.other), **item.sizes}
         found.append(read_region(unit, item.function, given, nest, MEMORY))
     return unit, found
 
@@ -249,8 +250,9 @@ def pluto(root: Path, scratch: Path, most: int | None = None) -> Iterator[Item]:
         path = scratch / name.replace("/", "-")
         path.write_text(text)
         known = [f for f in functions(without_comments(text)) if f.name == function]
-        sizes = _given(known[0], {}) if known else {}
-        yield Item("Pluto's tests", name, path, function, sizes, (f"-I{source.parent}",))
+        other = min(SIZE, most or SIZE)
+        sizes = dict.fromkeys(known[0].integers, other) if known else {}
+        yield Item("Pluto's tests", name, path, function, sizes, (f"-I{source.parent}",), other)
 
 
 def pet(root: Path, _: Path) -> Iterator[Item]:
