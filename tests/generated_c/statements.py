@@ -464,4 +464,4 @@ class Statements:
 
 def _declares(line: str) -> bool:
     first = line.split()[0]
-    return first in {t.name.split()[0] for t in (*INTEGERS, FLOAT, DOUBLE)} | {"const"}
+    return first in {t.name.split()[0] for t in (*INTEGERS, FLOAT, DOUBLE, BOOL)} | {"const"}
