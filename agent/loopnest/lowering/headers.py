@@ -129,7 +129,7 @@ def tests_of(node: Expression) -> tuple[tuple[BinaryE, ...], tuple[UnaryE, ...]]
         if isinstance(part, BinaryE) and part.op == "&&":
             pending += [part.right, part.left]
             continue
-        part, effects = _without_steps(part)
+        part, effects = without_steps(part)
         first += effects
         if isinstance(part, BinaryE) and part.op in _COMPARED:
             tests.append(part)
@@ -153,7 +153,7 @@ def tests_of(node: Expression) -> tuple[tuple[BinaryE, ...], tuple[UnaryE, ...]]
     return tuple(tests), tuple(first)
 
 
-def _without_steps(node: Expression, *, after: bool = False) -> tuple[Expression, list[UnaryE]]:
+def without_steps(node: Expression, *, after: bool = False) -> tuple[Expression, list[UnaryE]]:
     """A comparison without the step in it, of variables before the step, or ``after`` it."""
     match node:
         case BinaryE(left=CastE(implicit=True, operand=UnaryE() as step) as cast):

@@ -57,48 +57,56 @@ def header_of(env: Environment, node: ForS) -> LoopHeader:
             "a loop without a condition is not read",
             "Write its condition into the header: for (int i = 0; i < n; i++).",
         )
-    try:
-        several = first_values(env, node)
-    except RestartError as restart:
-        counting = [x.ident for x in walk(node.condition) if isinstance(x, Name)]
-        if restart.more.get("data") in counting and isinstance(restart.__cause__, NotAffineError):
-            raise restart.__cause__ from restart
-        raise
+    several = _begun(env, node, node.condition)
     tests, first = tests_of(node.condition)
     last = tuple(commas(node.step)) if node.step is not None else ()
-    names = [x for test in tests for x in walk(test) if isinstance(x, Name)]
     body = as_statements((*first, *last, *direct(node.body)))
+    names = [x for test in tests for x in walk(test) if isinstance(x, Name)]
     for name in names:
-        known = env.scope.get(name.ident)
-        if not isinstance(known, Known | Unknown):
-            continue
-        step = _change(env, body, name.ident)
-        if not isinstance(step, Affine) or not step.is_constant or step.const == 0:
-            continue
-        if not isinstance(known, Known):
-            if name.ident in env.region.decisions.data:
-                raise refusal(
-                    node.place,
-                    f"{name.name!r} counts this loop and is computed otherwise elsewhere",
-                    "Declare the iterator in its loop: for (int i = ...).",
-                )
-            continue
-        starts = several.get(name.ident, (known.form,))
-        if abs(step.const) > MAX_SIZE:
-            raise refusal(
-                node.place,
-                f"the step of {name.name!r} is larger than {MAX_SIZE}",
-                "Count in smaller steps.",
-            )
-        return LoopHeader(
-            name.name, name.ident, known.dtype, starts, step.const, tests, first, last
-        )
+        known, step = env.scope.get(name.ident), _steady_step(env, body, name)
+        if step and isinstance(known, Known):
+            starts = several.get(name.ident, (known.form,))
+            return LoopHeader(name.name, name.ident, known.dtype, starts, step, tests, first, last)
     raise refusal(
         node.place,
         f"how often the loop runs is not known beforehand: no variable in "
         f"`{c_text(node.condition)}` goes up or down by the same whole number each time",
         "Write for (int i = first; i < last; i++), and change i nowhere else.",
     )
+
+
+def _begun(env: Environment, node: ForS, condition: Expression) -> dict[int, tuple[Affine, ...]]:
+    """Runs the first part of the header; what the condition counts cannot become data."""
+    try:
+        return first_values(env, node)
+    except RestartError as restart:
+        counting = [x.ident for x in walk(condition) if isinstance(x, Name)]
+        if restart.more.get("data") in counting and isinstance(restart.__cause__, NotAffineError):
+            raise restart.__cause__ from restart
+        raise
+
+
+def _steady_step(env: Environment, body: Sequence[CStatement], name: Name) -> int:
+    """The number that each iteration adds to a variable; 0 where that is no such number."""
+    known = env.scope.get(name.ident)
+    if not isinstance(known, Known | Unknown):
+        return 0
+    step = _change(env, body, name.ident)
+    if not isinstance(step, Affine) or not step.is_constant:
+        return 0
+    if step.const and isinstance(known, Unknown) and name.ident in env.region.decisions.data:
+        raise refusal(
+            name.place,
+            f"{name.name!r} counts this loop and is computed otherwise elsewhere",
+            "Declare the iterator in its loop: for (int i = ...).",
+        )
+    if abs(step.const) > MAX_SIZE:
+        raise refusal(
+            name.place,
+            f"the step of {name.name!r} is larger than {MAX_SIZE}",
+            "Count in smaller steps.",
+        )
+    return step.const
 
 
 def changes_by(env: Environment, body: Sequence[CStatement], head: LoopHeader) -> dict[int, Change]:

@@ -13,7 +13,7 @@ from agent.loopnest.frontend.ctree import (
     DoS,
     ForS,
 )
-from agent.loopnest.lowering.headers import _without_steps, body_of, without_continues
+from agent.loopnest.lowering.headers import body_of, without_continues, without_steps
 from agent.loopnest.lowering.increments import changes_by, header_of
 from agent.loopnest.lowering.iteration import (
     Counter,
@@ -59,25 +59,32 @@ def loop(env: Environment, node: ForS) -> None:
     name = env.region.names.fresh(head.name)
     counted = LoopCounter(name, head, changes, normalised=is_normalised(head, changes))
     inner = replace(here, scope={**here.scope, **counted.entry(here.scope)})
-    before = outer_loop(counted)
-    upper = tuple(upper_bounds(inner, counted, test) for test in head.tests)
-    bounds = tuple(b for found in upper for b in found)
-    around = replace(before, upper=bounds)
+    upper = (upper_bounds(inner, counted, test) for test in head.tests)
+    around = replace(outer_loop(counted), upper=tuple(b for found in upper for b in found))
     verify(inner, counted, around)
-    given = set(env.given)
     inside = replace(
-        inner, around=(*env.around, around), out=[], facts=[], given=given, scope=dict(inner.scope)
+        inner,
+        around=(*env.around, around),
+        out=[],
+        facts=[],
+        given=set(env.given),
+        scope=dict(inner.scope),
     )
     env.region.rules.items(inside, body)
+    _close(env, inside, around)
+    for ident in outside:
+        env.scope[ident] = here.scope[ident]
+    _leave(env, outside, inside, counted, around)
+
+
+def _close(env: Environment, inside: Environment, around: Loop) -> None:
+    """Appends the loop, and keeps what is known behind it."""
     if inside.out:
         env.out.append(replace(around, body=tuple(inside.out)))
     changed = {s.target.array for _, s in statements(tuple(inside.out))}
     env.facts[:] = [f for f in env.facts if not changed & {r.array for r in reads(f)}]
     if surely_runs(inside):
-        env.given.update(given)
-    for ident in outside:
-        env.scope[ident] = here.scope[ident]
-    _leave(env, outside, inside, counted, around)
+        env.given.update(inside.given)
 
 
 def do_loop(env: Environment, node: DoS) -> None:
@@ -86,7 +93,7 @@ def do_loop(env: Environment, node: DoS) -> None:
     Raises:
         SourceError: it is not known to hold then, or as ``loop``.
     """
-    test, steps = _without_steps(node.condition, after=True)
+    test, steps = without_steps(node.condition, after=True)
     if any(step.op[0] == "p" for step in steps) or constant(env, test) in (0, None):
         raise refusal(
             node.place,
