@@ -6,6 +6,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from agent.errors import CompilerError, MeasureError
 from agent.measure.cores import Cores
@@ -48,13 +49,25 @@ SLOW_EXTRA = 2  # attempts at rounds of slow programs beyond the least number
 OnEvent = Callable[[MeasureEvent], None]
 
 
+@dataclass(frozen=True, slots=True)
+class CompiledPrograms:
+    """What one measurement runs.
+
+    Attributes:
+        arguments: of all programs.
+        built: base, twin, variants, as the worker loads them, or why it cannot.
+    """
+
+    arguments: Arguments
+    built: Mapping[int, Built]
+
+
 class Trial:
     """A base program and its variants on the way to a ``Measurement``.
 
     Args:
         start: makes a session with a new worker.
-        arguments: of all programs.
-        compiled: base, twin, variants, as the worker loads them, or why it cannot.
+        programs: to run.
         machine: facts of this machine; ``settings``: how to measure.
         tell: told of progress.
         cores: what is known of them, and which programs use all; what is seen is added.
@@ -63,20 +76,21 @@ class Trial:
     def __init__(
         self,
         start: Callable[[], WorkerSession],
-        arguments: Arguments,
-        compiled: Mapping[int, Built],
+        programs: CompiledPrograms,
         machine: Machine,
         settings: TimingSettings,
         tell: OnEvent,
         cores: Cores,
     ) -> None:
-        self.start, self.arguments, self.compiled = start, arguments, compiled
+        self.start, self.arguments, self.compiled = start, programs.arguments, programs.built
         self.machine, self.settings = machine, settings
         self.tell, self.cores = tell, cores
-        self.libraries = {p: c for p, c in compiled.items() if not isinstance(c, CompilerError)}
+        self.libraries = {
+            p: c for p, c in self.compiled.items() if not isinstance(c, CompilerError)
+        }
         self.failed = {
             p: Timing(Outcome.COMPILE_FAILED, detail=c.message)
-            for p, c in compiled.items()
+            for p, c in programs.built.items()
             if isinstance(c, CompilerError)
         }
         self.checks: dict[int, CheckedRun] = {}

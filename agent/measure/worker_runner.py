@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from agent.loopnest.program import Program
 from agent.measure.cache import Cache
 from agent.measure.cores import Cores, KeptReading, quietest
 from agent.measure.machine import Machine, of_one_kind, read_machine
-from agent.measure.plan import Arguments, Job, arguments_of
+from agent.measure.plan import Job, arguments_of
 from agent.measure.session import (
     BASE,
     FIRST_VARIANT,
@@ -33,7 +33,7 @@ from agent.measure.session import (
 )
 from agent.measure.timing import MeasureEvent, Measurement, Outcome, Timing
 from agent.measure.toolchain import Built, OnBuilt, Toolchain
-from agent.measure.trial import OnEvent, Trial, because_of_base
+from agent.measure.trial import CompiledPrograms, OnEvent, Trial, because_of_base
 from agent.measure.worker import RefusedError, WorkerExitError, WorkerTimeoutError
 
 PARALLEL = "#pragma omp parallel"  # in a program that uses all cores
@@ -126,7 +126,7 @@ class WorkerRunner:
             self._choose_cpu(self._worker)
         kept = KeptReading(self._cache, self._worker, self.machine)
         cores = Cores(kept.read(), frozenset(p for p, s in programs.items() if PARALLEL in s))
-        measured = self._try(job.arguments, compiled, settings, tell, cores)
+        measured = self._try(CompiledPrograms(job.arguments, compiled), settings, tell, cores)
         kept.keep(cores.lowest)
         self._shared = measured.base.disturbed > MOSTLY
         if any(t.outcome == Outcome.WRONG_RESULT for t in measured.timings):
@@ -160,14 +160,14 @@ class WorkerRunner:
             return False
         plain, unfused = references
         built = {BASE: plain, FIRST_VARIANT: self._compiled[job.base], FIRST_VARIANT + 1: unfused}
+        programs = CompiledPrograms(job.arguments, built)
         check_only = replace(self.settings, rounds=0)
-        found = self._try(job.arguments, built, check_only, _silent, Cores(math.inf, frozenset()))
+        found = self._try(programs, check_only, _silent, Cores(math.inf, frozenset()))
         return all(t.outcome == Outcome.WRONG_RESULT for t in found.timings)
 
     def _try(
         self,
-        arguments: Arguments,
-        compiled: Mapping[int, Built],
+        programs: CompiledPrograms,
         settings: TimingSettings,
         tell: OnEvent,
         cores: Cores,
@@ -175,9 +175,9 @@ class WorkerRunner:
         def start() -> WorkerSession:
             assert self._worker is not None  # noqa: S101  prepare_sources made it
             worker = start_worker(self._worker, self.machine)
-            return WorkerSession(worker, self.machine, settings, arguments)
+            return WorkerSession(worker, self.machine, settings, programs.arguments)
 
-        return Trial(start, arguments, compiled, self.machine, settings, tell, cores).measurement()
+        return Trial(start, programs, self.machine, settings, tell, cores).measurement()
 
     def _is_compiled(self, source: str) -> bool:
         built = self._compiled.get(source)

@@ -18,7 +18,7 @@ from agent.measure.plan import Arguments
 from agent.measure.session import FIRST_VARIANT, LOOK_EVERY_S, CheckedRun, TimingSettings
 from agent.measure.shots import Shot, Shots
 from agent.measure.timing import Measurement
-from agent.measure.trial import Trial
+from agent.measure.trial import CompiledPrograms, Trial
 
 UNDISTURBED, SHARED = 1.1, 1.7  # readings
 SHOT_S, SAMPLE_S = 200e-6, 10e-3
@@ -183,8 +183,9 @@ def measured_on(
     parallel = frozenset(p for p, known in enumerate(programs) if known.parallel)
     return Trial(
         start,  # type: ignore[arg-type]
-        Arguments(()),
-        dict.fromkeys(range(FIRST_VARIANT + len(versions)), "built"),
+        CompiledPrograms(
+            Arguments(()), dict.fromkeys(range(FIRST_VARIANT + len(versions)), "built")
+        ),
         read_machine(),
         TimingSettings(),
         lambda _: None,
