@@ -83,7 +83,7 @@ def machines_answer(connection: Connection, this_week: int) -> MachinesAnswer:
     )
     last = newest.subquery()
     both = (labelled.c.label == last.c.label) & (labelled.c.week == last.c.week)
-    rows = connection.execute(select(labelled).join(last, both).order_by(labelled.c.version))
+    rows = connection.execute(select(labelled).join(last, both))
     return MachinesAnswer(
         SILENT_WEEKS,
         [

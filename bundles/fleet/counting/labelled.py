@@ -18,13 +18,13 @@ from bundles.fleet.storage.schema import labelled
 
 MOST_LABELS = 1_000
 KEPT_WEEKS = 26
-_KEY = ("label", "week", "bundle", "version")
+_KEY = ("label", "week")
 
 
 def keep_labelled(
     database: Database, connection: Connection, reports: Sequence[Report]
 ) -> frozenset[str]:
-    """Keep what machines with a label say; two with one label are one machine, the later one's.
+    """Keep what machines with a label say, the last of a week; two with one label are one machine.
 
     Returns:
         The labels that there is room for.

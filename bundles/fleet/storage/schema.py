@@ -81,12 +81,14 @@ evidence = Table(
     Column("machines", Integer, nullable=False),
     sqlite_with_rowid=False,
 )
-# What machines said that carry a label of their site's; log errors in bins.
+# What machines with a label of their site's said last in a week; log errors in bins.
 labelled = Table(
     "labelled",
     metadata,
     Column("label", String(32), primary_key=True),
-    *_key(primary=True)[:3],
+    Column("week", Integer, primary_key=True, autoincrement=False),
+    Column("bundle", String(64), nullable=False),
+    Column("version", String(32), nullable=False),
     Column("channel", String(8), nullable=False),
     Column("architecture", String(16), nullable=False),
     Column("outcome", String(16), nullable=False),

@@ -67,7 +67,11 @@ def test_labels_are_bounded_and_a_machine_with_one_too_many_is_counted_without(
         some = range(first, 2 if not first else 15)
         store_reports(database, [parse_report(report(n, label=f"m{n:02}")) for n in some])
     assert [one.label for one in machines(database)] == ["m00", "m01", "m02"]
-    assert release_ready(database, NOW, 10, 1) == 3 + 10  # of twelve without a label
+    invented = [parse_report(report(99 + n, label="m00", bundle=f"b{n}")) for n in range(30)]
+    store_reports(database, invented)
+    with database.reading() as connection:  # no more rows, whatever a token sends under a label
+        assert connection.exec_driver_sql("SELECT count(*) FROM labelled").scalar() == 3
+    assert release_ready(database, NOW, 10, 1) == 3 + 30 + 10  # of twelve without a label
 
 
 def test_a_machine_with_a_label_neither_hides_nor_uncovers_others(database):

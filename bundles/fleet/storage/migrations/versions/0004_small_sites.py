@@ -38,8 +38,8 @@ def upgrade() -> None:
     op.create_table(
         "labelled",
         sa.Column("label", sa.String(32), primary_key=True),
-        *_key(primary=True)[:3],
-        *(sa.Column(name, sa.String(size), nullable=False) for name, size in _TEXTS[2:]),
+        sa.Column("week", sa.Integer, primary_key=True, autoincrement=False),
+        *(sa.Column(name, sa.String(size), nullable=False) for name, size in _TEXTS),
         sa.Column("calibrated", sa.SmallInteger),
         sa.Column("alone", sa.SmallInteger),
         sqlite_with_rowid=False,
