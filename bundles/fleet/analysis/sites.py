@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Literal, get_args
 
 from msgspec import Struct
 from sqlalchemy import Connection, func, select
@@ -13,6 +13,8 @@ from bundles.fleet.analysis.answers import Week
 from bundles.fleet.counting import weeks
 from bundles.fleet.storage.schema import labelled, tokens
 
+PlantState = Literal["silent", "never", "heard"]
+PLANT_STATES: tuple[PlantState, ...] = get_args(PlantState)
 SILENT_WEEKS = 5  # a machine calibrates every 30 days unless told otherwise
 
 
@@ -20,7 +22,7 @@ class Plant(Struct, frozen=True):
     """Whether reports come with a token; ``last``: of a silent one, the week of the last report."""
 
     name: str
-    state: Literal["heard", "silent", "never"]
+    state: PlantState
     last: Week | None
 
 
@@ -59,8 +61,7 @@ def plants_answer(connection: Connection, this_week: int) -> PlantsAnswer:
         tokens.c.kind == "machine", tokens.c.revoked_at.is_(None)
     )
     plants = [_plant(name, heard, this_week) for name, heard in connection.execute(found)]
-    order = ("silent", "never", "heard")
-    plants.sort(key=lambda plant: (order.index(plant.state), plant.name))
+    plants.sort(key=lambda plant: (PLANT_STATES.index(plant.state), plant.name))
     return PlantsAnswer(SILENT_WEEKS, plants)
 
 

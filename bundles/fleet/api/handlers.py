@@ -144,12 +144,17 @@ async def get_machines(request: Request) -> Response:
 
 async def get_metrics(request: Request) -> Response:
     """For Prometheus."""
+    centre = centre_of(request)
 
-    def look(connection: Connection, threshold: int) -> tuple[answers.CellsAnswer, int | None]:
-        return answers.cells_answer(connection, threshold, 1), released.released_at(connection)
+    def look(connection: Connection, threshold: int) -> str:
+        return metrics.exposition(
+            answers.cells_answer(connection, threshold, 1),
+            centre.counts.answered,
+            released.released_at(connection),
+            sites.plants_answer(connection, centre.this_week()),
+        )
 
-    cells, moment = await _look(request, look)
-    told = metrics.exposition(cells, centre_of(request).counts.answered, moment)
+    told = await _look(request, look)
     return Response(told, headers={"Content-Type": metrics.TYPE})
 
 

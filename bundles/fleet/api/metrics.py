@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from bundles.fleet.analysis.answers import CellsAnswer
+from bundles.fleet.analysis.sites import PLANT_STATES, PlantsAnswer
 
 TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def exposition(answer: CellsAnswer, answered: Mapping[int, int], released_at: int | None) -> str:
+def exposition(
+    answer: CellsAnswer,
+    answered: Mapping[int, int],
+    released_at: int | None,
+    plants: PlantsAnswer,
+) -> str:
     """All metrics.
 
     Reports taken are told in steps of ten thresholds: exact ones, with the released counts taken
@@ -37,6 +43,11 @@ def exposition(answer: CellsAnswer, answered: Mapping[int, int], released_at: in
         *_metric(
             "fleet_released_timestamp_seconds", "gauge", "When counts were last released.",
             [("", released_at or 0)],
+        ),
+        *_metric(
+            "fleet_plants", "gauge",
+            f"Tokens of machines; silent: no report for {plants.silent_weeks} weeks.",
+            [(f'state="{x}"', sum(p.state == x for p in plants.plants)) for x in PLANT_STATES],
         ),
     ])  # fmt: skip
 

@@ -13,6 +13,7 @@ from sqlalchemy import func, select, text, update
 from agent.errors import InputError
 from bundles.fleet.access import credentials
 from bundles.fleet.analysis.answers import CellsAnswer
+from bundles.fleet.analysis.sites import PlantsAnswer
 from bundles.fleet.api import metrics
 from bundles.fleet.counting import rules, weeks
 from bundles.fleet.counting.carried import take_file
@@ -333,8 +334,10 @@ def test_a_sqlite_database_is_its_owners_only(tmp_path):
 
 
 def test_metrics_do_not_tell_of_a_first_report():
-    answer = CellsAnswer(10, None, [])
-    assert metrics.exposition(answer, {}, None) == metrics.exposition(answer, {202: 99}, None)
+    answer, plants = CellsAnswer(10, None, []), PlantsAnswer(5, [])
+    assert metrics.exposition(answer, {}, None, plants) == metrics.exposition(
+        answer, {202: 99}, None, plants
+    )
 
 
 def test_a_token_can_be_written_to_a_file(address, database):
