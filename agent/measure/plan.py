@@ -37,6 +37,7 @@ from agent.loopnest.program import (
 
 ROUNDING = {DType.F32: 2.0**-23, DType.F64: 2.0**-52}
 MARGIN = 16.0  # of tolerances beyond the differences that are expected
+COARSE = 0.5  # of that square; 0.3 was seen (a sum of four million squares in single precision)
 ROUGH = 0.01  # a result that is off by more under rounding alone shows little
 SCALAR_FLOAT = 0.75
 PIVOT_FLOAT = 4.0
@@ -164,11 +165,13 @@ def tolerances(
         arguments: of the program.
         flipped: for each array the difference that other last bits of the inputs made.
         directed: the one that rounding all one way made: it adds up n roundings, which in
-            another order add up like the square root of n.
+            another order add up like the square root of n; where they are no longer small beside
+            what is added (a sum of millions in single precision), they have a mean of their own,
+            which grows with their square.
     """
     root = math.sqrt(arguments.chain)
     return tuple(
-        max(a.tolerance, MARGIN * max(flip * root, turn / root))
+        max(a.tolerance, MARGIN * max(flip * root, turn / root), COARSE * turn**2)
         if a.dtype.is_float
         else a.tolerance + max(flip, turn)
         for a, flip, turn in zip(arguments.arrays, flipped, directed, strict=True)
