@@ -37,7 +37,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,7 @@ from agent.loopnest.lowering.reader import read_region, regions_of
 
 _SIZE = re.compile(r"^(\s*#\s*define\s+\w+\s+)(\d+)[lLuU]*\b", re.MULTILINE)
 SIZE = 100  # of every size that has none of its own
+LESS = 9  # the same, where an array that the text declares is smaller
 LIMIT_S = 60
 MEMORY = 8 << 30
 
@@ -176,7 +177,21 @@ class TooLongError(Exception):
 
 
 def read(item: Item) -> tuple[Unit, list[Reading]]:
-    """The regions of a function: all of them have to be read."""
+    """The regions of a function, which must be read all; where ``SIZE`` leaves an array, ``LESS``.
+
+    Raises:
+        AgentError: one of them is not read.
+    """
+    try:
+        return _read(item)
+    except AgentError as error:
+        if "is out of bounds" not in error.message or item.other != SIZE:
+            raise
+    sizes = {name: LESS if value == SIZE else value for name, value in item.sizes.items()}
+    return _read(replace(item, sizes=sizes, other=LESS))
+
+
+def _read(item: Item) -> tuple[Unit, list[Reading]]:
     unit = parse(item.path, item.cflags)
     mine = [f for f in unit.functions.values() if f.name == item.function and not unit.errors]
     parts = regions_of(unit, mine[0]) if mine else []
