@@ -71,8 +71,9 @@ def _week(draw: random.Random, moment: datetime, ago: int) -> Iterator[Payload]:
     week = weeks.week_text(weeks.week_of(moment))
     for channel, machines in (("stable", STABLE), ("pilot", PILOT)):
         new = channel == "pilot" and ago < NEW_SINCE
-        first = ago == WEEKS - 1 or (new and ago == NEW_SINCE - 1)
         for number in range(machines):
+            joined = new and (number + ago) % NEW_SINCE == NEW_SINCE - 1  # a third in each week
+            first = ago == WEEKS - 1 or joined
             label = f"press-{number + 1}" if channel == "pilot" and number < LABELLED else None
             told = _Told(week, channel, "5" if new else "4", first, label)
             yield _report(draw, told, NEW if new else OLD)

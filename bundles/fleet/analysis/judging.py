@@ -103,7 +103,11 @@ def verdict_answer(
         why = "Most machines of stable run it already: there is nothing to promote it over."
         return _no_verdict(bundle, version, why, weeks.week_text(now[0]))
     told = []
-    for sample in (*_over_weeks(rows), *(_of_week(connection, cells, week) for week in known)):
+    until = released.released_week(connection)
+    for sample in (
+        *_over_weeks(rows, until),
+        *(_of_week(connection, cells, week) for week in known),
+    ):
         told.append(_judged(sample, (bundle, version), now, threshold, limits))
         if told[-1].verdict != "too-few":
             return told[-1]
@@ -150,8 +154,8 @@ def _running_on_stable(found: Iterable[ReleasedCell]) -> list[InForce]:
     return [x for x in bundles_in_force(found) if x.channel == "stable" and x.running]
 
 
-def _over_weeks(rows: Sequence[EvidenceRow]) -> list[_Sample]:
-    """All that counts now, where anything does."""
+def _over_weeks(rows: Sequence[EvidenceRow], until: int) -> list[_Sample]:
+    """All that counts now, where anything does; ``until``: the week that is looked from."""
     if not rows:
         return []
     spreads: dict[tuple[str, str, str], dict[str, Spread]] = {}
@@ -159,8 +163,8 @@ def _over_weeks(rows: Sequence[EvidenceRow]) -> list[_Sample]:
         if row.value != UNKNOWN:
             by = spreads.setdefault((row.channel, row.bundle, row.version), {})
             by[row.architecture] = (*by.get(row.architecture, ()), Part(row.value, row.machines))
-    told = [row.week for row in rows]
-    return [_Sample(min(told), max(told), _cells(rows), spreads, OFTEN, rows)]
+    since = min(row.week for row in rows)
+    return [_Sample(since, until, _cells(rows), spreads, OFTEN, rows)]
 
 
 def _cells(rows: Iterable[EvidenceRow]) -> list[ReleasedCell]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Table, func, select
 
 from bundles.fleet.counting.evidence import EVIDENCE_WEEKS
 from bundles.fleet.counting.lots import Part
-from bundles.fleet.counting.weeks import before
+from bundles.fleet.counting.weeks import before, week_of
 from bundles.fleet.storage.schema import cells, evidence, parts, progress
 
 
@@ -78,6 +79,11 @@ def _equal(table: Table, where: Where | None) -> list[ColumnElement[bool]]:
     return [table.c[name] == value for name, value in (where or {}).items()]
 
 
+def released_week(connection: Connection) -> int:
+    """The week of the last release; of 1970, where there was none."""
+    return week_of(datetime.fromtimestamp(released_at(connection) or 0, UTC))
+
+
 class EvidenceRow(NamedTuple):
     """Machines that told of a bundle for the first time in twelve weeks, released in a week.
 
@@ -96,10 +102,7 @@ class EvidenceRow(NamedTuple):
 
 def read_evidence(connection: Connection) -> list[EvidenceRow]:
     """What counts now: of the last ``EVIDENCE_WEEKS`` weeks, no machine twice."""
-    newest = connection.execute(select(func.max(evidence.c.week))).scalar_one()
-    if newest is None:
-        return []
-    wanted = evidence.c.week > before(newest, EVIDENCE_WEEKS)
+    wanted = evidence.c.week > before(released_week(connection), EVIDENCE_WEEKS)
     columns = [evidence.c[name] for name in EvidenceRow._fields]
     found = select(*columns).where(wanted).order_by(*columns)
     return [EvidenceRow._make(row) for row in connection.execute(found)]

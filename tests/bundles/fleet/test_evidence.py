@@ -129,6 +129,21 @@ def test_a_site_that_never_gets_there_is_told_so(database):
 
 
 @SQLITE
+def test_weeks_in_which_nobody_new_came_count_in_the_rate(database):
+    send(database, range(300, 400), 0, **STABLE)
+    send(database, range(40), 0, **PILOT)
+    assert verdict(database).needs == judging.Needs(10, 0, 1)
+    release_ready(database, week(1), 10, 1)
+    assert verdict(database).needs == judging.Needs(10, 0, 1)
+    release_ready(database, week(3), 10, 1)
+    assert verdict(database).needs == judging.Needs(10, 0, 1)  # forty in four weeks
+    release_ready(database, week(4), 10, 1)
+    assert verdict(database).needs == judging.Needs(10, 0, None)
+    release_ready(database, week(EVIDENCE_WEEKS), 10, 1)
+    with database.reading() as connection:
+        assert released.read_evidence(connection) == []
+
+
 def test_agents_that_do_not_say_what_is_first_are_judged_by_the_week(database):
     old = {"schema": 1, "first": ...}
     for number in range(2):
