@@ -164,25 +164,31 @@ def test_a_job_that_fails_has_the_site_told_once(box, centre):
     forget(box)
     box.write("/usr/local/bin/tell", TELLS)
     box.run("chmod", "755", "/usr/local/bin/tell")
-    wrong = f'{centre("/srv/centre")}\ntrusted_root = "/etc/none.json"\n'
-    box.write(
-        "/etc/calibration-agent/conf.d/60-told.toml", f'on_problem = "/usr/local/bin/tell"\n{wrong}'
-    )
+    settings = ('on_problem = "/usr/local/bin/tell"', centre("/srv/centre"))
+    wrong = 'trusted_root = "/etc/none.json"'
+    box.write("/etc/calibration-agent/conf.d/60-told.toml", "\n".join((*settings, wrong)))
     assert run_job(box, "update")[:2] == ("exit-code", 2)
-    within(PATIENCE, lambda: told(box) == (0, "inactive"), "nobody was told")
+    assert told_after(box, "") == ("success", 0), box.words(unit("notify"))
     [problems] = [json.loads(line)["problems"] for line in box.run("cat", MAIL).out.splitlines()]
     assert any("calibration-agent-update.service failed" in p["message"] for p in problems)
+    before = box.show(unit("notify"), "InactiveEnterTimestampMonotonic")
     run_job(box, "update")
-    within(PATIENCE, lambda: told(box) == (7, "inactive"), "it was not looked at again")
+    assert told_after(box, before) == ("success", 7), box.words(unit("notify"))
     assert len(box.run("cat", MAIL).out.splitlines()) == 1
     box.run("rm", "/etc/calibration-agent/conf.d/60-told.toml", MAIL)
     box.run("systemctl", "reset-failed")
 
 
-def told(box):
-    """How `agent notify` ended last, and whether it is at work."""
-    service = unit("notify")
-    return int(box.show(service, "ExecMainStatus")), box.show(service, "ActiveState")
+def told_after(box, before):
+    """How `agent notify` ended that a job has started, once it has."""
+    service, ended = unit("notify"), "InactiveEnterTimestampMonotonic"
+
+    def has_ended():
+        idle = box.show(service, "ActiveState") in ("inactive", "failed")
+        return idle and box.show(service, ended) not in ("0", before)
+
+    within(PATIENCE, has_ended, "nobody was told")
+    return box.show(service, "Result"), int(box.show(service, "ExecMainStatus"))
 
 
 def test_measuring_cannot_talk_and_the_others_can(box):
