@@ -59,7 +59,7 @@ def notify(
     with scene_of(environment, flags) as scene:
         command = scene.config.on_problem
         if command is None:
-            for wrong in scene.resolved.problems:  # may be why there is none
+            for wrong in scene.resolved.problems if trial else ():  # may be why there is none
                 raise wrong
             kind = InputError if trial else NothingToDoError
             raise kind("on_problem is not set: nobody is told of problems", SET_IT)

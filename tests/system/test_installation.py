@@ -69,7 +69,7 @@ def test_every_timer_waits_and_nothing_has_failed(installed):
 
 def test_systemd_finds_nothing_to_complain_about_in_the_units(installed):
     box, _ = installed
-    units = [unit(job, kind) for job in JOBS for kind in ("service", "timer")]
+    units = [unit(job, kind) for job in JOBS for kind in ("service", "timer")] + [unit("notify")]
     assert box.run("systemd-analyze", "verify", "--man=no", *units).err == ""
 
 
