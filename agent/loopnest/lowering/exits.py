@@ -53,7 +53,7 @@ def _both(item: IfS, rest: tuple[CStatement, ...], ended: Ended, copies: int) ->
     if copies == 0:
         raise refusal(
             item.place,
-            "too many conditions in each other decide where it ends early",
+            "more than 5 conditions in a row may end it early",
             "Put what is left out into the else of its if.",
         )
     first, second = (

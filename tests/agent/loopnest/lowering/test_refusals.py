@@ -23,7 +23,14 @@ def loop(statement: str) -> str:
     return f"for (int i = 0; i < n; i++) {statement}"
 
 
+MANY = " ".join(
+    f"if (A[i] > {k}) {{ if (B[i] < {k}) continue; A[i] += {k}; }}" for k in range(20)
+)
 REFUSED = {
+    "more exits than can be written out": (
+        f"for (int i = 0; i < n; i++) {{ {MANY} }}",
+        "more than 5 conditions in a row may end it early",
+    ),
     "while": (
         "while (n > 0) A[0] = 1;",
         "how often the loop runs is not known beforehand: no variable in `n > 0` goes up or down",
