@@ -23,9 +23,7 @@ def loop(statement: str) -> str:
     return f"for (int i = 0; i < n; i++) {statement}"
 
 
-MANY = " ".join(
-    f"if (A[i] > {k}) {{ if (B[i] < {k}) continue; A[i] += {k}; }}" for k in range(20)
-)
+MANY = " ".join(f"if (A[i] > {k}) {{ if (B[i] < {k}) continue; A[i] += {k}; }}" for k in range(20))
 REFUSED = {
     "more exits than can be written out": (
         f"for (int i = 0; i < n; i++) {{ {MANY} }}",
