@@ -83,6 +83,7 @@ def environment(**more):
     return {**kept, "AGENT_CONFIG": "", **more}
 
 
+NO_TIMING = "from tests.fake_runner import take_the_place; take_the_place()"  # for ``first``
 AT_THE_START = ("PYTHON", "LANG", "LC_", "LD_", "OMP_", "OPENBLAS_")  # read then, and never again
 
 

@@ -9,7 +9,8 @@ come out, needs no compiler, and does not depend on how fast or how quiet its ma
     assert timing.log_speedup == pytest.approx(runner.log_speedup(base, version), abs=0.02)
 
 It is an ``agent.measure.runner.Runner``; pass ``lambda *_: FakeRunner()`` where a runner is opened.
-``calibrate_simulated`` is a whole calibration by it, as ``agent calibrate`` would keep it.
+``calibrate_simulated`` is a whole calibration by it, as ``agent calibrate`` would keep it; and
+``take_the_place`` has the commands of a process use it, for tests of what happens around timing.
 """
 # ruff: noqa: ARG002  a stand-in takes all that a runner takes
 
@@ -19,6 +20,7 @@ import hashlib
 import math
 import random
 import statistics
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -43,6 +45,7 @@ from agent.settings.config import Config
 from agent.state.file import make_directory
 from agent.state.lock import hold
 from agent.state.state import open_state
+from agent.upkeep.drift import check_drift
 
 ROUNDS = 5
 ROUND_S = 0.1  # simulated wall time of a round
@@ -98,6 +101,7 @@ class FakeRunner:
         foreign: CPUs' worth of work that others do meanwhile.
         failing: outcomes of programs (by ``Program.body``) that cannot be timed.
         elapsed_s: what a measurement says it took; ``waited_s``: of it for others.
+        lasts_s: what it takes indeed.
         notices: what it says besides.
         asked: every (base, variants) that was to be timed, in order.
     """
@@ -110,6 +114,7 @@ class FakeRunner:
     foreign: float = 0.0
     failing: Mapping[object, Timing] = field(default_factory=dict)
     elapsed_s: float = ROUNDS * ROUND_S
+    lasts_s: float = 0.0
     waited_s: float = 0.0
     notices: tuple[Notice, ...] = ()
     toolchain: Toolchain = FakeToolchain()
@@ -135,6 +140,7 @@ class FakeRunner:
         on_event: Callable[[MeasureEvent], None] | None = None,
         budget_s: float | None = None,
     ) -> Measurement:
+        time.sleep(self.lasts_s)
         self.asked.append((base, tuple(variants)))
         programs = (base, base, *variants)
         times = [self._now(p) for p in (base, *variants)]
@@ -191,6 +197,20 @@ def _timing(base: Sequence[float], seconds: Sequence[float], *, first: bool) -> 
         max_error=0.0,
         different=not first and different_again(ratios, 0.0),
     )
+
+
+def take_the_place(lasts_s: float = 0.0) -> None:
+    """From now on `agent calibrate` and `agent check` compile and time nothing in this process.
+
+    Args:
+        lasts_s: as of a ``FakeRunner``, for who wants to come in the middle of a measurement.
+    """
+
+    def opened(_: Config, toolchain: Toolchain, __: Machine) -> FakeRunner:
+        return FakeRunner(toolchain=toolchain, noise=0.02, lasts_s=lasts_s)
+
+    for command in (calibrate, check_drift):
+        command.__kwdefaults__["open_runner"] = opened
 
 
 def as_the_bundle_says(bundle: Path, times: float = 1.0) -> Callable[[Program], float]:

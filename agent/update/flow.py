@@ -143,10 +143,11 @@ class _UpdateContext:
 
 
 def _update(site: _UpdateContext, *, check: bool, force: bool) -> dict[str, object]:
-    from agent.update.source import open_source
-
     config, state, tell, now = site.config, site.state, site.tell, time.time()
-    source = open_source(_repository(config, state))
+    repository = _repository(config, state)
+    from agent.update.source import open_source  # where there is one: it takes its time
+
+    source = open_source(repository)
     tell(Progress("asking", 0, 1, f"asking {source.name} what there is"))
     verified = _refresh(source, site, now)
     trusted = verified.trusted

@@ -1,4 +1,7 @@
-"""Changing the bundle in force: refitted, compared, switched in one transaction, swept."""
+"""Changing the bundle in force: refitted, compared, switched in one transaction, swept.
+
+To fit needs the encoder and the reader of C: an hourly update that changes nothing does without.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +23,7 @@ from agent.bundle.installed import (
     load_installed,
     ways_back,
 )
-from agent.calibration.calibrate import finished, keep
 from agent.calibration.calibration import calibration_in_force
-from agent.calibration.evidence import stored_evidence
-from agent.calibration.fit import fit
 from agent.calibration.verdict import calibration_verdict, judge_calibration
 from agent.errors import BundleError, InputError, MeasureError
 from agent.measure.machine import read_machine
@@ -55,6 +55,10 @@ def refitted_on(state: State, bundle: Bundle, present: Bundle | None = None) -> 
 
     None where there are no timings to fit: the bundle then predicts alone.
     """
+    from agent.calibration.calibrate import finished
+    from agent.calibration.evidence import stored_evidence
+    from agent.calibration.fit import fit
+
     watch, machine = Stopwatch(), read_machine()
     try:
         if calibration_in_force(state) is None:
@@ -98,6 +102,8 @@ def put_in_force(
     if refitted is None:
         state.note(events, time.time())
     else:
+        from agent.calibration.calibrate import keep
+
         keep(state, refitted.run, refitted.calibration, events)
     _sweep(config, state)
 

@@ -13,7 +13,7 @@ import pytest
 
 from agent.errors import Exit
 from tests.agent.state.states import made_newer
-from tests.conftest import SCHEMAS, SCRIPT, SIZES, Ran, agent, environment, valid
+from tests.conftest import NO_TIMING, SCHEMAS, SCRIPT, SIZES, Ran, agent, environment, valid
 
 TWO_REGIONS = """
 void one(int n, float a[n])
@@ -474,16 +474,9 @@ def test_a_full_disk_keeps_what_was_there(tmp_path, calibrated, tiny_bundle):
     state = tmp_path / "state"
     shutil.copytree(calibrated, state)
     size = (state / "state.sqlite").stat().st_size
-    command = ["prlimit", f"--fsize={size}", SCRIPT, "calibrate", "--budget", "3s"]
-    command += ["--bundle", tiny_bundle, "--state-dir", state]
-    if not shutil.which("prlimit"):
-        pytest.skip("needs prlimit")
-    done = subprocess.run(
-        list(map(str, command)), capture_output=True, text=True, check=False, env=environment()
-    )
-    assert done.returncode == 2, done.stderr
-    assert "hint: " in done.stderr
-    assert "Traceback" not in done.stderr
+    limited = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))"
+    where = ("--bundle", tiny_bundle, "--state-dir", state)
+    failed(agent("calibrate", "--budget", "3s", *where, first=f"{limited}; {NO_TIMING}"), 2, "")
     body = agent("status", "--json", "--state-dir", state).json
     assert body["calibration"]["calibration_id"] == 1
 

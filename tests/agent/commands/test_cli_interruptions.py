@@ -3,10 +3,14 @@
 import shutil
 import signal
 import subprocess
+import time
 
 import pytest
 
-from tests.conftest import SCRIPT, Ran, agent, environment
+from tests import forked
+from tests.conftest import NO_TIMING, SCRIPT, SIZES, Ran, agent, environment
+
+ENDLESS = "from tests.fake_runner import take_the_place; take_the_place(lasts_s=600)"
 
 
 @pytest.fixture
@@ -17,7 +21,7 @@ def state(tmp_path, really_calibrated):
     return copy
 
 
-def until_measuring(state, tiny_bundle, done=2):
+def until_measuring(state, tiny_bundle):
     """Start a calibration and wait until some programs have been timed."""
     process = subprocess.Popen(
         [SCRIPT, "calibrate", "--budget", "12s", "--bundle", tiny_bundle, "--state-dir", state],
@@ -29,7 +33,7 @@ def until_measuring(state, tiny_bundle, done=2):
     lines = []
     for line in process.stderr:
         lines.append(line)
-        if line.startswith("[") and "measuring" in line and int(line[1:].split("/")[0]) >= done:
+        if line.startswith("[") and "measuring" in line and int(line[1:].split("/")[0]) >= 2:
             return process
     process.wait()
     raise AssertionError("".join(lines))
@@ -51,7 +55,7 @@ def test_a_killed_calibration_resumes_and_the_old_one_stays_in_force(state, tiny
     assert "goes on from there" in " ".join(agent("status", "--state-dir", state).out.split())
 
     where = ("--bundle", tiny_bundle, "--state-dir", state, "--json")
-    ran = agent("calibrate", "--budget", "12s", *where)
+    ran = agent("calibrate", "--budget", "12s", *where, first=NO_TIMING)
     assert ran.code == 0, ran.err
     assert ran.json["timings"]["reused"] >= 2
     assert "resumed" in [w["code"] for w in ran.json["warnings"]]
@@ -75,18 +79,28 @@ def test_a_stopped_calibration_says_what_is_kept(state, tiny_bundle, number):
     assert body["unfinished"]["timed"] >= 2
 
 
-def test_of_two_at_once_the_second_says_who_is_running(state, tiny_bundle):
-    process = until_measuring(state, tiny_bundle, done=1)
-    try:
-        ran = agent("calibrate", "--bundle", tiny_bundle, "--state-dir", state)
-        assert ran.code == 6
-        assert f"process {process.pid}" in ran.err
-        assert "since" in ran.err
-        assert "hint: " in ran.err
-        assert agent("status", "--state-dir", state).code == 0
-    finally:
-        process.kill()
-        ended(process)
+@pytest.fixture
+def calibrating(state, tiny_bundle, tmp_path):
+    """A calibration that has begun to measure and does not end by itself."""
+    words = ("calibrate", "--bundle", str(tiny_bundle), "--state-dir", str(state))
+    told = tmp_path / "told"
+    command = forked.Command("agent", words, environment(), ".", ENDLESS)
+    process = forked.start(command, tmp_path / "out", told)
+    while not (told.exists() and "measuring" in told.read_text()):
+        assert process.is_alive(), told.read_text()
+        time.sleep(0.01)
+    yield process
+    process.kill()
+    process.join()
+
+
+def test_of_two_at_once_the_second_says_who_is_running(state, tiny_bundle, calibrating):
+    ran = agent("calibrate", "--bundle", tiny_bundle, "--state-dir", state)
+    assert ran.code == 6
+    assert f"process {calibrating.pid}" in ran.err
+    assert "since" in ran.err
+    assert "hint: " in ran.err
+    assert agent("status", "--state-dir", state).code == 0
 
 
 def test_a_refit_uses_stored_timings_and_no_compiler(state, tiny_bundle):
@@ -101,13 +115,8 @@ def test_a_refit_uses_stored_timings_and_no_compiler(state, tiny_bundle):
     assert ran.json["elapsed"]["measuring"] == 0
 
 
-def test_predict_goes_on_while_a_calibration_runs(state, tiny_bundle, gemm):
-    from tests.conftest import SIZES
-
-    process = until_measuring(state, tiny_bundle, done=1)
-    try:
-        ran = agent("predict", gemm, *SIZES, "--schedule", "original", "--state-dir", state)
-        assert ran.code == 0, ran.err
-    finally:
-        process.kill()
-        ended(process)
+@pytest.mark.usefixtures("calibrating")
+def test_predict_goes_on_while_a_calibration_runs(state, gemm):
+    asked = ("predict", gemm, *SIZES, "--no-run", "--schedule", "original")
+    ran = agent(*asked, "--state-dir", state)
+    assert ran.code == 0, ran.err

@@ -69,7 +69,7 @@ def test_killed_while_it_sends_a_report_is_sent_again_under_the_same_key(machine
 def test_killed_at_writes_to_the_disk_every_report_arrives_and_counts_once(machine, tmp_path):
     switched_on(machine)
     shown = report(machine, "--show").out.encode()
-    for number in range(1, 60, 2):
+    for number in range(1, 60, 3):
         state = shutil.copytree(machine, tmp_path / str(number))
         kill = ["-e", f"inject=fdatasync:signal=SIGKILL:when={number}", "-e", "trace=fdatasync"]
         command = ["strace", "-f", "-qq", "-o", "/dev/null", *kill]

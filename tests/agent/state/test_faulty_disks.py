@@ -9,7 +9,7 @@ import pytest
 from agent.state.file import FILE
 from agent.state.state import read_state
 from tests.agent.update.test_bad_disks import mounted
-from tests.conftest import agent, valid
+from tests.conftest import NO_TIMING, agent, valid
 
 COMMANDS = (
     "calibrate --budget 3s",
@@ -24,10 +24,10 @@ READING = ("status", "history", "bundle list", "report")
 
 
 @pytest.fixture
-def disk(really_calibrated, tmp_path):
+def disk(calibrated, tmp_path):
     """A calibrated state on a small file system of its own."""
     with mounted(tmp_path / "disk", "size=8m"):
-        yield shutil.copytree(really_calibrated[0], tmp_path / "disk" / "state")
+        yield shutil.copytree(calibrated, tmp_path / "disk" / "state")
 
 
 def fill(folder, left=0):
@@ -42,8 +42,8 @@ def remount(folder, how):
     subprocess.run(["mount", "-o", f"remount,{how}", folder], check=True)
 
 
-def run(state, words):
-    ran = agent(*words.split(), "--state-dir", state)
+def run(state, words, first=NO_TIMING):
+    ran = agent(*words.split(), "--state-dir", state, first=first)
     assert "Traceback" not in ran.err
     assert "bug" not in ran.err, ran.err
     return ran
@@ -70,6 +70,13 @@ def test_on_a_full_disk_a_command_works_or_asks_for_space_and_loses_nothing(disk
     assert run(disk, words).code in WELL
 
 
+def test_a_disk_that_is_too_full_to_compile_anything_is_told_so(disk):
+    fill(disk.parent)
+    ran = run(disk, "calibrate --budget 3s", first="")
+    assert ran.code == 2, ran.err
+    assert "hint: Free some space" in ran.err
+
+
 @pytest.mark.parametrize("words", COMMANDS)
 def test_on_a_read_only_disk_what_writes_is_refused_with_what_to_do(disk, words):
     before = in_force(disk)
@@ -91,9 +98,9 @@ def test_what_only_reads_works_on_a_full_and_on_a_read_only_disk(disk, words):
 
 
 def test_a_damaged_state_is_set_aside_by_the_next_calibration_and_told_until_then(
-    really_calibrated, tmp_path, tiny_bundle
+    calibrated, tmp_path, tiny_bundle
 ):
-    state = shutil.copytree(really_calibrated[0], tmp_path / "state")
+    state = shutil.copytree(calibrated, tmp_path / "state")
     content = (state / FILE).read_bytes()
     damaged = content[:4096] + b"\xf4" * 8192 + content[12288:]
     (state / FILE).write_bytes(damaged)
@@ -103,7 +110,7 @@ def test_a_damaged_state_is_set_aside_by_the_next_calibration_and_told_until_the
         assert "damaged" in ran.err
         assert "hint: Run `agent calibrate`" in ran.err
     words = ("calibrate", "--budget", "3s", "--if-due", "--json", "--bundle", tiny_bundle)
-    ran = agent(*words, "--state-dir", state)
+    ran = agent(*words, "--state-dir", state, first=NO_TIMING)
     assert ran.code == 0, ran.err
     assert "state.corrupt-1" in ran.err
     assert (state / "state.corrupt-1").read_bytes() == damaged

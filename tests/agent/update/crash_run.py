@@ -17,6 +17,7 @@ from agent.bundle.bundle import load_bundle
 from agent.bundle.installed import bundle_in_force
 
 # Imported here, once, so that every fork is quick.
+from agent.calibration import calibrate, fit  # noqa: F401
 from agent.commands import root as command_line  # noqa: F401
 from agent.state.state import read_state
 from agent.update import flow, install, switch, trust  # noqa: F401

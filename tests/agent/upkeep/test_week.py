@@ -7,10 +7,12 @@ but the state is carried from one hour to the next.
 
 from dataclasses import dataclass, field, replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.errors import NothingToDoError, NotNowError
+from agent.measure import machine, resolve
 from agent.measure.quiet import Conditions, wait
 from agent.settings.config import Config
 from agent.settings.values import DAY, HOUR
@@ -24,6 +26,17 @@ MONDAY = 1_795_392_000.0  # 2026-11-23
 YEAR_2038 = 2_147_483_648.0
 WEEK = 7 * 24
 QUIET = Conditions(busy=0.01, steal=0.0)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def looked_at_once():
+    """The machine and its compiler, which are the same all week."""
+    found = machine.read_machine()
+    mark = resolve.mark_for_set("", found)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(machine, "read_machine", lambda: found)
+        patch.setattr(resolve, "mark_for_set", lambda *_: mark)
+        yield
 
 
 @dataclass
