@@ -24,12 +24,26 @@ def quiet(_: str) -> None:
     pass
 
 
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder where the small campaign has been measured; only to be read."""
+    folder = tmp_path_factory.mktemp("measured")
+    measure_labels(SMALL, folder, "gcc", FLAGS, quiet)
+    return folder
+
+
+@pytest.fixture
+def copied(measured: Path, tmp_path: Path) -> Path:
+    """The same, to be changed."""
+    return Path(shutil.copytree(measured, tmp_path / "copied"))
+
+
 def journal_of(folder: Path) -> Path:
     return next(folder.glob(".*.journal"))
 
 
-def test_measured_labels_can_be_loaded(tmp_path: Path) -> None:
-    (path,) = measure_labels(SMALL, tmp_path, "gcc", FLAGS, quiet)
+def test_measured_labels_can_be_loaded(measured: Path) -> None:
+    (path,) = measured.glob("*.parquet")
     found = load_labels(path)
     assert path.name == "test-box-gcc-O1-t1.parquet"
     assert (found.target.threads, found.target.compiler) == (1, "gcc")
@@ -37,20 +51,20 @@ def test_measured_labels_can_be_loaded(tmp_path: Path) -> None:
     assert (found.seconds > 0).all()
 
 
-def test_nothing_that_names_the_machine_is_written(tmp_path: Path) -> None:
-    (path,) = measure_labels(SMALL, tmp_path, "gcc", FLAGS, quiet)
+def test_nothing_that_names_the_machine_is_written(measured: Path) -> None:
+    (path,) = measured.glob("*.parquet")
     import pyarrow.parquet as pq
 
     words = str(pq.read_table(path).to_pylist()) + str(pq.read_metadata(path).metadata)
     model = next(x for x in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in x)
-    for secret in (os.uname().nodename, model.split(": ")[1], str(tmp_path)):
+    for secret in (os.uname().nodename, model.split(": ")[1], str(measured)):
         assert secret not in words
 
 
 def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     code = (
         "from pathlib import Path; from bundles.labels.measure import Campaign, measure_labels;"
-        "wanted = Campaign('test-box', 40, schedules=3, kernel_schedules=0, budget_s=0.1);"
+        "wanted = Campaign('test-box', 12, schedules=3, kernel_schedules=0, budget_s=0.1);"
         f"measure_labels(wanted, Path({str(tmp_path)!r}), 'gcc', ('-O1',), lambda s: None)"
     )
     running = subprocess.Popen([sys.executable, "-c", code])
@@ -67,19 +81,17 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert len(set(load_labels(path).program)) >= 2
 
 
-def test_a_torn_last_line_is_measured_again(tmp_path: Path) -> None:
-    measure_labels(SMALL, tmp_path, "gcc", FLAGS, quiet)
-    path = journal_of(tmp_path)
+def test_a_torn_last_line_is_measured_again(copied: Path) -> None:
+    path = journal_of(copied)
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:-1]) + lines[-1][:40])
-    measure_labels(SMALL, tmp_path, "gcc", FLAGS, quiet)
+    measure_labels(SMALL, copied, "gcc", FLAGS, quiet)
     assert [json.loads(x)["number"] for x in path.read_bytes().splitlines()[1:]] == [0, 1]
 
 
-def test_the_journal_of_another_experiment_is_refused(tmp_path: Path) -> None:
-    measure_labels(SMALL, tmp_path, "gcc", FLAGS, quiet)
+def test_the_journal_of_another_experiment_is_refused(copied: Path) -> None:
     with pytest.raises(AgentError, match="other settings"):
-        measure_labels(Campaign("test-box", schedules=4), tmp_path, "gcc", FLAGS, quiet)
+        measure_labels(Campaign("test-box", schedules=4), copied, "gcc", FLAGS, quiet)
 
 
 def test_more_threads_than_the_machine_has_are_refused(tmp_path: Path) -> None:
