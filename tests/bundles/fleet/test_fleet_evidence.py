@@ -86,7 +86,7 @@ def test_what_waited_for_four_weeks_is_forgotten_and_so_is_what_counted_for_eigh
         assert bool(counted) == (number < EVIDENCE_WEEKS)
 
 
-@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.sets(st.integers(0, 30)), min_size=3, max_size=9))
 def test_no_machine_is_counted_twice_whenever_it_reports(tmp_path_factory, reported):
     """``reported``: of each machine the weeks; it says ``first`` as an agent does."""
