@@ -70,7 +70,8 @@ def test_every_timer_waits_and_nothing_has_failed(installed):
 def test_systemd_finds_nothing_to_complain_about_in_the_units(installed):
     box, _ = installed
     units = [unit(job, kind) for job in JOBS for kind in ("service", "timer")] + [unit("notify")]
-    assert box.run("systemd-analyze", "verify", "--man=no", *units).err == ""
+    said = box.run("systemd-analyze", "verify", "--man=no", *units).err.splitlines()
+    assert [line for line in said if "calibration-agent" in line] == []  # some are of others' units
 
 
 def test_the_state_is_its_own_users_and_there_before_the_first_job(installed):
