@@ -106,7 +106,7 @@ def test_a_calibration_by_root_is_the_owners_to_the_last_file(
 ):
     bundle = shutil.copytree(tiny_bundle, open_place / "bundle")
     where = ("--bundle", bundle, "--state-dir", theirs)
-    ran = as_root("calibrate", "--budget", "6s", *where)
+    ran = as_root("calibrate", "--budget", "3s", *where)
     assert ran.code == 0, ran.err
     assert f"acting as the user nobody, whose state {theirs} is" in ran.err
     assert (theirs / "state.sqlite").exists()
