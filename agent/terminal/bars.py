@@ -79,16 +79,16 @@ def with_bars(table: Table, room: int, marks: Marks) -> Table:
     return replace(table, headers=headers, rows=tuple(rows), intervals=())
 
 
-def marks_of(encoding: str, environment: Mapping[str, str]) -> Marks:
+def marks_of(encoding: str | None, environment: Mapping[str, str]) -> Marks:
     """Lines and dots where the encoding has them, and the locale does not say that none are shown.
 
-    Python writes UTF-8 in the locale C too.
+    Python writes UTF-8 in the locale C too. A stream of text in memory has no encoding.
     """
     told = (environment.get(name) for name in ("LC_ALL", "LC_CTYPE", "LANG"))
     if next(filter(None, told), "") in ("C", "POSIX"):
         return ASCII
     try:
-        "".join((UNICODE.reach, UNICODE.value, UNICODE.one)).encode(encoding)
+        "".join((UNICODE.reach, UNICODE.value, UNICODE.one)).encode(encoding or "utf-8")
     except (UnicodeEncodeError, LookupError):
         return ASCII
     return UNICODE
