@@ -8,7 +8,7 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -107,14 +107,27 @@ def _checked(config: Config, request: Request, source: SourceRegion, new: bytes)
         return Agreement(unchecked=(f"there is no compiler to check it with ({error.message})",))
     found = verify(source, request.path, new, compiler, request.cflags or ())
     if found.wrong:
-        sizes = ", ".join(f"{name} = {value}" for name, value in found.wrong[0].items())
         raise MeasureError(
             f"{source.reading.function} with this schedule gives other results than as written "
-            f"(sizes: {sizes or 'as in the text'}); nothing was written",
+            f"({_in_words(found.wrong[0])}); nothing was written",
             "Sums in another order may change what a condition decides. Otherwise look for "
             "overflow or undefined behaviour, or please report it; --no-check writes it anyhow.",
         )
+    if found.miscompiled:
+        built = " ".join((*compiler.words, *compiler.flags, *(request.cflags or ())))
+        raise MeasureError(
+            f"{source.reading.function} with this schedule gives other results than as written "
+            f"when it is compiled with {built}, and the right ones with -O1 "
+            f"({_in_words(found.miscompiled[0])}); nothing was written",
+            "Most likely this is a fault of the compiler: take another schedule or compiler. "
+            "--no-check writes it anyhow.",
+        )
     return found
+
+
+def _in_words(sizes: Mapping[str, int]) -> str:
+    text = ", ".join(f"{name} = {value}" for name, value in sizes.items())
+    return f"sizes: {text or 'as in the text'}"
 
 
 def _told(checked: Agreement | None) -> dict[str, object]:

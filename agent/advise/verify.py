@@ -1,7 +1,9 @@
 """The person's function as written against the one written for it: both run on the same inputs.
 
 Each file becomes a program of its own (a driver includes it), compiled with the sanitizers for
-addresses and undefined behaviour where there are any. An input is what the function is given: its
+addresses and undefined behaviour where there are any; the new one once more as it will be built,
+since compilers have faults too (gcc 12 adds up a reversed loop wrongly with -O3, for one). An input
+is what the function is given: its
 sizes (those that were tuned, then others: odd ones, 1 and 0), numbers, and memory as large as its
 loops use; all memory and the result are compared afterwards.
 """
@@ -31,11 +33,13 @@ class Agreement:
 
     Attributes:
         runs: sizes that both were run with, and whether their results agree.
+        miscompiled: the sizes with which results differ only as it will be built.
         sanitized: whether the sanitizers watched.
         unchecked: what was not compared, in words.
     """
 
     runs: tuple[tuple[Mapping[str, int], bool], ...] = ()
+    miscompiled: tuple[Mapping[str, int], ...] = ()
     sanitized: bool = False
     unchecked: tuple[str, ...] = ()
 
@@ -69,7 +73,11 @@ def _checked(made: Drivers, plan: CallPlan) -> Agreement:
     if isinstance(new, str):
         raise faulty(new)
     environment = WATCHED if flags is SANITIZED else THREADS
+    built = made.program("built_driver", made.new, cases)
     runs, unchecked = list[tuple[Mapping[str, int], bool]](), list[str]()
+    miscompiled = list[Mapping[str, int]]()
+    if isinstance(built, str):
+        unchecked.append("the new file with all optimisation: the compiler did not end")
     for number, call in enumerate(plan.calls):
         before = made.run(old, number, plan, environment)
         if before.status != 0:
@@ -77,8 +85,14 @@ def _checked(made: Drivers, plan: CallPlan) -> Agreement:
                 unchecked.append(_failed(call, before))
             continue
         after = made.run(new, number, plan, environment)
-        runs.append((call.sizes, after.status == 0 and plan.same(before.output, after.output)))
-    return Agreement(tuple(runs), flags is SANITIZED, tuple(dict.fromkeys(unchecked)))
+        right = after.status == 0 and plan.same(before.output, after.output)
+        runs.append((call.sizes, right))
+        if right and isinstance(built, Path):
+            fast = made.run(built, number, plan, THREADS)
+            if fast.status != 0 or not plan.same(before.output, fast.output):
+                miscompiled.append(call.sizes)
+    told = tuple(dict.fromkeys(unchecked))
+    return Agreement(tuple(runs), tuple(miscompiled), flags is SANITIZED, told)
 
 
 def _first_that_compiles(made: Drivers, cases: Sequence[str]) -> tuple[tuple[str, ...], Path]:

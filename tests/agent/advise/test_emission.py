@@ -15,7 +15,7 @@ from agent.advise import verify as verify_module
 from agent.advise.own_function import OwnBuild, own_times
 from agent.advise.splice import Origin, SourceRegion, spliced
 from agent.advise.verify import verify
-from agent.errors import SourceError
+from agent.errors import Exit, SourceError
 from agent.loopnest.frontend.parse import parse
 from agent.loopnest.lowering.reader import read_region
 from agent.loopnest.schedules.candidates import candidate_schedules
@@ -435,6 +435,21 @@ def test_a_function_that_reaches_beyond_itself_is_not_tried(scale, tmp_path):
     assert ran.code == 0, ran.err
     assert "Not checked: it calls 'remove', which reaches beyond the function" in ran.err
     assert precious.exists()
+
+
+def test_a_compiler_that_builds_the_new_file_wrong_is_found(scale, tmp_path):
+    """One whose optimisation multiplies by something else."""
+    odd = tmp_path / "odd-gcc"
+    odd.write_text(
+        '#!/bin/sh\ncase " $* " in *" -O1 "*) ;; *) set -- -DFACTOR=3 "$@" ;; esac\nexec gcc "$@"\n'
+    )
+    odd.chmod(0o755)
+    factor = "#ifndef FACTOR\n#define FACTOR 2\n#endif\n"
+    scale.write_text(factor + SCALE.replace("*= 2", "*= FACTOR"))
+    ran = emit(scale, "--compiler", odd)
+    assert (ran.code, ran.out) == (Exit.NOTHING_MEASURED, "")
+    assert "when it is compiled with" in ran.err
+    assert "a fault of the compiler" in ran.err
 
 
 # 256 MiB, piece by piece, and then more time than there is.
