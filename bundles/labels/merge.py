@@ -22,7 +22,7 @@ def merge_labels(paths: Sequence[Path], out: Path) -> int:
     some files have are empty for the others.
 
     Raises:
-        AgentError: a file cannot be read, or they are not all of one target.
+        AgentError: a file cannot be read or written, or they are not all of one target.
     """
     import pyarrow as pa
 
@@ -38,7 +38,12 @@ def merge_labels(paths: Sequence[Path], out: Path) -> int:
     known: set[str] = set()
     parts = [_of_new_programs(table, known) for table in tables]
     merged = pa.concat_tables(parts, promote_options="default")
-    write_table(out, merged.replace_schema_metadata(tables[0].schema.metadata))
+    try:
+        write_table(out, merged.replace_schema_metadata(tables[0].schema.metadata))
+    except OSError as error:
+        raise InputError(
+            f"cannot write {out}: {error.strerror or error}", "Choose --out."
+        ) from error
     return len(known)
 
 

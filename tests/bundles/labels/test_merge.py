@@ -38,3 +38,9 @@ def test_files_of_two_targets_are_not_put_together(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="or they differ in"):
         merge_labels([one, other], tmp_path / "all.parquet")
     assert not (tmp_path / "all.parquet").exists()
+
+
+def test_a_place_that_is_not_there_is_told(tmp_path: Path) -> None:
+    one = written(tmp_path / "a.parquet", [row(3, "original")])
+    with pytest.raises(InputError, match="cannot write"):
+        merge_labels([one], tmp_path / "no" / "all.parquet")
