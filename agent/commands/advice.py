@@ -142,6 +142,15 @@ def predict(
     print_answer(found.answer, prediction_blocks, as_json)
 
 
+@dataclass(frozen=True)
+class ExplainOptions:
+    """Which schedule, and where the answer goes."""
+
+    schedule: Annotated[str, typer.Option(metavar="S", help=SCHEDULE_HELP)]
+    run: Run = True
+    report: Report = None
+
+
 @COMMANDS.command(
     epilog="Example: agent explain gemm.c --size ni=512 --size nj=512 --size nk=512 "
     "--schedule 'interchange j k; vectorize j'"
@@ -149,12 +158,9 @@ def predict(
 @with_records
 def explain(
     file: File,
-    schedule: Annotated[str, typer.Option(metavar="S", help=SCHEDULE_HELP)],
+    options: ExplainOptions,
     program: ProgramOptions,
     model: ModelOptions,
-    *,
-    run: Run = True,
-    report: Report = None,
     as_json: Json = False,
 ) -> None:
     """Say why a schedule is predicted to be faster or slower."""
@@ -162,10 +168,10 @@ def explain(
     from agent.page.advice import render_explanation
     from agent.terminal.explain_wording import explanation_blocks
 
-    opened, config = _anchor_runner(program, run), become_owner(model.settings())
-    page = _page(report, config)
+    opened, config = _anchor_runner(program, options.run), become_owner(model.settings())
+    page = _page(options.report, config)
     request = _request(file, program)
-    found = explained(config, request, schedule, opened, with_map=page is not None)
+    found = explained(config, request, options.schedule, opened, with_map=page is not None)
     print_answer(found, explanation_blocks, as_json)
     if page is not None:
         page(render_explanation(found, str(file)))

@@ -40,15 +40,23 @@ def load_program(
     compiler: str | None = None,
     memory_limit: int | None = None,
 ) -> Program:
-    """The Program of the one region that ``load_region`` finds; arguments and errors are its."""
-    return load_region(
-        path,
-        function=function,
-        sizes=sizes,
-        cflags=cflags,
-        compiler=compiler,
-        memory_limit=memory_limit,
-    ).program
+    """The Program of the one region in the C file ``path``.
+
+    Args:
+        path: the file, at most 1 MiB.
+        function: which function; None where only one has loops.
+        sizes: a value for each size, 1..2**24.
+        cflags: flags that change how a file is read.
+        compiler: the compiler whose flags count as well.
+        memory_limit: bytes the arrays may take; None: 80 % of the memory available now.
+
+    Raises:
+        SourceError: the file cannot be read or is outside the subset, a size is wrong, an access
+            is out of bounds, or the arrays need too much memory.
+        InputError: a flag does more than change how the file is read.
+    """
+    unit = parse(path, cflags or (), compiler)
+    return read_region(unit, function, sizes, memory_limit=memory_limit).program
 
 
 def parse_program(
@@ -62,40 +70,10 @@ def parse_program(
     """The Program in ``text``; ``filename`` is for messages.
 
     Raises:
-        SourceError: as ``load_region``.
+        SourceError: as ``load_program``.
     """
     unit = parse_text(text, filename)
     return read_region(unit, function, sizes, None, memory_limit).program
-
-
-def load_region(
-    path: Path,
-    *,
-    function: str | None,
-    sizes: Mapping[str, int],
-    cflags: Sequence[str] | None = None,
-    compiler: str | None = None,
-    memory_limit: int | None = None,
-    nest: int | None = None,
-) -> Reading:
-    """The region in the C file ``path``.
-
-    Args:
-        path: the file, at most 1 MiB.
-        function: which function; None where only one has loops.
-        sizes: a value for each size, 1..2**24.
-        cflags: flags that change how a file is read.
-        compiler: the compiler whose flags count as well.
-        memory_limit: bytes the arrays may take; None: 80 % of the memory available now.
-        nest: which of several regions, from 1.
-
-    Raises:
-        SourceError: the file cannot be read or is outside the subset, a size is wrong, an access
-            is out of bounds, or the arrays need too much memory.
-        InputError: a flag does more than change how the file is read.
-    """
-    unit = parse(path, cflags or (), compiler)
-    return read_region(unit, function, sizes, nest, memory_limit)
 
 
 def read_region(
@@ -105,7 +83,15 @@ def read_region(
     nest: int | None = None,
     memory_limit: int | None = None,
 ) -> Reading:
-    """The region of a parsed file; see ``load_region``."""
+    """The region of a parsed file; see ``load_program``.
+
+    Args:
+        unit: the file.
+        function: see there.
+        sizes: see there.
+        nest: which of several regions, from 1.
+        memory_limit: see there.
+    """
     if unit.errors:
         raise SourceError(
             unit.errors[0], hint="It is not C as a compiler knows it; check --cflags."

@@ -7,7 +7,7 @@ import pytest
 from agent.errors import SourceError
 from agent.loopnest.frontend.parse import parse_text
 from agent.loopnest.lowering.lower import Reading
-from agent.loopnest.lowering.reader import load_region, read_region, regions_of
+from agent.loopnest.lowering.reader import load_program, read_region, regions_of
 from agent.loopnest.program import (
     Access,
     Affine,
@@ -52,8 +52,8 @@ def loops(text: str, **sizes: int) -> list[Loop]:
 
 @pytest.mark.parametrize("name", SIZES)
 def test_a_function_of_a_plant_is_read_as_it_stands(name):
-    found = load_region(PLANT / f"{name}.c", function=name, sizes=SIZES[name])
-    assert found.program.name == name
+    found = load_program(PLANT / f"{name}.c", function=name, sizes=SIZES[name])
+    assert found.name == name
 
 
 def test_a_flat_index_is_affine_once_sizes_are_known():
