@@ -176,13 +176,15 @@ class Array:
     """A dense row-major array argument; ``shape`` in elements (numbers).
 
     ``values``: the elements of a constant table, as C literals in row-major order; such an array
-    is no argument, the emitted function holds it.
+    is no argument, the emitted function holds it. ``sure``: C has all of its elements; else it was
+    accesses that may not happen that told how many there may be.
     """
 
     name: str
     dtype: DType
     shape: tuple[int, ...]
     values: tuple[str, ...] = ()
+    sure: bool = True
 
     @property
     def elements(self) -> int:

@@ -87,6 +87,11 @@ def buffer_of(program: Program, around: tuple[Loop, ...], loop: Loop, name: str)
         ScheduleError: it cannot.
     """
     what = f"pack {name} {loop.iterator}"
+    if not program.array(name).sure:
+        raise ScheduleError(
+            f"{what}: nothing says that {name} has all the elements that would be copied",
+            hint=f"Declare the parameter with its extent: {name}[n].",
+        )
     uses = [(inner, s) for inner, s in statements(loop.body) if name in s.uses]
     if any(s.target.array == name for _, s in uses):
         raise ScheduleError(f"{what}: loop {loop.iterator} writes {name}")

@@ -62,7 +62,7 @@ def checked(
         low, high = exact_range(env, at, values[0])
         if high - low >= MAX_ELEMENTS:
             raise _boundless(env, at, use, values[0])
-        use.low, use.high = min(use.low, low), max(use.high, high)
+        note(env, use, values[0], (low, high))
     else:
         values = (_kept(env, at, use, 1, values[0], first), *values[1:])
     for number, extent in enumerate(rest, 1):
@@ -70,6 +70,13 @@ def checked(
             kept = _kept(env, at, use, number + 1, values[number], extent)
             values = (*values[:number], kept, *values[number + 1 :])
     return values
+
+
+def note(env: Environment, use: ArrayUse, value: Affine, ends: Range) -> None:
+    """Note that the first subscript ``value`` runs over ``ends``, and whether it surely does."""
+    derived = {d.name for d in env.derived}
+    surely = env.sure and not env.conditions and not derived & value.names
+    use.saw(*ends, surely=surely)
 
 
 def _boundless(env: Environment, at: Place, use: ArrayUse, value: Affine) -> Exception:

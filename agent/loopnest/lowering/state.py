@@ -194,8 +194,9 @@ class FreshNames:
 class ArrayUse:
     """An array of the Program: an object's elements, or one type of its fields.
 
-    ``low`` and ``high`` are what the first subscript was seen to run over; ``inner`` the extent
-    that the fields of a structure add.
+    ``low`` and ``high`` are what the first subscript was seen to run over, ``first`` the least that
+    it is, ``unsure`` whether some access may not happen; ``inner`` the extent that the fields of a
+    structure add.
     """
 
     name: str
@@ -204,14 +205,24 @@ class ArrayUse:
     inner: tuple[int, ...]
     low: int = 0
     high: int = -1
+    first: int | None = None
+    unsure: bool = False
     written: bool = False
+
+    def saw(self, low: int, high: int, *, surely: bool) -> None:
+        """Note what a first subscript runs over."""
+        self.low, self.high = min(self.low, low), max(self.high, high)
+        if low <= high:
+            self.first = low if self.first is None else min(self.first, low)
+            self.unsure = self.unsure or not surely
 
     def array(self) -> Array:
         """As the Program has it; where accesses tell the extent, its first element is ``low``."""
         first, *rest = self.object.shape
         extent = self.high + 1 - min(self.low, 0) if first is None else first
         shape = (max(extent, 1), *(n for n in rest if n is not None), *self.inner)
-        return Array(self.name, self.dtype, shape, self.object.values)
+        sure = first is not None or not (self.unsure or (self.first or 0) > 0)
+        return Array(self.name, self.dtype, shape, self.object.values, sure)
 
     @property
     def shift(self) -> int:

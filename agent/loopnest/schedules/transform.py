@@ -322,6 +322,12 @@ def _refuse_private(what: str, program: Program, loop: Loop, name: str) -> None:
     uses = [s for _, s in statements(loop.body) if name in s.uses]
     if array is None or not uses:
         raise ScheduleError(f"{what}: loop {loop.iterator} adds to no array {name}")
+    if not array.sure:
+        raise ScheduleError(
+            f"{what}: nothing says that {name} has all {array.shape[0]} elements that copies of it "
+            "would be added to",
+            hint=f"Declare the parameter with its extent: {name}[n].",
+        )
     if any(name in s.reads or s.target.array != name for s in uses):
         raise ScheduleError(f"{what}: loop {loop.iterator} reads {name}")
     if not operator(s.op for s in uses):
