@@ -14,6 +14,7 @@ from dataclasses import replace
 from agent.doctor import machine, model, outside, place
 from agent.doctor.findings import Finding, answer_of, look, problem, warning
 from agent.doctor.scene import Scene, scene_of
+from agent.doctor.site_command import site_command
 from agent.errors import AgentError
 from agent.settings.config import SYSTEM_STATE
 from agent.settings.resolve import resolve_config
@@ -23,6 +24,7 @@ from agent.state.owner import act_as_owner
 Looking = Callable[[Scene], Iterable[Finding]]
 CHECKS: tuple[tuple[str, Looking], ...] = (
     ("configuration", place.configuration),
+    ("telling", site_command),
     ("clock", place.clock),
     ("disk", place.disk),
     ("permissions", place.permissions),

@@ -15,21 +15,20 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 from agent import __version__
 from agent.doctor.examine import needing_person
 from agent.doctor.findings import Finding, problem
 from agent.doctor.scene import scene_of
+from agent.doctor.site_command import SET_IT, refuse_command
 from agent.doctor.told import ToldProblems
-from agent.errors import AgentError, ConfigError, Exit, InputError, NothingToDoError, StateError
+from agent.errors import AgentError, Exit, InputError, NothingToDoError
 from agent.system.child import end_group
-from agent.system.private import inspect_path, open_code, refuse_if_replaceable
 
 LIMIT_S = 60.0
 LONGEST = 8_000  # characters of the text for people
 TRIAL = problem("trial", "on_problem is only tried: nothing is wrong", "Nothing is to be done.")
-SET_IT = "Set it to a command, its path from / on; then `agent notify --test` tries it."
+AGAIN = "What was to be told is told another time. `agent notify --test` tries the command."
 
 
 class NotToldError(AgentError):
@@ -63,6 +62,7 @@ def notify(
                 raise wrong
             kind = InputError if trial else NothingToDoError
             raise kind("on_problem is not set: nobody is told of problems", SET_IT)
+        refuse_command(command)  # whether or not there is something to tell
         found = [TRIAL] if trial else needing_person(scene)
         told = ToldProblems.read(scene.directory, environment)
     new = [f for f in found if trial or f.key not in told.at]
@@ -85,7 +85,6 @@ def _tell(
     command: Sequence[str], new: Sequence[Finding], environment: Mapping[str, str], *, trial: bool
 ) -> None:
     """Run the command: JSON on its stdin, the same as text in its environment."""
-    _refuse_unsafe(Path(command[0]))
     about = {"schema": 1, "machine": platform.node(), "agent": __version__, "trial": trial}
     body = json.dumps({**about, "problems": [_plain(f) for f in new]})
     told = {**environment, "AGENT_PROBLEM": _text(new), "AGENT_MACHINE": platform.node()}
@@ -97,7 +96,7 @@ def _tell(
         ) from error
     if status:
         ended = f"ended with status {status}" if status > 0 else f"was ended by signal {-status}"
-        raise NotToldError(f"{shlex.join(command)} {ended}", "`agent notify --test` tries it.")
+        raise NotToldError(f"{shlex.join(command)} {ended}", AGAIN)
 
 
 def _run(command: Sequence[str], body: bytes, environment: Mapping[str, str]) -> int:
@@ -110,7 +109,7 @@ def _run(command: Sequence[str], body: bytes, environment: Mapping[str, str]) ->
             process.communicate(body, timeout=LIMIT_S)
         except subprocess.TimeoutExpired as error:
             words = f"{shlex.join(command)} did not end within {LIMIT_S:.0f} s, and was ended"
-            raise NotToldError(words, "`agent notify --test` tries it.") from error
+            raise NotToldError(words, AGAIN) from error
         finally:
             end_group(process)
     return process.returncode
@@ -121,18 +120,3 @@ def _text(new: Sequence[Finding]) -> str:
     lines = (f"{f.check}: {f.message}\n{f.advice}".rstrip() for f in new)
     shown = "\n".join(lines)[:LONGEST]
     return "".join(c if c.isprintable() or c == "\n" else " " for c in shown)
-
-
-def _refuse_unsafe(program: Path) -> None:
-    """A program that another user could replace would be run with the rights of this one."""
-    import os
-
-    try:
-        refuse_if_replaceable(inspect_path(program), os.geteuid())
-        os.close(open_code(program))
-    except StateError as error:
-        hint = "Put it where only root may write, such as /usr/local/bin."
-        raise ConfigError(f"on_problem: {error.message}", hint) from error
-    except OSError as error:
-        words = f"on_problem: {program} cannot be run: {error.strerror}"
-        raise ConfigError(words, SET_IT) from error

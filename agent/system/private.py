@@ -99,10 +99,12 @@ def open_code(path: Path) -> int:
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     found = os.fstat(descriptor)
-    if stat.S_ISREG(found.st_mode) and not may_write(found) - {0, os.geteuid()}:
+    plain = stat.S_ISREG(found.st_mode)
+    if plain and not may_write(found) - {0, os.geteuid()}:
         return descriptor
     os.close(descriptor)
-    raise PermissionError(errno.EPERM, "another user may write to it", str(path))
+    why = "another user may write to it" if plain else "it is no plain file"
+    raise PermissionError(errno.EPERM, why, str(path))
 
 
 def may_write(found: os.stat_result) -> set[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 
 from agent.clock import duration
@@ -62,10 +63,11 @@ def _reason(nest: Answer) -> str:
 
 def _next(nest: Answer) -> str:
     """The command that looks closer at the most promising nest."""
-    sizes = "".join(f" --size {name}={value}" for name, value in nest["sizes"].items())
-    which = f" --nest {nest['nest']}" if (nest["nest"] or 1) > 1 else ""
+    sizes = [w for name, value in nest["sizes"].items() for w in ("--size", f"{name}={value}")]
+    which = ["--nest", str(nest["nest"])] if (nest["nest"] or 1) > 1 else []
+    words = ["agent", "rank", nest["file"], "--function", nest["function"], *which, *sizes]
     return (
-        f"Look closer: agent rank {nest['file']} --function {nest['function']}{which}{sizes}"
+        f"Look closer: {shlex.join(words)}"
         if nest["nest"]
         else f"The most promising is an inner nest of {nest['function']}."
     )

@@ -141,6 +141,10 @@ def read_table(path: Path) -> pa.Table:
     """A Parquet file as it is; AgentError where it is none."""
     import pyarrow.parquet as pq
 
+    if not path.is_file():
+        raise AgentError(
+            f"there is no file {path}", "Label files are written by `bundles measure`."
+        )
     try:
         return pq.read_table(path)
     except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError

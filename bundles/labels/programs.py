@@ -22,6 +22,7 @@ from agent.kernels.fixed_set import kernels, load_kernel
 from agent.loopnest.emitter.emit import emit
 from agent.loopnest.features.nest import lower
 from agent.loopnest.features.vector import features, work
+from agent.loopnest.frontend.parse import plain
 from agent.loopnest.lowering.reader import parse_program
 from agent.loopnest.program import Program
 from agent.loopnest.schedules.schedule import parse_schedule
@@ -104,6 +105,13 @@ def _rebuilt(source: ProgramSource, schedules: list[str]) -> tuple[Singles, Doub
 
 
 def _read(source: ProgramSource) -> Program:
+    """A program from its C; files are anybody's, so only plain text is read in this process."""
+    if not plain(source.source.encode()):
+        raise AgentError(
+            f"the C of program {source.digest} is not plain: it is too long or deep, or includes "
+            "or computes what a program does not need",
+            RIGHT,
+        )
     try:
         return parse_program(source.source, f"{source.digest}.c", function=None, sizes={})
     except SourceError as error:

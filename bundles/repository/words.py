@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -52,6 +53,8 @@ def _reached(channel: Answer) -> str:
 def told_init(answer: Answer) -> list[Block]:
     """Where everything is, and what to do at once."""
     directory = answer["repository"]
+    beside = answer["keys"] == f"{directory}/keys"
+    more = "" if beside else f" --keys {shlex.quote(answer['keys'])}"
     keys = sorted(key for role in answer["roles"] for key in role["keys"] if key != "online.pem")
     return [
         f"The repository is in {directory}. Serve {directory}/public, and nothing else of it.",
@@ -61,7 +64,7 @@ def told_init(answer: Answer) -> list[Block]:
         f"who use it get at it, the root keys to different places: {answer['threshold']} of the "
         f"{answer['root_keys']} together replace any key, and without them nobody can.",
         "Run `bundles timestamp` every day: its signature holds for a week.",
-        f"Next: `bundles add BUNDLE --channel pilot --repo {directory}`.",
+        f"Next: `bundles add BUNDLE --channel pilot --repo {directory}{more}`.",
         *_standing(answer),
     ]
 

@@ -155,11 +155,13 @@ def _headers(program: Program) -> list[str]:
 
 
 def _signature(program: Program, names: Identifiers, kernel: str, *, plain: bool) -> str:
-    """The typed prototype; never inlined, so that ``restrict`` keeps its meaning."""
+    """The typed prototype; never inlined, so that ``restrict`` keeps its meaning in what runs."""
     changed = written(program.body)
     parameter = sized_parameter if plain else array_parameter
     parameters = [parameter(a, names[a.name], changed=a.name in changed) for a in program.arguments]
     parameters += [f"{s.dtype.value} {names[s.name]}" for s in program.scalars]
+    if plain:
+        return prototype(f"void {kernel}", parameters)
     return "__attribute__((noinline))\n" + prototype(f"static void {kernel}", parameters)
 
 

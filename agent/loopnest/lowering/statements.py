@@ -37,7 +37,10 @@ from agent.loopnest.lowering.state import (
     refusal,
 )
 
-_WHY = {"break": "break is not read: how often the loop runs would depend on data"}
+_WHY = {
+    "break": "break is not read here: "
+    "how often the loop runs depends on data, or on what `&&` joins",
+}
 
 
 _INSTEAD = {

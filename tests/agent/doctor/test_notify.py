@@ -227,3 +227,15 @@ def test_a_program_that_others_may_change_is_not_run(state, site, told, tmp_path
     assert ran.code == 2, ran.err
     assert "on_problem" in ran.json["error"]["message"]
     assert not told.exists()
+
+
+def test_a_command_that_cannot_be_run_is_found_before_there_is_something_to_tell(tmp_path, site):
+    settings = site()
+    (tmp_path / "tell me").chmod(0o644)
+    for wrong, word in ((settings["AGENT_ON_PROBLEM"], "chmod a+x"), ("/no/such", "No such file")):
+        ran = agent("notify", "--state-dir", tmp_path / "new", AGENT_ON_PROBLEM=wrong)
+        assert ran.code == 2, ran.err
+        assert word in ran.err
+        looked = agent("doctor", "--state-dir", tmp_path / "new", "--json", AGENT_ON_PROBLEM=wrong)
+        (telling,) = [c for c in looked.json["checks"] if c["check"] == "telling"]
+        assert telling["level"] == "problem"

@@ -9,6 +9,7 @@ import pytest
 from agent.errors import AgentError
 from agent.kernels.fixed_set import kernels, load_kernel
 from agent.loopnest.emitter.emit import emit_source
+from agent.loopnest.frontend.parse import plain
 from agent.loopnest.lowering.reader import parse_program
 from agent.loopnest.program import Program
 from bundles.corpus.corpus import random_program
@@ -18,6 +19,7 @@ from tests.bundles.labels.test_labels import outermost, row, written
 
 
 def again(program: Program) -> Program:
+    assert plain(emit_source(program).encode())
     return parse_program(emit_source(program), "again.c", function=None, sizes={})
 
 
@@ -49,3 +51,16 @@ def test_a_file_whose_c_cannot_be_read_is_refused(tmp_path: Path) -> None:
     damaged = [row(3, "original", source="void f(void) { while (1) { } }")]
     with pytest.raises(AgentError, match="the C of a program cannot be read"):
         load_labels(written(tmp_path / "a.parquet", damaged))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '#include "/etc/passwd"\nvoid f(int *a) { for (int i = 0; i < 9; i++) a[i] = 0; }',
+        "void f(int *a) { for (int i = 0; i < 9; i++) a[i] = " + "1+" * 30_000 + "1; }",
+        "#define A(x) x x x x\nvoid f(int *a) { A(A(A(A(A(a[0] = 0;))))) }",
+    ],
+)
+def test_c_that_could_do_more_than_say_a_program_is_not_read(tmp_path: Path, text: str) -> None:
+    with pytest.raises(AgentError, match="is not plain"):
+        load_labels(written(tmp_path / "a.parquet", [row(3, "original", source=text)]))

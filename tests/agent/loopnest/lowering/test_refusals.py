@@ -41,7 +41,7 @@ REFUSED = {
     "switch": ("switch (n) { case 1: A[0] = 1; }", "switch is not read"),
     "break": (
         "for (int i = 0; i < n; i++) { A[i] = 1; break; }",
-        "break is not read: how often the loop runs would depend on data",
+        "break is not read here: how often the loop runs depends on data, or on what `&&` joins",
     ),
     "return": ("return;", "return is not read inside a loop nest"),
     "a call for its effect": ("g(A);", "a call of 'g' is not read: it may do anything"),
