@@ -19,6 +19,7 @@ def site_command(scene: Scene) -> Iterator[Finding]:
     """Whether the command that a site has named could be run."""
     command = scene.config.on_problem
     if command is None:
+        yield ok("telling", "on_problem is not set: nobody is told of problems")
         return
     try:
         refuse_command(command)
