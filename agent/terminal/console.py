@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 NARROWEST, UNWRAPPED = 40, 100_000
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and newline
 _COLOURS = {"ok": "green", "warning": "yellow", "problem": "bold red"}  # of a finding's level
 _FIRST_WORDS = {  # how a line begins, and the SGR code that it begins with on a terminal
     "error:": "1;31",
@@ -134,10 +136,16 @@ def _tell(text: str, level: int) -> None:
 
 def _say(text: str, level: int) -> None:
     """Lines on stderr; in the journal each with its level, as sd-daemon(3) has it."""
+    text = _visible(text)
     if _is_journal(sys.stderr, os.environ.get("JOURNAL_STREAM", "")):
         text = "\n".join(f"<{level}>{line}" for line in text.split("\n"))
     sys.stderr.write(_painted(text, sys.stderr) + "\n")
     sys.stderr.flush()
+
+
+def _visible(text: str) -> str:
+    """Control characters as escapes: names and reasons of others must not steer a terminal."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def _painted(text: str, stream: TextIO) -> str:
@@ -222,7 +230,9 @@ def _show(block: Block) -> None:
         sys.stdout.flush()
         sys.stdout.buffer.write(block.text.encode("utf-8", "surrogateescape"))
     else:
-        lines = textwrap.wrap(block, width(), break_long_words=False, break_on_hyphens=False)
+        lines = textwrap.wrap(
+            _visible(block), width(), break_long_words=False, break_on_hyphens=False
+        )
         sys.stdout.write(_painted("\n".join(lines), sys.stdout) + "\n")
 
 
@@ -245,5 +255,5 @@ def _rich_table(table: Table, marks: Marks) -> RichTable:
     for header in table.headers:
         drawn.add_column(Text(header), overflow="fold")
     for row in table.rows:
-        drawn.add_row(*(Text(cell, style=_COLOURS.get(cell, "")) for cell in row))
+        drawn.add_row(*(Text(_visible(cell), style=_COLOURS.get(cell, "")) for cell in row))
     return drawn

@@ -9,6 +9,7 @@ import pytest
 from agent import errors
 from agent.progress import Progress
 from agent.terminal import console
+from agent.terminal.blocks import Table
 
 SAYS = (
     "from agent import errors; from agent.terminal import console;"
@@ -80,3 +81,12 @@ def test_waiting_on_and_on_is_one_line_in_the_journal(capsys):
     first, second = capsys.readouterr().err.splitlines()
     assert first.startswith("waiting: for a quiet machine, 20")
     assert second.startswith("waiting: for a cool machine, ")
+
+
+def test_words_of_others_do_not_steer_the_terminal(capsys):
+    odd = "a\x1b[31mb\x9b2J\rc"
+    console.answer({}, [odd, Table(("reason",), ((odd,),))])
+    console.warn(odd)
+    shown = capsys.readouterr()
+    assert not set("\x1b\x9b\r") & set(shown.out + shown.err)
+    assert shown.out.count("a\\x1b[31mb\\x9b2J\\x0dc") == 2
