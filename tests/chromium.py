@@ -18,6 +18,17 @@ FLAGS = (
     "--disable-dev-shm-usage --remote-debugging-pipe"
 ).split()
 LIMIT_S = 60
+OVERLAPS = """  // pairs of words in the drawings of a page that lie on each other
+    [...document.querySelectorAll('figure > svg')].flatMap(svg => {
+        const texts = [...svg.querySelectorAll('text')];
+        const boxes = texts.map(t => t.getBoundingClientRect());
+        return texts.flatMap((t, i) => texts.slice(i + 1).filter((u, k) => {
+            const a = boxes[i], b = boxes[i + 1 + k];
+            return a.left < b.right - 1 && b.left < a.right - 1
+                && a.top < b.bottom - 3 && b.top < a.bottom - 3;
+        }).map(u => t.textContent + ' / ' + u.textContent));
+    })
+"""
 
 
 class Chromium:

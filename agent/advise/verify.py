@@ -74,25 +74,31 @@ def _checked(made: Drivers, plan: CallPlan) -> Agreement:
         raise faulty(new)
     environment = WATCHED if flags is SANITIZED else THREADS
     built = made.program("built_driver", made.new, cases)
-    runs, unchecked = list[tuple[Mapping[str, int], bool]](), list[str]()
-    miscompiled = list[Mapping[str, int]]()
+    runs, miscompiled = list[tuple[Mapping[str, int], bool]](), list[Mapping[str, int]]()
+    unchecked = list[str]()
     if isinstance(built, str):
-        unchecked.append("the new file with all optimisation: the compiler did not end")
+        unchecked.append(f"the new file as it will be built: {_first_line(built)}")
+
+    def same(program: Path, number: int, around: Mapping[str, str], expected: bytes) -> bool:
+        run = made.run(program, number, plan, around)
+        return run.status == 0 and plan.same(expected, run.output)
+
     for number, call in enumerate(plan.calls):
         before = made.run(old, number, plan, environment)
         if before.status != 0:
             if not call.sizes or any(call.sizes.values()):  # few take sizes of 0
                 unchecked.append(_failed(call, before))
             continue
-        after = made.run(new, number, plan, environment)
-        right = after.status == 0 and plan.same(before.output, after.output)
+        right = same(new, number, environment, before.output)
         runs.append((call.sizes, right))
-        if right and isinstance(built, Path):
-            fast = made.run(built, number, plan, THREADS)
-            if fast.status != 0 or not plan.same(before.output, fast.output):
-                miscompiled.append(call.sizes)
+        if right and isinstance(built, Path) and not same(built, number, THREADS, before.output):
+            miscompiled.append(call.sizes)
     told = tuple(dict.fromkeys(unchecked))
     return Agreement(tuple(runs), tuple(miscompiled), flags is SANITIZED, told)
+
+
+def _first_line(words: str) -> str:
+    return next(iter(words.splitlines()), "")[:200]
 
 
 def _first_that_compiles(made: Drivers, cases: Sequence[str]) -> tuple[tuple[str, ...], Path]:

@@ -194,7 +194,7 @@ class FreshNames:
 class ArrayUse:
     """An array of the Program: an object's elements, or one type of its fields.
 
-    ``low`` and ``high`` are what the first subscript was seen to run over, ``first`` the least that
+    ``low`` and ``high`` are what the first subscript was seen to run over, ``least`` the least that
     it is, ``unsure`` whether some access may not happen; ``inner`` the extent that the fields of a
     structure add.
     """
@@ -205,7 +205,7 @@ class ArrayUse:
     inner: tuple[int, ...]
     low: int = 0
     high: int = -1
-    first: int | None = None
+    least: int | None = None
     unsure: bool = False
     written: bool = False
 
@@ -213,7 +213,7 @@ class ArrayUse:
         """Note what a first subscript runs over."""
         self.low, self.high = min(self.low, low), max(self.high, high)
         if low <= high:
-            self.first = low if self.first is None else min(self.first, low)
+            self.least = low if self.least is None else min(self.least, low)
             self.unsure = self.unsure or not surely
 
     def array(self) -> Array:
@@ -221,7 +221,7 @@ class ArrayUse:
         first, *rest = self.object.shape
         extent = self.high + 1 - min(self.low, 0) if first is None else first
         shape = (max(extent, 1), *(n for n in rest if n is not None), *self.inner)
-        sure = first is not None or not (self.unsure or (self.first or 0) > 0)
+        sure = first is not None or not (self.unsure or (self.least or 0) > 0)
         return Array(self.name, self.dtype, shape, self.object.values, sure)
 
     @property

@@ -8,7 +8,7 @@ from agent.page.advice import render_explanation, render_ranking
 from agent.page.measuring import render_measurement
 from tests.agent.page.test_page import EVIL, said
 from tests.agent.page.test_tuning_page import entry, poisoned
-from tests.chromium import BROWSER, Chromium
+from tests.chromium import BROWSER, OVERLAPS, Chromium
 from tests.conftest import SIZES, agent, valid
 
 SCHEDULE = "interchange j k"
@@ -142,19 +142,6 @@ def browser(tmp_path_factory):
     found = Chromium(tmp_path_factory.mktemp("profile"))
     yield found
     found.close()
-
-
-OVERLAPS = """
-    [...document.querySelectorAll('figure > svg')].flatMap(svg => {
-        const texts = [...svg.querySelectorAll('text')];
-        const boxes = texts.map(t => t.getBoundingClientRect());
-        return texts.flatMap((t, i) => texts.slice(i + 1).filter((u, k) => {
-            const a = boxes[i], b = boxes[i + 1 + k];
-            return a.left < b.right - 1 && b.left < a.right - 1
-                && a.top < b.bottom - 3 && b.top < a.bottom - 3;
-        }).map(u => t.textContent + ' / ' + u.textContent));
-    })
-"""
 
 
 @pytest.mark.skipif(not BROWSER, reason="chromium is not installed")

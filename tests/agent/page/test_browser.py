@@ -9,7 +9,7 @@ from agent.page.document import render
 from agent.page.gather import page_of
 from tests.agent.page.bodies import DAY, NOW, body, check, record
 from tests.agent.page.test_page import EVIL, poisoned
-from tests.chromium import BROWSER, Chromium
+from tests.chromium import BROWSER, OVERLAPS, Chromium
 
 pytestmark = pytest.mark.skipif(not BROWSER, reason="chromium is not installed")
 
@@ -95,18 +95,7 @@ def test_no_letter_of_a_drawing_is_too_small_on_a_phone(browser, any_page):
 
 def test_words_of_a_drawing_do_not_lie_on_each_other(browser, any_page):
     browser.open(any_page, 1200, 900)
-    overlapping = browser.value("""
-        [...document.querySelectorAll('figure > svg')].flatMap(svg => {
-            const texts = [...svg.querySelectorAll('text')];
-            const boxes = texts.map(t => t.getBoundingClientRect());
-            return texts.flatMap((t, i) => texts.slice(i + 1).filter((u, k) => {
-                const a = boxes[i], b = boxes[i + 1 + k];
-                return a.left < b.right - 1 && b.left < a.right - 1
-                    && a.top < b.bottom - 3 && b.top < a.bottom - 3;
-            }).map(u => t.textContent + ' / ' + u.textContent));
-        })
-    """)
-    assert overlapping == []
+    assert browser.value(OVERLAPS) == []
 
 
 def test_it_is_printed_on_a_few_pages(browser, any_page):

@@ -1,7 +1,6 @@
 """Intervals drawn beside a table's rows, where a terminal has room for them."""
 
 import os
-import pty
 import subprocess
 import sys
 
@@ -9,6 +8,7 @@ import pytest
 
 from agent.terminal.bars import ASCII, UNICODE, Scale
 from agent.terminal.blocks import Interval
+from tests.terminal import sent_to_a_terminal
 
 SHOW = (
     "from agent.terminal import console; from agent.terminal.blocks import Interval, Table;"
@@ -18,21 +18,8 @@ SHOW = (
 )
 
 
-def shown_on_a_terminal(**wishes):
-    """What a terminal of 100 columns is sent."""
-    leader, follower = pty.openpty()
-    kept = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "COLUMNS", "LC_ALL")}
-    env = {**kept, "TERM": "xterm", "COLUMNS": "100", **wishes}
-    with os.fdopen(leader, "rb", buffering=0) as terminal:
-        subprocess.run([sys.executable, "-c", SHOW], stdout=follower, check=True, env=env)
-        os.close(follower)
-        written = b""
-        try:
-            while part := terminal.read(4096):
-                written += part
-        except OSError:  # the terminal has no other side any more
-            pass
-    return written.decode()
+def shown_on_a_terminal(**wishes: str) -> str:
+    return sent_to_a_terminal(SHOW, **wishes)
 
 
 def test_a_terminal_shows_where_each_interval_lies():

@@ -1,11 +1,11 @@
 """Colour on a terminal, and nowhere else."""
 
-import os
-import pty
 import subprocess
 import sys
 
 import pytest
+
+from tests.terminal import sent_to_a_terminal
 
 SAYS = (
     "from agent import errors; from agent.terminal import console;"
@@ -15,22 +15,8 @@ SAYS = (
 PLAIN = "Verdict: not to be used: noise.\nDone.\nerror: broken\n"
 
 
-def shown_on_a_terminal(**more: str) -> str:
-    leader, follower = pty.openpty()
-    kept = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "TERM", "JOURNAL_STREAM")}
-    with os.fdopen(leader, "rb", buffering=0) as terminal:
-        subprocess.run(
-            [sys.executable, "-c", SAYS], stdout=follower, stderr=follower, check=True,
-            env={**kept, "TERM": "xterm", "COLUMNS": "100", **more},
-        )  # fmt: skip
-        os.close(follower)
-        written = b""
-        try:
-            while part := terminal.read(4096):
-                written += part
-        except OSError:  # the terminal has no other side any more
-            pass
-    return written.decode().replace("\r\n", "\n")
+def shown_on_a_terminal(**wishes: str) -> str:
+    return sent_to_a_terminal(SAYS, **wishes)
 
 
 def test_verdicts_and_errors_are_in_colour_on_a_terminal():
