@@ -16,7 +16,7 @@ from bundles.terminal import As_Json, say, show_json
 def attach(app: typer.Typer) -> None:
     """Add the commands to the ``bundles`` app."""
     example = "bundles measure --machine zen5-vm --out labels --threads 2 --threads 1"
-    hours = "2,000 programs: about an hour; stop it and go on whenever you like"
+    hours = "2,000 programs: one to three hours; stop it and go on whenever you like"
     app.command(epilog=f"Example: `{example}` ({hours})")(measure)
     example = (
         "bundles merge monday/box-gcc-O3-native-t2.parquet tuesday/*-t2.parquet --out all.parquet"
