@@ -91,7 +91,8 @@ def predict(
 ) -> Predicted:
     """Predict one schedule: speed-up and seconds with 80 % intervals, and what they rest on.
 
-    ``open_runner`` gives what times the program as written, once; None: nothing is run.
+    ``open_runner`` gives what times the program as written and the function it is in, once; None:
+    nothing is run.
 
     Raises:
         SourceError, ScheduleError, CompilerError, BundleError, StateError: a part is unusable.
@@ -101,16 +102,17 @@ def predict(
     from agent.loopnest.features.vector import is_guess
 
     parsed = parse_schedule(schedule)
-    reading = read_source(config, request).reading
+    source = read_source(config, request)
+    reading = source.reading
     program = reading.program
     variant = transform(program, parsed)
     predictor = predictor_of(config)
-    timed = anchored(config, program, open_runner)
+    timed = anchored(config, source, request, open_runner)
     found = predictor.predict(program, [variant], timed.anchor)
     if not found[0].possible:
         raise impossible(predictor.bundle, f"{program.name} becomes {found[0].speedup:.1e} as fast")
     notes = _notes(predictor, timed, found, guesses=int(is_guess(variant)))
-    answer = {**_entry(parsed, found[0]), **_basis(reading, predictor, timed, notes)}
+    answer = {**_entry(parsed, found[0], timed.own), **_basis(reading, predictor, timed, notes)}
     return Predicted(reading, predictor, variant, found[0], answer)
 
 
@@ -137,12 +139,12 @@ def rank(
     from agent.loopnest.schedules.candidates import candidate_schedules
 
     started = time.monotonic()
-    reading = read_source(config, request).reading
-    program = reading.program
+    source = read_source(config, request)
+    program = source.reading.program
     drawn = candidate_schedules(program, candidates)
     _log.debug("found %d legal schedules", len(drawn))
     predictor = predictor_of(config)
-    timed = anchored(config, program, open_runner)
+    timed = anchored(config, source, request, open_runner)
     found = predictor.predict(program, [variant for _, variant in drawn], timed.anchor)
     likely = (n for n in range(len(drawn)) if found[n].possible)
     order = sorted(likely, key=lambda n: -found[n].speedup)
@@ -155,7 +157,7 @@ def rank(
         guesses=sum(is_guess(drawn[n][1]) for n in shown),
     )
     return {
-        "ranking": _ranking(predictor, [(*drawn[n], found[n]) for n in shown]),
+        "ranking": _ranking(predictor, [(*drawn[n], found[n]) for n in shown], timed.own),
         "causes": [
             s.to_json()
             for n in order[:1]
@@ -164,16 +166,18 @@ def rank(
         "candidates": len(drawn),
         "elapsed_s": time.monotonic() - started,
         **(program_map(predictor, program) if with_map else {}),
-        **_basis(reading, predictor, timed, notes),
+        **_basis(source.reading, predictor, timed, notes),
     }
 
 
 def _ranking(
-    predictor: Predictor, ranked: Sequence[tuple[Schedule, Program, Prediction]]
+    predictor: Predictor,
+    ranked: Sequence[tuple[Schedule, Program, Prediction]],
+    own: OwnTimes | None,
 ) -> list[dict[str, object]]:
     tied = _tied(predictor, [variant for _, variant, _ in ranked])
     return [
-        {**_entry(schedule, found), "tied": same}
+        {**_entry(schedule, found, own), "tied": same}
         for (schedule, _, found), same in zip(ranked, tied, strict=True)
     ]
 
@@ -344,9 +348,16 @@ def _verdict_notes(kept: StoredCalibration | None) -> Iterator[tuple[str, str]]:
         yield "kept", f"calibration {kept.id} is not to be used: {reason}"
 
 
-def _entry(schedule: Schedule, found: Prediction) -> dict[str, object]:
+def _entry(schedule: Schedule, found: Prediction, own: OwnTimes | None) -> dict[str, object]:
     shown = {name: value for name, value in asdict(found).items() if name != "possible"}
-    return {"schedule": str(schedule), **shown}
+    logs = (math.log(x) for x in (found.speedup, found.low, found.high))
+    return {"schedule": str(schedule), **shown, **_over_own(own.over(*logs) if own else None)}
+
+
+def _over_own(logs: tuple[float, float, float] | None) -> dict[str, float | None]:
+    """A speed-up over the person's function and its interval, as answers hold it; None: unknown."""
+    speedup, low, high = (None, None, None) if logs is None else map(math.exp, logs)
+    return {"own_speedup": speedup, "own_low": low, "own_high": high}
 
 
 def _basis(
@@ -359,7 +370,7 @@ def _basis(
         "bundle": {"name": predictor.bundle.name, "version": predictor.bundle.version},
         "calibration_id": predictor.calibration_id,
         "verdict": typed.to_json(verdict) if verdict else None,
-        "as_written": timed.to_json(),
+        **timed.to_json(),
         "notes": [{"code": code, "message": words} for code, words in notes],
     }
 
@@ -377,8 +388,10 @@ def _notes(
     if verdict is not None and verdict.level != "good":
         yield "verdict", f"the calibration is {verdict.words}"
     yield from predictor.notes
-    if why := timed.why_not:
+    if why := timed.written.why_not:
         yield "not-timed", f"the program as written was not timed ({why}): predicted without that"
+    if note := timed.note:
+        yield "baseline", note
     if impossible:
         words = f"{impossible} of the predictions were out of bounds (impossible) and are left out"
         yield "out-of-bounds", words
@@ -450,8 +463,7 @@ def measured(schedule: Schedule, timing: Timing, own: OwnTimes | None = None) ->
     inferred = timing.sharing == Sharing.INFERRED
     logs = (timing.log_speedup, timing.low, timing.high)
     speedup, low, high = (math.exp(x) if timing.ok else None for x in logs)
-    over = own.over(timing) if own and timing.ok else (None, None, None)
-    own_speedup, own_low, own_high = (None if x is None else math.exp(x) for x in over)
+    over = own.over(*logs) if own and timing.ok else None
     return {
         "schedule": str(schedule),
         "outcome": timing.outcome,
@@ -459,9 +471,7 @@ def measured(schedule: Schedule, timing: Timing, own: OwnTimes | None = None) ->
         "speedup": speedup,
         "low": low,
         "high": high,
-        "own_speedup": own_speedup,
-        "own_low": own_low,
-        "own_high": own_high,
+        **_over_own(over),
         **_seconds(timing),
         "rounds": timing.rounds,
         "sharing": Sharing.UNDISTURBED if inferred else timing.sharing,

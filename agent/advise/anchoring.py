@@ -1,19 +1,30 @@
-"""The time of a program as written, taken once and kept: what its predictions are anchored to.
+"""What is timed for a prediction: the loops as written, and the person's function against them.
 
-It stays in the state under a digest of everything that decides it (program, compiler and flags,
-machine and its microcode): with another of them it is not found, and taken anew. It is never sent.
+The first anchors the prediction, the second says what "1.0 x" is. Both are taken once, and stay in
+the state under a digest of everything that decides them (program or file, compiler and flags,
+machine and its microcode): with another of them they are not found, and taken anew. (A header that
+changes without the loops is not noticed.) They are never sent.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
+from agent.advise.call_memory import UncheckedError
+from agent.advise.kept_times import KeptTimes, TakenTime
+from agent.advise.own_function import (
+    Effort,
+    OwnBuild,
+    OwnTimes,
+    does_more,
+    over_emission,
+    own_base,
+)
 from agent.advise.tuning_log import LogKey
 from agent.clock import stamp
 from agent.errors import (
@@ -21,32 +32,41 @@ from agent.errors import (
     CompilerError,
     MeasureError,
     ScheduleError,
+    SourceError,
     StateError,
     TaskLimitError,
 )
-from agent.json_values import MalformedError
+from agent.measure.compiler import Compiler
 from agent.measure.machine import Machine, fingerprint, read_machine
 from agent.measure.resolve import runner_for_programs
 from agent.measure.session import TimingSettings
 from agent.measure.shots import Sharing
 from agent.measure.worker import PROTOCOL
 from agent.model.anchor import LogTime
-from agent.state import typed
-from agent.state.file import FILE, damage_of, make_directory
+from agent.state.file import make_directory
 from agent.state.lock import hold
-from agent.state.state import open_state, read_state
 
 if TYPE_CHECKING:
+    from agent.advise.advise import Request
+    from agent.advise.splice import SourceRegion
     from agent.loopnest.program import Program
     from agent.measure.runner import OpenRunner, Runner
     from agent.settings.config import Config
 
 _log = logging.getLogger(__name__)  # shown by `-v`
-FACT = "times of programs as written"
-KEPT = 1_000  # programs, those timed last
 BUDGET_S = 0.3
 SETTINGS = TimingSettings(rounds=5, min_rounds=2, extra_rounds=2, limit_s=0.5)
-CANNOT = (BusyError, CompilerError, MeasureError, ScheduleError, StateError, TaskLimitError)
+BRIEF = Effort(budget_s=0.25, least=2, call_s=1.0)  # of the function
+NOT_RUN = "nothing was to be run"
+CANNOT = (
+    BusyError,
+    CompilerError,
+    MeasureError,
+    ScheduleError,
+    SourceError,
+    StateError,
+    TaskLimitError,
+)
 
 
 @dataclass(frozen=True)
@@ -58,51 +78,124 @@ class KeptTime:
     high: float
     at: float
 
+    @property
+    def can_be(self) -> bool:
+        """Whether its numbers fit each other."""
+        return 0 < self.low <= self.seconds <= self.high
+
+
+@dataclass(frozen=True)
+class KeptOwn:
+    """A function against the same with its loops as the agent writes them, and when (epoch)."""
+
+    times: OwnTimes
+    at: float
+
+    @property
+    def can_be(self) -> bool:
+        """Whether its numbers fit each other."""
+        t = self.times
+        return min(t.seconds_before, t.seconds_after) > 0 and t.low <= t.log_speedup <= t.high
+
+
+WRITTEN = KeptTimes("times of programs as written", KeptTime)
+OWN = KeptTimes("times of functions as written", KeptOwn)
+T = TypeVar("T", bound=TakenTime)
+
+
+@dataclass(frozen=True)
+class Taken(Generic[T]):
+    """A time, or why there is none; ``kept``: it was taken before."""
+
+    value: T | None
+    why_not: str = ""
+    kept: bool = False
+
 
 @dataclass(frozen=True)
 class Anchored:
-    """The time that a prediction rests on, or why there is none; ``kept``: it was taken before."""
+    """What a prediction rests on.
 
-    time: KeptTime | None
-    why_not: str = ""
-    kept: bool = False
+    Attributes:
+        written: the time of the loops as written.
+        function: the person's function against them.
+        more: that the function does more than the loops; else empty.
+    """
+
+    written: Taken[KeptTime]
+    function: Taken[KeptOwn]
+    more: str = ""
 
     @property
     def anchor(self) -> LogTime | None:
         """As the model takes it."""
-        t = self.time
+        t = self.written.value
         return None if t is None else LogTime.of(t.seconds, t.low, t.high)
 
-    def to_json(self) -> dict[str, object] | None:
+    @property
+    def own(self) -> OwnTimes | None:
+        """What "1.0 x" is; None: the loops as the agent writes them."""
+        return None if self.function.value is None else self.function.value.times
+
+    @property
+    def note(self) -> str:
+        """What to bear in mind of "1.0 x"; empty: nothing."""
+        return self.more if self.own else over_emission(self.function.why_not)
+
+    def to_json(self) -> dict[str, object]:
         """As answers hold it."""
-        t = self.time
-        if t is None:
-            return None
+        t, own = self.written.value, self.function.value
+        written = t and {"seconds": t.seconds, "seconds_low": t.low, "seconds_high": t.high}
         return {
-            "seconds": t.seconds,
-            "seconds_low": t.low,
-            "seconds_high": t.high,
-            "timed_at": stamp(t.at),
-            "kept": self.kept,
+            "as_written": t and {**(written or {}), **_when(self.written)},
+            "own": own and {**own.times.to_json(), **_when(self.function)},
         }
 
 
-def anchored(config: Config, program: Program, open_runner: OpenRunner | None) -> Anchored:
-    """The time of ``program`` as written on this machine, taken now unless it is known.
+def _when(taken: Taken[T]) -> dict[str, object]:
+    at = taken.value.at if taken.value else 0.0
+    return {"timed_at": stamp(at), "kept": taken.kept}
+
+
+def anchored(
+    config: Config, source: SourceRegion, request: Request, open_runner: OpenRunner | None
+) -> Anchored:
+    """The times of a program and its function on this machine, taken now unless they are known.
 
     Without ``open_runner`` nothing is run, and nothing looked up.
     """
     if open_runner is None:
-        return Anchored(None)
+        return Anchored(Taken(None), Taken(None, NOT_RUN))
     try:
         runner = open_runner(config)
-        key = _key(program, runner, read_machine())
-        if (known := _kept(config).get(key)) is not None:
-            _log.debug("the program as written was timed at %s", stamp(known.at))
-            return Anchored(known, kept=True)
-        return _taken(config, program, runner, key)
+        key = _key(source.reading.program, runner, read_machine())
     except CANNOT as error:
-        return Anchored(None, error.message)
+        return Anchored(Taken(None, error.message), Taken(None, error.message))
+    written = _known_or_taken(
+        config, WRITTEN, key, lambda: time_as_written(runner, source.reading.program)
+    )
+    function = _known_or_taken(
+        config, OWN, _own_key(key, source, request), lambda: _own(source, request, runner)
+    )
+    return Anchored(written, function, does_more(source))
+
+
+def _known_or_taken(
+    config: Config, times: KeptTimes[T], key: str, take: Callable[[], T]
+) -> Taken[T]:
+    """What is kept; else taken with the lock held: two measurements would disturb each other."""
+    try:
+        if (known := times.known(config).get(key)) is not None:
+            _log.debug("%s: known since %s", times.fact, stamp(known.at))
+            return Taken(known, kept=True)
+        make_directory(config.state_dir)
+        _log.debug("%s: timing one", times.fact)
+        with hold(config.state_dir, "predict"):
+            taken = take()
+            times.keep(config, key, taken)
+    except CANNOT as error:
+        return Taken(None, error.message)
+    return Taken(taken)
 
 
 def time_as_written(runner: Runner, program: Program) -> KeptTime:
@@ -122,48 +215,36 @@ def time_as_written(runner: Runner, program: Program) -> KeptTime:
     return KeptTime(timing.seconds, timing.seconds_low, timing.seconds_high, time.time())
 
 
-def _taken(config: Config, program: Program, runner: Runner, key: str) -> Anchored:
-    """Time it with the lock held: two measurements at once would disturb each other."""
-    make_directory(config.state_dir)
-    _log.debug("timing the program as written")
-    with hold(config.state_dir, "predict"):
-        taken = time_as_written(runner, program)
-        _keep(config, key, taken)
-    return Anchored(taken)
+def _own(source: SourceRegion, request: Request, runner: Runner) -> KeptOwn:
+    """Time the function as a person calls it, in a fraction of a second, and compiling."""
+    toolchain = runner.toolchain
+    if not isinstance(toolchain, Compiler):
+        raise CompilerError("there is no compiler")
+    build = OwnBuild(toolchain, request.cflags or ())
+    try:
+        return KeptOwn(own_base(source, request.path, build, BRIEF), time.time())
+    except UncheckedError as error:
+        raise MeasureError(str(error)) from error
 
 
 def _key(program: Program, runner: Runner, machine: Machine) -> str:
     """Digest of everything that decides the time; no part can be read from it."""
     loops = LogKey.of(program, machine, runner.toolchain).program
-    parts = (loops, runner.toolchain.identity, fingerprint(machine), machine.microcode, PROTOCOL)
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    return _digest(
+        loops, runner.toolchain.identity, fingerprint(machine), machine.microcode, PROTOCOL
+    )
 
 
-def _kept(config: Config) -> Mapping[str, KeptTime]:
-    """What is kept; what cannot be read of it is not there."""
-    with read_state(config.state_dir) as state:
-        stored = state.fact(FACT) or {}
-    found = {}
-    for key, body in stored.items():
-        with contextlib.suppress(MalformedError):
-            read = typed.from_json(KeptTime, body)
-            if 0 < read.low <= read.seconds <= read.high:
-                found[key] = read
-    return found
+def _own_key(key: str, source: SourceRegion, request: Request) -> str:
+    """The same of the function: what else is in the file, and how it is built, decides too."""
+    text = hashlib.sha256(source.text).hexdigest()
+    reading, sizes = source.reading, sorted(source.sizes.items())
+    place = (reading.function, reading.part.first_line, reading.part.last_line)
+    return _digest(key, text, repr((place, sizes, request.cflags or ())))
 
 
-def _keep(config: Config, key: str, taken: KeptTime) -> None:
-    """Keep it, and forget the oldest where there are too many.
-
-    In a state that is whole only: to set a damaged one aside is not for a prediction to do.
-    """
-    path = config.state_dir / FILE
-    if path.exists() and damage_of(path, every_record=True):
-        return
-    known = {**_kept(config), key: taken}
-    newest = sorted(known, key=lambda k: -known[k].at)[:KEPT]
-    with open_state(config.state_dir) as state:
-        state.remember(FACT, {k: typed.to_json(known[k]) for k in newest})
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def runner_for_anchors(config: Config, cflags: Sequence[str] = ()) -> Runner:

@@ -136,7 +136,12 @@ class Drivers:
         return run.words or "the compiler did not end"
 
     def run(
-        self, program: Path, number: int, plan: CallPlan, environment: Mapping[str, str]
+        self,
+        program: Path,
+        number: int,
+        plan: CallPlan,
+        environment: Mapping[str, str],
+        most_s: float = RUN_S,
     ) -> ChildRun:
         """A case, with the memory of call ``number`` of the plan.
 
@@ -152,7 +157,7 @@ class Drivers:
         output = sum(m.size for m in plan.memory) + 64
         space = MEMORY + OF_A_THREAD * (os.cpu_count() or 1)
         space = UNLIMITED if "ASAN_OPTIONS" in environment else space
-        limits = ChildLimits(seconds=RUN_S, memory=space, file=1 << 20, output=output)
+        limits = ChildLimits(seconds=most_s, memory=space, file=1 << 20, output=output)
         command = [str(program), str(memory), str(number)]
         around = {**inherited(self.user), **environment}
         run = run_child(command, limits, place=self.made, environment=around, user=self.user)

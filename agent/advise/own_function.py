@@ -34,8 +34,7 @@ from agent.measure.stats import median_interval
 from agent.measure.timing import Timing
 from agent.measure.toolchain import Toolchain
 
-ROUNDS, LEAST_ROUNDS = 7, 3  # pairs of processes; fewer where they take longer than the budget
-BUDGET_S = 0.5
+ROUNDS = 7  # pairs of processes; fewer where they take longer than the budget
 CALLS_SHARE = 0.6  # of it in calls: processes start, and read what is in memory
 NOT_TIMED = "since the function itself was not timed"
 SHORTEST_S = 1e-6  # of a call that a clock can tell the time of
@@ -58,6 +57,24 @@ class OwnBuild:
         if build_flags(self.cflags) is not None:
             return replace(self.compiler, flags=()), self.cflags
         return self.compiler, tuple(flag for flag in self.cflags if flag not in UNOPTIMISED)
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long a function is timed.
+
+    Attributes:
+        budget_s: seconds to aim for, compiling left aside.
+        least: pairs of processes that are run all the same.
+        call_s: what a call may take.
+    """
+
+    budget_s: float = 0.5
+    least: int = 3
+    call_s: float = RUN_S
+
+
+USUAL = Effort()
 
 
 @dataclass(frozen=True)
@@ -85,23 +102,25 @@ class OwnTimes:
             "high": math.exp(self.high),
         }
 
-    def over(self, timing: Timing) -> tuple[float, float, float]:
-        """Log speed-up over the function, low and high, of a timing over what ``after`` is.
+    def over(self, gain: float, low: float, high: float) -> tuple[float, float, float]:
+        """Log speed-up over the function, low and high, of one over what ``after`` is.
 
-        Both are ratios of their own rounds: their errors are independent, and add up so.
+        Both were found apart from each other: their errors are independent, and add up so.
         """
-        median = self.log_speedup + timing.log_speedup
-        below = math.hypot(self.log_speedup - self.low, timing.log_speedup - timing.low)
-        above = math.hypot(self.high - self.log_speedup, timing.high - timing.log_speedup)
+        median = self.log_speedup + gain
+        below = math.hypot(self.log_speedup - self.low, gain - low)
+        above = math.hypot(self.high - self.log_speedup, high - gain)
         return median, median - below, median + above
 
 
 def has_gained(timing: Timing, own: OwnTimes | None) -> bool:
     """Whether a version is faster than the program as written, and would be another time."""
-    return timing.wins if own is None else timing.ok and own.over(timing)[1] > 0
+    if own is None:
+        return timing.wins
+    return timing.ok and own.over(timing.log_speedup, timing.low, timing.high)[1] > 0
 
 
-def own_base(source: SourceRegion, path: Path, build: OwnBuild) -> OwnTimes:
+def own_base(source: SourceRegion, path: Path, build: OwnBuild, effort: Effort = USUAL) -> OwnTimes:
     """Time the function of ``path`` against the same with the agent's emission in it.
 
     A function that does more than the loops does it in both.
@@ -110,24 +129,34 @@ def own_base(source: SourceRegion, path: Path, build: OwnBuild) -> OwnTimes:
         UncheckedError: it cannot be called with inputs that are made up.
     """
     new = spliced(source, source.reading.program, Origin("original", ""))
-    return own_times(source, path, new, build)
+    return own_times(source, path, new, build, effort)
 
 
 def own_base_or_why(
-    source: SourceRegion, path: Path, toolchain: Toolchain, cflags: Sequence[str] | None
+    source: SourceRegion,
+    path: Path,
+    toolchain: Toolchain,
+    cflags: Sequence[str] | None,
+    effort: Effort = USUAL,
 ) -> tuple[OwnTimes | None, str]:
     """``own_base``, and a note of what to bear in mind; None where it cannot be had."""
     why = "there is no compiler"
     if isinstance(toolchain, Compiler):
         try:
-            return own_base(source, path, OwnBuild(toolchain, tuple(cflags or ()))), _more(source)
+            build = OwnBuild(toolchain, tuple(cflags or ()))
+            return own_base(source, path, build, effort), does_more(source)
         except (UncheckedError, CompilerError, SourceError) as error:
             why = str(error)
-    return None, f"speed-ups are over the loops as the agent writes them, {NOT_TIMED}: {why}"
+    return None, over_emission(why)
 
 
-def _more(source: SourceRegion) -> str:
-    """That a function gains less than the loops, where it does more than those."""
+def over_emission(why: str) -> str:
+    """What "1.0 x" is where the function itself was not timed, and why it was not."""
+    return f"speed-ups are over the loops as the agent writes them, {NOT_TIMED}: {why}"
+
+
+def does_more(source: SourceRegion) -> str:
+    """That a function gains less than the loops, where it does more than those; else empty."""
     if len(regions_of(source.unit, source.function)) < 2:
         return ""
     name = source.reading.function
@@ -135,7 +164,7 @@ def _more(source: SourceRegion) -> str:
 
 
 def own_times(
-    source: SourceRegion, path: Path, new: bytes, build: OwnBuild, budget_s: float = BUDGET_S
+    source: SourceRegion, path: Path, new: bytes, build: OwnBuild, effort: Effort = USUAL
 ) -> OwnTimes:
     """Time the function of ``path`` against the one in ``new``.
 
@@ -144,7 +173,7 @@ def own_times(
         path: where it is.
         new: the file with another version of the loops.
         build: what both are compiled with.
-        budget_s: seconds to aim for, compiling left aside; ``LEAST_ROUNDS`` are run all the same.
+        effort: how long.
 
     Raises:
         UncheckedError: it cannot be called with inputs that are made up, or not be timed.
@@ -153,36 +182,36 @@ def own_times(
     plan = plan_of(source)
     compiler, cflags = build.flagged()
     with drivers(source, path, new, compiler, cflags) as made:
-        case = [_case(plan, plan.calls[0], budget_s * CALLS_SHARE / (2 * ROUNDS))]
+        case = [timing_case(plan, plan.calls[0], effort.budget_s * CALLS_SHARE / (2 * ROUNDS))]
         before = made.program("timed_before", made.old, case)
         if isinstance(before, str):
             raise UncheckedError("the file does not link by itself")
         after = made.program("timed_after", made.new, case)
         if isinstance(after, str):
             raise faulty(after)
-        pairs = list(_pairs(made, plan, (before, after), budget_s))
+        pairs = list(_pairs(made, plan, (before, after), effort))
     ratios = median_interval([math.log(b / a) for b, a in pairs])
     seconds = [median_interval(list(s)).median for s in zip(*pairs, strict=True)]
     return OwnTimes(seconds[0], seconds[1], ratios.median, ratios.low, ratios.high)
 
 
 def _pairs(
-    made: Drivers, plan: CallPlan, programs: tuple[Path, Path], budget_s: float
+    made: Drivers, plan: CallPlan, programs: tuple[Path, Path], effort: Effort
 ) -> Iterator[tuple[float, float]]:
     """Seconds of a process of each, in turns the one and the other first."""
-    until = time.monotonic() + budget_s
+    until = time.monotonic() + effort.budget_s
     for number in range(ROUNDS):
-        if number >= LEAST_ROUNDS and time.monotonic() > until:
+        if number >= effort.least and time.monotonic() > until:
             return
         order = programs if number % 2 == 0 else programs[::-1]
-        found = {program: _seconds(made, plan, program) for program in order}
+        found = {program: _seconds(made, plan, program, effort.call_s) for program in order}
         yield found[programs[0]], found[programs[1]]
 
 
-def _seconds(made: Drivers, plan: CallPlan, program: Path) -> float:
-    run = made.run(program, 0, plan, {})
+def _seconds(made: Drivers, plan: CallPlan, program: Path, most_s: float) -> float:
+    run = made.run(program, 0, plan, {}, most_s)
     if run.status is None:
-        raise UncheckedError(f"a call takes longer than {RUN_S:.0f} s")
+        raise UncheckedError(f"a call takes longer than {most_s:g} s")
     if run.status != 0:
         raise UncheckedError("the function fails with inputs that are made up")
     if (seconds := float(run.output)) < SHORTEST_S:
@@ -190,7 +219,7 @@ def _seconds(made: Drivers, plan: CallPlan, program: Path) -> float:
     return seconds
 
 
-def _case(plan: CallPlan, call: FunctionCall, run_s: float) -> str:
+def timing_case(plan: CallPlan, call: FunctionCall, run_s: float) -> str:
     """Calls until they took ``run_s``, three unless those take much longer; prints the shortest."""
     numbered = list(enumerate(plan.memory))
     keep = (f"char *kept_{n} = malloc({m.size} + 1);" for n, m in numbered)

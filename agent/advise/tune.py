@@ -17,7 +17,7 @@ from agent.advise.advise import Request, described, measured, predictor_of, read
 from agent.advise.call_memory import UncheckedError
 from agent.advise.emission import check_place, write
 from agent.advise.guided import BATCH, Pool, Search, TuneWish, simplicity
-from agent.advise.own_function import OwnBuild, OwnTimes, own_base_or_why, own_times
+from agent.advise.own_function import Effort, OwnBuild, OwnTimes, own_base_or_why, own_times
 from agent.advise.search import (
     Verdict,
     expected_gain,
@@ -370,12 +370,13 @@ def _own_times(
     search.say("timing the function itself")
     variant = transform(source.reading.program, schedule)
     new = spliced(source, variant, Origin(str(schedule), ""))
-    budget_s = min(max(OWN_SHARE * search.budget_s, LEAST_OWN_S), MOST_OWN_S)
+    effort = Effort(min(max(OWN_SHARE * search.budget_s, LEAST_OWN_S), MOST_OWN_S))
     build = OwnBuild(compiler, request.cflags or ())
     try:
-        own = own_times(source, request.path, new, build, budget_s)
+        own = own_times(source, request.path, new, build, effort)
         if own.low <= 0 <= own.high:  # longer, before it is said that it cannot be told
-            own = own_times(source, request.path, new, build, LONGER * budget_s)
+            longer = replace(effort, budget_s=LONGER * effort.budget_s)
+            own = own_times(source, request.path, new, build, longer)
     except UncheckedError as why:
         return None, (f"the function itself was not timed: {why}",)
     if own.log_speedup <= 0:

@@ -67,7 +67,7 @@ def verify(
 
 def _checked(made: Drivers, plan: CallPlan) -> Agreement:
     """Both functions through every call of ``plan``."""
-    cases = [_case(plan, call) for call in plan.calls]
+    cases = [comparing_case(plan, call) for call in plan.calls]
     flags, old = _first_that_compiles(made, cases)
     new = made.program("new_driver", made.new, cases, flags)
     if isinstance(new, str):
@@ -109,7 +109,7 @@ def _first_that_compiles(made: Drivers, cases: Sequence[str]) -> tuple[tuple[str
     raise UncheckedError("the file does not link by itself")
 
 
-def _case(plan: CallPlan, call: FunctionCall) -> str:
+def comparing_case(plan: CallPlan, call: FunctionCall) -> str:
     """Does the call, and writes what is in memory then, and the result."""
     result = "__typeof__({0}) agent_result = {0};" if plan.result else "{0};"
     lines = [*call.memory, *call.globals, result.format(call.call), *call.collect]

@@ -59,7 +59,7 @@ Cflags = Annotated[
 
 Run = Annotated[
     bool,
-    typer.Option("--run/--no-run", help="Time the program as written first, in a moment."),
+    typer.Option("--run/--no-run", help="Time the function as it is first, in a moment."),
 ]
 
 
@@ -137,8 +137,8 @@ def predict(
     from agent.advise.advise import predict as predicted
     from agent.terminal.advice_wording import prediction_blocks
 
-    opened = _anchor_runner(program, run)
-    found = predicted(become_owner(model.settings()), _request(file, program), schedule, opened)
+    config, request = become_owner(model.settings()), _request(file, program)
+    found = predicted(config, request, schedule, _anchor_runner(request, run))
     print_answer(found.answer, prediction_blocks, as_json)
 
 
@@ -168,9 +168,10 @@ def explain(
     from agent.page.advice import render_explanation
     from agent.terminal.explain_wording import explanation_blocks
 
-    opened, config = _anchor_runner(program, options.run), become_owner(model.settings())
+    config = become_owner(model.settings())
     page = _page(options.report, config)
     request = _request(file, program)
+    opened = _anchor_runner(request, options.run)
     found = explained(config, request, options.schedule, opened, with_map=page is not None)
     print_answer(found, explanation_blocks, as_json)
     if page is not None:
@@ -220,10 +221,10 @@ def rank(
     from agent.terminal.export import exported_ranking
 
     _refuse_two_forms(as_json, options.plain, options.export)
-    config, opened = become_owner(model.settings()), _anchor_runner(options, options.run)
-    top = options.top or None
+    config, top = become_owner(model.settings()), options.top or None
     page = _page(options.report, config)
     request, wanted = _request(file, options), options.candidates
+    opened = _anchor_runner(request, options.run)
     found = ranked(config, request, wanted, top, opened, with_map=page is not None)
     show = plain_blocks if options.plain else ranking_blocks
     if options.export is not None:
@@ -445,11 +446,11 @@ def _tests(options: EmitOptions | TuneOptions) -> OwnTests | None:
     return None if options.test is None else OwnTests(options.test, limit_s)
 
 
-def _anchor_runner(told: ProgramOptions | RankOptions, run: bool) -> OpenRunner | None:
+def _anchor_runner(request: Request, run: bool) -> OpenRunner | None:
     """What times programs as written, as the person builds them; None: nothing is to be run."""
     from agent.advise.anchoring import runner_for_anchors
 
-    return partial(runner_for_anchors, cflags=_flags(told.cflags) or ()) if run else None
+    return partial(runner_for_anchors, cflags=request.cflags or ()) if run else None
 
 
 def _lines(place: str | None) -> list[str]:

@@ -43,8 +43,12 @@ def _causes(answer: Answer) -> Markup:
     parts = [(CAUSES[c["cause"]], c["factor"]) for c in answer["causes"] if c["log_speedup"]]
     if not parts:
         return Markup("")
+    own = answer["own"]
+    one = "written" if own else "the loops as the agent writes them"
+    speedup = answer["own_speedup" if own else "speedup"]
+    parts = [*([("as the agent writes it", own["speedup"])] if own else []), *parts]
     return blocks.section(
-        f"{answer['schedule']}: {three_digits(answer['speedup'])} times as fast as written",
+        f"{answer['schedule']}: {three_digits(speedup)} times as fast as {one}",
         "The factors multiply to the prediction.",
         blocks.drawing(charts.waterfall(parts, three_digits), {}),
     )

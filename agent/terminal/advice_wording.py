@@ -32,9 +32,11 @@ def prediction_blocks(answer: Answer) -> list[Block]:
     """One schedule, then what the prediction rests on."""
     names = ("seconds", "seconds_low", "seconds_high")
     seconds, low, high = (execution_time(answer[name]) for name in names)
+    speedup, least, most = map(decimal, speedup_shown(answer))
+    one = "written" if answer["own"] else "the loops as the agent writes them"
     return [
-        f"{answer['schedule']}: {decimal(answer['speedup'])} times as fast as written "
-        f"(80 % interval: {decimal(answer['low'])} to {decimal(answer['high'])}).",
+        f"{answer['schedule']}: {speedup} times as fast as {one} "
+        f"(80 % interval: {least} to {most}).",
         f"{seconds} an execution (80 % interval: {low} to {high}).",
         *_rests_on(answer),
         *_notes(answer),
@@ -43,26 +45,31 @@ def prediction_blocks(answer: Answer) -> list[Block]:
 
 def _rests_on(answer: Answer) -> list[str]:
     """What was timed for the prediction."""
-    timed = answer.get("as_written")
+    own = [_as_written(answer)] if answer["own"] else []
+    timed = answer["as_written"]
     if timed is None:
-        return []
+        return own
     when = f", timed {timed['timed_at']}" if timed["kept"] else ""
-    return [f"It rests on {execution_time(timed['seconds'])} as written{when}."]
+    seconds = execution_time(timed["seconds"])
+    return [*own, f"It rests on {seconds} an execution as the agent writes it{when}."]
 
 
 def ranking_blocks(answer: Answer) -> list[Block]:
     """Candidates, best first."""
+    shown = [speedup_shown(r) for r in answer["ranking"]]
     rows = tuple(
         (
             str(place),
-            decimal(r["speedup"]),
-            _interval(r),
+            decimal(speedup),
+            _between(low, high),
             execution_time(r["seconds"]),
             r["schedule"],
         )
-        for place, r in enumerate(answer["ranking"], 1)
+        for place, (r, (speedup, low, high)) in enumerate(
+            zip(answer["ranking"], shown, strict=True), 1
+        )
     )
-    drawn = tuple(Interval(r["low"], r["speedup"], r["high"]) for r in answer["ranking"])
+    drawn = tuple(map(_drawn, shown))
     return [
         Table(("", "speed-up", "80 % interval", "seconds", "schedule"), rows, drawn),
         *two_causes(answer["causes"]),
@@ -90,6 +97,7 @@ def tuning_blocks(answer: Answer) -> list[Block]:
     return [
         _as_written(answer),
         *([_timed_table(finalists)] if finalists else []),
+        *_promised(finalists),
         *_tuned(answer),
         f"{tried} in {duration(answer['elapsed_s'])}: {_STOPPED[answer['stopped']]}.",
         *(f"Note: {words}." for words in answer["notes"]),
@@ -103,6 +111,16 @@ _STOPPED = {
     "interrupted": "it was interrupted",
     "failed": "timing failed",
 }
+
+
+def _promised(finalists: Sequence[Answer]) -> list[str]:
+    """What the table says of versions whose threads wait for each other."""
+    if not any("parallelize" in m["schedule"] and m["speedup"] for m in finalists):
+        return []
+    return [
+        "What is said of parallel versions holds while nobody else uses the CPUs; where others "
+        "work they gain less."
+    ]
 
 
 def _tuned(answer: Answer) -> list[str]:
@@ -122,6 +140,9 @@ def _tuned(answer: Answer) -> list[str]:
             f"The function itself: {decimal(own['speedup'])} times as fast (80 % interval: "
             f"{decimal(own['low'])} to {decimal(own['high'])}), {before} before, {after} with it."
         )
+        promised = winner["own_low"]
+        if promised is not None and own["high"] < promised:
+            lines.append("That is less than the table says, and it is what you get as things are.")
     if not answer["confirmed"]:
         lines.append("It was not timed again at the end: the figures may flatter it.")
     if answer["out"] is not None:
@@ -190,6 +211,7 @@ def measurement_blocks(answer: Answer) -> list[Block]:
     return [*blocks, *warning_lines(tuple(told), "measure"), *notes]
 
 
+Shown = tuple[float | None, float | None, float | None]
 _TIMED = ("speed-up", "80 % interval", "seconds", "outcome", "schedule")
 
 
@@ -197,14 +219,15 @@ def _timed_table(timed: Sequence[Answer]) -> Table:
     """Versions that were timed, against the function where that was timed."""
     shown = [speedup_shown(m) for m in timed]
     rows = tuple(_timed_row(m, *s) for m, s in zip(timed, shown, strict=True))
-    drawn = tuple(
-        None if speedup is None or low is None or high is None else Interval(low, speedup, high)
-        for speedup, low, high in shown
-    )
-    return Table(_TIMED, rows, drawn)
+    return Table(_TIMED, rows, tuple(map(_drawn, shown)))
 
 
-def speedup_shown(timed: Answer) -> tuple[float | None, float | None, float | None]:
+def _drawn(shown: Shown) -> Interval | None:
+    speedup, low, high = shown
+    return None if speedup is None or low is None or high is None else Interval(low, speedup, high)
+
+
+def speedup_shown(timed: Answer) -> Shown:
     """Speed-up and its interval, over the person's function where that was timed."""
     over = "own_" if timed["own_speedup"] is not None else ""
     return timed[f"{over}speedup"], timed[f"{over}low"], timed[f"{over}high"]
@@ -245,10 +268,6 @@ def _winner(schedule: str | None) -> str:
 
 def _notes(answer: Answer) -> list[Block]:
     return [f"Note: {note['message']}." for note in answer["notes"]]
-
-
-def _interval(row: Answer) -> str:
-    return _between(row["low"], row["high"])
 
 
 def _between(low: float | None, high: float | None) -> str:

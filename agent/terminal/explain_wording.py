@@ -7,7 +7,7 @@ from typing import Any
 
 from agent.terminal.advice_wording import CAUSES, cause_factor, prediction_blocks
 from agent.terminal.blocks import Answer, Block, Table
-from agent.terminal.numbers import Count, size
+from agent.terminal.numbers import Count, decimal, size
 
 _LANES = {
     "marked": "is marked for SIMD lanes",
@@ -19,6 +19,7 @@ _LANES = {
     "call": "calls the C library, so in no SIMD lanes",
 }
 _PAGE = 4096
+EMISSION = "the loops as the agent writes them, with sizes as constants (this was timed)"
 MOST = 8  # reasons against further steps
 _SMALL = 0.005  # a cause that changes less than this, with nothing to tell, is not told
 
@@ -26,15 +27,16 @@ _SMALL = 0.005  # a cause that changes less than this, with nothing to tell, is 
 def explanation_blocks(answer: Answer) -> list[Block]:
     """The prediction, its causes, the loops with their data, what stands against further steps."""
     predicted, seconds, *notes = prediction_blocks(answer)
-    causes, loops = _causes(answer["causes"]), _both_loops(answer["loops"])
+    causes, loops = _causes(answer), _both_loops(answer["loops"])
     return [predicted, seconds, *causes, *loops, *_obstacles(answer["obstacles"]), *notes]
 
 
-def _causes(causes: Sequence[Answer]) -> list[Block]:
-    told = [c for c in causes if c["figures"] or abs(c["log_speedup"]) >= _SMALL]
+def _causes(answer: Answer) -> list[Block]:
+    told = [c for c in answer["causes"] if c["figures"] or abs(c["log_speedup"]) >= _SMALL]
     if not told:
         return ["Nothing that the model sees is changed."]
-    return ["Why (the factors multiply to the prediction):", *map(_cause, told)]
+    own = [f"x {decimal(answer['own']['speedup'])} {EMISSION}."] if answer["own"] else []
+    return ["Why (the factors multiply to the prediction):", *own, *map(_cause, told)]
 
 
 def _cause(cause: Answer) -> str:

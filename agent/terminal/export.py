@@ -16,9 +16,12 @@ _SECONDS: Final = _NUMBERS[3:]
 
 
 def exported_ranking(answer: Answer, kind: ExportFormat) -> list[Block]:
-    """The predictions, best first."""
-    headers = ("schedule", *_NUMBERS)
-    return _exported(headers, ([r[name] for name in headers] for r in answer["ranking"]), kind)
+    """The predictions, best first, speed-ups over the person's function where it was timed."""
+    rows = (
+        [r["schedule"], *speedup_shown(r), *(r[name] for name in _SECONDS)]
+        for r in answer["ranking"]
+    )
+    return _exported(("schedule", *_NUMBERS), rows, kind)
 
 
 def exported_measurements(answer: Answer, kind: ExportFormat) -> list[Block]:

@@ -23,6 +23,7 @@ def scan_blocks(answer: Answer) -> list[Block]:
     if read:
         rows = tuple(_row(n) for n in read[:SHOWN])
         blocks.append(Table(("speed-up", "seconds", "where", "schedule"), rows))
+        blocks.append("Speed-ups are over the loops as the agent writes them: nothing is run here.")
     blocks += _not_read(refused)
     blocks += [f"Not C as a compiler knows it: {u['reason']}." for u in answer["unread"][:SHOWN]]
     missing = sorted({name for n in refused for name in n["missing"]})

@@ -1,16 +1,19 @@
-"""Predictions rest on a timing of the program as written: taken once, kept, never guessed."""
+"""Predictions rest on timings of the loops and of the function: taken once, kept, never guessed."""
 
 import contextlib
 import json
+import math
 import sqlite3
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
-from agent.advise import anchoring
+from agent.advise import anchoring, kept_times
 from agent.advise.advise import Request, predict, rank, read_source
+from agent.advise.own_function import OwnTimes
 from agent.errors import CompilerError, Exit
+from agent.measure.compiler import working_compiler
 from agent.measure.evidence import Notice
 from agent.measure.machine import read_machine
 from agent.measure.timing import Outcome, Timing
@@ -31,8 +34,8 @@ def asked(gemm):
     """What is predicted of the gemm, timed by a runner (None: nothing is run)."""
     config = Config(gemm.parent / "state")
 
-    def ask(runner, schedule=SCHEDULE, **sizes):
-        request = Request(gemm, None, {**SIZES, **sizes}, None)
+    def ask(runner, schedule=SCHEDULE, cflags=None, **sizes):
+        request = Request(gemm, None, {**SIZES, **sizes}, cflags)
         return predict(config, request, schedule, runner and (lambda _: runner)).answer
 
     return SimpleNamespace(ask=ask, config=config)
@@ -147,20 +150,20 @@ def test_a_kept_time_that_cannot_be_is_taken_anew(asked, spoilt):
     runner = FakeRunner()
     asked.ask(runner)
     with open_state(asked.config.state_dir) as state:
-        (key,) = state.fact(anchoring.FACT)
-        state.remember(anchoring.FACT, {key: spoilt})
+        (key,) = state.fact(anchoring.WRITTEN.fact)
+        state.remember(anchoring.WRITTEN.fact, {key: spoilt})
     asked.ask(runner)
     assert len(runner.asked) == 2
 
 
 def test_the_oldest_are_forgotten(asked, monkeypatch):
-    monkeypatch.setattr(anchoring, "KEPT", 2)
+    monkeypatch.setattr(kept_times, "KEPT", 2)
     runner = FakeRunner()
     for size in (60, 61, 62, 60):
         asked.ask(runner, ni=size)
     assert len(runner.asked) == 4
     with open_state(asked.config.state_dir) as state:
-        assert len(state.fact(anchoring.FACT)) == 2
+        assert len(state.fact(anchoring.WRITTEN.fact)) == 2
 
 
 def test_a_person_sees_what_a_prediction_rests_on_and_can_do_without(gemm):
@@ -173,13 +176,124 @@ def test_a_person_sees_what_a_prediction_rests_on_and_can_do_without(gemm):
     if kept is None:  # others worked on the CPU all the while
         assert "was not timed" in ran.out
         return
-    assert "as written" in ran.out
+    assert "an execution as the agent writes it" in ran.out
     assert kept["seconds_low"] <= kept["seconds"] <= kept["seconds_high"]
     assert json.loads(agent(*words, "--no-run", "--json").out)["as_written"] is None
     (row,) = sqlite3.connect(state / "state.sqlite").execute(
-        "SELECT body FROM fact WHERE name = ?", (anchoring.FACT,)
+        "SELECT body FROM fact WHERE name = ?", (anchoring.WRITTEN.fact,)
     )
     assert "gemm" not in row[0]
+
+
+# --- what 1.0 is ----------------------------------------------------------------------------------
+
+OWN = OwnTimes(3e-3, 1e-3, log_speedup=math.log(3), low=math.log(2.5), high=math.log(3.5))
+
+
+@pytest.fixture
+def compiled():
+    """A machine that is simulated, on which functions are compiled and run all the same."""
+    return FakeRunner(toolchain=working_compiler())
+
+
+@pytest.fixture
+def timed(monkeypatch):
+    """Functions that are asked for to be timed; they all take the same."""
+    asked = []
+    monkeypatch.setattr(anchoring, "own_base", lambda source, *_: asked.append(source) or OWN)
+    return asked
+
+
+@pytest.mark.usefixtures("timed")
+def test_one_times_as_fast_is_the_function_itself(asked, compiled):
+    original, told = asked.ask(compiled, "original"), asked.ask(compiled)
+    assert original["own_speedup"] == pytest.approx(3.0)
+    assert told["own_speedup"] == pytest.approx(3 * told["speedup"])
+    assert told["own_low"] < min(3 * told["low"], 2.5 * told["speedup"])
+    assert told["own_high"] > max(3 * told["high"], 3.5 * told["speedup"])
+    assert told["own"]["seconds_before"] == 3e-3
+    assert "baseline" not in codes(told)
+    ranked = rank(asked.config, request_of(asked), 5, None, lambda _: compiled)["ranking"]
+    assert all(r["own_speedup"] == pytest.approx(3 * r["speedup"]) for r in ranked)
+
+
+def test_a_function_is_compiled_called_and_timed(asked, compiled):
+    told = asked.ask(compiled, "original", ni=128)
+    assert told["own"]["seconds_before"] > 0
+    assert told["own_low"] <= told["own_speedup"] <= told["own_high"]
+
+
+def test_a_function_is_timed_anew_where_its_file_flags_or_sizes_are_others(asked, compiled, timed):
+    first, again = asked.ask(compiled), asked.ask(compiled)
+    assert (len(timed), again["own"]["kept"]) == (1, True)
+    assert figures(first) == figures(again)
+    asked.ask(compiled, ni=65)
+    asked.ask(compiled, cflags=("-DSMALL",))
+    assert len(timed) == 3
+    file = request_of(asked).path
+    file.write_text(f"{file.read_text()}\nint more;\n")
+    assert not asked.ask(compiled)["own"]["kept"]
+    assert len(timed) == 4
+    assert len(compiled.asked) == 2  # the loops are the same
+
+
+def test_where_the_function_is_not_timed_it_is_said_what_1_is(asked, compiled, timed):
+    for runner, why in ((None, "nothing was to be run"), (FakeRunner(), "there is no compiler")):
+        told = asked.ask(runner)
+        assert (told["own"], told["own_speedup"], told["own_low"]) == (None, None, None)
+        (note,) = (n["message"] for n in told["notes"] if n["code"] == "baseline")
+        assert note.startswith("speed-ups are over the loops as the agent writes them")
+        assert note.endswith(why)
+    make_directory(asked.config.state_dir)
+    with hold(asked.config.state_dir, "calibrate"):
+        assert "baseline" in codes(asked.ask(compiled))
+    assert timed == []
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ("int system(const char *); static int s(void) { return system(0); }", "reaches beyond"),
+        ("int missing(void); static int s(void) { return missing(); }", "does not link"),
+    ],
+)
+def test_a_function_that_cannot_be_timed_says_so_and_its_loops_are(asked, compiled, more, why):
+    file = request_of(asked).path
+    text = file.read_text().replace("#pragma scop", "s();\n#pragma scop")
+    file.write_text(f"{more}\n{text}")
+    told = asked.ask(compiled)
+    assert told["as_written"] is not None
+    assert told["own"] is None
+    assert any(n["code"] == "baseline" and why in n["message"] for n in told["notes"])
+
+
+@pytest.mark.usefixtures("timed")
+def test_a_function_that_does_more_than_the_loops_says_that_it_gains_less(asked, compiled):
+    file = request_of(asked).path
+    text = file.read_text().replace("#pragma scop", "").replace("#pragma endscop", "")
+    more = "rand();\n  for (int i = 0; i < ni; i++) C[i][0] *= 2;\n}\n"
+    file.write_text(f"int rand(void);\n{text[: text.rindex('}')]}{more}")
+    request = Request(file, None, SIZES, None, nest=1)
+    told = predict(asked.config, request, SCHEDULE, lambda _: compiled).answer
+    assert told["own"] is not None
+    assert any(n["code"] == "baseline" and "does more" in n["message"] for n in told["notes"])
+
+
+def test_words_say_what_1_is(gemm):
+    where = (gemm, *WORDS, "--state-dir", gemm.parent / "state")
+    words = ("--schedule", SCHEDULE)
+    assert "times as fast as the loops as the agent writes them" in one_line(
+        agent("predict", *where, *words, "--no-run").out
+    )
+    told = one_line(agent("predict", *where, *words).out)
+    assert "times as fast as written" in told
+    assert "gemm as written: " in told
+    explained = one_line(agent("explain", *where, *words).out)
+    assert "the loops as the agent writes them, with sizes as constants" in explained
+
+
+def one_line(text):
+    return " ".join(text.split())
 
 
 def test_a_state_that_is_damaged_elsewhere_is_left_as_it_is(asked):

@@ -13,7 +13,14 @@ import pytest
 from agent.advise.advise import Request, predictor_of
 from agent.advise.emission import Wish
 from agent.advise.guided import TuneWish
-from agent.advise.own_function import OwnBuild, OwnTimes, own_base, own_base_or_why, own_times
+from agent.advise.own_function import (
+    Effort,
+    OwnBuild,
+    OwnTimes,
+    own_base,
+    own_base_or_why,
+    own_times,
+)
 from agent.advise.own_tests import OwnTests
 from agent.advise.search import Alike, Correction, expected_gain, next_batch, pooled, verdict_of
 from agent.advise.splice import SourceRegion
@@ -277,8 +284,7 @@ def test_the_loops_as_the_agent_writes_them_are_one_more_version(gemm, monkeypat
 
 def test_a_speed_up_over_the_function_is_as_unsure_as_both_that_it_is_made_of():
     own = OwnTimes(1.0, 0.5, log_speedup=0.7, low=0.4, high=1.1)
-    timing = Timing(Outcome.OK, log_speedup=1.0, low=0.6, high=1.3)
-    assert own.over(timing) == pytest.approx((1.7, 1.7 - 0.5, 1.7 + 0.5))
+    assert own.over(1.0, low=0.6, high=1.3) == pytest.approx((1.7, 1.7 - 0.5, 1.7 + 0.5))
 
 
 def source_of(path, text, sizes, cflags=()):
@@ -322,10 +328,9 @@ def test_flags_that_say_how_to_optimise_are_the_only_ones(gemm):
         (SUM, "less than a microsecond"),
     ],
 )
-def test_a_function_that_cannot_be_timed_says_why(gemm, monkeypatch, text, why):
-    for module in ("own_function", "drivers"):
-        monkeypatch.setattr(f"agent.advise.{module}.RUN_S", 1.0)
-    found, told = own_base_or_why(source_of(gemm, text, {"n": 8}), gemm, working_compiler(), None)
+def test_a_function_that_cannot_be_timed_says_why(gemm, text, why):
+    source, effort = source_of(gemm, text, {"n": 8}), Effort(call_s=1.0)
+    found, told = own_base_or_why(source, gemm, working_compiler(), None, effort)
     assert found is None
     assert why in told
 

@@ -86,8 +86,17 @@ def test_without_a_page_there_is_no_map(calibrated, gemm):
 def test_an_explanation_draws_factors_that_end_at_the_prediction(answers):
     place, _, explained = answers
     text = said((place / "explain.html").read_text())
-    assert f"{SCHEDULE}: {explained['speedup']:.3g} times as fast as written" in text
+    factor = f"{explained['speedup']:.3g} times as fast"
+    assert f"{SCHEDULE}: {factor} as the loops as the agent writes them" in text
     assert "Is it like what was timed?" in text
+
+
+def test_an_explanation_over_the_function_begins_with_what_the_agent_makes_of_it(answers):
+    own = {"seconds_before": 3e-3, "seconds_after": 1e-3, "speedup": 3.0, "low": 2.5, "high": 3.5}
+    told = {**answers[2], "own": own, "own_speedup": 6.0, "own_low": 5.0, "own_high": 7.0}
+    text = said(render_explanation(told, "gemm.c"))
+    assert f"{SCHEDULE}: 6 times as fast as written" in text
+    assert "as the agent writes it" in text
 
 
 def test_a_measurement_shows_its_rounds(answers):

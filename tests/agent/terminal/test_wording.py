@@ -185,6 +185,22 @@ def test_a_winner_is_told_for_what_it_is(tied, words):
     assert any(words in str(b) for b in advice_wording.tuning_blocks(measured(**found, **ended)))
 
 
+@pytest.mark.parametrize(
+    ("high", "schedule", "told"),
+    [(4.0, "parallelize i", True), (8.5, "parallelize i", False), (8.5, "vectorize j", None)],
+)
+def test_what_a_table_promises_of_threads_is_put_right_by_the_function_itself(high, schedule, told):
+    timed = {"speedup": 4.0, "own_speedup": 8.0, "own_low": 7.0, "own_high": 9.0}
+    row = measured()["measurements"][0] | timed | {"schedule": schedule, "outcome": "ok"}
+    function = {"seconds_before": 4e-3, "seconds_after": 1e-3, "speedup": 3.5, "low": 3.0}
+    found = {"winner": row, "finalists": [row], "tied": [schedule], "tried": []}
+    found |= {"function": function | {"high": high}}
+    ended = {"confirmed": True, "out": None, "looked_at": 9, "elapsed_s": 1.0, "stopped": "budget"}
+    text = " ".join(map(str, advice_wording.tuning_blocks(measured(**found, **ended))))
+    assert ("holds while nobody else uses the CPUs" in text) == (told is not None)
+    assert ("less than the table says" in text) == bool(told)
+
+
 def test_the_noise_of_a_measurement_is_a_percentage():
     assert "differs by 0.5%." in advice_wording.measurement_blocks(measured())[-1]
 
