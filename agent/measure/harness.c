@@ -55,7 +55,7 @@
 #include <xmmintrin.h>
 #endif
 
-#define PROTOCOL 2
+#define PROTOCOL 3
 #define MAX_ARGUMENTS 256
 #define MAX_SLOTS 4096
 #define MAX_CPUS 1024
@@ -628,12 +628,13 @@ static void dump(char *rest) {
 #define ADD4 w += 1, x += 1, y += 1, z += 1; KEEP(w); KEEP(x); KEEP(y); KEEP(z);
 
 static double reading(void) {
-    uint64_t w = 1, x = 2, y = 3, z = 4;
+    uint64_t w = 1, x = 2, y = 3, z = 4, factor = 3;
+    KEEP(factor); /* or the compiler makes an addition of it: one a cycle, which others slow down */
     double start = now();
     for (int i = 0; i < ADDITIONS; i++) { ADD4 ADD4 ADD4 ADD4 }
     double middle = now();
     for (int i = 0; i < CHAIN; i++) {
-        w *= 3;
+        w *= factor;
         KEEP(w);
     }
     return (middle - start) / (now() - middle);

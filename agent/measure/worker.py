@@ -29,7 +29,7 @@ MAX_ANSWER = 1 << 23  # bytes of one answer, and of garbage that is put up with
 MAX_STDERR = 2_000
 PASSED = ("LD_LIBRARY_PATH", "TMPDIR")
 SPINS = 20_000  # of an idle OpenMP thread: well under a millisecond, then it sleeps
-PROTOCOL = "2"
+PROTOCOL = "3"
 
 
 class WorkerExitError(Exception):

@@ -1,10 +1,13 @@
 """Timings of programs whose cores others use too: what comes out on simulated cores is known."""
 
 import math
+import re
 import statistics
+import subprocess
 
 import pytest
 
+from agent.measure.compiler import HARNESS
 from agent.measure.cores import quietest
 from agent.measure.shots import Sharing, Shot, Shots, disturbed_share
 from tests.agent.measure.simulated_cores import SimulatedCores, SimulatedProgram, measured_on
@@ -131,3 +134,15 @@ def test_a_shot_that_lost_its_cpu_is_not_one_of_an_undisturbed_core():
     left, stayed = Shot(1.0, 1.1, 0, 1.1, switches=1), Shot(1.0, 1.1, 0, 1.1)
     assert not left.fits(Sharing.UNDISTURBED, 1.1)
     assert disturbed_share([Shots((left, stayed))], 1.1) == 0.5
+
+
+def test_the_chain_of_a_reading_is_made_of_multiplications(tmp_path):
+    """A compiler turns ``w * 3`` into an addition, and a chain of those is slowed down by others:
+    on a Zen 4 readings then fell where cores were shared, and the lowest was taken for undisturbed.
+    """
+    flags = ("-O3", "-march=native", "-fopenmp", "-fno-inline", "-DPREBUILT")
+    made = tmp_path / "harness.s"
+    subprocess.run(["cc", *flags, "-S", "-o", made, HARNESS], check=True)
+    _, _, after = made.read_text().partition("\nreading:")
+    reading, _, _ = after.partition(".size\treading")
+    assert re.search(r"^\s(imul|mul|madd)", reading, re.MULTILINE)

@@ -7,7 +7,7 @@ import pytest
 from agent.errors import MeasureError
 from agent.measure.worker import RefusedError, Worker, WorkerExitError, WorkerTimeoutError
 
-READY = "echo '@0 ready 2 100' >/proc/self/fd/$1; "
+READY = "echo '@0 ready 3 100' >/proc/self/fd/$1; "
 
 
 def shell(script: str) -> Worker:
