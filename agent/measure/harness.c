@@ -21,8 +21,9 @@
  *   check SLOT          -> check SECONDS ERROR BAD_ARRAY CHECKSUM NOT_FINITE    one run from the
  *                          pristine state; NOT_FINITE elements of slot 0's outputs are NaN or inf
  *   dump ARRAY PATH                       the array's bytes, as they are now, into a new file
- *   tune SLOT SECONDS PARALLEL -> tune EXECUTIONS SECONDS_PER_EXECUTION      size of one sample;
- *                          PARALLEL: 1 where the program uses all CPUs, else 0
+ *   tune SLOT SECONDS PARALLEL KNOWN -> tune EXECUTIONS SECONDS_PER_EXECUTION      size of one
+ *                          sample; PARALLEL: 1 where the program uses all CPUs, else 0; KNOWN:
+ *                          seconds of an execution by an earlier worker, 0: it is tried
  *   look                -> look LOW...          readings of every CPU in turn (see "shared cores")
  *   round SLOT ...      -> round WALL CPU STEAL BUSY SWITCHES OTHERS SAMPLE...     one sample of each:
  *                          SHOTS, and of each shot SECONDS_PER_EXECUTION MAIN INSIDE ALL SWITCHES
@@ -730,14 +731,19 @@ static void look_at_all(void) {
 
 static void tune(char *rest) {
     int slot = parse_slot(strtok(rest, " "));
-    char *word = strtok(NULL, " "), *parallel = strtok(NULL, " ");
-    if (slot < 0 || !parallel) return refuse("bad slot");
-    double target = strtod(word, NULL), elapsed;
+    char *word = strtok(NULL, " "), *parallel = strtok(NULL, " "), *known = strtok(NULL, " ");
+    if (slot < 0 || !known) return refuse("bad slot");
+    double target = strtod(word, NULL), one = strtod(known, NULL), elapsed;
     long n = 1;
     restore(0);
-    while ((elapsed = execute(slot, n)) < target && n < MAX_EXECUTIONS) {
-        double wanted = elapsed < target / 16 ? 8.0 * (double)n : 1.1 * (double)n * target / elapsed;
-        n = wanted < (double)MAX_EXECUTIONS ? (long)wanted + 1 : MAX_EXECUTIONS;
+    if (one > 0) {
+        if (one < target) n = (long)fmin(target / one, MAX_EXECUTIONS - 1.0) + 1;
+        elapsed = one * (double)n;
+    } else {
+        while ((elapsed = execute(slot, n)) < target && n < MAX_EXECUTIONS) {
+            double more = elapsed < target / 16 ? 8.0 : 1.1 * target / elapsed;
+            n = (long)fmin(more * (double)n, MAX_EXECUTIONS - 1.0) + 1;
+        }
     }
     struct slot *program = &slots[slot];
     program->executions = n;

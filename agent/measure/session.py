@@ -45,6 +45,11 @@ class TimingSettings:
         slow_s: programs slower than this take part in the first ``min_rounds`` only.
         memory_share: of the available memory that the arguments may take.
         budget_s: wall time to aim for; None: as long as the rounds take.
+        placements: workers that the rounds wanted are shared out to, each with arrays in other
+            pages. Where a cache tells addresses apart, times hang on them, and those of one
+            worker say nothing of another's.
+        place_bytes: arrays that are larger, or executions longer than ``place_s``, are set up once.
+        place_s: see there.
     """
 
     sample_s: float = 0.010
@@ -58,6 +63,9 @@ class TimingSettings:
     slow_s: float = 0.25
     memory_share: float = 0.8
     budget_s: float | None = None
+    placements: int = 3
+    place_bytes: int = 64 << 20
+    place_s: float = 0.05
 
 
 class OutOfMemoryError(Exception):
@@ -171,11 +179,17 @@ class WorkerSession:
         """
         return min(lowest_by_cpu(self._worker, looks))
 
-    def tune(self, program: int, *, parallel: bool) -> float:
-        """Set how many executions make one sample; seconds of an execution."""
+    def tune(self, program: int, *, parallel: bool, known_s: float = 0.0) -> float:
+        """Set how many executions make one sample; seconds of an execution.
+
+        Args:
+            program: its number.
+            parallel: whether it uses all cores.
+            known_s: what an execution took in an earlier worker; 0: it is tried.
+        """
         limit = self._settings.limit_s * 2 + 1.0
         slot = self._slots.index(program)
-        command = f"tune {slot} {self._settings.sample_s!r} {int(parallel)}"
+        command = f"tune {slot} {self._settings.sample_s!r} {int(parallel)} {known_s!r}"
         words = self._ask(command, "tune", 3, limit + self._arguments.bytes / BYTES_PER_S)
         self.seconds[program] = _seconds(words[2])
         return self.seconds[program]

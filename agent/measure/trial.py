@@ -100,6 +100,7 @@ class Trial:
         self.garbage = 0
         self.unpinned = False
         self.wanted = 0  # rounds, on a machine of one's own
+        self.seconds: dict[int, float] = {}  # of an execution, by the first worker
         self.started = time.monotonic()
 
     def measurement(self) -> Measurement:
@@ -109,11 +110,11 @@ class Trial:
             detail = f"the arrays need {need >> 20} MiB and {have >> 20} MiB are available"
             self.failed[BASE] = Timing(Outcome.OUT_OF_MEMORY, detail=detail)
         while BASE not in self.failed and not self._attempt():
-            self.tell(MeasureEvent("restarted", len(self.failed), len(self.libraries)))
+            pass
         return self._result()
 
     def _attempt(self) -> bool:
-        """One worker's life; False where a program must be left out and another is needed."""
+        """One worker's life; False where another is needed: without a program, or to go on."""
         alive = {p: lib for p, lib in self.libraries.items() if p not in self.failed}
         session = self.start()
         try:
@@ -121,7 +122,7 @@ class Trial:
             if self.dominant:
                 session.make_dominant()
             self._check_all(session, tuple(alive))
-            self._time_all(session, tuple(p for p in alive if p not in self.failed))
+            done = self._time_all(session, tuple(p for p in alive if p not in self.failed))
         except OutOfMemoryError as error:
             self.failed[BASE] = Timing(Outcome.OUT_OF_MEMORY, detail=str(error))
         except LoadError as error:
@@ -133,10 +134,11 @@ class Trial:
             check_words(error.words)
             self._fail(session.program_of(error.slot), *_death(error))
         else:
-            return True
+            return done
         finally:
             self.garbage += session.close()
             self.unpinned |= session.unpinned
+        self.tell(MeasureEvent("restarted", len(self.failed), len(self.libraries)))
         return False
 
     def _fail(self, program: int, outcome: Outcome, detail: str) -> None:
@@ -192,16 +194,18 @@ class Trial:
             max_error=check.max_error,
         )
 
-    def _time_all(self, session: WorkerSession, alive: tuple[int, ...]) -> None:
-        """Paired rounds until enough are undisturbed, the intervals are narrow, or time is up."""
+    def _time_all(self, session: WorkerSession, alive: tuple[int, ...]) -> bool:
+        """Paired rounds until enough are undisturbed, the intervals are narrow, or time is up.
+
+        Returns:
+            False where the rounds are to go on with a new worker, whose arrays lie elsewhere.
+        """
         if BASE in self.failed or not self.settings.rounds:
-            return
-        looks = 1 if math.isfinite(self.cores.lowest) else FIRST_LOOKS
-        self.cores.see(session.lowest_reading(looks))
-        for program in alive:
-            session.tune(program, parallel=program in self.cores.parallel)
+            return True
+        self._tune(session, alive)
         quick = tuple(p for p in alive if p <= TWIN or session.seconds[p] <= self.settings.slow_s)
-        self.wanted = wanted = self._affordable(session, quick, alive)
+        self.wanted = wanted = self.wanted or self._affordable(session, quick, alive)
+        until = self._next_placement()
         while not self._enough(wanted, quick):
             good = len(_undisturbed(self.rounds))
             now = alive if self._slow_join(good) else quick
@@ -209,6 +213,25 @@ class Trial:
             self.tell(MeasureEvent("round", min(good + 1, wanted), wanted))
             if self._late(session.cost(quick)) and len(self.rounds) >= self.settings.min_rounds:
                 break
+            if len(self.rounds) == until:
+                return False
+        return True
+
+    def _tune(self, session: WorkerSession, alive: tuple[int, ...]) -> None:
+        looks = 1 if math.isfinite(self.cores.lowest) else FIRST_LOOKS
+        self.cores.see(session.lowest_reading(looks))
+        for program in alive:
+            parallel, known = program in self.cores.parallel, self.seconds.get(program, 0.0)
+            self.seconds[program] = session.tune(program, parallel=parallel, known_s=known)
+
+    def _next_placement(self) -> int:
+        """After how many rounds the arrays are to lie elsewhere; 0: they stay where they are."""
+        settings, done = self.settings, len(self.rounds)
+        large = self.arguments.bytes > settings.place_bytes
+        if large or self.seconds[BASE] > settings.place_s:
+            return 0
+        places = (self.wanted * i // settings.placements for i in range(1, settings.placements))
+        return next((end for end in places if end > done), 0)
 
     def _add(self, timed: Round) -> None:
         self.rounds.append(timed)

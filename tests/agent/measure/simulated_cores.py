@@ -45,6 +45,8 @@ class SimulatedCores:
         bursts: share of the shots that something interrupts for ten times their length.
         session: standard deviation of what each program differs by from one session (``seed``) to
             the next, in log units; ``neighbours``: of how much others slow programs down.
+        placement: the same from one worker to the next, for where its arrays lie.
+        workers: how many there were.
     """
 
     busy_s: float
@@ -56,8 +58,10 @@ class SimulatedCores:
     bursts: float = 0.0
     session: float = 0.0
     neighbours: float = 0.0
+    placement: float = 0.0
     seed: int = 0
     now: float = 0.0
+    workers: int = field(default=0, init=False)
     _until: float = field(default=0.0, init=False)
     shared: bool = field(default=False, init=False)
 
@@ -67,12 +71,16 @@ class SimulatedCores:
         self._until = self._spell()
         self.strength = math.exp(self.random.gauss(0, self.neighbours))
         self.placed: dict[SimulatedProgram, float] = {}
+        self.moved: dict[tuple[SimulatedProgram, int], float] = {}
 
     def own(self, program: SimulatedProgram) -> float:
-        """Seconds of an undisturbed execution in this session."""
+        """Seconds of an undisturbed execution in this session, by this worker."""
         if program not in self.placed:
             self.placed[program] = program.seconds * math.exp(self.random.gauss(0, self.session))
-        return self.placed[program]
+        key = program, self.workers
+        if self.placement and key not in self.moved:
+            self.moved[key] = math.exp(self.random.gauss(0, self.placement))
+        return self.placed[program] * self.moved.get(key, 1.0)
 
     def run(self, work: float, factor: float) -> tuple[float, float]:
         """Do what takes ``work`` seconds undisturbed: seconds it took, share of them shared."""
@@ -129,8 +137,9 @@ class SimulatedSession:
     unpinned: bool = False
     seconds: dict[int, float] = field(default_factory=dict)
 
-    def set_up(self, libraries: object, cpu_limit_s: float) -> None:
+    def set_up(self, libraries: object, cpu_limit_s: float) -> None:  # noqa: ARG002
         """Nothing to load."""
+        self.cores.workers += 1
 
     def check(self, program: int) -> CheckedRun:
         return CheckedRun(self.programs[program].seconds, 0.0, -1, "same")
@@ -142,7 +151,7 @@ class SimulatedSession:
     def tolerate(self, tolerances: Sequence[float]) -> None:
         """See ``disturb``."""
 
-    def tune(self, program: int, *, parallel: bool) -> float:
+    def tune(self, program: int, *, parallel: bool, known_s: float = 0.0) -> float:  # noqa: ARG002
         assert parallel == self.programs[program].parallel
         self.seconds[program] = self.programs[program].seconds
         return self.seconds[program]
@@ -176,6 +185,7 @@ def measured_on(
     base: SimulatedProgram,
     *versions: SimulatedProgram,
     lowest: float = math.inf,
+    settings: TimingSettings | None = None,
 ) -> Measurement:
     """What the real ``Trial`` finds on simulated cores (``lowest``: the reading known before)."""
     programs = (base, base, *versions)
@@ -187,7 +197,7 @@ def measured_on(
             Arguments(()), dict.fromkeys(range(FIRST_VARIANT + len(versions)), "built")
         ),
         read_machine(),
-        TimingSettings(),
+        settings or TimingSettings(),
         lambda _: None,
         Cores(lowest, parallel),
     ).measurement()

@@ -9,6 +9,7 @@ import pytest
 
 from agent.measure.compiler import HARNESS
 from agent.measure.cores import quietest
+from agent.measure.session import TimingSettings
 from agent.measure.shots import Sharing, Shot, Shots, disturbed_share
 from tests.agent.measure.simulated_cores import SimulatedCores, SimulatedProgram, measured_on
 
@@ -101,6 +102,28 @@ def test_one_long_execution_that_was_disturbed_alike_all_the_time_tells_nothing_
     cores = SimulatedCores(1e9, 0.0)
     (timing,) = measured_on(cores, LONG, LONG, lowest=1.1).timings
     assert timing.sharing == Sharing.SHARED
+
+
+def test_where_arrays_lie_in_one_worker_does_not_decide():
+    """Each worker's pages make a program some percent faster or slower."""
+
+    def found(placements: int) -> float:
+        settings = TimingSettings(placements=placements)
+        cores = (SimulatedCores(0.0, 1.0, placement=0.04, seed=seed) for seed in range(16))
+        timings = (measured_on(c, BASE, VECTOR, settings=settings).timings[0] for c in cores)
+        return statistics.pstdev(t.log_speedup - TRUE for t in timings)
+
+    assert found(3) < 0.8 * found(1)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "workers"), [(1e-4, 3), (4e-3, 3), (0.06, 1)], ids=["short", "long", "too-long"]
+)
+def test_rounds_are_shared_out_to_workers_where_that_costs_little(seconds, workers):
+    cores = SimulatedCores(0.0, 1.0)
+    program = SimulatedProgram(seconds)
+    measured_on(cores, program, program)
+    assert cores.workers == workers
 
 
 @pytest.mark.parametrize(
