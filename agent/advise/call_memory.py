@@ -84,19 +84,25 @@ class CallMemory:
             out[f"f{x.offset}"] = x.drawn(rng, self.count)
         return out
 
-    def same(self, one: bytes, two: bytes) -> bool:
-        """Whether two runs left the same numbers in it."""
+    def same(self, one: bytes, two: bytes, coarsest: DType | None) -> bool:
+        """Whether two runs left the same numbers in it; ``coarsest`` as for ``same``."""
         a, b = (np.frombuffer(text, self.dtype(), self.count) for text in (one, two))
-        return all(same(a[f"f{x.offset}"], b[f"f{x.offset}"], x.dtype) for x in self.numbers)
+        pairs = ((a[f"f{x.offset}"], b[f"f{x.offset}"], x.dtype) for x in self.numbers)
+        return all(same(*pair, coarsest) for pair in pairs)
 
 
-def same(one: Array, two: Array, kind: DType) -> bool:
-    """Whether two results are the same numbers, but for rounding."""
+def same(one: Array, two: Array, kind: DType, coarsest: DType | None) -> bool:
+    """Whether two results are the same numbers, but for rounding.
+
+    ``coarsest``: the shortest floats of what computed them (``coarsest_float``), of which theirs
+    may be made.
+    """
     if not kind.is_float:
         return bool((one == two).all())
+    tolerance = max(TOLERANCE[kind], TOLERANCE[coarsest or kind])
     with np.errstate(invalid="ignore", over="ignore"):
         scale = np.maximum(1, np.maximum(np.abs(one), np.abs(two)))
-        near = np.abs(one - two) <= TOLERANCE[kind] * scale
+        near = np.abs(one - two) <= tolerance * scale
     return bool((near | (one == two) | (np.isnan(one) & np.isnan(two))).all())
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from agent.advise.call_memory import NUMBERS, CallMemory, UncheckedError, memory_of, same
 from agent.advise.splice import SourceRegion
 from agent.errors import SourceError
+from agent.loopnest.arithmetic import coarsest_float
 from agent.loopnest.frontend.ctree import (
     ArrayType,
     CallE,
@@ -27,6 +28,7 @@ from agent.loopnest.frontend.ctree import (
 from agent.loopnest.lowering.lower import Reading
 from agent.loopnest.lowering.members import is_member, member_type
 from agent.loopnest.lowering.reader import read_region, regions_of
+from agent.loopnest.program import DType
 
 SEEDS = 2
 MOST_BYTES = 256 << 20
@@ -66,11 +68,15 @@ class FunctionCall:
 
 @dataclass(frozen=True)
 class CallPlan:
-    """The calls of a check, and the memory of each."""
+    """The calls of a check, and the memory of each.
+
+    ``coarsest``: the shortest floats that the function's loops compute with.
+    """
 
     memory: tuple[CallMemory, ...]
     calls: tuple[FunctionCall, ...]
     result: ScalarType | None
+    coarsest: DType | None = None
 
     def inputs(self, seed: int) -> bytes:
         """The bytes of all memory before a call."""
@@ -82,14 +88,14 @@ class CallPlan:
         at = 0
         for memory in self.memory:
             end = at + memory.size
-            if not memory.same(one[at:end], two[at:end]):
+            if not memory.same(one[at:end], two[at:end], self.coarsest):
                 return False
             at = end
         kind = self.result.dtype if self.result else None
         if kind is None or len(one) != len(two):
             return len(one) == len(two)
         a, b = (np.frombuffer(x[at:], NUMBERS[kind]) for x in (one, two))
-        return same(a, b, kind)
+        return same(a, b, kind, self.coarsest)
 
 
 def plan_of(source: SourceRegion) -> CallPlan:
@@ -105,7 +111,8 @@ def plan_of(source: SourceRegion) -> CallPlan:
         raise UncheckedError("it returns something else than a number")
     seeds = range(SEEDS)
     calls = (_call(source, memory, sizes, seed) for sizes in _sizes(source) for seed in seeds)
-    return CallPlan(memory, tuple(calls), result)
+    coarsest = coarsest_float(*(reading.program for reading in _readings(source)))
+    return CallPlan(memory, tuple(calls), result, coarsest)
 
 
 def _acting(source: SourceRegion) -> str:

@@ -16,10 +16,16 @@ from agent.loopnest.program import (
     Expr,
     Literal,
     Loop,
+    Program,
     Read,
     Select,
     Statement,
     Unary,
+    statements,
+    walk,
+)
+from agent.loopnest.program import (
+    values as expressions,
 )
 
 Interval = tuple[int, int]  # least and greatest
@@ -64,6 +70,19 @@ def type_of(expr: Expr, dtype_of: Callable[[str], DType]) -> DType:
         case Call(function, _):
             single = DType.F32 if function.endswith("f") else DType.F64
             return INTEGER_FUNCTIONS.get(function, single)
+
+
+def coarsest_float(*programs: Program) -> DType | None:
+    """The shortest floats that ``programs`` hold or compute; None: they have none.
+
+    Other numbers may be made of them: sums in another order agree no better than these round.
+    """
+    found = {x.dtype for program in programs for x in program.declared}
+    for program in programs:
+        values = (v for _, s in statements(program.body) for v in expressions(s))
+        parts = (x for value in values for x in walk(value) if isinstance(x, Cast | Call))
+        found |= {type_of(x, program.dtype_of) for x in parts}
+    return min((t for t in found if t.is_float), key=lambda t: t.size, default=None)
 
 
 def whole(literal: Literal) -> int:

@@ -13,7 +13,7 @@ import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from agent.loopnest.arithmetic import Interval, Ranges, number_ranges, within
+from agent.loopnest.arithmetic import Interval, Ranges, coarsest_float, number_ranges, within
 from agent.loopnest.emitter import extent
 from agent.loopnest.emitter.lifetimes import own_loops
 from agent.loopnest.program import (
@@ -187,14 +187,10 @@ def roughness(arguments: Arguments, allowed: Sequence[float]) -> float:
 def _tolerance(program: Program, dtype: DType, writers: list[Statement], chain: int) -> float:
     """Integers must be equal, but for one unit where rounded floats were converted to them."""
     if dtype.is_float:
-        return MARGIN * math.sqrt(chain) * _coarsest(program)
+        rounding = ROUNDING[coarsest_float(program) or dtype]
+        return MARGIN * math.sqrt(chain) * rounding
     floats = any(program.dtype_of(a.array).is_float for s in writers for a in all_reads(s))
     return 1.0 if floats else 0.0
-
-
-def _coarsest(program: Program) -> float:
-    """The rounding of the shortest floats of ``program``, which its other floats are made of."""
-    return max((ROUNDING[x.dtype] for x in program.declared if x.dtype.is_float), default=0.0)
 
 
 def _roundings(program: Program, around: Sequence[Loop], statement: Statement) -> int:

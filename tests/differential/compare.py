@@ -14,9 +14,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from agent.advise.call_memory import TOLERANCE
 from agent.errors import ScheduleError
+from agent.loopnest.arithmetic import coarsest_float
 from agent.loopnest.emitter.emit import ENTRY, emit
-from agent.loopnest.program import Program, statements
+from agent.loopnest.program import DType, Program, statements
 from agent.loopnest.schedules.candidates import candidate_schedules
 from agent.loopnest.schedules.legality import Dependences, check_legal
 from agent.loopnest.schedules.schedule import Schedule
@@ -43,7 +45,8 @@ TYPES = (
     "struct memory_field { int kind; size_t offset; double low, high; };",
     "struct memory_array { size_t elements, stride; int fields;"
     " const struct memory_field *field; };",
-    "struct function_version { int test, number, exact; void (*call)(void **); };",
+    "struct function_version { int test, number, exact, coarsest; void (*call)(void **); };",
+    f"static const double near_of[] = {{{TOLERANCE[DType.F32]}, {TOLERANCE[DType.F64]}}};",
 )
 KINDS = {
     "float": "F32", "double": "F64", "bool": "U8", "_Bool": "U8",
@@ -65,12 +68,14 @@ class Version:
         function: the C text of everything that the version adds to the file.
         call: the function's name in it.
         exact: whether it computes the same sums in the same order.
+        coarsest: the shortest floats that it computes with.
     """
 
     what: str
     function: str
     call: str
     exact: bool
+    coarsest: DType = DType.F64
 
 
 @dataclass(frozen=True)
@@ -140,7 +145,8 @@ def _version(
     body = body.replace("{", "{" + entry, 1)
     name = f"{case.function}_v{number}"
     function = renamed(body, [case.function], f"_v{number}")
-    return Version(what, "\n".join([*kernels, function]), name, exact)
+    coarsest = coarsest_float(*(region.program for region in regions)) or DType.F64
+    return Version(what, "\n".join([*kernels, function]), name, exact, coarsest)
 
 
 def function_span(text: str, name: str) -> tuple[int, int]:
@@ -175,9 +181,11 @@ def source(batch: Sequence[Prepared], seeds: int) -> str:
     """A C program that runs every version of every case; ``driver.c`` says what it prints."""
     numbers = range(len(batch))
     table = [
-        f"{{{n}, {v}, {int(exact)}, call_{n}_{v}}}"
+        f"{{{n}, {v}, {exact:d}, {coarsest.name}, call_{n}_{v}}}"
         for n, item in enumerate(batch)
-        for v, exact in enumerate([True, *(x.exact for x in item.versions)])
+        for v, (exact, coarsest) in enumerate(
+            [(True, DType.F64), *((x.exact, x.coarsest) for x in item.versions)]
+        )
     ]
     lines = [
         *(f"#include <{header}.h>" for header in HEADERS),

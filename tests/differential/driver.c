@@ -1,6 +1,6 @@
 /* Runs the versions of functions, the first of each as it was written, on the same inputs, and
  * tells what the others leave in memory that the first does not. Before this text stand the types
- * (TYPES in compare.py), SEEDS, VERSIONS, versions[], and for each test arrays_of[] and count_of[].
+ * (TYPES in compare.py), near_of[], SEEDS, VERSIONS, versions[], and for each test arrays_of[] and count_of[].
  *
  * Arguments: the version to begin with, then those to leave out.
  * It prints "run TEST VERSION" before each run, "differs TEST VERSION array ARRAY byte BYTE" after.
@@ -63,32 +63,36 @@ static double value_of(const char *at, int kind)
     return real;
 }
 
-/* Equal numbers, or two that are none; near ones where sums may be in another order. */
-static int same_value(const char *a, const char *b, int kind, int exact)
+/* Equal numbers, or two that are none; near ones where sums may be in another order: no nearer than
+ * the coarsest floats of the version are, of which all its others may be made. */
+static int same_value(const char *a, const char *b, int kind, const struct function_version *version)
 {
     double x = value_of(a, kind), y = value_of(b, kind);
     if (x == y || (isnan(x) && isnan(y)))
         return 1;
-    return !exact && fabs(x - y) <= (kind == F32 ? 1e-3 : 1e-9) * fmax(1, fmax(fabs(x), fabs(y)));
+    double tolerance = fmax(near_of[kind], near_of[version->coarsest]);
+    return !version->exact && fabs(x - y) <= tolerance * fmax(1, fmax(fabs(x), fabs(y)));
 }
 
-static int same_field(const char *a, const char *b, const struct memory_field *field, int exact)
+static int same_field(const char *a, const char *b, const struct memory_field *field,
+                      const struct function_version *version)
 {
     int kind = field->kind;
     if (kind == F32 || kind == F64)
-        return same_value(a + field->offset, b + field->offset, kind, exact);
+        return same_value(a + field->offset, b + field->offset, kind, version);
     return !memcmp(a + field->offset, b + field->offset, (size_t)1 << (kind - I8) / 2);
 }
 
 /* The first byte that differs; -1: none does. Bytes that no field covers must be the same. */
-static long difference(const char *a, const char *b, const struct memory_array *array, int exact)
+static long difference(const char *a, const char *b, const struct memory_array *array,
+                       const struct function_version *version)
 {
     if (!memcmp(a, b, size_of(array)))
         return -1;
     for (size_t e = 0; e < array->elements; e++)
         for (int f = 0; f < array->fields; f++) {
             size_t at = GUARD + e * array->stride;
-            if (!same_field(a + at, b + at, &array->field[f], exact))
+            if (!same_field(a + at, b + at, &array->field[f], version))
                 return (long)(at + array->field[f].offset) - GUARD;
         }
     size_t end = GUARD + array->elements * array->stride;
@@ -127,7 +131,7 @@ int main(int count, char **words)
                     wanted[seed][a] = memory[a];
                     continue;
                 }
-                long byte = difference(memory[a], wanted[seed][a], array, version->exact);
+                long byte = difference(memory[a], wanted[seed][a], array, version);
                 if (byte >= 0)
                     printf("differs %d %d array %d byte %ld\n", test, version->number, a, byte);
                 free(memory[a]);

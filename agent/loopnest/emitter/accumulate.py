@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from math import gcd
 
 from agent.loopnest.emitter import extent
+from agent.loopnest.emitter.expanded import Remainder
 from agent.loopnest.emitter.lanes import is_lane
 from agent.loopnest.emitter.lifetimes import own_loops
 from agent.loopnest.emitter.packing import in_bounds
@@ -197,15 +198,25 @@ def _owned(target: Access, nest: tuple[Loop, ...]) -> bool:
     )
 
 
-def invariant_updates(loop: Loop) -> Iterator[Statement]:
+def invariant_updates(
+    loop: Loop, remainders: Mapping[str, Remainder], *, loosely: bool = False
+) -> Iterator[Statement]:
     """Reductions that every iteration of ``loop`` does to the same elements.
 
     Their target depends neither on the iterator nor on an inner loop whose bounds do.
+
+    Args:
+        loop: the loop.
+        remainders: what first values of inner loops may be.
+        loosely: those too of which it takes the tightest bounds to tell (``extent.tightest``).
     """
     for inner, statement in statements(loop.body):
         varying = {loop.iterator, *(d.name for d in statement.derived)}
         for nested in inner:
-            if any(b.expr.names & varying for b in (*nested.lower, *nested.upper)):
+            rest = remainders.get(str(nested.lower[0].expr))
+            sides = [x for one in (nested, rest and rest.of) if one for x in (one.lower, one.upper)]
+            some = all if loosely else any
+            if any(some(b.expr.names & varying for b in bounds) for bounds in sides):
                 varying.add(nested.iterator)
         if statement.op and all(not s.names & varying for s in statement.target.subscripts):
             yield statement

@@ -427,7 +427,7 @@ class Body:
     def _clauses(self, loop: Loop, scope: Scope) -> str:
         if extent.runs_once(loop, scope.around[:-1]):  # a clause would hide what was there before
             return ""
-        for update in invariant_updates(loop):
+        for update in invariant_updates(loop, self._remainders):
             array = update.target.array
             known = array in self._homes or array in loop.private
             if update.target not in scope.held and not known:

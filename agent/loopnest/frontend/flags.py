@@ -16,9 +16,9 @@ _FLAG = re.compile(  # what changes how a file is read; nothing that writes a fi
 _MEANING = re.compile(
     r"-f(?:no-)?(?:(?:un)?signed-char|short-enums|short-wchar|pack-struct|ms-extensions)"
 )
-# What the compiler would make of the file, and clang does not: other types of constants, other
-# sizes of long and of pointers.
-_UNKNOWN = re.compile(r"-fsingle-precision-constant|-fshort-double|-mx32|-m16|-mabi=ilp32")
+# What the compiler would make of the file, and is not known here: other types of constants, and
+# other sizes of long and of pointers, on which conversions and the types of numbers depend.
+_UNKNOWN = re.compile(r"-fsingle-precision-constant|-fshort-double|-m(?:x?32|16|iamcu)|-mabi=ilp32")
 
 
 def is_harmless(flag: str) -> bool:
@@ -53,7 +53,7 @@ def flags_for_clang(cflags: Sequence[str]) -> Iterator[str]:
     ``-fopenmp`` is one of them: parallel loops stay loops.
 
     Raises:
-        InputError: a flag makes the file mean something that clang does not see.
+        InputError: a flag makes the file mean something that is not known here.
     """
     words = iter(cflags)
     for word in words:

@@ -44,7 +44,6 @@ _SCALARS: Mapping[int, tuple[str, DType | None]] = {  # by kind of type
     30: ("__float128", None),
     32: ("_Float16", None),
 }
-_LONG = {"long": DType.I32, "unsigned long": DType.U32}  # where it has 32 bits
 _RANKS = "int,unsigned int,long,unsigned long,long long,unsigned long long,__int128"
 _RANKS += ",unsigned __int128,_Float16,float,double,long double,__float128"
 _ORDER = {text: rank for rank, text in enumerate(_RANKS.split(","))}
@@ -101,8 +100,6 @@ class Types:
         scalar = _SCALARS.get(self._arithmetic(real))
         if scalar:
             text, dtype = scalar
-            if text in _LONG and lib.Type_getSizeOf(real) == 4:  # -m32
-                dtype = _LONG[text]
             return ScalarType(dtype, text, const, bool(volatile))
         if real.kind in (CONSTANT_ARRAY, INCOMPLETE_ARRAY, VARIABLE_ARRAY):
             return self._array(type_, real)

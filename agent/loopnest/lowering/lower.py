@@ -40,6 +40,7 @@ from agent.loopnest.lowering.places import STRAIGHT
 from agent.loopnest.lowering.printing import full_text
 from agent.loopnest.lowering.regions import LoopNest
 from agent.loopnest.lowering.scalars import wrong_type
+from agent.loopnest.lowering.sequence import check_sequence
 from agent.loopnest.lowering.state import (
     MAX_RESTARTS,
     Argument,
@@ -130,6 +131,7 @@ def lower(unit: Unit, function: CFunction, part: LoopNest, sizes: Mapping[str, i
     Raises:
         SourceError: something in it is not read; the message says where and why.
     """
+    check_sequence(unit, (*part.before, *part.items))
     decisions = Decisions()
     outside: SourceError | None = None  # what left its row, where rows are not kept apart
     for _ in range(MAX_RESTARTS):

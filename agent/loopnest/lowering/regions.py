@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -149,18 +148,40 @@ def inner_nests(part: LoopNest) -> list[LoopNest]:
 def _runs(
     items: Sequence[CStatement], before: tuple[CStatement, ...], around: tuple[CStatement, ...]
 ) -> Iterator[LoopNest]:
-    start, end = None, 0
+    loops: list[int] = []  # of the run so far
     for index, item in enumerate(items):
         if counts(item):
-            start, end = index if start is None else start, index + 1
+            loops.append(index)
             continue
-        if start is not None and not _is_simple(item, items[index + 1 :]):
-            yield LoopNest(tuple(items[start:end]), (*before, *items[:start]), around)
-            start = None
+        if not _is_simple(item):
+            yield from _run(items, loops, before, around)
+            loops = []
         for block in _blocks(item):
             yield from _runs(block, (*before, *items[:index]), (*around, item))
-    if start is not None:
-        yield LoopNest(tuple(items[start:end]), (*before, *items[:start]), around)
+    yield from _run(items, loops, before, around)
+
+
+def _run(
+    items: Sequence[CStatement],
+    loops: Sequence[int],
+    before: tuple[CStatement, ...],
+    around: tuple[CStatement, ...],
+) -> Iterator[LoopNest]:
+    """The statements from the first of ``loops`` to the last.
+
+    What one declares that is used behind the last loop would be gone there: it parts the run.
+    """
+    if not loops:
+        return
+    start, end = loops[0], loops[-1] + 1
+    later = used(items[end:]).keys()
+    for index in range(start, end):
+        item = items[index]
+        if isinstance(item, DeclareS) and later & {v.ident for v in item.variables}:
+            yield from _run(items, [n for n in loops if n < index], before, around)
+            yield from _run(items, [n for n in loops if n > index], before, around)
+            return
+    yield LoopNest(tuple(items[start:end]), (*before, *items[:start]), around)
 
 
 def counts(item: CStatement) -> bool:
@@ -209,17 +230,9 @@ def _is_step(node: Tree) -> bool:
     return isinstance(node, UnaryE)
 
 
-def _is_simple(item: CStatement, later: Sequence[CStatement]) -> bool:
-    """Whether a statement may stand between two loops of a region.
-
-    What it declares must not be used behind the last loop: it would be gone there.
-    """
+def _is_simple(item: CStatement) -> bool:
+    """Whether a statement may stand between two loops of a region."""
     if not isinstance(item, _IN_RUN):
         return False
-    if isinstance(item, DeclareS):
-        run = itertools.takewhile(lambda x: isinstance(x, _IN_RUN), later)
-        last = max((n for n, x in enumerate(run, 1) if counts(x)), default=0)
-        if used(later[last:]).keys() & {v.ident for v in item.variables}:
-            return False
     calls = [x.callee for x in walk(item) if isinstance(x, CallE)]
     return all(isinstance(c, Name) and c.name in FUNCTIONS for c in calls)

@@ -95,7 +95,8 @@ def check_step(
         case Parallelize(name) | Vectorize(name):
             nest = next((*a, x) for a, x in loops(program.body) if x.iterator == name)
             sure = _check_concurrent(str(step), program, nest, dependences)
-            if in_c and not sure:
+            inside = any(x.parallel or x.vector for _, x in loops(nest[-1].body))
+            if in_c and (inside or not sure):  # what marks inside share out, threads share as well
                 check_marks(program)
         case _:
             check_legal(program, dependences, in_c=in_c)
@@ -263,7 +264,7 @@ def _check_concurrent(
     shared += [x for x in carried if x.reduction and x.access.array in loop.private]
     _refuse_carried(what, program, loop, dependences, [x for x in carried if x not in shared])
     # The emitter goes by the text: it also shares out what isl knows to be carried by nothing.
-    updated = {s.target for s in invariant_updates(loop)}
+    updated = {s.target for s in invariant_updates(loop, {}, loosely=True)}
     targets = updated | {inside[x.source] for x in shared}
     if not targets and not program.temporaries and _few_copies(program):
         return True

@@ -19,7 +19,8 @@ from agent.errors import Exit, SourceError
 from agent.loopnest.frontend.parse import parse
 from agent.loopnest.lowering.reader import read_region
 from agent.loopnest.schedules.candidates import candidate_schedules
-from agent.loopnest.schedules.schedule import Parallelize, Vectorize
+from agent.loopnest.schedules.legality import transform
+from agent.loopnest.schedules.schedule import Parallelize, Vectorize, parse_schedule
 from agent.measure.compiler import working_compiler
 from tests.conftest import SCHEMAS, agent
 from tests.other_user import NOBODY, needs_root
@@ -251,6 +252,29 @@ def test_what_structures_hold_is_tried_and_timed(tmp_path, compiler, what):
     assert wrong != new
     assert verify(source, path, wrong, compiler, ()).wrong
     assert own_times(source, path, new, OwnBuild(compiler), 0.01).seconds_before > 0
+
+
+MIXED = """
+void f(int n, double *out, const double *a) {
+    for (int i = 0; i < n; i++) {
+        float sum = 0;
+        for (int j = 0; j < n; j++)
+            sum += a[j] * a[i];
+        out[i] = sum;
+    }
+}"""
+
+
+def test_doubles_that_are_made_of_float_sums_agree_as_floats_do(tmp_path, compiler):
+    path = tmp_path / "mine.c"
+    path.write_text(MIXED)
+    source = source_of(path, "f", {"n": 999})
+    schedule = parse_schedule("vectorize j 16")
+    new = emitted(source, schedule, transform(source.reading.program, schedule))
+    assert not verify(source, path, new, compiler, ()).wrong
+    wrong = new.replace(b"out[i] = ", b"out[i] = 1.01f * ", 1)  # in the version, not below it
+    assert wrong != new
+    assert verify(source, path, wrong, compiler, ()).wrong
 
 
 def test_only_the_sizes_that_were_tuned_take_the_tuned_version(tmp_path, compiler):

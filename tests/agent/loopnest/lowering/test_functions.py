@@ -390,3 +390,23 @@ def test_what_is_used_behind_the_loops_is_not_declared_in_their_run():
     unit = parse_text(text, "f.c")
     (function,) = unit.functions.values()
     assert [len(part.items) for part in regions_of(unit, function)] == [1, 1]
+
+
+def test_a_declaration_that_parts_a_run_leaves_no_other_behind_that_is_used_later():
+    text = """
+    void f(int n, float *a, float *total)
+    {
+        for (int i = 0; i < n; i++)
+            a[i] = 0;
+        float row[4];
+        for (int i = 0; i < 4; i++)
+            row[i] = 0;
+        float sum = 0;
+        for (int i = 0; i < n; i++)
+            sum += a[i] + row[i % 4];
+        *total = sum;
+    }
+    """
+    unit = parse_text(text, "f.c")
+    (function,) = unit.functions.values()
+    assert [len(part.items) for part in regions_of(unit, function)] == [1, 1, 1]

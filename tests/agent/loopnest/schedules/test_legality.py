@@ -23,7 +23,7 @@ from agent.loopnest.program import (
 from agent.loopnest.schedules import dependence
 from agent.loopnest.schedules.candidates import candidate_schedules
 from agent.loopnest.schedules.dependence import Dependences
-from agent.loopnest.schedules.legality import check_legal, transform
+from agent.loopnest.schedules.legality import check_legal, check_step, transform
 from agent.loopnest.schedules.schedule import Interchange, Schedule, parse_schedule
 from agent.loopnest.schedules.transform import apply
 from tests.agent.loopnest.nests import at, gemm, loop, plus, program, read, statement, times
@@ -388,6 +388,37 @@ def test_what_is_legal_can_be_written_even_where_it_never_runs() -> None:
         refusal(before, schedule)
     for _, variant in candidate_schedules(before, 20):
         assert emit(variant)
+
+
+SHIFTED = """
+void f(float C[9], const float in[4])
+{
+    for (int l = 0; l < 5; l++)
+        for (int x = 0; x < 2; x++)
+            for (int c = 5 - l; c < 2; c++)
+                for (int y = 0; y < 2; y++)
+                    if (in[2] <= 2.0f || 4 * y < 4)
+                        C[c] += C[c + 6] - in[1 - y];
+}
+"""
+
+
+def test_threads_around_a_sum_in_lanes_are_refused_where_c_cannot_share_it_out() -> None:
+    before = parse_program(SHIFTED, "f.c", function="f", sizes={})
+    dependences = Dependences.of(before)
+    lanes = transform(before, parse_schedule("vectorize y"), dependences)
+    step = parse_schedule("parallelize l").steps[0]
+    for check in (
+        lambda: check_step(apply(lanes, step), step, dependences),
+        lambda: transform(before, parse_schedule("vectorize y; parallelize l"), dependences),
+    ):
+        with pytest.raises(ScheduleError, match="into elements of C, which OpenMP cannot share"):
+            check()
+
+
+def test_what_a_jam_leaves_over_depends_on_the_loops_that_its_bounds_name() -> None:
+    before = parse_program(SHIFTED, "f.c", function="f", sizes={})
+    assert "parallel for" in emit(transform(before, parse_schedule("parallelize l; jam c 4")))
 
 
 # The analysis itself
