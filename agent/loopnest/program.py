@@ -575,6 +575,18 @@ def map_accesses(statement: Statement, change: Callable[[Access], Access]) -> St
     )
 
 
+def map_all_accesses(
+    nodes: tuple[Node, ...], change: Callable[[Access], Access]
+) -> tuple[Node, ...]:
+    """``nodes`` with every access of their statements replaced."""
+    return tuple(
+        map_accesses(node, change)
+        if isinstance(node, Statement)
+        else replace(node, body=map_all_accesses(node.body, change))
+        for node in nodes
+    )
+
+
 def map_values(statement: Statement, change: Callable[[Expr], Expr]) -> Statement:
     """``statement`` with every expression that it computes replaced."""
     return replace(
@@ -616,11 +628,16 @@ def substitute(node: Node, values: Mapping[str, Affine]) -> Node:
     """``node`` with iterators replaced throughout: bounds, subscripts, values, instances."""
     if isinstance(node, Statement):
         return substitute_statement(node, values)
+    return substitute_loop(node, values)
+
+
+def substitute_loop(loop: Loop, values: Mapping[str, Affine]) -> Loop:
+    """``loop`` with iterators from around it replaced throughout."""
     return replace(
-        node,
-        lower=tuple(Bound(b.expr.substitute(values), b.divisor) for b in node.lower),
-        upper=tuple(Bound(b.expr.substitute(values), b.divisor) for b in node.upper),
-        body=tuple(substitute(n, values) for n in node.body),
+        loop,
+        lower=tuple(Bound(b.expr.substitute(values), b.divisor) for b in loop.lower),
+        upper=tuple(Bound(b.expr.substitute(values), b.divisor) for b in loop.upper),
+        body=tuple(substitute(n, values) for n in loop.body),
     )
 
 

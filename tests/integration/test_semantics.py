@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from agent.errors import ScheduleError
 from agent.kernels.fixed_set import Kernel, kernels
 from agent.loopnest.emitter.emit import emit
-from agent.loopnest.lowering.reader import load_program
+from agent.loopnest.lowering.reader import load_program, parse_program
 from agent.loopnest.program import Program, loops
 from agent.loopnest.schedules.candidates import Draft, candidate_schedules
 from agent.loopnest.schedules.legality import Dependences, check_legal, transform
@@ -38,6 +38,7 @@ from agent.loopnest.schedules.schedule import (
     Tile,
     Unroll,
     Vectorize,
+    parse_schedule,
 )
 from tests.interpret import Arrays, interpret, random_arguments
 from tests.shared_object import NUMPY_SCALARS, SANITIZE, Run, run_all
@@ -233,6 +234,90 @@ def test_a_kernel_keeps_its_meaning_under_every_legal_step(kernel: Kernel, tmp_p
     check_results(case, results[1:])
     kinds = {type(step) for schedule in case.schedules for step in schedule.steps}
     assert {Tile, Unroll} <= kinds
+
+
+# Nests that are no boxes
+
+NESTS = {
+    "products_of_columns": (
+        "double C[m][m], const double A[n][m]",
+        "for (int i = 0; i < m; i++) for (int j = i; j < m; j++) { C[i][j] = 0.0;"
+        " for (int k = 0; k < n; k++) C[i][j] += A[k][i] * A[k][j];"
+        " C[i][j] /= n - 1.0; C[j][i] = C[i][j]; }",
+        ("vectorize j 8; jam i 3; parallelize i", "jam i 4; vectorize k 4", "jam i 5; unroll k 2"),
+    ),
+    "update_below_the_diagonal": (
+        "double C[n][n], const double A[n][m]",
+        "for (int i = 0; i < n; i++) { for (int j = 0; j <= i; j++) C[i][j] *= 0.5;"
+        " for (int k = 0; k < m; k++) for (int j = 0; j <= i; j++) C[i][j] += A[i][k] * A[j][k]; }",
+        (
+            "interchange k j2; vectorize j2 8; jam i 4; parallelize i",
+            "distribute i; tile j2 4; jam i 3; vectorize j",
+            "distribute i; interchange k j2; tile i2 6 j2 4; parallelize i2_t; jam i2 4",
+            "distribute i; interchange k j2; tile j2 8; interchange i2 j2_t; jam i2 4",
+        ),
+    ),
+    "triangular_product": (
+        "double B[n][m], const double A[n][n]",
+        "for (int i = 0; i < n; i++) for (int j = 0; j < m; j++) {"
+        " for (int k = i + 1; k < n; k++) B[i][j] += A[k][i] * B[k][j]; B[i][j] *= 1.5; }",
+        (
+            "vectorize j 8; jam i 4",
+            "tile j 8; interchange i j_t; vectorize j 4; jam i 3; parallelize j_t",
+        ),
+    ),
+    "both_ends_move": (
+        "float y[m], const float A[n][m]",
+        "for (int i = 0; i < n; i++) for (int j = 2 * i; j < m - i; j++) y[j] += A[i][j];",
+        ("jam i 4", "jam i 3; vectorize j 8", "jam i 2; vectorize j", "jam i 6; unroll j 3"),
+    ),
+    "several_ends_move": (
+        "float y[n][m], const float A[n + m][m]",
+        "for (int i = 0; i < n; i++) for (int j = 0; j < m; j++)"
+        " for (int k = i; k < j; k++) y[i][j] += A[i][k] * A[k][j];",
+        ("interchange i j; jam j 3", "interchange j k; vectorize j 8; jam i 4", "jam i 3"),
+    ),
+    "own_values": (
+        "double y[n], const double A[n][m]",
+        "for (int i = 0; i < n; i++) { double s = 0.0; for (int j = i; j < m; j++) {"
+        " double t = A[i][j] * 2.0; t += A[i][m - 1 - j]; y[i] += t * t; } }",
+        ("jam i 3; vectorize j 4", "jam i 4; parallelize i"),
+    ),
+    "swept_in_place": (
+        "double A[n][m]",
+        "for (int t = 0; t < 9; t++) for (int i = 1; i < n - 1; i++)"
+        " for (int j = 1; j < m - 1; j++)"
+        " A[i][j] = 0.2 * (A[i - 1][j + 1] + A[i][j - 1] + A[i][j] + A[i + 1][j] + A[i][j + 1]);",
+        (
+            "skew i t 1; skew j i 1; skew j t 1; tile t 4 i 4 j 8;"
+            " skew i_t t_t 1; interchange t_t i_t; parallelize t_t",
+            "skew i t 1; skew j i 1; skew j t 1; tile t 2 i 2 j 3; jam i 2",
+        ),
+    ),
+    "two_copies": (
+        "float A[2][n]",
+        "for (int t = 0; t < 11; t++) for (int i = 1; i < n - 1; i++)"
+        " A[(t + 1) % 2][i] = 0.3f * (A[t % 2][i - 1] + A[t % 2][i] + A[t % 2][i + 1]);",
+        (
+            "skew i t 1; tile t 4 i 4;"
+            " skew i_t t_t 1; interchange t_t i_t; parallelize t_t; vectorize i",
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NESTS)
+@pytest.mark.parametrize(("n", "m"), [(23, 31), (3, 2)])
+def test_nests_that_are_no_boxes_keep_their_meaning(
+    name: str, n: int, m: int, tmp_path: Path
+) -> None:
+    parameters, body, schedules = NESTS[name]
+    text = f"void f(int n, int m, {parameters})\n{{\n{body}\n}}\n"
+    program = parse_program(text, "f.c", function=None, sizes={"n": n, "m": m})
+    wanted = [parse_schedule(text) for text in schedules]
+    case = make_case(program, wanted, seed=4)
+    assert list(case.schedules) == wanted
+    check_results(case, run_all(case.runs(), tmp_path, ("-O1", *SANITIZE)))
 
 
 @pytest.mark.parametrize("name", ["gemm", "seidel2d", "sobel", "softmax", "triangular", "fir"])

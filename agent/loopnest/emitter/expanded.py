@@ -76,9 +76,12 @@ class Expansion:
         trips = constant_trips(loop)
         if trips is not None:
             return loop.lower[0].expr + trips // factor * factor * loop.step
-        begin = Affine.var(f"{loop.iterator}#{name}")
-        self.remainders[str(begin)] = Remainder(loop, factor)
-        return begin
+        wanted, number = f"{loop.iterator}#{name}", 1
+        title, remainder = wanted, Remainder(replace(loop, body=()), factor)
+        while self.remainders.setdefault(title, remainder) != remainder:  # of a part of the loop
+            number += 1
+            title = f"{wanted}#{number}"
+        return Affine.var(title)
 
 
 def constant_trips(loop: Loop) -> int | None:

@@ -8,19 +8,21 @@
                                             s[i] += a[i][k];
 
 Every run of neighbouring statements is copied as a whole, copy after copy: that turns round
-fewer dependences than copying statement by statement.
+fewer dependences than copying statement by statement. Inner loops whose range moves with the
+jammed one are split (``staggered``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from agent.errors import ScheduleError
 from agent.loopnest.emitter import extent
 from agent.loopnest.emitter.expanded import Expanded, Expansion, constant_trips, groups
 from agent.loopnest.emitter.lanes import in_lanes
 from agent.loopnest.emitter.packing import packed
+from agent.loopnest.emitter.staggered import each_name, is_staggered, parts, refuse_staggered
 from agent.loopnest.program import (
     Access,
     Affine,
@@ -29,8 +31,8 @@ from agent.loopnest.program import (
     Node,
     Program,
     Statement,
-    loops,
     map_accesses,
+    map_all_accesses,
     statements,
     substitute_statement,
 )
@@ -44,8 +46,8 @@ def expand(program: Program) -> Expanded:
     And blocks of lanes (``lanes``), and what fills the buffers of loops that pack (``packing``).
 
     Raises:
-        ScheduleError: too many copies, bounds of an inner loop depend on a jammed one, or a
-            temporary has no block to live in.
+        ScheduleError: too many copies, the range of an inner loop moves with a jammed one in a way
+            that cannot be split, or a temporary has no block to live in.
     """
     made = Expansion.of(program)
     program, buffers = packed(program, copies=True)
@@ -70,39 +72,52 @@ class _Jams:
             node,
             lower=extent.tightest(node.lower, around, lower=True),
             upper=extent.tightest(node.upper, around, lower=False),
-            body=self.nodes(node.body, (*around, node)),
         )
+        if loop.jam > 1 and is_staggered(loop):
+            return self._staggered(loop, around)
+        loop = replace(loop, body=self.nodes(node.body, (*around, node)))
         if loop.lanes > 1:
             return in_lanes(loop, tuple(x.iterator for x in around), self.made)
         return self._jam(loop) if loop.jam > 1 else (loop,)
 
-    def _jam(self, loop: Loop) -> tuple[Node, ...]:
-        _check(loop)
-        main = replace(groups(loop, loop.jam), body=_copies(loop.body, self._copy_maps(loop)))
+    def _staggered(self, loop: Loop, around: tuple[Loop, ...]) -> tuple[Loop, ...]:
+        """The jam first, then what is inside: its parts differ in their bounds."""
+        out = []
+        for made in self._jam(loop):
+            known = loop if made.step == loop.step else made  # where a remainder begins is unknown
+            out.append(replace(made, body=self.nodes(made.body, (*around, known))))
+        return tuple(out)
+
+    def _jam(self, loop: Loop) -> tuple[Loop, ...]:
+        _check(loop, self.made.homes)
+        main = replace(groups(loop, loop.jam), body=self._round(loop).of(loop.body))
         trips = constant_trips(loop)
         begin = self.made.left_over(loop, loop.jam)
         rest = replace(loop, lower=(Bound(begin),), parallel=False, jam=1)
         whole = (main,) if trips is None or trips >= loop.jam else ()
         return (*whole, rest) if trips is None or trips % loop.jam else whole
 
-    def _copy_maps(self, loop: Loop) -> list[_Copy]:
-        private = [n for n, home in self.made.homes.items() if loop.iterator in home]
-        copies = []
+    def _round(self, loop: Loop) -> _Round:
+        """What a round of ``loop`` consists of: its copies, of which each has temporaries."""
+        made, copies = self.made, []
+        private = {n: home for n, home in made.homes.items() if loop.iterator in home}
         for number in range(loop.jam):
-            renamed = {n: self.made.copy_temporary(n, str(number)) for n in private}
+            renamed = {n: made.copy_temporary(n, str(number)) for n in private}
             value = Affine.var(loop.iterator) + number * loop.step
             copies.append(_Copy(number, {loop.iterator: value}, renamed))
-        return copies
+        if not is_staggered(loop):
+            return _Round(loop, tuple(copies))
+        each = {name: made.copy_temporary(name, "each") for name in private}
+        for name, home in private.items():
+            inside = home.index(loop.iterator) + 1
+            made.homes[each[name]] = (*home[:inside], each_name(loop), *home[inside:])
+        return _Round(loop, tuple(copies), each)
 
 
-def _check(loop: Loop) -> None:
+def _check(loop: Loop, homes: Mapping[str, tuple[str, ...]]) -> None:
     if loop.jam * sum(1 for _ in statements(loop.body)) > MAX_STATEMENTS:
         raise ScheduleError(f"jam {loop.iterator} {loop.jam} writes out too many statements")
-    for _, inner in loops(loop.body):
-        if any(loop.iterator in b.expr.names for b in (*inner.lower, *inner.upper)):
-            raise ScheduleError(
-                f"jam {loop.iterator}: the bounds of loop {inner.iterator} depend on it"
-            )
+    refuse_staggered(f"jam {loop.iterator}", loop, homes)
 
 
 @dataclass(frozen=True)
@@ -115,23 +130,39 @@ class _Copy:
         """The copy: with temporaries and derived numbers of its own."""
         own = {d.name: f"{d.name}#{self.number}" for d in statement.derived}
         values = {**self.values, **{old: Affine.var(new) for old, new in own.items()}}
-        moved = map_accesses(substitute_statement(statement, values), self._renamed)
+        moved = map_accesses(substitute_statement(statement, values), _renaming(self.temporaries))
         derived = tuple(replace(d, name=own[d.name]) for d in moved.derived)
         return replace(moved, derived=derived)
 
-    def _renamed(self, access: Access) -> Access:
-        return replace(access, array=self.temporaries.get(access.array, access.array))
+
+@dataclass(frozen=True)
+class _Round:
+    """The copies of a jammed loop that run together; ``each``: temporaries of one by itself."""
+
+    loop: Loop
+    copies: tuple[_Copy, ...]
+    each: Mapping[str, str] = field(default_factory=dict)
+
+    def of(self, nodes: Sequence[Node]) -> tuple[Node, ...]:
+        """``nodes``, from the body of the loop, for all copies."""
+        out: list[Node] = []
+        run: list[Statement] = []
+        for node in (*nodes, None):
+            if isinstance(node, Statement):
+                run.append(node)
+                continue
+            out += [copy.statement(s) for copy in self.copies for s in run]
+            run = []
+            if node is not None:
+                out += self._inner(node)
+        return tuple(out)
+
+    def _inner(self, inner: Loop) -> tuple[Node, ...]:
+        before, common, after = parts(inner, self.loop)
+        together = replace(common, body=self.of(common.body))
+        own = _renaming(self.each)
+        return (*map_all_accesses(before, own), together, *map_all_accesses(after, own))
 
 
-def _copies(nodes: Sequence[Node], copies: Sequence[_Copy]) -> tuple[Node, ...]:
-    out: list[Node] = []
-    run: list[Statement] = []
-    for node in (*nodes, None):
-        if isinstance(node, Statement):
-            run.append(node)
-            continue
-        out += [copy.statement(s) for copy in copies for s in run]
-        run = []
-        if node is not None:
-            out.append(replace(node, body=_copies(node.body, copies)))
-    return tuple(out)
+def _renaming(names: Mapping[str, str]) -> Callable[[Access], Access]:
+    return lambda access: replace(access, array=names.get(access.array, access.array))

@@ -36,7 +36,7 @@ from agent.loopnest.program import (
     Read,
     Statement,
     loops,
-    map_accesses,
+    map_all_accesses,
     statements,
     substitute_statement,
 )
@@ -147,12 +147,12 @@ def _with_temporaries(
     One that a single run of statements uses lives in the loop over the lanes; others have an
     element for every lane.
     """
-    private = [n for n, home in made.homes.items() if loop.iterator in home]
+    private = [n for n, home in made.homes.items() if loop.iterator in home and n in loop.uses]
     own = {name: made.copy_temporary(name, f"lanes{lanes.width}") for name in private}
     for name in own.values():
         home = made.homes[name]
         made.homes[name] = (*path, *home[home.index(loop.iterator) :])
-    body = _renamed(loop.body, lambda a: replace(a, array=own.get(a.array, a.array)))
+    body = map_all_accesses(loop.body, lambda a: replace(a, array=own.get(a.array, a.array)))
     body = _around(body, lanes.of)
     inside = list(_lane_loops(body, (*path, loop.iterator)))
     for name in own.values():
@@ -162,7 +162,9 @@ def _with_temporaries(
         else:
             made.shapes[name] = (lanes.width,)
     wide = made.shapes.keys() & set(own.values())
-    return _renamed(body, lambda a: Access(a.array, (lanes.lane,)) if a.array in wide else a)
+    return map_all_accesses(
+        body, lambda a: Access(a.array, (lanes.lane,)) if a.array in wide else a
+    )
 
 
 def _lane_loops(
@@ -173,15 +175,6 @@ def _lane_loops(
             yield path, node
         elif isinstance(node, Loop):
             yield from _lane_loops(node.body, (*path, node.iterator))
-
-
-def _renamed(nodes: Sequence[Node], change: Callable[[Access], Access]) -> tuple[Node, ...]:
-    return tuple(
-        map_accesses(node, change)
-        if isinstance(node, Statement)
-        else replace(node, body=_renamed(node.body, change))
-        for node in nodes
-    )
 
 
 # Sums in an innermost loop
@@ -233,7 +226,7 @@ def _partial(
         start = Literal(_START[op]) if op in _START else Read(target)
         first.append(Statement("", part, "", start, ()))
         last.append(Statement("", target, "+" if op == "-" else op, Read(part), ()))
-    body = _renamed(main.body, lambda access: parts.get(access, access))
+    body = map_all_accesses(main.body, lambda access: parts.get(access, access))
     return lanes.loop(first), replace(main, body=body), lanes.loop(last)
 
 

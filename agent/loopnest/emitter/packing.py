@@ -29,7 +29,7 @@ from agent.loopnest.program import (
     Statement,
     all_reads,
     loops,
-    map_accesses,
+    map_all_accesses,
     statements,
     substitute_statement,
 )
@@ -183,17 +183,8 @@ def packed(program: Program, *, copies: bool) -> tuple[Program, tuple[Buffer, ..
         buffers.extend(own)
         body = rebuilt(loop.body, (*around, loop))
         for buffer in own:
-            body = _replaced(body, buffer)
+            body = map_all_accesses(body, buffer.instead)
         fills = tuple(buffer.copy() for buffer in own) if copies else ()
         return replace(loop, body=(*fills, *body), packs=())
 
     return program.with_body(rebuilt(program.body, ())), tuple(buffers)
-
-
-def _replaced(nodes: Sequence[Node], buffer: Buffer) -> tuple[Node, ...]:
-    return tuple(
-        map_accesses(node, buffer.instead)
-        if isinstance(node, Statement)
-        else replace(node, body=_replaced(node.body, buffer))
-        for node in nodes
-    )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from agent.arrays import Doubles, Indices, Singles
+from agent.loopnest.emitter.staggered import is_staggered
 from agent.loopnest.features import compilers, execution, locality, simd
 from agent.loopnest.features.nest import STATEMENTS, NestTable, lower
 from agent.loopnest.features.rows import StatementRows, flatten
@@ -84,7 +85,10 @@ def features(table: NestTable) -> Singles:
 
 def is_guess(program: Program) -> bool:
     """Whether features only come near a program: no label of a bundle so far had such loops."""
-    return any(loop.lanes > 1 or loop.packs or loop.private for _, loop in loops(program.body))
+    return any(
+        loop.lanes > 1 or loop.packs or loop.private or (loop.jam > 1 and is_staggered(loop))
+        for _, loop in loops(program.body)
+    )
 
 
 def work(table: NestTable) -> Doubles:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import gcd
 
 from agent.errors import ScheduleError
 from agent.loopnest.program import Affine, Bound, Loop
@@ -37,22 +38,103 @@ def well_placed(order: Sequence[Loop]) -> bool:
     return True
 
 
-def rescan(what: str, path: tuple[Loop, ...], order: tuple[Loop, ...]) -> tuple[Loop, ...]:
-    """The loops of a band in a new order, with bounds that fit it."""
+def rescan(
+    what: str, path: tuple[Loop, ...], band: tuple[Loop, ...], order: Sequence[str]
+) -> tuple[tuple[Loop, ...], dict[str, Affine]]:
+    """The loops of a band in a new order, with bounds that fit it.
+
+    A loop with a step keeps it where one lower bound is left; else it counts its steps from then
+    on, and what its iterator was is told, in terms of what it is now.
+
+    Args:
+        what: the step, for messages.
+        path: the loops around the band.
+        band: the loops as they nest now.
+        order: their names as they are to nest.
+    """
     from agent.loopnest.polyhedron import scan_bounds  # isl: only where bounds need it
 
-    for loop in order:
-        if loop.step > 1:
-            raise ScheduleError(
-                f"{what}: loop {loop.iterator} has step {loop.step} in a nest that is not "
-                "rectangular",
-                hint="Interchange loops before tiling them.",
-            )
-    bounds = scan_bounds(path, order)
-    return tuple(
+    counted, values = _counted(what, band)
+    by_name = {loop.iterator: loop for loop in counted}
+    nest = tuple(by_name[name] for name in order)
+    scanned = [
         replace(loop, lower=lower, upper=upper)
-        for loop, (lower, upper) in zip(order, bounds, strict=True)
+        for loop, (lower, upper) in zip(nest, scan_bounds(path, nest), strict=True)
+    ]
+    steps = {loop.iterator: loop.step for loop in band}
+    for at, loop in enumerate(scanned):
+        if loop.iterator in values and len(loop.lower) == 1 and loop.lower[0].divisor == 1:
+            start = values.pop(loop.iterator) - Affine.var(loop.iterator) * steps[loop.iterator]
+            scanned[at:] = _stepping(scanned[at:], start, steps[loop.iterator])
+    return tuple(scanned), values
+
+
+def _counted(what: str, band: Sequence[Loop]) -> tuple[list[Loop], dict[str, Affine]]:
+    """The loops of a band where those with a step count steps, and what their iterators were."""
+    values: dict[str, Affine] = {}
+    found = []
+    names = {loop.iterator for loop in band}
+    for loop in band:
+        lower, upper = (
+            tuple(Bound(b.expr.substitute(values), b.divisor) for b in bounds)
+            for bounds in (loop.lower, loop.upper)
+        )
+        if loop.step > 1:
+            start = _start(what, loop, lower, names)
+            values[loop.iterator] = start + Affine.var(loop.iterator) * loop.step
+            lower = (_quotient(Bound(lower[0].expr - start, loop.step)),)
+            upper = tuple(
+                _quotient(Bound(b.expr - start * b.divisor, b.divisor * loop.step)) for b in upper
+            )
+        found.append(replace(loop, lower=lower, upper=upper, step=1))
+    return found, values
+
+
+def _start(what: str, loop: Loop, lower: tuple[Bound, ...], band: set[str]) -> Affine:
+    """What is left of the first value of a loop where whole steps are taken away."""
+    start = lower[0].expr
+    whole = {n: c for n, c in start.terms if n in band and c % loop.step == 0}
+    rest = Affine.of({n: c for n, c in start.terms if n not in whole}, start.const % loop.step)
+    if len(lower) > 1 or lower[0].divisor > 1 or rest.names & band:
+        raise ScheduleError(
+            f"{what}: loop {loop.iterator} has step {loop.step} in a nest that is not rectangular",
+            hint="Interchange loops before tiling them.",
+        )
+    return rest
+
+
+def _stepping(nest: Sequence[Loop], start: Affine, step: int) -> list[Loop]:
+    """``nest`` where its first loop counts steps, with the values themselves in place of them."""
+    name = nest[0].iterator
+    number = Affine.var(name) - start  # a multiple of the step
+
+    def valued(bound: Bound) -> Bound:
+        c = bound.expr.coefficient(name)
+        if not c:
+            return bound
+        rest = bound.expr - Affine.var(name) * c
+        return _quotient(Bound(rest * step + number * c, bound.divisor * step))
+
+    first = replace(
+        nest[0],
+        lower=tuple(Bound(start + b.expr * step) for b in nest[0].lower),
+        upper=tuple(
+            _quotient(Bound(start * b.divisor + b.expr * step, b.divisor)) for b in nest[0].upper
+        ),
+        step=step,
     )
+    inner = (
+        replace(x, lower=tuple(map(valued, x.lower)), upper=tuple(map(valued, x.upper)))
+        for x in nest[1:]
+    )
+    return [first, *inner]
+
+
+def _quotient(bound: Bound) -> Bound:
+    """The same bound with the smallest divisor."""
+    shared = gcd(bound.divisor, bound.expr.const, *(c for _, c in bound.expr.terms))
+    terms = {n: c // shared for n, c in bound.expr.terms}
+    return Bound(Affine.of(terms, bound.expr.const // shared), bound.divisor // shared)
 
 
 def tile_loop(
@@ -72,8 +154,8 @@ def tile_loop(
         )
     lower, upper = loop.lower, loop.upper
     for outer in reversed(inside):
-        lower = _extremes(lower, outer, smallest=True)
-        upper = _extremes(upper, outer, smallest=False)
+        lower = extremes(lower, outer, smallest=True)
+        upper = extremes(upper, outer, smallest=False)
     start = Bound(Affine.var(name))
     end = Bound(Affine.var(name) + (span - 1))
     tiles = replace(loop, iterator=name, lower=lower, upper=upper, step=span, body=())
@@ -96,7 +178,7 @@ def _divides(span: int, lower: tuple[Bound, ...], upper: Bound) -> bool:
     return trip.is_constant and trip.const % span == 0
 
 
-def _extremes(bounds: tuple[Bound, ...], outer: Loop, *, smallest: bool) -> tuple[Bound, ...]:
+def extremes(bounds: tuple[Bound, ...], outer: Loop, *, smallest: bool) -> tuple[Bound, ...]:
     """``bounds`` where ``outer`` takes the value in its tile that makes them least tight.
 
     Of several bounds of ``outer`` each gives one that holds; those with a divisor are left out,

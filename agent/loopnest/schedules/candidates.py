@@ -38,6 +38,7 @@ from agent.loopnest.schedules.schedule import (
     Unroll,
     Vectorize,
 )
+from agent.loopnest.schedules.time_tiles import SIZES, time_tiles
 from agent.loopnest.schedules.tree import is_longer, perfect_band
 
 if TYPE_CHECKING:
@@ -175,10 +176,10 @@ def proposals(
     new = partial(LegalDraft, dependences, {}, in_c=in_c)
     classic = _classic(dependences.program, new)
     yield from itertools.islice(classic, CLASSIC_FIRST)
-    tiled = _in_registers(new)
+    others = _in_registers(new), _in_time(new), classic
     while True:
-        yield from itertools.islice(tiled, 1)
-        yield from itertools.islice(classic, 1)
+        for kind in others:
+            yield from itertools.islice(kind, 1)
         draft = new()
         _randomize(draft, rng)
         yield draft
@@ -226,6 +227,16 @@ def _in_registers(new: Callable[[], LegalDraft]) -> Iterator[LegalDraft]:
         draft = new()
         _perform(draft, sequence)
         yield draft
+
+
+def _in_time(new: Callable[[], LegalDraft]) -> Iterator[LegalDraft]:
+    """Tiles of loops that carry dependences, of several sizes; none where no loops do."""
+    for (size, inner), waves, last in itertools.product(SIZES, (True, False), ((_vector,), ())):
+        draft = new()
+        time_tiles(draft, size, inner, waves=waves)
+        if draft.steps:
+            _perform(draft, last)
+            yield draft
 
 
 def _perform(draft: LegalDraft, moves: tuple[Move, ...]) -> None:

@@ -19,6 +19,7 @@ from agent.loopnest.program import (
     Statement,
     statements,
 )
+from agent.loopnest.schedules.bounds import extremes
 
 UNKNOWN = (-(2**62), 2**62)
 
@@ -143,6 +144,8 @@ def spread_jams(nodes: tuple[Node, ...]) -> tuple[Node, ...]:
           S(i)                         for i#1 in i#tile..min(i#tile + 1, 7): S(i#1)
           for j in 0..9:       ->      for j in 0..9:
             T(i, j)                      for i#2 in i#tile..min(i#tile + 1, 7): T(i#2, j)
+
+    A range that moves with the jammed loop spans those of all copies.
     """
     return tuple(_spread(node) for node in nodes)
 
@@ -188,7 +191,10 @@ def _sunk(nodes: tuple[Node, ...], points: Loop, counter: Iterator[int]) -> tupl
             out.append(replace(points, iterator=name, body=copies))
             run = []
         if node is not None:
-            out.append(replace(node, body=_sunk(node.body, points, counter)))
+            lower = extremes(node.lower, points, smallest=True)
+            upper = extremes(node.upper, points, smallest=False)
+            body = _sunk(node.body, points, counter)
+            out.append(replace(node, lower=lower, upper=upper, body=body))
     return tuple(out)
 
 

@@ -7,6 +7,7 @@ go inside, the loop along which memory is walked best gets the lanes, the one ar
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from typing import TYPE_CHECKING
 
 from agent.loopnest.program import Loop, Program, Statement, all_reads, loops
@@ -66,6 +67,8 @@ def _pack(draft: Draft, update: Statement, rows: Loop, lanes: Loop, sums: Sequen
     ::
 
         for i: for j: for k     ->      for j_t: for k_t: (pack) for i: for j: for k
+
+    Where nothing can be packed, but the rows cannot be shared out and the tiles can, so it is left.
     """
     adding = {x.iterator for x in sums}
     names = [(a, {n for s in a.subscripts for n in s.names}) for a in all_reads(update)]
@@ -76,25 +79,37 @@ def _pack(draft: Draft, update: Statement, rows: Loop, lanes: Loop, sums: Sequen
     if not operands or not fits or not is_longer(lanes, PACKED):
         return
     before = draft.program, [*draft.steps]
-    over = _tiled(draft, lanes, PACKED)
+    tiles = _tiled(draft, lanes, PACKED)
     long = sums[0] if len(sums) == 1 and is_longer(sums[0], LONG) else None
-    part = _tiled(draft, long, PART) if long else None
-    if part and not draft.attempt(Interchange(lanes.iterator, part)):
-        part = None
-    moved = over and draft.attempt(Interchange(rows.iterator, over))
-    if moved and part and draft.attempt(Interchange(rows.iterator, part)):
-        over = part
+    part = _tiled(draft, long, PART, around=lanes) if long else None
+    moved = tiles is not None and draft.attempt(Interchange(rows.iterator, tiles))
+    both = moved and part is not None and draft.attempt(Interchange(rows.iterator, part))
+    over = part if both else tiles
     arrays = dict.fromkeys(operands if moved else ())
-    if not over or not any(draft.attempt(Pack(array, over)) for array in arrays):
+    packs = [array for array in arrays if over and draft.attempt(Pack(array, over))]
+    shares = moved and _is_shared(draft, tiles) and not _is_shared(draft, rows.iterator)
+    if not packs and not shares:
         draft.program, draft.steps = before
 
 
-def _tiled(draft: Draft, loop: Loop, size: int) -> str | None:
-    """The loop over the tiles that ``loop`` is cut into."""
+def _is_shared(draft: Draft, name: str | None) -> bool:
+    """Whether threads could share the iterations of a loop."""
+    trial = copy(draft)
+    trial.steps = []
+    return name is not None and trial.attempt(Parallelize(name))
+
+
+def _tiled(draft: Draft, loop: Loop, size: int, around: Loop | None = None) -> str | None:
+    """The loop over the tiles that ``loop`` is cut into; None where it cannot be ``around``."""
+    before = draft.program, [*draft.steps]
     if not draft.attempt(Tile(((loop.iterator, size),))):
         return None
     path, _ = find_loop(draft.program, "tile", loop.iterator)
-    return path[-1].iterator
+    name = path[-1].iterator
+    if around is None or draft.attempt(Interchange(around.iterator, name)):
+        return name
+    draft.program, draft.steps = before
+    return None
 
 
 def _own_loops(program: Program, update: Statement) -> set[str]:

@@ -12,8 +12,20 @@ from dataclasses import replace
 
 from agent.errors import ScheduleError
 from agent.loopnest.emitter.accumulate import operator
+from agent.loopnest.emitter.lifetimes import homes
 from agent.loopnest.emitter.packing import buffer_of
-from agent.loopnest.program import MAX_DEPTH, Affine, Bound, Loop, Node, Program, loops, statements
+from agent.loopnest.emitter.staggered import is_staggered, refuse_staggered
+from agent.loopnest.program import (
+    MAX_DEPTH,
+    Affine,
+    Bound,
+    Loop,
+    Node,
+    Program,
+    loops,
+    statements,
+    substitute,
+)
 from agent.loopnest.schedules.bounds import (
     offset,
     range_text,
@@ -101,15 +113,19 @@ def interchange(program: Program, first: str, second: str) -> Program:
         for i in 0..99:              for j in 0..99:
           for j in 0..i:       ->      for i in j..99:
             S                            S
+
+    A loop over tiles that ends up with several lower bounds counts its tiles from then on.
     """
     what = f"interchange {first} {second}"
     if first == second:
         raise ScheduleError(f"{what}: the two loops are the same")
     path, band = band_between(program, what, first, second)
     refuse_marked(what, path, band)
-    order = (band[-1], *band[1:-1], band[0])
-    headers = order if well_placed(order) else rescan(what, path, order)
-    nest = nested(headers, band[-1].body)
+    headers, body = (band[-1], *band[1:-1], band[0]), band[-1].body
+    if not well_placed(headers):
+        headers, values = rescan(what, path, band, [loop.iterator for loop in headers])
+        body = tuple(substitute(node, values) for node in body)
+    nest = nested(headers, body)
     return _finish(program, what, edit(program.body, band[0].iterator, lambda _: (nest,)))
 
 
@@ -419,6 +435,14 @@ def jam(program: Program, name: str, factor: int) -> Program:
           for j in 0..9:       ->      for j in 0..9:
             T(i, j)                      T(i, j); T(i + 1, j)
 
+    Where the range of an inner loop moves with the outer one, copies run together what they have in
+    common, and the rest one after the other::
+
+        for i in 0..7:               for i in 0..7 step 2:
+          for j in i..9:               T(i, i)
+            T(i, j)            ->      for j in i + 1..9:
+                                         T(i, j); T(i + 1, j)
+
     The tree keeps its shape: the factor is a mark on the loop, carried out when C is emitted.
     """
     what = str(Jam(name, factor))
@@ -440,7 +464,8 @@ def jam(program: Program, name: str, factor: int) -> Program:
                 f"{what}: loop {other.iterator} of the same nest is already {marks_of(other)[0]}",
                 hint="A nest has one jammed loop, and none around its parallel loop.",
             )
-    _refuse_dependent(what, loop, "Jam needs inner loops that run the same for every copy.")
+    if is_staggered(loop):
+        refuse_staggered(what, loop, homes(program))
     return with_loop(program, replace(loop, jam=factor))
 
 

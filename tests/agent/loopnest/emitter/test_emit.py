@@ -141,6 +141,20 @@ void scaled(int n, double y[n], const double L[n][n], const double x[n])
 #pragma endscop
 }
 """
+COVARIANCE = """
+void covariance(int n, int m, double C[m][m], const double A[n][m])
+{
+#pragma scop
+    for (int i = 0; i < m; i++)
+        for (int j = i; j < m; j++) {
+            C[i][j] = 0.0;
+            for (int k = 0; k < n; k++)
+                C[i][j] += A[k][i] * A[k][j];
+            C[j][i] = C[i][j];
+        }
+#pragma endscop
+}
+"""
 DOT = """
 void dot(int n, double s[1], const double x[n], const double y[n])
 {
@@ -175,6 +189,9 @@ CASES = {
     "gemm_lanes": (GEMM, "vectorize j 8; parallelize i"),
     "dot_lanes": (DOT, "vectorize i 32"),
     "triangular_lanes": (TRIANGULAR, "vectorize j 8"),
+    "triangular_jammed": (TRIANGULAR, "jam i 3"),
+    "scaled_jammed": (SCALED, "jam i 2; vectorize j 8"),
+    "covariance_register_tile": (COVARIANCE, "jam i 3; vectorize j 4; parallelize i"),
     "scaled_lanes": (SCALED, "vectorize j 8"),
     "repeated_packed_twice": (REPEATED, "pack x r; pack L i"),
     "distances_packed": (
@@ -464,10 +481,12 @@ def test_jam_writes_a_main_loop_and_a_remainder_only_where_needed(trips: int) ->
     assert ("i++" in text) == (trips % 4 != 0)
 
 
-def test_jam_of_a_loop_that_inner_bounds_depend_on_is_refused() -> None:
-    inner = replace(loop("k", 0, 3, Statement("S", X, "+", Y, ())), upper=(Bound(Affine.var("i")),))
+def test_jam_of_a_loop_with_a_step_inside_that_moves_with_it_is_refused() -> None:
+    inner = replace(
+        loop("k", 0, 3, Statement("S", X, "+", Y, ())), lower=(Bound(Affine.var("i")),), step=2
+    )
     program = replace(one_loop(X, "", Y), body=(loop("i", 0, 9, inner, jam=2),))
-    with pytest.raises(ScheduleError, match="jam i: the bounds of loop k depend on it"):
+    with pytest.raises(ScheduleError, match="jam i: the bounds of loop k depend on i"):
         emit(program)
 
 

@@ -74,12 +74,13 @@ def _run(nodes: Sequence[Node], states: list[State]) -> Iterator[tuple[Instance,
 
 def _run_loop(loop: Node, states: list[State]) -> Iterator[tuple[Instance, dict]]:
     assert isinstance(loop, Loop)
-    values = list(iterations(loop, states[0][0]))
+    ranges = [list(iterations(loop, point)) for point, _ in states]  # differ in staggered loops
+    values = sorted({value for own in ranges for value in own})
     for start in range(0, len(values), loop.jam):
         inner = []
-        for point, concurrent in states:
+        for (point, concurrent), own in zip(states, ranges, strict=True):
             entry = tuple(point.values())
-            for value in values[start : start + loop.jam]:
+            for value in (v for v in values[start : start + loop.jam] if v in own):
                 marks = dict(concurrent)
                 if loop.parallel:
                     marks[loop.iterator] = entry, start

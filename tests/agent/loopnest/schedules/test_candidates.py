@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -12,7 +13,8 @@ from agent.loopnest.schedules.candidates import candidate_schedules, random_sche
 from agent.loopnest.schedules.dependence import Dependences
 from agent.loopnest.schedules.legality import check_legal
 from agent.loopnest.schedules.schedule import Schedule, Skew, Tile, parse_schedule
-from tests.agent.loopnest.nests import at, gemm, loop, program, read, statement
+from agent.loopnest.schedules.time_tiles import skews
+from tests.agent.loopnest.nests import at, gemm, loop, plus, program, read, statement
 from tests.agent.loopnest.schedules.brute_force import trace
 from tests.agent.loopnest.schedules.test_legality import jacobi, row_sums, seidel
 
@@ -96,6 +98,40 @@ def test_candidates_hold_sums_of_which_every_thread_has_a_copy() -> None:
 def test_candidates_hold_the_wavefront_of_an_in_place_stencil() -> None:
     found = {str(schedule) for schedule, _ in candidate_schedules(seidel(), 60)}
     assert "skew j i 1; interchange i j; parallelize i" in found
+
+
+def test_candidates_hold_tiles_whose_diagonals_are_shared_out() -> None:
+    found = {str(schedule) for schedule, _ in candidate_schedules(seidel(), 60)}
+    tiles = "tile i 16 j 16"
+    assert {tiles, f"{tiles}; skew j_t i_t 1; interchange i_t j_t; parallelize i_t"} <= found
+
+
+def test_candidates_hold_time_tiles() -> None:
+    around = (read("x", f"i + {n}") for n in (-1, 0, 1))
+    body = statement("S", at("x", "i"), "", plus(next(around), next(around)), "t", "i")
+    body = replace(body, value=plus(body.value, next(around)))
+    swept = program(loop("t", 0, 99, loop("i", 1, 98, body)), arrays={"x": (100,)})
+    found = {str(schedule) for schedule, _ in candidate_schedules(swept, 60)}
+    tiles = "skew i t 1; tile t 32 i 32"
+    assert {tiles, f"{tiles}; skew i_t t_t 1; interchange t_t i_t; parallelize t_t"} <= found
+
+
+def test_nothing_is_skewed_where_no_loop_carries_a_dependence() -> None:
+    assert skews(Dependences.of(gemm(12)), "ijk") is None
+
+
+def test_loops_are_skewed_as_far_as_their_dependences_go_back() -> None:
+    body = statement("S", at("x", "i", "j"), "", read("x", "i - 1", "j + 3"), "i", "j")
+    far = program(loop("i", 1, 9, loop("j", 0, 6, body)), arrays={"x": (10, 10)})
+    assert skews(Dependences.of(far), "ij") == {("j", "i"): 3}
+
+
+def test_candidates_hold_register_tiles_of_triangles() -> None:
+    update = statement("S", at("C", "i", "j"), "+", read("A", "k", "j"), "i", "j", "k")
+    nest = loop("i", 0, 99, loop("j", "i", 99, loop("k", 0, 99, update)))
+    triangle = program(nest, arrays={"C": (100, 100), "A": (100, 100)})
+    found = {str(schedule) for schedule, _ in candidate_schedules(triangle, 60)}
+    assert "vectorize j 16; jam i 6; parallelize i" in found
 
 
 def test_few_candidates_of_a_program_without_loops() -> None:

@@ -1,5 +1,7 @@
 """Every step on small nests: the loops before and after, and what is refused."""
 
+from dataclasses import replace
+
 import pytest
 
 from agent.errors import ScheduleError
@@ -134,8 +136,22 @@ def test_interchange_of_tile_loops_needs_no_new_bounds() -> None:
     assert tiled.startswith("j_t 0..63 step 16 (i_t 0..63 step 8 (i i_t..i_t + 7 (j j_t..")
 
 
-def test_interchange_refuses_a_strided_loop_in_a_triangle() -> None:
-    assert "tiling" in refusal(triangle(), "tile i 8; interchange i_t j").hint
+def test_interchange_keeps_the_step_of_a_loop_over_tiles_that_goes_outside() -> None:
+    assert after(triangle(), "tile j 8; interchange i j_t") == (
+        "j_t 0..96 step 8 (i j_t..99 (j j_t..min(j_t + 7, i) (S[i, j])))"
+    )
+
+
+def test_interchange_counts_the_tiles_of_a_loop_that_gets_several_lower_bounds() -> None:
+    swept = after(square(32), "tile i 8 j 8; skew j_t i_t 1; interchange i_t j_t")
+    assert swept == (
+        "j_t 0..48 step 8 (i_t max(0, (j_t - 24)/8)..min(3, (j_t)/8) "
+        "(i 8*i_t..8*i_t + 7 (j -8*i_t + j_t..-8*i_t + j_t + 7 (S[i, j]))))"
+    )
+
+
+def test_interchange_refuses_steps_that_start_anywhere() -> None:
+    assert "tiling" in refusal(triangle("i", 99), "tile j 8; interchange i j_t").hint
 
 
 def test_interchange_names_what_stands_between_two_loops() -> None:
@@ -402,10 +418,6 @@ def test_marks_that_do_not_fit_are_refused(schedule: str, message: str) -> None:
     assert message in refusal(gemm(8), schedule).message
 
 
-def test_lanes_refuse_inner_bounds_that_depend_on_the_loop() -> None:
-    assert "the bounds of loop j depend on i" in refusal(triangle(), "vectorize i 8").message
-
-
 def test_a_register_tile_is_a_jam_around_lanes() -> None:
     found = marked("interchange j k; interchange j k; jam i 4; vectorize j 8; parallelize i")
     assert (found["i"].jam, found["i"].parallel) == (4, True)
@@ -450,8 +462,27 @@ def test_vectorize_refuses_a_step() -> None:
     assert "has step 3" in refusal(strided(), "vectorize i").message
 
 
-def test_jam_refuses_inner_bounds_that_depend_on_the_loop() -> None:
-    assert "the bounds of loop j depend on i" in refusal(triangle(), "jam i 2").message
+def test_jam_takes_a_range_that_moves_with_the_loop() -> None:
+    assert marked("jam i 2", triangle())["i"].jam == 2
+
+
+def test_jam_refuses_a_range_with_a_step_that_moves_with_the_loop() -> None:
+    error = refusal(triangle("i", 99), "tile j 8; jam i 2")
+    assert "the bounds of loop j_t depend on i, and it has step 8" in error.message
+
+
+def test_jam_refuses_a_temporary_that_lives_across_a_range_that_moves() -> None:
+    nest = with_temporary()
+    outer = nest.body[0]
+    assert isinstance(outer, Loop)
+    first, inner, last = outer.body
+    moving = replace(inner, upper=(Bound(affine("i")),))  # type: ignore[type-var]
+    nest = nest.with_body((replace(outer, body=(first, moving, last)),))
+    assert "temporary t lives across that loop" in refusal(nest, "jam i 2").message
+
+
+def test_lanes_refuse_inner_bounds_that_depend_on_the_loop() -> None:
+    assert "the bounds of loop j depend on i" in refusal(triangle(), "vectorize i 8").message
 
 
 def test_fuse_refuses_a_marked_loop() -> None:
