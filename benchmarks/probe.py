@@ -26,7 +26,7 @@ from agent.bundle.probe import ProbeLimits, _environment, probe
 from agent.errors import BundleError
 from agent.loopnest.features.vector import FEATURES
 from agent.model.prior import Prior
-from agent.update.archive import pack, unpack
+from agent.update.archive import pack_bundle, unpack
 
 EMBEDDING = 64
 LIBRARIES = """
@@ -102,7 +102,7 @@ def timed(action: Callable[[], object], rounds: int = 9) -> float:
 
 def main() -> None:
     bundle = load_bundle(default_bundle())
-    archive = pack(default_bundle())
+    archive = pack_bundle(default_bundle())
     done = subprocess.run(
         [sys.executable, "-c", LIBRARIES], capture_output=True, text=True, env=_environment()
     )

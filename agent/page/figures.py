@@ -41,7 +41,7 @@ def drawn_factor(log_error: float | None) -> float | None:
     return None if log_error is None else math.exp(min(abs(log_error), 45.0))
 
 
-def times(log_error: float | None) -> str:
+def as_factor(log_error: float | None) -> str:
     """A log error as a factor, for reading."""
     return numbers.DASH if log_error is None else f"{TIMES}\u00a0{numbers.factor(log_error)}"
 

@@ -14,6 +14,7 @@ from agent.model.records import Kind
 from agent.page import blocks, charts, facts
 from agent.page.figures import (
     TIMES,
+    as_factor,
     drawn_factor,
     moment,
     off_by,
@@ -21,7 +22,6 @@ from agent.page.figures import (
     ratio,
     share,
     three_digits,
-    times,
 )
 from agent.page.markup import Markup, element
 from agent.page.record import Record, drawable
@@ -107,14 +107,14 @@ def headlines(calibration: Calibration) -> Markup:
     shown = (
         (
             "Speed-ups",
-            times(ours.log_error),
+            as_factor(ours.log_error),
             "is how far predictions for programs not seen are typically off; bundle alone "
-            + times(alone.log_error),
+            + as_factor(alone.log_error),
         ),
         (
             "Times",
-            times(ours.seconds_log_error),
-            f"is the same for seconds; bundle alone {times(alone.seconds_log_error)}",
+            as_factor(ours.seconds_log_error),
+            f"is the same for seconds; bundle alone {as_factor(alone.seconds_log_error)}",
         ),
         (
             "Noise",

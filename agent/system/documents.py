@@ -9,7 +9,7 @@ _BESIDE = Path("share/doc/calibration-agent")
 _PLACES = (Path(__file__).parents[2], sys.prefix / _BESIDE, "/usr" / _BESIDE)
 
 
-def page(name: str) -> str:
+def page_path(name: str) -> str:
     """A page such as ``docs/reference/report.md``: where it was installed, or else its name.
 
     A checkout has it, so has the environment that a wheel was installed into, and so has Debian's

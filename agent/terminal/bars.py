@@ -79,7 +79,7 @@ def with_bars(table: Table, room: int, marks: Marks) -> Table:
     return replace(table, headers=headers, rows=tuple(rows), intervals=())
 
 
-def marks_of(encoding: str | None, environment: Mapping[str, str]) -> Marks:
+def marks_for(encoding: str | None, environment: Mapping[str, str]) -> Marks:
     """Lines and dots where the encoding has them, and the locale does not say that none are shown.
 
     Python writes UTF-8 in the locale C too. A stream of text in memory has no encoding.

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, TextIO
 from agent.clock import duration
 from agent.errors import AgentError, Exit
 from agent.json_values import finite_object
-from agent.terminal.bars import ASCII, BESIDE, LEAST, Marks, marks_of, with_bars
+from agent.terminal.bars import ASCII, BESIDE, LEAST, Marks, marks_for, with_bars
 from agent.terminal.blocks import Block, Table, Verbatim
 from agent.terminal.streams import OutputError
 
@@ -239,7 +239,7 @@ def _show(block: Block) -> None:
 def _show_table(table: Table) -> None:
     from rich.console import Console
 
-    screen, marks = Console(width=width()), marks_of(sys.stdout.encoding, os.environ)
+    screen, marks = Console(width=width()), marks_for(sys.stdout.encoding, os.environ)
     plain = _rich_table(table, marks)
     room = width() - screen.measure(plain).maximum - BESIDE
     drawn = table.intervals and sys.stdout.isatty() and room >= LEAST

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.system.documents import page
+from agent.system.documents import page_path
 from agent.terminal.blocks import Answer, Block
 from agent.terminal.numbers import Count
 
@@ -68,7 +68,7 @@ ASKED = (
     "A report tells the centre how good its bundle is on this machine: rounded accuracy and codes "
     "from closed lists. It holds no timing, no identity and, unless `report_label` gives it one, "
     "no name; the key that it is counted under is another one every week. "
-    + page("docs/reference/report.md")
+    + page_path("docs/reference/report.md")
     + " explains every field.",
     "Later reports have these fields and no others; one is sent after a new calibration, or when "
     "an offered bundle was worse here: at most one a bundle and week.",

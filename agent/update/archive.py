@@ -1,7 +1,7 @@
 """A bundle as one file: an uncompressed ustar archive, the same bytes for the same bundle.
 
 There is one way to write a bundle and only that is read: every header is compared with the one
-``pack`` would have written. Nothing in the archive is interpreted but three sizes, so links,
+``pack_bundle`` would have written. Nothing in the archive is interpreted but three sizes, so links,
 devices, paths, extended headers, members twice, and whatever else tar can say, need no rules.
 """
 
@@ -26,7 +26,7 @@ _NAME, _SIZE, _KIND = slice(0, 100), slice(124, 136), slice(156, 157)
 _HINT = "It is not used. Tell whoever publishes the bundles."
 
 
-def pack(directory: Path) -> bytes:
+def pack_bundle(directory: Path) -> bytes:
     """The bundle in ``directory`` as an archive; other files in it are left out.
 
     Raises:
@@ -45,7 +45,7 @@ def unpack(content: bytes) -> dict[str, bytes]:
     """The files of an archive, by name; nothing is written anywhere.
 
     Raises:
-        BundleError: it is not, byte for byte, what ``pack`` writes.
+        BundleError: it is not, byte for byte, what ``pack_bundle`` writes.
     """
     if len(content) > MAX_BYTES:
         _refuse(f"it is larger than {MAX_BYTES} bytes")

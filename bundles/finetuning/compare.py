@@ -116,7 +116,7 @@ def compare_modes(
     return ModeComparison(bundle.digest, names, len(test), test.labels, seeds, LEVEL, tuple(rows))
 
 
-def draw_programs(pool: Site, budget: int, seed: int) -> Site:
+def draw_to_label(pool: Site, budget: int, seed: int) -> Site:
     """Programs, drawn one by one, with about ``budget`` speed-ups a target."""
     order = np.random.default_rng([seed, 2]).permutation(len(pool))
     each = np.bincount(pool.owner, np.isfinite(pool.speedup).mean(1), len(pool))[order]
@@ -137,7 +137,7 @@ def tuned_arms(tuning: Tuning) -> dict[str, Tuning]:
 
 def _predictions(known: _Known, budget: int, tuning: Tuning) -> dict[str, Doubles]:
     """Predicted times [n, t] of the test programs, by arm."""
-    chosen = draw_programs(known.pool, budget, tuning.seed)
+    chosen = draw_to_label(known.pool, budget, tuning.seed)
     start = starting_point(known.encoder, known.prior, chosen)
     found = {BUNDLE: predicted_times(known.encoder, start.heads, known.test)}
     rows = np.isfinite(chosen.speedup).sum(0) + np.isfinite(chosen.seconds[chosen.first]).sum(0)

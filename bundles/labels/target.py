@@ -8,9 +8,9 @@ from typing import Self
 from agent.arrays import Doubles
 from agent.errors import AgentError
 from agent.model.facts import facts_of
-from agent.system.documents import page
+from agent.system.documents import page_path
 
-RIGHT = f"The columns are described in {page('docs/reference/labels.md')}."
+RIGHT = f"The columns are described in {page_path('docs/reference/labels.md')}."
 
 
 @dataclass(frozen=True)

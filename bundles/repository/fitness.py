@@ -10,7 +10,7 @@ from agent.bundle.bundle import Bundle, load_bundle
 from agent.bundle.probe import probe
 from agent.calibration.predictor import check_possible
 from agent.errors import BundleError, InputError
-from agent.update.archive import pack, unpack, write_bundle
+from agent.update.archive import pack_bundle, unpack, write_bundle
 from bundles.repository.answers import Note
 
 _HINT = "Correct it, or make it again with `bundles pretrain` or `bundles finetune`."
@@ -23,7 +23,7 @@ def examined_archive(directory: Path) -> tuple[bytes, Bundle]:
         BundleError: what is wrong with it.
     """
     try:
-        content = pack(directory)
+        content = pack_bundle(directory)
     except BundleError as error:
         raise BundleError(error.message, _HINT) from error
     return content, examine_archive(content, str(directory))

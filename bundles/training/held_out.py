@@ -76,7 +76,7 @@ def head_figures(weights: Doubles, embedding: Doubles, target: Doubles) -> dict[
     }
 
 
-def mean_figures(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+def mean_of_rows(rows: Sequence[dict[str, float]]) -> dict[str, float]:
     """The mean of each figure over rows, to four digits."""
     return {name: round(float(np.mean([r[name] for r in rows])), 4) for name in rows[0]}
 
@@ -93,7 +93,7 @@ def calibrated(prior: Prior, held: HeldOut, count: int, seed: int) -> dict[str, 
             weights = RidgeHead.fit(here, some_labels(held.known, known, count, rng)).weights
         unseen = held.unseen_target[:, :, m].astype(np.float64)
         rows.append(head_figures(weights, held.unseen, unseen))
-    return mean_figures(rows)
+    return mean_of_rows(rows)
 
 
 def scale_for_simulated(prior: Prior, held: HeldOut, seed: int) -> float:
@@ -117,8 +117,8 @@ def held_out_figures(prior: Prior, held: HeldOut, seed: int) -> dict[str, dict[s
         gains = truth[:, :1, m] - truth[:, 1:, m]
         median.append({"log_error": float(np.mean(np.abs(gains - np.median(gains))))})
     return {
-        "median_baseline": {"log_error": mean_figures(median)["log_error"], "spearman": 0.0}
-        | {"top_share": mean_figures(nothing)["top_share"]},
+        "median_baseline": {"log_error": mean_of_rows(median)["log_error"], "spearman": 0.0}
+        | {"top_share": mean_of_rows(nothing)["top_share"]},
         "labels_0": calibrated(prior, held, 0, seed),
         "labels_16": calibrated(prior, held, 16, seed),
         "labels_48": calibrated(prior, held, LABELS, seed),

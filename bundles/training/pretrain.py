@@ -28,7 +28,7 @@ from bundles.training.held_out import (
     HeldOut,
     head_figures,
     held_out_figures,
-    mean_figures,
+    mean_of_rows,
     scale_for_simulated,
 )
 from bundles.training.prior import heads
@@ -152,4 +152,4 @@ def _on_simulated_machines(
         head_figures(head, unseen, held.target[..., m].astype(np.float64))
         for head, m in zip(heads(known, train.target[..., reporting]), reporting, strict=True)
     ]
-    return replace(learned, prior=prior), results | {"best_linear_head": mean_figures(bound)}
+    return replace(learned, prior=prior), results | {"best_linear_head": mean_of_rows(bound)}

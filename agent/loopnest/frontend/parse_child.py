@@ -27,11 +27,11 @@ def main(given: str) -> None:
     if asked["user"] is not None:
         become(asked["user"])
     for path in asked["paths"]:
-        sys.stdout.buffer.write(answer(path, asked["flags"]) + b"\n")
+        sys.stdout.buffer.write(_answer(path, asked["flags"]) + b"\n")
         sys.stdout.buffer.flush()
 
 
-def answer(path: str, flags: Sequence[str]) -> bytes:
+def _answer(path: str, flags: Sequence[str]) -> bytes:
     """The line that tells what a file holds."""
     try:
         return encode(read_unit(Path(path).read_bytes(), path, flags))

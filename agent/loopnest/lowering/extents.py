@@ -62,7 +62,7 @@ def checked(
         low, high = exact_range(env, at, values[0])
         if high - low >= MAX_ELEMENTS:
             raise _boundless(env, at, use, values[0])
-        note(env, use, values[0], (low, high))
+        note_extent(env, use, values[0], (low, high))
     else:
         values = (_kept(env, at, use, 1, values[0], first), *values[1:])
     for number, extent in enumerate(rest, 1):
@@ -72,7 +72,7 @@ def checked(
     return values
 
 
-def note(env: Environment, use: ArrayUse, value: Affine, ends: Range) -> None:
+def note_extent(env: Environment, use: ArrayUse, value: Affine, ends: Range) -> None:
     """Note that the first subscript ``value`` runs over ``ends``, and whether it surely does."""
     derived = {d.name for d in env.derived}
     surely = env.sure and not env.conditions and not derived & value.names

@@ -8,7 +8,7 @@ from agent.loopnest.frontend.ctree import (
     Place,
     ScalarType,
 )
-from agent.loopnest.lowering.extents import checked, exact_range, note, use_of
+from agent.loopnest.lowering.extents import checked, exact_range, note_extent, use_of
 from agent.loopnest.lowering.printing import c_text
 from agent.loopnest.lowering.scalars import scalar, wrong_type
 from agent.loopnest.lowering.state import (
@@ -65,7 +65,7 @@ def access_of(env: Environment, at: Place, found: Object, subscripts: tuple[Affi
             flat = flat * extent + value
         subscripts = (flat,)
     if found.shape[0] is None:
-        note(env, use, subscripts[0], exact_range(env, at, subscripts[0]))
+        note_extent(env, use, subscripts[0], exact_range(env, at, subscripts[0]))
     return Access(use.name, subscripts)
 
 

@@ -42,7 +42,7 @@ SETTINGS = TimingSettings(rounds=7, min_rounds=3, shared_rounds=6, limit_s=3.0)
 Drawn = tuple[Schedule, Program]
 
 
-def digest_of(programs: ProgramList) -> str:
+def list_digest(programs: ProgramList) -> str:
     """Of what is asked for, without where the files lie."""
     asked = [
         (p.name, p.request.path.name, p.request.function, sorted(p.request.sizes.items()))

@@ -30,7 +30,7 @@ from bundles.evaluation.options import RealOptions
 from bundles.evaluation.programs.campaign import (
     SETTINGS,
     RealTimer,
-    digest_of,
+    list_digest,
     time_programs,
 )
 from bundles.evaluation.programs.drawing import draw_programs
@@ -91,7 +91,7 @@ def _timed(options: RealOptions, say: Say) -> RealTimings:
     campaign = options.campaign
     head = RealHead(
         programs=programs.name,
-        digest=digest_of(programs),
+        digest=list_digest(programs),
         target=target_of(options.machine, machine, runner.toolchain, machine.threads),
         looked_at=campaign.looked_at,
         timed=campaign.timed,

@@ -13,14 +13,15 @@ from pathlib import Path
 from agent.advise.advise import Request
 from agent.errors import InputError
 from agent.json_values import JsonObject, MalformedError, as_object, member
-from agent.system.documents import page
+from agent.system.documents import page_path
 
 SCHEMA = 1
 MOST_PROGRAMS, MOST_BYTES = 10_000, 16 << 20
 LARGEST_SIZE = 1 << 24
 KEYS = ("name", "file", "function", "sizes", "cflags", "nest")
 HINT = (
-    page("docs/reference/evaluation.md") + " says what a list of programs holds, with an example."
+    page_path("docs/reference/evaluation.md")
+    + " says what a list of programs holds, with an example."
 )
 
 

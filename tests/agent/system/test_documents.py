@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.system.documents import page
+from agent.system.documents import page_path
 
 REPOSITORY = Path(__file__).parents[3]
 SOURCE = sorted((REPOSITORY / "agent").rglob("*.py")) + sorted(
@@ -35,7 +35,7 @@ def test_a_text_that_names_a_page_has_asked_where_it_is():
 
 
 def test_a_checkout_has_its_pages():
-    assert Path(page(PAGE)) == REPOSITORY / PAGE
+    assert Path(page_path(PAGE)) == REPOSITORY / PAGE
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def installed(tmp_path):
             (tmp_path / file).parent.mkdir(parents=True)
             (tmp_path / file).touch()
         ask = f"import sys; sys.prefix = {str(tmp_path)!r}; import documents as d; "
-        ask += f"print(d.page('docs/no-such-page.md'), d.page({PAGE!r}))"
+        ask += f"print(d.page_path('docs/no-such-page.md'), d.page_path({PAGE!r}))"
         command = [sys.executable, "-c", ask]
         done = subprocess.run(command, cwd=site, capture_output=True, text=True, check=True)
         return done.stdout.split()

@@ -16,7 +16,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from agent.bundle.bundle import load_bundle
-from agent.update.archive import pack
+from agent.update.archive import pack_bundle
 from bundles.repository import pem, publish
 from bundles.repository.making import make_repository
 from bundles.repository.passphrases import Passphrases
@@ -49,7 +49,7 @@ class Centre:
     def add(self, bundle: Path, channel="stable", rollout=100, now=None) -> str:
         """Publish, without the child that tries the encoder; the bundle's digest."""
         loaded, to = load_bundle(bundle), publish.Audience(channel, rollout, again=True)
-        publish.add_archive(self.at(now), pack(bundle), loaded, to)
+        publish.add_archive(self.at(now), pack_bundle(bundle), loaded, to)
         return loaded.digest
 
     def withdraw(self, name: str, channel=None) -> None:

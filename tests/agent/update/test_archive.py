@@ -10,7 +10,7 @@ import pytest
 from agent.bundle.bundle import MAX_BYTES as MAX_FILE
 from agent.bundle.bundle import default_bundle, load_bundle
 from agent.errors import BundleError, StateError
-from agent.update.archive import MAX_BYTES, MEMBERS, pack, unpack, write_bundle
+from agent.update.archive import MAX_BYTES, MEMBERS, pack_bundle, unpack, write_bundle
 from tests.agent.bundle.bundles_made import write_bundle as make_bundle
 
 END = bytes(1024)
@@ -47,22 +47,22 @@ def three(**instead) -> list[tuple[tarfile.TarInfo, bytes]]:
 
 
 def test_a_bundle_survives_packing(bundle):
-    assert unpack(pack(bundle)) == {name: (bundle / name).read_bytes() for name in MEMBERS}
+    assert unpack(pack_bundle(bundle)) == {name: (bundle / name).read_bytes() for name in MEMBERS}
 
 
 def test_the_default_bundle_survives_packing():
-    content = pack(default_bundle())
+    content = pack_bundle(default_bundle())
     assert len(content) < MAX_BYTES
     assert set(unpack(content)) == set(MEMBERS)
 
 
 def test_the_same_bundle_packs_to_the_same_bytes_whatever_its_files_times_and_modes(bundle):
-    before = pack(bundle)
+    before = pack_bundle(bundle)
     for name in MEMBERS:
         (bundle / name).chmod(0o600)
         os.utime(bundle / name, (1, 1))
     (bundle / "README").write_text("not part of it")
-    assert pack(bundle) == before
+    assert pack_bundle(bundle) == before
 
 
 def test_an_archive_is_what_the_standard_library_would_write():
@@ -71,7 +71,7 @@ def test_an_archive_is_what_the_standard_library_would_write():
 
 
 def test_tar_itself_reads_an_archive(bundle, tmp_path):
-    (tmp_path / "b.tar").write_bytes(pack(bundle))
+    (tmp_path / "b.tar").write_bytes(pack_bundle(bundle))
     done = subprocess.run(
         ["tar", "tvf", tmp_path / "b.tar"], capture_output=True, text=True, check=True
     )
@@ -84,35 +84,35 @@ def test_files_of_any_length_are_padded_to_blocks(tmp_path, size):
     contents = {name: bytes([65 + k]) * size for k, name in enumerate(MEMBERS)}
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
-    assert unpack(pack(tmp_path)) == contents
+    assert unpack(pack_bundle(tmp_path)) == contents
 
 
 @pytest.mark.parametrize("name", MEMBERS)
 def test_a_directory_without_one_of_the_files_is_not_packed(bundle, name):
     (bundle / name).unlink()
     with pytest.raises(BundleError, match=f"{name} cannot be read"):
-        pack(bundle)
+        pack_bundle(bundle)
 
 
 def test_a_link_is_not_packed(bundle, tmp_path):
     (bundle / "prior.json").rename(tmp_path / "elsewhere")
     (bundle / "prior.json").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(BundleError, match=r"prior\.json cannot be read"):
-        pack(bundle)
+        pack_bundle(bundle)
 
 
 def test_too_large_a_file_is_not_packed(bundle):
     with (bundle / "encoder.onnx").open("wb") as file:
         file.truncate(2**33)  # sparse
     with pytest.raises(BundleError, match="larger than"):
-        pack(bundle)
+        pack_bundle(bundle)
 
 
 def test_files_too_large_together_are_neither_packed_nor_unpacked(bundle):
     for name in ("encoder.onnx", "prior.json"):
         (bundle / name).write_bytes(bytes(MAX_FILE[name]))
     with pytest.raises(BundleError, match="more than"):
-        pack(bundle)
+        pack_bundle(bundle)
     files = {name: member(name, (bundle / name).read_bytes()) for name in MEMBERS}
     with pytest.raises(BundleError, match="more than"):
         unpack(tar(*files.values()))
@@ -224,7 +224,7 @@ def test_every_byte_counts():
 def test_the_files_of_a_bundle_are_written_as_they_were(bundle, tmp_path):
     place = tmp_path / "new"
     place.mkdir()
-    write_bundle(unpack(pack(bundle)), place)
+    write_bundle(unpack(pack_bundle(bundle)), place)
     assert load_bundle(place).digest == load_bundle(bundle).digest
     assert sorted(x.name for x in place.iterdir()) == sorted(MEMBERS)
     assert not any((place / name).stat().st_mode & stat.S_IXUSR for name in MEMBERS)
@@ -244,11 +244,11 @@ def test_nothing_that_is_there_is_overwritten_or_followed(bundle, tmp_path):
     place.mkdir()
     (place / "manifest.json").symlink_to(victim)
     with pytest.raises(StateError, match="cannot be written"):
-        write_bundle(unpack(pack(bundle)), place)
+        write_bundle(unpack(pack_bundle(bundle)), place)
     assert not victim.exists()
 
 
 def test_a_directory_that_is_not_there_is_the_machines_fault(bundle, tmp_path):
     with pytest.raises(StateError) as caught:
-        write_bundle(unpack(pack(bundle)), tmp_path / "none")
+        write_bundle(unpack(pack_bundle(bundle)), tmp_path / "none")
     assert caught.value.hint

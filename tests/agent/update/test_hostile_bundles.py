@@ -25,7 +25,7 @@ from agent.bundle.probe import probe
 from agent.errors import BundleError
 from agent.model.facts import FACTS
 from agent.model.prior import Prior
-from agent.update.archive import pack, unpack, write_bundle
+from agent.update.archive import pack_bundle, unpack, write_bundle
 from tests.agent.bundle.bundles_made import (
     EMBEDDING,
     FEATURE_COUNT,
@@ -157,7 +157,7 @@ def used(path: Path) -> bool:
 
 def test_the_sound_files_that_are_spoiled_below_are_taken(tmp_path):
     assert used(sound(tmp_path / "b"))
-    assert unpack(pack(tmp_path / "b"))
+    assert unpack(pack_bundle(tmp_path / "b"))
     check_model(SMALL)
 
 
@@ -212,7 +212,7 @@ def test_spoiled_models(tmp_path, seeds):
 
 @parts(ARCHIVES)
 def test_spoiled_archives(tmp_path, seeds):
-    content = pack(sound(tmp_path / "b"))
+    content = pack_bundle(sound(tmp_path / "b"))
     files = unpack(content)
     digest = load_bundle(tmp_path / "b").digest
     for seed in seeds:

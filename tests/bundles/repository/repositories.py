@@ -16,7 +16,7 @@ from tuf.ngclient.fetcher import FetcherInterface
 
 from agent.bundle.bundle import load_bundle
 from agent.settings.config import CHANNELS
-from agent.update.archive import pack
+from agent.update.archive import pack_bundle
 from agent.update.offers import SLOTS
 from bundles.repository import publish
 from bundles.repository.passphrases import Passphrases
@@ -53,7 +53,7 @@ def bundle_like(tiny: Path, directory: Path, version: str, **changes) -> Path:
 def put(where: Publisher, directory: Path, channel: str, rollout: int = 100, **options):
     """``publish.add_bundle`` without the child process that tries the encoder."""
     to = publish.Audience(channel, rollout, **options)
-    return publish.add_archive(where, pack(directory), load_bundle(directory), to)
+    return publish.add_archive(where, pack_bundle(directory), load_bundle(directory), to)
 
 
 class Files(FetcherInterface):

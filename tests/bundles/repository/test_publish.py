@@ -17,7 +17,7 @@ from tuf.api.exceptions import (
 
 from agent.bundle.bundle import default_bundle, load_bundle
 from agent.errors import BundleError, InputError, UntrustedError
-from agent.update.archive import pack, unpack
+from agent.update.archive import pack_bundle, unpack
 from agent.update.floors import NO_FLOORS
 from agent.update.offers import MAX_WITHDRAWN
 from agent.update.source import open_source
@@ -67,7 +67,7 @@ def test_a_bundle_added_is_settled_and_clients_get_its_very_bytes(
     answer = publish.add_bundle(place(repository), versions[0], Audience("pilot"))
     assert client.offers(public) == {"pilot/settled": "tiny@1"}
     archive = client.cache / "pilot%2Fsettled.bundle"
-    assert archive.read_bytes() == pack(versions[0])
+    assert archive.read_bytes() == pack_bundle(versions[0])
     assert (
         unpack(archive.read_bytes())["encoder.onnx"] == (versions[0] / "encoder.onnx").read_bytes()
     )
