@@ -10,6 +10,7 @@ stratified sum over those iterators that occur in other loops' bounds only: exac
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import lru_cache, reduce
 from math import prod
@@ -17,6 +18,7 @@ from math import prod
 import numpy as np
 
 from agent.arrays import Doubles, Ints
+from agent.loopnest.emitter import extent
 from agent.loopnest.program import Affine, Bound, Loop
 
 MAX_POINTS = 16_384
@@ -264,16 +266,64 @@ def _without_tiles(levels: Sequence[CountedLoop], keep: str | None) -> list[_Ran
     """The nest without the tile loops whose tiles are run through inside it."""
     gone = {lv.tile.loop.iterator for lv in levels if lv.tile is not None} - {keep}
     nest = []
-    for level in levels:
-        loop = level.loop
-        if loop.iterator in gone:
-            continue
-        lower = tuple(b for b in loop.lower if not gone & b.expr.names)
-        upper = tuple(b for b in loop.upper if not gone & b.expr.names)
-        if not lower or not upper:  # the tile alone bounds it: count the nest as it stands
-            return [_range_of(x.loop) for x in levels]
-        nest.append(_Range(loop.iterator, lower, upper, loop.step))
+    for level in (x for x in levels if x.loop.iterator not in gone):
+        loop, found = level.loop, _range_of(level.loop)
+        if any(gone & b.expr.names for b in (*loop.lower, *loop.upper)):
+            around = [x.loop for x in levels[: level.depth]]
+            lower, upper = _first_values(level, gone, around), _last_values(level, gone)
+            if not lower or not upper:  # which tile it is matters: count the nest as it stands
+                return [_range_of(x.loop) for x in levels]
+            found = _Range(loop.iterator, lower, upper, loop.step)
+        nest.append(found)
     return nest
+
+
+def _first_values(
+    level: CountedLoop, gone: AbstractSet[str], around: Sequence[Loop]
+) -> tuple[Bound, ...]:
+    """Where a loop begins that runs through all its tiles; () where it takes more to tell."""
+    bounds, tile = level.loop.lower, level.tile
+    if tile is None or tile.loop.iterator not in gone:  # in which tile of another one counts
+        return ()
+    while tile is not None and tile.loop.iterator in gone:
+        bounds = _at_ends(bounds, tile.loop.iterator, tile.loop.lower)
+        tile = tile.tile
+    bounds = extent.tightest(bounds, around, lower=True)
+    return () if any(gone & b.expr.names for b in bounds) else bounds
+
+
+def _last_values(level: CountedLoop, gone: AbstractSet[str]) -> tuple[Bound, ...]:
+    """Where it ends: tiles reach at least as far as bounds of its own do."""
+    bounds, tile = level.loop.upper, level.tile
+    own = tuple(b for b in bounds if not gone & b.expr.names)
+    if own or tile is None:
+        return own
+    bounds = _at_ends(bounds, tile.loop.iterator, _last_tile(tile.loop))
+    return () if any(gone & b.expr.names for b in bounds) else bounds
+
+
+def _last_tile(tiles: Loop) -> tuple[Bound, ...]:
+    """Where the last tile begins, if tiles reach exactly to the end."""
+    if len(tiles.lower) > 1 or len(tiles.upper) > 1:
+        return ()
+    low, high = tiles.lower[0], tiles.upper[0]
+    trip = high.expr - low.expr + 1
+    whole = trip.is_constant and trip.const % tiles.step == 0
+    exact = whole and low.divisor == high.divisor == 1
+    return (Bound(high.expr - (tiles.step - 1)),) if exact else ()
+
+
+def _at_ends(bounds: tuple[Bound, ...], name: str, ends: tuple[Bound, ...]) -> tuple[Bound, ...]:
+    """``bounds`` where the loop ``name`` is at its ``ends``; () where it takes more to tell."""
+    found: dict[Bound, None] = {}
+    for bound in bounds:
+        factor = bound.expr.coefficient(name)
+        if factor and (factor != 1 or bound.divisor != 1 or not ends):
+            return ()
+        rest = bound.expr - Affine.var(name)
+        at = [Bound(end.expr + rest * end.divisor, end.divisor) for end in ends]
+        found.update(dict.fromkeys(at if factor else [bound]))
+    return tuple(found)
 
 
 def _sum(nest: Sequence[_Range], points: _Points) -> _Points:

@@ -20,7 +20,7 @@ from agent.loopnest.program import (
     Temporary,
     statements,
 )
-from agent.loopnest.schedules.schedule import Interchange, Pack, Vectorize
+from agent.loopnest.schedules.schedule import Interchange, Pack, Vectorize, parse_schedule
 from agent.loopnest.schedules.transform import apply
 from tests.agent.loopnest.nests import affine, at, gemm, loop, plus, program, read, statement, times
 
@@ -150,6 +150,32 @@ def test_a_skewed_loop_moves_with_the_loop_it_is_skewed_by():
     table = first(p)
     assert table.instances[0, 0] == 200
     assert table.coef[0, 0, 0, 2:, :2].tolist() == [[1, 0], [0, 1]]
+
+
+def after(p: Program, schedule: str) -> Program:
+    for step in parse_schedule(schedule).steps:
+        p = apply(p, step)
+    return p
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    ["tile j 5; tile k 24", "tile i 16; tile j 4; tile k 8", "tile i 100 j 8; tile k 12"],
+)
+def test_a_large_tetrahedron_is_counted_alike_however_it_is_tiled(schedule):
+    inner = loop("j", 0, "i", loop("k", 0, "j", set_one("i", "j", "k")))
+    p = program(loop("i", 0, 399, inner), arrays={"X": (400, 400, 400)})
+    table = lower([p, after(p, schedule)])
+    assert table.total_instances[1] == table.total_instances[0]
+    assert table.total_instances[0] == pytest.approx(400 * 401 * 402 / 6, rel=1e-3)
+
+
+def test_how_uneven_tiles_of_a_wavefront_are_is_known():
+    p = program(loop("i", 0, 39, loop("j", 0, 39, set_one("i", "j"))), arrays={"X": (40, 40)})
+    tiled = after(p, "skew j i 1; interchange i j; tile j 8 i 8")
+    (tiles,) = tiled.body
+    work = [sum(instances(tiles.body, {"j_t": first}).values()) for first in range(0, 79, 8)]
+    assert lower([tiled]).imbalance[0, 0, 0] == pytest.approx(max(work) / np.mean(work))
 
 
 def test_a_large_skewed_nest_is_counted_exactly():
