@@ -43,6 +43,7 @@ from agent.loopnest.program import (
     statements,
 )
 from agent.loopnest.schedules.schedule import (
+    Cyclic,
     Distribute,
     Fuse,
     Interchange,
@@ -386,6 +387,7 @@ def steps(draw: st.DrawFn, program: Program, *, marks: bool) -> Step:
         lanes = Vectorize(name, draw(st.sampled_from((2, 4, 8))))
         array = draw(st.sampled_from([a.name for a in program.arrays]))
         found = (Parallelize(name), Parallelize(name, (array,)), Vectorize(last), lanes)
+        found = (*found, Cyclic(name, size))
         return draw(
             st.sampled_from((*found, Pack(array, name), Unroll(last, size), Jam(name, size)))
         )

@@ -36,6 +36,7 @@ _MARKS: Mapping[str, Cause] = {
     "lanes": Cause.REGISTERS,
     "packs": Cause.MEMORY,
     "private": Cause.PARALLEL,
+    "cyclic": Cause.PARALLEL,
 }
 _UNMARKED: Mapping[str, object] = {
     "parallel": False,
@@ -45,6 +46,7 @@ _UNMARKED: Mapping[str, object] = {
     "lanes": 1,
     "packs": (),
     "private": (),
+    "cyclic": 0,
 }
 
 

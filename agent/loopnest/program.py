@@ -389,7 +389,8 @@ class Loop:
     ``vector``: SIMD lanes do, ``lanes`` of them together, through the loops inside too (1: as many
     as the compiler sees fit, in an innermost loop). ``packs``: arrays of which every iteration
     first copies what it reads into a buffer; ``private``: arrays that every thread adds to a copy
-    of its own of.
+    of its own of; ``cyclic``: so many iterations go to a thread at a time, in turn (0: each thread
+    has one part of them).
     """
 
     iterator: str
@@ -404,6 +405,7 @@ class Loop:
     lanes: int = field(default=1, repr=False)  # logs know programs as written by their repr
     packs: tuple[str, ...] = field(default=(), repr=False)
     private: tuple[str, ...] = field(default=(), repr=False)
+    cyclic: int = field(default=0, repr=False)
 
     @cached_property
     def uses(self) -> frozenset[str]:

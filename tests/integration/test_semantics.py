@@ -244,7 +244,11 @@ NESTS = {
         "for (int i = 0; i < m; i++) for (int j = i; j < m; j++) { C[i][j] = 0.0;"
         " for (int k = 0; k < n; k++) C[i][j] += A[k][i] * A[k][j];"
         " C[i][j] /= n - 1.0; C[j][i] = C[i][j]; }",
-        ("vectorize j 8; jam i 3; parallelize i", "jam i 4; vectorize k 4", "jam i 5; unroll k 2"),
+        (
+            "vectorize j 8; jam i 3; parallelize i; cyclic i 2",
+            "jam i 4; vectorize k 4",
+            "jam i 5; unroll k 2",
+        ),
     ),
     "update_below_the_diagonal": (
         "double C[n][n], const double A[n][m]",
@@ -293,6 +297,22 @@ NESTS = {
             " skew i_t t_t 1; interchange t_t i_t; parallelize t_t",
             "skew i t 1; skew j i 1; skew j t 1; tile t 2 i 2 j 3; jam i 2",
         ),
+    ),
+    "swept_with_own_values": (
+        "double A[n][m]",
+        "for (int t = 0; t < 7; t++) for (int i = 1; i < n - 1; i++)"
+        " for (int j = 1; j < m - 1; j++) { double s = A[i - 1][j] + A[i][j - 1];"
+        " s += A[i][j + 1] + A[i + 1][j]; A[i][j] = 0.25 * s; }",
+        (
+            "skew i t 1; skew j t 1; tile t 2 i 2 j 8;"
+            " skew i_t t_t 1; interchange t_t i_t; parallelize t_t",
+        ),
+    ),
+    "shortest_paths": (
+        "float D[n][n]",
+        "for (int k = 0; k < n; k++) for (int i = 0; i < n; i++) for (int j = 0; j < n; j++)"
+        " D[i][j] = D[i][j] < D[i][k] + D[k][j] ? D[i][j] : D[i][k] + D[k][j];",
+        ("tile i 4 j 4; skew j_t i_t 1; interchange i_t j_t; parallelize i_t",),
     ),
     "two_copies": (
         "float A[2][n]",

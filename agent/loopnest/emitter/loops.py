@@ -417,10 +417,11 @@ class Body:
                 f"loop {loop.iterator}: OpenMP allows no unroll pragma on a parallel or SIMD loop",
                 hint=f"Leave out the step: unroll {loop.iterator} {loop.unroll}.",
             )
+        shared = f"schedule(static{f', {loop.cyclic}' if loop.cyclic else ''})"
         kind = {
-            (True, False): "parallel for schedule(static)",
+            (True, False): f"parallel for {shared}",
             (False, True): "simd",
-            (True, True): "parallel for simd schedule(static)",
+            (True, True): f"parallel for simd {shared}",
         }[loop.parallel, loop.vector]
         return [f"#pragma omp {kind}{self._clauses(loop, scope)}"]
 

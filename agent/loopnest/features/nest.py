@@ -290,6 +290,7 @@ def _fill(
         uneven = (
             counting.imbalance(levels, depth) if loop.parallel or not depth else level.imbalance
         )
+        uneven = 1.0 if loop.cyclic else uneven  # every thread has some of all kinds
         filler.add(
             "SL", row * LOOPS + depth - merged,
             trip, level.number, loop.parallel, loop.vector, loop.unroll, loop.jam, uneven,

@@ -86,7 +86,11 @@ def features(table: NestTable) -> Singles:
 def is_guess(program: Program) -> bool:
     """Whether features only come near a program: no label of a bundle so far had such loops."""
     return any(
-        loop.lanes > 1 or loop.packs or loop.private or (loop.jam > 1 and is_staggered(loop))
+        loop.lanes > 1
+        or loop.packs
+        or loop.private
+        or loop.cyclic
+        or (loop.jam > 1 and is_staggered(loop))
         for _, loop in loops(program.body)
     )
 

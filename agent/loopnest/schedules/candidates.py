@@ -25,6 +25,7 @@ from agent.loopnest.schedules.register_tiles import (
 )
 from agent.loopnest.schedules.schedule import (
     MAX_STEPS,
+    Cyclic,
     Distribute,
     Fuse,
     Interchange,
@@ -39,7 +40,7 @@ from agent.loopnest.schedules.schedule import (
     Vectorize,
 )
 from agent.loopnest.schedules.time_tiles import SIZES, time_tiles
-from agent.loopnest.schedules.tree import is_longer, perfect_band
+from agent.loopnest.schedules.tree import is_longer, is_uneven, perfect_band
 
 if TYPE_CHECKING:
     from agent.loopnest.schedules.dependence import Dependences
@@ -50,6 +51,7 @@ TRIES_PER_CANDIDATE = 12
 CLASSIC_FIRST = 12
 MAX_PERMUTED = 4
 MAX_PARALLEL_DEPTH = 3
+CHUNK, LONG = 8, 256  # iterations that go to a thread at a time, of a loop that is long
 Outcomes = dict[tuple[int, Step], Program | None]
 
 
@@ -176,7 +178,7 @@ def proposals(
     new = partial(LegalDraft, dependences, {}, in_c=in_c)
     classic = _classic(dependences.program, new)
     yield from itertools.islice(classic, CLASSIC_FIRST)
-    others = _in_registers(new), _in_time(new), classic
+    others = _in_registers(new), _in_time(new), _in_turns(new), classic
     while True:
         for kind in others:
             yield from itertools.islice(kind, 1)
@@ -220,7 +222,7 @@ def _in_registers(new: Callable[[], LegalDraft]) -> Iterator[LegalDraft]:
     alone = [
         (*first, move, _vector, *last)
         for move, first, last in itertools.product(
-            moves, ((), (_distribute_all,)), ((_parallel,), ())
+            moves, ((), (_distribute_all,)), ((_parallel, _take_turns), ())
         )
     ]
     for sequence in (*alone[:2], *shared, *alone[2:]):
@@ -236,6 +238,18 @@ def _in_time(new: Callable[[], LegalDraft]) -> Iterator[LegalDraft]:
         time_tiles(draft, size, inner, waves=waves)
         if draft.steps:
             _perform(draft, last)
+            yield draft
+
+
+def _in_turns(new: Callable[[], LegalDraft]) -> Iterator[LegalDraft]:
+    """What is usually good, with threads that take turns; none where their work is even."""
+    structures: list[tuple[Move, ...]] = [(), (_unit_stride,), (_distribute_all, _unit_stride)]
+    jam = partial(_jam_by, factor=4)
+    markings: list[tuple[Move, ...]] = [(_vector,), (), (jam, _vector)]
+    for first, last in itertools.product(structures, markings):
+        draft = new()
+        _perform(draft, (*first, _parallel, *last, _take_turns))
+        if any(loop.cyclic for loop in draft.loops()):
             yield draft
 
 
@@ -334,6 +348,14 @@ def _share(draft: LegalDraft, loop: Loop, depth: int) -> None:
         for node in loop.body:
             if isinstance(node, Loop):
                 _share(draft, node, depth - 1)
+
+
+def _take_turns(draft: LegalDraft) -> None:
+    """Deal out the iterations of uneven parallel loops; chunks write whole cache lines."""
+    for loop in draft.loops():
+        if loop.parallel and is_uneven(loop):
+            whole = loop.step > 1 or loop.jam > 1 or not is_longer(loop, LONG)
+            draft.attempt(Cyclic(loop.iterator, 1 if whole else CHUNK))
 
 
 def _vector(draft: LegalDraft) -> None:

@@ -26,7 +26,15 @@ from agent.loopnest.program import Access, Loop, Node, Program, loops, statement
 from agent.loopnest.schedules import transform as steps
 from agent.loopnest.schedules.dependence import Conflict, Dependence, Dependences, common_depth
 from agent.loopnest.schedules.positions import Position, advance, tiles_name
-from agent.loopnest.schedules.schedule import Pack, Parallelize, Schedule, Step, Unroll, Vectorize
+from agent.loopnest.schedules.schedule import (
+    Cyclic,
+    Pack,
+    Parallelize,
+    Schedule,
+    Step,
+    Unroll,
+    Vectorize,
+)
 
 __all__ = ["Dependences", "check_legal", "check_step", "transform"]
 MOST_DIVS = 4  # remainders and quotients in a set, of which the first element is looked for
@@ -90,7 +98,7 @@ def check_step(
             again.
     """
     match step:
-        case Unroll() | Pack():
+        case Unroll() | Pack() | Cyclic():
             return
         case Parallelize(name) | Vectorize(name):
             nest = next((*a, x) for a, x in loops(program.body) if x.iterator == name)

@@ -12,6 +12,7 @@ from agent.loopnest.schedules.candidates import FACTORS, TILE_SIZES, LegalDraft
 from agent.loopnest.schedules.register_tiles import LANES
 from agent.loopnest.schedules.schedule import (
     MAX_STEPS,
+    Cyclic,
     Distribute,
     Fuse,
     Interchange,
@@ -23,6 +24,8 @@ from agent.loopnest.schedules.schedule import (
     Unroll,
     Vectorize,
 )
+
+CHUNKS = (1, 1, 4, 8, 16)  # repeats: likelier
 
 
 def mutation(schedule: Schedule, draft: LegalDraft, rng: random.Random) -> tuple[Schedule, Program]:
@@ -56,6 +59,8 @@ def _renumbered(step: Step, rng: random.Random) -> Step:
             return Tile(tuple(changed))
         case Unroll() | Jam():
             return replace(step, factor=rng.choice(FACTORS))
+        case Cyclic():
+            return replace(step, chunk=rng.choice(CHUNKS))
         case Vectorize(_, lanes) if lanes > 1:
             return replace(step, lanes=rng.choice(LANES))
         case _:
@@ -82,6 +87,7 @@ def _options(draft: LegalDraft, rng: random.Random) -> Iterator[Step]:
         yield Parallelize(rng.choice(names[:2]))
         yield Jam(rng.choice(names), rng.choice(FACTORS))
         yield Vectorize(rng.choice(names), rng.choice(LANES))
+    yield from (Cyclic(x.iterator, rng.choice(CHUNKS)) for x in draft.loops() if x.parallel)
     for loop in draft.innermost():
         yield Vectorize(loop.iterator)
         yield Unroll(loop.iterator, rng.choice(FACTORS))

@@ -1,7 +1,7 @@
 """Schedules: a tuple of frozen steps, and their text form.
 
     interchange i k; tile i 32 j 32; skew j i 1; reverse i; fuse i i2; distribute i;
-    parallelize i; vectorize j; vectorize j 16; unroll k 4; jam i 4;
+    parallelize i; cyclic i 4; vectorize j; vectorize j 16; unroll k 4; jam i 4;
     pack B j_t
 
 Steps apply left to right. ``original`` (or an empty text) is the program as written. Loops are
@@ -92,6 +92,14 @@ class Parallelize(_Words):
 
 
 @dataclass(frozen=True, slots=True)
+class Cyclic(_Words):
+    """Give the threads of a parallel loop ``chunk`` iterations at a time, in turn."""
+
+    loop: str
+    chunk: int
+
+
+@dataclass(frozen=True, slots=True)
 class Vectorize(_Words):
     """Run the iterations of a loop in SIMD lanes, ``lanes`` of them together.
 
@@ -137,6 +145,7 @@ Step = (
     | Fuse
     | Distribute
     | Parallelize
+    | Cyclic
     | Vectorize
     | Unroll
     | Jam
@@ -180,11 +189,11 @@ def _names(count: int, make: Callable[..., Step]) -> Callable[[str, list[str]], 
     return parse_names
 
 
-def _factor(make: Callable[[str, int], Step]) -> Callable[[str, list[str]], Step]:
+def _factor(make: Callable[[str, int], Step], low: int = 2) -> Callable[[str, list[str]], Step]:
     def parse_factor(what: str, words: list[str]) -> Step:
         if len(words) != 2:
-            raise ScheduleError(f"{what}: expected a loop name and a factor")
-        return make(_name(words[0], what), _number(words[1], what, low=2))
+            raise ScheduleError(f"{what}: expected a loop name and a number")
+        return make(_name(words[0], what), _number(words[1], what, low=low))
 
     return parse_factor
 
@@ -230,6 +239,7 @@ _FORMS = {
     "fuse": "fuse i i2",
     "distribute": "distribute i",
     "parallelize": "parallelize i, parallelize i y (each thread adds to its own y)",
+    "cyclic": "cyclic i 4 (after parallelize i)",
     "vectorize": "vectorize j, vectorize j 16",
     "unroll": "unroll k 4",
     "jam": "jam i 4",
@@ -243,6 +253,7 @@ _STEPS: dict[str, Callable[[str, list[str]], Step]] = {
     "fuse": _names(2, Fuse),
     "distribute": _names(1, Distribute),
     "parallelize": _parallelize,
+    "cyclic": _factor(Cyclic, low=1),
     "vectorize": _vectorize,
     "unroll": _factor(Unroll),
     "jam": _factor(Jam),

@@ -35,6 +35,7 @@ from agent.loopnest.schedules.bounds import (
     well_placed,
 )
 from agent.loopnest.schedules.schedule import (
+    Cyclic,
     Distribute,
     Fuse,
     Interchange,
@@ -95,6 +96,8 @@ def apply(program: Program, step: Step) -> Program:
             return distribute(program, loop)
         case Parallelize(loop, arrays):
             return parallelize(program, loop, arrays)
+        case Cyclic(loop, chunk):
+            return cyclic(program, loop, chunk)
         case Vectorize(loop, lanes):
             return vectorize(program, loop, lanes)
         case Unroll(loop, factor):
@@ -354,6 +357,26 @@ def _refuse_private(what: str, program: Program, loop: Loop, name: str) -> None:
         raise ScheduleError(
             f"{what}: {name} has {array.bytes} bytes, each thread may have {MAX_PRIVATE}"
         )
+
+
+def cyclic(program: Program, name: str, chunk: int) -> Program:
+    """Give the threads of a parallel loop ``chunk`` iterations at a time, in turn.
+
+    Without this each thread has one part of them, which are seldom as long where a loop inside
+    runs less and less often::
+
+        parallel for i in 0..7:      threads 0 0 0 0 1 1 1 1   ->   0 0 1 1 0 0 1 1  (chunk 2)
+          for j in i..7:
+            S(i, j)
+    """
+    what = str(Cyclic(name, chunk))
+    _, loop = find_loop(program, what, name)
+    refuse_again(what, loop, cyclic=loop.cyclic > 0)
+    if not loop.parallel:
+        raise ScheduleError(
+            f"{what}: loop {name} is not parallel", hint=f"Say parallelize {name} before."
+        )
+    return with_loop(program, replace(loop, cyclic=chunk))
 
 
 def vectorize(program: Program, name: str, lanes: int = 1) -> Program:

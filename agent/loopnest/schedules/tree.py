@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NoReturn
@@ -80,6 +81,21 @@ def is_longer(loop: Loop, size: int) -> bool:
     first, last = loop.lower[0].expr, loop.upper[0].expr
     known = len(loop.upper) == len(loop.lower) == 1 and first.terms == last.terms
     return not known or (last.const - first.const) // loop.step >= size
+
+
+def is_uneven(loop: Loop) -> bool:
+    """Whether a range inside is longer in one iteration than in another, as in triangles."""
+    return any(_varies(inner, loop.iterator) for _, inner in loops(loop.body))
+
+
+def _varies(inner: Loop, name: str) -> bool:
+    """Whether no two ends of ``inner`` move alike with the iterator ``name``."""
+    ends = itertools.product(inner.lower, inner.upper)
+    alike = (
+        (a.expr.coefficient(name), a.divisor) == (b.expr.coefficient(name), b.divisor)
+        for a, b in ends
+    )
+    return not any(alike)
 
 
 def height(loop: Loop) -> int:
@@ -246,10 +262,25 @@ def _common_loops(nests: Sequence[tuple[Loop, ...]]) -> tuple[Loop, ...]:
 
 def _tile_loops(home: tuple[Loop, ...], own: set[str], mentioned: set[str]) -> set[str]:
     """Loops over tiles of the loops ``own``: the loop inside its tiles determines such a loop."""
-    found: set[str] = set()
-    for loop in reversed(home):
-        inside = [x for x in home if x.iterator in own | found]
-        start = Bound(Affine.var(loop.iterator))
-        if loop.iterator not in mentioned and any(start in x.lower for x in inside):
-            found.add(loop.iterator)
-    return found
+    known, before = set(own), 0
+    while before != len(known):
+        before = len(known)
+        for loop in reversed(home):
+            inside = [x for x in home if x.iterator in known]
+            tells = any(_determines(x, loop, known) for x in inside)
+            if loop.iterator not in mentioned and tells:
+                known.add(loop.iterator)
+    return known - own
+
+
+def _determines(points: Loop, tiles: Loop, known: set[str]) -> bool:
+    """Whether ``points`` runs through one tile of ``tiles``, which may be numbered or skewed."""
+    name = tiles.iterator
+    if Bound(Affine.var(name)) in points.lower:
+        return True
+    starts = (b.expr for b in points.lower if b.divisor == 1 and b.expr.coefficient(name) > 0)
+    return any(
+        start.names - {name} <= known
+        and Bound(start + (start.coefficient(name) * tiles.step - 1)) in points.upper
+        for start in starts
+    )

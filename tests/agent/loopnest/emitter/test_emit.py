@@ -190,6 +190,7 @@ CASES = {
     "dot_lanes": (DOT, "vectorize i 32"),
     "triangular_lanes": (TRIANGULAR, "vectorize j 8"),
     "triangular_jammed": (TRIANGULAR, "jam i 3"),
+    "triangular_in_turns": (TRIANGULAR, "parallelize i; cyclic i 8; vectorize j"),
     "scaled_jammed": (SCALED, "jam i 2; vectorize j 8"),
     "covariance_register_tile": (COVARIANCE, "jam i 3; vectorize j 4; parallelize i"),
     "scaled_lanes": (SCALED, "vectorize j 8"),

@@ -131,7 +131,18 @@ def test_candidates_hold_register_tiles_of_triangles() -> None:
     nest = loop("i", 0, 99, loop("j", "i", 99, loop("k", 0, 99, update)))
     triangle = program(nest, arrays={"C": (100, 100), "A": (100, 100)})
     found = {str(schedule) for schedule, _ in candidate_schedules(triangle, 60)}
-    assert "vectorize j 16; jam i 6; parallelize i" in found
+    assert "vectorize j 16; jam i 6; parallelize i; cyclic i 1" in found
+
+
+def test_candidates_deal_out_the_iterations_of_triangles_only() -> None:
+    update = statement("S", at("y", "i"), "+", read("A", "i", "j"), "i", "j")
+    arrays = {"y": (900,), "A": (900, 900)}
+    nests = [
+        program(loop("i", 0, 899, loop("j", 0, end, update)), arrays=arrays) for end in ("i", 9)
+    ]
+    triangle, box = ({str(s) for s, _ in candidate_schedules(nest, 60)} for nest in nests)
+    assert {"parallelize i; cyclic i 8", "vectorize j; parallelize i; cyclic i 8"} <= triangle
+    assert not any("cyclic" in text for text in box)
 
 
 def test_few_candidates_of_a_program_without_loops() -> None:

@@ -21,6 +21,7 @@ from agent.loopnest.schedules import legality
 from agent.loopnest.schedules.candidates import Draft
 from agent.loopnest.schedules.dependence import sink_temporaries
 from agent.loopnest.schedules.schedule import (
+    Cyclic,
     Distribute,
     Fuse,
     Interchange,
@@ -73,6 +74,7 @@ def steps(draw: st.DrawFn, draft: Draft) -> Step:
         Jam(name, min(size, 3)),
         Parallelize(name),
         Parallelize(name, (draw(st.sampled_from([a.name for a in draft.program.arrays])),)),
+        Cyclic(name, size),
         Vectorize(inner),
         Vectorize(name, 4),
         Pack(draw(st.sampled_from([a.name for a in draft.program.arrays])), name),

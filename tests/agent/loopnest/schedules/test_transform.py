@@ -369,6 +369,12 @@ def test_unroll_marks_an_innermost_loop() -> None:
     assert marked("unroll k 4")["k"].unroll == 4
 
 
+def test_threads_take_turns_in_a_parallel_loop_only() -> None:
+    assert marked("parallelize i; cyclic i 1")["i"].cyclic == 1
+    assert refusal(gemm(8), "cyclic i 4").hint == "Say parallelize i before."
+    assert "cyclic already" in refusal(gemm(8), "parallelize i; cyclic i 4; cyclic i 8").message
+
+
 def test_a_loop_may_be_both_parallel_and_jammed() -> None:
     found = marked("jam i 2; parallelize i")["i"]
     assert (found.jam, found.parallel) == (2, True)
