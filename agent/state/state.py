@@ -235,6 +235,8 @@ class State:
 
     def remember(self, name: str, body: Mapping[str, object]) -> None:
         """Remember something under a name, in place of what was there."""
+        if self.fact(name) == body:
+            return  # a write waits for the disk
         with self._transaction():
             self._remember(name, body)
 

@@ -367,3 +367,14 @@ def test_an_empty_database_is_read_as_nothing(tmp_path, made):
         assert state.calibration_in_force() is None
         assert state.open_run() is None
     assert (tmp_path / FILE).stat().st_size == size
+
+
+def test_what_is_remembered_already_is_not_written_again(tmp_path):
+    with open_state(tmp_path) as state:
+        state.remember("x", {"y": 1, "z": [2]})
+    before = (tmp_path / FILE).read_bytes()
+    with open_state(tmp_path) as state:
+        state.remember("x", {"y": 1, "z": [2]})
+        assert (tmp_path / FILE).read_bytes() == before
+        state.remember("x", {"y": 2})
+        assert state.fact("x") == {"y": 2}
