@@ -68,6 +68,7 @@
 #define CHAIN 2000       /* dependent multiplications: some 2 microseconds */
 #define ADDITIONS 1500   /* times 16, on four chains: as long */
 #define SLEEP_NS 2000000 /* by which a clock that stands still is found */
+#define WAITED 0.1       /* share of a shot: waking up takes a few microseconds anyway */
 #define LOOKS 300        /* readings in a row: about a millisecond */
 
 enum dtype { F32, F64, I32, U8, I8, I16, U16, U32, I64, U64, DTYPES };
@@ -97,7 +98,7 @@ struct slot {
 
 struct shot {
     double seconds, main, inside, all; /* of an execution; readings: see look() and shoot() */
-    long switches;                     /* how often a thread of ours had to leave its CPU */
+    long switches;                     /* how often a thread of ours had to leave or await its CPU */
 };
 
 struct evidence {
@@ -412,6 +413,38 @@ static uint64_t checksum(const struct array *a, int index) {
     return sum;
 }
 
+/* ---- waiting for a CPU ----------------------------------------------------------------------
+ *
+ * A thread that slept at a barrier and finds its CPU taken by another process has not been switched
+ * away from: it waits, and all others of a parallel loop with it. The kernel counts that time. */
+
+static int watched[MAX_CPUS], n_watched;
+
+static void watch_threads(void) {
+    char path[320];
+    while (n_watched) close(watched[--n_watched]);
+    DIR *tasks = opendir("/proc/self/task");
+    for (struct dirent *d; tasks && n_watched < MAX_CPUS && (d = readdir(tasks));) {
+        if (d->d_name[0] == '.') continue;
+        snprintf(path, sizeof path, "/proc/self/task/%s/schedstat", d->d_name);
+        int f = open(path, O_RDONLY | O_CLOEXEC);
+        if (f >= 0) watched[n_watched++] = f;
+    }
+    if (tasks) closedir(tasks);
+}
+
+/* Seconds, of all threads; 0 for ever where this kernel does not tell. */
+static double waited(void) {
+    char text[100];
+    unsigned long long ns, all = 0;
+    for (int i = 0; i < n_watched; i++) {
+        ssize_t got = pread(watched[i], text, sizeof text - 1, 0);
+        text[got > 0 ? got : 0] = 0;
+        if (sscanf(text, "%*u %llu", &ns) == 1) all += ns;
+    }
+    return 1e-9 * (double)all;
+}
+
 /* ---- evidence of disturbance --------------------------------------------------------------- */
 
 static int is_ours(int cpu) {
@@ -681,9 +714,11 @@ static struct shot shoot(int slot, long executions) {
     inside_sum = inside_s = inside_count = 0;
     look(program->parallel, &main[0], &all[0]);
     long switches = involuntary_switches();
+    double wait = waited();
     if (is_long) interrupt_every(INSIDE_S);
     double elapsed = execute(slot, executions);
     if (is_long) interrupt_every(0);
+    wait = waited() - wait;
     switches = involuntary_switches() - switches;
     look(program->parallel, &main[1], &all[1]);
     return (struct shot){
@@ -691,7 +726,7 @@ static struct shot shoot(int slot, long executions) {
         .main = fmax(main[0], main[1]),
         .inside = inside_count ? inside_sum / inside_count : 0,
         .all = fmax(all[0], all[1]),
-        .switches = switches,
+        .switches = switches + (wait > WAITED * elapsed),
     };
 }
 
@@ -781,6 +816,7 @@ static void one_round(char *rest) {
     size_t length = 0;
     FILE *f = open_memstream(&line, &length);
     if (!f) _exit(4);
+    watch_threads();
     struct evidence before = observe();
     for (int i = 0; i < n; i++) sample(order[i], f);
     struct evidence after = observe();

@@ -52,7 +52,7 @@ class Shot:
         main: worse reading of the first thread's core, before and after.
         inside: mean of its readings meanwhile; 0 where the execution is too short for any.
         all: worst reading of any core that the program uses, before and after.
-        switches: how often a thread had to leave its CPU to another process.
+        switches: how often a thread had to leave its CPU to another process, or to wait for it.
     """
 
     seconds: float
