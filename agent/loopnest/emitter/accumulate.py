@@ -20,6 +20,7 @@ from agent.loopnest.program import (
     Access,
     Affine,
     Bound,
+    DType,
     Loop,
     Node,
     Program,
@@ -49,6 +50,14 @@ def operator(ops: Iterable[str]) -> str:
     """The one reduction clause that holds several updates, or "" where there is none."""
     clauses = {CLAUSES.get(op, "") for op in ops}
     return clauses.pop() if len(clauses) == 1 else ""
+
+
+def adds_in_itself(dtype: DType) -> bool:
+    """Whether a reduction clause would overflow where C, which adds in ``int``, does not.
+
+    gcc adds what threads and lanes found in the type itself.
+    """
+    return not dtype.is_float and dtype.is_signed and dtype.bits < 32
 
 
 def accumulators(
@@ -98,6 +107,8 @@ def surely_shared(
     if any(t.array in shared and t not in targets for t in changed):  # in code that never runs
         return False
     others = [t for t in targets if t.array not in private]
+    if any(adds_in_itself(program.dtype_of(t.array)) for t in others):
+        return False
     if not all(_only_updated(loop, target) for target in others):
         return False
     if not inner:  # nothing but updates of them, in however many copies

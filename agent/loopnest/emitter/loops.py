@@ -10,6 +10,7 @@ from agent.loopnest.emitter import extent
 from agent.loopnest.emitter.accumulate import (
     Accumulator,
     accumulators,
+    adds_in_itself,
     invariant_updates,
     operator,
     written,
@@ -439,10 +440,16 @@ class Body:
                     f"parallelize {loop.iterator} {array}.",
                 )
         names: dict[str, list[str]] = {}
-        for name, ops in self._shared_updates(loop, scope).items():
-            clause = operator(ops)
+        for name, updates in self._shared_updates(loop, scope).items():
+            clause = operator(update.op for update in updates)
             if not clause or self._is_read(loop, name):
                 raise ScheduleError(f"loop {loop.iterator}: {name} is not one kind of reduction")
+            if clause in "+*" and adds_in_itself(self._dtypes[updates[0].target.array]):
+                raise ScheduleError(
+                    f"loop {loop.iterator}: OpenMP adds up {updates[0].target.array} in a type of "
+                    "less than 32 bits, where sums may overflow",
+                    hint="Let it have 32 bits, or be unsigned.",
+                )
             names.setdefault(clause, []).append(name)
         for private in loop.private:
             ops = [s.op for _, s in statements(loop.body) if s.target.array == private]
@@ -455,17 +462,17 @@ class Body:
         found = {r.array for _, s in statements(loop.body) for r in all_reads(s)}
         return name in {self._names[n] for n in found & self._homes.keys()}
 
-    def _shared_updates(self, loop: Loop, scope: Scope) -> dict[str, list[str]]:
-        """Locals declared outside of ``loop`` that it writes, with the ops of their updates."""
-        updates: dict[str, list[str]] = {}
+    def _shared_updates(self, loop: Loop, scope: Scope) -> dict[str, list[Statement]]:
+        """Locals declared outside of ``loop`` that it writes, with their updates."""
+        updates: dict[str, list[Statement]] = {}
         for _, statement in statements(loop.body):
             target = statement.target
             if loop.iterator in _names_of(target):
                 continue
             if target in scope.held:
-                updates.setdefault(scope.held[target], []).append(statement.op)
+                updates.setdefault(scope.held[target], []).append(statement)
             elif loop.iterator not in self._homes.get(target.array, (loop.iterator,)):
-                updates.setdefault(self._names[target.array], []).append(statement.op)
+                updates.setdefault(self._names[target.array], []).append(statement)
         return updates
 
 

@@ -28,6 +28,7 @@ from agent.loopnest.program import (
     Affine,
     Expr,
     Loop,
+    Node,
     Program,
     Statement,
     conjuncts,
@@ -64,13 +65,15 @@ class Dependence:
     distance: Mapping[str, tuple[int, int]]
 
 
+Instance = Mapping[str, int]  # of a statement: the values of the iterators around it
+
+
 @dataclass(frozen=True)
 class Conflict:
-    """A dependence and one pair of instances, as written, that shows it."""
+    """A dependence, and what finds one pair of instances, as written, that shows it."""
 
     dependence: Dependence
-    source: Mapping[str, int]
-    target: Mapping[str, int]
+    example: Callable[[], tuple[Instance, Instance]]
 
     def distance(self) -> str:
         """``(i: 1, j: -1)``; a range where it varies."""
@@ -81,13 +84,14 @@ class Conflict:
     def __str__(self) -> str:
         d = self.dependence
         access = d.access.array + "".join(f"[{s}]" for s in d.access.subscripts)
+        source, target = self.example()
         return (
             f"{d.source} -> {d.target} ({d.kind}) on {access}, "
-            f"for example from {_point(self.source)} to {_point(self.target)}"
+            f"for example from {_point(source)} to {_point(target)}"
         )
 
 
-def _point(values: Mapping[str, int]) -> str:
+def _point(values: Instance) -> str:
     return "(" + ", ".join(f"{n}={v}" for n, v in values.items()) + ")"
 
 
@@ -100,7 +104,8 @@ class Dependences:
     """The dependences of a program as written; ``program`` has its temporaries sunk.
 
     What has been found of the program's schedules is kept: ``positions``, ``vectors`` (from
-    iteration vectors of now to those as written, by position) and ``answers``.
+    iteration vectors of now to those as written, by position), ``answers``, and why nests are
+    ``refused`` where they cannot be written as C.
     """
 
     program: Program
@@ -110,6 +115,7 @@ class Dependences:
     positions: Positions
     vectors: dict[int, isl.Map] = field(default_factory=dict)
     answers: dict[Question, Conflict | None] = field(default_factory=dict)
+    refused: dict[Node, ScheduleError | None] = field(default_factory=dict)
     _pairs: dict[tuple[tuple[int, int], tuple[str, ...]], isl.Map] = field(default_factory=dict)
 
     def pairs(self, sizes: tuple[int, int], constraints: list[str]) -> isl.Map:

@@ -24,7 +24,13 @@ from agent.loopnest.emitter.jam import MAX_STATEMENTS
 from agent.loopnest.polyhedron import affine_map, bounded, integer
 from agent.loopnest.program import Access, Loop, Node, Program, loops, statements
 from agent.loopnest.schedules import transform as steps
-from agent.loopnest.schedules.dependence import Conflict, Dependence, Dependences, common_depth
+from agent.loopnest.schedules.dependence import (
+    Conflict,
+    Dependence,
+    Dependences,
+    Instance,
+    common_depth,
+)
 from agent.loopnest.schedules.positions import Position, advance, tiles_name
 from agent.loopnest.schedules.schedule import (
     Cyclic,
@@ -105,7 +111,7 @@ def check_step(
             sure = _check_concurrent(str(step), program, nest, dependences)
             inside = any(x.parallel or x.vector for _, x in loops(nest[-1].body))
             if in_c and (inside or not sure):  # what marks inside share out, threads share as well
-                check_marks(program)
+                _check_in_c(program, dependences)
         case _:
             check_legal(program, dependences, in_c=in_c)
 
@@ -164,7 +170,7 @@ class _Order:
 
         def search(constraints: list[str]) -> Conflict | None:
             bad = pairs.intersect(self.dependences.pairs(sizes, constraints))
-            return None if bad.is_empty() else self._example(item, bad)
+            return None if bad.is_empty() else Conflict(item, partial(self._example, item, bad))
 
         ask = partial(bounded, self.dependences.context)
         what = f"the dependence {item.source} -> {item.target}"
@@ -180,20 +186,23 @@ class _Order:
             vectors[position.key] = bounded(context, build, "the order of the instances")
         return vectors[position.key]
 
-    def _example(self, item: Dependence, bad: isl.Map) -> Conflict:
+    def _example(self, item: Dependence, bad: isl.Map) -> tuple[Instance, Instance]:
         """The first of the pairs ``bad``, in terms of the program as written; or any of them."""
-        found = bad.wrap()
-        # Where there are many remainders, the first takes minutes that no count of operations ends.
-        simple = all(s.dim(isl.dim_type.div) <= MOST_DIVS for s in found.get_basic_sets())
-        point = (found.lexmin() if simple else found).sample_point()
         depths = [len(position.around) for position in self.ends(item)]
-        vector = [
-            integer(point.get_coordinate_val(isl.dim_type.set, n)) for n in range(sum(depths))
-        ]
-        source = self._instance(item.source, vector[: depths[0]])
-        return Conflict(item, source, self._instance(item.target, vector[depths[0] :]))
 
-    def _instance(self, name: str, vector: list[int]) -> dict[str, int]:
+        def first() -> list[int]:
+            found = bad.wrap()
+            # Where there are many remainders, it takes minutes that no count of operations ends.
+            simple = all(s.dim(isl.dim_type.div) <= MOST_DIVS for s in found.get_basic_sets())
+            point = (found.lexmin() if simple else found).sample_point()
+            places = range(sum(depths))
+            return [integer(point.get_coordinate_val(isl.dim_type.set, n)) for n in places]
+
+        vector = bounded(self.dependences.context, first, "an example of a dependence")
+        source = self._instance(item.source, vector[: depths[0]])
+        return source, self._instance(item.target, vector[depths[0] :])
+
+    def _instance(self, name: str, vector: list[int]) -> Instance:
         position, iterators = self.positions[name], self.dependences.iterators[name]
         now = dict(zip((loop.iterator for loop in position.around), vector, strict=True))
         return {n: v.evaluate(now) for n, v in zip(iterators, position.instance, strict=True)}
@@ -253,7 +262,27 @@ def _check_marks(program: Program, dependences: Dependences, *, in_c: bool) -> N
     ]
     sure = [_check_concurrent(what, program, nest, dependences) for what, nest in marks]
     if in_c and not all(sure):
+        _check_in_c(program, dependences)
+
+
+def _check_in_c(program: Program, dependences: Dependences) -> None:
+    """Refuses what cannot be written as C, asked once for each nest that has no temporaries."""
+    if program.temporaries:
         check_marks(program)
+        return
+    for node in program.body:
+        if node not in dependences.refused:
+            dependences.refused[node] = _refused_in_c(program.with_body((node,)))
+        if (refused := dependences.refused[node]) is not None:
+            raise ScheduleError(refused.message, hint=refused.hint)
+
+
+def _refused_in_c(program: Program) -> ScheduleError | None:
+    try:
+        check_marks(program)
+    except ScheduleError as refused:
+        return refused.with_traceback(None)
+    return None
 
 
 def _check_concurrent(

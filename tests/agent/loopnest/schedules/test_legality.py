@@ -421,6 +421,33 @@ def test_what_a_jam_leaves_over_depends_on_the_loops_that_its_bounds_name() -> N
     assert "parallel for" in emit(transform(before, parse_schedule("parallelize l; jam c 4")))
 
 
+NARROW = """
+#include <stdint.h>
+void f(int n, {} a[4], const int x[64])
+{{
+    for (int i = 0; i < 4; i++)
+        for (int k = 0; k < 64; k++)
+            a[i] += x[k];
+}}
+"""
+
+
+@pytest.mark.parametrize("name", ["int8_t", "int16_t"])
+def test_sums_that_would_overflow_in_a_clause_of_openmp_are_not_shared_out(name: str) -> None:
+    before = parse_program(NARROW.format(name), "f.c", function="f", sizes={"n": 4})
+    for schedule in ("vectorize k", "parallelize k"):
+        with pytest.raises(ScheduleError, match="in a type of less than 32 bits"):
+            transform(before, parse_schedule(schedule))
+    for _, variant in candidate_schedules(before, 20):
+        assert "reduction(" not in emit(variant)
+
+
+@pytest.mark.parametrize("name", ["uint16_t", "int32_t"])
+def test_sums_that_do_not_overflow_in_a_clause_are_shared_out(name: str) -> None:
+    before = parse_program(NARROW.format(name), "f.c", function="f", sizes={"n": 4})
+    assert "reduction(+:" in emit(transform(before, parse_schedule("vectorize k")))
+
+
 # The analysis itself
 
 
