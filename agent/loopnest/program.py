@@ -18,7 +18,7 @@ substitute in it, so the relation "as written -> now" is always at hand for lega
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from functools import cached_property
 
@@ -417,7 +417,36 @@ class Loop:
         """Every statement in textual order, with the loops around it inside of this one."""
         return tuple(statements(self.body))
 
+    @cached_property
+    def loops_inside(self) -> tuple[tuple[tuple[Loop, ...], Loop], ...]:
+        """Every loop inside of this one, as ``inside`` has the statements."""
+        return tuple(loops(self.body))
 
+    @cached_property
+    def is_jammed(self) -> bool:
+        """Whether it is jammed, or one inside is."""
+        return self.jam > 1 or any(loop.jam > 1 for _, loop in self.loops_inside)
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(tuple([getattr(self, name) for name in _LOOP]))
+
+    def __hash__(self) -> int:
+        """Of all it is made of, worked out once: most trees share most of their loops."""
+        return self._hash
+
+    def __getstate__(self) -> dict[str, object]:
+        """What it is made of: a hash means nothing in another process."""
+        return {name: self.__dict__[name] for name in _LOOP}
+
+    def with_body(self, body: tuple[Node, ...]) -> Loop:
+        """The same loop around other nodes; ``replace`` takes several times as long."""
+        known, made = self.__dict__, object.__new__(Loop)
+        made.__dict__.update({name: known[name] for name in _LOOP}, body=body)
+        return made
+
+
+_LOOP = tuple(part.name for part in fields(Loop))
 Node = Loop | Statement
 
 
@@ -476,8 +505,7 @@ def loops(nodes: tuple[Node, ...]) -> Iterator[tuple[tuple[Loop, ...], Loop]]:
     for node in nodes:
         if isinstance(node, Loop):
             yield (), node
-            for around, loop in loops(node.body):
-                yield (node, *around), loop
+            yield from (((node, *around), loop) for around, loop in node.loops_inside)
 
 
 def children(expr: Expr) -> tuple[Expr, ...]:

@@ -22,7 +22,7 @@ from agent.loopnest.emitter.accumulate import invariant_updates, surely_shared
 from agent.loopnest.emitter.emit import check_marks
 from agent.loopnest.emitter.jam import MAX_STATEMENTS
 from agent.loopnest.polyhedron import affine_map, bounded, integer
-from agent.loopnest.program import Access, Loop, Node, Program, loops, statements
+from agent.loopnest.program import Access, Loop, Node, Program, Statement, loops, statements
 from agent.loopnest.schedules import transform as steps
 from agent.loopnest.schedules.dependence import (
     Conflict,
@@ -213,8 +213,9 @@ def _misplaced(program: Program, dependences: Dependences) -> Conflict | None:
 
     What a jammed loop has left over runs as if it were not jammed: that order must do as well.
     """
-    plain = program.with_body(_without_jams(program.body))
-    for tree in (program, plain) if any(x.jam > 1 for _, x in loops(program.body)) else (program,):
+    plain = tuple(map(_without_jams, program.body))
+    trees = (program,) if plain == program.body else (program, program.with_body(plain))
+    for tree in trees:
         order = _Order(tree, dependences)
         for item in dependences.items:
             if item.reduction:
@@ -224,11 +225,10 @@ def _misplaced(program: Program, dependences: Dependences) -> Conflict | None:
     return None
 
 
-def _without_jams(nodes: tuple[Node, ...]) -> tuple[Node, ...]:
-    return tuple(
-        replace(node, jam=1, body=_without_jams(node.body)) if isinstance(node, Loop) else node
-        for node in nodes
-    )
+def _without_jams(node: Node) -> Node:
+    if isinstance(node, Statement) or not node.is_jammed:
+        return node
+    return replace(node, jam=1, body=tuple(map(_without_jams, node.body)))
 
 
 def _violation(order: _Order, item: Dependence) -> Conflict | None:

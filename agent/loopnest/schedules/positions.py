@@ -151,15 +151,10 @@ def spread_jams(nodes: tuple[Node, ...]) -> tuple[Node, ...]:
 
 
 def _spread(node: Node) -> Node:
-    if isinstance(node, Statement):
+    if isinstance(node, Statement) or not node.is_jammed:
         return node
     if node.jam == 1:
-        body = spread_jams(node.body)
-        return (
-            node
-            if all(x is y for x, y in zip(body, node.body, strict=True))
-            else (replace(node, body=body))
-        )
+        return node.with_body(spread_jams(node.body))
     span = node.step * node.jam
     over = tiles_name(node)
     start, end = Affine.var(over), Affine.var(over) + (span - 1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import NoReturn
 
 from agent.errors import ScheduleError
@@ -177,7 +176,7 @@ def edit(
             out.extend(change(node))
         else:
             inner = edit(node.body, name, change)
-            out.append(node if inner is node.body else replace(node, body=inner))
+            out.append(node if inner is node.body else node.with_body(inner))
     same = len(out) == len(body) and all(x is y for x, y in zip(out, body, strict=True))
     return body if same else tuple(out)
 
@@ -189,9 +188,9 @@ def with_loop(program: Program, loop: Loop) -> Program:
 
 def nested(headers: Sequence[Loop], body: tuple[Node, ...]) -> Loop:
     """The loops ``headers`` perfectly nested around ``body``."""
-    nest = replace(headers[-1], body=body)
+    nest = headers[-1].with_body(body)
     for header in reversed(headers[:-1]):
-        nest = replace(header, body=(nest,))
+        nest = header.with_body((nest,))
     return nest
 
 
