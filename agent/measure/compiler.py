@@ -25,7 +25,7 @@ from typing import ClassVar, TypeVar
 
 from agent.errors import CompilerError, StateError
 from agent.measure.cache import Cache
-from agent.measure.toolchain import HINT_INSTALL, Kind, OnBuilt
+from agent.measure.toolchain import HINT_INSTALL, Built, Kind, OnBuilt
 from agent.system.child import ChildLimits, find_command, run_child
 from agent.system.refused import usable_cpus
 from agent.system.tasks import REFUSED, check_error, check_words
@@ -101,7 +101,7 @@ class Compiler:
 
     def build(
         self, sources: Sequence[str], cache: Cache, progress: OnBuilt | None = None
-    ) -> list[Path | CompilerError]:
+    ) -> Sequence[Built]:
         """Compile shared objects in parallel, equal sources once.
 
         The time that the first of them takes limits what the others may take. ``progress`` is
@@ -109,7 +109,7 @@ class Compiler:
         """
         return _compile_many(self, sources, cache, progress)
 
-    def references(self, source: str, cache: Cache) -> list[Path | CompilerError]:
+    def references(self, source: str, cache: Cache) -> list[Built]:
         """See ``Toolchain``."""
         flags = ("-O0", "-ffp-contract=off")
         return [self.with_flags(flag).build([source], cache)[0] for flag in flags]

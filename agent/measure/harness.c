@@ -556,11 +556,18 @@ static void *load_checked(const char *path, const char **why) {
     return library;
 }
 
-/* The entry of the shared object at `path`; where there is none, NULL and why. */
-static entry find_entry(const char *path, const char **why) {
+/* The entry of the shared object at `path`, or one of several (`path#loopnest_run_3`); where there is
+ * none, NULL and why. */
+static entry find_entry(char *path, const char **why) {
     entry run = NULL;
+    const char *name = "loopnest_run";
+    char *mark = strrchr(path, '#');
+    if (mark && !strncmp(mark + 1, name, strlen(name))) {
+        *mark = 0;
+        name = mark + 1;
+    }
     void *library = load_checked(path, why);
-    void *found = library ? dlsym(library, "loopnest_run") : NULL;
+    void *found = library ? dlsym(library, name) : NULL;
     if (library && !found) *why = "the program has no loopnest_run";
     memcpy(&run, &found, sizeof run);
     return run;

@@ -22,8 +22,8 @@ from agent.loopnest.features.nest import NestTable, concat, lower
 from agent.loopnest.schedules.schedule import ORIGINAL
 from agent.model.score import spearman
 from bundles.evaluation.kinds import kinds_of
-from bundles.labels.labels import Labels, is_test, load_labels
-from bundles.labels.programs import corpus_program, scheduled
+from bundles.labels.labels import Labels, is_test, load_labels, sources_of
+from bundles.labels.programs import program_of, scheduled
 from bundles.simulator.machines import machine_like
 from bundles.simulator.simulate import simulate
 
@@ -152,23 +152,19 @@ def _lowered_again(path: Path, labels: Labels) -> NestTable:
     """The labels' programs, lowered again."""
     import pyarrow.parquet as pq
 
-    columns = pq.read_table(path)
-    if missing := [n for n in ("seed", "number") if n not in columns.column_names]:
-        raise AgentError(
-            f"{path} has no column {missing[0]}: its programs cannot be made again",
-            "Compare the simulator with a file that `bundles measure` wrote.",
-        )
-    names = ("program", "seed", "number")
-    sources = {
-        row[0]: row[1:] for row in zip(*(columns[n].to_pylist() for n in names), strict=True)
-    }
+    table = pq.read_table(path)
+    try:
+        known = {source.digest: source for source in sources_of(table)}
+    except AgentError as error:
+        hint = "Compare the simulator with a file that `bundles measure` wrote."
+        why = f"{path}: its programs cannot be made again: {error.message}"
+        raise AgentError(why, hint) from error
     keys = zip(labels.program, labels.schedule, strict=True)
-    return concat(
-        [
-            lower([scheduled(corpus_program(*sources[name]), text) for _, text in versions])
-            for name, versions in groupby(keys, key=itemgetter(0))
-        ]
+    programs = (
+        (program_of(known[name]), [text for _, text in versions])
+        for name, versions in groupby(keys, key=itemgetter(0))
     )
+    return concat([lower([scheduled(p, text) for text in some]) for p, some in programs])
 
 
 _HEAD = (

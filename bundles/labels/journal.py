@@ -109,6 +109,11 @@ class LabelJournal:
         self._timed.append(timed)
         self.done.add((timed.corpus, timed.number))
 
+    def timed(self, corpus: str, number: int) -> TimedProgram | None:
+        """What is known of a program."""
+        same = (t for t in self._timed if (t.corpus, t.number) == (corpus, number))
+        return next(same, None)
+
     def labels(self) -> list[Row]:
         """Everything as rows of a label file; of programs drawn twice, the first."""
         first = {timed.program: timed for timed in reversed(self._timed)}

@@ -246,17 +246,17 @@ def _features(table: pa.Table, rows: Indices, processes: int) -> tuple[Singles, 
     """Features [k, F] and log work [k] of the rows: as they are in the file, or made again."""
     if "features" in table.column_names:
         return _stored_features(table, rows)
-    needed = ("corpus", "seed", "number")
-    if missing := [n for n in needed if n not in table.column_names]:
+    known, texts = sources_of(table), table["schedule"].to_pylist()
+    return features_again(((known[row], texts[row]) for row in rows), processes)
+
+
+def sources_of(table: pa.Table) -> list[ProgramSource]:
+    """[n] what each row says of its program; AgentError where none could be made again of it."""
+    if missing := [n for n in ("corpus", "seed", "number") if n not in table.column_names]:
         raise AgentError(f"it has neither features nor the column {missing[0]}", RIGHT)
-    names = ("program", *needed, "family", "schedule")
-    columns = [np.asarray(table[name].to_pylist())[rows].tolist() for name in names]
-    source = _sources(table)
-    versions = (
-        (ProgramSource(*row[:5])._replace(source=source.get(row[0], "")), row[5])
-        for row in zip(*columns, strict=True)
-    )
-    return features_again(versions, processes)
+    names, c = ("program", "corpus", "seed", "number", "family"), _sources(table)
+    rows = zip(*(table[name].to_pylist() for name in names), strict=True)
+    return [ProgramSource(*row)._replace(source=c.get(row[0], "")) for row in rows]
 
 
 def _sources(table: pa.Table) -> dict[str, str]:

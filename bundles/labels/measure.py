@@ -20,7 +20,7 @@ from pathlib import Path
 from agent.errors import AgentError, CompilerError, ScheduleError
 from agent.kernels.fixed_set import fixed_variants, kernels, load_kernel
 from agent.loopnest.emitter.emit import emit, emit_source
-from agent.loopnest.program import Program
+from agent.loopnest.program import Program, loops
 from agent.loopnest.schedules.candidates import candidate_schedules
 from agent.loopnest.schedules.schedule import ORIGINAL
 from agent.measure.cache import Cache
@@ -36,6 +36,7 @@ from bundles.labels.journal import JournalHead, LabelJournal, TimedProgram, Time
 from bundles.labels.labels import write_labels
 from bundles.labels.programs import FIXED, corpus_program, program_digest, scheduled
 from bundles.labels.target import Target
+from bundles.labels.units import UnitCompiler
 
 Say = Callable[[str], None]
 CHUNK = 32  # programs compiled at once, so that nothing compiles while one is timed
@@ -137,7 +138,7 @@ def measure_labels(
         AgentError: no compiler, more threads than there are CPUs, a journal of another campaign, or
             ``out`` cannot be written.
     """
-    toolchain, machine = working_compiler(compiler, flags), read_machine()
+    toolchain, machine = UnitCompiler.of(working_compiler(compiler, flags)), read_machine()
     _check(campaign, machine)
     out.mkdir(parents=True, exist_ok=True)
     targets = [target_of(campaign.machine, machine, toolchain, t) for t in campaign.threads]
@@ -220,12 +221,48 @@ def _measure_all(
                     runner.prepare([v for item in chosen for v in item.versions])
             with _locked(lock, exclusive=True):
                 for item in chosen:
-                    for runner, (_, journal) in zip(runners, targets, strict=True):
-                        if (item.corpus, item.number) not in journal.done:
-                            journal.add(timed(runner, item, campaign.budget_s))
+                    _time_on_all(item, list(zip(runners, targets, strict=True)), campaign.budget_s)
         done, spent = start + len(chosen), time.monotonic() - started
         left_s = spent / done * (total - done)
         say(f"{done}/{total} programs, {spent:.0f} s, about {left_s:.0f} s left")
+
+
+def _time_on_all(
+    item: ProgramToTime, places: Sequence[tuple[Runner, tuple[int, LabelJournal]]], budget_s: float
+) -> None:
+    """Time a program on each target; versions without a parallel loop once, with one thread."""
+    alone: TimedProgram | None = None
+    for runner, (threads, journal) in sorted(places, key=lambda place: place[1][0]):
+        found = journal.timed(item.corpus, item.number)
+        if found is None:
+            found = _timed_besides(runner, item, alone, budget_s)
+            journal.add(found)
+        if threads == 1:
+            alone = found
+
+
+def _timed_besides(
+    runner: Runner, item: ProgramToTime, alone: TimedProgram | None, budget_s: float
+) -> TimedProgram:
+    """A program, given what it takes with one thread where that is known."""
+    if alone is None:
+        return timed(runner, item, budget_s)
+    part = parallel_part(item)
+    return completed(timed(runner, part, budget_s), alone) if len(part.versions) > 1 else alone
+
+
+def parallel_part(item: ProgramToTime) -> ProgramToTime:
+    """The item with its versions that have a parallel loop, and the program as written."""
+    pairs = zip(item.schedules, item.versions, strict=True)
+    kept = [(s, v) for s, v in pairs if s == ORIGINAL or any(x.parallel for _, x in loops(v.body))]
+    schedules, versions = zip(*kept, strict=True)
+    return replace(item, schedules=schedules, versions=versions)
+
+
+def completed(found: TimedProgram, alone: TimedProgram) -> TimedProgram:
+    """Timings with several threads, with those of serial versions as they were with one."""
+    known = {row.schedule: row for row in found.rows}
+    return replace(found, rows=[known.get(row.schedule, row) for row in alone.rows])
 
 
 def _roomy() -> str | None:

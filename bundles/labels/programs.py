@@ -99,9 +99,18 @@ def _all_rebuilt(
 
 def _rebuilt(source: ProgramSource, schedules: list[str]) -> tuple[Singles, Doubles]:
     """Features and log work of a program's versions, the program made again and recognised."""
-    program = _read(source) if source.source else _drawn(source)
+    program = program_of(source)
     table = lower([scheduled(program, text) for text in schedules])
     return features(table), np.full(len(schedules), float(work(lower([program]))[0]))
+
+
+def program_of(source: ProgramSource) -> Program:
+    """The program that a label file speaks of.
+
+    Raises:
+        AgentError: its C cannot be read, or it is another program in this version.
+    """
+    return _read(source) if source.source else _drawn(source)
 
 
 def _read(source: ProgramSource) -> Program:

@@ -7,13 +7,23 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from agent.errors import AgentError
+from agent.loopnest.schedules.schedule import ORIGINAL
+from bundles.labels.journal import TimedProgram, TimedVersion
 from bundles.labels.labels import load_labels
-from bundles.labels.measure import Campaign, measure_labels
+from bundles.labels.measure import (
+    Campaign,
+    completed,
+    measure_labels,
+    parallel_part,
+    programs_to_time,
+)
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
 SMALL = Campaign("test-box", programs=2, schedules=3, kernel_schedules=0, budget_s=0.1)
@@ -49,6 +59,24 @@ def test_measured_labels_can_be_loaded(measured: Path) -> None:
     assert (found.target.threads, found.target.compiler) == (1, "gcc")
     assert len(set(found.program)) == 2
     assert (found.seconds > 0).all()
+
+
+def test_versions_without_a_parallel_loop_are_timed_once_for_all_numbers_of_threads() -> None:
+    item = programs_to_time(replace(SMALL, schedules=12), [("random", 0)])[0]
+    part = parallel_part(item)
+    assert part.schedules[0] == ORIGINAL
+    assert 1 < len(part.schedules) < len(item.schedules)
+    assert all("parallelize" in schedule for schedule in part.schedules[1:])
+    alone = timings(item.schedules, 1.0)
+    both = completed(timings(part.schedules, 0.5), alone)
+    assert [row.schedule for row in both.rows] == list(item.schedules)
+    seconds = {row.schedule: row.seconds for row in both.rows}
+    assert all(s == (0.5 if name in part.schedules else 1.0) for name, s in seconds.items())
+
+
+def timings(schedules: Sequence[str], seconds: float) -> TimedProgram:
+    rows = [TimedVersion(s, "ok", seconds, 0.0, 0.0, 0.0, 3) for s in schedules]
+    return TimedProgram("random", 0, "a", "b", rows)
 
 
 def test_nothing_that_names_the_machine_is_written(measured: Path) -> None:
