@@ -65,9 +65,9 @@ static void kernel_scaled(
             if (i < i_each) {
                 double acc_5 = y[i_each];
                 for (int j = i; j < i_each; j++) {
-                    double t_each = L[i_each][j] + 1.0;
-                    t_each *= x[j];
-                    acc_5 += t_each * x[i_each];
+                    double t_each_j = L[i_each][j] + 1.0;
+                    t_each_j *= x[j];
+                    acc_5 += t_each_j * x[i_each];
                 }
                 y[i_each] = acc_5;
             }

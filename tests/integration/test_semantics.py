@@ -287,6 +287,12 @@ NESTS = {
         " double t = A[i][j] * 2.0; t += A[i][m - 1 - j]; y[i] += t * t; } }",
         ("jam i 3; vectorize j 4", "jam i 4; parallelize i"),
     ),
+    "own_values_further_inside": (
+        "double y[n][m], const double A[n + m][m]",
+        "for (int i = 0; i < n; i++) for (int j = i; j < m; j++) for (int k = i; k < j; k++) {"
+        " double t = A[i][k] * 2.0; t += A[k][j]; y[i][j] += t * t; }",
+        ("jam i 3", "jam i 2; vectorize k 4"),
+    ),
     "swept_in_place": (
         "double A[n][m]",
         "for (int t = 0; t < 9; t++) for (int i = 1; i < n - 1; i++)"

@@ -15,7 +15,7 @@ jammed one are split (``staggered``).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from agent.errors import ScheduleError
 from agent.loopnest.emitter import extent
@@ -100,18 +100,12 @@ class _Jams:
     def _round(self, loop: Loop) -> _Round:
         """What a round of ``loop`` consists of: its copies, of which each has temporaries."""
         made, copies = self.made, []
-        private = {n: home for n, home in made.homes.items() if loop.iterator in home}
+        private = [n for n, home in made.homes.items() if loop.iterator in home]
         for number in range(loop.jam):
             renamed = {n: made.copy_temporary(n, str(number)) for n in private}
             value = Affine.var(loop.iterator) + number * loop.step
             copies.append(_Copy(number, {loop.iterator: value}, renamed))
-        if not is_staggered(loop):
-            return _Round(loop, tuple(copies))
-        each = {name: made.copy_temporary(name, "each") for name in private}
-        for name, home in private.items():
-            inside = home.index(loop.iterator) + 1
-            made.homes[each[name]] = (*home[:inside], each_name(loop), *home[inside:])
-        return _Round(loop, tuple(copies), each)
+        return _Round(loop, tuple(copies), made)
 
 
 def _check(loop: Loop, homes: Mapping[str, tuple[str, ...]]) -> None:
@@ -137,11 +131,11 @@ class _Copy:
 
 @dataclass(frozen=True)
 class _Round:
-    """The copies of a jammed loop that run together; ``each``: temporaries of one by itself."""
+    """The copies of a jammed loop that run together."""
 
     loop: Loop
     copies: tuple[_Copy, ...]
-    each: Mapping[str, str] = field(default_factory=dict)
+    made: Expansion
 
     def of(self, nodes: Sequence[Node]) -> tuple[Node, ...]:
         """``nodes``, from the body of the loop, for all copies."""
@@ -160,8 +154,19 @@ class _Round:
     def _inner(self, inner: Loop) -> tuple[Node, ...]:
         before, common, after = parts(inner, self.loop)
         together = replace(common, body=self.of(common.body))
-        own = _renaming(self.each)
+        own = _renaming(self._temporaries(inner) if before or after else {})
         return (*map_all_accesses(before, own), together, *map_all_accesses(after, own))
+
+    def _temporaries(self, inner: Loop) -> dict[str, str]:
+        """Temporaries of ``inner`` for what runs of it copy after copy."""
+        found = {}
+        for name in [n for n, h in self.made.homes.items() if inner.iterator in h]:
+            if name in inner.uses:
+                home = self.made.homes[name]
+                at = home.index(inner.iterator)
+                found[name] = self.made.copy_temporary(name, f"each#{inner.iterator}")
+                self.made.homes[found[name]] = (*home[:at], each_name(self.loop), *home[at:])
+        return found
 
 
 def _renaming(names: Mapping[str, str]) -> Callable[[Access], Access]:
