@@ -33,7 +33,8 @@ if os.environ.get("CI"):
     settings.load_profile("ci")
 
 SLOW = (Path(__file__).with_name("slow.txt")).read_text().split("\n")
-SCHEMAS = Path(__file__).parent.parent / "docs" / "reference" / "schemas"
+ROOT = Path(__file__).parents[1]
+SCHEMAS = ROOT / "docs" / "reference" / "schemas"
 SCRIPT = Path(sys.executable).with_name("agent")
 GEMM = """
 void gemm(int ni, int nj, int nk, float C[ni][nj], const float A[ni][nk], const float B[nk][nj])
@@ -84,6 +85,8 @@ def environment(**more):
 
 
 NO_TIMING = "from tests.fake_runner import take_the_place; take_the_place()"  # for ``first``
+_UNTIMED = f"import sys; sys.path.insert(0, {str(ROOT)!r}); {NO_TIMING}; from agent.cli import main"
+UNTIMED = (sys.executable, "-c", f"{_UNTIMED}; sys.exit(main())")  # in place of the script
 AT_THE_START = ("PYTHON", "LANG", "LC_", "LD_", "OMP_", "OPENBLAS_")  # read then, and never again
 
 

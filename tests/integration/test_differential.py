@@ -22,7 +22,7 @@ from tests.differential.compare import (
 from tests.differential.reading import Found, read
 from tests.generated_c.functions import function
 
-GENERATED = int(os.environ.get("DIFFERENTIAL_FUNCTIONS", "800"))
+GENERATED = int(os.environ.get("DIFFERENTIAL_FUNCTIONS", "400"))
 AT_ONCE = 200  # functions of a test
 SCHEDULED = 16  # every how-manieth function is compared under schedules too
 SMALL = 4  # statements of a function, about

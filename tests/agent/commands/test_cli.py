@@ -418,7 +418,7 @@ def test_a_kernel_that_hangs(tmp_path):
     soon = (
         "import agent.measure.worker_runner as at_work\n"
         "usual = at_work.TimingSettings\n"
-        "at_work.TimingSettings = lambda: usual(limit_s=0.5)"
+        "at_work.TimingSettings = lambda: usual(limit_s=0.1)"
     )
     where = ("--schedule", "original", "--state-dir", tmp_path / "state")
     ran = agent("measure", tmp_path / "hangs.c", "--size", "n=400000", *where, first=soon)

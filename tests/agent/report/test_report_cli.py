@@ -302,11 +302,21 @@ def test_enable_without_anyone_to_ask_needs_a_word(machine):
 needs_strace = pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
 
 
-def traced(tmp_path, *arguments, before=(), **env):
+def traced(tmp_path, *arguments, before=(), script=(SCRIPT,), **env):
     """Exit code of a command, and every socket call that it and its children made."""
     log = tmp_path / "trace"
-    command = [*before, "strace", "-f", "-qq", "-e", "trace=network", "-e", "signal=none"]
-    command += ["-o", log, SCRIPT, *map(str, arguments)]
+    command = [
+        *before,
+        "strace",
+        "-f",
+        "--seccomp-bpf",
+        "-qq",
+        "-e",
+        "trace=network",
+        "-e",
+        "signal=none",
+    ]
+    command += ["-o", log, *script, *map(str, arguments)]
     done = subprocess.run(
         command, env=environment(**env), capture_output=True, timeout=120, check=False
     )

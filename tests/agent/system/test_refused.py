@@ -19,7 +19,15 @@ MEASURE = ("--schedule", "original", *SIZES)
 
 def refusing(refusals, *words, within=None, script=SCRIPT):
     """A command whose system calls fail: ``{"flock": "ENOLCK"}``; ``within`` a directory only."""
-    command = ["strace", "-f", "-qq", "-o", "/dev/null", *(["-P", within] if within else [])]
+    command = [
+        "strace",
+        "-f",
+        "--seccomp-bpf",
+        "-qq",
+        "-o",
+        "/dev/null",
+        *(["-P", within] if within else []),
+    ]
     command += ["-e", "trace=" + ",".join(refusals)]
     for call, error in refusals.items():
         command += ["-e", f"inject={call}:error={error}"]

@@ -30,7 +30,17 @@ def test_a_look_that_finds_nothing_due_changes_no_file_anywhere(state, tmp_path,
     words = (SCRIPT, *LOOK, "--state-dir", state, "--bundle", tiny_bundle)
     env = environment(PYTHONDONTWRITEBYTECODE="1")  # of packages that nobody compiled beforehand
     trace = tmp_path / "trace"
-    strace = ("strace", "-f", "-qq", "-y", "-e", f"trace={TRACED}", "-e", "signal=none")
+    strace = (
+        "strace",
+        "-f",
+        "--seccomp-bpf",
+        "-qq",
+        "-y",
+        "-e",
+        f"trace={TRACED}",
+        "-e",
+        "signal=none",
+    )
     done = subprocess.run(
         [*strace, "-o", trace, *words], capture_output=True, text=True, check=False, env=env
     )

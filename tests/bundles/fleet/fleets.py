@@ -107,7 +107,9 @@ class Postgres:
         return done
 
     def start(self):
-        options = f"-k {self.home} -p {self.port} -c listen_addresses='' {self.options}"
+        # After a crash the whole folder is synced: all at once, not file by file.
+        synced = "-c recovery_init_sync_method=syncfs"
+        options = f"-k {self.home} -p {self.port} -c listen_addresses='' {synced} {self.options}"
         log = self.home / "log"
         self.run(
             "pg_ctl",
@@ -142,7 +144,8 @@ def postgres(options=""):
     if os.geteuid() == 0:
         shutil.chown(home, "postgres")
     cluster = Postgres(home, 54_321, options)
-    cluster.run("initdb", "-D", home / "data", "-U", "postgres", "-A", "trust", "-E", "UTF8")
+    plain = ("-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")  # nothing is in it yet
+    cluster.run("initdb", "-D", home / "data", *plain)
     cluster.start()
     try:
         yield cluster

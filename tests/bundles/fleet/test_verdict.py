@@ -25,7 +25,7 @@ from bundles.fleet.counting.report import parse_report
 from bundles.fleet.settings import VerdictLimits
 
 K = 10
-FLEETS = 250
+FLEETS = 150
 TEN_PERCENT = np.log(1.1)
 # Pilot and stable machines of each architecture; architectures; machines in a lot of each channel.
 ONE = (200, 1000, 1, 10_000, 10_000)

@@ -17,7 +17,7 @@ ray = pytest.importorskip("ray")
 from agent.errors import InputError  # noqa: E402
 from bundles.simulator.machines import sample_machines  # noqa: E402
 from bundles.training import backend, cluster  # noqa: E402
-from bundles.training.dataset import Recipe, TrainingData, generate  # noqa: E402
+from bundles.training.dataset import Dataset, Recipe, TrainingData, generate  # noqa: E402
 from bundles.training.network import Pretrainer  # noqa: E402
 from bundles.training.settings import TrainingSettings, Where, quick_settings  # noqa: E402
 from bundles.training.training import Log, fit  # noqa: E402
@@ -29,20 +29,37 @@ pytestmark = [
 
 # Nothing masked: every worker draws for itself what is hidden from it.
 SETTINGS = replace(quick_settings(TrainingSettings(seed=1)), mask=0.0)
-RECIPE = Recipe(220, 4, 1, sample_machines(np.random.default_rng(1), 10))
+RECIPE = Recipe(120, 4, 1, sample_machines(np.random.default_rng(1), 10))
 TRAINED = slice(8)
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Where]:
-    with backend.ready(Where(tmp_path_factory.mktemp("work"), "local", 2)) as where:
-        yield where
+    work = Where(tmp_path_factory.mktemp("work"), "local", 2)
+    with pytest.MonkeyPatch.context() as patch:
+        # How often Ray looks whether its workers have ended; usually every two seconds.
+        patch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+        with backend.ready(work) as where:
+            yield where
 
 
 @pytest.fixture(scope="module")
-def parts(place: Where) -> TrainingData:
-    data = backend.corpus(RECIPE, 1, place, lambda *_: None)
-    return TrainingData(data.take(slice(200)), data.take(slice(200, None)), TRAINED)
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file that is there once a worker that makes shards was killed."""
+    return tmp_path_factory.mktemp("killer") / "killed"
+
+
+@pytest.fixture(scope="module")
+def data(place: Where, killed: Path) -> Dataset:
+    """Made on the cluster, of which a worker is killed meanwhile."""
+    killer = threading.Thread(target=kill_a_worker, args=(killed,), daemon=True)
+    killer.start()
+    return backend.corpus(RECIPE, 1, place, lambda *_: None)
+
+
+@pytest.fixture(scope="module")
+def parts(data: Dataset) -> TrainingData:
+    return TrainingData(data.take(slice(100)), data.take(slice(100, None)), TRAINED)
 
 
 @pytest.fixture(scope="module")
@@ -51,13 +68,10 @@ def here(parts: TrainingData) -> tuple[Pretrainer, Log]:
 
 
 def test_shards_from_a_cluster_are_those_made_here_though_a_worker_is_killed(
-    place: Where, tmp_path: Path
+    data: Dataset, killed: Path
 ) -> None:
-    killer = threading.Thread(target=kill_a_worker, args=(tmp_path / "killed",), daemon=True)
-    killer.start()
-    data = backend.corpus(RECIPE, 1, place, lambda *_: None)
     made = generate(RECIPE)
-    assert (tmp_path / "killed").exists()
+    assert killed.exists()
     assert data.features.tobytes() == made.features.tobytes()
     assert data.target.tobytes() == made.target.tobytes()
     assert list(data.family) == list(made.family)

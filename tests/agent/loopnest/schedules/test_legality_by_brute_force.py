@@ -42,7 +42,7 @@ from tests.strategies import programs
 
 CLASSES = {"": "", "+": "+", "-": "+", "*": "*", "min": "min", "max": "max"}
 MAX_EVENTS = 700
-EXAMPLES = int(os.environ.get("LEGALITY_EXAMPLES", "300"))
+EXAMPLES = int(os.environ.get("LEGALITY_EXAMPLES", "150"))
 EXAMPLE = re.compile(r"(\w+) -> (\w+) \(\w+\) on .*from \(([^)]*)\) to \(([^)]*)\)")
 
 
