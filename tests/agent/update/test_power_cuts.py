@@ -1,6 +1,6 @@
 """kill -9 at writes of an update: the machine has the old bundle or the new one, whole.
 
-At every sixteenth of them, and at fewer on a machine that has nothing to refit;
+At every thirty-second of them, and at fewer on a machine that has nothing to refit;
 POWER_CUTS_EVERY=1 in the environment: at each, which takes minutes.
 """
 
@@ -35,7 +35,7 @@ def in_force(state: Path) -> str:
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(
     ("timings", "every"),
-    [(False, int(EVERY or 40)), (True, int(EVERY or 16))],
+    [(False, int(EVERY or 40)), (True, int(EVERY or 32))],
     ids=["never-calibrated", "calibrated"],
 )
 def test_an_update_that_is_killed_anywhere_leaves_a_whole_bundle_and_can_be_repeated(
