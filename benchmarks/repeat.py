@@ -26,7 +26,6 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import spearmanr
 
 from agent.measure.shots import SESSION_SD, Sharing
 from agent.measure.stats import LEVEL, half_width, quantile
@@ -105,6 +104,8 @@ def _rewidened(label: dict, sd: float) -> tuple[float, float]:
 
 def rankings(first: Labels, second: Labels) -> list[tuple[float, float]]:
     """Of every kernel: rank correlation, and what the first's best reaches of the second's."""
+    from scipy.stats import spearmanr  # takes as long as the rest of this file
+
     out = []
     for kernel in first:
         common = [s for s in first[kernel] if s in second.get(kernel, {})]

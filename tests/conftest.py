@@ -199,7 +199,7 @@ def really_calibrated(made_once, tiny_bundle) -> tuple[Path, Ran]:
 
     def fill(place):
         at = ("--bundle", tiny_bundle, "--state-dir", place / "state")
-        ran = agent("calibrate", "--budget", "6s", "--json", *at)
+        ran = agent("calibrate", "--budget", "3s", "--json", *at)
         certainly_in_force(place / "state")
         (place / "ran.json").write_text(json.dumps(asdict(ran)))
 

@@ -199,6 +199,6 @@ def bare_agent(wheel, tmp_path_factory):
 
 
 def test_without_a_compiler_the_wheel_calibrates_and_says_with_what(bare_agent):
-    bare_agent("calibrate", "--budget", "3s")
+    bare_agent("calibrate", "--budget", "2s")
     known = bare_agent("status")["calibration"]
     assert known["toolchain"]["kind"] == "prebuilt"

@@ -15,7 +15,7 @@ VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_
 @pytest.fixture(scope="session")
 def once_calibrated(made_once) -> Path:
     def fill(place):
-        ran = agent("calibrate", "--budget", "3s", "--state-dir", place / "state")
+        ran = agent("calibrate", "--budget", "2s", "--state-dir", place / "state")
         assert ran.code == 0, ran.err
         certainly_in_force(place / "state")
 

@@ -361,7 +361,7 @@ def test_the_trace_sees_a_socket_when_there_is_one(machine, tmp_path):
 @needs_strace
 def test_calibrate_works_without_any_network_and_opens_no_socket(machine, tmp_path):
     on = {"AGENT_REPORT": "on", "AGENT_REPORT_TO": "https://example.org"}
-    words = ("calibrate", "--budget", "3s", "--state-dir", machine)
+    words = ("calibrate", "--budget", "2s", "--state-dir", machine)
     assert traced(tmp_path, *words, before=own_network(), **on) == (0, "")
     assert report(machine, "--show", **on).code == 0  # it was on, and has something to send
 
@@ -432,7 +432,7 @@ def test_no_canary_planted_anywhere_on_the_machine_is_in_what_is_sent(tmp_path):
 hostname {HOST}
 mount --bind {home}/machine-id /etc/machine-id || echo no machine-id
 cd {home}
-{SCRIPT} calibrate --budget 3s --compiler {tools}/{CANARY}-gcc
+{SCRIPT} calibrate --budget 2s --compiler {tools}/{CANARY}-gcc
 {SCRIPT} measure {source} {size} --schedule original
 {SCRIPT} predict {source} {size} --schedule original --json > {home}/predicted
 {SCRIPT} report enable --yes

@@ -31,16 +31,24 @@ pytestmark = [
 SETTINGS = replace(quick_settings(TrainingSettings(seed=1)), mask=0.0)
 RECIPE = Recipe(120, 4, 1, sample_machines(np.random.default_rng(1), 10))
 TRAINED = slice(8)
+STARTS = 4
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Where]:
     work = Where(tmp_path_factory.mktemp("work"), "local", 2)
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as stack:
         # How often Ray looks whether its workers have ended; usually every two seconds.
         patch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
-        with backend.ready(work) as where:
-            yield where
+        yield started(work, stack)
+
+
+def started(work: Where, stack: contextlib.ExitStack) -> Where:
+    """Ray gives its processes 30 s to start, however busy a machine is: then once more."""
+    for _ in range(STARTS):
+        with contextlib.suppress(InputError):
+            return stack.enter_context(backend.ready(work))
+    return stack.enter_context(backend.ready(work))
 
 
 @pytest.fixture(scope="module")
