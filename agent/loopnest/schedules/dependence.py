@@ -104,8 +104,8 @@ class Dependences:
     """The dependences of a program as written; ``program`` has its temporaries sunk.
 
     What has been found of the program's schedules is kept: ``positions``, ``vectors`` (from
-    iteration vectors of now to those as written, by position), ``answers``, and why nests are
-    ``refused`` where they cannot be written as C.
+    iteration vectors of now to those as written, by position), ``answers``, why nests are
+    ``refused`` where they cannot be written as C, and ``examples`` that broke the order of some.
     """
 
     program: Program
@@ -116,6 +116,7 @@ class Dependences:
     vectors: dict[int, isl.Map] = field(default_factory=dict)
     answers: dict[Question, Conflict | None] = field(default_factory=dict)
     refused: dict[Node, ScheduleError | None] = field(default_factory=dict)
+    examples: dict[Dependence, list[tuple[Instance, Instance]]] = field(default_factory=dict)
     _pairs: dict[tuple[tuple[int, int], tuple[str, ...]], isl.Map] = field(default_factory=dict)
 
     def pairs(self, sizes: tuple[int, int], constraints: list[str]) -> isl.Map:

@@ -11,6 +11,7 @@ Ranges of distances answer most questions (``positions``); isl answers the rest 
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -43,6 +44,8 @@ from agent.loopnest.schedules.schedule import (
 )
 
 __all__ = ["Dependences", "check_legal", "check_step", "transform"]
+_SIGNS = {"=": operator.eq, "<": operator.lt, ">": operator.gt}
+MOST_EXAMPLES = 8  # of a dependence that are tried on other schedules
 MOST_DIVS = 4  # remainders and quotients in a set, of which the first element is looked for
 
 
@@ -161,6 +164,9 @@ class _Order:
         """A pair of the dependence whose iteration vectors of now satisfy one of ``wrong``."""
         if not wrong:
             return None
+        for pair in self.dependences.examples.get(item, ()):
+            if self._is_wrong(item, pair, wrong):
+                return Conflict(item, partial(_same, pair))
         source, target = self.ends(item)
         sizes = len(source.around), len(target.around)
         one, two = self._as_written(source), self._as_written(target)
@@ -200,12 +206,40 @@ class _Order:
 
         vector = bounded(self.dependences.context, first, "an example of a dependence")
         source = self._instance(item.source, vector[: depths[0]])
-        return source, self._instance(item.target, vector[depths[0] :])
+        pair = source, self._instance(item.target, vector[depths[0] :])
+        known = self.dependences.examples.setdefault(item, [])
+        known[MOST_EXAMPLES - 1 :] = [pair]
+        return pair
+
+    def _is_wrong(
+        self, item: Dependence, pair: tuple[Instance, Instance], wrong: Sequence[list[str]]
+    ) -> bool:
+        """Whether a pair that broke the order of other schedules surely breaks this one's."""
+        source, target = (
+            position.at(instance, self.dependences.iterators[name])
+            for position, instance, name in zip(
+                self.ends(item), pair, (item.source, item.target), strict=True
+            )
+        )
+        if source is None or target is None:
+            return False
+        return any(all(_holds(c, source, target) for c in constraints) for constraints in wrong)
 
     def _instance(self, name: str, vector: list[int]) -> Instance:
         position, iterators = self.positions[name], self.dependences.iterators[name]
         now = dict(zip((loop.iterator for loop in position.around), vector, strict=True))
         return {n: v.evaluate(now) for n, v in zip(iterators, position.instance, strict=True)}
+
+
+def _holds(constraint: str, source: Sequence[int], target: Sequence[int]) -> bool:
+    """Whether two iteration vectors satisfy a constraint such as ``a1 > b1``."""
+    left, sign, _ = constraint.split()
+    level = int(left[1:])
+    return bool(_SIGNS[sign](source[level], target[level]))
+
+
+def _same(pair: tuple[Instance, Instance]) -> tuple[Instance, Instance]:
+    return pair
 
 
 def _misplaced(program: Program, dependences: Dependences) -> Conflict | None:

@@ -43,6 +43,31 @@ class Position:
     written: tuple[Affine | None, ...]
     points: tuple[int, ...]
 
+    def at(self, as_written: Mapping[str, int], names: Sequence[str]) -> tuple[int, ...] | None:
+        """The iteration vector of now of an instance; None where it takes more to tell.
+
+        Args:
+            as_written: the iterators' values as written.
+            names: the iterators as written, in the order of ``instance``.
+        """
+        values: dict[str, int] = {}
+        for level, loop in enumerate(self.around):
+            point = level if self.written[level] is not None else self.points[level]
+            form = self.written[point] if point >= 0 else None
+            if form is None:
+                return None
+            low = max(-(-b.expr.evaluate(values) // b.divisor) for b in loop.lower)
+            ahead = form.evaluate(as_written) - low
+            value = low + (ahead if point == level else ahead // loop.step * loop.step)
+            high = min(b.expr.evaluate(values) // b.divisor for b in loop.upper)
+            if not low <= value <= high or (value - low) % loop.step:
+                return None
+            values[loop.iterator] = value
+        same = all(
+            v.evaluate(values) == as_written[n] for n, v in zip(names, self.instance, strict=True)
+        )
+        return tuple(values.values()) if same else None
+
 
 _Placed = tuple[tuple[str, Position], ...]
 

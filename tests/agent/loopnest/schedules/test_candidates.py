@@ -43,7 +43,7 @@ def verdict(after: Program, dependences: Dependences) -> str:
     try:
         check_legal(after, dependences)
     except ScheduleError as error:
-        return str(error)
+        return str(error).split(", for example")[0]  # one of another schedule will do
     return "legal"
 
 
@@ -54,6 +54,7 @@ def test_what_was_found_of_other_schedules_changes_no_verdict(base: Program) -> 
     found = [verdict(after, shared) for after in drawn]
     assert found == [verdict(after, Dependences.of(base)) for after in drawn]
     assert 0 < found.count("legal") < len(found)
+    assert any(shared.examples.values())
 
 
 def test_the_program_as_written_comes_first() -> None:
