@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from agent.loopnest.schedules.dependence import Dependence, Dependences
 
 # Tiles of the outermost loop and the next one, and of the others inside.
-SIZES = ((32, 64), (16, 128), (64, 64), (8, 256), (256, 256))
+SIZES = ((32, 64), (16, 128), (128, 128), (64, 64), (8, 256), (256, 256))
 MOST_FACTOR = 8
 
 
