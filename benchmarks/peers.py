@@ -46,7 +46,7 @@ TRY_S, ROUND_S = 0.06, 0.12  # of calls in a process, where a call takes less
 ROUNDS = 5
 
 KERNELS = {  # file, function, sizes
-    "gemm": ("agent/kernels/gemm.c", "gemm", "ni=512 nj=512 nk=512"),
+    "gemm": ("agent/kernels/gemm.c", "gemm", "ni=480 nj=500 nk=520"),
     "gemm_lda": (
         "tests/cases/plant/gemm_lda.c",
         "gemm_lda",

@@ -66,7 +66,8 @@ def compilers() -> list[Peer]:
     """All of them."""
     gcc, clang = ("gcc",), ("clang-19", "clang-16", "clang-15", "clang-14", "clang")
     clang_there = "apt-get install clang libomp-dev"
-    polly = {
+    polly = {  # the first without what recognises products, which may not end
+        "Polly, no patterns": (*POLLY, "-mllvm", "-polly-pattern-matching-based-opts=0"),
         "Polly": POLLY,
         "Polly, stripmine": (*POLLY, *STRIPMINE),
         "Polly, no tiling": (*POLLY, "-mllvm", "-polly-tiling=0"),

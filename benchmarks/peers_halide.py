@@ -45,6 +45,11 @@ class HalideFunction:
     define: Callable[[Any, Mapping[str, Any], Sizes], Any]
     scalars: tuple[str, ...] = ()
 
+    @property
+    def updates(self) -> bool:
+        """Whether it adds to what its output holds."""
+        return self.output.name in {b.name for b in self.inputs}
+
 
 def _gemm(hl: Any, given: Mapping[str, Any], sizes: Sizes) -> Any:
     i, j = hl.Var("i"), hl.Var("j")
@@ -225,16 +230,30 @@ def _in_front(name: str, function: HalideFunction) -> str:
     takes += [function.output.kind] * len(function.scalars) + ["halide_buffer_t *"]
     names = [f"&b{n}" for n in range(len(function.inputs))]
     names += [*function.scalars, f"&b{len(function.inputs)}"]
-    described = "".join(_described(n, b) for n, b in enumerate(buffers))
+    described = _kept(function.output) if function.updates else ""
+    for number, buffer in enumerate(buffers):
+        old = function.updates and number < len(buffers) - 1 and buffer.name == buffers[-1].name
+        described += _described(number, buffer, "kept" if old else buffer.name)
     return (
-        "#include <HalideRuntime.h>\n#include <stdlib.h>\n"
+        "#include <HalideRuntime.h>\n#include <stdlib.h>\n#include <string.h>\n"
         f"int halide_{name}({', '.join(takes)});\n"
         f"void {name}({function.parameters})\n{{\n{described}"
         f"    if (halide_{name}({', '.join(names)}))\n        abort();\n}}\n"
     )
 
 
-def _described(number: int, buffer: Buffer) -> str:
+def _kept(output: Buffer) -> str:
+    """What was in the output before: tiles that overlap may write an element twice."""
+    count = " * ".join(f"(size_t)({extent})" for extent in output.extents)
+    return (
+        f"    static {output.kind} *kept;\n    static size_t room;\n"
+        f"    size_t bytes = sizeof *kept * {count};\n"
+        "    if (bytes > room)\n        kept = realloc(kept, room = bytes);\n"
+        f"    if (!kept)\n        abort();\n    memcpy(kept, {output.name}, bytes);\n"
+    )
+
+
+def _described(number: int, buffer: Buffer, place: str) -> str:
     bits = {"float": 32, "double": 64}[buffer.kind]
     lines, stride, first = [], "1", "0"
     for extent in reversed(buffer.extents):
@@ -246,7 +265,7 @@ def _described(number: int, buffer: Buffer) -> str:
     return (
         f"    halide_dimension_t d{number}[] = {{ {', '.join(lines)} }};\n"
         f"    halide_buffer_t b{number} = {{ 0 }};\n"
-        f"    b{number}.host = (uint8_t *)({buffer.name} + {first});\n"
+        f"    b{number}.host = (uint8_t *)({place} + {first});\n"
         f"    b{number}.type.code = halide_type_float;\n"
         f"    b{number}.type.bits = {bits};\n"
         f"    b{number}.type.lanes = 1;\n"
