@@ -11,14 +11,17 @@ from __future__ import annotations
 import random
 
 from agent.loopnest.program import DType, Program, loops
-from bundles.corpus.families import FAMILIES
 from bundles.corpus.finishing import deletable_work, finish, statement_runs
+from bundles.corpus.mixture import FAMILIES
 from bundles.corpus.sketch import Sketch
 
 MIN_WORK, MAX_WORK = 12_000.0, 3e7  # statement instances: about 10 us to 50 ms in one thread
 MAX_BYTES = 256 * 1024 * 1024
 MAX_DEPTH = 6  # a time loop around five others
-DTYPES = ((DType.F32, 0.4), (DType.F64, 0.36), (DType.I32, 0.12), (DType.U8, 0.12))
+DTYPES = (
+    (DType.F32, 0.36), (DType.F64, 0.34), (DType.I32, 0.12), (DType.U8, 0.06), (DType.I16, 0.05),
+    (DType.U32, 0.04), (DType.I64, 0.02), (DType.U16, 0.01),
+)  # fmt: skip
 ATTEMPTS = 1_000
 
 

@@ -16,11 +16,9 @@ from agent.loopnest.program import (
     Access,
     Affine,
     Binary,
-    Bound,
     Cast,
     DType,
     Expr,
-    Loop,
     Node,
     Read,
     Select,
@@ -33,6 +31,7 @@ from bundles.corpus.writing import (
     binary,
     call,
     get,
+    half,
     larger,
     literal,
     loop,
@@ -377,6 +376,7 @@ def triangular(sk: Sketch) -> list[Node]:
     if sk.chance(0.4):
         products = binary("*", get(a, k, i), get(a, k, j))
     statement = assign(out, products, sk.rng.choice("++-"))
+    below = sk.chance(0.6)
     if sk.chance(0.3):
         total = sk.temporary(t)
         inner: list[Node] = [
@@ -384,18 +384,10 @@ def triangular(sk: Sketch) -> list[Node]:
             loop(k, depth, assign(total, products, "+")),
             assign(out, Read(total)),
         ]
-        return [loop(i, n, _half(sk, j, i, n, *inner))]
+        return [loop(i, n, half(j, i, n, *inner, below=below))]
     if sk.chance(0.6):
-        return [loop(i, n, _half(sk, j, i, n, loop(k, depth, statement)))]
-    return [loop(i, n, loop(k, depth, _half(sk, j, i, n, statement)))]
-
-
-def _half(sk: Sketch, inner: str, outer: str, n: int, *body: Node) -> Loop:
-    """The loop over one triangle: ``inner <= outer`` or ``inner >= outer``."""
-    if sk.chance(0.6):
-        return loop(inner, Affine.var(outer) + 1, *body)
-    top = Bound(Affine.constant(n - 1))
-    return Loop(inner, (Bound(Affine.var(outer)),), (top,), 1, body)
+        return [loop(i, n, half(j, i, n, loop(k, depth, statement), below=below))]
+    return [loop(i, n, loop(k, depth, half(j, i, n, statement, below=below)))]
 
 
 def _triangle2(
@@ -414,7 +406,7 @@ def _triangle2(
             x = sk.array(t)
             body = assign(at(x, i), binary("*", get(a, i, j), get(x, j)), "-")
             return [loop(i, n, loop(j, i, body))]
-    return [loop(i, n, _half(sk, j, i, n, body))]
+    return [loop(i, n, half(j, i, n, body, below=sk.chance(0.6)))]
 
 
 def normalise(sk: Sketch) -> list[Node]:
@@ -465,27 +457,6 @@ def pipeline(sk: Sketch) -> list[Node]:
         dims = list(zip(names, trips, strict=True))
         out.append(nest(dims, assign(total, get(current, *names), "+")))
     return out
-
-
-def products(sk: Sketch) -> list[Node]:
-    """Two matrix products in a row (2mm), or a product and its transpose (atax, mvt)."""
-    a, b, c = sk.array(), sk.array(), sk.array(wide(sk))
-    if sk.chance(0.5):
-        n, m = sk.sizes(2, sk.work / 2)
-        i, j, i2, j2 = sk.iterators(4)
-        d = sk.array(wide(sk))
-        first = nest([(i, n), (j, m)], assign(at(c, i), binary("*", get(a, i, j), get(b, j)), "+"))
-        value = binary("*", get(a, i2, j2), get(c, i2) if sk.chance(0.6) else get(sk.array(), i2))
-        return [first, nest([(i2, n), (j2, m)], assign(at(d, j2), value, "+"))]
-    n, m, p, q = (max(4, round(s)) for s in sk.sizes(4, (sk.work / 2) ** (4 / 3)))
-    i, j, k, i2, j2, k2 = sk.iterators(6)
-    d, e = sk.array(), sk.array(wide(sk))
-    multiply = assign(at(c, i, j), binary("*", get(a, i, k), get(b, k, j)), "+")
-    again = assign(at(e, i2, j2), binary("*", get(c, i2, k2), get(d, k2, j2)), "+")
-    return [
-        nest([(i, n), (j, m), (k, p)], multiply),
-        nest([(i2, n), (j2, q), (k2, m)], again),
-    ]
 
 
 @dataclass(frozen=True)
@@ -554,20 +525,3 @@ def _reversed(sk: Sketch, a: str, walk: _StridedGrid) -> list[Node]:
     mirrored[walk.axis] = mirrored[walk.axis] * -1 + (walk.trips[walk.axis] - 1)
     value = combine(sk, sk.dtype, [get(a, *mirrored), get(sk.array(), *walk.names)])
     return [assign(at(sk.array(), *walk.names), stored_as(sk.dtype, value))]
-
-
-FAMILIES: tuple[tuple[Family, float], ...] = (
-    (elementwise, 2.0),
-    (contraction, 4.0),
-    (reduction, 2.0),
-    (stencil, 2.5),
-    (in_place, 1.0),
-    (convolution, 2.0),
-    (transpose, 1.2),
-    (recurrence, 1.0),
-    (triangular, 1.5),
-    (normalise, 1.2),
-    (pipeline, 1.5),
-    (products, 1.0),
-    (strided, 1.3),
-)

@@ -31,6 +31,8 @@ from agent.loopnest.program import (
 )
 from bundles.corpus.sketch import Sketch
 
+FLAT = 0.6  # of programs have all of their arrays as pointers, whose rows they find themselves
+
 
 def _reach(body: tuple[Node, ...], names: Mapping[str, DType]) -> dict[str, list[Interval]]:
     """For every array, the range of each subscript over all its accesses."""
@@ -102,6 +104,9 @@ def finish(sketch: Sketch, name: str, body: Sequence[Node]) -> Program:
         shape[-1] += pad if len(shape) > 1 else 0
         arrays.append(Array(array, sketch.types[array], tuple(shape)))
     used = {a.array for _, s in statements(tree) for a in accesses(s)}
+    body = _complete(tree, (), shift, iter(range(1_000)))
+    if sketch.chance(FLAT):
+        arrays, body = _flat(arrays, body)
     return Program(
         name,
         tuple(arrays),
@@ -109,8 +114,29 @@ def finish(sketch: Sketch, name: str, body: Sequence[Node]) -> Program:
         tuple(
             Temporary(n, t, _depth(tree, n)) for n, t in sketch.temporary_types.items() if n in used
         ),
-        _complete(tree, (), shift, iter(range(1_000))),
+        body,
     )
+
+
+def _flat(arrays: list[Array], body: tuple[Node, ...]) -> tuple[list[Array], tuple[Node, ...]]:
+    """Every array as a pointer to its first element: ``a[i][j]`` becomes ``a[40 * i + j]``."""
+    shapes = {a.name: a.shape for a in arrays}
+
+    def flat(access: Access) -> Access:
+        place, shape = Affine(), shapes.get(access.array, ())
+        if len(shape) < 2:
+            return access
+        for subscript, extent in zip(access.subscripts, shape, strict=True):
+            place = place * extent + subscript
+        return Access(access.array, (place,))
+
+    def walk(nodes: tuple[Node, ...]) -> tuple[Node, ...]:
+        return tuple(
+            replace(n, body=walk(n.body)) if isinstance(n, Loop) else map_accesses(n, flat)
+            for n in nodes
+        )
+
+    return [replace(a, shape=(a.elements,)) for a in arrays], walk(body)
 
 
 def statement_runs(program: Program) -> float:
@@ -132,7 +158,7 @@ def deletable_work(program: Program) -> str:
 
     Every loop around a statement must be used by a subscript it reads or writes; a loop that no
     written subscript uses must be a reduction over values it selects, or carry values from one
-    iteration to the next through memory (a loop over time).
+    iteration to the next (a loop over time, a filter's state).
     """
     written: dict[str, set[str]] = {node.iterator: set() for _, node in loops(program.body)}
     read: dict[str, set[str]] = {name: set() for name in written}
@@ -148,8 +174,9 @@ def deletable_work(program: Program) -> str:
         keeps = {n for s in statement.target.subscripts for n in s.names}
         keeps = keeps.union(*(made_of.get(n, ()) for n in keeps))
         keeps |= {n.iterator for n in around[: depth.get(statement.target.array, 0)]}
-        for name in (node.iterator for node in around):
-            carried = (written[name] & read[name]) - depth.keys()
+        for level, name in enumerate(node.iterator for node in around):
+            own = {temporary for temporary, outside in depth.items() if outside > level}
+            carried = (written[name] & read[name]) - own
             if not (name in keeps or (name in selects and statement.op) or carried):
                 return f"{statement.name}: loop {name} repeats the same work"
     return ""

@@ -64,6 +64,15 @@ def nest(iterators: Sequence[tuple[str, int]], *body: Node) -> Loop:
     return loop(name, trip, nest(rest, *body)) if rest else loop(name, trip, *body)
 
 
+def half(
+    inner: str, outer: str, size: int, *body: Node, below: bool = True, strict: bool = False
+) -> Loop:
+    """A loop over one triangle: ``inner <= outer`` or ``inner >= outer``; strict: without ``=``."""
+    if below:
+        return loop(inner, Affine.var(outer) + (0 if strict else 1), *body)
+    return loop(inner, size, *body, lower=Affine.var(outer) + (1 if strict else 0))
+
+
 def binary(op: str, *operands: Expr) -> Expr:
     """``a op b op c``, left to right."""
     out = operands[0]

@@ -19,7 +19,7 @@ from agent.errors import AgentError
 from agent.loopnest.features.nest import NestTable, concat, lower
 from agent.loopnest.features.vector import features, work
 from agent.loopnest.program import Program
-from agent.loopnest.schedules.candidates import random_schedule
+from agent.loopnest.schedules.candidates import random_schedule, usual_schedule
 from bundles.corpus.corpus import random_program
 from bundles.simulator.machines import SimulatedMachine
 from bundles.simulator.simulate import simulate
@@ -27,6 +27,7 @@ from bundles.workers import WorkerDiedError, results_in_order
 
 SHARD = 50  # programs a shard; part of what a seed means
 SPARE = 3  # schedules drawn, at most, for each one kept
+USUAL = 0.6  # of schedules are such as an expert would try; of the others some are absurd
 DEATHS = 5
 ARRAYS = ("features", "target", "family")
 Progress = Callable[[int, int], None]
@@ -114,7 +115,8 @@ def variants_of(program: Program, count: int, rng: random.Random) -> NestTable:
     """
     seen: dict[str, Program] = {}
     for _ in range(SPARE * count):
-        schedule, scheduled = random_schedule(program, rng)
+        draw = usual_schedule if rng.random() < USUAL else random_schedule
+        schedule, scheduled = draw(program, rng)
         if schedule.steps:
             seen.setdefault(str(schedule), scheduled)
         if len(seen) >= 1.4 * count:

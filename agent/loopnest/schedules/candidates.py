@@ -51,6 +51,7 @@ TRIES_PER_CANDIDATE = 12
 CLASSIC_FIRST = 12
 MAX_PERMUTED = 4
 MAX_PARALLEL_DEPTH = 3
+IN_REGISTERS = 0.25  # of usual schedules keep blocks of sums in registers
 CHUNK, LONG = 8, 256  # iterations that go to a thread at a time, of a loop that is long
 Outcomes = dict[tuple[int, Step], Program | None]
 
@@ -147,6 +148,21 @@ def random_schedule(program: Program, rng: random.Random) -> tuple[Schedule, Pro
     return Schedule(tuple(draft.steps)), draft.program
 
 
+def usual_schedule(program: Program, rng: random.Random) -> tuple[Schedule, Program]:
+    """One of those that an expert would try, by chance; dependences are not looked at."""
+    draft = Draft(program)
+    if rng.random() < IN_REGISTERS:
+        rows, size = rng.choice(TILES)
+        tiles = partial(register_tiles, rows=rows, row_bytes=size, packing=rng.random() < 0.5)
+        sums: Move = partial(partial_sums, row_bytes=256)
+        before, after = rng.choice(((), (_distribute_all,))), rng.choice(((), (_parallel,)))
+        _perform(draft, (*before, rng.choice((tiles, tiles, sums)), _vector, *after))
+    else:
+        _perform(draft, rng.choice(_structures(program)))
+        _perform(draft, rng.choice(MARKINGS))
+    return Schedule(tuple(draft.steps)), draft.program
+
+
 def candidate_schedules(
     program: Program, count: int, seed: int = 0, dependences: Dependences | None = None
 ) -> tuple[tuple[Schedule, Program], ...]:
@@ -189,7 +205,7 @@ def proposals(
 
 # What an expert would try
 
-Move = Callable[[LegalDraft], None]
+Move = Callable[[Draft], None]
 
 
 def _classic(program: Program, new: Callable[[], LegalDraft]) -> Iterator[LegalDraft]:
@@ -253,7 +269,7 @@ def _in_turns(new: Callable[[], LegalDraft]) -> Iterator[LegalDraft]:
             yield draft
 
 
-def _perform(draft: LegalDraft, moves: tuple[Move, ...]) -> None:
+def _perform(draft: Draft, moves: tuple[Move, ...]) -> None:
     for move in moves:
         move(draft)
 
@@ -286,11 +302,11 @@ def _structures(program: Program) -> list[tuple[Move, ...]]:
     ]
 
 
-def _swap(draft: LegalDraft, pair: tuple[str, str]) -> None:
+def _swap(draft: Draft, pair: tuple[str, str]) -> None:
     draft.attempt(Interchange(*pair))
 
 
-def _unit_stride(draft: LegalDraft) -> None:
+def _unit_stride(draft: Draft) -> None:
     """Put the loop that walks memory best innermost, in every band."""
     for band in draft.bands():
         best = min(reversed(band), key=_jumps)
@@ -309,7 +325,7 @@ def _jumps(loop: Loop) -> int:
     return count
 
 
-def _tile_bands(draft: LegalDraft, size: int) -> None:
+def _tile_bands(draft: Draft, size: int) -> None:
     """Tile the innermost neighbours (three at most) of every band that are longer than a tile."""
     for band in draft.bands():
         runs = itertools.groupby(band, key=lambda loop: is_longer(loop, size))
@@ -318,18 +334,18 @@ def _tile_bands(draft: LegalDraft, size: int) -> None:
             draft.attempt(Tile(tuple((loop.iterator, size) for loop in long[-1])))
 
 
-def _fuse_all(draft: LegalDraft) -> None:
+def _fuse_all(draft: Draft) -> None:
     """Fuse neighbours as long as some fit, outer ones first."""
     while any(draft.attempt(Fuse(*pair)) for pair in draft.neighbours()):
         pass
 
 
-def _distribute_all(draft: LegalDraft) -> None:
+def _distribute_all(draft: Draft) -> None:
     for loop in draft.loops():
         draft.attempt(Distribute(loop.iterator))
 
 
-def _wavefront(draft: LegalDraft) -> None:
+def _wavefront(draft: Draft) -> None:
     """Skew the innermost pair of every band and interchange it, so that diagonals run inside."""
     for band in draft.bands():
         if len(band) > 1:
@@ -338,19 +354,19 @@ def _wavefront(draft: LegalDraft) -> None:
                 draft.attempt(Interchange(outer, inner))
 
 
-def _parallel(draft: LegalDraft) -> None:
+def _parallel(draft: Draft) -> None:
     for loop in draft.outermost():
         _share(draft, loop, MAX_PARALLEL_DEPTH)
 
 
-def _share(draft: LegalDraft, loop: Loop, depth: int) -> None:
+def _share(draft: Draft, loop: Loop, depth: int) -> None:
     if depth and not draft.attempt(Parallelize(loop.iterator)):
         for node in loop.body:
             if isinstance(node, Loop):
                 _share(draft, node, depth - 1)
 
 
-def _take_turns(draft: LegalDraft) -> None:
+def _take_turns(draft: Draft) -> None:
     """Deal out the iterations of uneven parallel loops; chunks write whole cache lines."""
     for loop in draft.loops():
         if loop.parallel and is_uneven(loop):
@@ -358,17 +374,17 @@ def _take_turns(draft: LegalDraft) -> None:
             draft.attempt(Cyclic(loop.iterator, 1 if whole else CHUNK))
 
 
-def _vector(draft: LegalDraft) -> None:
+def _vector(draft: Draft) -> None:
     for loop in draft.innermost():
         draft.attempt(Vectorize(loop.iterator))
 
 
-def _unroll_by(draft: LegalDraft, factor: int) -> None:
+def _unroll_by(draft: Draft, factor: int) -> None:
     for loop in draft.innermost():
         draft.attempt(Unroll(loop.iterator, factor))
 
 
-def _jam_by(draft: LegalDraft, factor: int) -> None:
+def _jam_by(draft: Draft, factor: int) -> None:
     """Jam the loops directly around innermost ones."""
     innermost = {loop.iterator for loop in draft.innermost()}
     for loop in draft.loops():
