@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -57,6 +58,7 @@ _log = logging.getLogger(__name__)  # shown by `-v`
 BUDGET_S = 0.3
 SETTINGS = TimingSettings(rounds=5, min_rounds=2, extra_rounds=2, limit_s=0.5)
 BRIEF = Effort(budget_s=0.25, least=2, call_s=1.0)  # of the function
+UNSURE = 0.5  # log units of an 80 % interval: such a time is used, and taken anew the next time
 NOT_RUN = "nothing was to be run"
 CANNOT = (
     BusyError,
@@ -83,6 +85,11 @@ class KeptTime:
         """Whether its numbers fit each other."""
         return 0 < self.low <= self.seconds <= self.high
 
+    @property
+    def is_sure(self) -> bool:
+        """Whether it is worth keeping."""
+        return math.log(self.high / self.low) < UNSURE
+
 
 @dataclass(frozen=True)
 class KeptOwn:
@@ -96,6 +103,11 @@ class KeptOwn:
         """Whether its numbers fit each other."""
         t = self.times
         return min(t.seconds_before, t.seconds_after) > 0 and t.low <= t.log_speedup <= t.high
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether it is worth keeping."""
+        return self.times.high - self.times.low < UNSURE
 
 
 WRITTEN = KeptTimes("times of programs as written", KeptTime)
@@ -192,7 +204,8 @@ def _known_or_taken(
         _log.debug("%s: timing one", times.fact)
         with hold(config.state_dir, "predict"):
             taken = take()
-            times.keep(config, key, taken)
+            if taken.is_sure:
+                times.keep(config, key, taken)
     except CANNOT as error:
         return Taken(None, error.message)
     return Taken(taken)

@@ -33,6 +33,10 @@ class TakenTime(Protocol):
     def can_be(self) -> bool:
         """Whether its numbers fit each other."""
 
+    @property
+    def is_sure(self) -> bool:
+        """Whether it is worth keeping: another time may be better where others work now."""
+
 
 T = TypeVar("T", bound=TakenTime)
 

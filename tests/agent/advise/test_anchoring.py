@@ -237,6 +237,15 @@ def test_a_function_is_timed_anew_where_its_file_flags_or_sizes_are_others(asked
     assert len(compiled.asked) == 2  # the loops are the same
 
 
+def test_a_time_that_says_little_is_used_and_taken_anew(asked, compiled, monkeypatch):
+    wide = replace(OWN, high=OWN.low + 2 * anchoring.UNSURE)
+    monkeypatch.setattr(anchoring, "own_base", lambda *_: wide)
+    first, again = asked.ask(compiled), asked.ask(compiled)
+    assert (first["own"]["kept"], again["own"]["kept"]) == (False, False)
+    assert first["own"]["high"] == pytest.approx(math.exp(wide.high))
+    assert again["as_written"]["kept"]
+
+
 def test_where_the_function_is_not_timed_it_is_said_what_1_is(asked, compiled, timed):
     for runner, why in ((None, "nothing was to be run"), (FakeRunner(), "there is no compiler")):
         told = asked.ask(runner)
