@@ -355,7 +355,7 @@ def test_a_missing_state_directory_is_made_again(box):
 
 def test_a_power_cut_in_the_middle_of_measuring_loses_nothing(box):
     forget(box)
-    box.write("/etc/calibration-agent/conf.d/60-longer.toml", 'budget = "12s"')
+    box.write("/etc/calibration-agent/conf.d/60-longer.toml", 'budget = "6s"')
     begin_measuring(box)
     box.power_off()
     kept = timings(box)
