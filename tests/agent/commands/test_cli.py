@@ -418,7 +418,9 @@ def test_a_kernel_that_hangs(tmp_path):
     soon = (
         "import agent.measure.worker_runner as at_work\n"
         "usual = at_work.TimingSettings\n"
-        "at_work.TimingSettings = lambda: usual(limit_s=0.1)"
+        "at_work.TimingSettings = lambda: usual(limit_s=0.1)\n"
+        "import agent.advise.own_function as own\n"
+        "object.__setattr__(own.USUAL, 'call_s', 0.1)"  # of the person's own function
     )
     where = ("--schedule", "original", "--state-dir", tmp_path / "state")
     ran = agent("measure", tmp_path / "hangs.c", "--size", "n=400000", *where, first=soon)
