@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 
 from agent.advise import drivers as drivers_module
 from agent.advise import verify as verify_module
-from agent.advise.own_function import OwnBuild, own_times
+from agent.advise.own_function import Effort, OwnBuild, own_times
 from agent.advise.splice import Origin, SourceRegion, spliced
 from agent.advise.verify import verify
 from agent.errors import Exit, SourceError
@@ -251,7 +251,9 @@ def test_what_structures_hold_is_tried_and_timed(tmp_path, compiler, what):
     wrong = re.sub(rb"(?m)^        f_tuned_1\(.*\);$", b"        ;", new)
     assert wrong != new
     assert verify(source, path, wrong, compiler, ()).wrong
-    assert own_times(source, path, new, OwnBuild(compiler), 0.01).seconds_before > 0
+    assert (
+        own_times(source, path, new, OwnBuild(compiler), Effort(budget_s=0.01)).seconds_before > 0
+    )
 
 
 MIXED = """
