@@ -112,12 +112,16 @@ def refusal_of(work: Callable[[], object]) -> str:
 
 
 def without_jams(program: Program) -> Program:
-    """``program`` without its jams."""
+    """``program`` without its jams; which threads share iterations, the jammed one says."""
 
     def plain(nodes: tuple[Node, ...]) -> tuple[Node, ...]:
-        return tuple(
-            replace(n, jam=1, body=plain(n.body)) if isinstance(n, Loop) else n for n in nodes
-        )
+        return tuple(map(plainly, nodes))
+
+    def plainly(node: Node) -> Node:
+        if not isinstance(node, Loop):
+            return node
+        parallel = node.parallel and node.jam == 1
+        return replace(node, jam=1, parallel=parallel, body=plain(node.body))
 
     return program.with_body(plain(program.body))
 
