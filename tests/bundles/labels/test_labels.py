@@ -11,6 +11,7 @@ import pytest
 
 from agent.errors import AgentError
 from agent.loopnest.features.vector import FEATURES, FEATURES_VERSION
+from agent.loopnest.program import Loop
 from bundles.labels.labels import META, is_test, load_labels, write_labels
 from bundles.labels.programs import corpus_program, program_digest
 from bundles.labels.repeats import ONE_CORE
@@ -52,8 +53,8 @@ def row(number: int, schedule: str, **changes: object) -> dict[str, object]:
 
 
 def outermost(number: int) -> str:
-    loop = corpus_program(0, number).body[0]
-    return f"tile {loop.iterator} 4"
+    found = (node for node in corpus_program(0, number).body if isinstance(node, Loop))
+    return f"tile {next(found).iterator} 4"
 
 
 def written(path: Path, rows: list[dict[str, object]], target: Target = TARGET) -> Path:
