@@ -30,16 +30,16 @@ class Sharing(StrEnum):
 
 
 # Standard deviation of what another session finds beyond a session's own rounds, in log units, as
-# ``benchmarks/repeat.py`` prints it (ten fresh processes in 19 minutes; Sapphire Rapids VM, 2 CPUs,
-# nothing else running in it, its cores shared with others in 79 % of the time). The other session
-# may find the cores in another state, unless they were undisturbed throughout.
+# ``benchmarks/repeat.py`` prints it (twice eight sessions on a Zen 4 VM, 2 CPUs, 2026-11-30; the
+# first line is that of another silicon too). The other session may find the cores in another
+# state, unless they were undisturbed throughout.
 SESSION_SD = {
     Sharing.UNDISTURBED: 0.005,
-    Sharing.PARTLY: 0.105,
-    Sharing.INFERRED: 0.07,
-    Sharing.SHARED: 0.05,
+    Sharing.PARTLY: 0.07,
+    Sharing.INFERRED: 0.04,
+    Sharing.SHARED: 0.025,
 }
-AT_TIMES_SD = 0.04  # of undisturbed shots where others were disturbed
+AT_TIMES_SD = 0.012  # of undisturbed shots where others were disturbed
 AT_TIMES = 0.05  # of the shots, at least: one or two are the machine's own housekeeping
 
 

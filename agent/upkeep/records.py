@@ -69,7 +69,7 @@ class Status:
         more = ("machine", "toolchain")
         return {
             "calibration": summary_json(found, *more, in_force=True) if found else None,
-            "kept": summary_json(kept, in_force=False) if kept else None,
+            "kept": summary_json(kept, *more, in_force=False) if kept else None,
             "unfinished": typed.to_json(self.unfinished) if self.unfinished else None,
             "notes": [typed.to_json(n) for n in self.notes],
             "state_dir": str(self.state_dir),

@@ -36,7 +36,7 @@ FAMILIES: tuple[tuple[Family, float], ...] = (
     (ordinary.states, 0.8),
     (products.matrix_product, 2.0),
     (products.rank_update, 0.8),
-    (products.triangular_product, 0.7),
+    (products.triangle_product, 0.7),
     (products.factorisation, 0.5),
     (products.vector_product, 1.0),
     (products.product_chain, 0.6),

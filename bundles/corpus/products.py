@@ -154,7 +154,7 @@ def _first(sk: Sketch, acc: DType) -> tuple[Expr, str]:
     return (sk.scalar(acc), "*") if sk.chance(0.5) else (literal(acc, 0), "")
 
 
-def triangular_product(sk: Sketch) -> list[Node]:
+def triangle_product(sk: Sketch) -> list[Node]:
     """Products with a triangular or symmetric matrix, in place or not; solves with many sides."""
     acc, (i, j, k) = sk.dtype, sk.iterators(3)
     n, m = sk.sizes(2, max(sk.work, 1024) ** (2 / 3) * 1.3, 8)

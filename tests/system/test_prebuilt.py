@@ -200,5 +200,6 @@ def bare_agent(wheel, tmp_path_factory):
 
 def test_without_a_compiler_the_wheel_calibrates_and_says_with_what(bare_agent):
     bare_agent("calibrate", "--budget", "2s")
-    known = bare_agent("status")["calibration"]
+    status = bare_agent("status")
+    known = status["kept"] or status["calibration"]  # so few timings need not show a gain
     assert known["toolchain"]["kind"] == "prebuilt"

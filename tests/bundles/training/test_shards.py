@@ -9,11 +9,12 @@ import pytest
 
 import bundles
 from agent.errors import BusyError, Exit, InputError
+from bundles.corpus.mixture import FAMILIES
 from bundles.files import write_whole
 from bundles.simulator.machines import sample_machines
 from bundles.training import shards
 from bundles.training.dataset import Dataset, Recipe, generate, in_processes, shard_rows
-from bundles.training.shards import held_alone, stored
+from bundles.training.shards import DTYPES, held_alone, stored
 
 RECIPE = Recipe(220, 3, 5, sample_machines(np.random.default_rng(0), 3))
 SCRIPT = """
@@ -213,3 +214,8 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     write_whole(tmp_path / "a", b"two")
     assert (tmp_path / "a").read_bytes() == b"two"
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_the_name_of_every_family_fits_its_place():
+    letters = DTYPES["family"].itemsize // np.dtype("U1").itemsize
+    assert [f.__name__ for f, _ in FAMILIES if len(f.__name__) > letters] == []
