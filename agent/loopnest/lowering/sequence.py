@@ -45,7 +45,7 @@ _Objects = dict[_Object, Expression]  # and where it is used or changed
 
 
 @dataclass(frozen=True)
-class _Done:
+class _Effects:
     """What evaluating an expression does.
 
     Attributes:
@@ -58,9 +58,9 @@ class _Done:
     changes: _Objects = field(default_factory=dict)
     open: _Objects = field(default_factory=dict)
 
-    def then(self, *later: _Done) -> _Done:
+    def then(self, *later: _Effects) -> _Effects:
         """This, and behind it one of ``later`` or all of them, whose values count."""
-        return _Done(
+        return _Effects(
             _joined(self.uses, *(x.uses for x in later)),
             _joined(self.changes, *(x.changes for x in later)),
             _joined(*(x.open for x in later)),
@@ -104,7 +104,7 @@ def _stored(node: Tree) -> Expression | None:
     return node.operand if isinstance(node, UnaryE) and node.op in STEPS else None
 
 
-def _done(unit: Unit, node: Expression) -> _Done:
+def _done(unit: Unit, node: Expression) -> _Effects:
     done = partial(_done, unit)
     match node:
         case AssignE() | UnaryE(op="++" | "--" | "p++" | "p--"):
@@ -120,35 +120,35 @@ def _done(unit: Unit, node: Expression) -> _Done:
         case Name() | IndexE() | MemberE() | UnaryE(op="*"):
             found = _place(unit, node)
             read = {} if isinstance(node.type, ArrayType) else _object(node)
-            return _Done(_joined(found.uses, read), found.changes, found.open)
+            return _Effects(_joined(found.uses, read), found.changes, found.open)
         case _:
             return _together([done(x) for x in parts(node) if isinstance(x, Expression)])
 
 
-def _place(unit: Unit, node: Expression) -> _Done:
+def _place(unit: Unit, node: Expression) -> _Effects:
     """What it takes to find the object that an expression names."""
     if isinstance(node, Name):
-        return _Done()
+        return _Effects()
     if isinstance(node, MemberE) and not node.arrow:
         return _place(unit, node.base)
     return _together([_done(unit, x) for x in parts(node) if isinstance(x, Expression)])
 
 
-def _assigned(unit: Unit, node: AssignE | UnaryE) -> _Done:
+def _assigned(unit: Unit, node: AssignE | UnaryE) -> _Effects:
     """An assignment or step: the store comes after both values, not after their effects."""
     target = node.target if isinstance(node, AssignE) else node.operand
     stored: _Objects = dict.fromkeys(_object(target), node)
     updates = isinstance(node, UnaryE) or node.op
     place = _place(unit, target)
     if updates:
-        place = _Done(_joined(place.uses, _object(target)), place.changes, place.open)
+        place = _Effects(_joined(place.uses, _object(target)), place.changes, place.open)
     both = _together([place, _done(unit, node.value)]) if isinstance(node, AssignE) else place
     _refuse_clash(both.open, stored)
     changes = _joined(both.changes, stored)
-    return _Done(both.uses, changes, _joined(both.open, stored))
+    return _Effects(both.uses, changes, _joined(both.open, stored))
 
 
-def _called(unit: Unit, node: CallE) -> _Done:
+def _called(unit: Unit, node: CallE) -> _Effects:
     """A call: its arguments in any order, and then what the function does."""
     arguments = _together([_done(unit, x) for x in node.arguments])
     own = callee(unit, node)
@@ -168,7 +168,7 @@ def _called(unit: Unit, node: CallE) -> _Done:
         whole: _Objects = {(ident, ""): node, (ident, _ANY): node}
         uses |= whole
         changes |= whole if everything or ident in targets else {}
-    return arguments.then(_Done(uses, changes))
+    return arguments.then(_Effects(uses, changes))
 
 
 def _bodies(unit: Unit, own: CFunction) -> list[CStatement]:
@@ -215,7 +215,7 @@ def _root(node: Expression) -> Name | None:
     return next(found, None)
 
 
-def _together(several: Sequence[_Done]) -> _Done:
+def _together(several: Sequence[_Effects]) -> _Effects:
     """What parts do that no rule puts into an order.
 
     Raises:
@@ -224,7 +224,7 @@ def _together(several: Sequence[_Done]) -> _Done:
     for one, two in itertools.permutations(several, 2):
         if one.changes:
             _refuse_clash(one.changes, {**two.uses, **two.changes})
-    return _Done(
+    return _Effects(
         _joined(*(x.uses for x in several)),
         _joined(*(x.changes for x in several)),
         _joined(*(x.open for x in several)),
