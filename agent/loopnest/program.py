@@ -17,7 +17,7 @@ substitute in it, so the relation "as written -> now" is always at hand for lega
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from functools import cached_property
@@ -506,6 +506,21 @@ def loops(nodes: tuple[Node, ...]) -> Iterator[tuple[tuple[Loop, ...], Loop]]:
         if isinstance(node, Loop):
             yield (), node
             yield from (((node, *around), loop) for around, loop in node.loops_inside)
+
+
+def statement_runs(nodes: Sequence[Node]) -> Iterator[tuple[Statement, ...] | Loop]:
+    """``nodes`` in their order: neighbouring statements together, each loop by itself."""
+    run: list[Statement] = []
+    for node in nodes:
+        if isinstance(node, Statement):
+            run.append(node)
+            continue
+        if run:
+            yield tuple(run)
+            run = []
+        yield node
+    if run:
+        yield tuple(run)
 
 
 def children(expr: Expr) -> tuple[Expr, ...]:

@@ -33,6 +33,7 @@ from agent.loopnest.program import (
     Statement,
     map_accesses,
     map_all_accesses,
+    statement_runs,
     statements,
     substitute_statement,
 )
@@ -140,15 +141,11 @@ class _Round:
     def of(self, nodes: Sequence[Node]) -> tuple[Node, ...]:
         """``nodes``, from the body of the loop, for all copies."""
         out: list[Node] = []
-        run: list[Statement] = []
-        for node in (*nodes, None):
-            if isinstance(node, Statement):
-                run.append(node)
-                continue
-            out += [copy.statement(s) for copy in self.copies for s in run]
-            run = []
-            if node is not None:
-                out += self._inner(node)
+        for part in statement_runs(nodes):
+            if isinstance(part, Loop):
+                out += self._inner(part)
+            else:
+                out += [copy.statement(s) for copy in self.copies for s in part]
         return tuple(out)
 
     def _inner(self, inner: Loop) -> tuple[Node, ...]:

@@ -37,6 +37,7 @@ from agent.loopnest.program import (
     Statement,
     loops,
     map_all_accesses,
+    statement_runs,
     statements,
     substitute_statement,
 )
@@ -77,18 +78,10 @@ def _tiles(loop: Loop) -> Loop:
 
 def _around(nodes: Sequence[Node], wrap: Callable[[Sequence[Statement]], Loop]) -> tuple[Node, ...]:
     """``nodes`` with a loop around every run of neighbouring statements."""
-    out: list[Node] = []
-    run: list[Statement] = []
-    for node in (*nodes, None):
-        if isinstance(node, Statement):
-            run.append(node)
-            continue
-        if run:
-            out.append(wrap(run))
-            run = []
-        if node is not None:
-            out.append(replace(node, body=_around(node.body, wrap)))
-    return tuple(out)
+    return tuple(
+        replace(part, body=_around(part.body, wrap)) if isinstance(part, Loop) else wrap(part)
+        for part in statement_runs(nodes)
+    )
 
 
 def in_lanes(loop: Loop, path: tuple[str, ...], made: Expansion) -> tuple[Node, ...]:

@@ -17,6 +17,7 @@ from agent.loopnest.program import (
     Node,
     Program,
     Statement,
+    statement_runs,
     statements,
 )
 from agent.loopnest.schedules.bounds import extremes
@@ -197,24 +198,19 @@ def tiles_name(loop: Loop) -> str:
 def _sunk(nodes: tuple[Node, ...], points: Loop, counter: Iterator[int]) -> tuple[Node, ...]:
     """``nodes`` with the loop ``points`` around every run of neighbouring statements."""
     out: list[Node] = []
-    run: list[Statement] = []
-    for node in (*nodes, None):
-        if isinstance(node, Statement):
-            run.append(node)
-            continue
-        if run:
+    for part in statement_runs(nodes):
+        if isinstance(part, Loop):
+            lower = extremes(part.lower, points, smallest=True)
+            upper = extremes(part.upper, points, smallest=False)
+            body = _sunk(part.body, points, counter)
+            out.append(replace(part, lower=lower, upper=upper, body=body))
+        else:
             name = f"{points.iterator}#{next(counter)}"
             value = {points.iterator: Affine.var(name)}
             copies = tuple(
-                replace(s, instance=tuple(x.substitute(value) for x in s.instance)) for s in run
+                replace(s, instance=tuple(x.substitute(value) for x in s.instance)) for s in part
             )
             out.append(replace(points, iterator=name, body=copies))
-            run = []
-        if node is not None:
-            lower = extremes(node.lower, points, smallest=True)
-            upper = extremes(node.upper, points, smallest=False)
-            body = _sunk(node.body, points, counter)
-            out.append(replace(node, lower=lower, upper=upper, body=body))
     return tuple(out)
 
 
