@@ -26,7 +26,8 @@
  *                          seconds of an execution by an earlier worker, 0: it is tried
  *   look                -> look LOW...          readings of every CPU in turn (see "shared cores")
  *   round SLOT ...      -> round WALL CPU STEAL BUSY SWITCHES OTHERS SAMPLE...     one sample of each:
- *                          SHOTS, and of each shot SECONDS_PER_EXECUTION MAIN INSIDE ALL SWITCHES
+ *                          SHOTS, and of each shot SECONDS_PER_EXECUTION MAIN INSIDE ALL SWITCHES;
+ *                          WALL is less than nothing where the clock ever went back, by so much
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -68,6 +69,7 @@
 #define CHAIN 2000       /* dependent multiplications: some 2 microseconds */
 #define ADDITIONS 1500   /* times 16, on four chains: as long */
 #define SLEEP_NS 2000000 /* by which a clock that stands still is found */
+#define BACK_S 1e-6      /* by which two CPUs' clocks may differ: no shot is as short */
 #define WAITED 0.1       /* share of a shot: waking up takes a few microseconds anyway */
 #define LOOKS 300        /* readings in a row: about a millisecond */
 
@@ -115,6 +117,7 @@ static void *arguments[2 * MAX_ARGUMENTS];
 static int n_arrays, n_scalars, n_slots, n_cpus, cpus[MAX_CPUS], pinned;
 static int answer_fd, marker_fd;
 static unsigned long sequence;
+static double went_back; /* the clock, from one look at it to the next, at most; never is right */
 
 #ifdef PREBUILT /* a static executable with its programs inside: bundles/fixed_set/prebuild.py makes it */
 struct program {
@@ -137,9 +140,12 @@ static void refuse(const char *why) {
 }
 
 static double now(void) {
+    static double latest;
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC_RAW, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+    double seconds = (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+    if (latest - seconds > went_back) went_back = latest - seconds;
+    return latest = seconds;
 }
 
 static void mark(int32_t slot) {
@@ -831,8 +837,9 @@ static void one_round(char *rest) {
     fputc('\n', f);
     fclose(f);
     dprintf(answer_fd, "@%lu round %.9g %.6f %lld %lld %ld %d%s", sequence,
-            after.wall - before.wall, after.cpu - before.cpu, after.steal - before.steal,
-            after.busy - before.busy, after.switches - before.switches, others, line);
+            went_back > BACK_S ? -went_back : after.wall - before.wall, after.cpu - before.cpu,
+            after.steal - before.steal, after.busy - before.busy, after.switches - before.switches,
+            others, line);
     free(line);
 }
 
