@@ -140,11 +140,12 @@ static void refuse(const char *why) {
 }
 
 static double now(void) {
-    static double latest;
+    static _Thread_local volatile double latest; /* read first: look_inside() may come in between */
     struct timespec t;
+    double before = latest;
     clock_gettime(CLOCK_MONOTONIC_RAW, &t);
     double seconds = (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-    if (latest - seconds > went_back) went_back = latest - seconds;
+    if (before - seconds > went_back) went_back = before - seconds;
     return latest = seconds;
 }
 
