@@ -30,7 +30,7 @@ from bundles.finetuning.start import (
 from bundles.finetuning.thaw import thaw
 from bundles.finetuning.tuning import Mode, Tuning, split_off_validation, tune_in_stages
 from bundles.labels.labels import Labels
-from bundles.training.network import EncoderNetwork
+from bundles.training.network import Encoders
 from bundles.training.settings import Say
 
 RESAMPLES, LEVEL = 2000, 0.8
@@ -73,7 +73,7 @@ class ModeComparison:
 class _Known:
     """What every arm starts from, and what it is judged by."""
 
-    encoder: EncoderNetwork
+    encoder: Encoders
     prior: Prior
     pool: Site
     test: Site

@@ -38,7 +38,6 @@ from bundles.finetuning.tuning import (
 )
 from bundles.labels.labels import Labels
 from bundles.training.export import Export, code_version, export
-from bundles.training.prior import Whitening
 from bundles.training.settings import Say
 
 
@@ -91,10 +90,9 @@ def fine_tune(
         "evaluation": {**asdict(found), "protocol": _protocol(test)},
         "elapsed_s": round(time.monotonic() - started, 1),
     }
-    white = Whitening(np.zeros(bundle.embedding), np.eye(bundle.embedding))  # folded in already
     golden = np.asarray(bundle.golden[0], np.float32)
     name = f"{bundle.name}-tuned"[:200]
-    return export(Export(tuned.encoder, white, fitted, golden, provenance, name), out, say)
+    return export(Export(tuned.encoder, fitted, golden, provenance, name), out, say)
 
 
 def _prior(

@@ -10,7 +10,7 @@ from agent.errors import AgentError
 from agent.model.prior import Prior
 from bundles.finetuning.site import Site
 from bundles.finetuning.tuning import StartingPoint
-from bundles.training.network import EncoderNetwork
+from bundles.training.network import Encoders
 
 FEWEST_PROGRAMS, FEWEST_TESTS = 10, 3
 HEAD_UNIT = 5.0  # sds of the prior in a unit of a head's parameters: one rate then suits all
@@ -37,18 +37,18 @@ def starting_heads(prior: Prior, site: Site) -> Doubles:
     return np.array([prior.on(target.facts).mean for target in site.targets])
 
 
-def starting_point(encoder: EncoderNetwork, prior: Prior, site: Site) -> StartingPoint:
+def starting_point(encoder: Encoders, prior: Prior, site: Site) -> StartingPoint:
     """An encoder with the heads of its prior, which move as the prior lets them."""
     moves = HEAD_UNIT * np.column_stack([prior.scaled_directions, np.diag(prior.rest)])
     return StartingPoint(encoder, starting_heads(prior, site), moves)
 
 
-def site_embedding(encoder: EncoderNetwork, site: Site) -> Doubles:
+def site_embedding(encoder: Encoders, site: Site) -> Doubles:
     """[n, E] embeddings of all versions."""
     return np.asarray(encoder.embed(torch.from_numpy(site.features)).numpy(), np.float64)
 
 
-def predicted_times(encoder: EncoderNetwork, heads: Doubles, site: Site) -> Doubles:
+def predicted_times(encoder: Encoders, heads: Doubles, site: Site) -> Doubles:
     """[n, t] log seconds less log work by heads [t, E+1]."""
     times: Doubles = site_embedding(encoder, site) @ heads[:, :-1].T + heads[:, -1]
     return times

@@ -1,7 +1,6 @@
-"""The encoder of a bundle as a network again, to train it further: ``export.build`` read backwards.
+"""The encoder of a bundle as networks again, to train it further: ``export.build`` read backwards.
 
-The whitening stays folded into the last layer. Sizes are read from the graph; a graph that
-``export.build`` would not write is refused.
+Sizes are read from the graph; a graph that ``export.build`` would not write is refused.
 """
 
 from __future__ import annotations
@@ -19,32 +18,42 @@ from agent.bundle.encoder import Encoder
 from agent.errors import BundleError
 from agent.loopnest.features.vector import FEATURES
 from bundles.training.export import TOLERANCE
-from bundles.training.network import CLIP, EncoderNetwork, Shape
+from bundles.training.network import CLIP, EncoderNetwork, Encoders, Shape
 
 FIRST = ("Sub", "Mul", "Clip", "Gemm")
 BLOCK = ("LayerNormalization", "Gemm", "Relu", "Gemm", "Add")
 LAST = ("LayerNormalization", "Gemm")
+SUM = "Add"  # of the members' embeddings
 Weights = dict[str, Singles]
 
 
-def thaw(bundle: Bundle) -> EncoderNetwork:
-    """The encoder of a bundle, features [n, F] to whitened embeddings [n, E], ready to be trained.
+def thaw(bundle: Bundle) -> Encoders:
+    """The encoder of a bundle, features [n, F] to embeddings [n, E], ready to be trained.
 
     Raises:
         BundleError: the graph is not a network of ours, or gives other embeddings than it did.
     """
     graph = onnx.load_model_from_string(bundle.encoder).graph
     kinds = tuple(node.op_type for node in graph.node)
-    blocks = (len(kinds) - len(FIRST) - len(LAST)) // len(BLOCK)
-    if kinds != FIRST + max(blocks, 0) * BLOCK + LAST:
+    members = max(1, kinds.count(FIRST[0]))
+    each = (len(kinds) - members + 1) // members
+    blocks = max(0, (each - len(FIRST) - len(LAST)) // len(BLOCK))
+    if kinds != members * (FIRST + blocks * BLOCK + LAST) + (members - 1) * (SUM,):
         _refuse(bundle, f"its steps are {' '.join(kinds)[:200]}")
-    weights = _weights(bundle, graph, _names(blocks))
+    nodes = (list(graph.node)[n * each : (n + 1) * each] for n in range(members))
+    encoder = Encoders([_thawed(bundle, graph, some, blocks) for some in nodes])
+    _compare(bundle, encoder)
+    return encoder
+
+
+def _thawed(bundle: Bundle, graph: Any, nodes: list[Any], blocks: int) -> EncoderNetwork:
+    """The network that some nodes of a graph are."""
+    weights = _weights(bundle, graph, nodes, _names(blocks))
     encoder = EncoderNetwork(_shape(bundle, weights, blocks))
     try:
         encoder.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
     except RuntimeError as error:  # a shape that does not fit the others
         _refuse(bundle, str(error).splitlines()[-1].strip()[:200])
-    _compare(bundle, encoder)
     return encoder
 
 
@@ -61,11 +70,11 @@ def _pair(name: str) -> tuple[str, str]:
     return f"{name}.weight", f"{name}.bias"
 
 
-def _weights(bundle: Bundle, graph: Any, names: list[tuple[str, ...]]) -> Weights:
-    """The constants of the graph by their names in the network."""
+def _weights(bundle: Bundle, graph: Any, nodes: list[Any], names: list[tuple[str, ...]]) -> Weights:
+    """The constants of nodes of a graph by their names in the network."""
     constants = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
     weights: Weights = {}
-    for node, wanted in zip(graph.node, names, strict=True):
+    for node, wanted in zip(nodes, names, strict=True):
         found = [constants[name] for name in node.input if name in constants]
         if len(found) != len(wanted) or any(value.dtype != np.float32 for value in found):
             _refuse(bundle, f"a step {node.op_type} has {len(found)} constants")
@@ -83,7 +92,7 @@ def _shape(bundle: Bundle, weights: Weights, blocks: int) -> Shape:
     return Shape(len(FEATURES), 1, hidden=len(enter), blocks=blocks, embedding=len(leave))
 
 
-def _compare(bundle: Bundle, encoder: EncoderNetwork) -> None:
+def _compare(bundle: Bundle, encoder: Encoders) -> None:
     """The network must give what the graph gives; that the steps are wired alike is seen so."""
     rows = np.asarray(bundle.golden[0], np.float32)
     found = encoder.embed(torch.from_numpy(rows)).numpy()

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from agent.arrays import Doubles, Indices
 from bundles.finetuning.site import Site
-from bundles.training.network import EncoderNetwork, Weights
+from bundles.training.network import Encoders, Weights
 from bundles.training.settings import Say
 
 Log = list[dict[str, float]]
@@ -78,7 +78,7 @@ class StartingPoint:
         moves: [E+1, k] how heads may move: each column by about one standard deviation.
     """
 
-    encoder: EncoderNetwork
+    encoder: Encoders
     heads: Doubles
     moves: Doubles
 
@@ -87,7 +87,7 @@ class StartingPoint:
 class Tuned:
     """A fine-tuned encoder, the head [t, E+1] of every target, and how the training went."""
 
-    encoder: EncoderNetwork
+    encoder: Encoders
     heads: Doubles
     log: Log
 
@@ -163,7 +163,7 @@ class _Data:
     speedup: Tensor
 
     @classmethod
-    def of(cls, site: Site, encoder: EncoderNetwork | None) -> _Data:
+    def of(cls, site: Site, encoder: Encoders | None) -> _Data:
         x = torch.from_numpy(site.features)
         if encoder is not None:
             x = encoder.embed(x)
@@ -216,7 +216,7 @@ def _step(
     data: _Data,
     programs: Indices,
     optimiser: torch.optim.Optimizer,
-    frozen: EncoderNetwork | None,
+    frozen: Encoders | None,
 ) -> float:
     optimiser.zero_grad()
     value = _loss(model, data, programs, frozen)
@@ -226,12 +226,12 @@ def _step(
     return value.item()
 
 
-def _validate(model: _Model, data: _Data, frozen: EncoderNetwork | None) -> float:
+def _validate(model: _Model, data: _Data, frozen: Encoders | None) -> float:
     with torch.no_grad():
         return _loss(model, data, np.arange(len(data.site)), frozen).item()
 
 
-def _loss(model: _Model, data: _Data, programs: Indices, frozen: EncoderNetwork | None) -> Tensor:
+def _loss(model: _Model, data: _Data, programs: Indices, frozen: Encoders | None) -> Tensor:
     """As in pre-training: Huber's loss of speed-ups and, less, of seconds."""
     rows = torch.from_numpy(data.site.rows(programs))
     count = data.site.count[programs]

@@ -1,7 +1,7 @@
 """Write a bundle: the ONNX graph, the prior, the manifest; checked before it appears.
 
 The graph is built by hand from the weights: a dozen operators in the default domain, no exporter
-in between, the whitening folded into the last layer. What is written must load as any bundle must,
+in between. What is written must load as any bundle must,
 and agree with torch within ``TOLERANCE`` on real features.
 """
 
@@ -31,8 +31,7 @@ from agent.bundle.encoder import INPUT, OUTPUT, Encoder, golden_difference
 from agent.errors import BundleError
 from agent.loopnest.features.vector import FEATURES, FEATURES_VERSION
 from agent.model.prior import Prior
-from bundles.training.network import CLIP, EncoderNetwork
-from bundles.training.prior import Whitening
+from bundles.training.network import CLIP, EncoderNetwork, Encoders
 
 TOLERANCE = 1e-4
 OPSET, IR_VERSION = 17, 8
@@ -44,15 +43,14 @@ class Export:
     """What goes into a bundle.
 
     Attributes:
-        encoder: the trained encoder; ``whitening``: what is folded into its last layer.
-        prior: in terms of the whitened embedding.
+        encoder: the trained encoders.
+        prior: in terms of their embedding.
         golden: [g, F] features of real programs, kept with their embeddings as a self-test.
         provenance: seeds, recipe, training log, evaluation.
         name, version: of the bundle; without a version, the moment it is made.
     """
 
-    encoder: EncoderNetwork
-    whitening: Whitening
+    encoder: Encoders
     prior: Prior
     golden: Singles
     provenance: Mapping[str, object]
@@ -61,7 +59,7 @@ class Export:
 
 
 class _Graph:
-    """Nodes and weights in the making; every node continues from the one before."""
+    """Nodes and weights in the making; a node continues from the one before, or from the input."""
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
@@ -73,8 +71,8 @@ class _Graph:
         self.weights.append(numpy_helper.from_array(np.asarray(value, np.float32), name))
         return name
 
-    def add(self, kind: str, *inputs: str, output: str = "", **attributes: float) -> str:
-        output = output or f"x{len(self.nodes)}"
+    def add(self, kind: str, *inputs: str, **attributes: float) -> str:
+        output = f"x{len(self.nodes)}"
         node = helper.make_node(kind, list(inputs), [output])
         node.attribute.extend(helper.make_attribute(k, v) for k, v in sorted(attributes.items()))
         self.nodes.append(node)
@@ -96,9 +94,23 @@ def _norm(graph: _Graph, layer: torch.nn.LayerNorm) -> str:
     return graph.add("LayerNormalization", graph.last, scale, shift, axis=-1, epsilon=layer.eps)
 
 
-def build(encoder: EncoderNetwork, white: Whitening) -> bytes:
-    """The ONNX model: [n, F] features to [n, E] whitened embeddings, n free."""
+def build(encoder: Encoders) -> bytes:
+    """The ONNX model: [n, F] features to [n, E] embeddings, n free.
+
+    Members stand one after the other, and are added up behind the last: operators that put rows
+    side by side are none that the agent takes from a bundle.
+    """
     graph = _Graph()
+    ends = [_member(graph, member) for member in encoder.networks]
+    for end in ends[:-1]:
+        graph.add("Add", graph.last, end)
+    graph.nodes[-1].output[0] = OUTPUT
+    return _model(graph, encoder.networks[0].leave.out_features)
+
+
+def _member(graph: _Graph, encoder: EncoderNetwork) -> str:
+    """Add an encoder; the name of its embedding."""
+    graph.last = INPUT
     shift, scale = encoder.get_buffer("shift"), encoder.get_buffer("scale")
     graph.add("Sub", graph.last, graph.constant(_numbers(shift)))
     graph.add("Mul", graph.last, graph.constant(_numbers(scale)))
@@ -113,11 +125,7 @@ def build(encoder: EncoderNetwork, white: Whitening) -> bytes:
         _linear(graph, block.down)  # type: ignore[arg-type]
         graph.add("Add", graph.last, before)
     _norm(graph, encoder.norm)
-    weight, bias = _numbers(encoder.leave.weight), _numbers(encoder.leave.bias)
-    turned = graph.constant(white.turn.T @ weight)
-    moved = graph.constant((bias - white.shift) @ white.turn)
-    graph.add("Gemm", graph.last, turned, moved, output=OUTPUT, transB=1)
-    return _model(graph, weight.shape[0])
+    return _linear(graph, encoder.leave)
 
 
 def _model(graph: _Graph, width: int) -> bytes:
@@ -138,10 +146,8 @@ def export(content: Export, out: Path, say: Callable[[str], None]) -> dict[str, 
     Raises:
         BundleError: it does not load, is too large, or differs from torch; nothing is replaced.
     """
-    graph = build(content.encoder, content.whitening)
-    with torch.no_grad():
-        raw = content.encoder(torch.from_numpy(content.golden)).numpy()
-    golden = content.whitening(raw).astype(np.float32)
+    graph = build(content.encoder)
+    golden: Singles = content.encoder.embed(torch.from_numpy(content.golden)).numpy()
     prior = json.dumps(content.prior.to_json()).encode()
     files = {ENCODER: graph, PRIOR: prior}
     manifest = _manifest(content, golden, files)

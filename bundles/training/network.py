@@ -9,7 +9,9 @@ machines disagree about must be a direction of it, and a new machine is a vector
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -80,6 +82,36 @@ class EncoderNetwork(nn.Module):
             h = block(h)
         out: Tensor = self.leave(self.norm(h))
         return out
+
+
+class Encoders(nn.Module):
+    """Encoders whose embeddings are added: features [B, F] to the embedding [B, E].
+
+    Of encoders that were trained apart, in coordinates in which a machine has one head for all: its
+    predictions are the mean of theirs (deep ensembles, Lakshminarayanan et al. 2017).
+    """
+
+    def __init__(self, members: Iterable[EncoderNetwork]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    @property
+    def networks(self) -> Sequence[EncoderNetwork]:
+        """The members, one after the other."""
+        return [cast("EncoderNetwork", member) for member in self.members]
+
+    def embed(self, x: Tensor) -> Tensor:
+        """[n, F] -> [n, E], part by part and without gradients."""
+        with torch.no_grad():
+            return torch.cat([self(part) for part in torch.split(x, EMBEDDED)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, F] -> [B, E]."""
+        first, *others = (member(x) for member in self.members)
+        embedding: Tensor = first
+        for other in others:
+            embedding = embedding + other
+        return embedding
 
 
 class Pretrainer(nn.Module):

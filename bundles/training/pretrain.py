@@ -95,7 +95,7 @@ def pretrain(run: PretrainingRun, say: Say) -> dict[str, object]:
     }
     golden = stage.data.held.features[:8, :2].reshape(16, -1)
     made = Export(
-        learned.model.encoder, learned.white, learned.prior, golden, provenance,
+        learned.encoder, learned.prior, golden, provenance,
         run.name, run.version,
     )  # fmt: skip
     return export(made, run.out, say)
@@ -137,8 +137,8 @@ def _on_simulated_machines(
     others = np.arange(len(stage.learnt), len(stage.machines))
     tuning, reporting = np.array_split(others, [round(len(others) * TUNING)])
     train, held = stage.data.train, stage.data.held
-    known = learned.white(embed(learned.model, train.features))
-    unseen = learned.white(embed(learned.model, held.features))
+    known = embed(learned.encoder, train.features)
+    unseen = embed(learned.encoder, held.features)
 
     def part(machines: Indices) -> HeldOut:
         about = facts_of_machines([stage.machines[m] for m in machines]).astype(np.float64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,12 +40,50 @@ class Whitening:
 
 def whitening(embedding: Floats) -> Whitening:
     """The whitening of embeddings [p, v, E]; variant 0 is the base."""
+    shift = embedding[:, 0].astype(np.float64).mean(0)
+    axes, scale = _principal_axes(embedding)
+    return Whitening(shift, axes / scale)
+
+
+def _principal_axes(embedding: Floats) -> tuple[Doubles, Doubles]:
+    """Axes [E, E] of what embeddings [p, v, E] differ by, and the sd on each [E]."""
     base, others = embedding[:, 0].astype(np.float64), embedding[:, 1:]
-    shift = base.mean(0)
     gains = (base[:, None] - others).reshape(-1, base.shape[1])
-    covariance = gains.T @ gains / len(gains) + SECONDS_SHARE * np.cov((base - shift).T)
+    covariance = gains.T @ gains / len(gains) + SECONDS_SHARE * np.cov(base.T)
     values, axes = np.linalg.eigh(covariance)
-    return Whitening(shift, axes / np.sqrt(np.maximum(values, FLOOR * values[-1])))
+    return axes, np.sqrt(np.maximum(values, FLOOR * values[-1]))
+
+
+@dataclass(frozen=True)
+class Joining:
+    """e' = e @ turn: embeddings of K encoders, beside each other, in fewer whitened coordinates.
+
+    Attributes:
+        turn: [K E, E].
+        back: [K E, E]; heads h of e become h @ back, and predict what they did where the
+            coordinates left out say little.
+    """
+
+    turn: Doubles
+    back: Doubles
+
+    def heads(self, found: Doubles) -> Doubles:
+        """[m, K E+1] heads as heads [m, E+1] of the joined embedding."""
+        return np.column_stack([found[:, :-1] @ self.back, found[:, -1]])
+
+
+def joining(embedding: Doubles, found: Doubles, parts: int) -> Joining:
+    """The coordinates in which machines' predictions by embeddings [p, v, K E] differ most.
+
+    Args:
+        embedding: of K encoders beside each other, whitened each; variant 0 is the base.
+        found: [m, K E+1] heads of machines.
+        parts: K.
+    """
+    axes, scale = _principal_axes(embedding)
+    _, _, directions = np.linalg.svd(found[:, :-1] @ (axes * scale))
+    kept = directions[: embedding.shape[-1] // parts].T
+    return Joining((axes / scale) @ kept, (axes * scale) @ kept)
 
 
 def heads(embedding: Doubles, target: Floats, ridge: float = 1e-3) -> Doubles:
@@ -66,6 +105,14 @@ def heads(embedding: Doubles, target: Floats, ridge: float = 1e-3) -> Doubles:
     weight = np.where(ones > 0, SECONDS_SHARE * (v - 1), 1.0)[:, None]
     normal = design.T @ (weight * design) + ridge * p * np.eye(e + 1)
     return np.asarray(np.linalg.solve(normal, design.T @ (weight * labels)).T)
+
+
+def mean_heads(found: Iterable[Doubles]) -> Doubles:
+    """[m, K E+1] heads of K encoders beside each other that predict the mean of heads [m, E+1]."""
+    each = list(found)
+    weights = np.concatenate([some[:, :-1] for some in each], axis=1)
+    intercepts = np.sum([some[:, -1:] for some in each], axis=0)
+    return np.concatenate([weights, intercepts], axis=1) / len(each)
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,9 @@ class TrainingSettings:
         programs, variants: size of the corpus; ``held_out``: part kept for validation.
         machines, other_machines: simulated machines to train on, and to validate on.
         epochs, batch, rate, decay: of AdamW under a one-cycle schedule; ``batch`` in programs.
-        hidden, blocks, embedding: sizes of the encoder.
+        hidden, blocks, embedding: sizes of an encoder.
+        members: encoders that are trained apart, from other weights and in another order, and
+            joined.
         simulated, decoder, mask: the objectives (``network.Weights``): weights of times on
             simulated machines and of reconstruction, and the share of features hidden from it.
         threads, processes: CPU threads of torch, processes that draw programs.
@@ -36,17 +38,24 @@ class TrainingSettings:
     hidden: int = 224
     blocks: int = 3
     embedding: int = 64
+    members: int = 3
     simulated: float = 1.0
     decoder: float = 0.1
     mask: float = 0.1
     threads: int = 1  # at these sizes a second thread costs more than it brings
     processes: int = 2
 
+    def each_member(self) -> list[TrainingSettings]:
+        """Of each encoder alone."""
+        return [replace(self, members=1, seed=self.seed + n) for n in range(self.members)]
+
 
 def quick_settings(settings: TrainingSettings) -> TrainingSettings:
     """A tiny run of the same pipeline, for tests: seconds instead of minutes."""
     small = replace(settings, programs=200, variants=8, machines=32, other_machines=8)
-    return replace(small, epochs=4, batch=16, hidden=64, blocks=1, embedding=24, processes=1)
+    return replace(
+        small, epochs=4, batch=16, hidden=64, blocks=1, embedding=24, members=2, processes=1
+    )
 
 
 @dataclass(frozen=True)

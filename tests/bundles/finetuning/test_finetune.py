@@ -47,8 +47,9 @@ from bundles.labels.target import Target  # noqa: E402
 from bundles.simulator.machines import sample_machines  # noqa: E402
 from bundles.simulator.simulate import simulate  # noqa: E402
 from bundles.training.export import Export, build, export  # noqa: E402
-from bundles.training.network import EncoderNetwork, Shape  # noqa: E402
-from bundles.training.prior import Whitening  # noqa: E402
+from bundles.training.network import EncoderNetwork, Encoders, Shape  # noqa: E402
+from bundles.training.prior import Joining, Whitening  # noqa: E402
+from bundles.training.stages import Part, join  # noqa: E402
 
 PROGRAMS, SCHEDULES, WIDTH = 70, 5, 6
 MACHINES = sample_machines(np.random.default_rng(0), 2)
@@ -122,18 +123,21 @@ def in_memory(rows: list[dict], number: int) -> Labels:
     )
 
 
+def random_encoder(x) -> EncoderNetwork:
+    encoder = EncoderNetwork(Shape(len(FEATURES), 1, hidden=16, blocks=2, embedding=WIDTH))
+    encoder.normalise_by(torch.from_numpy(x))
+    raw = encoder.embed(torch.from_numpy(x)).numpy()
+    white = Whitening(raw.mean(0), np.diag(1 / raw.std(0)))
+    (found,) = join([Part(encoder, white)], Joining(np.eye(WIDTH), np.eye(WIDTH))).networks
+    return found
+
+
 @pytest.fixture(scope="module")
 def bundle(labels, tmp_path_factory) -> Bundle:
-    """A random encoder of real features, with a prior that knows how long programs take."""
+    """Random encoders of real features, with a prior that knows how long programs take."""
     torch.manual_seed(0)
-    encoder = EncoderNetwork(Shape(len(FEATURES), 1, hidden=16, blocks=2, embedding=WIDTH))
     x = labels[0].features
-    encoder.get_buffer("shift").copy_(torch.from_numpy(x.mean(0)))
-    sd = np.where(x.std(0) > 1e-4, x.std(0), np.inf)
-    encoder.get_buffer("scale").copy_(torch.from_numpy((1 / sd).astype(np.float32)))
-    with torch.no_grad():
-        raw = encoder(torch.from_numpy(x)).numpy()
-    white = Whitening(raw.mean(0), np.diag(1 / raw.std(0)))
+    encoder = Encoders([random_encoder(x), random_encoder(x)])
     rng = np.random.default_rng(0)
     prior = Prior(
         mean=np.append(np.zeros(WIDTH), -21.0),
@@ -142,7 +146,7 @@ def bundle(labels, tmp_path_factory) -> Bundle:
         noise_seconds=0.3,
     )
     path = tmp_path_factory.mktemp("bundles") / "small"
-    export(Export(encoder, white, prior, x[:8], {"seeds": {"all": 0}}), path, lambda _: None)
+    export(Export(encoder, prior, x[:8], {"seeds": {"all": 0}}), path, lambda _: None)
     return load_bundle(path)
 
 
@@ -166,13 +170,12 @@ def tune_as(bundle: Bundle, site: Site, **changes) -> Tuned:
     return tune_in_stages(start, train, held, settings, lambda _: None)
 
 
-def weights_of(encoder: EncoderNetwork) -> bytes:
+def weights_of(encoder: Encoders) -> bytes:
     return b"".join(v.numpy().tobytes() for v in encoder.state_dict().values())
 
 
 def test_a_thawed_encoder_is_written_as_the_same_graph_again(bundle) -> None:
-    nothing = Whitening(np.zeros(WIDTH), np.eye(WIDTH))
-    assert build(thaw(bundle), nothing) == bundle.encoder
+    assert build(thaw(bundle)) == bundle.encoder
 
 
 def test_a_graph_that_is_not_our_network_cannot_be_thawed(tiny_bundle) -> None:

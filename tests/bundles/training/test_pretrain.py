@@ -21,8 +21,17 @@ from bundles.training.network import (  # noqa: E402
     loss,
 )
 from bundles.training.pretrain import PretrainingRun, pretrain  # noqa: E402
-from bundles.training.prior import MachineHeads, heads, make_prior, whitening  # noqa: E402
+from bundles.training.prior import (  # noqa: E402
+    Joining,
+    MachineHeads,
+    heads,
+    joining,
+    make_prior,
+    mean_heads,
+    whitening,
+)
 from bundles.training.settings import TrainingSettings, quick_settings  # noqa: E402
+from bundles.training.stages import Part, embed, join  # noqa: E402
 
 QUICK = quick_settings(TrainingSettings(seed=1))
 
@@ -38,14 +47,18 @@ def bundle(made) -> Bundle:
     return load_bundle(made[0])
 
 
+def small_encoder(seed: int = 0) -> EncoderNetwork:
+    torch.manual_seed(seed)
+    return EncoderNetwork(Shape(len(FEATURES), 3, hidden=16, blocks=1, embedding=4))
+
+
 def small_export() -> Export:
-    torch.manual_seed(0)
-    encoder = EncoderNetwork(Shape(len(FEATURES), 3, hidden=16, blocks=1, embedding=4))
-    rng = np.random.default_rng(0)
+    encoder, rng = small_encoder(), np.random.default_rng(0)
     white = whitening(rng.standard_normal((20, 5, 4)))
     prior = make_prior(MachineHeads(rng.standard_normal((10, 5)), rng.standard_normal((10, 8))))
     golden = rng.standard_normal((4, len(FEATURES))).astype(np.float32)
-    return Export(encoder, white, prior, golden, {"seeds": {"all": 0}})
+    together = join([Part(encoder, white)], Joining(np.eye(4), np.eye(4)))
+    return Export(together, prior, golden, {"seeds": {"all": 0}})
 
 
 def test_a_quick_run_makes_a_bundle_that_loads_and_says_so(made, bundle: Bundle) -> None:
@@ -71,7 +84,7 @@ def test_its_manifest_tells_where_it_came_from(bundle: Bundle) -> None:
     provenance = bundle.provenance
     assert provenance["seeds"] == {"all": 1}
     assert provenance["recipe"]["programs"] == QUICK.programs
-    assert len(provenance["training_log"]) == QUICK.epochs
+    assert len(provenance["training_log"]) == QUICK.members * QUICK.epochs
     assert provenance["code_version"]
     assert {"labels_0", "labels_48", "median_baseline"} <= provenance["evaluation"].keys()
 
@@ -79,7 +92,7 @@ def test_its_manifest_tells_where_it_came_from(bundle: Bundle) -> None:
 def test_training_learns_and_progress_is_told(made) -> None:
     _, manifest, lines = made
     log = manifest["provenance"]["training_log"]
-    assert log[-1]["loss"] < 0.8 * log[0]["loss"]
+    assert all(log[n + 3]["loss"] < 0.8 * log[n]["loss"] for n in (0, QUICK.epochs))
     assert any("epoch 4" in line for line in lines)
     assert any("parity" in line for line in lines)
 
@@ -103,13 +116,28 @@ def test_the_graph_agrees_with_torch_on_wild_features(tmp_path: Path) -> None:
     wild = np.random.default_rng(1).standard_normal((300, len(FEATURES))) * 30
     wild = wild.astype(np.float32)
     with torch.no_grad():
-        expected = content.whitening(content.encoder(torch.from_numpy(wild)).numpy())
+        expected = content.encoder(torch.from_numpy(wild)).numpy()
     np.testing.assert_allclose(Encoder(bundle).embed(wild), expected, atol=1e-4)
+
+
+def test_joined_encoders_predict_the_mean_of_what_each_predicts() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((20, 5, len(FEATURES))).astype(np.float32)
+    parts = [Part.of(small_encoder(seed), features) for seed in range(3)]
+    rows = [part.embed(features) for part in parts]
+    theirs = [rng.standard_normal((2, 5)) for _ in parts]
+    each = [some @ h[:, :-1].T + h[:, -1] for some, h in zip(rows, theirs, strict=True)]
+    both = mean_heads(theirs)
+    joint = joining(np.concatenate(rows, -1), both, len(parts))
+    joined, head = join(parts, joint), joint.heads(both)
+    found = embed(joined, features) @ head[:, :-1].T + head[:, -1]
+    assert head.shape == (2, 5)
+    np.testing.assert_allclose(found, np.mean(each, axis=0), atol=1e-3)
 
 
 def test_the_same_content_exports_to_the_same_bytes() -> None:
     content = small_export()
-    graphs = [build(content.encoder, content.whitening) for _ in range(2)]
+    graphs = [build(content.encoder) for _ in range(2)]
     assert graphs[0] == graphs[1]
 
 
