@@ -44,7 +44,7 @@ class Configuration:
 
 def configurations(seed: int) -> tuple[Configuration, ...]:
     """Everything, and everything but one objective."""
-    whole = TrainingSettings(seed=seed)
+    whole = TrainingSettings(seed=seed, members=1)
     return (
         Configuration("all", whole),
         Configuration("nothing masked", replace(whole, mask=0.0, decoder=0.03)),

@@ -39,6 +39,8 @@ class Adaptation:
         simulated: weight of the first stage's loss beside the new one; 0 leaves it out.
         noise: sd of what is added to normalised features, against learning programs by heart.
         delta: errors beyond it (log units) count linearly.
+        pairs: weight of differences between versions beside speed-ups, which all share the error of
+            the program as written: what puts versions in order.
         seconds: weight of times beside speed-ups.
     """
 
@@ -50,6 +52,7 @@ class Adaptation:
     simulated: float = 1.0
     noise: float = 0.4
     delta: float = 0.3
+    pairs: float = 1.0
     seconds: float = 0.3
 
 
@@ -164,8 +167,11 @@ def reference_loss(
     embedding = model.encoder(seen + spread * torch.randn_like(seen))
     times = heads(embedding).reshape(p, v, -1)
     gains = _huber(times[:, :1] - times[:, 1:], y[:, :1] - y[:, 1:], how.delta)
+    other = int(torch.randint(1, v, ())) if v > 1 else 0  # each version and one of the others
+    pairs = _huber(times - times.roll(other, 1), y - y.roll(other, 1), how.delta)
     seconds = _huber(times, y, how.delta)
-    return gains + how.seconds * seconds + how.own * heads.own.square().mean()
+    whole = gains + how.pairs * pairs + how.seconds * seconds
+    return whole + how.own * heads.own.square().mean()
 
 
 def _huber(predicted: Tensor, truth: Tensor, delta: float) -> Tensor:

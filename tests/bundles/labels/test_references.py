@@ -12,7 +12,12 @@ from agent.errors import AgentError  # noqa: E402
 from bundles.labels.labels import Labels, is_test, load_labels  # noqa: E402
 from bundles.labels.references import MOST_VERSIONS, side_by_side  # noqa: E402
 from bundles.training import stages  # noqa: E402
-from bundles.training.adapt import Adaptation, labelled_head  # noqa: E402
+from bundles.training.adapt import (  # noqa: E402
+    Adaptation,
+    ReferenceHeads,
+    labelled_head,
+    reference_loss,
+)
 from bundles.training.settings import HERE, TrainingSettings, quick_settings  # noqa: E402
 from bundles.training.stages import Simulated, encoder_without, learn  # noqa: E402
 from bundles.training.stages import simulate_stage as first_stage  # noqa: E402
@@ -49,6 +54,20 @@ def test_a_version_has_a_time_on_every_machine_that_ran_it(labels: list[Labels])
     expected = np.sort(truth[rows])
     here = found.target[7, :, 1]
     np.testing.assert_allclose(np.sort(here[np.isfinite(here)]), expected, atol=1e-4)
+
+
+def test_versions_that_change_places_cost_more_than_their_speed_ups(stage: Simulated) -> None:
+    model, how = stage.models[0], Adaptation(noise=0.0, own=0.0, seconds=0.0)
+    x = torch.from_numpy(stage.data.train.features[:4].copy())
+    heads = ReferenceHeads(np.ones((1, model.shape.embedding + 1)))
+    with torch.no_grad():
+        y = heads(model.encoder(x.flatten(0, 1))).reshape(4, -1, 1)
+        assert reference_loss(model, heads, x, y, how) == 0
+        y[:, [1, 2]] = y[:, [2, 1]]
+        whole, gains = (
+            reference_loss(model, heads, x, y, replace(how, pairs=w)) for w in (1.0, 0.0)
+        )
+    assert whole > 1.5 * gains > 0
 
 
 def test_what_a_machine_did_not_run_is_not_a_number(labels: list[Labels]) -> None:
