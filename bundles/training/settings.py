@@ -38,7 +38,7 @@ class TrainingSettings:
     hidden: int = 224
     blocks: int = 3
     embedding: int = 64
-    members: int = 3
+    members: int = 2
     simulated: float = 1.0
     decoder: float = 0.1
     mask: float = 0.1
