@@ -7,13 +7,14 @@ Dimensions have positional names, because an iterator may be called what isl res
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from math import gcd
 from typing import TYPE_CHECKING, TypeVar
 
 import islpy as isl
 
 from agent.errors import AgentError, ScheduleError
-from agent.loopnest.program import Affine, Bound, Loop
+from agent.loopnest.program import Access, Affine, Bound, Loop
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -142,6 +143,17 @@ def _with_terms(
     for name, c in form.terms:
         constraint = constraint.set_coefficient_val(*places[name], c)
     return constraint.set_constant_val(form.const)
+
+
+def names_once(around: tuple[Loop, ...], access: Access) -> bool:
+    """Whether no two iterations of the loops ``around`` access the same element.
+
+    Raises:
+        ScheduleError: too complex to be analysed.
+    """
+    context = bounded_context()
+    ask = partial(affine_map, around, access.subscripts, context)
+    return bounded(context, lambda: ask().is_injective(), f"the elements of {access.array}")
 
 
 def scan_bounds(outer: tuple[Loop, ...], band: tuple[Loop, ...]) -> list[Bounds]:

@@ -228,6 +228,14 @@ class Access:
     array: str
     subscripts: tuple[Affine, ...] = ()
 
+    def substitute(self, values: Mapping[str, Affine]) -> Access:
+        """Every iterator in ``values`` replaced by its affine value, all at once."""
+        return Access(self.array, tuple([s.substitute(values) for s in self.subscripts]))
+
+    def __str__(self) -> str:
+        subscripts = "".join(f"[{s}]" for s in self.subscripts)
+        return self.array + subscripts.replace(" ", "")
+
 
 @dataclass(frozen=True, slots=True)
 class Literal:
@@ -387,10 +395,11 @@ class Loop:
     ``step`` is positive. ``unroll`` is the unroll factor of an innermost loop, ``jam`` the
     unroll-and-jam factor of an outer one (1: none); ``parallel``: threads share the iterations;
     ``vector``: SIMD lanes do, ``lanes`` of them together, through the loops inside too (1: as many
-    as the compiler sees fit, in an innermost loop). ``packs``: arrays of which every iteration
-    first copies what it reads into a buffer; ``private``: arrays that every thread adds to a copy
-    of its own of; ``cyclic``: so many iterations go to a thread at a time, in turn (0: each thread
-    has one part of them).
+    as the compiler sees fit, in an innermost loop). ``packs``: reads inside, what they need of
+    their array every iteration first copies into a buffer; ``private``: arrays that every thread
+    adds to a copy of its own of; ``cyclic``: so many iterations go to a thread at a time, in turn
+    (0: each thread has one part of them); ``collapse``: they share those of the only loop inside
+    with them; ``stream``: the array that it writes past the caches, if it does.
     """
 
     iterator: str
@@ -403,9 +412,11 @@ class Loop:
     unroll: int = 1
     jam: int = 1
     lanes: int = field(default=1, repr=False)  # logs know programs as written by their repr
-    packs: tuple[str, ...] = field(default=(), repr=False)
+    packs: tuple[Access, ...] = field(default=(), repr=False)
     private: tuple[str, ...] = field(default=(), repr=False)
     cyclic: int = field(default=0, repr=False)
+    collapse: bool = field(default=False, repr=False)
+    stream: str = field(default="", repr=False)
 
     @cached_property
     def uses(self) -> frozenset[str]:
@@ -683,19 +694,17 @@ def substitute_loop(loop: Loop, values: Mapping[str, Affine]) -> Loop:
         lower=tuple(Bound(b.expr.substitute(values), b.divisor) for b in loop.lower),
         upper=tuple(Bound(b.expr.substitute(values), b.divisor) for b in loop.upper),
         body=tuple(substitute(n, values) for n in loop.body),
+        packs=tuple(read.substitute(values) for read in loop.packs),
     )
 
 
 def substitute_statement(statement: Statement, values: Mapping[str, Affine]) -> Statement:
     """``statement`` with every iterator in ``values`` replaced by its affine value."""
 
-    def in_access(access: Access) -> Access:
-        return Access(access.array, tuple(s.substitute(values) for s in access.subscripts))
-
     def in_leaf(leaf: Leaf) -> Expr:
         match leaf:
             case Read(access):
-                return Read(in_access(access))
+                return Read(access.substitute(values))
             case AffineValue(value):
                 return AffineValue(value.substitute(values))
             case Literal():
@@ -703,6 +712,6 @@ def substitute_statement(statement: Statement, values: Mapping[str, Affine]) -> 
 
     return replace(
         map_values(statement, lambda x: map_leaves(x, in_leaf)),
-        target=in_access(statement.target),
+        target=statement.target.substitute(values),
         instance=tuple(a.substitute(values) for a in statement.instance),
     )

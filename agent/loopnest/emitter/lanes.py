@@ -132,6 +132,14 @@ def _block(loop: Loop, path: tuple[str, ...], made: Expansion, width: int) -> Lo
     return replace(whole, body=_with_temporaries(lanes, loop, path, made))
 
 
+def block_of(
+    loop: Loop, width: int, path: tuple[str, ...], made: Expansion
+) -> tuple[Affine, tuple[Node, ...]]:
+    """The number of a lane, and the body of ``loop`` for ``width`` iterations in lanes."""
+    lanes = _LaneLoop(loop.iterator, width)
+    return lanes.lane, _with_temporaries(lanes, loop, path, made)
+
+
 def _with_temporaries(
     lanes: _LaneLoop, loop: Loop, path: tuple[str, ...], made: Expansion
 ) -> tuple[Node, ...]:

@@ -30,7 +30,7 @@ from agent.loopnest.features.summary import (
     summarise_statement,
     target_subscripts,
 )
-from agent.loopnest.program import MAX_DEPTH, Loop, Node, Program, Statement
+from agent.loopnest.program import MAX_DEPTH, Loop, Node, Program, Statement, loops
 
 STATEMENTS, LOOPS, ACCESSES, DIMS = 4, MAX_DEPTH, MAX_ENTRIES, MAX_DIMS
 AXES = {"S": STATEMENTS, "L": LOOPS, "A": ACCESSES, "D": DIMS, "O": len(OPS)}
@@ -190,10 +190,27 @@ def lower(programs: Sequence[Program]) -> NestTable:
 
 
 def as_seen(program: Program) -> Program:
-    """A program as tables see it: buffers are arrays, blocks of lanes are innermost tiles."""
+    """A program as tables see it: buffers are arrays, blocks of lanes are innermost tiles.
+
+    Of two loops that are shared out together the inner one is, around the other.
+    """
     program, buffers = packed(program, copies=False)
     arrays = (*program.arrays, *(b.array for b in buffers))
-    return replace(program, arrays=arrays, body=as_tiles(program.body))
+    return replace(program, arrays=arrays, body=_as_shared(as_tiles(program.body)))
+
+
+def _as_shared(nodes: tuple[Node, ...]) -> tuple[Node, ...]:
+    if not any(isinstance(n, Loop) and any(x.collapse for _, x in loops((n,))) for n in nodes):
+        return nodes
+    return tuple(_swapped(n) if isinstance(n, Loop) else n for n in nodes)
+
+
+def _swapped(loop: Loop) -> Loop:
+    inner = loop.body[0]
+    if not loop.collapse or not isinstance(inner, Loop):
+        return loop.with_body(_as_shared(loop.body))
+    within = replace(loop, parallel=False, collapse=False, body=inner.body)
+    return replace(inner, parallel=loop.parallel, body=(within,))
 
 
 class _Filler:

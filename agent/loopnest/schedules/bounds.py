@@ -7,6 +7,7 @@ from dataclasses import replace
 from math import gcd
 
 from agent.errors import ScheduleError
+from agent.loopnest.emitter.extent import extremes
 from agent.loopnest.program import Affine, Bound, Loop
 
 
@@ -176,26 +177,6 @@ def _divides(span: int, lower: tuple[Bound, ...], upper: Bound) -> bool:
         return False
     trip = upper.expr - lower[0].expr + 1
     return trip.is_constant and trip.const % span == 0
-
-
-def extremes(bounds: tuple[Bound, ...], outer: Loop, *, smallest: bool) -> tuple[Bound, ...]:
-    """``bounds`` where ``outer`` takes the value in its tile that makes them least tight.
-
-    Of several bounds of ``outer`` each gives one that holds; those with a divisor are left out,
-    the bounds of the tile itself have none.
-    """
-    found: dict[Bound, None] = {}
-    for bound in bounds:
-        c = bound.expr.coefficient(outer.iterator)
-        at_start = (c > 0) == smallest
-        ends = outer.lower if at_start else outer.upper
-        for end in ends if c else ():
-            if end.divisor == 1:
-                expr = bound.expr.substitute({outer.iterator: end.expr})
-                found[Bound(expr, bound.divisor)] = None
-        if not c:
-            found[bound] = None
-    return tuple(found)
 
 
 def range_text(loop: Loop) -> str:

@@ -25,6 +25,7 @@ from agent.loopnest.schedules.register_tiles import (
 )
 from agent.loopnest.schedules.schedule import (
     MAX_STEPS,
+    Collapse,
     Cyclic,
     Distribute,
     Fuse,
@@ -39,8 +40,11 @@ from agent.loopnest.schedules.schedule import (
     Unroll,
     Vectorize,
 )
+from agent.loopnest.schedules.streams import cut_flat_loops, stream_large
 from agent.loopnest.schedules.time_tiles import SIZES, time_tiles
-from agent.loopnest.schedules.tree import is_longer, is_uneven, perfect_band
+from agent.loopnest.schedules.transposes import SIZES as TRANSPOSED
+from agent.loopnest.schedules.transposes import transposes
+from agent.loopnest.schedules.tree import find_loop, is_longer, is_uneven, perfect_band
 
 if TYPE_CHECKING:
     from agent.loopnest.schedules.dependence import Dependences
@@ -53,6 +57,7 @@ MAX_PERMUTED = 4
 MAX_PARALLEL_DEPTH = 3
 IN_REGISTERS = 0.25  # of usual schedules keep blocks of sums in registers
 CHUNK, LONG = 8, 256  # iterations that go to a thread at a time, of a loop that is long
+FEW = 16  # iterations that may be too few for the threads
 Outcomes = dict[tuple[int, Step], Program | None]
 
 
@@ -194,7 +199,15 @@ def proposals(
     new = partial(LegalDraft, dependences, {}, in_c=in_c)
     classic = _classic(dependences.program, new)
     yield from itertools.islice(classic, CLASSIC_FIRST)
-    others = _in_registers(new), _in_time(new), _in_turns(new), classic
+    others = (
+        _in_registers(new),
+        _in_time(new),
+        _in_turns(new),
+        _across_rows(new),
+        _past_caches(new),
+        _in_pairs(new),
+        classic,
+    )
     while True:
         for kind in others:
             yield from itertools.islice(kind, 1)
@@ -267,6 +280,52 @@ def _in_turns(new: Callable[[], LegalDraft]) -> Iterator[LegalDraft]:
         _perform(draft, (*first, _parallel, *last, _take_turns))
         if any(loop.cyclic for loop in draft.loops()):
             yield draft
+
+
+def _across_rows(new: Callable[[], LegalDraft]) -> Iterator[LegalDraft]:
+    """Transposes by blocks; none where nothing is read across its rows."""
+    for size, last in itertools.product(TRANSPOSED, ((_vector, _parallel), (_vector,))):
+        for streaming in (False, True):
+            draft = new()
+            if transposes(draft, size):
+                _perform(draft, last)
+                if not streaming or stream_large(draft):
+                    yield draft
+
+
+def _past_caches(new: Callable[[], LegalDraft]) -> Iterator[LegalDraft]:
+    """What is usually good, with large arrays written past the caches; none where none is."""
+    structures: list[tuple[Move, ...]] = [(), (_unit_stride,), (_distribute_all, _unit_stride)]
+    for first, last in itertools.product(structures, ((cut_flat_loops, _parallel), ())):
+        draft = new()
+        _perform(draft, (*first, *last, _vector))
+        if stream_large(draft):
+            yield draft
+
+
+def _in_pairs(new: Callable[[], LegalDraft]) -> Iterator[LegalDraft]:
+    """Outer loops with few iterations, shared out together with the loops inside."""
+    structures: list[tuple[Move, ...]] = [(), (_unit_stride,), (_distribute_all, _unit_stride)]
+    markings: list[tuple[Move, ...]] = [(_vector,), (partial(_jam_by, factor=4), _vector)]
+    for first, last in itertools.product(structures, markings):
+        draft = new()
+        _perform(draft, (*first, _collapse, *last))
+        if any(loop.collapse for loop in draft.loops()):
+            yield draft
+
+
+def _collapse(draft: Draft) -> None:
+    """Share out pairs of loops of which the outer one is short; an innermost one is cut before."""
+    for loop in draft.outermost():
+        inner = loop.body[0]
+        if is_longer(loop, FEW) or not isinstance(inner, Loop):
+            continue
+        name = inner.iterator
+        if inner in draft.innermost():
+            draft.attempt(Tile(((name, LONG),)))
+            _, outer = find_loop(draft.program, "tile", loop.iterator)
+            name = next((n.iterator for n in outer.body if isinstance(n, Loop)), name)
+        draft.attempt(Collapse(loop.iterator, name))
 
 
 def _perform(draft: Draft, moves: tuple[Move, ...]) -> None:

@@ -34,11 +34,13 @@ from agent.loopnest.schedules.dependence import (
 )
 from agent.loopnest.schedules.positions import Position, advance, tiles_name
 from agent.loopnest.schedules.schedule import (
+    Collapse,
     Cyclic,
     Pack,
     Parallelize,
     Schedule,
     Step,
+    Stream,
     Unroll,
     Vectorize,
 )
@@ -107,8 +109,12 @@ def check_step(
             again.
     """
     match step:
-        case Unroll() | Pack() | Cyclic():
+        case Unroll() | Pack() | Cyclic() | Stream():
             return
+        case Collapse(outer, inner):
+            for name in (outer, inner):
+                nest = next((*a, x) for a, x in loops(program.body) if x.iterator == name)
+                _check_concurrent(str(step), program, nest, dependences)
         case Parallelize(name) | Vectorize(name):
             nest = next((*a, x) for a, x in loops(program.body) if x.iterator == name)
             sure = _check_concurrent(str(step), program, nest, dependences)
@@ -291,7 +297,10 @@ def _check_marks(program: Program, dependences: Dependences, *, in_c: bool) -> N
     marks = [
         (f"{step} {loop.iterator}", (*around, loop))
         for around, loop in loops(program.body)
-        for marked, step in ((loop.parallel, "parallelize"), (loop.vector, "vectorize"))
+        for marked, step in (
+            (loop.parallel or (around and around[-1].collapse), "parallelize"),
+            (loop.vector, "vectorize"),
+        )
         if marked
     ]
     sure = [_check_concurrent(what, program, nest, dependences) for what, nest in marks]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from agent.loopnest.emitter.extent import extremes
 from agent.loopnest.program import (
     Affine,
     Bound,
@@ -20,7 +21,6 @@ from agent.loopnest.program import (
     statement_runs,
     statements,
 )
-from agent.loopnest.schedules.bounds import extremes
 
 UNKNOWN = (-(2**62), 2**62)
 

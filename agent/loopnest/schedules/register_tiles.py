@@ -6,6 +6,7 @@ go inside, the loop along which memory is walked best gets the lanes, the one ar
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from copy import copy
 from typing import TYPE_CHECKING
@@ -52,7 +53,7 @@ def _tile(
     lanes = min(reversed(free or outside[-1:]), key=lambda x: _strides(update, x.iterator))
     others = [x for x in (*outside, *free) if x is not lanes]
     wanted = [*(x for x in free if x is not lanes), *([lanes] if free else []), *sums]
-    if _reorder(draft, [x.iterator for x in whole], [x.iterator for x in wanted]):
+    if reorder(draft, [x.iterator for x in whole], [x.iterator for x in wanted]):
         if packing and others:
             _pack(draft, update, others[-1], lanes, sums)
         element = draft.program.dtype_of(update.target.array).size
@@ -72,7 +73,12 @@ def _pack(draft: Draft, update: Statement, rows: Loop, lanes: Loop, sums: Sequen
     """
     adding = {x.iterator for x in sums}
     names = [(a, {n for s in a.subscripts for n in s.names}) for a in all_reads(update)]
-    operands = [a.array for a, moved in names if lanes.iterator in moved and moved & adding]
+    several = Counter(a.array for a in {a for a, _ in names})
+    operands = [
+        str(a) if several[a.array] > 1 else a.array
+        for a, moved in names
+        if lanes.iterator in moved and moved & adding
+    ]
     path, found = find_loop(draft.program, "pack", lanes.iterator)
     around = path[-1] if path else found
     fits = around.iterator == rows.iterator and len(around.body) == 1
@@ -85,8 +91,8 @@ def _pack(draft: Draft, update: Statement, rows: Loop, lanes: Loop, sums: Sequen
     moved = tiles is not None and draft.attempt(Interchange(rows.iterator, tiles))
     both = moved and part is not None and draft.attempt(Interchange(rows.iterator, part))
     over = part if both else tiles
-    arrays = dict.fromkeys(operands if moved else ())
-    packs = [array for array in arrays if over and draft.attempt(Pack(array, over))]
+    reads = dict.fromkeys(operands if moved else ())
+    packs = [read for read in reads if over and draft.attempt(Pack(read, over))]
     shares = moved and _is_shared(draft, tiles) and not _is_shared(draft, rows.iterator)
     if not packs and not shares:
         draft.program, draft.steps = before
@@ -119,8 +125,9 @@ def _own_loops(program: Program, update: Statement) -> set[str]:
     return {name for place in places for name in place.names}
 
 
-def _reorder(draft: Draft, now: list[str], wanted: list[str]) -> bool:
+def reorder(draft: Draft, now: Sequence[str], wanted: Sequence[str]) -> bool:
     """Interchange the loops of a band; whether they could be."""
+    now = list(now)
     for position, name in enumerate(wanted):
         if now[position] != name:
             if not draft.attempt(Interchange(now[position], name)):

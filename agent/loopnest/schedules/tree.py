@@ -118,6 +118,7 @@ def marks_of(loop: Loop) -> list[str]:
         "unrolled": loop.unroll > 1,
         "jammed": loop.jam > 1,
         "packing": bool(loop.packs),
+        "streaming": bool(loop.stream),
     }
     return [name for name, on in marks.items() if on]
 
@@ -131,7 +132,7 @@ def refuse_marked(what: str, path: tuple[Loop, ...], touched: Sequence[Loop]) ->
                 hint="Restructure first, mark loops (parallelize, vectorize, unroll, jam) last.",
             )
     for loop in path:
-        if loop.jam > 1 or loop.lanes > 1 or loop.packs:
+        if loop.jam > 1 or loop.lanes > 1 or loop.packs or loop.collapse:
             raise ScheduleError(
                 f"{what}: the nest of loop {loop.iterator} is already {marks_of(loop)[-1]}",
                 hint="Restructure first, mark loops (parallelize, vectorize, unroll, jam) last.",

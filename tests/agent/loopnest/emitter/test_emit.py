@@ -155,6 +155,28 @@ void covariance(int n, int m, double C[m][m], const double A[n][m])
 #pragma endscop
 }
 """
+UPDATE = """
+void update(int n, int m, double C[n][n], const double A[n][m])
+{
+#pragma scop
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j <= i; j++)
+            for (int k = 0; k < m; k++)
+                C[i][j] += A[i][k] * A[j][k];
+#pragma endscop
+}
+"""
+PLANES = """
+void planes(int n, int m, float B[3][m][n], const float A[3][n][m])
+{
+#pragma scop
+    for (int p = 0; p < 3; p++)
+        for (int j = 0; j < m; j++)
+            for (int i = 0; i < n; i++)
+                B[p][j][i] = A[p][i][j];
+#pragma endscop
+}
+"""
 DOT = """
 void dot(int n, double s[1], const double x[n], const double y[n])
 {
@@ -199,6 +221,12 @@ CASES = {
         DISTANCES,
         "tile j 32; interchange i j_t; pack b j_t; jam i 2; vectorize j 16; parallelize j_t",
     ),
+    "update_packed": (
+        UPDATE,
+        "tile j 32; interchange i j_t; pack A[j][k] j_t; vectorize j 8; jam i 2; parallelize j_t",
+    ),
+    "planes_transposed": (PLANES, "tile j 16 i 16; collapse p j_t; pack A i_t; vectorize i"),
+    "planes_streamed": (PLANES, "parallelize j; vectorize i; stream B i"),
     "softmax": (SOFTMAX, "parallelize i; vectorize j"),
     "seidel_wavefront": (SEIDEL, "skew j i 1; interchange i j; vectorize i"),
     "triangular": (TRIANGULAR, "original"),

@@ -20,7 +20,7 @@ from agent.loopnest.program import (
     Temporary,
     statements,
 )
-from agent.loopnest.schedules.schedule import Interchange, Pack, Vectorize, parse_schedule
+from agent.loopnest.schedules.schedule import Collapse, Interchange, Pack, Vectorize, parse_schedule
 from agent.loopnest.schedules.transform import apply
 from tests.agent.loopnest.nests import affine, at, gemm, loop, plus, program, read, statement, times
 
@@ -63,6 +63,14 @@ def test_a_packed_array_is_read_in_the_order_of_its_buffer():
     assert set(before.array[0, 0, :3]) == {0, 1, 2}
     assert set(after.array[0, 0, :3]) == {0, 1, 2, 3} - {packed}  # buffers come after the arrays
     assert before.instances[0, 0] == after.instances[0, 0]
+
+
+def test_loops_shared_out_together_are_seen_as_the_inner_one_around_the_other():
+    update = statement("S", at("x", "p", "i", "j"), "", Literal("1.0"), "p", "i", "j")
+    nest = loop("p", 0, 2, loop("i", 0, 39, loop("j", 0, 9, update)))
+    table = first(apply(program(nest, arrays={"x": (3, 40, 10)}), Collapse("p", "i")))
+    assert table.trip[0, 0, :3].tolist() == [40, 3, 10]
+    assert table.parallel[0, 0, :3].tolist() == [True, False, False]
 
 
 def test_a_rectangular_nest_has_its_trip_counts_outermost_first():

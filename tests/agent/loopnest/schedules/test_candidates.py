@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from agent.errors import ScheduleError
-from agent.loopnest.program import Program, loops
+from agent.loopnest.program import Binary, Program, loops
 from agent.loopnest.schedules import transform
 from agent.loopnest.schedules.candidates import candidate_schedules, random_schedule
 from agent.loopnest.schedules.dependence import Dependences
@@ -144,6 +144,49 @@ def test_candidates_deal_out_the_iterations_of_triangles_only() -> None:
     triangle, box = ({str(s) for s, _ in candidate_schedules(nest, 60)} for nest in nests)
     assert {"parallelize i; cyclic i 8", "vectorize j; parallelize i; cyclic i 8"} <= triangle
     assert not any("cyclic" in text for text in box)
+
+
+def test_candidates_pack_one_of_two_reads_of_an_array() -> None:
+    product = Binary("*", read("A", "i", "k"), read("A", "j", "k"))
+    update = statement("S", at("C", "i", "j"), "+", product, "i", "j", "k")
+    nest = loop("i", 0, 299, loop("j", 0, "i", loop("k", 0, 299, update)))
+    triangle = program(nest, arrays={"C": (300, 300), "A": (300, 300)})
+    found = {str(schedule) for schedule, _ in candidate_schedules(triangle, 60)}
+    tile = "tile j 64; interchange i j_t; pack A[j][k] j_t; vectorize j 16; jam i 6"
+    assert f"{tile}; parallelize j_t; cyclic j_t 1" in found
+
+
+def test_candidates_hold_transposes_by_blocks() -> None:
+    copy = statement("S", at("B", "j", "i"), "", read("A", "i", "j"), "i", "j")
+    nest = loop("i", 0, 1999, loop("j", 0, 1999, copy))
+    flat = program(nest, arrays=dict.fromkeys("AB", (2000, 2000)))
+    found = {str(schedule) for schedule, _ in candidate_schedules(flat, 60)}
+    tile = "interchange i j; tile j 64 i 64; pack A i_t; vectorize i; parallelize j_t"
+    assert {tile, f"{tile}; stream B i"} <= found
+
+
+def test_candidates_stream_large_arrays_only() -> None:
+    def schedules(count: int) -> set[str]:
+        copy = statement("S", at("x", "i"), "", read("a", "i"), "i")
+        flat = program(loop("i", 0, count - 1, copy), arrays=dict.fromkeys("ax", (count,)))
+        return {str(schedule) for schedule, _ in candidate_schedules(flat, 60)}
+
+    assert "tile i 16384; parallelize i_t; vectorize i; stream x i" in schedules(1 << 20)
+    assert not any("stream" in text for text in schedules(1 << 16))
+
+
+def test_candidates_share_out_short_outer_loops_with_those_inside() -> None:
+    copy = statement("S", at("x", "p", "i", "j"), "", read("a", "p", "i", "j"), "p", "i", "j")
+    nests = [
+        program(
+            loop("p", 0, count - 1, loop("i", 0, 99, loop("j", 0, 99, copy))),
+            arrays=dict.fromkeys("ax", (count, 100, 100)),
+        )
+        for count in (3, 300)
+    ]
+    few, many = ({str(s) for s, _ in candidate_schedules(nest, 60)} for nest in nests)
+    assert "collapse p i; vectorize j" in few
+    assert not any("collapse" in text for text in many)
 
 
 def test_few_candidates_of_a_program_without_loops() -> None:
