@@ -32,7 +32,7 @@ from agent.loopnest.schedules.dependence import (
     Instance,
     common_depth,
 )
-from agent.loopnest.schedules.positions import Position, advance, tiles_name
+from agent.loopnest.schedules.positions import Position, Spread, advance, tiles_name
 from agent.loopnest.schedules.schedule import (
     Collapse,
     Cyclic,
@@ -151,6 +151,10 @@ class _Order:
     def first(self, item: Dependence) -> bool:
         """Whether the source of a dependence stands before the target."""
         return self._index[item.source] < self._index[item.target]
+
+    def spread(self, item: Dependence) -> Spread:
+        """What tells how far forms of the target's iterators are ahead of the source's."""
+        return partial(self.dependences.spread, item)
 
     def once(
         self, item: Dependence, level: int, ask: Callable[[], Conflict | None]
@@ -276,7 +280,7 @@ def _violation(order: _Order, item: Dependence) -> Conflict | None:
     shared = common_depth(source.around, target.around)
     wrong = []
     for level in range(shared):
-        least, most = advance(item.distance, source, target, level)
+        least, most = advance(order.spread(item), source, target, level)
         if least < 0:
             wrong.append([*_equal(level), f"a{level} > b{level}"])
         if least > 0 or most < 0:  # no two are in the same iteration of this loop
@@ -393,7 +397,7 @@ def _shared_element(targets: Mapping[str, Access], item: Dependence, loop: Loop)
 
 def _carried(order: _Order, item: Dependence, level: int) -> Conflict | None:
     source, target = order.ends(item)
-    ahead = [advance(item.distance, source, target, n) for n in range(level + 1)]
+    ahead = [advance(order.spread(item), source, target, n) for n in range(level + 1)]
     if any(least > 0 or most < 0 for least, most in ahead[:-1]):
         return None
     least, most = ahead[-1]
