@@ -10,12 +10,13 @@ static inline void transpose_float(
     int64_t rows, int64_t columns, const float *restrict from, int64_t from_row,
     float *restrict to, int64_t to_row)
 {
-    int64_t r = 0;
+    int64_t whole_rows = 0;
 #if defined(__AVX__) && defined(__has_builtin)
 #if __has_builtin(__builtin_shufflevector)
-    for (; r <= rows - 8; r += 8) {
-        int64_t c = 0;
-        for (; c <= columns - 8; c += 8) {
+    const int64_t whole = columns / 8 * 8;
+    whole_rows = rows / 8 * 8;
+    for (int64_t r = 0; r < whole_rows; r += 8) {
+        for (int64_t c = 0; c < whole; c += 8) {
             typedef float row __attribute__((vector_size(32)));
             const float *in = from + r * from_row + c;
             float *out = to + c * to_row + r;
@@ -61,7 +62,7 @@ static inline void transpose_float(
             row b24 = __builtin_shufflevector(b12, b16, 4, 5, 6, 7, 12, 13, 14, 15);
             __builtin_memcpy(out + 7 * to_row, &b24, 32);
         }
-        for (; c < columns; c++) {
+        for (int64_t c = whole; c < columns; c++) {
             for (int64_t k = r; k < r + 8; k++) {
                 to[c * to_row + k] = from[k * from_row + c];
             }
@@ -69,7 +70,7 @@ static inline void transpose_float(
     }
 #endif
 #endif
-    for (; r < rows; r++) {
+    for (int64_t r = whole_rows; r < rows; r++) {
         for (int64_t c = 0; c < columns; c++) {
             to[c * to_row + r] = from[r * from_row + c];
         }

@@ -10,12 +10,13 @@ static inline void transpose_double(
     int64_t rows, int64_t columns, const double *restrict from, int64_t from_row,
     double *restrict to, int64_t to_row)
 {
-    int64_t r = 0;
+    int64_t whole_rows = 0;
 #if defined(__AVX__) && defined(__has_builtin)
 #if __has_builtin(__builtin_shufflevector)
-    for (; r <= rows - 4; r += 4) {
-        int64_t c = 0;
-        for (; c <= columns - 4; c += 4) {
+    const int64_t whole = columns / 4 * 4;
+    whole_rows = rows / 4 * 4;
+    for (int64_t r = 0; r < whole_rows; r += 4) {
+        for (int64_t c = 0; c < whole; c += 4) {
             typedef double row __attribute__((vector_size(32)));
             const double *in = from + r * from_row + c;
             double *out = to + c * to_row + r;
@@ -37,7 +38,7 @@ static inline void transpose_double(
             row b8 = __builtin_shufflevector(b2, b4, 2, 3, 6, 7);
             __builtin_memcpy(out + 3 * to_row, &b8, 32);
         }
-        for (; c < columns; c++) {
+        for (int64_t c = whole; c < columns; c++) {
             for (int64_t k = r; k < r + 4; k++) {
                 to[c * to_row + k] = from[k * from_row + c];
             }
@@ -45,7 +46,7 @@ static inline void transpose_double(
     }
 #endif
 #endif
-    for (; r < rows; r++) {
+    for (int64_t r = whole_rows; r < rows; r++) {
         for (int64_t c = 0; c < columns; c++) {
             to[c * to_row + r] = from[r * from_row + c];
         }

@@ -251,6 +251,7 @@ NESTS = {
             "vectorize j 8; jam i 3; parallelize i; cyclic i 2",
             "jam i 4; vectorize k 4",
             "jam i 5; unroll k 2",
+            "tile i 12 j 8; pack A[k][j] j_t; vectorize j 4; jam i 3; parallelize i_t",
         ),
     ),
     "update_below_the_diagonal": (

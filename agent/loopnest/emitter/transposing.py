@@ -129,18 +129,19 @@ def helper(dtype: DType) -> str:
     int64_t rows, int64_t columns, const {element} *restrict from, int64_t from_row,
     {element} *restrict to, int64_t to_row)
 {{
-    int64_t r = 0;
+    int64_t whole_rows = 0;
 #if defined(__AVX__) && defined(__has_builtin)
 #if __has_builtin(__builtin_shufflevector)
-    for (; r <= rows - {n}; r += {n}) {{
-        int64_t c = 0;
-        for (; c <= columns - {n}; c += {n}) {{
+    const int64_t whole = columns / {n} * {n};
+    whole_rows = rows / {n} * {n};
+    for (int64_t r = 0; r < whole_rows; r += {n}) {{
+        for (int64_t c = 0; c < whole; c += {n}) {{
             typedef {element} row __attribute__((vector_size({_BYTES})));
             const {element} *in = from + r * from_row + c;
             {element} *out = to + c * to_row + r;
 {_indented(_block(n), 12)}
         }}
-        for (; c < columns; c++) {{
+        for (int64_t c = whole; c < columns; c++) {{
             for (int64_t k = r; k < r + {n}; k++) {{
                 to[c * to_row + k] = from[k * from_row + c];
             }}
@@ -148,7 +149,7 @@ def helper(dtype: DType) -> str:
     }}
 #endif
 #endif
-    for (; r < rows; r++) {{
+    for (int64_t r = whole_rows; r < rows; r++) {{
         for (int64_t c = 0; c < columns; c++) {{
             to[c * to_row + r] = from[r * from_row + c];
         }}

@@ -7,7 +7,7 @@ go inside, the loop along which memory is walked best gets the lanes, the one ar
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import copy
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 LANES = (4, 8, 16, 16, 32, 32, 64)  # repeats: likelier
 TILES = ((6, 128), (4, 64), (4, 256), (8, 64), (4, 128), (2, 256), (12, 128))
 PACKED = 64  # lanes whose operands are packed together
+PACKED_ROWS, NARROW = 96, (64, 32, 16)  # rows and lanes of a tile that has a buffer of its own
 LONG, PART = 512, 256  # a loop that adds up longer is tiled for that
 
 
@@ -96,6 +97,24 @@ def _pack(draft: Draft, update: Statement, rows: Loop, lanes: Loop, sums: Sequen
     shares = moved and _is_shared(draft, tiles) and not _is_shared(draft, rows.iterator)
     if not packs and not shares:
         draft.program, draft.steps = before
+        _pack_in_tiles(draft, dict.fromkeys(operands), rows, lanes)
+
+
+def _pack_in_tiles(draft: Draft, reads: Iterable[str], rows: Loop, lanes: Loop) -> None:
+    """Pack for a tile of rows and lanes, where rows and tiles of lanes cannot change places.
+
+    ::
+
+        for i: for j in i..n: for k  ->  for i_t: for j_t: (pack) for i: for j in i..n: for k
+    """
+    before = draft.program, [*draft.steps]
+    for size in NARROW:
+        if draft.attempt(Tile(((rows.iterator, PACKED_ROWS), (lanes.iterator, size)))):
+            path, _ = find_loop(draft.program, "tile", rows.iterator)
+            packs = [draft.attempt(Pack(read, path[-1].iterator)) for read in reads]
+            if any(packs):
+                return
+        draft.program, draft.steps = before[0], [*before[1]]
 
 
 def _is_shared(draft: Draft, name: str | None) -> bool:

@@ -259,8 +259,14 @@ def test_emitted_c_compiles_without_warnings(name: str) -> None:
     compiles(emit(build(*CASES[name])))
 
 
-def compiles(text: str) -> None:
-    flags = "-std=c99 -Wall -Wextra -Werror -Wno-unused-parameter -fopenmp -fsyntax-only -xc -"
+def test_an_optimiser_finds_nothing_odd_in_what_transposes() -> None:
+    program = parse_program(UPDATE, "test.c", function=None, sizes={"n": 128, "m": 128})
+    steps = "tile j 64; interchange i j_t; pack A[j][k] j_t; vectorize j 16; jam i 6"
+    compiles(emit(transform(program, parse_schedule(steps))), "-O3 -mavx2 -c -o /dev/null")
+
+
+def compiles(text: str, how: str = "-fsyntax-only") -> None:
+    flags = f"-std=c99 -Wall -Wextra -Werror -Wno-unused-parameter -fopenmp {how} -xc -"
     done = subprocess.run(
         ["gcc", *flags.split()], input=text, capture_output=True, text=True, timeout=600
     )

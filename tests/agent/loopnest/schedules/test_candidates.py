@@ -199,6 +199,16 @@ def test_candidates_hold_register_tiles_of_triangles() -> None:
     assert "vectorize j 16; jam i 6; parallelize i; cyclic i 1" in found
 
 
+def test_candidates_pack_what_tiles_of_an_upper_triangle_read() -> None:
+    product = Binary("*", read("A", "k", "i"), read("A", "k", "j"))
+    update = statement("S", at("C", "i", "j"), "+", product, "i", "j", "k")
+    nest = loop("i", 0, 299, loop("j", "i", 299, loop("k", 0, 299, update)))
+    triangle = program(nest, arrays={"C": (300, 300), "A": (300, 300)})
+    found = {str(schedule) for schedule, _ in candidate_schedules(triangle, 60)}
+    tile = "tile i 96 j 64; pack A[k][j] j_t; vectorize j 16; jam i 6"
+    assert f"{tile}; parallelize i_t; cyclic i_t 1" in found
+
+
 def test_candidates_deal_out_the_iterations_of_triangles_only() -> None:
     update = statement("S", at("y", "i"), "+", read("A", "i", "j"), "i", "j")
     arrays = {"y": (900,), "A": (900, 900)}
