@@ -170,4 +170,4 @@ class _Round:
 
 
 def _renaming(names: Mapping[str, str]) -> Callable[[Access], Access]:
-    return lambda access: replace(access, array=names.get(access.array, access.array))
+    return lambda access: Access(names.get(access.array, access.array), access.subscripts)

@@ -153,7 +153,7 @@ def _with_temporaries(
     for name in own.values():
         home = made.homes[name]
         made.homes[name] = (*path, *home[home.index(loop.iterator) :])
-    body = map_all_accesses(loop.body, lambda a: replace(a, array=own.get(a.array, a.array)))
+    body = map_all_accesses(loop.body, lambda a: Access(own.get(a.array, a.array), a.subscripts))
     body = _around(body, lanes.of)
     inside = list(_lane_loops(body, (*path, loop.iterator)))
     for name in own.values():

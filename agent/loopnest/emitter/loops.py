@@ -254,8 +254,7 @@ class Body:
     def _enter(self, block: _Block, loop: Loop) -> tuple[Loop, Scope, tuple[Accumulator, ...]]:
         """``loop`` with the bounds that matter, what is known inside, the locals it carries."""
         around = block.scope.around
-        tight = replace(
-            loop,
+        tight = loop.but(
             lower=extent.tightest(loop.lower, around, lower=True),
             upper=extent.tightest(loop.upper, around, lower=False),
         )

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from math import gcd
 
 from agent.errors import ScheduleError
-from agent.loopnest.emitter.extent import extremes, implied, tightest
+from agent.loopnest.emitter.extent import extremes
 from agent.loopnest.program import Affine, Bound, Loop
 
 
@@ -59,7 +58,7 @@ def rescan(
     by_name = {loop.iterator: loop for loop in counted}
     nest = tuple(by_name[name] for name in order)
     scanned = [
-        replace(loop, lower=lower, upper=upper)
+        loop.but(lower=lower, upper=upper)
         for loop, (lower, upper) in zip(nest, scan_bounds(path, nest), strict=True)
     ]
     steps = {loop.iterator: loop.step for loop in band}
@@ -87,7 +86,7 @@ def _counted(what: str, band: Sequence[Loop]) -> tuple[list[Loop], dict[str, Aff
             upper = tuple(
                 _quotient(Bound(b.expr - start * b.divisor, b.divisor * loop.step)) for b in upper
             )
-        found.append(replace(loop, lower=lower, upper=upper, step=1))
+        found.append(loop.but(lower=lower, upper=upper, step=1))
     return found, values
 
 
@@ -116,8 +115,7 @@ def _stepping(nest: Sequence[Loop], start: Affine, step: int) -> list[Loop]:
         rest = bound.expr - Affine.var(name) * c
         return _quotient(Bound(rest * step + number * c, bound.divisor * step))
 
-    first = replace(
-        nest[0],
+    first = nest[0].but(
         lower=tuple(Bound(start + b.expr * step) for b in nest[0].lower),
         upper=tuple(
             _quotient(Bound(start * b.divisor + b.expr * step, b.divisor)) for b in nest[0].upper
@@ -125,7 +123,7 @@ def _stepping(nest: Sequence[Loop], start: Affine, step: int) -> list[Loop]:
         step=step,
     )
     inner = (
-        replace(x, lower=tuple(map(valued, x.lower)), upper=tuple(map(valued, x.upper)))
+        x.but(lower=tuple(map(valued, x.lower)), upper=tuple(map(valued, x.upper)))
         for x in nest[1:]
     )
     return [first, *inner]
@@ -139,12 +137,11 @@ def _quotient(bound: Bound) -> Bound:
 
 
 def tile_loop(
-    what: str, loop: Loop, size: int, name: str, inside: Sequence[Loop], *, alone: bool = True
+    what: str, loop: Loop, size: int, name: str, inside: Sequence[Loop]
 ) -> tuple[Loop, Loop]:
     """The loop over the tiles of ``loop`` and the loop inside a tile.
 
-    ``inside`` are the loops inside the tiles of the outer loops of the band; ``alone``: the tiles
-    are those of no other loop, so that they begin and end where this one does.
+    ``inside`` are the loops inside the tiles of the outer loops of the band.
     """
     span = size * loop.step
     varying = {x.iterator for x in inside}
@@ -160,49 +157,15 @@ def tile_loop(
         upper = extremes(upper, outer, smallest=False)
     start = Bound(Affine.var(name))
     end = Bound(Affine.var(name) + (span - 1))
-    tiles = replace(loop, iterator=name, lower=lower, upper=upper, step=span, body=())
-    varied = tuple(b for b in loop.lower if not alone or b.expr.names & varying)
-    last = tuple(b for b in loop.upper if not alone or depends or not _divides(span, loop.lower, b))
-    points = replace(
-        loop,
+    tiles = loop.but(iterator=name, lower=lower, upper=upper, step=span, body=())
+    varied = tuple(b for b in loop.lower if b.expr.names & varying)
+    last = tuple(b for b in loop.upper if depends or not _divides(span, loop.lower, b))
+    points = loop.but(
         lower=(start, *varied),
         upper=(end, *last),
         body=(),
     )
     return tiles, points
-
-
-def united(what: str, tiles: Sequence[Loop], around: Sequence[Loop]) -> Loop:
-    """One loop over the tiles of several loops, each of which it covers.
-
-    Its bounds are those of any of them that are, wherever it is reached, outside of one of each.
-    """
-    if len(tiles) == 1:
-        return tiles[0]
-    lower, upper = (
-        _outer([loop.lower if low else loop.upper for loop in tiles], around, lower=low)
-        for low in (True, False)
-    )
-    if not (lower and upper and len({loop.step for loop in tiles}) == 1):
-        texts = list(dict.fromkeys(map(range_text, tiles)))
-        raise ScheduleError(
-            f"{what}: no range surely holds both {texts[0]} and {texts[1]}",
-            hint="Loops that are tiled together have to move alike: skew them by the same.",
-        )
-    return replace(tiles[0], lower=lower, upper=upper)
-
-
-def _outer(
-    several: Sequence[tuple[Bound, ...]], around: Sequence[Loop], *, lower: bool
-) -> tuple[Bound, ...]:
-    """Of the bounds of several loops those that none of them surely goes beyond."""
-    every = dict.fromkeys(b for bounds in several for b in bounds)
-    far = [
-        bound
-        for bound in every
-        if all(any(implied(bound, b, around, lower=lower) for b in own) for own in several)
-    ]
-    return tightest(far, around, lower=lower)
 
 
 def _divides(span: int, lower: tuple[Bound, ...], upper: Bound) -> bool:

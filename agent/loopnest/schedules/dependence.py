@@ -12,9 +12,9 @@ such pairs are marked as reductions and may change places.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 
 import islpy as isl
 
@@ -35,7 +35,7 @@ from agent.loopnest.program import (
     guarded_reads,
     statements,
 )
-from agent.loopnest.schedules.positions import UNKNOWN, Positions
+from agent.loopnest.schedules.positions import Positions
 
 MAX_PAIRS = 5_000
 MAX_SECONDS = 20  # for one program; a millisecond a pair of accesses is usual
@@ -65,6 +65,16 @@ class Dependence:
     distance: Mapping[str, tuple[int, int]]
 
 
+@dataclass(frozen=True, eq=False)
+class Edge:
+    """All dependences of one statement on another that are ``reduction``, or all that are not."""
+
+    source: str
+    target: str
+    reduction: bool
+    items: tuple[Dependence, ...]
+
+
 Instance = Mapping[str, int]  # of a statement: the values of the iterators around it
 
 
@@ -73,7 +83,12 @@ class Conflict:
     """A dependence, and what finds one pair of instances, as written, that shows it."""
 
     dependence: Dependence
-    example: Callable[[], tuple[Instance, Instance]]
+    find_example: Callable[[], tuple[Instance, Instance]]
+
+    @cached_property
+    def example(self) -> tuple[Instance, Instance]:
+        """One pair of instances, looked for when it is asked for."""
+        return self.find_example()
 
     def distance(self) -> str:
         """``(i: 1, j: -1)``; a range where it varies."""
@@ -84,7 +99,7 @@ class Conflict:
     def __str__(self) -> str:
         d = self.dependence
         access = d.access.array + "".join(f"[{s}]" for s in d.access.subscripts)
-        source, target = self.example()
+        source, target = self.example
         return (
             f"{d.source} -> {d.target} ({d.kind}) on {access}, "
             f"for example from {_point(source)} to {_point(target)}"
@@ -95,8 +110,10 @@ def _point(values: Instance) -> str:
     return "(" + ", ".join(f"{n}={v}" for n, v in values.items()) + ")"
 
 
-# A dependence, a level (or -1 for all), the positions of both ends, and whether the source is first
-Question = tuple[Dependence, int, int, int, bool]
+# An edge, a level (or -1 for all), the positions of both ends, and whether the source is first
+Question = tuple[Edge, int, int, int, bool]
+# Distances as written, the positions of both ends, and how far apart these are said to run
+Distances = tuple[tuple[tuple[str, tuple[int, int]], ...], int, int, tuple[str, ...]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,9 +121,10 @@ class Dependences:
     """The dependences of a program as written; ``program`` has its temporaries sunk.
 
     What has been found of the program's schedules is kept: ``positions``, ``vectors`` (from
-    iteration vectors of now to those as written, by position), ``spreads`` of forms of iterators,
-    ``answers``, why nests are ``refused`` where they cannot be written as C, and ``examples`` that
-    broke the order of some.
+    iteration vectors of now to those as written, by position), ``answers``, the ``orders`` (of
+    statements, by position) that keep all dependences, which distances there are ``nevers`` of
+    (see ``intervals``), why nests are ``refused`` where they cannot be written as C, and
+    ``examples`` that broke the order of some.
     """
 
     program: Program
@@ -115,11 +133,20 @@ class Dependences:
     context: isl.Context
     positions: Positions
     vectors: dict[int, isl.Map] = field(default_factory=dict)
-    answers: dict[Question, Conflict | None] = field(default_factory=dict)
-    spreads: dict[tuple[Dependence, Affine, Affine], tuple[int, int]] = field(default_factory=dict)
+    answers: dict[Question, Conflict | None] = field(default_factory=dict, init=False)
+    orders: set[tuple[int, ...]] = field(default_factory=set, init=False)
     refused: dict[Node, ScheduleError | None] = field(default_factory=dict)
     examples: dict[Dependence, list[tuple[Instance, Instance]]] = field(default_factory=dict)
+    nevers: dict[Distances, bool] = field(default_factory=dict)
     _pairs: dict[tuple[tuple[int, int], tuple[str, ...]], isl.Map] = field(default_factory=dict)
+
+    @cached_property
+    def edges(self) -> tuple[Edge, ...]:
+        """``items`` by the statements that they are between."""
+        found: dict[tuple[str, str, bool], list[Dependence]] = {}
+        for item in self.items:
+            found.setdefault((item.source, item.target, item.reduction), []).append(item)
+        return tuple(Edge(*ends, tuple(items)) for ends, items in found.items())
 
     def pairs(self, sizes: tuple[int, int], constraints: list[str]) -> isl.Map:
         """``pairs_map`` in this context, built once for each question."""
@@ -127,25 +154,6 @@ class Dependences:
         if key not in self._pairs:
             self._pairs[key] = pairs_map(self.context, sizes, constraints)
         return self._pairs[key]
-
-    def spread(self, item: Dependence, source: Affine, target: Affine) -> tuple[int, int]:
-        """The least and greatest ``target - source`` over all pairs of a dependence.
-
-        ``source`` and ``target`` are forms of the iterators as written of either statement.
-        ``UNKNOWN`` where that is too complex to be told.
-        """
-        if (known := _told_by_distance(item.distance, source, target)) is not None:
-            return known
-        question = item, source, target
-        if question not in self.spreads:
-            names = self.iterators[item.source], self.iterators[item.target]
-            ask = partial(_spread, item.relation, *names, source, target)
-            try:
-                found = bounded(self.context, ask, "a distance")
-            except ScheduleError:
-                found = UNKNOWN
-            self.spreads[question] = found
-        return self.spreads[question]
 
     @staticmethod
     def of(program: Program) -> Dependences:
@@ -316,35 +324,6 @@ def _distance(relation: isl.Map, shared: list[str]) -> dict[str, tuple[int, int]
         )
         for position, name in enumerate(shared)
     }
-
-
-def _told_by_distance(
-    distance: Mapping[str, tuple[int, int]], source: Affine, target: Affine
-) -> tuple[int, int] | None:
-    if source.terms != target.terms or not source.names <= distance.keys():
-        return None
-    least = most = target.const - source.const
-    for name, c in source.terms:
-        ends = distance[name][0] * c, distance[name][1] * c
-        least, most = least + min(ends), most + max(ends)
-    return least, most
-
-
-def _spread(
-    relation: isl.Map,
-    names: Sequence[str],
-    target_names: Sequence[str],
-    source: Affine,
-    target: Affine,
-) -> tuple[int, int]:
-    pairs = relation.wrap()
-    form = isl.Aff.zero_on_domain(isl.LocalSpace.from_space(pairs.get_space()))
-    terms = [-source.coefficient(n) for n in names]
-    terms += [target.coefficient(n) for n in target_names]
-    for place, c in enumerate(terms):
-        form = form.set_coefficient_val(isl.dim_type.in_, place, c)
-    form = form.set_constant_val(target.const - source.const)
-    return integer(pairs.min_val(form)), integer(pairs.max_val(form))
 
 
 # Which updates commute

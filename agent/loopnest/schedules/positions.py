@@ -7,8 +7,8 @@ distances that tells, without isl, how far the target is ahead of the source in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from agent.loopnest.emitter.extent import extremes
 from agent.loopnest.program import (
@@ -23,7 +23,6 @@ from agent.loopnest.program import (
 )
 
 UNKNOWN = (-(2**62), 2**62)
-Spread = Callable[[Affine, Affine], tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -86,10 +85,22 @@ class Positions:
         self._nests: dict[tuple[int, tuple[object, ...]], int] = {}
         self._known: dict[tuple[int, str, tuple[Affine, ...]], Position] = {}
         self._placed: dict[tuple[int, int], tuple[Loop, _Placed]] = {}
+        self._trees: dict[tuple[Loop, tuple[tuple[str, int], ...]], _Placed] = {}
 
-    def of(self, program: Program) -> dict[str, Position]:
-        """The position of every statement, by name, in textual order."""
-        return dict(self._place(spread_jams(program.body), 0, ()))
+    def of(self, program: Program, *, jams: bool = True) -> dict[str, Position]:
+        """The position of every statement, by name, in textual order; as without ``jams``."""
+        found: dict[str, Position] = {}
+        for node in program.body:
+            found.update(self._of(node, jams=jams))
+        return found
+
+    def _of(self, node: Node, *, jams: bool) -> _Placed:
+        if isinstance(node, Statement):
+            return ((node.name, self._position(0, (), node)),)
+        here = node.unmarked, node.jams if jams else ()
+        if here not in self._trees:
+            self._trees[here] = self._place((_spread(node) if here[1] else here[0],), 0, ())
+        return self._trees[here]
 
     def _place(self, nodes: Sequence[Node], nest: int, around: tuple[Loop, ...]) -> _Placed:
         """The statements of ``nodes``; ``nest`` is a number for what ``around`` says of order."""
@@ -122,22 +133,12 @@ def _meaning(
     around: tuple[Loop, ...], statement: Statement, names: tuple[str, ...]
 ) -> tuple[tuple[Affine | None, ...], tuple[int, ...]]:
     solved = _solve(statement.instance, names)
-    for loop in around:
-        if loop.iterator not in solved and (once := _only_value(loop, solved)) is not None:
-            solved[loop.iterator] = once
     written = tuple(solved.get(loop.iterator) for loop in around)
     points = [-1] * len(around)
     for level in range(len(around) - 1, -1, -1):
         if written[level] is None:
             points[level] = _point_loop(around, level, written, points)
     return written, tuple(points)
-
-
-def _only_value(loop: Loop, solved: Mapping[str, Affine]) -> Affine | None:
-    """The value of a loop that has one iteration, where outer loops are known to be ``solved``."""
-    both = (b.expr for b in loop.lower if b.divisor == 1 and b in loop.upper)
-    known = (value for value in both if value.names <= solved.keys())
-    return next((value.substitute(solved) for value in known), None)
 
 
 def _solve(instance: tuple[Affine, ...], names: tuple[str, ...]) -> dict[str, Affine]:
@@ -172,7 +173,7 @@ def _point_loop(
     return -1
 
 
-def spread_jams(nodes: tuple[Node, ...]) -> tuple[Node, ...]:
+def _spread(node: Node) -> Node:
     """The order in which jammed loops run, as a tree of plain loops; statements by ``instance``.
 
     ::
@@ -184,21 +185,17 @@ def spread_jams(nodes: tuple[Node, ...]) -> tuple[Node, ...]:
 
     A range that moves with the jammed loop spans those of all copies.
     """
-    return tuple(_spread(node) for node in nodes)
-
-
-def _spread(node: Node) -> Node:
     if isinstance(node, Statement) or not node.is_jammed:
         return node
     if node.jam == 1:
-        return node.with_body(spread_jams(node.body))
+        return node.with_body(tuple(map(_spread, node.body)))
     span = node.step * node.jam
     over = tiles_name(node)
     start, end = Affine.var(over), Affine.var(over) + (span - 1)
-    points = replace(node, lower=(Bound(start),), upper=(Bound(end), *node.upper), jam=1)
+    points = node.but(lower=(Bound(start),), upper=(Bound(end), *node.upper), jam=1)
     counter = iter(range(1, 1 + sum(1 for _ in statements(node.body))))
     body = _sunk(node.body, points, counter)
-    return replace(node, iterator=over, step=span, body=body, jam=1)
+    return node.but(iterator=over, step=span, body=body, jam=1)
 
 
 def tiles_name(loop: Loop) -> str:
@@ -214,37 +211,48 @@ def _sunk(nodes: tuple[Node, ...], points: Loop, counter: Iterator[int]) -> tupl
             lower = extremes(part.lower, points, smallest=True)
             upper = extremes(part.upper, points, smallest=False)
             body = _sunk(part.body, points, counter)
-            out.append(replace(part, lower=lower, upper=upper, body=body))
+            out.append(part.but(lower=lower, upper=upper, body=body))
         else:
             name = f"{points.iterator}#{next(counter)}"
             value = {points.iterator: Affine.var(name)}
             copies = tuple(
-                replace(s, instance=tuple(x.substitute(value) for x in s.instance)) for s in part
+                s.but(instance=tuple(x.substitute(value) for x in s.instance)) for s in part
             )
-            out.append(replace(points, iterator=name, body=copies))
+            out.append(points.but(iterator=name, body=copies))
     return tuple(out)
 
 
-def advance(spread: Spread, source: Position, target: Position, level: int) -> tuple[int, int]:
+def advance(
+    distance: Mapping[str, tuple[int, int]], source: Position, target: Position, level: int
+) -> tuple[int, int]:
     """How far ahead of the source the target may be in the shared loop ``level``.
 
     Of a loop over tiles only the sign is told: ``(0, 0)``, or 1 or -1 for an end that may be
     apart. The answer holds where both run in the same iteration of all loops further outside.
 
     Args:
-        spread: the least and greatest value of one form of the target's iterators as written
-            less another one of the source's.
+        distance: for each loop shared as written, least and greatest ``target - source``.
         source: where the source runs.
         target: where the target runs.
         level: the position of the loop.
     """
     one, two = source.points[level], target.points[level]
     if one < 0 or two < 0:
-        return _difference(spread, source.written[level], target.written[level])
-    least, most = _difference(spread, source.written[one], target.written[two])
+        return _difference(distance, source.written[level], target.written[level])
+    least, most = _difference(distance, source.written[one], target.written[two])
     span = source.around[level].step
     return -1 if least < 0 else int(least >= span), 1 if most > 0 else -int(-most >= span)
 
 
-def _difference(spread: Spread, source: Affine | None, target: Affine | None) -> tuple[int, int]:
-    return UNKNOWN if source is None or target is None else spread(source, target)
+def _difference(
+    distance: Mapping[str, tuple[int, int]], source: Affine | None, target: Affine | None
+) -> tuple[int, int]:
+    if source is None or target is None or source.terms != target.terms:
+        return UNKNOWN
+    least = most = target.const - source.const
+    for name, c in source.terms:
+        if name not in distance:
+            return UNKNOWN
+        ends = distance[name][0] * c, distance[name][1] * c
+        least, most = least + min(ends), most + max(ends)
+    return least, most

@@ -8,7 +8,6 @@ vectorize, unroll, jam) last: a marked loop is not restructured any more.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from agent.errors import ScheduleError
 from agent.loopnest.emitter.accumulate import invariant_updates, operator
@@ -33,7 +32,6 @@ from agent.loopnest.schedules.bounds import (
     rescan,
     shifted,
     tile_loop,
-    united,
     well_placed,
 )
 from agent.loopnest.schedules.schedule import (
@@ -46,14 +44,12 @@ from agent.loopnest.schedules.schedule import (
     Pack,
     Parallelize,
     Reverse,
-    Shift,
     Skew,
     Step,
     Stream,
     Tile,
     Unroll,
     Vectorize,
-    Wrap,
 )
 from agent.loopnest.schedules.tree import (
     band_between,
@@ -63,7 +59,6 @@ from agent.loopnest.schedules.tree import (
     fresh,
     height,
     kind,
-    levels_between,
     marks_of,
     names_in_use,
     nested,
@@ -72,7 +67,7 @@ from agent.loopnest.schedules.tree import (
     refuse_marked,
     refuse_outer,
     replace_iterator,
-    with_loop,
+    with_marks,
 )
 
 MAX_UNROLL = 64
@@ -95,10 +90,6 @@ def apply(program: Program, step: Step) -> Program:
             return tile(program, sizes)
         case Skew(inner, outer, factor):
             return skew(program, inner, outer, factor)
-        case Shift(loop, distance):
-            return shift(program, loop, distance)
-        case Wrap(loop):
-            return wrap(program, loop)
         case Reverse(loop):
             return reverse(program, loop)
         case Fuse(first, second):
@@ -160,43 +151,27 @@ def tile(program: Program, sizes: Sequence[tuple[str, int]]) -> Program:
 
     A size counts iterations. Where the bounds of an inner loop depend on an outer one of the
     band, the loop over its tiles spans the extremes over the outer loop's tile.
-
-    Loops that follow each other inside one of the band are tiled together; the first of them is
-    named. They share the loop over tiles, and run one after the other in a tile::
-
-        for t in 0..9:               for t_t in 0..9 step 4:
-          for i in 0..98:              for i_t in 0..99 step 32:
-            S(t, i)            ->        for t in t_t..min(t_t + 3, 9):
-          for j in 1..99:                  for i in max(i_t, 0)..min(i_t + 31, 98): S(t, i)
-            T(t, j)                        for j in max(i_t, 1)..min(i_t + 31, 99): T(t, j)
     """
     what = str(Tile(tuple(sizes)))
-    path, levels = levels_between(program, what, [name for name, _ in sizes])
-    top = levels[0][0]
-    for level in levels:
-        refuse_marked(what, path, level)
-    if len(path) + height(top) + len(sizes) > MAX_DEPTH:
+    path, band = band_between(program, what, *(name for name, _ in sizes))
+    if [loop.iterator for loop in band] != [name for name, _ in sizes]:
+        raise ScheduleError(
+            f"{what}: the loops nest in the order {' '.join(x.iterator for x in band)}",
+            hint="Name every loop of the band, outermost first; interchange loops before tiling.",
+        )
+    refuse_marked(what, path, band)
+    if len(path) + height(band[0]) + len(band) > MAX_DEPTH:
         raise ScheduleError(f"{what}: the nest would be more than {MAX_DEPTH} loops deep")
     taken = names_in_use(program)
-    names = [fresh(f"{name}_t", taken) for name, _ in sizes]
-    over: list[list[Loop]] = [[] for _ in sizes]
-
-    def tiled(loop: Loop, inside: tuple[Loop, ...]) -> Loop:
-        depth = len(inside)
-        alone = len(levels[depth]) == 1
-        tiles, points = tile_loop(what, loop, sizes[depth][1], names[depth], inside, alone=alone)
-        over[depth].append(tiles)
-        if depth + 1 == len(sizes):
-            return points.with_body(loop.body)
-        inner = (node for node in loop.body if isinstance(node, Loop))
-        return points.with_body(tuple(tiled(node, (*inside, points)) for node in inner))
-
-    points = tiled(top, ())
-    headers: list[Loop] = []
-    for tiles in over:
-        headers.append(united(what, tiles, (*path, *headers)))
-    nest = nested(headers, (points,))
-    return _finish(program, what, edit(program.body, top.iterator, lambda _: (nest,)))
+    over: list[Loop] = []
+    inside: list[Loop] = []
+    for loop, (_, size) in zip(band, sizes, strict=True):
+        name = fresh(f"{loop.iterator}_t", taken)
+        tiles, points = tile_loop(what, loop, size, name, inside)
+        over.append(tiles)
+        inside.append(points)
+    nest = nested((*over, *inside), band[-1].body)
+    return _finish(program, what, edit(program.body, band[0].iterator, lambda _: (nest,)))
 
 
 def skew(program: Program, inner: str, outer: str, factor: int) -> Program:
@@ -219,56 +194,14 @@ def skew(program: Program, inner: str, outer: str, factor: int) -> Program:
             else "A loop is skewed by one around it; the inner loop comes first.",
         )
     refuse_marked(what, path, (around, loop))
-    skewed = _moved(loop, Affine.var(outer) * factor)
-    return _finish(program, what, edit(program.body, inner, lambda _: (skewed,)))
-
-
-def shift(program: Program, name: str, distance: int) -> Program:
-    """Move the range of a loop; the order of execution stays.
-
-    What is tiled together with other loops runs so many iterations later than they do::
-
-        for i in 0..9:         ->    for i in 2..11:
-          S(i)                         S(i - 2)
-    """
-    what = str(Shift(name, distance))
-    path, loop = find_loop(program, what, name)
-    refuse_marked(what, path, (loop,))
-    return _finish(program, what, edit(program.body, name, lambda _: (_moved(loop, distance),)))
-
-
-def _moved(loop: Loop, distance: Affine | int) -> Loop:
-    """``loop`` with its iterator greater by ``distance`` throughout."""
-    by = Affine.constant(distance) if isinstance(distance, int) else distance
-    return replace(
-        loop,
-        lower=tuple(shifted(b, by) for b in loop.lower),
-        upper=tuple(shifted(b, by) for b in loop.upper),
-        body=replace_iterator(loop.body, loop.iterator, Affine.var(loop.iterator) - by),
+    shift = Affine.var(outer) * factor
+    body = replace_iterator(loop.body, inner, Affine.var(inner) - shift)
+    skewed = loop.but(
+        lower=tuple(shifted(b, shift) for b in loop.lower),
+        upper=tuple(shifted(b, shift) for b in loop.upper),
+        body=body,
     )
-
-
-def wrap(program: Program, name: str) -> Program:
-    """Put a loop of one iteration around a loop, called as that and ``_w``.
-
-    So that it can be tiled together with nests that have one loop more::
-
-        for t:                       for t:
-          for j in 0..9:               for j_w in 0..0:
-            S(j)                         for j in 0..9:
-          for i in 1..9:       ->          S(j)
-            for k in 0..9:             for i in 1..9:
-              T(i, k)                    for k in 0..9:
-                                           T(i, k)
-    """
-    what = str(Wrap(name))
-    path, loop = find_loop(program, what, name)
-    refuse_marked(what, path, (loop,))
-    if len(path) + height(loop) == MAX_DEPTH:
-        raise ScheduleError(f"{what}: the nest would be more than {MAX_DEPTH} loops deep")
-    once = (Bound(Affine.constant(0)),)
-    around = Loop(fresh(f"{name}_w", names_in_use(program)), once, once, 1, (loop,))
-    return _finish(program, what, edit(program.body, name, lambda _: (around,)))
+    return _finish(program, what, edit(program.body, inner, lambda _: (skewed,)))
 
 
 def reverse(program: Program, name: str) -> Program:
@@ -295,7 +228,7 @@ def reverse(program: Program, name: str) -> Program:
             raise ScheduleError(f"{what}: loop {name} has step {loop.step} and varying bounds")
         last = first + trip.const // loop.step * loop.step
     body = replace_iterator(loop.body, name, first + last - Affine.var(name))
-    turned = replace(loop, upper=(Bound(last),), body=body)
+    turned = loop.but(upper=(Bound(last),), body=body)
     return _finish(program, what, edit(program.body, name, lambda _: (turned,)))
 
 
@@ -323,14 +256,14 @@ def fuse(program: Program, first: str, second: str) -> Program:
             hint="Fuse takes two loops that stand one after the other, the earlier one first.",
         )
     refuse_marked(what, path, (one, two))
-    ahead = offset(one, two)
-    if ahead is None:
+    shift = offset(one, two)
+    if shift is None:
         raise ScheduleError(
             f"{what}: the loops run over different ranges: {range_text(one)} and {range_text(two)}",
             hint="Only loops with equal bounds and steps, up to a shift, can be fused.",
         )
-    moved = replace_iterator(two.body, second, Affine.var(first) + ahead)
-    fused = replace(one, body=one.body + moved)
+    moved = replace_iterator(two.body, second, Affine.var(first) + shift)
+    fused = one.but(body=one.body + moved)
     body = edit(program.body, second, lambda _: ())
     return _finish(program, what, edit(body, first, lambda _: (fused,)))
 
@@ -360,11 +293,11 @@ def distribute(program: Program, name: str) -> Program:
     if len(loop.body) < 2:
         raise ScheduleError(f"{what}: the body of loop {name} is a single {kind(loop.body[0])}")
     taken = names_in_use(program)
-    parts: list[Node] = [replace(loop, body=loop.body[:1])]
+    parts: list[Node] = [loop.but(body=loop.body[:1])]
     for node in loop.body[1:]:
         own = fresh(name, taken, first=2)
         body = replace_iterator((node,), name, Affine.var(own))
-        parts.append(replace(loop, iterator=own, body=body))
+        parts.append(loop.but(iterator=own, body=body))
     return _finish(program, what, edit(program.body, name, lambda _: tuple(parts)))
 
 
@@ -409,7 +342,7 @@ def parallelize(program: Program, name: str, arrays: tuple[str, ...] = ()) -> Pr
         )
     for array in arrays:
         _refuse_private(what, program, loop, array)
-    return with_loop(program, replace(loop, parallel=True, private=arrays))
+    return with_marks(program, loop, parallel=True, private=arrays)
 
 
 def _refuse_private(what: str, program: Program, loop: Loop, name: str) -> None:
@@ -453,7 +386,7 @@ def cyclic(program: Program, name: str, chunk: int) -> Program:
         raise ScheduleError(
             f"{what}: loop {name} is not parallel", hint=f"Say parallelize {name} before."
         )
-    return with_loop(program, replace(loop, cyclic=chunk))
+    return with_marks(program, loop, cyclic=chunk)
 
 
 def collapse(program: Program, outer: str, inner: str) -> Program:
@@ -493,7 +426,7 @@ def collapse(program: Program, outer: str, inner: str) -> Program:
         raise ScheduleError(f"{what}: temporary {held} lives between the two loops")
     shared = parallelize(program, outer)
     _, loop = find_loop(shared, what, outer)
-    return with_loop(shared, replace(loop, collapse=True))
+    return with_marks(shared, loop, collapse=True)
 
 
 def refuse_collapsed(what: str, path: tuple[Loop, ...], loop: Loop) -> None:
@@ -535,7 +468,7 @@ def vectorize(program: Program, name: str, lanes: int = 1) -> Program:
             f"{what}: loop {name} is unrolled",
             hint="A vectorized loop is unrolled by the compiler: leave the unroll step out.",
         )
-    return with_loop(program, replace(loop, vector=True, lanes=lanes))
+    return with_marks(program, loop, vector=True, lanes=lanes)
 
 
 def _refuse_lanes(what: str, loop: Loop, lanes: int) -> None:
@@ -572,7 +505,7 @@ def unroll(program: Program, name: str, factor: int) -> Program:
             f"{what}: loop {name} is parallel",
             hint=f"Tile {name} first, parallelize {name}_t and unroll {name}.",
         )
-    return with_loop(program, replace(loop, unroll=factor))
+    return with_marks(program, loop, unroll=factor)
 
 
 def jam(program: Program, name: str, factor: int) -> Program:
@@ -618,7 +551,7 @@ def jam(program: Program, name: str, factor: int) -> Program:
             )
     if is_staggered(loop):
         refuse_staggered(what, loop, homes(program))
-    return with_loop(program, replace(loop, jam=factor))
+    return with_marks(program, loop, jam=factor)
 
 
 def pack(program: Program, read: str, name: str) -> Program:
@@ -656,9 +589,9 @@ def pack(program: Program, read: str, name: str) -> Program:
             )
     if loop.collapse:
         refuse_collapsed(what, path, loop)
-    packing = replace(loop, packs=(*loop.packs, source))
-    buffer_of(program, path, packing, source)
-    return with_loop(program, packing)
+    packs = (*loop.packs, source)
+    buffer_of(program, path, loop.but(packs=packs), source)
+    return with_marks(program, loop, packs=packs)
 
 
 def stream(program: Program, array: str, name: str) -> Program:
@@ -695,7 +628,7 @@ def stream(program: Program, array: str, name: str) -> Program:
         mark = marks_of(around)[-1]
         raise ScheduleError(f"{what}: loop {name} is inside the {mark} loop {around.iterator}")
     _refuse_stream(what, program, (*path, loop), array)
-    return with_loop(program, replace(loop, stream=array))
+    return with_marks(program, loop, stream=array)
 
 
 def _refuse_stream(what: str, program: Program, nest: tuple[Loop, ...], array: str) -> None:
