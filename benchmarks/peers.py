@@ -1,7 +1,8 @@
 """The same kernels through compilers, loop optimisers and autoschedulers, beside `agent tune`.
 
-    python -m benchmarks.peers [--budget 20] [--kernel NAME ...] [--peer NAME ...]
-        [--polybench DIR] [--state-dir DIR] [--json FILE] [--plot FILE.svg] [--list]
+    python -m benchmarks.peers [--budget 20] [--only NAME ...] [--peer NAME ...]
+        [--polybench DIR [--dataset MEDIUM]] [--state-dir DIR] [--json FILE [--resume]]
+        [--within 45] [--plot FILE.svg] [--list]
 
 Every peer offers versions of a kernel's function, each a C file (with object files where it makes
 those) and how it is compiled. One harness runs them all: it calls the function through a pointer,
@@ -10,7 +11,10 @@ more than rounding is dropped and told. A peer's time counts from its first to i
 making, compiling, checking and timing its versions; it is not asked for another one once its budget
 is over. At the end the best version of each peer is timed again, all of a kernel in turns.
 
-What is not installed is left out and said, with how to install it. Nothing else may run meanwhile.
+It says beforehand about how long it takes, and begins no kernel that would not end within
+``--within`` minutes. The file of figures is written after each kernel; ``--resume`` goes on with
+those that are not in it. What is not installed is left out and said, with how to install it.
+Nothing else may run meanwhile.
 PolyBench is github.com/MatthiasJReisinger/PolyBenchC-4.2.1; nothing of it is kept.
 """
 
@@ -18,32 +22,26 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from agent.advise.advise import Request, read_source
-from agent.advise.calls import CallPlan, plan_of
-from agent.advise.drivers import Drivers
-from agent.advise.own_function import timing_case
-from agent.advise.splice import SourceRegion
-from agent.advise.verify import comparing_case
 from agent.errors import AgentError
-from agent.measure.compiler import Compiler
 from agent.settings.config import Config
-from benchmarks.peers_protocol import BASELINE, THREADS, Kernel, Peer, PeerError, Task, Version
+from benchmarks.peers_harness import Harness, Trial, final, tried
+from benchmarks.peers_protocol import THREADS, Kernel, Peer, PeerError, Task
+from benchmarks.peers_tables import markdown
 
 ROOT = Path(__file__).parent.parent
-ENVIRONMENT = {f"{who}_NUM_THREADS": str(THREADS) for who in ("OMP", "HL")}
-TRY_S, ROUND_S = 0.06, 0.12  # of calls in a process, where a call takes less
-ROUNDS = 5
+REST_S = 30.0  # about what peers that are not told the time take of a kernel, and the rounds
+STACK = "-DPOLYBENCH_STACK_ARRAYS"  # so that a file needs nothing of polybench.c
 
 KERNELS = {  # file, function, sizes
     "gemm": ("agent/kernels/gemm.c", "gemm", "ni=480 nj=500 nk=520"),
@@ -59,134 +57,6 @@ KERNELS = {  # file, function, sizes
     "blur": ("agent/kernels/blur.c", "blur", "ny=2000 nx=2000"),
     "distances": ("agent/kernels/distances.c", "distances", "n=800 m=800"),
 }
-POLYBENCH = "2mm atax correlation doitgen floyd-warshall gemver lu mvt syrk trisolv".split()
-
-
-@dataclass
-class Trial:
-    """What came of a peer's versions.
-
-    Attributes:
-        best: the fastest that does what the function does; ``seconds``: of a call of it.
-        found_s: since the peer began, when that was timed; ``took_s``: when all was.
-        curve: (seconds since it began, seconds of a call of the best so far).
-        dropped: versions that cannot be used, and why.
-    """
-
-    best: Version | None = None
-    seconds: float = math.inf
-    found_s: float = 0.0
-    took_s: float = 0.0
-    curve: list[tuple[float, float]] = field(default_factory=list)
-    dropped: list[str] = field(default_factory=list)
-
-    def take(self, version: Version, seconds: float, at_s: float) -> None:
-        """A version was timed."""
-        if seconds < self.seconds:
-            self.best, self.seconds, self.found_s = version, seconds, at_s
-            self.curve.append((at_s, seconds))
-
-
-# --- the harness ----------------------------------------------------------------------------------
-
-
-@dataclass
-class Harness:
-    """Runs versions of one kernel's function, and compares them with the function as written."""
-
-    kernel: Kernel
-    plan: CallPlan
-    folder: Path
-    expected: list[bytes] = field(default_factory=list)
-    made: int = 0
-
-    @classmethod
-    def of(cls, kernel: Kernel, source: SourceRegion, folder: Path) -> Harness:
-        """Of a kernel; the function as written is compiled with -O1, and run."""
-        plan = plan_of(source)
-        first, second = plan.calls[:2]
-        harness = cls(kernel, replace(plan, calls=(first, second, first)), folder)
-        program = harness.build(Version("as written", kernel.path, ("gcc", "-std=gnu11", "-O1")))
-        for number in (0, 1):
-            ran = harness._drivers(()).run(program, number, harness.plan, ENVIRONMENT)
-            if ran.status != 0:
-                raise PeerError(f"the function as written fails: {ran.words[:200]}")
-            harness.expected.append(ran.output)
-        return harness
-
-    def build(self, version: Version, run_s: float = TRY_S) -> Path:
-        """A program that does both calls, or times the first.
-
-        Raises:
-            PeerError: it does not compile.
-        """
-        self.made += 1
-        compared = [comparing_case(self.plan, call) for call in self.plan.calls[:2]]
-        cases = [*compared, timing_case(self.plan, self.plan.calls[0], run_s)]
-        drivers = self._drivers(version.command)
-        program = drivers.program(f"v{self.made}", version.file, cases, version.more)
-        if isinstance(program, str):
-            raise PeerError(f"{version.what}: {program.splitlines()[0][:200]}")
-        return program
-
-    def _drivers(self, command: Sequence[str]) -> Drivers:
-        (self.folder / "made").mkdir(exist_ok=True)
-        words, kernel = tuple(command), self.kernel
-        compiler = Compiler(words, "", "", (), openmp=True, identity="")
-        return Drivers(self.folder, kernel.path, kernel.function, compiler, kernel.cflags, None)
-
-    def check(self, version: Version, program: Path) -> None:
-        """Raises PeerError where it does something else than the function as written."""
-        for number, expected in enumerate(self.expected):
-            ran = self._drivers(()).run(program, number, self.plan, ENVIRONMENT)
-            if ran.status != 0:
-                raise PeerError(f"{version.what}: it fails, or takes too long")
-            if not self.plan.same(expected, ran.output):
-                raise PeerError(f"{version.what}: other results than as written")
-
-    def seconds(self, version: Version, program: Path) -> float:
-        """Of the shortest of some calls in a process of its own."""
-        ran = self._drivers(()).run(program, 2, self.plan, ENVIRONMENT)
-        if ran.status != 0:
-            raise PeerError(f"{version.what}: it fails while it is timed, or takes too long")
-        return float(ran.output)
-
-
-def tried(peer: Peer, task: Task, harness: Harness) -> Trial:
-    """Let a peer make versions, check and time them, until there are no more or time is over."""
-    found, began = Trial(), time.monotonic()
-    offered = peer.versions(task)
-    try:
-        for version in offered:
-            try:
-                program = harness.build(version)
-                harness.check(version, program)
-                seconds = harness.seconds(version, program)
-            except PeerError as error:
-                found.dropped.append(str(error))
-            else:
-                found.take(version, seconds, time.monotonic() - began)
-            if time.monotonic() - began > task.budget_s:
-                break
-    except (PeerError, AgentError) as error:
-        found.dropped.append(str(error))
-    found.took_s = time.monotonic() - began
-    return found
-
-
-def final(harness: Harness, trials: Mapping[str, Trial]) -> dict[str, list[float]]:
-    """The best of each peer in turns: seconds of a call, round by round."""
-    best = {name: t.best for name, t in trials.items() if t.best is not None}
-    programs = {name: harness.build(version, ROUND_S) for name, version in best.items()}
-    rounds: dict[str, list[float]] = {name: [] for name in programs}
-    for number in range(ROUNDS):
-        order = list(programs) if number % 2 == 0 else list(programs)[::-1]
-        for name in order:
-            rounds[name].append(harness.seconds(best[name], programs[name]))
-    return rounds
-
-
-# --- all of it ------------------------------------------------------------------------------------
 
 
 def peers() -> list[Peer]:
@@ -198,15 +68,15 @@ def peers() -> list[Peer]:
     return [*compilers(), Pluto(), Halide(), Agent()]
 
 
-def kernels(polybench: Path | None, chosen: Sequence[str]) -> list[Kernel]:
-    """Our own, or those of PolyBench that are named."""
+def kernels(polybench: Path | None, dataset: str, chosen: Sequence[str]) -> list[Kernel]:
+    """Our own, or PolyBench's; all, or those that are named."""
     if polybench is None:
         own = [
             Kernel(name, ROOT / file, function, _sizes(sizes))
             for name, (file, function, sizes) in KERNELS.items()
         ]
     else:
-        own = list(_polybench(polybench))
+        own = list(_polybench(polybench, dataset))
     unknown = set(chosen) - {k.name for k in own}
     if unknown:
         sys.exit(f"no such kernel: {', '.join(sorted(unknown))}")
@@ -217,15 +87,13 @@ def _sizes(text: str) -> dict[str, int]:
     return {name: int(value) for name, value in (part.split("=") for part in text.split())}
 
 
-def _polybench(root: Path) -> Iterator[Kernel]:
+def _polybench(root: Path, dataset: str) -> Iterator[Kernel]:
     sys.path.insert(0, str(Path(__file__).parent))
     from benchmarks.suites import polybench
 
-    support = str(root / "utilities" / "polybench.c")
-    for item in polybench(root, root, "LARGE"):
-        if item.name in POLYBENCH:
-            flags = (*item.cflags, support)
-            yield Kernel(item.name, item.path, item.function, item.sizes, flags)
+    for item in polybench(root.absolute(), root, dataset):
+        flags = (*item.cflags, STACK)
+        yield Kernel(item.name, item.path, item.function, item.sizes, flags)
 
 
 @contextmanager
@@ -235,9 +103,12 @@ def _folder(name: str) -> Iterator[Path]:
 
 
 def compared(kernel: Kernel, asked: Sequence[Peer], budget_s: float, state: Path) -> dict[str, Any]:
-    """One kernel through all peers: what each found, when, and the rounds at the end."""
-    flags = tuple(flag for flag in kernel.cflags if flag.startswith("-"))
-    request = Request(kernel.path, kernel.function, kernel.sizes, flags)
+    """One kernel through all peers: what each found, when, and the rounds at the end.
+
+    Raises:
+        PeerError, AgentError: it is not read, or the function as written cannot be run.
+    """
+    request = Request(kernel.path, kernel.function, kernel.sizes, kernel.cflags)
     source = read_source(Config(state), request)
     with _folder(kernel.name) as place:
         harness = Harness.of(kernel, source, place)
@@ -278,55 +149,84 @@ def _say(words: str) -> None:
     print(words, file=sys.stderr, flush=True)
 
 
-def mean_ratio(found: Mapping[str, Any], peer: str, other: str) -> tuple[float, int, int]:
-    """Geometric mean of ``other``'s time over ``peer``'s, kernels of both, and ``peer``'s wins."""
-    logs = []
-    for kernel in found["kernels"].values():
-        one, two = (kernel["peers"].get(name, {}).get("seconds") for name in (peer, other))
-        if one and two:
-            logs.append(math.log(two / one))
-    mean = math.exp(statistics.fmean(logs)) if logs else math.nan
-    return mean, len(logs), sum(x > 0 for x in logs)
+@dataclass(frozen=True)
+class Schedule:
+    """When kernels begin, where there are so many minutes for all.
+
+    ``about_s``: seconds that a kernel takes, before one is known.
+    """
+
+    kernels: int
+    about_s: float
+    within_s: float
+
+    def left_s(self, spent: Sequence[float]) -> float:
+        """About how long the kernels that are left take, by those that are done."""
+        mean = statistics.fmean(spent) if spent else self.about_s
+        return mean * (self.kernels - len(spent))
+
+    def fits(self, spent: Sequence[float], elapsed_s: float) -> bool:
+        """Whether another kernel would end in time, if it takes as long as the longest."""
+        return elapsed_s + max(spent, default=self.about_s) <= self.within_s
 
 
-def markdown(found: Mapping[str, Any]) -> str:
-    """A table of speed over the baseline by kernel, and of the agent against each."""
-    names = [n for n in found["peers"] if any(n in k["peers"] for k in found["kernels"].values())]
-    lines = [f"| kernel | {' | '.join(names)} |", f"|---|{'---:|' * len(names)}"]
-    for kernel, result in found["kernels"].items():
-        base = result["peers"].get(BASELINE, {}).get("seconds")
-        cells = (_cell(base, result["peers"].get(name, {})) for name in names)
-        lines.append(f"| {kernel} | {' | '.join(cells)} |")
-    lines += ["", "| peer | its time over ours | ours faster on | its time to find, s |"]
-    lines += ["|---|---:|---:|---:|"]
-    for name in names:
-        mean, both, wins = mean_ratio(found, "agent tune", name)
-        took = [
-            k["peers"][name]["found_s"]
-            for k in found["kernels"].values()
-            if k["peers"].get(name, {}).get("seconds")
-        ]
-        if both and name != "agent tune":
-            median = statistics.median(took)
-            lines.append(f"| {name} | {mean:.2f} | {wins} of {both} | {median:.1f} |")
-    return "\n".join(lines) + "\n"
+def begun(place: Path | None, facts: Mapping[str, Any], *, resume: bool) -> dict[str, Any]:
+    """The figures to add to: none yet, or with ``resume`` those of the file, if it is of the same.
+
+    A run is the same where all ``facts`` are: machine, budget, peers and their versions, data set.
+    """
+    if place is None or not resume or not place.exists():
+        return {**facts, "kernels": {}}
+    kept: dict[str, Any] = json.loads(place.read_text())
+    other = [name for name in facts if kept.get(name) != facts[name]]
+    if other:
+        sys.exit(f"{place} is of another run: not the same {', '.join(other)}")
+    return kept
 
 
-def _cell(base: float | None, entry: Mapping[str, Any]) -> str:
-    seconds = entry.get("seconds")
-    if not base or not seconds:
-        return "-"
-    return f"{base / seconds:.2f} x ({entry['found_s']:.1f} s)"
+def _written(found: Mapping[str, Any], place: Path) -> None:
+    """At once, so that what is stopped leaves a whole file."""
+    beside = place.with_name(f"{place.name}.part")
+    beside.write_text(json.dumps(found, indent=1) + "\n")
+    beside.replace(place)
+
+
+def run(
+    found: dict[str, Any], todo: Sequence[Kernel], asked: Sequence[Peer], told: argparse.Namespace
+) -> None:
+    """Every kernel that there is time for, through all peers, into ``found`` and the file."""
+    when = Schedule(len(todo), told.budget + REST_S, told.within * 60)
+    began, spent = time.monotonic(), list[float]()
+    with _folder("state") as own:
+        for kernel in todo:
+            start = time.monotonic()
+            if not when.fits(spent, start - began):
+                _say(f"{when.kernels - len(spent)} kernels left out: no time (go on with --resume)")
+                return
+            left = when.left_s(spent) / 60
+            _say(f"{kernel.name} ({len(spent) + 1} of {when.kernels}, about {left:.0f} min left)")
+            try:
+                entry = compared(kernel, asked, told.budget, told.state_dir or own)
+            except (PeerError, AgentError) as error:
+                entry = {"sizes": dict(kernel.sizes), "peers": {}, "why": str(error)}
+                _say(f"  left out: {error}")
+            found["kernels"][kernel.name] = entry
+            spent.append(time.monotonic() - start)
+            if told.json:
+                _written(found, told.json)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--budget", type=float, default=20.0, metavar="S")
-    parser.add_argument("--kernel", action="append", default=[], metavar="NAME")
-    parser.add_argument("--peer", action="append", default=[], metavar="NAME")
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="kernels")
+    parser.add_argument("--peer", nargs="+", default=[], metavar="NAME")
     parser.add_argument("--polybench", type=Path, metavar="DIR")
+    parser.add_argument("--dataset", default="MEDIUM", metavar="NAME", help="PolyBench's sizes")
     parser.add_argument("--state-dir", type=Path, metavar="DIR", help="with a calibration")
     parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--resume", action="store_true", help="go on with what --json holds")
+    parser.add_argument("--within", type=float, default=1e6, metavar="MINUTES")
     parser.add_argument("--plot", type=Path, metavar="FILE.svg")
     parser.add_argument("--list", action="store_true", help="what is installed, and how to get it")
     told = parser.parse_args()
@@ -338,19 +238,15 @@ def main() -> None:
     if told.list:
         return
     chosen = [p for n, (p, v) in known.items() if v and (not told.peer or n in told.peer)]
-    found: dict[str, Any] = {
+    facts = {
         "machine": _machine(),
         "budget_s": told.budget,
+        "dataset": told.dataset if told.polybench else None,
         "peers": {p.name: known[p.name][1] for p in chosen},
-        "kernels": {},
     }
-    with _folder("state") as own:
-        for kernel in kernels(told.polybench, told.kernel):
-            _say(kernel.name)
-            state = told.state_dir or own
-            found["kernels"][kernel.name] = compared(kernel, chosen, told.budget, state)
-            if told.json:
-                told.json.write_text(json.dumps(found, indent=1) + "\n")
+    found = begun(told.json, facts, resume=told.resume)
+    wanted = kernels(told.polybench, told.dataset, told.only)
+    run(found, [k for k in wanted if k.name not in found["kernels"]], chosen, told)
     print(markdown(found))
     if told.plot:
         from benchmarks.peers_plot import draw

@@ -44,7 +44,8 @@ class Compiler:
         with tempfile.TemporaryDirectory() as place:
             file = Path(place, "probe.c")
             file.write_text("double a[64]; int main(void) { for (int i = 0; i < 64; i++) a[i]++; }")
-            words = [command, *NATIVE, *next(iter(self.flags.values())), file, "-o", f"{file}.out"]
+            words = [command, *NATIVE, *next(iter(self.flags.values()))]
+            words += [str(file), "-o", f"{file}.out"]
             return subprocess.run(words, capture_output=True, check=False).returncode == 0
 
     def version(self) -> str | None:

@@ -43,6 +43,7 @@ from agent.loopnest.program import (
     statements,
 )
 from agent.loopnest.schedules.schedule import (
+    Collapse,
     Cyclic,
     Distribute,
     Fuse,
@@ -53,6 +54,7 @@ from agent.loopnest.schedules.schedule import (
     Reverse,
     Skew,
     Step,
+    Stream,
     Tile,
     Unroll,
     Vectorize,
@@ -387,7 +389,7 @@ def steps(draw: st.DrawFn, program: Program, *, marks: bool) -> Step:
         lanes = Vectorize(name, draw(st.sampled_from((2, 4, 8))))
         array = draw(st.sampled_from([a.name for a in program.arrays]))
         found = (Parallelize(name), Parallelize(name, (array,)), Vectorize(last), lanes)
-        found = (*found, Cyclic(name, size))
+        found = (*found, Cyclic(name, size), Stream(array, last), Collapse(name, other))
         return draw(
             st.sampled_from((*found, Pack(array, name), Unroll(last, size), Jam(name, size)))
         )

@@ -37,6 +37,8 @@ _MARKS: Mapping[str, Cause] = {
     "packs": Cause.MEMORY,
     "private": Cause.PARALLEL,
     "cyclic": Cause.PARALLEL,
+    "collapse": Cause.PARALLEL,
+    "stream": Cause.MEMORY,
 }
 _UNMARKED: Mapping[str, object] = {
     "parallel": False,
@@ -47,6 +49,8 @@ _UNMARKED: Mapping[str, object] = {
     "packs": (),
     "private": (),
     "cyclic": 0,
+    "collapse": False,
+    "stream": "",
 }
 
 

@@ -30,12 +30,12 @@ from agent.arrays import Doubles
 from agent.calibration.predictor import Predictor
 from agent.clock import stamp
 from agent.errors import AgentError, ScheduleError
-from agent.loopnest.emitter.emit import check_marks
+from agent.loopnest.features.nest import Geometry
 from agent.loopnest.features.vector import is_guess
 from agent.loopnest.program import Program
 from agent.loopnest.schedules.candidates import LegalDraft, Outcomes, proposals
 from agent.loopnest.schedules.dependence import Dependences
-from agent.loopnest.schedules.legality import transform
+from agent.loopnest.schedules.legality import check_in_c, transform
 from agent.loopnest.schedules.mutations import mutation
 from agent.loopnest.schedules.schedule import Schedule, parse_schedule
 from agent.measure.runner import Runner
@@ -83,6 +83,7 @@ class Pool:
     vectors: Doubles = field(default_factory=lambda: np.zeros((0, 0)))
     gains: Doubles = field(default_factory=lambda: np.zeros(0))
     _places: dict[object, int] = field(default_factory=dict)
+    _geometry: Geometry = field(default_factory=Geometry)
 
     def add(self, drawn: Iterable[tuple[Schedule, Program]]) -> None:
         """Takes those with loops that are new, and predicts them in one batch."""
@@ -90,7 +91,7 @@ class Pool:
         if not fresh:
             return
         variants = [variant for _, variant in fresh]
-        seen, gains, _ = self.predictor.log_speedups(self.program, variants)
+        seen, gains, _ = self.predictor.log_speedups(self.program, variants, self._geometry)
         vectors = seen.vectors[1:]
         self.vectors = np.concatenate([self.vectors, vectors]) if len(self.gains) else vectors
         self.gains = np.append(self.gains, np.clip(gains, -MOST_GAIN, MOST_GAIN))
@@ -195,8 +196,8 @@ class Search:
         program = self.pool.program
         self._rng = random.Random(self.wish.seed)
         self._dependences = Dependences.of(program)
-        self._drafts = proposals(self._dependences, self._rng, in_c=False)
-        self._outcomes: Outcomes = {}
+        self._outcomes = Outcomes()
+        self._drafts = proposals(self._dependences, self._rng, self._outcomes, in_c=False)
         self._in_c, self._not_in_c = set[int](), set[int]()
 
     @property
@@ -290,7 +291,7 @@ class Search:
         """Whether a version can be written as C: looked at once it is worth it."""
         if place not in self._in_c and place not in self._not_in_c:
             try:
-                check_marks(self.pool.found[place][1])
+                check_in_c(self.pool.found[place][1], self._dependences)
             except ScheduleError:
                 self._not_in_c.add(place)
             else:

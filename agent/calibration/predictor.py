@@ -22,7 +22,7 @@ from agent.calibration.facts import facts_known, facts_vector
 from agent.calibration.verdict import calibration_verdict
 from agent.errors import BundleError
 from agent.kernels.fixed_set import kernels, load_kernel
-from agent.loopnest.features.nest import NestTable, lower
+from agent.loopnest.features.nest import Geometry, NestTable, lower
 from agent.loopnest.features.vector import features, work
 from agent.loopnest.program import Program
 from agent.measure.machine import Machine
@@ -152,10 +152,13 @@ class Predictor:
         return LogTime(float(level[0] + seen.work[0]), float(sd[0]))
 
     def log_speedups(
-        self, base: Program, variants: Sequence[Program]
+        self, base: Program, variants: Sequence[Program], geometry: Geometry | None = None
     ) -> tuple[Represented, Doubles, Doubles]:
-        """``base`` and the variants as seen; log speed-ups [n] over it, and their deviations."""
-        seen = represent(self.encoder, lower((base, *variants)))
+        """``base`` and the variants as seen; log speed-ups [n] over it, and their deviations.
+
+        ``geometry``: as for ``lower``.
+        """
+        seen = represent(self.encoder, lower((base, *variants), geometry))
         gain, gain_sd = self.gain(seen.vectors)
         same = np.array([v.body == base.body for v in variants], dtype=np.bool_)
         return seen, np.where(same, 0.0, gain), np.where(same, 0.0, gain_sd)

@@ -7,13 +7,14 @@ Dimensions have positional names, because an iterator may be called what isl res
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from math import gcd
 from typing import TYPE_CHECKING, TypeVar
 
 import islpy as isl
 
 from agent.errors import AgentError, ScheduleError
-from agent.loopnest.program import Affine, Bound, Loop
+from agent.loopnest.program import Access, Affine, Bound, Loop
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -144,6 +145,17 @@ def _with_terms(
     return constraint.set_constant_val(form.const)
 
 
+def names_once(around: tuple[Loop, ...], access: Access) -> bool:
+    """Whether no two iterations of the loops ``around`` access the same element.
+
+    Raises:
+        ScheduleError: too complex to be analysed.
+    """
+    context = bounded_context()
+    ask = partial(affine_map, around, access.subscripts, context)
+    return bounded(context, lambda: ask().is_injective(), f"the elements of {access.array}")
+
+
 def scan_bounds(outer: tuple[Loop, ...], band: tuple[Loop, ...]) -> list[Bounds]:
     """Bounds ``(lower, upper)`` of the loops ``band``, put in a new order inside ``outer``.
 
@@ -155,32 +167,36 @@ def scan_bounds(outer: tuple[Loop, ...], band: tuple[Loop, ...]) -> list[Bounds]
     Raises:
         ScheduleError: the loops never run, or the analysis is too complex.
     """
-    order = (*outer, *band)
-    names = positional(order)
+    iterators = [loop.iterator for loop in (*outer, *band)]
     context = bounded_context()
-    dims = ", ".join(names.values())
+    space = isl.Space.set_alloc(context, 0, len(iterators))
+    local = isl.LocalSpace.from_space(space)
+    places = {name: (isl.dim_type.set, n) for n, name in enumerate(iterators)}
 
-    def basic_set(constraints: Iterable[Affine]) -> isl.BasicSet:
-        texts = (f"{isl_sum(c, names)} >= 0" for c in constraints)
-        return isl.BasicSet.read_from_str(context, f"{{ [{dims}] : {' and '.join(texts)} }}")
+    def within(start: isl.BasicSet, forms: Iterable[Affine]) -> isl.BasicSet:
+        """``start`` where no form is negative."""
+        for form in forms:
+            constraint = isl.Constraint.alloc_inequality(local)
+            start = start.add_constraint(_with_terms(constraint, form, places))
+        return start
 
     def project() -> list[Bounds]:
-        known = [c for loop in outer for c in _constraints(loop)]
         whole = [c for loop in band for c in _constraints(loop)]
-        body = basic_set([*known, *whole])
+        around = isl.BasicSet.universe(space)
+        around = within(around, (c for loop in outer for c in _constraints(loop)))
+        body = within(around, whole)
         found = []
-        for level in range(len(outer), len(order)):
-            iterators = [loop.iterator for loop in order]
+        for level in range(len(outer), len(iterators)):
             inside = frozenset(iterators[level + 1 :])
             mine = [c for c in whole if iterators[level] in c.names and not c.names & inside]
             shadow = body.eliminate(isl.dim_type.set, level + 1, len(inside)).remove_divs()
             needed = [*mine, *_constraints_of(shadow, level, iterators)]
             for c in reversed(tuple(needed)):  # what projection found goes first
                 others = [x for x in needed if x is not c]
-                if basic_set([*known, *others, -c - 1]).is_empty():
+                if within(around, [*others, -c - 1]).is_empty():
                     needed = others
+            around = within(around, needed)
             found.append(_bounds(needed, iterators[level]))
-            known += needed
         return found
 
     return bounded(context, project, "the bounds of the reordered loops")

@@ -17,6 +17,7 @@ substitute in it, so the relation "as written -> now" is always at hand for lega
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import Enum
@@ -228,6 +229,14 @@ class Access:
     array: str
     subscripts: tuple[Affine, ...] = ()
 
+    def substitute(self, values: Mapping[str, Affine]) -> Access:
+        """Every iterator in ``values`` replaced by its affine value, all at once."""
+        return Access(self.array, tuple([s.substitute(values) for s in self.subscripts]))
+
+    def __str__(self) -> str:
+        subscripts = "".join(f"[{s}]" for s in self.subscripts)
+        return self.array + subscripts.replace(" ", "")
+
 
 @dataclass(frozen=True, slots=True)
 class Literal:
@@ -369,6 +378,12 @@ class Statement:
     condition: Expr | None = None
     derived: tuple[Derived, ...] = ()
 
+    def but(self, **parts: object) -> Statement:
+        """The same statement with other parts; ``replace`` takes several times as long."""
+        known, made = self.__dict__, object.__new__(Statement)
+        made.__dict__.update({name: known[name] for name in _STATEMENT}, **parts)
+        return made
+
     @cached_property
     def uses(self) -> frozenset[str]:
         """The arrays, scalars and temporaries that it reads or writes."""
@@ -379,6 +394,19 @@ class Statement:
         """The arrays, scalars and temporaries that it reads, but for the target of an update."""
         return frozenset(access.array for access in all_reads(self))
 
+    @cached_property
+    def _hash(self) -> int:
+        known = self.__dict__
+        return hash(tuple([known[name] for name in _STATEMENT]))
+
+    def __hash__(self) -> int:
+        """Of all it is made of, worked out once: most trees share most of their statements."""
+        return self._hash
+
+    def __getstate__(self) -> dict[str, object]:
+        """What it is made of: a hash means nothing in another process."""
+        return {name: self.__dict__[name] for name in _STATEMENT}
+
 
 @dataclass(frozen=True)
 class Loop:
@@ -387,10 +415,11 @@ class Loop:
     ``step`` is positive. ``unroll`` is the unroll factor of an innermost loop, ``jam`` the
     unroll-and-jam factor of an outer one (1: none); ``parallel``: threads share the iterations;
     ``vector``: SIMD lanes do, ``lanes`` of them together, through the loops inside too (1: as many
-    as the compiler sees fit, in an innermost loop). ``packs``: arrays of which every iteration
-    first copies what it reads into a buffer; ``private``: arrays that every thread adds to a copy
-    of its own of; ``cyclic``: so many iterations go to a thread at a time, in turn (0: each thread
-    has one part of them).
+    as the compiler sees fit, in an innermost loop). ``packs``: reads inside, what they need of
+    their array every iteration first copies into a buffer; ``private``: arrays that every thread
+    adds to a copy of its own of; ``cyclic``: so many iterations go to a thread at a time, in turn
+    (0: each thread has one part of them); ``collapse``: they share those of the only loop inside
+    with them; ``stream``: the array that it writes past the caches, if it does.
     """
 
     iterator: str
@@ -403,9 +432,11 @@ class Loop:
     unroll: int = 1
     jam: int = 1
     lanes: int = field(default=1, repr=False)  # logs know programs as written by their repr
-    packs: tuple[str, ...] = field(default=(), repr=False)
+    packs: tuple[Access, ...] = field(default=(), repr=False)
     private: tuple[str, ...] = field(default=(), repr=False)
     cyclic: int = field(default=0, repr=False)
+    collapse: bool = field(default=False, repr=False)
+    stream: str = field(default="", repr=False)
 
     @cached_property
     def uses(self) -> frozenset[str]:
@@ -423,13 +454,53 @@ class Loop:
         return tuple(loops(self.body))
 
     @cached_property
+    def nest(self) -> tuple[Loop, ...]:
+        """This loop and every loop inside of it, in textual order."""
+        inner = (node.nest for node in self.body if isinstance(node, Loop))
+        return (self, *itertools.chain.from_iterable(inner))
+
+    @cached_property
+    def iterators(self) -> frozenset[str]:
+        """The iterators of this loop and of every loop inside of it."""
+        return frozenset([loop.iterator for loop in self.nest])
+
+    @cached_property
+    def jams(self) -> tuple[tuple[str, int], ...]:
+        """The jammed loops of this loop and those inside, by iterator, with their factors."""
+        return tuple([(loop.iterator, loop.jam) for loop in self.nest if loop.jam > 1])
+
+    @property
     def is_jammed(self) -> bool:
         """Whether it is jammed, or one inside is."""
-        return self.jam > 1 or any(loop.jam > 1 for _, loop in self.loops_inside)
+        return bool(self.jams)
+
+    @cached_property
+    def bands(self) -> tuple[tuple[Loop, ...], ...]:
+        """The perfectly nested bands of this loop and those inside, each as long as it gets."""
+        band = [self]
+        while len(band[-1].body) == 1 and isinstance(inner := band[-1].body[0], Loop):
+            band.append(inner)
+        inside = (node.bands for node in band[-1].body if isinstance(node, Loop))
+        return (tuple(band), *itertools.chain.from_iterable(inside))
+
+    @cached_property
+    def unmarked(self) -> Loop:
+        """The same loops without the marks."""
+        body = tuple([node.unmarked if isinstance(node, Loop) else node for node in self.body])
+        same = all(x is y for x, y in zip(body, self.body, strict=True))
+        known = self.__dict__
+        if same and all(known[name] == plain for name, plain in _MARKS.items()):
+            return self
+        return self.but(**_MARKS, body=body)
+
+    @cached_property
+    def _range_hash(self) -> int:
+        return hash((self.iterator, self.lower, self.upper, self.step))
 
     @cached_property
     def _hash(self) -> int:
-        return hash(tuple([getattr(self, name) for name in _LOOP]))
+        known = self.__dict__
+        return hash((self._range_hash, self.body, *[known[name] for name in _MARKS]))
 
     def __hash__(self) -> int:
         """Of all it is made of, worked out once: most trees share most of their loops."""
@@ -439,14 +510,29 @@ class Loop:
         """What it is made of: a hash means nothing in another process."""
         return {name: self.__dict__[name] for name in _LOOP}
 
-    def with_body(self, body: tuple[Node, ...]) -> Loop:
-        """The same loop around other nodes; ``replace`` takes several times as long."""
+    def but(self, **parts: object) -> Loop:
+        """The same loop with other parts; ``replace`` takes several times as long."""
         known, made = self.__dict__, object.__new__(Loop)
-        made.__dict__.update({name: known[name] for name in _LOOP}, body=body)
+        made.__dict__.update({name: known[name] for name in _LOOP}, **parts)
+        return made
+
+    def with_body(self, body: tuple[Node, ...]) -> Loop:
+        """The same loop around other nodes."""
+        return self.but(body=body)
+
+    def remarked(self, **parts: object) -> Loop:
+        """The same loop with other marks, or around others in which nothing but marks differs."""
+        made = self.but(**parts)
+        made.__dict__.update(
+            unmarked=self.unmarked, iterators=self.iterators, _range_hash=self._range_hash
+        )
         return made
 
 
+_STATEMENT = tuple(part.name for part in fields(Statement))
 _LOOP = tuple(part.name for part in fields(Loop))
+_RANGE = ("iterator", "lower", "upper", "step")
+_MARKS = {part.name: part.default for part in fields(Loop) if part.name not in (*_RANGE, "body")}
 Node = Loop | Statement
 
 
@@ -488,7 +574,7 @@ class Program:
 
     def with_body(self, body: tuple[Node, ...]) -> Program:
         """The same program around another tree."""
-        return replace(self, body=body)
+        return Program(self.name, self.arrays, self.scalars, self.temporaries, body)
 
 
 def statements(nodes: tuple[Node, ...]) -> Iterator[tuple[tuple[Loop, ...], Statement]]:
@@ -615,9 +701,8 @@ def names_in(expr: Expr) -> frozenset[str]:
 
 def map_accesses(statement: Statement, change: Callable[[Access], Access]) -> Statement:
     """``statement`` with every access replaced: what it reads, and what it writes."""
-    return replace(
-        map_values(statement, lambda x: map_reads(x, change)), target=change(statement.target)
-    )
+    mapped = map_values(statement, lambda x: map_reads(x, change))
+    return mapped.but(target=change(statement.target))
 
 
 def map_all_accesses(
@@ -627,15 +712,14 @@ def map_all_accesses(
     return tuple(
         map_accesses(node, change)
         if isinstance(node, Statement)
-        else replace(node, body=map_all_accesses(node.body, change))
+        else node.with_body(map_all_accesses(node.body, change))
         for node in nodes
     )
 
 
 def map_values(statement: Statement, change: Callable[[Expr], Expr]) -> Statement:
     """``statement`` with every expression that it computes replaced."""
-    return replace(
-        statement,
+    return statement.but(
         value=change(statement.value),
         condition=None if statement.condition is None else change(statement.condition),
         derived=tuple(replace(d, value=change(d.value)) for d in statement.derived),
@@ -678,31 +762,27 @@ def substitute(node: Node, values: Mapping[str, Affine]) -> Node:
 
 def substitute_loop(loop: Loop, values: Mapping[str, Affine]) -> Loop:
     """``loop`` with iterators from around it replaced throughout."""
-    return replace(
-        loop,
+    return loop.but(
         lower=tuple(Bound(b.expr.substitute(values), b.divisor) for b in loop.lower),
         upper=tuple(Bound(b.expr.substitute(values), b.divisor) for b in loop.upper),
         body=tuple(substitute(n, values) for n in loop.body),
+        packs=tuple(read.substitute(values) for read in loop.packs),
     )
 
 
 def substitute_statement(statement: Statement, values: Mapping[str, Affine]) -> Statement:
     """``statement`` with every iterator in ``values`` replaced by its affine value."""
 
-    def in_access(access: Access) -> Access:
-        return Access(access.array, tuple(s.substitute(values) for s in access.subscripts))
-
     def in_leaf(leaf: Leaf) -> Expr:
         match leaf:
             case Read(access):
-                return Read(in_access(access))
+                return Read(access.substitute(values))
             case AffineValue(value):
                 return AffineValue(value.substitute(values))
             case Literal():
                 return leaf
 
-    return replace(
-        map_values(statement, lambda x: map_leaves(x, in_leaf)),
-        target=in_access(statement.target),
+    return map_values(statement, lambda x: map_leaves(x, in_leaf)).but(
+        target=statement.target.substitute(values),
         instance=tuple(a.substitute(values) for a in statement.instance),
     )

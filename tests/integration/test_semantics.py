@@ -248,6 +248,7 @@ NESTS = {
             "vectorize j 8; jam i 3; parallelize i; cyclic i 2",
             "jam i 4; vectorize k 4",
             "jam i 5; unroll k 2",
+            "tile i 12 j 8; pack A[k][j] j_t; vectorize j 4; jam i 3; parallelize i_t",
         ),
     ),
     "update_below_the_diagonal": (
@@ -259,6 +260,52 @@ NESTS = {
             "distribute i; tile j2 4; jam i 3; vectorize j",
             "distribute i; interchange k j2; tile i2 6 j2 4; parallelize i2_t; jam i2 4",
             "distribute i; interchange k j2; tile j2 8; interchange i2 j2_t; jam i2 4",
+            "distribute i; interchange k j2; tile j2 16; interchange i2 j2_t; pack A[j2][k] j2_t;"
+            " vectorize j2 4; jam i2 4; parallelize j2_t; cyclic j2_t 1",
+            "distribute i; tile k 8 j2 8; interchange i2 k_t; pack A[i2][k] k_t;"
+            " pack A[j2][k] j2_t",
+        ),
+    ),
+    "transposed": (
+        "float B[m][n], const float A[n][m]",
+        "for (int i = 0; i < n; i++) for (int j = 0; j < m; j++) B[j][i] = 2 * A[i][j];",
+        (
+            "interchange i j; tile j 16 i 16; pack A i_t; vectorize i",
+            "interchange i j; tile j 12 i 20; pack A i_t; vectorize i; stream B i; parallelize j_t",
+            "interchange i j; vectorize i; stream B i",
+            "tile j 8; pack A i; vectorize j",
+        ),
+    ),
+    "transposed_integers": (
+        "int B[m][n], const int A[n][m]",
+        "for (int i = 0; i < n; i++) for (int j = 0; j < m; j++) B[j][i] = A[i][j];",
+        ("interchange i j; tile j 16 i 16; pack A i_t; vectorize i; stream B i",),
+    ),
+    "symmetric_part": (
+        "double C[n][n], const double A[n][n]",
+        "for (int i = 0; i < n; i++) for (int j = 0; j < n; j++) C[i][j] = A[i][j] + A[j][i];",
+        (
+            "tile i 8 j 8; pack A[j][i] j_t; vectorize j; stream C j; parallelize i_t",
+            "tile i 9 j 10; pack A[j][i] j_t; pack A[i][j] j_t; vectorize j 4",
+            "interchange i j; tile j 8 i 8; collapse j_t i_t; pack A[i][j] i_t; vectorize i",
+        ),
+    ),
+    "streamed_with_own_values": (
+        "float x[n], float y[2 * n + 5], const float a[n][m]",
+        "for (int i = 0; i < n; i++) for (int j = i; j < i + 6; j++) {"
+        " float t = a[i][j % m] * 2.0f; t = t * t; y[i + j] = t; }"
+        " for (int k = 1; k < n; k++) { float t = y[k] + 1.0f; x[k] = t * t; }",
+        ("vectorize k; stream x k", "tile k 5; vectorize k; stream x k; parallelize k_t"),
+    ),
+    "two_planes": (
+        "double y[2][n][m], const double x[2][n][m]",
+        "for (int p = 0; p < 2; p++) for (int i = 1; i < n - 1; i++) for (int j = 0; j < m; j++)"
+        " y[p][i][j] = x[p][i - 1][j] + x[p][i + 1][j];",
+        (
+            "collapse p i; vectorize j",
+            "collapse p i; cyclic p 3; vectorize j; stream y j",
+            "tile j 8; interchange i j_t; collapse p j_t; pack x[p][i-1][j] j_t; vectorize j;"
+            " jam i 2",
         ),
     ),
     "triangular_product": (

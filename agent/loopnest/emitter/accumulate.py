@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from math import gcd
 
 from agent.loopnest.emitter import extent
-from agent.loopnest.emitter.expanded import Remainder
+from agent.loopnest.emitter.expanded import Aligned, Remainder
 from agent.loopnest.emitter.lanes import is_lane
 from agent.loopnest.emitter.lifetimes import own_loops
 from agent.loopnest.emitter.packing import in_bounds
@@ -210,7 +210,7 @@ def _owned(target: Access, nest: tuple[Loop, ...]) -> bool:
 
 
 def invariant_updates(
-    loop: Loop, remainders: Mapping[str, Remainder], *, loosely: bool = False
+    loop: Loop, remainders: Mapping[str, Remainder | Aligned], *, loosely: bool = False
 ) -> Iterator[Statement]:
     """Reductions that every iteration of ``loop`` does to the same elements.
 

@@ -36,7 +36,7 @@ from agent.loopnest.emitter.expanded import Expanded
 from agent.loopnest.emitter.function import array_parameter, prototype, sized_parameter, table
 from agent.loopnest.emitter.identifiers import Identifiers
 from agent.loopnest.emitter.jam import expand
-from agent.loopnest.emitter.loops import HELPERS, Body, Scope, indented
+from agent.loopnest.emitter.loops import Body, Scope, helper_text, indented
 from agent.loopnest.program import (
     INTEGER_FUNCTIONS,
     Affine,
@@ -119,7 +119,7 @@ def emit_kernel(program: Program, *, plain: bool = False) -> KernelText:
         lines = ["#pragma scop", *lines, "#pragma endscop"]
     kernel = names.fresh(program.name if plain else f"kernel_{program.name}")
     definitions = (
-        *(f"static inline {HELPERS[h].format(body.index)}" for h in sorted(body.helpers)),
+        *(f"static inline {helper_text(h, body.index)}" for h in sorted(body.helpers)),
         *(table(a, names[a.name]) for a in program.arrays if a.values),
         *body.functions,
         "\n".join([_signature(program, names, kernel, plain=plain), "{", *indented(lines), "}"]),

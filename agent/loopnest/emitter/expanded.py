@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from agent.loopnest.emitter.lifetimes import homes
-from agent.loopnest.program import Affine, Bound, DType, Loop, Program, Temporary
+from agent.loopnest.program import Access, Affine, Bound, DType, Loop, Program, Temporary
 
 
 @dataclass(frozen=True)
@@ -21,18 +21,31 @@ class Remainder:
 
 
 @dataclass(frozen=True)
+class Aligned:
+    """Where the first cache line begins that a loop over one row writes (not affine).
+
+    At ``lower`` of the loop ``of``, or up to ``width - 1`` iterations later, where ``target`` lies
+    at the beginning of a line of ``width`` elements.
+    """
+
+    of: Loop
+    target: Access
+    width: int
+
+
+@dataclass(frozen=True)
 class Expanded:
     """A program without jams and lanes.
 
     Attributes:
         program: it may use the names in ``remainders`` in lower bounds.
-        remainders: first values of remainder loops.
+        remainders: first values of remainder loops, and of loops over whole lines.
         homes: for each temporary, the iterators around its declaration.
         shapes: of temporaries that are arrays: what loops pack, and what every lane has one of.
     """
 
     program: Program
-    remainders: Mapping[str, Remainder] = field(default_factory=dict)
+    remainders: Mapping[str, Remainder | Aligned] = field(default_factory=dict)
     homes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
@@ -44,7 +57,7 @@ class Expansion:
     types: Mapping[str, DType]
     homes: dict[str, tuple[str, ...]]
     temporaries: dict[str, Temporary]
-    remainders: dict[str, Remainder] = field(default_factory=dict)
+    remainders: dict[str, Remainder | Aligned] = field(default_factory=dict)
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     @staticmethod
@@ -76,12 +89,17 @@ class Expansion:
         trips = constant_trips(loop)
         if trips is not None:
             return loop.lower[0].expr + trips // factor * factor * loop.step
-        wanted, number = f"{loop.iterator}#{name}", 1
-        title, remainder = wanted, Remainder(replace(loop, body=()), factor)
-        while self.remainders.setdefault(title, remainder) != remainder:  # of a part of the loop
+        return Affine.var(
+            self.first_value(f"{loop.iterator}#{name}", Remainder(replace(loop, body=()), factor))
+        )
+
+    def first_value(self, wanted: str, start: Remainder | Aligned) -> str:
+        """What the first value of a loop is called, if possible as ``wanted``."""
+        title, number = wanted, 1
+        while self.remainders.setdefault(title, start) != start:  # of a part of the loop
             number += 1
             title = f"{wanted}#{number}"
-        return Affine.var(title)
+        return title
 
 
 def constant_trips(loop: Loop) -> int | None:

@@ -38,7 +38,8 @@ def constant_upper(loop: Loop) -> int | None:
     return first + (last - first) // loop.step * loop.step
 
 
-def _uppers(loop: Loop) -> list[Bound]:
+def uppers(loop: Loop) -> list[Bound]:
+    """The upper bounds, of numbers only the smallest, on the grid of the steps."""
     last = constant_upper(loop)
     rest = [b for b in loop.upper if not b.expr.is_constant]
     return rest if last is None else [Bound(Affine.constant(last)), *rest]
@@ -51,7 +52,7 @@ def _least(expr: Affine, around: Sequence[Loop], budget: int) -> int:
         if not factor:
             continue
         rest = expr - Affine.var(loop.iterator) * factor
-        bounds = list(loop.lower) if factor > 0 else _uppers(loop)
+        bounds = list(loop.lower) if factor > 0 else uppers(loop)
         bounds = bounds if budget >= len(bounds) else bounds[:1]
         return max(
             ceil_div(
@@ -135,6 +136,26 @@ def _reduced(bound: Bound, *, lower: bool) -> Bound:
 def _implied(bound: Bound, by: Bound, around: Sequence[Loop], *, lower: bool) -> bool:
     gap = by.expr * bound.divisor - bound.expr * by.divisor
     return least(gap if lower else -gap, around) >= 0
+
+
+def extremes(bounds: tuple[Bound, ...], outer: Loop, *, smallest: bool) -> tuple[Bound, ...]:
+    """``bounds`` where ``outer`` takes the value in its tile that makes them least tight.
+
+    Of several bounds of ``outer`` each gives one that holds; those with a divisor are left out,
+    the bounds of the tile itself have none.
+    """
+    found: dict[Bound, None] = {}
+    for bound in bounds:
+        c = bound.expr.coefficient(outer.iterator)
+        at_start = (c > 0) == smallest
+        ends = outer.lower if at_start else outer.upper
+        for end in ends if c else ():
+            if end.divisor == 1:
+                expr = bound.expr.substitute({outer.iterator: end.expr})
+                found[Bound(expr, bound.divisor)] = None
+        if not c:
+            found[bound] = None
+    return tuple(found)
 
 
 def magnitude_bound(expr: Affine, around: Sequence[Loop]) -> int:

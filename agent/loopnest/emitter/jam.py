@@ -23,6 +23,7 @@ from agent.loopnest.emitter.expanded import Expanded, Expansion, constant_trips,
 from agent.loopnest.emitter.lanes import in_lanes
 from agent.loopnest.emitter.packing import packed
 from agent.loopnest.emitter.staggered import each_name, is_staggered, parts, refuse_staggered
+from agent.loopnest.emitter.streaming import streamed
 from agent.loopnest.program import (
     Access,
     Affine,
@@ -79,6 +80,8 @@ class _Jams:
         loop = replace(loop, body=self.nodes(node.body, (*around, node)))
         if loop.lanes > 1:
             return in_lanes(loop, tuple(x.iterator for x in around), self.made)
+        if loop.stream:
+            return streamed(loop, tuple(x.iterator for x in around), self.made)
         return self._jam(loop) if loop.jam > 1 else (loop,)
 
     def _staggered(self, loop: Loop, around: tuple[Loop, ...]) -> tuple[Loop, ...]:
@@ -167,4 +170,4 @@ class _Round:
 
 
 def _renaming(names: Mapping[str, str]) -> Callable[[Access], Access]:
-    return lambda access: replace(access, array=names.get(access.array, access.array))
+    return lambda access: Access(names.get(access.array, access.array), access.subscripts)

@@ -132,6 +132,14 @@ def _block(loop: Loop, path: tuple[str, ...], made: Expansion, width: int) -> Lo
     return replace(whole, body=_with_temporaries(lanes, loop, path, made))
 
 
+def block_of(
+    loop: Loop, width: int, path: tuple[str, ...], made: Expansion
+) -> tuple[Affine, tuple[Node, ...]]:
+    """The number of a lane, and the body of ``loop`` for ``width`` iterations in lanes."""
+    lanes = _LaneLoop(loop.iterator, width)
+    return lanes.lane, _with_temporaries(lanes, loop, path, made)
+
+
 def _with_temporaries(
     lanes: _LaneLoop, loop: Loop, path: tuple[str, ...], made: Expansion
 ) -> tuple[Node, ...]:
@@ -145,7 +153,7 @@ def _with_temporaries(
     for name in own.values():
         home = made.homes[name]
         made.homes[name] = (*path, *home[home.index(loop.iterator) :])
-    body = map_all_accesses(loop.body, lambda a: replace(a, array=own.get(a.array, a.array)))
+    body = map_all_accesses(loop.body, lambda a: Access(own.get(a.array, a.array), a.subscripts))
     body = _around(body, lanes.of)
     inside = list(_lane_loops(body, (*path, loop.iterator)))
     for name in own.values():

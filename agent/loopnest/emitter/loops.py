@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from agent.errors import ScheduleError
-from agent.loopnest.emitter import extent
+from agent.loopnest.emitter import extent, streaming
 from agent.loopnest.emitter.accumulate import (
     Accumulator,
     accumulators,
@@ -15,13 +15,15 @@ from agent.loopnest.emitter.accumulate import (
     operator,
     written,
 )
-from agent.loopnest.emitter.expanded import Expanded
+from agent.loopnest.emitter.expanded import Aligned, Expanded
 from agent.loopnest.emitter.function import array_parameter, identifiers, prototype
 from agent.loopnest.emitter.identifiers import Identifiers
 from agent.loopnest.emitter.interleaved import distance_name, keep_apart
 from agent.loopnest.emitter.lifetimes import uses
 from agent.loopnest.emitter.packing import is_buffer, is_copy
 from agent.loopnest.emitter.printer import Printer
+from agent.loopnest.emitter.streaming import LINE, is_line, line_of, streams
+from agent.loopnest.emitter.transposing import helper, helper_name, is_turned, transposition
 from agent.loopnest.program import (
     Access,
     Affine,
@@ -41,13 +43,22 @@ from agent.loopnest.program import (
     statements,
 )
 
-HELPERS = {  # C99; {0} is the type of iterators; divisors are positive
+_INTEGER_HELPERS = {  # C99; {0} is the type of iterators; divisors are positive
     "floord": "{0} floord({0} n, {0} d)\n{{\n    return n / d - (n % d < 0);\n}}",
     "ceild": "{0} ceild({0} n, {0} d)\n{{\n    return n / d + (n % d > 0);\n}}",
     "min2": "{0} min2({0} a, {0} b)\n{{\n    return a < b ? a : b;\n}}",
     "max2": "{0} max2({0} a, {0} b)\n{{\n    return a > b ? a : b;\n}}",
 }
 _INDENT = "    "
+
+
+def helper_text(name: str, index: str) -> str:
+    """The function ``name`` that emitted code calls; ``index`` is the type of iterators."""
+    if name in _INTEGER_HELPERS:
+        return _INTEGER_HELPERS[name].format(index)
+    if name in streaming.HELPERS:
+        return streaming.HELPERS[name]
+    return next(helper(dtype) for dtype in DType if is_turned(dtype) and helper_name(dtype) == name)
 
 
 def indented(lines: Iterable[str]) -> list[str]:
@@ -90,7 +101,7 @@ class Body:
     """Writes the statements of a kernel; where ``plain``, without locals that hold its sums.
 
     Attributes:
-        helpers: names in HELPERS that the text calls.
+        helpers: names of functions (``helper_text``) that the text calls.
         functions: the bodies of parallel loops, each before the one that calls it.
     """
 
@@ -145,7 +156,8 @@ class Body:
                 later.add(name)
             else:
                 extents = "".join(f"[{n}]" for n in shape)
-                aligned = " __attribute__((aligned(64)))" if is_buffer(name) else ""
+                whole = is_buffer(name) or is_line(name)
+                aligned = " __attribute__((aligned(64)))" if whole else ""
                 text = f"{self._dtypes[name].value} {self._names[name]}{extents}{aligned};"
                 block.lines.append(text)
         return later
@@ -176,6 +188,9 @@ class Body:
 
     def _assignment(self, statement: Statement, printer: Printer, scope: Scope) -> str:
         target = printer.access(statement.target)
+        if line := line_of(statement):
+            self.helpers.add("stream_line")
+            return f"stream_line(&{target}, {self._names[line]});"
         if statement.op in ("min", "max"):
             return f"{target} = {self._extreme(statement, printer, scope)};"
         return f"{target} {statement.op}= {printer.text(statement.value)};"
@@ -205,6 +220,9 @@ class Body:
     def _loop(self, block: _Block, loop: Loop) -> None:
         around = block.scope.around
         self._remainder(block, loop)
+        if is_copy(loop.iterator) and (call := self._transposed(block, loop)):
+            block.lines.append(call)
+            return
         if loop.vector:
             loop = self._keep_apart(block, loop)
         tight, scope, carried = self._enter(block, loop)
@@ -215,16 +233,28 @@ class Body:
         if self._is_apart(loop, scope):
             inside = [self._function("body", loop, scope, inside)]
         lines += [*indented(inside), "}"]
+        lines = self._fenced(loop, scope, lines)
         lines = self._carry(carried, scope, block.scope, lines)
         if carried and not extent.runs(tight, around):
             lines = [f"if ({self._until(begin.text, end)}) {{", *indented(lines), "}"]
         block.lines += lines
 
+    def _fenced(self, loop: Loop, scope: Scope, lines: list[str]) -> list[str]:
+        """The lines of a loop; threads then wait for what they stream, before they meet."""
+        if not streams(loop) or not (loop.parallel or len(scope.path) == 1):
+            return lines
+        self.helpers.add("stream_fence")
+        if not loop.parallel:
+            shared = any(x.parallel and streams(x) for _, x in loops(loop.body))
+            return lines if shared else [*lines, "stream_fence();"]
+        lines[0] = lines[0].replace("#pragma omp parallel for", "#pragma omp for") + " nowait"
+        inside = [*lines, "stream_fence();"]
+        return ["#pragma omp parallel", "{", *indented(inside), "}"]
+
     def _enter(self, block: _Block, loop: Loop) -> tuple[Loop, Scope, tuple[Accumulator, ...]]:
         """``loop`` with the bounds that matter, what is known inside, the locals it carries."""
         around = block.scope.around
-        tight = replace(
-            loop,
+        tight = loop.but(
             lower=extent.tightest(loop.lower, around, lower=True),
             upper=extent.tightest(loop.upper, around, lower=False),
         )
@@ -257,7 +287,9 @@ class Body:
     def _is_apart(self, loop: Loop, scope: Scope) -> bool:
         """Whether the body of ``loop`` becomes a function, for what ``restrict`` says in it."""
         innermost = all(isinstance(node, Statement) for node in loop.body)
-        return loop.parallel and not innermost and not self._shared_updates(loop, scope)
+        last = len(scope.around) > 1 and scope.around[-2].collapse
+        shared = last if last or loop.collapse else loop.parallel
+        return shared and not innermost and not self._shared_updates(loop, scope)
 
     def _packed(self, loop: Loop, scope: Scope) -> list[str]:
         """The body of a loop that packs: fills its buffers, and goes on in a function.
@@ -270,6 +302,35 @@ class Body:
             return []
         rest = self.block([n for n in loop.body if n not in fills], scope)
         return [*self.block(fills, scope), self._function("packed", loop, scope, rest)]
+
+    def _transposed(self, block: _Block, nest: Loop) -> str:
+        """The call that fills a buffer by transposing, where the last loops of a copy do that."""
+        statement = next(s for _, s in statements(nest.body))
+        source, target = next(all_reads(statement)), statement.target
+        dtype = self._dtypes[target.array]
+        shapes = self._program.array(source.array).shape, self._shapes[target.array]
+        found = transposition(nest, dtype, *shapes)
+        if found is None:
+            return ""
+        self.helpers.add(helper_name(dtype))
+        around, ends, counts = block.scope.around, {}, []
+        for loop in (found.rows, found.columns):
+            lower = extent.tightest(loop.lower, around, lower=True)
+            upper = extent.tightest(loop.upper, around, lower=False)
+            begin = self._bound(block, loop.iterator, lower, around, lower=True)
+            end = self._bound(block, loop.iterator, upper, around, lower=False)
+            counts.append(self._count(begin, end))
+            ends[loop.iterator] = lower[0].expr
+        printer = self._printer(block.scope)
+        one, two = (f"&{printer.access(a.substitute(ends))}" for a in (source, target))
+        passed = (*counts, one, f"{found.source_row}", two, f"{found.target_row}")
+        return f"{helper_name(dtype)}({', '.join(passed)});"
+
+    def _count(self, begin: _End, end: _End) -> str:
+        """How many iterations there are from ``begin`` to ``end``."""
+        if begin.value is not None and end.value is not None:
+            return self._printer(Scope()).affine(end.value - begin.value + 1)
+        return f"{end.text} - {_operand(begin.text)} + 1"
 
     def _function(self, what: str, loop: Loop, scope: Scope, lines: list[str]) -> str:
         """Makes ``lines``, from the body of ``loop``, a function; returns the call."""
@@ -309,19 +370,37 @@ class Body:
         return found
 
     def _remainder(self, block: _Block, loop: Loop) -> None:
-        """Writes where a remainder loop begins."""
-        name = str(loop.lower[0].expr)
+        """Writes where a remainder loop begins, or where a line does at which a loop ends."""
+        first, last = (str(bounds[0].expr) for bounds in (loop.lower, loop.upper))
+        name = first if first in self._remainders else last.removesuffix(" - 1")
         rest = self._remainders.get(name)
-        if rest is None:
+        if rest is None or (isinstance(rest, Aligned) and name == first):
             return
         loop, around = rest.of, block.scope.around
         lower = extent.tightest(loop.lower, around, lower=True)
         upper = extent.tightest(loop.upper, around, lower=False)
         begin = self._bound(block, loop.iterator, lower, around, lower=True)
+        if isinstance(rest, Aligned):
+            block.lines += self._aligned(name, rest, begin, block.scope)
+            return
         end = self._bound(block, loop.iterator, upper, around, lower=False)
         stride = loop.step * rest.factor
         count = f"({end.text} - {_operand(begin.text)} + {loop.step}) / {stride} * {stride}"
         block.lines.append(f"const {self.index} {self._names[name]} = {begin.text} + {count};")
+
+    def _aligned(self, name: str, start: Aligned, begin: _End, scope: Scope) -> list[str]:
+        """Declares where the first line of ``start`` begins."""
+        printer, loop = self._printer(scope), start.of
+        if begin.value is None:  # a local
+            names = {loop.iterator: begin.text}
+            printer = replace(printer, names=lambda n: names.get(n) or self._names[n])
+            element = printer.access(start.target)
+        else:
+            element = printer.access(start.target.substitute({loop.iterator: begin.value}))
+        size = LINE // start.width
+        gap = f"(int)(-(uintptr_t)&{element} % {LINE} / {size})"
+        before = "" if begin.text == "0" else f"{begin.text} + "
+        return [f"const {self.index} {self._names[name]} = {before}{gap};"]
 
     def _locals(self, block: _Block, carried: Sequence[Accumulator]) -> dict[Access, str]:
         found = {}
@@ -420,7 +499,7 @@ class Body:
             )
         shared = f"schedule(static{f', {loop.cyclic}' if loop.cyclic else ''})"
         kind = {
-            (True, False): f"parallel for {shared}",
+            (True, False): f"parallel for {'collapse(2) ' * loop.collapse}{shared}",
             (False, True): "simd",
             (True, True): f"parallel for simd {shared}",
         }[loop.parallel, loop.vector]

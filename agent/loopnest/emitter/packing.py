@@ -8,16 +8,19 @@
                                                ... s += a[i][k] * b_pack[k][j - j_t];
 
 The buffer has a dimension for every loop inside that moves the access: in the order in which they
-nest, but for a loop in SIMD lanes, which comes last.
+nest, but for a loop in SIMD lanes, which comes last. It is as long as a loop may get whatever those
+around it do: of a triangle the whole tile is copied.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from agent.errors import ScheduleError
 from agent.loopnest.emitter import extent
+from agent.loopnest.emitter.transposing import columns_of
 from agent.loopnest.program import (
     Access,
     Affine,
@@ -36,6 +39,7 @@ from agent.loopnest.program import (
 
 MAX_BYTES = 1 << 18  # of a buffer: it lives on the stack of a thread
 
+_TERM = re.compile(r"[+-]?[^+-]+")
 _COPY, _PACK = "#copy", "#pack#"  # in names of iterators that fill buffers, and of buffers
 
 
@@ -67,11 +71,13 @@ class Buffer:
     place: Access
 
     def copy(self) -> Node:
-        """The loops that fill it."""
+        """The loops that fill it; what is turned round on the way (``transposing``) innermost."""
         names = {x.iterator: Affine.var(f"{x.iterator}{_COPY}") for x in self.moves}
         body = Statement("", self.place, "", Read(self.source), ())
         nest: Node = substitute_statement(body, names)
-        for loop in reversed(self.moves):
+        along = columns_of(self.source, [x.iterator for x in self.moves])
+        inwards = sorted(self.moves[:-1], key=lambda x: x.iterator == along)
+        for loop in reversed((*inwards, self.moves[-1])):
             nest = Loop(f"{loop.iterator}{_COPY}", loop.lower, loop.upper, 1, (nest,))
         return nest
 
@@ -80,38 +86,63 @@ class Buffer:
         return self.place if access == self.source else access
 
 
-def buffer_of(program: Program, around: tuple[Loop, ...], loop: Loop, name: str) -> Buffer:
-    """How ``loop`` packs the array ``name``.
+def packed_read(what: str, loop: Loop, wanted: str) -> Access:
+    """The read that the step ``what`` is to pack in ``loop``.
+
+    Args:
+        what: the step, for messages.
+        loop: the loop.
+        wanted: the name of an array of which there is one read inside, or a read of several.
+
+    Raises:
+        ScheduleError: there is no such read, or it is not said which, or the array is written.
+    """
+    name = wanted.partition("[")[0]
+    uses = [s for _, s in statements(loop.body) if name in s.uses]
+    if any(s.target.array == name for s in uses):
+        raise ScheduleError(f"{what}: loop {loop.iterator} writes {name}")
+    found = list(dict.fromkeys(a for s in uses for a in all_reads(s) if a.array == name))
+    chosen = [a for a in found if wanted == name or _sums(wanted) == _sums(str(a))]
+    if len(chosen) == 1:
+        return chosen[0]
+    why = f"reads {name} in {len(found) or 'no'} different places"
+    why = why if wanted == name else f"does not read {wanted}"
+    ways = " or ".join(f"pack {a} {loop.iterator}" for a in found)
+    raise ScheduleError(
+        f"{what}: loop {loop.iterator} {why}",
+        hint=f"Say which of them: {ways}." if found else "",
+    )
+
+
+def _sums(read: str) -> list[list[str]]:
+    """The terms of the subscripts of an access, each sum in one order."""
+    parts = read.replace("]", "").split("[")
+    return [sorted(t.removeprefix("+") for t in _TERM.findall(part)) for part in parts]
+
+
+def buffer_of(program: Program, around: tuple[Loop, ...], loop: Loop, source: Access) -> Buffer:
+    """How ``loop`` packs a read of an array.
 
     Raises:
         ScheduleError: it cannot.
     """
-    what = f"pack {name} {loop.iterator}"
-    if not program.array(name).sure:
+    what = f"pack {source} {loop.iterator}"
+    array = program.array(source.array)
+    if not array.sure:
         raise ScheduleError(
-            f"{what}: nothing says that {name} has all the elements that would be copied",
-            hint=f"Declare the parameter with its extent: {name}[n].",
+            f"{what}: nothing says that {array.name} has all the elements that would be copied",
+            hint=f"Declare the parameter with its extent: {array.name}[n].",
         )
-    uses = [(inner, s) for inner, s in statements(loop.body) if name in s.uses]
-    if any(s.target.array == name for _, s in uses):
-        raise ScheduleError(f"{what}: loop {loop.iterator} writes {name}")
-    found = {a: inner for inner, s in uses for a in all_reads(s) if a.array == name}
-    if len(found) != 1:
-        raise ScheduleError(
-            f"{what}: loop {loop.iterator} reads {name} in {len(found) or 'no'} different places",
-            hint="What is packed is read by one subscript each.",
-        )
-    (source, inner), nest = found.popitem(), (*around, loop)
-    names = frozenset[str]().union(*(s.names for s in source.subscripts))
-    moves = tuple(x for x in inner if x.iterator in names)
+    inner = next(inner for inner, s in statements(loop.body) if source in all_reads(s))
+    nest, names = (*around, loop), frozenset[str]().union(*(s.names for s in source.subscripts))
+    boxes = [_box(x, inner[:at], nest) for at, x in enumerate(inner)]
+    moves = tuple(x for x in boxes if x.iterator in names)
     _refuse(what, program, source, nest, moves)
     order = [*(x for x in moves if not x.vector), *(x for x in moves if x.vector)]
     place = tuple(Affine.var(x.iterator) - x.lower[0].expr for x in order)
-    array = program.array(name)
-    shape = tuple(_trips(what, x) for x in order)
-    title = f"{name}{_PACK}{loop.iterator}"
+    title = _title(loop, source)
     packed = Buffer(
-        Array(title, array.dtype, shape),
+        Array(title, array.dtype, tuple(_trips(what, x) for x in order)),
         tuple(x.iterator for x in nest),
         source,
         tuple(order),
@@ -125,6 +156,25 @@ def buffer_of(program: Program, around: tuple[Loop, ...], loop: Loop, name: str)
     return packed
 
 
+def _title(loop: Loop, source: Access) -> str:
+    """What the buffer is called; loops are told apart, and reads of one array in a loop."""
+    title = f"{source.array}{_PACK}{loop.iterator}"
+    before = [x.array for x in loop.packs[: loop.packs.index(source)]]
+    return title + "'" * before.count(source.array)
+
+
+def _box(loop: Loop, between: Sequence[Loop], nest: Sequence[Loop]) -> Loop:
+    """``loop`` with bounds that hold in all iterations of the loops ``between`` it and ``nest``."""
+    lower, upper = loop.lower, loop.upper
+    for outer in reversed(between):
+        whole = replace(outer, upper=tuple(extent.uppers(outer)))
+        lower = extent.extremes(lower, whole, smallest=True)
+        upper = extent.extremes(upper, whole, smallest=False)
+    if not (lower and upper):  # those of a loop between are quotients
+        return loop
+    return replace(loop, lower=extent.tightest(lower, nest, lower=True), upper=upper)
+
+
 def _refuse(
     what: str, program: Program, source: Access, nest: Sequence[Loop], moves: Sequence[Loop]
 ) -> None:
@@ -135,8 +185,7 @@ def _refuse(
         why = "depends on data" if unknown else "is not moved by any loop inside"
         raise ScheduleError(f"{what}: the subscript {why}")
     for loop in moves:
-        lower = loop.lower[0]
-        if loop.step != 1 or len(loop.lower) > 1 or lower.divisor > 1:
+        if loop.step != 1 or len(loop.lower) > 1 or loop.lower[0].divisor > 1:
             raise ScheduleError(f"{what}: loop {loop.iterator} has a step, or several lower bounds")
         for bound in (*loop.lower, *loop.upper):
             if not bound.expr.names <= outside:
@@ -179,7 +228,7 @@ def packed(program: Program, *, copies: bool) -> tuple[Program, tuple[Buffer, ..
         return tuple(one(node, around) if isinstance(node, Loop) else node for node in nodes)
 
     def one(loop: Loop, around: tuple[Loop, ...]) -> Loop:
-        own = [buffer_of(program, around, loop, name) for name in loop.packs]
+        own = [buffer_of(program, around, loop, source) for source in loop.packs]
         buffers.extend(own)
         body = rebuilt(loop.body, (*around, loop))
         for buffer in own:

@@ -9,6 +9,7 @@ with different coefficients are not compared: the answer serves prediction, not 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 
 import numpy as np
 
@@ -19,8 +20,15 @@ from agent.loopnest.program import Statement
 Placed = tuple[Statement, Summary, tuple[CountedLoop, ...]]
 
 
-def carried_loops(placed: Sequence[Placed]) -> list[frozenset[int]]:
-    """For each statement, the depths of the loops that carry a value into or out of it."""
+def carried_loops(
+    placed: Sequence[Placed], written: AbstractSet[str] = frozenset()
+) -> list[frozenset[int]]:
+    """For each statement, the depths of the loops that carry a value into or out of it.
+
+    Args:
+        placed: the statements of one nest.
+        written: temporaries that are written before it.
+    """
     out: list[set[int]] = [set() for _ in placed]
     stores: dict[int, list[tuple[int, DistinctAccess]]] = {}
     for k, (_, summary, _) in enumerate(placed):
@@ -37,7 +45,7 @@ def carried_loops(placed: Sequence[Placed]) -> list[frozenset[int]]:
                         out[k].add(depth)
                         out[other].add(depth)
         if summary.temporary_depth is not None and not statement.op:
-            _mark_temporary(placed, k, out)
+            _mark_temporary(placed, k, written, out)
     return [frozenset(x) for x in out]
 
 
@@ -97,7 +105,9 @@ def _solve(store: DistinctAccess, delta: Sequence[int]) -> dict[str, float]:
     return {name: round(float(steps[k]), 6) for k, name in enumerate(names)}
 
 
-def _mark_temporary(placed: Sequence[Placed], writer: int, out: list[set[int]]) -> None:
+def _mark_temporary(
+    placed: Sequence[Placed], writer: int, written: AbstractSet[str], out: list[set[int]]
+) -> None:
     """A temporary read before it is written carries its value through the loops it outlives."""
     statement, summary, _ = placed[writer]
     name = statement.target.array
@@ -105,7 +115,7 @@ def _mark_temporary(placed: Sequence[Placed], writer: int, out: list[set[int]]) 
     for reader in range(writer + 1):
         if name not in placed[reader][0].reads:
             continue
-        if any(placed[k][0].target.array == name for k in range(reader)):
+        if name in written or any(placed[k][0].target.array == name for k in range(reader)):
             continue  # written earlier in the same iteration
         for level in _shared(placed, reader, writer):
             inner_tile = any(x.tile is level for x in placed[writer][2])

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from agent.arrays import Array as Elements
 from agent.arrays import Bools, Doubles, Indices, Shorts, Singles
 from agent.loopnest.emitter.lanes import as_tiles
 from agent.loopnest.emitter.packing import packed
@@ -30,7 +31,7 @@ from agent.loopnest.features.summary import (
     summarise_statement,
     target_subscripts,
 )
-from agent.loopnest.program import MAX_DEPTH, Loop, Node, Program, Statement
+from agent.loopnest.program import MAX_DEPTH, Array, Loop, Node, Program, Statement
 
 STATEMENTS, LOOPS, ACCESSES, DIMS = 4, MAX_DEPTH, MAX_ENTRIES, MAX_DIMS
 AXES = {"S": STATEMENTS, "L": LOOPS, "A": ACCESSES, "D": DIMS, "O": len(OPS)}
@@ -174,54 +175,94 @@ def concat(tables: Sequence[NestTable]) -> NestTable:
     return NestTable(*(np.concatenate([getattr(t, name) for t in tables]) for name in FIELDS))
 
 
-def lower(programs: Sequence[Program]) -> NestTable:
+def lower(programs: Sequence[Program], geometry: Geometry | None = None) -> NestTable:
     """The table of ``programs``, one entry each, in order.
 
     ``instances`` of a statement agree between all schedules of one program: exactly where bounds
     are numbers or tiles of them or few points matter, else within about 1e-3.
+
+    ``geometry``: what is known from lowering other schedules of the same programs.
     """
-    table = NestTable.empty(len(programs))
-    filler = _Filler(table)
-    memo: dict[int, tuple[Statement, Summary]] = {}
+    geometry = geometry or Geometry()
+    filler = _Filler(len(programs))
     for v, program in enumerate(programs):
-        _lower(program, v, filler, memo)
-    filler.flush()
-    return table
+        _lower(program, v, filler, geometry)
+    return filler.table(geometry.rows.fields())
 
 
 def as_seen(program: Program) -> Program:
-    """A program as tables see it: buffers are arrays, blocks of lanes are innermost tiles."""
+    """A program as tables see it: buffers are arrays, blocks of lanes are innermost tiles.
+
+    Of two loops that are shared out together the inner one is, around the other.
+    """
     program, buffers = packed(program, copies=False)
-    arrays = (*program.arrays, *(b.array for b in buffers))
-    return replace(program, arrays=arrays, body=as_tiles(program.body))
+    body = _as_shared(as_tiles(program.body))
+    if not buffers:
+        return program if body is program.body else program.with_body(body)
+    return replace(program, arrays=(*program.arrays, *(b.array for b in buffers)), body=body)
 
 
-class _Filler:
-    """Collects values as lists, those of fields with the same axes together, and writes them."""
+def _as_shared(nodes: tuple[Node, ...]) -> tuple[Node, ...]:
+    if not any(isinstance(n, Loop) and any(x.collapse for x in n.nest) for n in nodes):
+        return nodes
+    return tuple(_swapped(n) if isinstance(n, Loop) else n for n in nodes)
 
-    def __init__(self, table: NestTable) -> None:
-        self.table = table
-        self.places: dict[str, list[int]] = defaultdict(list)
-        self.values: dict[str, list[tuple[float, ...]]] = defaultdict(list)
+
+def _swapped(loop: Loop) -> Loop:
+    inner = loop.body[0]
+    if not loop.collapse or not isinstance(inner, Loop):
+        return loop.with_body(_as_shared(loop.body))
+    within = loop.but(parallel=False, collapse=False, body=inner.body)
+    return inner.but(parallel=loop.parallel, body=(within,))
+
+
+class _Rows:
+    """What tables say of statements in nests without marks: a row each, the first that of none.
+
+    Values are collected as lists, those of fields with the same axes together, and written late.
+    """
+
+    def __init__(self) -> None:
+        self._length = 1
+        self._places: dict[str, list[int]] = defaultdict(list)
+        self._values: dict[str, list[tuple[float, ...]]] = defaultdict(list)
+        self._fields = {name: _filled(f, 1) for name, f in FIELDS.items() if f.axes[:1] == "S"}
+
+    def new(self) -> int:
+        """The number of one more row."""
+        self._length += 1
+        return self._length - 1
 
     def add(self, axes: str, place: int, *values: float) -> None:
         """One value for each field with these axes, in their order, at a place in the flat field.
 
         Several values of ``coef`` in one place add up: steps may move a subscript together.
         """
-        self.places[axes].append(place)
-        self.values[axes].append(values)
+        self._places[axes].append(place)
+        self._values[axes].append(values)
 
-    def flush(self) -> None:
-        """Write everything collected."""
-        for axes, places in self.places.items():
-            columns = np.asarray(self.values[axes], np.float64).T
+    def fields(self) -> Mapping[str, Elements]:
+        """All rows, those collected since the last time written; some more may follow them."""
+        for name, known in self._fields.items():
+            if len(known) < self._length:
+                self._fields[name] = _filled(FIELDS[name], 2 * self._length)
+                self._fields[name][: len(known)] = known
+        for axes, places in self._places.items():
+            columns = np.asarray(self._values[axes], np.float64).T
             for name, column in zip(fields_along(axes), columns, strict=True):
-                flat = getattr(self.table, name).reshape(-1)
+                flat = self._fields[name].reshape(-1)
                 if axes == "SADL":
                     np.add.at(flat, places, column.astype(np.float32))
                 else:
                     flat[places] = column
+        self._places.clear()
+        self._values.clear()
+        return self._fields
+
+
+def _filled(field: TableField, rows: int) -> Elements:
+    """A field with ``rows`` in place of its first axis, of padding."""
+    return np.full((rows, *(AXES[axis] for axis in field.axes[1:])), field.fill, field.dtype)
 
 
 @dataclass(slots=True)
@@ -241,25 +282,169 @@ class _Placed:
         return self.instances * self.summary.cost
 
 
-def _lower(
-    program: Program, v: int, filler: _Filler, memo: dict[int, tuple[Statement, Summary]]
-) -> None:
-    placed = []
-    program = as_seen(program)
-    for levels, statement in _walk(program.body, (), [0]):
-        known = memo.get(id(statement))
-        if known is None or known[0] is not statement:
-            known = memo[id(statement)] = (statement, summarise_statement(statement, program))
-        placed.append(_Placed(statement, known[1], levels))
-    table = filler.table
-    table.total_instances[v] = sum(p.instances for p in placed)
-    table.statements[v] = len(placed)
-    carried = carried_loops([(p.statement, p.summary, p.levels) for p in placed])
-    kept = sorted(range(len(placed)), key=lambda k: -placed[k].work)[:STATEMENTS]
-    total = sum(placed[k].work for k in kept)
-    for s, k in enumerate(sorted(kept)):
-        share = placed[k].work / total if total else 1.0 / len(kept)
-        _fill(placed[k], carried[k], share, v * STATEMENTS + s, filler)
+class _Nest:
+    """A nest without its marks: what is counted of it, whatever there is before it.
+
+    Loops have numbers from 0. ``written``: temporaries that are written before the nest, which
+    decides what its loops carry.
+    """
+
+    def __init__(self, node: Node, placed: Sequence[_Placed]) -> None:
+        self.placed = placed
+        self.size = len(node.nest) if isinstance(node, Loop) else 0
+        self.sums = [(p.instances, p.work) for p in placed]
+        self.targets = frozenset(p.statement.target.array for p in placed)
+        self._carried: dict[frozenset[str], list[frozenset[int]]] = {}
+        self._rows: dict[tuple[int, frozenset[int]], int] = {}
+        self._uneven: dict[tuple[int, int], float] = {}
+
+    def row(self, k: int, written: frozenset[str], rows: _Rows) -> int:
+        """Where statement ``k`` is among ``rows``."""
+        if written not in self._carried:
+            parts = [(p.statement, p.summary, p.levels) for p in self.placed]
+            self._carried[written] = carried_loops(parts, written)
+        here = k, self._carried[written][k]
+        if here not in self._rows:
+            self._rows[here] = rows.new()
+            _fill(self, *here, self._rows[here], rows)
+        return self._rows[here]
+
+    def uneven(self, k: int, depth: int) -> float:
+        """Most over mean work of the iterations of a loop around statement ``k``."""
+        if (k, depth) not in self._uneven:
+            self._uneven[k, depth] = counting.imbalance(self.placed[k].levels, depth)
+        return self._uneven[k, depth]
+
+
+class _Family:
+    """Nests of the schedules of one program: what is declared is the same in all of them."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.temporaries = frozenset(t.name for t in program.temporaries)
+        self._summaries: dict[int, tuple[Statement, Summary]] = {}
+        self._nests: dict[tuple[Node, tuple[Array, ...]], _Nest] = {}
+
+    def nest(self, node: Node, seen: Program) -> _Nest:
+        """What is counted of ``node``, a nest of ``seen`` (which may declare buffers besides)."""
+        plain = node.unmarked if isinstance(node, Loop) else node
+        key = plain, seen.arrays[len(self.program.arrays) :]
+        if key not in self._nests:
+            placed = [
+                _Placed(statement, self._summary(statement, seen), levels)
+                for levels, statement in _walk((plain,), (), [0])
+            ]
+            self._nests[key] = _Nest(plain, placed)
+        return self._nests[key]
+
+    def _summary(self, statement: Statement, seen: Program) -> Summary:
+        known = self._summaries.get(id(statement))
+        if known is None:  # kept with the statement, so that no other gets its id
+            known = self._summaries[id(statement)] = statement, summarise_statement(statement, seen)
+        return known[1]
+
+
+class Geometry:
+    """What is known of nests from lowering them, whatever marks they have.
+
+    All nests ever lowered with it are kept: it is to live as long as one search does.
+    """
+
+    def __init__(self) -> None:
+        self.rows = _Rows()
+        self._families: dict[tuple[int, int, int], _Family] = {}
+
+    def family(self, program: Program) -> _Family:
+        """That of programs which share what they declare."""
+        key = id(program.arrays), id(program.scalars), id(program.temporaries)
+        if key not in self._families:
+            self._families[key] = _Family(program)
+        return self._families[key]
+
+
+class _Filler:
+    """Collects the table of ``n`` programs."""
+
+    def __init__(self, n: int) -> None:
+        self.total_instances = np.zeros(n)
+        self.statements = np.zeros(n, np.float32)
+        self._n = n
+        self._kept: list[tuple[int, int, int, float]] = []
+        self._marked: list[tuple[int, bool, bool, int, int, float]] = []
+
+    def keep(self, place: int, row: int, number: int, share: float) -> None:
+        """A statement: its row, the number of its nest's first loop and its part of the work."""
+        self._kept.append((place, row, number, share))
+
+    def mark(self, place: int, loop: Loop, uneven: float) -> None:
+        """The marks of a loop around a statement."""
+        marks = loop.parallel, loop.vector, loop.unroll, loop.jam
+        self._marked.append((place, *marks, uneven))
+
+    def table(self, rows: Mapping[str, Elements]) -> NestTable:
+        """All that was collected."""
+        size = self._n * STATEMENTS
+        row, number, share = np.zeros(size, np.intp), np.zeros(size, np.int16), np.zeros(size)
+        if self._kept:
+            columns = np.asarray(self._kept, np.float64).T
+            places = columns[0].astype(np.intp)
+            row[places], number[places], share[places] = columns[1:]
+        found = {
+            name: known[row].reshape(self._n, STATEMENTS, *known.shape[1:])
+            for name, known in rows.items()
+        }
+        found["share"] = share.reshape(self._n, STATEMENTS)
+        ids = found["loop_id"]
+        ids += np.where(ids >= 0, number.reshape(self._n, STATEMENTS, 1), np.int16(0))
+        if self._marked:
+            columns = np.asarray(self._marked, np.float64).T
+            places = columns[0].astype(np.intp)
+            for name, column in zip(_MARKS, columns[1:], strict=True):
+                found[name].reshape(-1)[places] = column
+        return NestTable(**found, total_instances=self.total_instances, statements=self.statements)
+
+
+_MARKS = ("parallel", "vector", "unroll", "jam", "imbalance")  # in the order of ``_Filler.mark``
+
+
+def _lower(program: Program, v: int, filler: _Filler, geometry: Geometry) -> None:
+    family = geometry.family(program)
+    seen = as_seen(program)
+    placed: list[tuple[_Nest, int, Node, int, frozenset[str]]] = []
+    sums: list[tuple[float, float]] = []
+    number, written = 0, frozenset[str]()
+    for node in seen.body:
+        nest = family.nest(node, seen)
+        placed += [(nest, k, node, number, written) for k in range(len(nest.placed))]
+        sums += nest.sums
+        number += nest.size
+        written |= nest.targets & family.temporaries
+    filler.total_instances[v] = sum(instances for instances, _ in sums)
+    filler.statements[v] = len(placed)
+    kept = sorted(range(len(placed)), key=lambda n: -sums[n][1])[:STATEMENTS]
+    total = sum(sums[n][1] for n in kept)
+    for s, n in enumerate(sorted(kept)):
+        share = sums[n][1] / total if total else 1.0 / len(kept)
+        nest, k, node, number, written = placed[n]
+        place = v * STATEMENTS + s
+        filler.keep(place, nest.row(k, written, geometry.rows), number, share)
+        if isinstance(node, Loop) and node is not node.unmarked:
+            _mark(nest, k, (node, *node.inside[k][0]), place * LOOPS, filler)
+
+
+def _mark(nest: _Nest, k: int, around: Sequence[Loop], first: int, filler: _Filler) -> None:
+    merged = max(len(around) - LOOPS, 0)
+    for depth, loop in enumerate(around):
+        marked = loop.parallel or loop.vector or loop.unroll > 1 or loop.jam > 1
+        if marked and depth >= merged:
+            uneven = _imbalance(nest, k, depth, shared=loop.parallel)
+            uneven = 1.0 if loop.cyclic else uneven  # every thread has some of all kinds
+            filler.mark(first + depth - merged, loop, uneven)
+
+
+def _imbalance(nest: _Nest, k: int, depth: int, *, shared: bool) -> float:
+    looked_at = shared or not depth
+    return nest.uneven(k, depth) if looked_at else nest.placed[k].levels[depth].imbalance
 
 
 def _walk(
@@ -274,9 +459,8 @@ def _walk(
             yield around, node
 
 
-def _fill(
-    placed: _Placed, carried: frozenset[int], share: float, row: int, filler: _Filler
-) -> None:
+def _fill(nest: _Nest, k: int, carried: frozenset[int], row: int, rows: _Rows) -> None:
+    placed = nest.placed[k]
     levels, summary = placed.levels, placed.summary
     moves: dict[str, tuple[tuple[int, int], ...]] = {lv.loop.iterator: lv.moves for lv in levels}
     merged = max(len(levels) - LOOPS, 0)
@@ -286,24 +470,20 @@ def _fill(
         trip *= level.trip
         if level.depth < merged:
             continue
-        loop, depth = level.loop, level.depth
-        uneven = (
-            counting.imbalance(levels, depth) if loop.parallel or not depth else level.imbalance
-        )
-        uneven = 1.0 if loop.cyclic else uneven  # every thread has some of all kinds
-        filler.add(
+        depth = level.depth
+        rows.add(
             "SL", row * LOOPS + depth - merged,
-            trip, level.number, loop.parallel, loop.vector, loop.unroll, loop.jam, uneven,
+            trip, level.number, False, False, 1, 1, _imbalance(nest, k, depth, shared=False),
             depth in accumulates, depth in carried,
         )  # fmt: skip
         trip = 1.0
     for a, entry in enumerate(summary.entries):
-        _fill_access(entry, moves, merged, row * ACCESSES + a, filler)
-    filler.add(
-        "S", row,
-        summary.float_bytes, summary.lane_bytes, summary.float_target, placed.instances, share,
-    )  # fmt: skip
-    filler.table.ops.reshape(-1, len(OPS))[row] = summary.ops
+        _fill_access(entry, moves, merged, row * ACCESSES + a, rows)
+    rows.add(
+        "S", row, summary.float_bytes, summary.lane_bytes, summary.float_target, placed.instances, 0
+    )
+    for operation, times in enumerate(summary.ops):
+        rows.add("SO", row * len(OPS) + operation, times)
 
 
 def _accumulates(placed: _Placed, moves: dict[str, tuple[tuple[int, int], ...]]) -> frozenset[int]:
@@ -329,9 +509,9 @@ def _fill_access(
     moves: dict[str, tuple[tuple[int, int], ...]],
     merged: int,
     at: int,
-    filler: _Filler,
+    rows: _Rows,
 ) -> None:
-    filler.add(
+    rows.add(
         "SA", at,
         entry.array, entry.element_bytes, entry.is_write, entry.is_reduction, entry.leader,
         entry.weight, entry.group, entry.array_bytes,
@@ -339,8 +519,8 @@ def _fill_access(
     first = DIMS - len(entry.terms)
     for d, terms in enumerate(entry.terms):
         place = at * DIMS + first + d
-        filler.add("SAD", place, entry.span[d], entry.row_bytes[d])
+        rows.add("SAD", place, entry.span[d], entry.row_bytes[d])
         for name, c in terms:
             for depth, distance in moves.get(name, ()):
                 if depth >= merged:
-                    filler.add("SADL", place * LOOPS + depth - merged, c * distance)
+                    rows.add("SADL", place * LOOPS + depth - merged, c * distance)

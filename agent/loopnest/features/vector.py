@@ -90,6 +90,8 @@ def is_guess(program: Program) -> bool:
         or loop.packs
         or loop.private
         or loop.cyclic
+        or loop.collapse
+        or loop.stream
         or (loop.jam > 1 and is_staggered(loop))
         for _, loop in loops(program.body)
     )

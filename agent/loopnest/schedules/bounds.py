@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from math import gcd
 
 from agent.errors import ScheduleError
+from agent.loopnest.emitter.extent import extremes
 from agent.loopnest.program import Affine, Bound, Loop
 
 
@@ -58,7 +58,7 @@ def rescan(
     by_name = {loop.iterator: loop for loop in counted}
     nest = tuple(by_name[name] for name in order)
     scanned = [
-        replace(loop, lower=lower, upper=upper)
+        loop.but(lower=lower, upper=upper)
         for loop, (lower, upper) in zip(nest, scan_bounds(path, nest), strict=True)
     ]
     steps = {loop.iterator: loop.step for loop in band}
@@ -86,7 +86,7 @@ def _counted(what: str, band: Sequence[Loop]) -> tuple[list[Loop], dict[str, Aff
             upper = tuple(
                 _quotient(Bound(b.expr - start * b.divisor, b.divisor * loop.step)) for b in upper
             )
-        found.append(replace(loop, lower=lower, upper=upper, step=1))
+        found.append(loop.but(lower=lower, upper=upper, step=1))
     return found, values
 
 
@@ -115,8 +115,7 @@ def _stepping(nest: Sequence[Loop], start: Affine, step: int) -> list[Loop]:
         rest = bound.expr - Affine.var(name) * c
         return _quotient(Bound(rest * step + number * c, bound.divisor * step))
 
-    first = replace(
-        nest[0],
+    first = nest[0].but(
         lower=tuple(Bound(start + b.expr * step) for b in nest[0].lower),
         upper=tuple(
             _quotient(Bound(start * b.divisor + b.expr * step, b.divisor)) for b in nest[0].upper
@@ -124,7 +123,7 @@ def _stepping(nest: Sequence[Loop], start: Affine, step: int) -> list[Loop]:
         step=step,
     )
     inner = (
-        replace(x, lower=tuple(map(valued, x.lower)), upper=tuple(map(valued, x.upper)))
+        x.but(lower=tuple(map(valued, x.lower)), upper=tuple(map(valued, x.upper)))
         for x in nest[1:]
     )
     return [first, *inner]
@@ -158,11 +157,10 @@ def tile_loop(
         upper = extremes(upper, outer, smallest=False)
     start = Bound(Affine.var(name))
     end = Bound(Affine.var(name) + (span - 1))
-    tiles = replace(loop, iterator=name, lower=lower, upper=upper, step=span, body=())
+    tiles = loop.but(iterator=name, lower=lower, upper=upper, step=span, body=())
     varied = tuple(b for b in loop.lower if b.expr.names & varying)
     last = tuple(b for b in loop.upper if depends or not _divides(span, loop.lower, b))
-    points = replace(
-        loop,
+    points = loop.but(
         lower=(start, *varied),
         upper=(end, *last),
         body=(),
@@ -176,26 +174,6 @@ def _divides(span: int, lower: tuple[Bound, ...], upper: Bound) -> bool:
         return False
     trip = upper.expr - lower[0].expr + 1
     return trip.is_constant and trip.const % span == 0
-
-
-def extremes(bounds: tuple[Bound, ...], outer: Loop, *, smallest: bool) -> tuple[Bound, ...]:
-    """``bounds`` where ``outer`` takes the value in its tile that makes them least tight.
-
-    Of several bounds of ``outer`` each gives one that holds; those with a divisor are left out,
-    the bounds of the tile itself have none.
-    """
-    found: dict[Bound, None] = {}
-    for bound in bounds:
-        c = bound.expr.coefficient(outer.iterator)
-        at_start = (c > 0) == smallest
-        ends = outer.lower if at_start else outer.upper
-        for end in ends if c else ():
-            if end.divisor == 1:
-                expr = bound.expr.substitute({outer.iterator: end.expr})
-                found[Bound(expr, bound.divisor)] = None
-        if not c:
-            found[bound] = None
-    return tuple(found)
 
 
 def range_text(loop: Loop) -> str:

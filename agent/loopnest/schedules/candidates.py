@@ -11,11 +11,12 @@ import itertools
 import random
 from collections.abc import Callable, Iterator
 from copy import copy
-from functools import partial
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from agent.errors import ScheduleError
-from agent.loopnest.program import Loop, Program, all_reads, loops, statements
+from agent.loopnest.program import Loop, Node, Program, all_reads, statements
 from agent.loopnest.schedules import transform
 from agent.loopnest.schedules.register_tiles import (
     TILES,
@@ -25,22 +26,34 @@ from agent.loopnest.schedules.register_tiles import (
 )
 from agent.loopnest.schedules.schedule import (
     MAX_STEPS,
+    Collapse,
     Cyclic,
     Distribute,
     Fuse,
     Interchange,
     Jam,
+    Pack,
     Parallelize,
     Reverse,
     Schedule,
     Skew,
     Step,
+    Stream,
     Tile,
     Unroll,
     Vectorize,
 )
+from agent.loopnest.schedules.streams import cut_flat_loops, stream_large
 from agent.loopnest.schedules.time_tiles import SIZES, time_tiles
-from agent.loopnest.schedules.tree import is_longer, is_uneven, perfect_band
+from agent.loopnest.schedules.transposes import SIZES as TRANSPOSED
+from agent.loopnest.schedules.transposes import transposes
+from agent.loopnest.schedules.tree import (
+    find_loop,
+    is_longer,
+    is_uneven,
+    last_iteration,
+    perfect_band,
+)
 
 if TYPE_CHECKING:
     from agent.loopnest.schedules.dependence import Dependences
@@ -53,7 +66,7 @@ MAX_PERMUTED = 4
 MAX_PARALLEL_DEPTH = 3
 IN_REGISTERS = 0.25  # of usual schedules keep blocks of sums in registers
 CHUNK, LONG = 8, 256  # iterations that go to a thread at a time, of a loop that is long
-Outcomes = dict[tuple[int, Step], Program | None]
+FEW = 16  # iterations that may be too few for the threads
 
 
 class Draft:
@@ -79,11 +92,11 @@ class Draft:
 
     def loops(self) -> list[Loop]:
         """All loops, outer before inner."""
-        return [loop for _, loop in loops(self.program.body)]
+        return [loop for nest in self.outermost() for loop in nest.nest]
 
     def innermost(self) -> list[Loop]:
         """The loops without loops inside."""
-        return [x for x in self.loops() if not any(isinstance(n, Loop) for n in x.body)]
+        return [loop for loop in self.loops() if len(loop.nest) == 1]
 
     def outermost(self) -> list[Loop]:
         """The loops without loops around."""
@@ -91,9 +104,7 @@ class Draft:
 
     def bands(self) -> list[tuple[Loop, ...]]:
         """The perfectly nested bands, each as long as it gets."""
-        found = [perfect_band(loop) for loop in self.loops()]
-        inner = {loop.iterator for band in found for loop in band[1:]}
-        return [band for band in found if band[0].iterator not in inner]
+        return [band for nest in self.outermost() for band in nest.bands]
 
     def neighbours(self) -> list[tuple[str, str]]:
         """Pairs of loops that directly follow each other."""
@@ -106,12 +117,31 @@ class Draft:
         ]
 
 
+@dataclass
+class Outcomes:
+    """What steps have made of programs, and of their nests; None: they do not fit, or break them.
+
+    Both are told by ``id``: all of them are kept here, as long as a search goes on, and equal nests
+    as one (``same``). Most steps change one nest, whatever there is beside it; where they name new
+    loops, ``nests`` are told apart by the names there as well.
+    """
+
+    programs: dict[tuple[int, Step], Program | None] = field(default_factory=dict)
+    nests: dict[_NestStep, tuple[Node, ...] | None] = field(default_factory=dict)
+    same: dict[Node, Node] = field(default_factory=dict)
+
+
+_NestStep = tuple[int, Step, tuple[frozenset[str], ...]]
+_NAMES_NOTHING = (
+    Interchange, Skew, Reverse, Fuse,
+    Parallelize, Collapse, Cyclic, Vectorize, Unroll, Jam, Pack, Stream,
+)  # fmt: skip
+
+
 class LegalDraft(Draft):
     """A draft that also leaves out steps which break a dependence.
 
-    ``outcomes``: what steps have made of programs (told by ``id``: all of them are kept here),
-    None for those left out; drafts that share it try a step of a program once. ``in_c``: see
-    ``check_legal``.
+    ``outcomes``: drafts that share them try a step of a nest once. ``in_c``: see ``check_legal``.
     """
 
     def __init__(self, dependences: Dependences, outcomes: Outcomes, *, in_c: bool = True) -> None:
@@ -121,21 +151,61 @@ class LegalDraft(Draft):
         self.outcomes = outcomes
 
     def _after(self, step: Step) -> Program | None:
-        known = id(self.program), step
-        if known not in self.outcomes:
-            self.outcomes[known] = self._legal(super()._after(step), step)
-        return self.outcomes[known]
+        known, programs = (id(self.program), step), self.outcomes.programs
+        if known not in programs:
+            programs[known] = self._anew(step)
+        return programs[known]
 
-    def _legal(self, after: Program | None, step: Step) -> Program | None:
-        from agent.loopnest.schedules.legality import check_step  # isl: not for the random ones
+    def _anew(self, step: Step) -> Program | None:
+        body = self.program.body
+        at = _nest_changed(body, step)
+        if at is None or self.program.temporaries:  # those may live in several nests
+            after = super()._after(step)
+            return after if after is not None and self._is_legal(after, step) else None
+        beside = () if isinstance(step, _NAMES_NOTHING) else (*body[:at], *body[at + 1 :])
+        names = tuple(node.iterators for node in beside if isinstance(node, Loop))
+        nests, known = self.outcomes.nests, (id(body[at]), step, names)
+        if known not in nests:
+            nests[known] = self._of_nest(at, step)
+        nest = nests[known]
+        if nest is None:
+            return None
+        return self.program.with_body((*body[:at], *nest, *body[at + 1 :]))
 
+    def _of_nest(self, at: int, step: Step) -> tuple[Node, ...] | None:
+        """What becomes of the nest that a step changes; None where that is not legal."""
+        after = super()._after(step)
         if after is None:
             return None
+        nest = after.body[at : at + 1 + len(after.body) - len(self.program.body)]
+        if not self._is_legal(after.with_body(nest), step):
+            return None
+        same = self.outcomes.same
+        return tuple([same.setdefault(node, node) for node in nest])
+
+    def _is_legal(self, after: Program, step: Step) -> bool:
+        from agent.loopnest.schedules.legality import check_step  # isl: not for the random ones
+
         try:
             check_step(after, step, self.dependences, in_c=self.in_c)
         except ScheduleError:
-            return None
-        return after
+            return False
+        return True
+
+
+def _nest_changed(body: tuple[Node, ...], step: Step) -> int | None:
+    """Which of the nodes of a program a step changes; None: several, or none."""
+    match step:
+        case Interchange(one, two) | Fuse(one, two) | Skew(one, two) | Collapse(one, two):
+            names = {one, two}
+        case Tile(sizes):
+            names = {name for name, _ in sizes}
+        case _:
+            names = {step.loop}
+    for at, node in enumerate(body):
+        if isinstance(node, Loop) and not names.isdisjoint(node.iterators):
+            return at if names <= node.iterators else None
+    return None
 
 
 def random_schedule(program: Program, rng: random.Random) -> tuple[Schedule, Program]:
@@ -188,13 +258,25 @@ def candidate_schedules(
 
 
 def proposals(
-    dependences: Dependences, rng: random.Random, *, in_c: bool = True
+    dependences: Dependences,
+    rng: random.Random,
+    outcomes: Outcomes | None = None,
+    *,
+    in_c: bool = True,
 ) -> Iterator[LegalDraft]:
     """Legal schedules without an end, some of them twice: what an expert would try comes early."""
-    new = partial(LegalDraft, dependences, {}, in_c=in_c)
+    new = partial(LegalDraft, dependences, outcomes or Outcomes(), in_c=in_c)
     classic = _classic(dependences.program, new)
     yield from itertools.islice(classic, CLASSIC_FIRST)
-    others = _in_registers(new), _in_time(new), _in_turns(new), classic
+    others = (
+        _in_registers(new),
+        _in_time(new),
+        _in_turns(new),
+        _across_rows(new),
+        _past_caches(new),
+        _in_pairs(new),
+        classic,
+    )
     while True:
         for kind in others:
             yield from itertools.islice(kind, 1)
@@ -267,6 +349,52 @@ def _in_turns(new: Callable[[], LegalDraft]) -> Iterator[LegalDraft]:
         _perform(draft, (*first, _parallel, *last, _take_turns))
         if any(loop.cyclic for loop in draft.loops()):
             yield draft
+
+
+def _across_rows(new: Callable[[], LegalDraft]) -> Iterator[LegalDraft]:
+    """Transposes by blocks; none where nothing is read across its rows."""
+    for size, last in itertools.product(TRANSPOSED, ((_vector, _parallel), (_vector,))):
+        for streaming in (False, True):
+            draft = new()
+            if transposes(draft, size):
+                _perform(draft, last)
+                if not streaming or stream_large(draft):
+                    yield draft
+
+
+def _past_caches(new: Callable[[], LegalDraft]) -> Iterator[LegalDraft]:
+    """What is usually good, with large arrays written past the caches; none where none is."""
+    structures: list[tuple[Move, ...]] = [(), (_unit_stride,), (_distribute_all, _unit_stride)]
+    for first, last in itertools.product(structures, ((cut_flat_loops, _parallel), ())):
+        draft = new()
+        _perform(draft, (*first, *last, _vector))
+        if stream_large(draft):
+            yield draft
+
+
+def _in_pairs(new: Callable[[], LegalDraft]) -> Iterator[LegalDraft]:
+    """Outer loops with few iterations, shared out together with the loops inside."""
+    structures: list[tuple[Move, ...]] = [(), (_unit_stride,), (_distribute_all, _unit_stride)]
+    markings: list[tuple[Move, ...]] = [(_vector,), (partial(_jam_by, factor=4), _vector)]
+    for first, last in itertools.product(structures, markings):
+        draft = new()
+        _perform(draft, (*first, _collapse, *last))
+        if any(loop.collapse for loop in draft.loops()):
+            yield draft
+
+
+def _collapse(draft: Draft) -> None:
+    """Share out pairs of loops of which the outer one is short; an innermost one is cut before."""
+    for loop in draft.outermost():
+        inner = loop.body[0]
+        if is_longer(loop, FEW) or not isinstance(inner, Loop):
+            continue
+        name = inner.iterator
+        if inner in draft.innermost():
+            draft.attempt(Tile(((name, LONG),)))
+            _, outer = find_loop(draft.program, "tile", loop.iterator)
+            name = next((n.iterator for n in outer.body if isinstance(n, Loop)), name)
+        draft.attempt(Collapse(loop.iterator, name))
 
 
 def _perform(draft: Draft, moves: tuple[Move, ...]) -> None:
@@ -461,17 +589,23 @@ def _tile(draft: Draft, rng: random.Random) -> None:
             count = rng.randint(1, min(3, len(band)))
             start = rng.randint(0, len(band) - count)
             picked = band[start : start + count]
-            sizes = [rng.choice([s for s in TILE_SIZES if is_longer(x, s)] or [2]) for x in picked]
+            sizes = [rng.choice(_sizes(last_iteration(loop)) or [2]) for loop in picked]
             names = (x.iterator for x in picked)
             draft.attempt(Tile(tuple(zip(names, sizes, strict=True))))
             if count == 1 and start and rng.random() < 0.5:  # a tile loop alone changes nothing
                 draft.attempt(Interchange(band[0].iterator, f"{picked[0].iterator}_t"))
 
 
+@lru_cache(1024)
+def _sizes(last: int | None) -> list[int]:
+    """Sizes of tiles of a loop, of which ``last`` is the number of its last iteration."""
+    return [size for size in TILE_SIZES if last is None or last >= size]
+
+
 def _mark(draft: Draft, rng: random.Random) -> None:
     """Parallelize outer loops, vectorize or unroll inner ones, jam now and then."""
     if rng.random() < 0.2:
-        outer = [loop for loop in draft.loops() if loop not in draft.innermost()]
+        outer = [loop for loop in draft.loops() if len(loop.nest) > 1]
         if outer:
             draft.attempt(Jam(rng.choice(outer).iterator, rng.choice((2, 2, 4))))
     if rng.random() < 0.55:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 
 import islpy as isl
 
@@ -65,6 +65,16 @@ class Dependence:
     distance: Mapping[str, tuple[int, int]]
 
 
+@dataclass(frozen=True, eq=False)
+class Edge:
+    """All dependences of one statement on another that are ``reduction``, or all that are not."""
+
+    source: str
+    target: str
+    reduction: bool
+    items: tuple[Dependence, ...]
+
+
 Instance = Mapping[str, int]  # of a statement: the values of the iterators around it
 
 
@@ -73,7 +83,12 @@ class Conflict:
     """A dependence, and what finds one pair of instances, as written, that shows it."""
 
     dependence: Dependence
-    example: Callable[[], tuple[Instance, Instance]]
+    find_example: Callable[[], tuple[Instance, Instance]]
+
+    @cached_property
+    def example(self) -> tuple[Instance, Instance]:
+        """One pair of instances, looked for when it is asked for."""
+        return self.find_example()
 
     def distance(self) -> str:
         """``(i: 1, j: -1)``; a range where it varies."""
@@ -84,7 +99,7 @@ class Conflict:
     def __str__(self) -> str:
         d = self.dependence
         access = d.access.array + "".join(f"[{s}]" for s in d.access.subscripts)
-        source, target = self.example()
+        source, target = self.example
         return (
             f"{d.source} -> {d.target} ({d.kind}) on {access}, "
             f"for example from {_point(source)} to {_point(target)}"
@@ -95,8 +110,10 @@ def _point(values: Instance) -> str:
     return "(" + ", ".join(f"{n}={v}" for n, v in values.items()) + ")"
 
 
-# A dependence, a level (or -1 for all), the positions of both ends, and whether the source is first
-Question = tuple[Dependence, int, int, int, bool]
+# An edge, a level (or -1 for all), the positions of both ends, and whether the source is first
+Question = tuple[Edge, int, int, int, bool]
+# Distances as written, the positions of both ends, and how far apart these are said to run
+Distances = tuple[tuple[tuple[str, tuple[int, int]], ...], int, int, tuple[str, ...]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,8 +121,10 @@ class Dependences:
     """The dependences of a program as written; ``program`` has its temporaries sunk.
 
     What has been found of the program's schedules is kept: ``positions``, ``vectors`` (from
-    iteration vectors of now to those as written, by position), ``answers``, why nests are
-    ``refused`` where they cannot be written as C, and ``examples`` that broke the order of some.
+    iteration vectors of now to those as written, by position), ``answers``, the ``orders`` (of
+    statements, by position) that keep all dependences, which distances there are ``nevers`` of
+    (see ``intervals``), why nests are ``refused`` where they cannot be written as C, and
+    ``examples`` that broke the order of some.
     """
 
     program: Program
@@ -114,10 +133,20 @@ class Dependences:
     context: isl.Context
     positions: Positions
     vectors: dict[int, isl.Map] = field(default_factory=dict)
-    answers: dict[Question, Conflict | None] = field(default_factory=dict)
+    answers: dict[Question, Conflict | None] = field(default_factory=dict, init=False)
+    orders: set[tuple[int, ...]] = field(default_factory=set, init=False)
     refused: dict[Node, ScheduleError | None] = field(default_factory=dict)
     examples: dict[Dependence, list[tuple[Instance, Instance]]] = field(default_factory=dict)
+    nevers: dict[Distances, bool] = field(default_factory=dict)
     _pairs: dict[tuple[tuple[int, int], tuple[str, ...]], isl.Map] = field(default_factory=dict)
+
+    @cached_property
+    def edges(self) -> tuple[Edge, ...]:
+        """``items`` by the statements that they are between."""
+        found: dict[tuple[str, str, bool], list[Dependence]] = {}
+        for item in self.items:
+            found.setdefault((item.source, item.target, item.reduction), []).append(item)
+        return tuple(Edge(*ends, tuple(items)) for ends, items in found.items())
 
     def pairs(self, sizes: tuple[int, int], constraints: list[str]) -> isl.Map:
         """``pairs_map`` in this context, built once for each question."""

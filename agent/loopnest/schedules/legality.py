@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 
 import islpy as isl
@@ -23,28 +22,34 @@ from agent.loopnest.emitter.accumulate import invariant_updates, surely_shared
 from agent.loopnest.emitter.emit import check_marks
 from agent.loopnest.emitter.jam import MAX_STATEMENTS
 from agent.loopnest.polyhedron import affine_map, bounded, integer
-from agent.loopnest.program import Access, Loop, Node, Program, Statement, loops, statements
+from agent.loopnest.program import Access, Loop, Program, loops, statements
 from agent.loopnest.schedules import transform as steps
 from agent.loopnest.schedules.dependence import (
     Conflict,
     Dependence,
     Dependences,
+    Edge,
     Instance,
     common_depth,
 )
+from agent.loopnest.schedules.intervals import FAR, never
 from agent.loopnest.schedules.positions import Position, advance, tiles_name
 from agent.loopnest.schedules.schedule import (
+    Collapse,
     Cyclic,
     Pack,
     Parallelize,
     Schedule,
     Step,
+    Stream,
     Unroll,
     Vectorize,
 )
+from agent.loopnest.schedules.tree import find_loop
 
-__all__ = ["Dependences", "check_legal", "check_step", "transform"]
+__all__ = ["Dependences", "check_in_c", "check_legal", "check_step", "transform"]
 _SIGNS = {"=": operator.eq, "<": operator.lt, ">": operator.gt}
+_AHEAD = {"=": (0, 0), "<": (1, FAR), ">": (-FAR, -1)}  # the target, of the source
 MOST_EXAMPLES = 8  # of a dependence that are tried on other schedules
 MOST_DIVS = 4  # remainders and quotients in a set, of which the first element is looked for
 
@@ -85,7 +90,7 @@ def check_legal(program: Program, dependences: Dependences, *, in_c: bool = True
     """Refuse a transformed program that does not mean what it meant as written.
 
     Args:
-        program: after some steps.
+        program: after some steps; or some of its nests, which are looked at alone.
         dependences: those of the program as written.
         in_c: refuse what cannot be written as C, too, which may take longer than all the rest.
 
@@ -107,14 +112,19 @@ def check_step(
             again.
     """
     match step:
-        case Unroll() | Pack() | Cyclic():
+        case Unroll() | Pack() | Cyclic() | Stream():
             return
+        case Collapse(outer, inner):
+            for name in (outer, inner):
+                _, loop = find_loop(program, str(step), name)
+                _check_concurrent(str(step), program, loop, dependences)
         case Parallelize(name) | Vectorize(name):
-            nest = next((*a, x) for a, x in loops(program.body) if x.iterator == name)
-            sure = _check_concurrent(str(step), program, nest, dependences)
-            inside = any(x.parallel or x.vector for _, x in loops(nest[-1].body))
-            if in_c and (inside or not sure):  # what marks inside share out, threads share as well
-                _check_in_c(program, dependences)
+            around, loop = find_loop(program, str(step), name)
+            targets = _check_concurrent(str(step), program, loop, dependences)
+            inside = any(x.parallel or x.vector for x in loop.nest[1:])
+            # What marks inside share out, threads share as well.
+            if in_c and (inside or not _surely_in_c(program, around, loop, targets)):
+                check_in_c(program, dependences)
         case _:
             check_legal(program, dependences, in_c=in_c)
 
@@ -133,31 +143,41 @@ def _culprit(schedule: Schedule, after: list[Program], dependences: Dependences)
 class _Order:
     """When the statements of a program run now."""
 
-    def __init__(self, program: Program, dependences: Dependences) -> None:
+    def __init__(self, program: Program, dependences: Dependences, *, jams: bool = True) -> None:
         self.dependences = dependences
-        self.positions = dependences.positions.of(program)
+        self.positions = dependences.positions.of(program, jams=jams)
         self._index = {name: index for index, name in enumerate(self.positions)}
 
-    def ends(self, item: Dependence) -> tuple[Position, Position]:
+    @property
+    def key(self) -> tuple[int, ...]:
+        """The same where all statements run in the same order."""
+        return tuple([position.key for position in self.positions.values()])
+
+    def has(self, edge: Edge) -> bool:
+        """Whether both statements are in the program."""
+        return edge.source in self.positions and edge.target in self.positions
+
+    def ends(self, item: Edge | Dependence) -> tuple[Position, Position]:
         """Where the source and the target of a dependence run."""
         return self.positions[item.source], self.positions[item.target]
 
-    def first(self, item: Dependence) -> bool:
+    def first(self, item: Edge | Dependence) -> bool:
         """Whether the source of a dependence stands before the target."""
         return self._index[item.source] < self._index[item.target]
 
     def once(
-        self, item: Dependence, level: int, ask: Callable[[], Conflict | None]
+        self, edge: Edge, level: int, ask: Callable[[Dependence], Conflict | None]
     ) -> Conflict | None:
-        """What ``ask`` finds of a dependence in the loops around ``level`` (-1: in all loops).
+        """The first that ``ask`` finds of dependences in the loops around ``level`` (-1: in all).
 
         It is asked once for all schedules that have the two statements in these positions.
         """
-        source, target = self.ends(item)
-        question = item, level, source.key, target.key, self.first(item)
+        source, target = self.ends(edge)
+        question = edge, level, source.key, target.key, self.first(edge)
         answers = self.dependences.answers
         if question not in answers:
-            answers[question] = ask()
+            found = map(ask, edge.items)
+            answers[question] = next((conflict for conflict in found if conflict is not None), None)
         return answers[question]
 
     def find(self, item: Dependence, wrong: Sequence[list[str]]) -> Conflict | None:
@@ -168,6 +188,9 @@ class _Order:
             if self._is_wrong(item, pair, wrong):
                 return Conflict(item, partial(_same, pair))
         source, target = self.ends(item)
+        wrong = [x for x in wrong if not self._is_never(item, x)]
+        if not wrong:
+            return None
         sizes = len(source.around), len(target.around)
         one, two = self._as_written(source), self._as_written(target)
 
@@ -183,6 +206,17 @@ class _Order:
         pairs = ask(relate, what)
         found = (ask(partial(search, constraints), what) for constraints in wrong)
         return next((conflict for conflict in found if conflict is not None), None)
+
+    def _is_never(self, item: Dependence, constraints: Sequence[str]) -> bool:
+        """Whether surely no pair of the dependence satisfies constraints such as ``a1 > b1``."""
+        source, target = self.ends(item)
+        question = tuple(item.distance.items()), source.key, target.key, tuple(constraints)
+        known = self.dependences.nevers
+        if question not in known:
+            ahead = {level: _AHEAD[sign] for level, sign in map(_parts, constraints)}
+            shared = common_depth(source.around, target.around)
+            known[question] = never(item.distance, source, target, shared, ahead)
+        return known[question]
 
     def _as_written(self, position: Position) -> isl.Map:
         """From iteration vectors of now to those as written."""
@@ -233,9 +267,14 @@ class _Order:
 
 def _holds(constraint: str, source: Sequence[int], target: Sequence[int]) -> bool:
     """Whether two iteration vectors satisfy a constraint such as ``a1 > b1``."""
-    left, sign, _ = constraint.split()
-    level = int(left[1:])
+    level, sign = _parts(constraint)
     return bool(_SIGNS[sign](source[level], target[level]))
+
+
+def _parts(constraint: str) -> tuple[int, str]:
+    """``(1, ">")`` of ``a1 > b1``."""
+    left, sign, _ = constraint.split()
+    return int(left[1:]), sign
 
 
 def _same(pair: tuple[Instance, Instance]) -> tuple[Instance, Instance]:
@@ -247,22 +286,18 @@ def _misplaced(program: Program, dependences: Dependences) -> Conflict | None:
 
     What a jammed loop has left over runs as if it were not jammed: that order must do as well.
     """
-    plain = tuple(map(_without_jams, program.body))
-    trees = (program,) if plain == program.body else (program, program.with_body(plain))
-    for tree in trees:
-        order = _Order(tree, dependences)
-        for item in dependences.items:
-            if item.reduction:
+    jammed = any(isinstance(node, Loop) and node.is_jammed for node in program.body)
+    for jams in (True, False)[: 1 + jammed]:
+        order = _Order(program, dependences, jams=jams)
+        if order.key in dependences.orders:
+            continue
+        for edge in dependences.edges:
+            if edge.reduction or not order.has(edge):
                 continue
-            if (found := order.once(item, -1, partial(_violation, order, item))) is not None:
+            if (found := order.once(edge, -1, partial(_violation, order))) is not None:
                 return found
+        dependences.orders.add(order.key)
     return None
-
-
-def _without_jams(node: Node) -> Node:
-    if isinstance(node, Statement) or not node.is_jammed:
-        return node
-    return replace(node, jam=1, body=tuple(map(_without_jams, node.body)))
 
 
 def _violation(order: _Order, item: Dependence) -> Conflict | None:
@@ -288,19 +323,28 @@ def _equal(count: int) -> list[str]:
 
 
 def _check_marks(program: Program, dependences: Dependences, *, in_c: bool) -> None:
-    marks = [
-        (f"{step} {loop.iterator}", (*around, loop))
-        for around, loop in loops(program.body)
-        for marked, step in ((loop.parallel, "parallelize"), (loop.vector, "vectorize"))
-        if marked
-    ]
-    sure = [_check_concurrent(what, program, nest, dependences) for what, nest in marks]
+    sure = []
+    for around, loop in loops(program.body):
+        shared = loop.parallel or (around and around[-1].collapse)
+        for marked, step in ((shared, "parallelize"), (loop.vector, "vectorize")):
+            if marked:
+                what = f"{step} {loop.iterator}"
+                targets = _check_concurrent(what, program, loop, dependences)
+                sure.append(in_c and _surely_in_c(program, around, loop, targets))
     if in_c and not all(sure):
-        _check_in_c(program, dependences)
+        check_in_c(program, dependences)
 
 
-def _check_in_c(program: Program, dependences: Dependences) -> None:
-    """Refuses what cannot be written as C, asked once for each nest that has no temporaries."""
+def check_in_c(program: Program, dependences: Dependences) -> None:
+    """Refuse what cannot be written as C, asked once for each nest where there are no temporaries.
+
+    Args:
+        program: after some steps.
+        dependences: those of the program as written.
+
+    Raises:
+        ScheduleError: it cannot.
+    """
     if program.temporaries:
         check_marks(program)
         return
@@ -320,28 +364,37 @@ def _refused_in_c(program: Program) -> ScheduleError | None:
 
 
 def _check_concurrent(
-    what: str, program: Program, nest: tuple[Loop, ...], dependences: Dependences
-) -> bool:
-    """Refuse the mark on the last loop of ``nest`` if that loop carries a dependence.
+    what: str, program: Program, loop: Loop, dependences: Dependences
+) -> set[Access]:
+    """Refuse the mark on ``loop`` if that loop carries a dependence.
 
-    Reductions into one element may be shared out; whether C surely can is returned.
+    Reductions into one element may be shared out; the elements are returned.
     """
-    loop = nest[-1]
-    inside = {s.name: s.target for _, s in statements(loop.body)}
-    carried = [x for x in dependences.items if x.source in inside and x.target in inside]
+    inside = {s.name: s.target for _, s in loop.inside}
+    edges = [x for x in dependences.edges if x.source in inside and x.target in inside]
     apart = loop.lanes > 1 and any(isinstance(node, Loop) for node in loop.body)
-    sums = () if apart else (x for x in carried if x.reduction)
-    shared = [x for x in sums if _shared_element(inside, x, loop)]
-    shared += [x for x in carried if x.reduction and x.access.array in loop.private]
-    _refuse_carried(what, program, loop, dependences, [x for x in carried if x not in shared])
+    shared = [
+        x
+        for x in edges
+        if x.reduction
+        and (
+            inside[x.source].array in loop.private
+            or (not apart and _shared_element(inside, x, loop))
+        )
+    ]
+    _refuse_carried(what, program, loop, dependences, [x for x in edges if x not in shared])
+    return {inside[x.source] for x in shared}
+
+
+def _surely_in_c(
+    program: Program, around: tuple[Loop, ...], loop: Loop, shared: set[Access]
+) -> bool:
+    """Whether C surely can share out ``loop``, with the reductions into the elements ``shared``."""
     # The emitter goes by the text: it also shares out what isl knows to be carried by nothing.
-    updated = {s.target for s in invariant_updates(loop, {}, loosely=True)}
-    targets = updated | {inside[x.source] for x in shared}
+    targets = shared | {s.target for s in invariant_updates(loop, {}, loosely=True)}
     if not targets and not program.temporaries and _few_copies(program):
         return True
-    if loop.lanes > 1:
-        return False
-    return surely_shared(program, loop, nest[:-1], targets)
+    return loop.lanes == 1 and surely_shared(program, loop, around, targets)
 
 
 def _few_copies(program: Program) -> bool:
@@ -358,15 +411,15 @@ def _refuse_carried(
     program: Program,
     loop: Loop,
     dependences: Dependences,
-    relevant: Sequence[Dependence],
+    relevant: Sequence[Edge],
 ) -> None:
     if not relevant:
         return
     order = _Order(program, dependences)
     name = loop.iterator if loop.jam == 1 else tiles_name(loop)
-    for item in relevant:
-        level = [x.iterator for x in order.ends(item)[0].around].index(name)
-        found = order.once(item, level, partial(_carried, order, item, level))
+    for edge in relevant:
+        level = [x.iterator for x in order.ends(edge)[0].around].index(name)
+        found = order.once(edge, level, partial(_carried, order, level))
         if found is not None:
             raise ScheduleError(
                 f"{what}: the loop carries the dependence {found}",
@@ -374,15 +427,14 @@ def _refuse_carried(
             )
 
 
-def _shared_element(targets: Mapping[str, Access], item: Dependence, loop: Loop) -> bool:
+def _shared_element(targets: Mapping[str, Access], edge: Edge, loop: Loop) -> bool:
     """Whether both updates go to one element throughout each execution of ``loop``."""
-    inner = {x.iterator for _, x in loops(loop.body)} | {loop.iterator}
-    inner |= {d.name for _, s in statements(loop.body) for d in s.derived}
-    target = targets[item.source]
-    return target == targets[item.target] and not any(s.names & inner for s in target.subscripts)
+    inner = loop.iterators.union(d.name for _, s in loop.inside for d in s.derived)
+    target = targets[edge.source]
+    return target == targets[edge.target] and not any(s.names & inner for s in target.subscripts)
 
 
-def _carried(order: _Order, item: Dependence, level: int) -> Conflict | None:
+def _carried(order: _Order, level: int, item: Dependence) -> Conflict | None:
     source, target = order.ends(item)
     ahead = [advance(item.distance, source, target, n) for n in range(level + 1)]
     if any(least > 0 or most < 0 for least, most in ahead[:-1]):

@@ -7,23 +7,27 @@ import random
 from collections.abc import Iterator
 from dataclasses import replace
 
-from agent.loopnest.program import Program
+from agent.loopnest.program import Program, Statement, all_reads
 from agent.loopnest.schedules.candidates import FACTORS, TILE_SIZES, LegalDraft
 from agent.loopnest.schedules.register_tiles import LANES
 from agent.loopnest.schedules.schedule import (
     MAX_STEPS,
+    Collapse,
     Cyclic,
     Distribute,
     Fuse,
     Interchange,
     Jam,
+    Pack,
     Parallelize,
     Schedule,
     Step,
+    Stream,
     Tile,
     Unroll,
     Vectorize,
 )
+from agent.loopnest.schedules.tree import find_loop
 
 CHUNKS = (1, 1, 4, 8, 16)  # repeats: likelier
 
@@ -84,12 +88,26 @@ def _options(draft: LegalDraft, rng: random.Random) -> Iterator[Step]:
         count = rng.randint(1, min(3, len(names)))
         start = rng.randint(0, len(names) - count)
         yield Tile(tuple((n, rng.choice(TILE_SIZES)) for n in names[start : start + count]))
+        yield from (Collapse(a, b) for a, b in itertools.pairwise(names[:2]))
         yield Parallelize(rng.choice(names[:2]))
         yield Jam(rng.choice(names), rng.choice(FACTORS))
         yield Vectorize(rng.choice(names), rng.choice(LANES))
     yield from (Cyclic(x.iterator, rng.choice(CHUNKS)) for x in draft.loops() if x.parallel)
+    yield from _memory_options(draft, rng)
     for loop in draft.innermost():
         yield Vectorize(loop.iterator)
         yield Unroll(loop.iterator, rng.choice(FACTORS))
     yield from (Fuse(a, b) for a, b in draft.neighbours())
     yield from (Distribute(x.iterator) for x in draft.loops() if len(x.body) > 1)
+
+
+def _memory_options(draft: LegalDraft, rng: random.Random) -> Iterator[Step]:
+    """A read to pack, where some loop may hold a buffer for it, and an array to stream."""
+    for loop in draft.innermost():
+        body = [s for s in loop.body if isinstance(s, Statement)]
+        reads = [a for s in body for a in all_reads(s) if a.subscripts]
+        path, _ = find_loop(draft.program, "pack", loop.iterator)
+        if reads and path:
+            yield Pack(str(rng.choice(reads)), rng.choice(path).iterator)
+        if loop.vector and body:
+            yield Stream(rng.choice(body).target.array, loop.iterator)

@@ -8,8 +8,9 @@ distances that tells, without isl, how far the target is ahead of the source in 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from agent.loopnest.emitter.extent import extremes
 from agent.loopnest.program import (
     Affine,
     Bound,
@@ -20,7 +21,6 @@ from agent.loopnest.program import (
     statement_runs,
     statements,
 )
-from agent.loopnest.schedules.bounds import extremes
 
 UNKNOWN = (-(2**62), 2**62)
 
@@ -85,10 +85,22 @@ class Positions:
         self._nests: dict[tuple[int, tuple[object, ...]], int] = {}
         self._known: dict[tuple[int, str, tuple[Affine, ...]], Position] = {}
         self._placed: dict[tuple[int, int], tuple[Loop, _Placed]] = {}
+        self._trees: dict[tuple[Loop, tuple[tuple[str, int], ...]], _Placed] = {}
 
-    def of(self, program: Program) -> dict[str, Position]:
-        """The position of every statement, by name, in textual order."""
-        return dict(self._place(spread_jams(program.body), 0, ()))
+    def of(self, program: Program, *, jams: bool = True) -> dict[str, Position]:
+        """The position of every statement, by name, in textual order; as without ``jams``."""
+        found: dict[str, Position] = {}
+        for node in program.body:
+            found.update(self._of(node, jams=jams))
+        return found
+
+    def _of(self, node: Node, *, jams: bool) -> _Placed:
+        if isinstance(node, Statement):
+            return ((node.name, self._position(0, (), node)),)
+        here = node.unmarked, node.jams if jams else ()
+        if here not in self._trees:
+            self._trees[here] = self._place((_spread(node) if here[1] else here[0],), 0, ())
+        return self._trees[here]
 
     def _place(self, nodes: Sequence[Node], nest: int, around: tuple[Loop, ...]) -> _Placed:
         """The statements of ``nodes``; ``nest`` is a number for what ``around`` says of order."""
@@ -161,7 +173,7 @@ def _point_loop(
     return -1
 
 
-def spread_jams(nodes: tuple[Node, ...]) -> tuple[Node, ...]:
+def _spread(node: Node) -> Node:
     """The order in which jammed loops run, as a tree of plain loops; statements by ``instance``.
 
     ::
@@ -173,21 +185,17 @@ def spread_jams(nodes: tuple[Node, ...]) -> tuple[Node, ...]:
 
     A range that moves with the jammed loop spans those of all copies.
     """
-    return tuple(_spread(node) for node in nodes)
-
-
-def _spread(node: Node) -> Node:
     if isinstance(node, Statement) or not node.is_jammed:
         return node
     if node.jam == 1:
-        return node.with_body(spread_jams(node.body))
+        return node.with_body(tuple(map(_spread, node.body)))
     span = node.step * node.jam
     over = tiles_name(node)
     start, end = Affine.var(over), Affine.var(over) + (span - 1)
-    points = replace(node, lower=(Bound(start),), upper=(Bound(end), *node.upper), jam=1)
+    points = node.but(lower=(Bound(start),), upper=(Bound(end), *node.upper), jam=1)
     counter = iter(range(1, 1 + sum(1 for _ in statements(node.body))))
     body = _sunk(node.body, points, counter)
-    return replace(node, iterator=over, step=span, body=body, jam=1)
+    return node.but(iterator=over, step=span, body=body, jam=1)
 
 
 def tiles_name(loop: Loop) -> str:
@@ -203,14 +211,14 @@ def _sunk(nodes: tuple[Node, ...], points: Loop, counter: Iterator[int]) -> tupl
             lower = extremes(part.lower, points, smallest=True)
             upper = extremes(part.upper, points, smallest=False)
             body = _sunk(part.body, points, counter)
-            out.append(replace(part, lower=lower, upper=upper, body=body))
+            out.append(part.but(lower=lower, upper=upper, body=body))
         else:
             name = f"{points.iterator}#{next(counter)}"
             value = {points.iterator: Affine.var(name)}
             copies = tuple(
-                replace(s, instance=tuple(x.substitute(value) for x in s.instance)) for s in part
+                s.but(instance=tuple(x.substitute(value) for x in s.instance)) for s in part
             )
-            out.append(replace(points, iterator=name, body=copies))
+            out.append(points.but(iterator=name, body=copies))
     return tuple(out)
 
 

@@ -6,7 +6,8 @@ go inside, the loop along which memory is walked best gets the lanes, the one ar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from copy import copy
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 LANES = (4, 8, 16, 16, 32, 32, 64)  # repeats: likelier
 TILES = ((6, 128), (4, 64), (4, 256), (8, 64), (4, 128), (2, 256), (12, 128))
 PACKED = 64  # lanes whose operands are packed together
+PACKED_ROWS, NARROW = 96, (64, 32, 16)  # rows and lanes of a tile that has a buffer of its own
 LONG, PART = 512, 256  # a loop that adds up longer is tiled for that
 
 
@@ -52,7 +54,7 @@ def _tile(
     lanes = min(reversed(free or outside[-1:]), key=lambda x: _strides(update, x.iterator))
     others = [x for x in (*outside, *free) if x is not lanes]
     wanted = [*(x for x in free if x is not lanes), *([lanes] if free else []), *sums]
-    if _reorder(draft, [x.iterator for x in whole], [x.iterator for x in wanted]):
+    if reorder(draft, [x.iterator for x in whole], [x.iterator for x in wanted]):
         if packing and others:
             _pack(draft, update, others[-1], lanes, sums)
         element = draft.program.dtype_of(update.target.array).size
@@ -72,7 +74,12 @@ def _pack(draft: Draft, update: Statement, rows: Loop, lanes: Loop, sums: Sequen
     """
     adding = {x.iterator for x in sums}
     names = [(a, {n for s in a.subscripts for n in s.names}) for a in all_reads(update)]
-    operands = [a.array for a, moved in names if lanes.iterator in moved and moved & adding]
+    several = Counter(a.array for a in {a for a, _ in names})
+    operands = [
+        str(a) if several[a.array] > 1 else a.array
+        for a, moved in names
+        if lanes.iterator in moved and moved & adding
+    ]
     path, found = find_loop(draft.program, "pack", lanes.iterator)
     around = path[-1] if path else found
     fits = around.iterator == rows.iterator and len(around.body) == 1
@@ -85,11 +92,29 @@ def _pack(draft: Draft, update: Statement, rows: Loop, lanes: Loop, sums: Sequen
     moved = tiles is not None and draft.attempt(Interchange(rows.iterator, tiles))
     both = moved and part is not None and draft.attempt(Interchange(rows.iterator, part))
     over = part if both else tiles
-    arrays = dict.fromkeys(operands if moved else ())
-    packs = [array for array in arrays if over and draft.attempt(Pack(array, over))]
+    reads = dict.fromkeys(operands if moved else ())
+    packs = [read for read in reads if over and draft.attempt(Pack(read, over))]
     shares = moved and _is_shared(draft, tiles) and not _is_shared(draft, rows.iterator)
     if not packs and not shares:
         draft.program, draft.steps = before
+        _pack_in_tiles(draft, dict.fromkeys(operands), rows, lanes)
+
+
+def _pack_in_tiles(draft: Draft, reads: Iterable[str], rows: Loop, lanes: Loop) -> None:
+    """Pack for a tile of rows and lanes, where rows and tiles of lanes cannot change places.
+
+    ::
+
+        for i: for j in i..n: for k  ->  for i_t: for j_t: (pack) for i: for j in i..n: for k
+    """
+    before = draft.program, [*draft.steps]
+    for size in NARROW:
+        if draft.attempt(Tile(((rows.iterator, PACKED_ROWS), (lanes.iterator, size)))):
+            path, _ = find_loop(draft.program, "tile", rows.iterator)
+            packs = [draft.attempt(Pack(read, path[-1].iterator)) for read in reads]
+            if any(packs):
+                return
+        draft.program, draft.steps = before[0], [*before[1]]
 
 
 def _is_shared(draft: Draft, name: str | None) -> bool:
@@ -119,8 +144,9 @@ def _own_loops(program: Program, update: Statement) -> set[str]:
     return {name for place in places for name in place.names}
 
 
-def _reorder(draft: Draft, now: list[str], wanted: list[str]) -> bool:
+def reorder(draft: Draft, now: Sequence[str], wanted: Sequence[str]) -> bool:
     """Interchange the loops of a band; whether they could be."""
+    now = list(now)
     for position, name in enumerate(wanted):
         if now[position] != name:
             if not draft.attempt(Interchange(now[position], name)):

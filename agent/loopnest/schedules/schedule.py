@@ -1,8 +1,8 @@
 """Schedules: a tuple of frozen steps, and their text form.
 
     interchange i k; tile i 32 j 32; skew j i 1; reverse i; fuse i i2; distribute i;
-    parallelize i; cyclic i 4; vectorize j; vectorize j 16; unroll k 4; jam i 4;
-    pack B j_t
+    parallelize i; cyclic i 4; collapse i j; vectorize j; vectorize j 16; unroll k 4; jam i 4;
+    pack B j_t; pack A[j][k] j_t; stream C j
 
 Steps apply left to right. ``original`` (or an empty text) is the program as written. Loops are
 named by their iterators; ``tile i 32`` leaves ``i`` as the loop inside a tile and makes ``i_t``
@@ -11,6 +11,7 @@ the loop over tiles.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 
@@ -20,6 +21,7 @@ MAX_STEPS = 32
 MAX_TEXT = 2_000
 MAX_FACTOR = 65_536
 ORIGINAL = "original"
+_READ = re.compile(r"\w+(\[[-+*\w]+\])*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,14 @@ class Cyclic(_Words):
 
 
 @dataclass(frozen=True, slots=True)
+class Collapse(_Words):
+    """Share the iterations of two nested loops together among threads: all pairs of them."""
+
+    outer: str
+    inner: str
+
+
+@dataclass(frozen=True, slots=True)
 class Vectorize(_Words):
     """Run the iterations of a loop in SIMD lanes, ``lanes`` of them together.
 
@@ -131,7 +141,18 @@ class Jam(_Words):
 
 @dataclass(frozen=True, slots=True)
 class Pack(_Words):
-    """Copy what the loops inside a loop read of an array into a buffer, in every iteration."""
+    """Copy what the loops inside a loop read of an array into a buffer, in every iteration.
+
+    ``array``: its name; where it is read in several places, that which is meant (``A[j][k]``).
+    """
+
+    array: str
+    loop: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stream(_Words):
+    """Write an array past the caches, whole lines at a time, in an innermost loop in SIMD lanes."""
 
     array: str
     loop: str
@@ -146,10 +167,12 @@ Step = (
     | Distribute
     | Parallelize
     | Cyclic
+    | Collapse
     | Vectorize
     | Unroll
     | Jam
     | Pack
+    | Stream
 )
 
 
@@ -213,6 +236,17 @@ def _vectorize(what: str, words: list[str]) -> Step:
     return Vectorize(_name(words[0], what), _number(words[1], what, low=2))
 
 
+def _pack(what: str, words: list[str]) -> Step:
+    if len(words) < 2:
+        raise ScheduleError(f"{what}: expected an array and a loop name")
+    *parts, loop = words
+    read = "".join(parts)
+    _name(read.partition("[")[0], what)
+    if _READ.fullmatch(read) is None:
+        raise ScheduleError(f"{what}: expected an array or one of its elements, got {read!r}")
+    return Pack(read, _name(loop, what))
+
+
 def _tile(what: str, words: list[str]) -> Step:
     if not words or len(words) % 2:
         raise ScheduleError(f"{what}: expected pairs of a loop name and a size")
@@ -240,10 +274,12 @@ _FORMS = {
     "distribute": "distribute i",
     "parallelize": "parallelize i, parallelize i y (each thread adds to its own y)",
     "cyclic": "cyclic i 4 (after parallelize i)",
+    "collapse": "collapse i j (the outer loop first)",
     "vectorize": "vectorize j, vectorize j 16",
     "unroll": "unroll k 4",
     "jam": "jam i 4",
-    "pack": "pack B j_t (the array first)",
+    "stream": "stream C j (the array first; after vectorize j)",
+    "pack": "pack B j_t (the array first), pack A[j][k] j_t (where A is read in several places)",
 }
 _STEPS: dict[str, Callable[[str, list[str]], Step]] = {
     "interchange": _names(2, Interchange),
@@ -254,10 +290,12 @@ _STEPS: dict[str, Callable[[str, list[str]], Step]] = {
     "distribute": _names(1, Distribute),
     "parallelize": _parallelize,
     "cyclic": _factor(Cyclic, low=1),
+    "collapse": _names(2, Collapse),
     "vectorize": _vectorize,
     "unroll": _factor(Unroll),
     "jam": _factor(Jam),
-    "pack": _names(2, Pack),
+    "pack": _pack,
+    "stream": _names(2, Stream),
 }
 _SPELLINGS = {"vectorise": "vectorize", "parallelise": "parallelize"}
 

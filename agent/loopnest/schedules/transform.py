@@ -8,12 +8,11 @@ vectorize, unroll, jam) last: a marked loop is not restructured any more.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from agent.errors import ScheduleError
-from agent.loopnest.emitter.accumulate import operator
+from agent.loopnest.emitter.accumulate import invariant_updates, operator
 from agent.loopnest.emitter.lifetimes import homes
-from agent.loopnest.emitter.packing import buffer_of
+from agent.loopnest.emitter.packing import buffer_of, packed_read
 from agent.loopnest.emitter.staggered import is_staggered, refuse_staggered
 from agent.loopnest.program import (
     MAX_DEPTH,
@@ -22,6 +21,7 @@ from agent.loopnest.program import (
     Loop,
     Node,
     Program,
+    Statement,
     loops,
     statements,
     substitute,
@@ -35,6 +35,7 @@ from agent.loopnest.schedules.bounds import (
     well_placed,
 )
 from agent.loopnest.schedules.schedule import (
+    Collapse,
     Cyclic,
     Distribute,
     Fuse,
@@ -45,6 +46,7 @@ from agent.loopnest.schedules.schedule import (
     Reverse,
     Skew,
     Step,
+    Stream,
     Tile,
     Unroll,
     Vectorize,
@@ -65,7 +67,7 @@ from agent.loopnest.schedules.tree import (
     refuse_marked,
     refuse_outer,
     replace_iterator,
-    with_loop,
+    with_marks,
 )
 
 MAX_UNROLL = 64
@@ -98,6 +100,8 @@ def apply(program: Program, step: Step) -> Program:
             return parallelize(program, loop, arrays)
         case Cyclic(loop, chunk):
             return cyclic(program, loop, chunk)
+        case Collapse(outer, inner):
+            return collapse(program, outer, inner)
         case Vectorize(loop, lanes):
             return vectorize(program, loop, lanes)
         case Unroll(loop, factor):
@@ -106,6 +110,8 @@ def apply(program: Program, step: Step) -> Program:
             return jam(program, loop, factor)
         case Pack(array, loop):
             return pack(program, array, loop)
+        case Stream(array, loop):
+            return stream(program, array, loop)
 
 
 def interchange(program: Program, first: str, second: str) -> Program:
@@ -190,8 +196,7 @@ def skew(program: Program, inner: str, outer: str, factor: int) -> Program:
     refuse_marked(what, path, (around, loop))
     shift = Affine.var(outer) * factor
     body = replace_iterator(loop.body, inner, Affine.var(inner) - shift)
-    skewed = replace(
-        loop,
+    skewed = loop.but(
         lower=tuple(shifted(b, shift) for b in loop.lower),
         upper=tuple(shifted(b, shift) for b in loop.upper),
         body=body,
@@ -223,7 +228,7 @@ def reverse(program: Program, name: str) -> Program:
             raise ScheduleError(f"{what}: loop {name} has step {loop.step} and varying bounds")
         last = first + trip.const // loop.step * loop.step
     body = replace_iterator(loop.body, name, first + last - Affine.var(name))
-    turned = replace(loop, upper=(Bound(last),), body=body)
+    turned = loop.but(upper=(Bound(last),), body=body)
     return _finish(program, what, edit(program.body, name, lambda _: (turned,)))
 
 
@@ -258,7 +263,7 @@ def fuse(program: Program, first: str, second: str) -> Program:
             hint="Only loops with equal bounds and steps, up to a shift, can be fused.",
         )
     moved = replace_iterator(two.body, second, Affine.var(first) + shift)
-    fused = replace(one, body=one.body + moved)
+    fused = one.but(body=one.body + moved)
     body = edit(program.body, second, lambda _: ())
     return _finish(program, what, edit(body, first, lambda _: (fused,)))
 
@@ -288,11 +293,11 @@ def distribute(program: Program, name: str) -> Program:
     if len(loop.body) < 2:
         raise ScheduleError(f"{what}: the body of loop {name} is a single {kind(loop.body[0])}")
     taken = names_in_use(program)
-    parts: list[Node] = [replace(loop, body=loop.body[:1])]
+    parts: list[Node] = [loop.but(body=loop.body[:1])]
     for node in loop.body[1:]:
         own = fresh(name, taken, first=2)
         body = replace_iterator((node,), name, Affine.var(own))
-        parts.append(replace(loop, iterator=own, body=body))
+        parts.append(loop.but(iterator=own, body=body))
     return _finish(program, what, edit(program.body, name, lambda _: tuple(parts)))
 
 
@@ -325,6 +330,11 @@ def parallelize(program: Program, name: str, arrays: tuple[str, ...] = ()) -> Pr
     if around := next((x for x in path if x.jam > 1 or x.lanes > 1 or x.packs), None):
         mark = marks_of(around)[-1]
         raise ScheduleError(f"{what}: loop {name} is inside the {mark} loop {around.iterator}")
+    if loop.stream:
+        raise ScheduleError(
+            f"{what}: loop {name} is streaming",
+            hint=f"Tile {name} first, parallelize {name}_t, then vectorize and stream.",
+        )
     if loop.lanes > 1:
         raise ScheduleError(
             f"{what}: loop {name} is vectorized in blocks",
@@ -332,7 +342,7 @@ def parallelize(program: Program, name: str, arrays: tuple[str, ...] = ()) -> Pr
         )
     for array in arrays:
         _refuse_private(what, program, loop, array)
-    return with_loop(program, replace(loop, parallel=True, private=arrays))
+    return with_marks(program, loop, parallel=True, private=arrays)
 
 
 def _refuse_private(what: str, program: Program, loop: Loop, name: str) -> None:
@@ -376,7 +386,56 @@ def cyclic(program: Program, name: str, chunk: int) -> Program:
         raise ScheduleError(
             f"{what}: loop {name} is not parallel", hint=f"Say parallelize {name} before."
         )
-    return with_loop(program, replace(loop, cyclic=chunk))
+    return with_marks(program, loop, cyclic=chunk)
+
+
+def collapse(program: Program, outer: str, inner: str) -> Program:
+    """Share the iterations of two nested loops together among threads: all pairs of them.
+
+    ::
+
+        for i in 0..2:               parallel for (i, j) in (0, 0), (0, 1), ... (2, 99):
+          for j in 0..99:      ->      for k in 0..9:
+            for k in 0..9:               S(i, j, k)
+              S(i, j, k)
+
+    For an outer loop that has few iterations for the threads there are. The inner one must be the
+    only node in it, with bounds that do not depend on it, and have loops inside: SIMD lanes and the
+    compiler's own work need a loop that stays one.
+    """
+    what = str(Collapse(outer, inner))
+    path, band = band_between(program, what, outer, inner)
+    if [loop.iterator for loop in band] != [outer, inner]:
+        raise ScheduleError(f"{what}: loop {inner} is not the loop directly inside loop {outer}")
+    if all(isinstance(node, Statement) for node in band[1].body):
+        raise ScheduleError(
+            f"{what}: there is no loop inside loop {inner}",
+            hint=f"Tile {inner} first, and collapse {inner}_t.",
+        )
+    if marks := [*marks_of(band[0]), *(m for m in marks_of(band[1]) if m != "packing")]:
+        raise ScheduleError(f"{what}: a loop of the two is already {marks[0]}")
+    bounds = (*band[1].lower, *band[1].upper)
+    if any(outer in b.expr.names for b in bounds):
+        raise ScheduleError(f"{what}: the bounds of loop {inner} depend on {outer}")
+    if len(bounds) > 2 or any(b.divisor != 1 for b in bounds):
+        raise ScheduleError(f"{what}: the bounds of loop {inner} are a min, max or quotient")
+    if any(True for loop in band for _ in invariant_updates(loop, {}, loosely=True)):
+        raise ScheduleError(f"{what}: iterations add up to elements that they share")
+    between = tuple(loop.iterator for loop in (*path, band[0]))
+    if held := next((n for n, home in homes(program).items() if home == between), None):
+        raise ScheduleError(f"{what}: temporary {held} lives between the two loops")
+    shared = parallelize(program, outer)
+    _, loop = find_loop(shared, what, outer)
+    return with_marks(shared, loop, collapse=True)
+
+
+def refuse_collapsed(what: str, path: tuple[Loop, ...], loop: Loop) -> None:
+    """Refuse to make several loops of one of two that are shared out together."""
+    if loop.collapse or (path and path[-1].collapse):
+        raise ScheduleError(
+            f"{what}: loop {loop.iterator} is collapsed with another",
+            hint="Choose a loop inside, or parallelize without collapse.",
+        )
 
 
 def vectorize(program: Program, name: str, lanes: int = 1) -> Program:
@@ -397,6 +456,7 @@ def vectorize(program: Program, name: str, lanes: int = 1) -> Program:
     refuse_again(what, loop, vectorized=loop.vector, jammed=loop.jam > 1)
     if around := next((x for x in path if x.lanes > 1), None):
         raise ScheduleError(f"{what}: loop {around.iterator} around it is vectorized already")
+    refuse_collapsed(what, path, loop)
     if lanes == 1:
         refuse_outer(what, loop)
     else:
@@ -408,7 +468,7 @@ def vectorize(program: Program, name: str, lanes: int = 1) -> Program:
             f"{what}: loop {name} is unrolled",
             hint="A vectorized loop is unrolled by the compiler: leave the unroll step out.",
         )
-    return with_loop(program, replace(loop, vector=True, lanes=lanes))
+    return with_marks(program, loop, vector=True, lanes=lanes)
 
 
 def _refuse_lanes(what: str, loop: Loop, lanes: int) -> None:
@@ -445,7 +505,7 @@ def unroll(program: Program, name: str, factor: int) -> Program:
             f"{what}: loop {name} is parallel",
             hint=f"Tile {name} first, parallelize {name}_t and unroll {name}.",
         )
-    return with_loop(program, replace(loop, unroll=factor))
+    return with_marks(program, loop, unroll=factor)
 
 
 def jam(program: Program, name: str, factor: int) -> Program:
@@ -473,6 +533,7 @@ def jam(program: Program, name: str, factor: int) -> Program:
     refuse_again(
         what, loop, jammed=loop.jam > 1, vectorized=loop.lanes > 1, packing=bool(loop.packs)
     )
+    refuse_collapsed(what, path, loop)
     refuse_factor(what, factor, MAX_JAM)
     below = [inner for _, inner in loops(loop.body)]
     if not below:
@@ -481,18 +542,19 @@ def jam(program: Program, name: str, factor: int) -> Program:
             hint="Jam is for outer loops, unroll for innermost ones.",
         )
     for other in (*path, *below):
-        inside = other in below and (other.parallel or other.packs)
+        inside = other in below and (other.parallel or other.packs or other.stream)
         if other.jam > 1 or inside:
+            mark = marks_of(other)[-1 if other.stream else 0]
             raise ScheduleError(
-                f"{what}: loop {other.iterator} of the same nest is already {marks_of(other)[0]}",
+                f"{what}: loop {other.iterator} of the same nest is already {mark}",
                 hint="A nest has one jammed loop, and none around its parallel loop.",
             )
     if is_staggered(loop):
         refuse_staggered(what, loop, homes(program))
-    return with_loop(program, replace(loop, jam=factor))
+    return with_marks(program, loop, jam=factor)
 
 
-def pack(program: Program, array: str, name: str) -> Program:
+def pack(program: Program, read: str, name: str) -> Program:
     """Copy what the loops inside a loop read of an array into a buffer, in every iteration.
 
     ::
@@ -504,17 +566,19 @@ def pack(program: Program, array: str, name: str) -> Program:
                 s[i][j] += a[i][k] * b[j][k]     ... s[i][j] += a[i][k] * b_pack[k][j - j_t]
 
     The buffer is in the order in which the loops nest, but for a loop in SIMD lanes (here j), which
-    comes last. The tree keeps its shape: the copy is made when C is emitted.
+    comes last. ``read`` is the array, or which of several reads of it (``a[j][k]`` beside
+    ``a[i][k]``): the others are left. The tree keeps its shape: the copy is made when C is emitted.
     """
-    what = str(Pack(array, name))
+    what, array = str(Pack(read, name)), read.partition("[")[0]
     path, loop = find_loop(program, what, name)
     if array not in {a.name for a in program.arrays}:
         known = ", ".join(a.name for a in program.arrays)
         raise ScheduleError(f"{what}: there is no array {array}", hint=f"The arrays are: {known}.")
     inner = [x for _, x in loops(loop.body)]
+    source = packed_read(what, loop, read)
     for other in (*path, loop, *inner):
-        if array in other.packs:
-            raise ScheduleError(f"{what}: loop {other.iterator} packs {array} already")
+        if source in other.packs:
+            raise ScheduleError(f"{what}: loop {other.iterator} packs {source} already")
         if other in inner and other.parallel:
             raise ScheduleError(f"{what}: loop {other.iterator} inside is parallel")
         if other not in inner and (other.jam > 1 or other.lanes > 1):
@@ -523,9 +587,74 @@ def pack(program: Program, array: str, name: str) -> Program:
                 f"{what}: loop {other.iterator} is {mark}",
                 hint="Pack in a loop around those that are jammed or in lanes.",
             )
-    packing = replace(loop, packs=(*loop.packs, array))
-    buffer_of(program, path, packing, array)
-    return with_loop(program, packing)
+    if loop.collapse:
+        refuse_collapsed(what, path, loop)
+    packs = (*loop.packs, source)
+    buffer_of(program, path, loop.but(packs=packs), source)
+    return with_marks(program, loop, packs=packs)
+
+
+def stream(program: Program, array: str, name: str) -> Program:
+    """Write an array past the caches, whole lines at a time, in an innermost loop in SIMD lanes.
+
+    ::
+
+        for j in 0..99:                for j in 0..first - 1:     (to where a line begins)
+          C[i][j] = S(i, j)              C[i][j] = S(i, j)
+                                 ->    for j in first..84 step 16:
+                                         line = S(i, j); ... S(i, j + 15)
+                                         C[i][j..j + 15] = line    (no cache keeps it)
+                                       ... and the rest
+
+    Other stores first read the line that they change. It pays where the array is far larger than
+    the caches; every element must be written once, and nothing of it read in the nest. The tree
+    keeps its shape: the stores are chosen when C is emitted.
+    """
+    what = str(Stream(array, name))
+    path, loop = find_loop(program, what, name)
+    refuse_outer(what, loop)
+    refuse_again(what, loop, streaming=bool(loop.stream))
+    if not loop.vector or loop.lanes > 1:
+        raise ScheduleError(
+            f"{what}: loop {name} is not in as many lanes as the compiler sees fit",
+            hint=f"Say vectorize {name} before, without a number.",
+        )
+    if loop.parallel:
+        raise ScheduleError(
+            f"{what}: loop {name} is parallel",
+            hint=f"Tile {name} first, parallelize {name}_t, then vectorize and stream.",
+        )
+    if around := next((x for x in path if x.jam > 1 or x.lanes > 1), None):
+        mark = marks_of(around)[-1]
+        raise ScheduleError(f"{what}: loop {name} is inside the {mark} loop {around.iterator}")
+    _refuse_stream(what, program, (*path, loop), array)
+    return with_marks(program, loop, stream=array)
+
+
+def _refuse_stream(what: str, program: Program, nest: tuple[Loop, ...], array: str) -> None:
+    """Refuse an array that is not written by one row of elements, each once, or that is read."""
+    loop, name = nest[-1], nest[-1].iterator
+    inside = [s for _, s in statements(loop.body)]
+    writes = [s for s in inside if s.target.array == array]
+    if array not in {a.name for a in program.arguments} or len(writes) != 1:
+        raise ScheduleError(f"{what}: loop {name} writes {array} in {len(writes)} places, not in 1")
+    target = writes[0].target
+    *others, last = (s.coefficient(name) for s in target.subscripts)
+    if any(others) or last != 1:
+        raise ScheduleError(f"{what}: loop {name} does not walk along the rows of {array}")
+    if writes[0].op or any(array in s.reads for _, s in nest[0].inside):
+        raise ScheduleError(f"{what}: {array} is read in the nest of loop {nest[0].iterator}")
+    names = frozenset[str]().union(*(s.names for s in target.subscripts))
+    if writes[0].condition is not None or names & {n.name for n in writes[0].derived}:
+        raise ScheduleError(f"{what}: which elements are written depends on data")
+    if any(s.op and not any(name in x.names for x in s.target.subscripts) for s in inside):
+        raise ScheduleError(
+            f"{what}: loop {name} adds up as well", hint=f"Distribute loop {name} first."
+        )
+    from agent.loopnest.polyhedron import names_once  # isl: only where it is asked
+
+    if not names_once(nest, target):
+        raise ScheduleError(f"{what}: elements of {array} are written several times")
 
 
 def _refuse_dependent(what: str, loop: Loop, hint: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
 from agent.errors import ScheduleError
@@ -30,15 +30,26 @@ _C_TYPES = frozenset(  # end in _t as the loops over tiles do, and may be in use
 
 def find_loop(program: Program, what: str, name: str) -> tuple[tuple[Loop, ...], Loop]:
     """The loop ``name`` and the loops around it; ScheduleError with the names that exist."""
-    known = []
-    for path, loop in loops(program.body):
+    path: list[Loop] = []
+    nodes = program.body
+    while (loop := _containing(nodes, name)) is not None:
         if loop.iterator == name:
-            return path, loop
-        known.append(loop.iterator)
+            return tuple(path), loop
+        path.append(loop)
+        nodes = loop.body
+    known = [loop.iterator for _, loop in loops(program.body)]
     raise ScheduleError(
         f"{what}: there is no loop {name}",
         hint=f"The loops are: {', '.join(known)}." if known else "The program has no loops.",
     )
+
+
+def _containing(nodes: Sequence[Node], name: str) -> Loop | None:
+    """That of ``nodes`` which is the loop ``name``, or has it inside."""
+    for node in nodes:
+        if isinstance(node, Loop) and name in node.iterators:
+            return node
+    return None
 
 
 def band_between(
@@ -48,10 +59,11 @@ def band_between(
     found = [find_loop(program, what, name) for name in names]
     path, top = min(found, key=lambda item: len(item[0]))
     chain = perfect_band(top)
+    places = {loop.iterator: n for n, loop in enumerate(chain)}
     for around, loop in found:
-        if loop not in chain:
+        if loop.iterator not in places:
             _refuse_band(what, top, around, loop)
-    return path, chain[: 1 + max(chain.index(loop) for _, loop in found)]
+    return path, chain[: 1 + max(places[name] for name in names)]
 
 
 def _refuse_band(what: str, top: Loop, path: tuple[Loop, ...], loop: Loop) -> NoReturn:
@@ -69,17 +81,21 @@ def _refuse_band(what: str, top: Loop, path: tuple[Loop, ...], loop: Loop) -> No
 
 def perfect_band(loop: Loop) -> tuple[Loop, ...]:
     """The perfectly nested loops from ``loop`` down."""
-    chain = [loop]
-    while len(chain[-1].body) == 1 and isinstance(inner := chain[-1].body[0], Loop):
-        chain.append(inner)
-    return tuple(chain)
+    return loop.bands[0]
 
 
 def is_longer(loop: Loop, size: int) -> bool:
     """Whether a loop has, or may have, more than ``size`` iterations."""
+    last = last_iteration(loop)
+    return last is None or last >= size
+
+
+def last_iteration(loop: Loop) -> int | None:
+    """The number of the last iteration of a loop, from 0; None where it may vary."""
     first, last = loop.lower[0].expr, loop.upper[0].expr
-    known = len(loop.upper) == len(loop.lower) == 1 and first.terms == last.terms
-    return not known or (last.const - first.const) // loop.step >= size
+    if len(loop.upper) == len(loop.lower) == 1 and first.terms == last.terms:
+        return (last.const - first.const) // loop.step
+    return None
 
 
 def is_uneven(loop: Loop) -> bool:
@@ -118,6 +134,7 @@ def marks_of(loop: Loop) -> list[str]:
         "unrolled": loop.unroll > 1,
         "jammed": loop.jam > 1,
         "packing": bool(loop.packs),
+        "streaming": bool(loop.stream),
     }
     return [name for name, on in marks.items() if on]
 
@@ -131,7 +148,7 @@ def refuse_marked(what: str, path: tuple[Loop, ...], touched: Sequence[Loop]) ->
                 hint="Restructure first, mark loops (parallelize, vectorize, unroll, jam) last.",
             )
     for loop in path:
-        if loop.jam > 1 or loop.lanes > 1 or loop.packs:
+        if loop.jam > 1 or loop.lanes > 1 or loop.packs or loop.collapse:
             raise ScheduleError(
                 f"{what}: the nest of loop {loop.iterator} is already {marks_of(loop)[-1]}",
                 hint="Restructure first, mark loops (parallelize, vectorize, unroll, jam) last.",
@@ -168,22 +185,32 @@ def edit(
     body: tuple[Node, ...], name: str, change: Callable[[Loop], tuple[Node, ...]]
 ) -> tuple[Node, ...]:
     """``body`` with the loop ``name`` replaced by the nodes ``change`` makes of it."""
-    out: list[Node] = []
-    for node in body:
-        if not isinstance(node, Loop):
-            out.append(node)
-        elif node.iterator == name:
-            out.extend(change(node))
-        else:
-            inner = edit(node.body, name, change)
-            out.append(node if inner is node.body else node.with_body(inner))
-    same = len(out) == len(body) and all(x is y for x, y in zip(out, body, strict=True))
-    return body if same else tuple(out)
+    found = _containing(body, name)
+    if found is None:
+        return body
+    changed: tuple[Node, ...]
+    if found.iterator == name:
+        changed = change(found)
+    else:
+        changed = (found.with_body(edit(found.body, name, change)),)
+    at = next(n for n, node in enumerate(body) if node is found)
+    return (*body[:at], *changed, *body[at + 1 :])
 
 
-def with_loop(program: Program, loop: Loop) -> Program:
-    """``program`` with ``loop`` in place of the one of that name."""
-    return program.with_body(edit(program.body, loop.iterator, lambda _: (loop,)))
+def with_marks(program: Program, loop: Loop, **marks: object) -> Program:
+    """``program`` with other marks on one of its loops."""
+    return program.with_body(_with_marks(program.body, loop, marks))
+
+
+def _with_marks(
+    body: tuple[Node, ...], loop: Loop, marks: Mapping[str, object]
+) -> tuple[Node, ...]:
+    found = _containing(body, loop.iterator)
+    if found is loop:
+        marked = loop.remarked(**marks)
+    elif found is not None:
+        marked = found.remarked(body=_with_marks(found.body, loop, marks))
+    return tuple([marked if node is found else node for node in body])
 
 
 def nested(headers: Sequence[Loop], body: tuple[Node, ...]) -> Loop:
@@ -201,10 +228,12 @@ def replace_iterator(body: tuple[Node, ...], name: str, value: Affine) -> tuple[
 
 def names_in_use(program: Program) -> set[str]:
     """Every name in use: a new iterator must differ from all of them."""
-    iterators = (loop.iterator for _, loop in loops(program.body))
-    derived = (d.name for _, s in statements(program.body) for d in s.derived)
-    declared = (x.name for x in program.declared)
-    return {program.name, *_C_TYPES, *declared, *iterators, *derived}
+    found = {program.name, *(x.name for x in program.declared), *_C_TYPES}
+    for node in program.body:
+        if isinstance(node, Loop):
+            found |= node.iterators
+    found.update(d.name for _, s in statements(program.body) for d in s.derived)
+    return found
 
 
 def fresh(base: str, taken: set[str], first: int = 1) -> str:

@@ -155,6 +155,28 @@ void covariance(int n, int m, double C[m][m], const double A[n][m])
 #pragma endscop
 }
 """
+UPDATE = """
+void update(int n, int m, double C[n][n], const double A[n][m])
+{
+#pragma scop
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j <= i; j++)
+            for (int k = 0; k < m; k++)
+                C[i][j] += A[i][k] * A[j][k];
+#pragma endscop
+}
+"""
+PLANES = """
+void planes(int n, int m, float B[3][m][n], const float A[3][n][m])
+{
+#pragma scop
+    for (int p = 0; p < 3; p++)
+        for (int j = 0; j < m; j++)
+            for (int i = 0; i < n; i++)
+                B[p][j][i] = A[p][i][j];
+#pragma endscop
+}
+"""
 DOT = """
 void dot(int n, double s[1], const double x[n], const double y[n])
 {
@@ -199,6 +221,12 @@ CASES = {
         DISTANCES,
         "tile j 32; interchange i j_t; pack b j_t; jam i 2; vectorize j 16; parallelize j_t",
     ),
+    "update_packed": (
+        UPDATE,
+        "tile j 32; interchange i j_t; pack A[j][k] j_t; vectorize j 8; jam i 2; parallelize j_t",
+    ),
+    "planes_transposed": (PLANES, "tile j 16 i 16; collapse p j_t; pack A i_t; vectorize i"),
+    "planes_streamed": (PLANES, "parallelize j; vectorize i; stream B i"),
     "softmax": (SOFTMAX, "parallelize i; vectorize j"),
     "seidel_wavefront": (SEIDEL, "skew j i 1; interchange i j; vectorize i"),
     "triangular": (TRIANGULAR, "original"),
@@ -231,8 +259,14 @@ def test_emitted_c_compiles_without_warnings(name: str) -> None:
     compiles(emit(build(*CASES[name])))
 
 
-def compiles(text: str) -> None:
-    flags = "-std=c99 -Wall -Wextra -Werror -Wno-unused-parameter -fopenmp -fsyntax-only -xc -"
+def test_an_optimiser_finds_nothing_odd_in_what_transposes() -> None:
+    program = parse_program(UPDATE, "test.c", function=None, sizes={"n": 128, "m": 128})
+    steps = "tile j 64; interchange i j_t; pack A[j][k] j_t; vectorize j 16; jam i 6"
+    compiles(emit(transform(program, parse_schedule(steps))), "-O3 -mavx2 -c -o /dev/null")
+
+
+def compiles(text: str, how: str = "-fsyntax-only") -> None:
+    flags = f"-std=c99 -Wall -Wextra -Werror -Wno-unused-parameter -fopenmp {how} -xc -"
     done = subprocess.run(
         ["gcc", *flags.split()], input=text, capture_output=True, text=True, timeout=600
     )

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.loopnest.features.nest import LOOPS, concat, lower
+from agent.loopnest.features import counting
+from agent.loopnest.features.nest import FIELDS, LOOPS, Geometry, concat, lower
 from agent.loopnest.program import (
     Binary,
     Bound,
@@ -20,7 +21,8 @@ from agent.loopnest.program import (
     Temporary,
     statements,
 )
-from agent.loopnest.schedules.schedule import Interchange, Pack, Vectorize, parse_schedule
+from agent.loopnest.schedules.candidates import candidate_schedules
+from agent.loopnest.schedules.schedule import Collapse, Interchange, Pack, Vectorize, parse_schedule
 from agent.loopnest.schedules.transform import apply
 from tests.agent.loopnest.nests import affine, at, gemm, loop, plus, program, read, statement, times
 
@@ -63,6 +65,14 @@ def test_a_packed_array_is_read_in_the_order_of_its_buffer():
     assert set(before.array[0, 0, :3]) == {0, 1, 2}
     assert set(after.array[0, 0, :3]) == {0, 1, 2, 3} - {packed}  # buffers come after the arrays
     assert before.instances[0, 0] == after.instances[0, 0]
+
+
+def test_loops_shared_out_together_are_seen_as_the_inner_one_around_the_other():
+    update = statement("S", at("x", "p", "i", "j"), "", Literal("1.0"), "p", "i", "j")
+    nest = loop("p", 0, 2, loop("i", 0, 39, loop("j", 0, 9, update)))
+    table = first(apply(program(nest, arrays={"x": (3, 40, 10)}), Collapse("p", "i")))
+    assert table.trip[0, 0, :3].tolist() == [40, 3, 10]
+    assert table.parallel[0, 0, :3].tolist() == [True, False, False]
 
 
 def test_a_rectangular_nest_has_its_trip_counts_outermost_first():
@@ -387,3 +397,23 @@ def test_tiling_twice_changes_no_count(n, outer, inner, low):
     )  # fmt: skip
     table = first(program(twice, arrays={"X": (64,)}))
     assert table.instances[0, 0] == pytest.approx(instances((twice,))["S0"], rel=1e-12)
+
+
+def test_what_is_known_of_other_schedules_changes_no_table() -> None:
+    versions = [version for _, version in candidate_schedules(gemm(40), 60)]
+    known = Geometry()
+    parts = [lower(versions[start : start + 7], known) for start in range(0, len(versions), 7)]
+    alone = [lower([version]) for version in versions]
+    for name in FIELDS:
+        for tables in (parts, [lower(versions, known)]):
+            found = np.concatenate([getattr(t, name) for t in tables])
+            assert np.array_equal(found, np.concatenate([getattr(t, name) for t in alone])), name
+
+
+def test_a_nest_is_counted_once_whatever_marks_it_has(monkeypatch) -> None:
+    plain = apply(gemm(40), parse_schedule("tile i 8 j 8").steps[0])
+    marked = [apply(plain, parse_schedule(text).steps[0]) for text in ("vectorize k", "jam i 2")]
+    known = Geometry()
+    lower([plain], known)
+    monkeypatch.setattr(counting, "enter", None)
+    assert lower(marked, known).vector.any()

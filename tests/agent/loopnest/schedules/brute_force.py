@@ -6,7 +6,7 @@ accesses of one element are looked at.
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 from agent.loopnest.program import (
@@ -144,6 +144,7 @@ def _indices(
 
 def is_legal(written: list[Conflict], now: Program) -> bool:
     """Whether ``now`` keeps every order that matters and runs nothing at once that may not."""
+    now = now.with_body(tuple(map(_pairs_apart, now.body)))
     events = {event.instance: (time, event) for time, event in enumerate(trace(now))}
     marked = [(loop, _shared_targets(loop)) for _, loop in loops(now.body)]
     marked = [(loop, shared) for loop, shared in marked if loop.parallel or loop.vector]
@@ -157,6 +158,16 @@ def is_legal(written: list[Conflict], now: Program) -> bool:
                 if not (conflict.commute and _same(shared, *names)):
                     return False
     return True
+
+
+def _pairs_apart(node: Node) -> Node:
+    """``node`` where both loops of a pair that is shared out together are parallel."""
+    if not isinstance(node, Loop):
+        return node
+    body = tuple(map(_pairs_apart, node.body))
+    if node.collapse:
+        body = tuple(replace(x, parallel=True) for x in body)
+    return replace(node, body=body)
 
 
 def _at_once(loop: str, one: Event, two: Event) -> bool:

@@ -7,12 +7,25 @@ from dataclasses import replace
 import pytest
 
 from agent.errors import ScheduleError
-from agent.loopnest.program import Program, loops
-from agent.loopnest.schedules import transform
-from agent.loopnest.schedules.candidates import candidate_schedules, random_schedule
+from agent.loopnest.program import Binary, Program, loops
+from agent.loopnest.schedules import legality, transform
+from agent.loopnest.schedules.candidates import (
+    LegalDraft,
+    Outcomes,
+    candidate_schedules,
+    random_schedule,
+)
 from agent.loopnest.schedules.dependence import Dependences
 from agent.loopnest.schedules.legality import check_legal
-from agent.loopnest.schedules.schedule import Schedule, Skew, Tile, parse_schedule
+from agent.loopnest.schedules.schedule import (
+    Reverse,
+    Schedule,
+    Skew,
+    Tile,
+    Unroll,
+    Vectorize,
+    parse_schedule,
+)
 from agent.loopnest.schedules.time_tiles import skews
 from tests.agent.loopnest.nests import at, gemm, loop, plus, program, read, statement
 from tests.agent.loopnest.schedules.brute_force import trace
@@ -135,6 +148,16 @@ def test_candidates_hold_register_tiles_of_triangles() -> None:
     assert "vectorize j 16; jam i 6; parallelize i; cyclic i 1" in found
 
 
+def test_candidates_pack_what_tiles_of_an_upper_triangle_read() -> None:
+    product = Binary("*", read("A", "k", "i"), read("A", "k", "j"))
+    update = statement("S", at("C", "i", "j"), "+", product, "i", "j", "k")
+    nest = loop("i", 0, 299, loop("j", "i", 299, loop("k", 0, 299, update)))
+    triangle = program(nest, arrays={"C": (300, 300), "A": (300, 300)})
+    found = {str(schedule) for schedule, _ in candidate_schedules(triangle, 60)}
+    tile = "tile i 96 j 64; pack A[k][j] j_t; vectorize j 16; jam i 6"
+    assert f"{tile}; parallelize i_t; cyclic i_t 1" in found
+
+
 def test_candidates_deal_out_the_iterations_of_triangles_only() -> None:
     update = statement("S", at("y", "i"), "+", read("A", "i", "j"), "i", "j")
     arrays = {"y": (900,), "A": (900, 900)}
@@ -144,6 +167,49 @@ def test_candidates_deal_out_the_iterations_of_triangles_only() -> None:
     triangle, box = ({str(s) for s, _ in candidate_schedules(nest, 60)} for nest in nests)
     assert {"parallelize i; cyclic i 8", "vectorize j; parallelize i; cyclic i 8"} <= triangle
     assert not any("cyclic" in text for text in box)
+
+
+def test_candidates_pack_one_of_two_reads_of_an_array() -> None:
+    product = Binary("*", read("A", "i", "k"), read("A", "j", "k"))
+    update = statement("S", at("C", "i", "j"), "+", product, "i", "j", "k")
+    nest = loop("i", 0, 299, loop("j", 0, "i", loop("k", 0, 299, update)))
+    triangle = program(nest, arrays={"C": (300, 300), "A": (300, 300)})
+    found = {str(schedule) for schedule, _ in candidate_schedules(triangle, 60)}
+    tile = "tile j 64; interchange i j_t; pack A[j][k] j_t; vectorize j 16; jam i 6"
+    assert f"{tile}; parallelize j_t; cyclic j_t 1" in found
+
+
+def test_candidates_hold_transposes_by_blocks() -> None:
+    copy = statement("S", at("B", "j", "i"), "", read("A", "i", "j"), "i", "j")
+    nest = loop("i", 0, 1999, loop("j", 0, 1999, copy))
+    flat = program(nest, arrays=dict.fromkeys("AB", (2000, 2000)))
+    found = {str(schedule) for schedule, _ in candidate_schedules(flat, 60)}
+    tile = "interchange i j; tile j 64 i 64; pack A i_t; vectorize i; parallelize j_t"
+    assert {tile, f"{tile}; stream B i"} <= found
+
+
+def test_candidates_stream_large_arrays_only() -> None:
+    def schedules(count: int) -> set[str]:
+        copy = statement("S", at("x", "i"), "", read("a", "i"), "i")
+        flat = program(loop("i", 0, count - 1, copy), arrays=dict.fromkeys("ax", (count,)))
+        return {str(schedule) for schedule, _ in candidate_schedules(flat, 60)}
+
+    assert "tile i 16384; parallelize i_t; vectorize i; stream x i" in schedules(1 << 20)
+    assert not any("stream" in text for text in schedules(1 << 16))
+
+
+def test_candidates_share_out_short_outer_loops_with_those_inside() -> None:
+    copy = statement("S", at("x", "p", "i", "j"), "", read("a", "p", "i", "j"), "p", "i", "j")
+    nests = [
+        program(
+            loop("p", 0, count - 1, loop("i", 0, 99, loop("j", 0, 99, copy))),
+            arrays=dict.fromkeys("ax", (count, 100, 100)),
+        )
+        for count in (3, 300)
+    ]
+    few, many = ({str(s) for s, _ in candidate_schedules(nest, 60)} for nest in nests)
+    assert "collapse p i; vectorize j" in few
+    assert not any("collapse" in text for text in many)
 
 
 def test_few_candidates_of_a_program_without_loops() -> None:
@@ -201,3 +267,40 @@ def test_random_schedules_need_no_more_levels_than_features_have() -> None:
     for _ in range(200):
         _, after = random_schedule(gemm(64), rng)
         assert max(len(around) for around, _ in loops(after.body)) < transform.MAX_DEPTH
+
+
+def in_a_row(count: int) -> Program:
+    """Loops that follow each other, each of which reads what the one before has written."""
+    bodies = [
+        loop(
+            f"i{n}",
+            0,
+            63,
+            statement(f"S{n}", at("x", f"i{n}"), "+", read("y", f"i{n}"), f"i{n}"),
+            statement(f"T{n}", at("y", f"i{n}"), "", read("x", f"i{n}"), f"i{n}"),
+        )
+        for n in range(count)
+    ]
+    return program(*bodies, arrays={"x": (64,), "y": (64,)})
+
+
+def test_nests_beside_a_step_change_nothing_but_the_names_of_new_loops() -> None:
+    base = in_a_row(3)
+    for schedule, after in candidate_schedules(base, 60):
+        assert legality.transform(base, schedule).body == after.body
+
+
+def test_a_step_of_a_nest_is_tried_once_whatever_stands_beside_it(monkeypatch) -> None:
+    tried, check_step = [], legality.check_step
+
+    def check(after, step, dependences, **how):
+        tried.append(step)
+        check_step(after, step, dependences, **how)
+
+    monkeypatch.setattr(legality, "check_step", check)
+    dependences, outcomes = Dependences.of(in_a_row(2)), Outcomes()
+    for first in (Reverse("i1"), Unroll("i1", 4)):
+        draft = LegalDraft(dependences, outcomes)
+        assert draft.attempt(first)
+        assert draft.attempt(Vectorize("i0"))
+    assert tried == [Reverse("i1"), Vectorize("i0"), Unroll("i1", 4)]

@@ -21,6 +21,7 @@ from agent.loopnest.schedules import legality
 from agent.loopnest.schedules.candidates import Draft
 from agent.loopnest.schedules.dependence import sink_temporaries
 from agent.loopnest.schedules.schedule import (
+    Collapse,
     Cyclic,
     Distribute,
     Fuse,
@@ -32,6 +33,7 @@ from agent.loopnest.schedules.schedule import (
     Schedule,
     Skew,
     Step,
+    Stream,
     Tile,
     Unroll,
     Vectorize,
@@ -78,10 +80,12 @@ def steps(draw: st.DrawFn, draft: Draft) -> Step:
         Vectorize(inner),
         Vectorize(name, 4),
         Pack(draw(st.sampled_from([a.name for a in draft.program.arrays])), name),
+        Stream(draw(st.sampled_from([a.name for a in draft.program.arrays])), inner),
         Unroll(inner, size),
     ]
     if len(band) > 1:
         pair = band[start], band[start - 1]
+        choices += [Collapse(*reversed(pair))]
         choices += [Interchange(*pair)] * 3 + [Skew(*pair, draw(st.sampled_from((-1, 1, 2))))]
     if neighbours := draft.neighbours():
         choices += [Fuse(*draw(st.sampled_from(neighbours)))] * 2

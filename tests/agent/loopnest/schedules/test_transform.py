@@ -8,7 +8,7 @@ from agent.errors import ScheduleError
 from agent.loopnest.program import Bound, DType, Loop, Program, Temporary, loops
 from agent.loopnest.schedules.schedule import Fuse, Interchange, Jam, Tile, Unroll, parse_schedule
 from agent.loopnest.schedules.transform import apply
-from tests.agent.loopnest.nests import affine, at, gemm, loop, program, read, statement
+from tests.agent.loopnest.nests import affine, at, gemm, loop, plus, program, read, statement
 from tests.agent.loopnest.show import show
 
 
@@ -432,7 +432,7 @@ def test_a_register_tile_is_a_jam_around_lanes() -> None:
 
 def test_a_loop_packs_what_the_loops_inside_read() -> None:
     found = marked("tile j 4; interchange i j_t; pack B j_t; jam i 2; vectorize j 4")
-    assert found["j_t"].packs == ("B",)
+    assert found["j_t"].packs == (at("B", "k", "j"),)
     assert (found["i"].jam, found["j"].lanes) == (2, 4)
 
 
@@ -442,8 +442,8 @@ def test_a_loop_packs_what_the_loops_inside_read() -> None:
         ("pack D i", "there is no array D"),
         ("pack C i", "loop i writes C"),
         ("pack A k", "the subscript is not moved by any loop inside"),
-        ("tile k 4; interchange j k_t; interchange j k; pack B i", "the bounds of loop k depend"),
-        ("pack B i; pack B j", "loop i packs B already"),
+        ("pack B i; pack B j", "loop i packs B[k][j] already"),
+        ("pack B[k][i] i", "loop i does not read B[k][i]"),
         ("parallelize j; pack B i", "loop j inside is parallel"),
         ("jam i 2; pack B i", "loop i is jammed"),
         ("vectorize j 4; pack B j", "loop j is vectorized"),
@@ -460,8 +460,87 @@ def test_packs_that_do_not_fit_are_refused(schedule: str, message: str) -> None:
     assert message in refusal(gemm(8), schedule).message
 
 
+def test_a_pack_says_which_of_several_reads_of_an_array() -> None:
+    update = statement(
+        "S", at("C", "i", "j"), "+", plus(read("A", "i", "k"), read("A", "j", "k")), "i", "j", "k"
+    )
+    nest = loop("i", 0, 19, loop("j", 0, "i", loop("k", 0, 19, update)))
+    both = program(nest, arrays={"C": (20, 20), "A": (20, 20)})
+    said = refusal(both, "tile j 4; interchange i j_t; pack A j_t")
+    assert "reads A in 2 different places" in said.message
+    assert said.hint == "Say which of them: pack A[i][k] j_t or pack A[j][k] j_t."
+    found = marked("tile j 4; interchange i j_t; pack A[j][k] j_t; pack A[i][k] i", both)
+    assert (found["j_t"].packs, found["i"].packs) == ((at("A", "j", "k"),), (at("A", "i", "k"),))
+
+
+def test_what_is_packed_moves_with_the_loops_around() -> None:
+    found = marked("pack B[k][j] j; reverse i; pack A[7-i][k] j")
+    assert [str(x) for x in found["j"].packs] == ["B[k][j]", "A[-i+7][k]"]
+
+
 def test_a_buffer_that_is_too_large_is_refused() -> None:
     assert "more than 262144" in refusal(gemm(256), "pack B i").message
+
+
+def rows(*reads: str) -> Program:
+    """Two planes of rows that are copied, with what else the statement reads."""
+    value = read("a", "p", "i", "j")
+    for name in reads:
+        value = plus(value, read(name, "p", "i", "j"))
+    copy = statement("S", at("x", "p", "i", "j"), "", value, "p", "i", "j")
+    nest = loop("p", 0, 1, loop("i", 0, 9, loop("j", 0, 99, copy)))
+    return program(nest, arrays=dict.fromkeys("ax", (2, 10, 100)))
+
+
+def test_a_loop_in_lanes_streams_an_array() -> None:
+    assert marked("vectorize j; stream x j", rows())["j"].stream == "x"
+
+
+def test_two_loops_are_shared_out_together() -> None:
+    found = marked("collapse p i; cyclic p 2; vectorize j", rows())
+    assert (found["p"].parallel, found["p"].collapse, found["p"].cyclic) == (True, True, 2)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "message"),
+    [
+        ("stream x i", "loop j is inside loop i"),
+        ("stream x j", "loop j is not in as many lanes"),
+        ("vectorize j 8; stream x j", "loop j is not in as many lanes"),
+        ("parallelize j; vectorize j; stream x j", "loop j is parallel"),
+        ("vectorize j; stream x j; parallelize j", "loop j is streaming"),
+        ("jam i 2; vectorize j; stream x j", "loop j is inside the jammed loop i"),
+        ("vectorize j; stream x j; jam i 2", "loop j of the same nest is already streaming"),
+        ("vectorize j; stream a j", "loop j writes a in 0 places"),
+        ("interchange i j; vectorize i; stream x i", "loop i does not walk along the rows of x"),
+        ("vectorize j; stream x j; stream x j", "loop j is streaming already"),
+        ("collapse p j", "loop j is not the loop directly inside loop p"),
+        ("collapse i j", "there is no loop inside loop j"),
+        ("collapse p i; parallelize p", "loop p is parallel already"),
+        ("parallelize p; collapse p i", "a loop of the two is already parallel"),
+        ("tile i 4; interchange p i_t; collapse p i", "a min, max or quotient"),
+        ("collapse p i; jam i 2", "loop i is collapsed"),
+        ("collapse p i; vectorize i 2", "loop i is collapsed"),
+        ("collapse p i; pack a p", "loop p is collapsed"),
+        ("collapse p i; tile i 5", "loop p is already parallel"),
+    ],
+)
+def test_streams_and_pairs_that_do_not_fit_are_refused(schedule: str, message: str) -> None:
+    assert message in refusal(rows(), schedule).message
+
+
+def test_what_is_read_in_the_nest_is_not_streamed() -> None:
+    assert "x is read in the nest" in refusal(rows("x"), "vectorize j; stream x j").message
+
+
+def test_what_is_written_again_is_not_streamed() -> None:
+    copy = statement("S", at("x", "j"), "", read("a", "j"), "t", "j")
+    again = program(loop("t", 0, 3, loop("j", 0, 9, copy)), arrays=dict.fromkeys("ax", (10,)))
+    assert "written several times" in refusal(again, "vectorize j; stream x j").message
+
+
+def test_sums_are_not_shared_out_by_pairs_of_loops() -> None:
+    assert "elements that they share" in refusal(gemm(8), "interchange j k; collapse i k").message
 
 
 def test_vectorize_refuses_a_step() -> None:
