@@ -17,8 +17,8 @@ from typing import TypeAlias
 from agent.bundle.onnx_wire import refuse
 
 MAX_WIDTH = 4_096
-MAX_ROW = 65_536  # numbers that all values of one row take together; the default bundle: 5,092
-MAX_WORK = 4_000_000  # multiplications of one row in matrices; the default bundle: 383,712
+MAX_ROW = 65_536  # numbers that all values of one row take together; the default bundle: 9,943
+MAX_WORK = 4_000_000  # multiplications of one row in matrices; the default bundle: 767,424
 Shape = tuple[int, ...]
 AttributeValue: TypeAlias = float | int | bytes | Shape  # a shape: of the tensor it holds
 Attributes: TypeAlias = Mapping[str, AttributeValue]

@@ -40,7 +40,7 @@ class ProbeLimits:
         loading: seconds for loading those: trusted code, but perhaps from a slow disk.
         memory: bytes of address space beyond what Python, numpy and onnxruntime have taken when
             the bundle is first looked at. Measured (``benchmarks/probe.py``): those take 149 MiB;
-            the default bundle needs 40 more for a whole batch, the widest network that fits in a
+            the default bundle needs 68 more for a whole batch, the widest network that fits in a
             bundle 154.
     """
 
