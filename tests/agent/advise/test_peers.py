@@ -98,20 +98,38 @@ def test_what_takes_much_longer_than_the_function_as_written_is_ended(task, harn
     assert found.dropped == ["endless: it fails, or takes too long"]
 
 
-def test_what_hangs_on_rounding_is_not_compared(tmp_path):
+LEFT = """
+void left(int n, double x[n], double y[n], double z[n])
+{
+    for (int i = 0; i < n; i++)
+        z[i] = x[i] * y[i];
+    for (int i = 0; i < n; i++)
+        x[i] = (x[i] * y[i] - z[i]) * 1e16; /* 0, or what a multiply-add leaves */
+}
+"""
+
+
+@pytest.fixture
+def left(tmp_path):
     file = tmp_path / "left.c"
-    file.write_text(
-        "void left(int n, double x[n], double y[n]) { for (int i = 0; i < n; i++) "
-        "{ x[i] = (x[i] * 1.1 - x[i] * 1.1) * 1e16; y[i] = y[i] + 1; } }"
-    )
+    file.write_text(LEFT)
     kernel = Kernel("left", file, "left", {"n": 50})
     source = read_source(Config(tmp_path / "state"), Request(file, "left", kernel.sizes, ()))
-    plan = Harness.of(kernel, source, tmp_path).plan
-    one, two, three = (np.array([[x] * 50, [y] * 50]) for x, y in ((0, 1), (2, 1), (9, 1)))
-    other = np.array([[0] * 50, [3] * 50])
-    one, two, three, other = (x.astype("f8").tobytes() for x in (one, two, three, other))
-    assert plan.same(one, plan.settled(three, one, two))
-    assert not plan.same(one, plan.settled(other, one, two))
+    return Task(kernel, source, tmp_path, 60.0, tmp_path / "state")
+
+
+def test_a_compiler_that_rounds_otherwise_is_not_dropped(left):
+    harness = Harness.of(left.kernel, left.source, left.folder)
+    assert tried(compilers()[0], left, harness).dropped == []
+
+
+def test_what_hangs_on_rounding_is_not_compared_and_the_rest_is(left):
+    plan = Harness.of(left.kernel, left.source, left.folder).plan
+    one, two, far, wrong = (
+        np.repeat((x, 1.0, z), 50).tobytes() for x, z in ((0.0, 5), (2.0, 5), (9.0, 5), (0.0, 6))
+    )
+    assert plan.same(one, plan.settled(far, one, two))
+    assert not plan.same(one, plan.settled(wrong, one, two))
 
 
 def test_a_square_matrix_has_a_diagonal_that_outweighs_its_rows(tmp_path):
