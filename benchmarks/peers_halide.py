@@ -230,7 +230,7 @@ def _in_front(name: str, function: HalideFunction) -> str:
     takes += [function.output.kind] * len(function.scalars) + ["halide_buffer_t *"]
     names = [f"&b{n}" for n in range(len(function.inputs))]
     names += [*function.scalars, f"&b{len(function.inputs)}"]
-    described = _kept(function.output) if function.updates else ""
+    described = kept_output(function.output) if function.updates else ""
     for number, buffer in enumerate(buffers):
         old = function.updates and number < len(buffers) - 1 and buffer.name == buffers[-1].name
         described += _described(number, buffer, "kept" if old else buffer.name)
@@ -242,7 +242,7 @@ def _in_front(name: str, function: HalideFunction) -> str:
     )
 
 
-def _kept(output: Buffer) -> str:
+def kept_output(output: Buffer) -> str:
     """What was in the output before: tiles that overlap may write an element twice."""
     count = " * ".join(f"(size_t)({extent})" for extent in output.extents)
     return (

@@ -62,7 +62,7 @@ class Pluto:
             raise PeerError("no #pragma scop around the loops")
         reader = next((r for r in ("", "--pet") if self._made(task, "reads", r)), None)
         if reader is None:
-            raise PeerError("it cannot read this")
+            raise PeerError(f"neither clan nor pet reads it within {WRITES_S:g} s")
         for what, options in self.ways.items():
             made = self._made(task, what, f"{options} {reader}")
             if made is not None:

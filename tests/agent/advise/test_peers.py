@@ -98,6 +98,40 @@ def test_what_takes_much_longer_than_the_function_as_written_is_ended(task, harn
     assert found.dropped == ["endless: it fails, or takes too long"]
 
 
+LEFT = """
+void left(int n, double x[n], double y[n], double z[n])
+{
+    for (int i = 0; i < n; i++)
+        z[i] = x[i] * y[i];
+    for (int i = 0; i < n; i++)
+        x[i] = (x[i] * y[i] - z[i]) * 1e16; /* 0, or what a multiply-add leaves */
+}
+"""
+
+
+@pytest.fixture
+def left(tmp_path):
+    file = tmp_path / "left.c"
+    file.write_text(LEFT)
+    kernel = Kernel("left", file, "left", {"n": 50})
+    source = read_source(Config(tmp_path / "state"), Request(file, "left", kernel.sizes, ()))
+    return Task(kernel, source, tmp_path, 60.0, tmp_path / "state")
+
+
+def test_a_compiler_that_rounds_otherwise_is_not_dropped(left):
+    harness = Harness.of(left.kernel, left.source, left.folder)
+    assert tried(compilers()[0], left, harness).dropped == []
+
+
+def test_what_hangs_on_rounding_is_not_compared_and_the_rest_is(left):
+    plan = Harness.of(left.kernel, left.source, left.folder).plan
+    one, two, far, wrong = (
+        np.repeat((x, 1.0, z), 50).tobytes() for x, z in ((0.0, 5), (2.0, 5), (9.0, 5), (0.0, 6))
+    )
+    assert plan.same(one, plan.settled(far, one, two))
+    assert not plan.same(one, plan.settled(wrong, one, two))
+
+
 def test_a_square_matrix_has_a_diagonal_that_outweighs_its_rows(tmp_path):
     file = tmp_path / "solve.c"
     file.write_text(
@@ -237,23 +271,25 @@ def test_a_kernel_that_cannot_be_run_is_left_out_and_told(tmp_path, monkeypatch)
     assert "- bad: no loops" in markdown(found)
 
 
-def test_all_of_polybench_takes_part_at_the_sizes_of_a_data_set(tmp_path):
-    for name, size in (("one", 30), ("two", 40)):
+def test_all_of_polybench_takes_part_and_what_is_over_at_once_with_larger_sizes(tmp_path):
+    for name in ("mvt", "two"):
         (tmp_path / name).mkdir()
         place = tmp_path / name / name
-        header = f"# ifdef MEDIUM_DATASET\n# define N {size}\n# endif\n"
-        place.with_suffix(".h").write_text(header)
+        sizes = (("MEDIUM", 30), ("LARGE", 400))
+        header = (f"# ifdef {n}_DATASET\n# define N {size}\n# endif\n" for n, size in sizes)
+        place.with_suffix(".h").write_text("".join(header))
         place.with_suffix(".c").write_text(
             f"static void kernel_{name}(int n, double A[n]) {{ for (int i = 0; i < n; i++) "
             "A[i] = 0; }\nint main(void) { return 0; }\n"
         )
-    found = peers.kernels(tmp_path, "MEDIUM", [])
+    found = peers.kernels(tmp_path, None, [])
     assert [(k.name, k.function, k.sizes) for k in found] == [
-        ("one", "kernel_one", {"n": 30}),
-        ("two", "kernel_two", {"n": 40}),
+        ("mvt", "kernel_mvt", {"n": 400}),
+        ("two", "kernel_two", {"n": 30}),
     ]
-    assert "-DMEDIUM_DATASET" in found[0].cflags
-    assert [k.name for k in peers.kernels(tmp_path, "MEDIUM", ["two"])] == ["two"]
+    assert "-DLARGE_DATASET" in found[0].cflags
+    assert [k.sizes["n"] for k in peers.kernels(tmp_path, "MEDIUM", [])] == [30, 30]
+    assert [k.name for k in peers.kernels(tmp_path, None, ["two"])] == ["two"]
 
 
 # --- what it says ---------------------------------------------------------------------------------

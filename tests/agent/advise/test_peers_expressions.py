@@ -1,4 +1,4 @@
-"""`benchmarks/peers_halide.py`: the C in front of what Halide makes, and Halide itself."""
+"""`benchmarks/peers_halide.py`, `peers_tvm.py`: C in front of what they make, and Halide itself."""
 
 import ctypes
 import subprocess
@@ -12,6 +12,7 @@ from benchmarks.peers import ROOT
 from benchmarks.peers_halide import HALIDE, Buffer, Halide, _estimates, _in_front
 from benchmarks.peers_harness import Harness, tried
 from benchmarks.peers_protocol import Kernel, PeerError, Task
+from benchmarks.peers_tvm import EXPRESSIONS, Tvm, in_front, loosened
 
 RUNTIME = """
 #include <stdint.h>
@@ -22,6 +23,35 @@ typedef struct {
     struct { uint8_t code, bits; uint16_t lanes; } type;
     int32_t dimensions; halide_dimension_t *dim; void *padding;
 } halide_buffer_t;
+"""
+TENSORS = """
+#include <stdint.h>
+enum { kDLCPU = 1, kDLFloat = 2, kTVMFFIDLTensorPtr = 7 };
+typedef struct {
+    void *data; struct { int32_t type, id; } device; int32_t ndim;
+    struct { uint8_t code, bits; uint16_t lanes; } dtype; int64_t *shape, *strides; uint64_t offset;
+} DLTensor;
+typedef struct { int32_t type_index; uint32_t padding; union { void *v_ptr; }; } TVMFFIAny;
+"""
+TENSOR_PRODUCT = """
+static float *at(const TVMFFIAny *any, int i, int j)
+{
+    const DLTensor *t = any->v_ptr;
+    return (float *)t->data + i * t->strides[0] + j * t->strides[1];
+}
+int __tvm_ffi_main(void *self, const TVMFFIAny *given, int count, TVMFFIAny *answer)
+{
+    const DLTensor *c = given[3].v_ptr;
+    for (int twice = 0; twice < 2; twice++) /* what it made may add up twice */
+        for (int i = 0; i < c->shape[0]; i++)
+            for (int j = 0; j < c->shape[1]; j++) {
+                float sum = *at(given + 2, i, j);
+                for (int k = 0; k < ((const DLTensor *)given[0].v_ptr)->shape[1]; k++)
+                    sum += *at(given, i, k) * *at(given + 1, k, j);
+                *at(given + 3, i, j) = sum;
+            }
+    return count != 4 || self || answer->type_index;
+}
 """
 PRODUCT = """
 static float *at(const halide_buffer_t *b, int x, int y)
@@ -59,10 +89,12 @@ int halide_heat3d(halide_buffer_t *a, halide_buffer_t *b)
 def built(tmp_path):
     """The C in front of a function, with something else in the place of what Halide makes."""
 
-    def made(name, body):
+    def made(name, body, front=_in_front):
         (tmp_path / "HalideRuntime.h").write_text(RUNTIME)
+        (tmp_path / "tvm" / "ffi").mkdir(parents=True)
+        (tmp_path / "tvm" / "ffi" / "c_api.h").write_text(TENSORS)
         source, shared = tmp_path / f"{name}.c", tmp_path / f"{name}.so"
-        source.write_text(_in_front(name, HALIDE[name]) + body)
+        source.write_text(front(name, HALIDE[name]) + body)
         words = ["gcc", "-O1", "-Wall", "-Werror", "-shared", "-fPIC", f"-I{tmp_path}"]
         subprocess.run([*words, source, "-o", shared], check=True)
         return shared
@@ -90,6 +122,26 @@ def test_what_halide_makes_finds_each_array_and_what_was_in_the_output(built):
     np.testing.assert_allclose(c, expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", EXPRESSIONS)
+def test_the_c_in_front_of_each_of_tvms_functions_compiles(built, name):
+    assert built(name, "", in_front).exists()
+
+
+def test_what_tvm_makes_finds_each_array_and_what_was_in_the_output(built):
+    rng = np.random.default_rng(2)
+    a, b, c = (rng.random(shape, dtype="f4") for shape in ((3, 5), (5, 4), (3, 4)))
+    expected = c + a @ b
+    called(built("gemm", TENSOR_PRODUCT, in_front), "gemm", 3, 4, 5, c, a, b)
+    np.testing.assert_allclose(c, expected, rtol=1e-5)
+
+
+def test_what_tvm_makes_takes_memory_that_is_aligned_as_malloc_does():
+    text = 'def main(A: T.Buffer((8, 4), "float64"), b: T.Buffer((4,), "float32")):'
+    assert loosened(text) == (
+        'def main(A: T.Buffer((8, 4), "float64", align=8), b: T.Buffer((4,), "float32", align=8)):'
+    )
+
+
 def test_only_what_lies_inside_a_border_is_written(built):
     a, b = (np.zeros((6, 6, 6), "f4") for _ in range(2))
     called(built("heat3d", MARK), "heat3d", 6, b, a)
@@ -111,10 +163,11 @@ def task(tmp_path):
     return Task(kernel, source, tmp_path, 60.0, tmp_path / "state")
 
 
-def test_a_function_that_nobody_wrote_for_halide_is_none_of_its(task):
+def test_a_function_that_nobody_wrote_in_a_peers_language_is_none_of_its(task):
     other = Task(Kernel("other", task.kernel.path, "gemm", {}), task.source, *[None] * 3)
-    with pytest.raises(PeerError, match="not written"):
-        list(Halide().versions(other))
+    for peer in (Halide(), Tvm()):
+        with pytest.raises(PeerError, match="not written"):
+            list(peer.versions(other))
 
 
 def test_halides_autoschedulers_make_versions_that_do_what_the_function_does(task):

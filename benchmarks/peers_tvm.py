@@ -1,0 +1,194 @@
+"""TVM's MetaSchedule, for functions that are written as tensor expressions here.
+
+Each function has a C file in front of what TVM makes, with its own name and parameters; arrays and
+parameters are those of `peers_halide`.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.peers_halide import GCC, HALIDE, Buffer, HalideFunction, Sizes, kept_output
+from benchmarks.peers_protocol import THREADS, PeerError, Task, Version
+
+TRIALS = 64
+ENDS_S = 300.0
+ALIGNED = 8  # bytes that memory of a person's is aligned to at least; TVM takes 64 for granted
+Expression = Callable[[Any, Mapping[str, Any], Sizes], Any]
+
+
+def _gemm(te: Any, given: Mapping[str, Any], sizes: Sizes) -> Any:
+    a, b, c = (given[x] for x in "ABC")
+    k = te.reduce_axis((0, sizes["nk"]), name="k")
+    shape = (sizes["ni"], sizes["nj"])
+    product = te.compute(shape, lambda i, j: te.sum(a[i, k] * b[k, j], axis=k), name="product")
+    return te.compute(shape, lambda i, j: c[i, j] + product[i, j], name="out")
+
+
+def _gemm_lda(te: Any, given: Mapping[str, Any], sizes: Sizes) -> Any:
+    a, b, c, alpha, beta = (given[x] for x in ("a", "b", "c", "alpha", "beta"))
+    k = te.reduce_axis((0, sizes["k"]), name="l")
+    shape = (sizes["m"], sizes["n"])
+    product = te.compute(shape, lambda i, j: te.sum(a[i, k] * b[k, j], axis=k), name="product")
+    return te.compute(
+        shape, lambda i, j: alpha[0] * product[i, j] + beta[0] * c[i, j], name="scaled"
+    )
+
+
+def _conv2d(te: Any, given: Mapping[str, Any], sizes: Sizes) -> Any:
+    image, weight, before = given["in"], given["weight"], given["out"]
+    c = te.reduce_axis((0, sizes["nc"]), name="c")
+    p, q = (te.reduce_axis((0, sizes["nw"]), name=x) for x in "pq")
+    shape = (sizes["no"], sizes["ny"], sizes["nx"])
+
+    def summed(o: Any, y: Any, x: Any) -> Any:
+        return te.sum(image[c, y + p, x + q] * weight[o, c, p, q], axis=[c, p, q])
+
+    total = te.compute(shape, summed, name="total")
+    return te.compute(shape, lambda o, y, x: before[o, y, x] + total[o, y, x], name="added")
+
+
+def _distances(te: Any, given: Mapping[str, Any], sizes: Sizes) -> Any:
+    from tvm import tirx
+
+    p, q = given["P"], given["Q"]
+
+    def apart(i: Any, j: Any) -> Any:
+        x, y, z = (p[i, n] - q[j, n] for n in range(3))
+        return tirx.sqrt(x * x + y * y + z * z)
+
+    return te.compute((sizes["n"], sizes["m"]), apart, name="apart")
+
+
+EXPRESSIONS: Mapping[str, Expression] = {
+    "gemm": _gemm,
+    "gemm_lda": _gemm_lda,
+    "conv2d": _conv2d,
+    "distances": _distances,
+}
+
+
+class Tvm:
+    """The best of the versions that MetaSchedule times, in a process of its own: it may crash."""
+
+    name = "TVM"
+    install = "pip install apache-tvm==0.27.0.post1 apache-tvm-ffi==0.1.14.post0 xgboost psutil"
+
+    def version(self) -> str | None:
+        """Of its packages."""
+        try:
+            numbers = [importlib.metadata.version(x) for x in ("apache-tvm", "apache-tvm-ffi")]
+        except importlib.metadata.PackageNotFoundError:
+            return None
+        return f"TVM {numbers[0]}, tvm-ffi {numbers[1]}"
+
+    def versions(self, task: Task) -> Iterator[Version]:
+        """The one that it finds, called by C with the function's own parameters."""
+        if task.kernel.name not in EXPRESSIONS:
+            raise PeerError("not written as tensor expressions here")
+        made = task.folder / "tvm"
+        words = [sys.executable, "-m", __name__, task.kernel.name, str(made)]
+        words += [f"{n}={v}" for n, v in task.kernel.sizes.items()]
+        try:
+            ran = subprocess.run(words, capture_output=True, text=True, timeout=ENDS_S, check=False)
+        except subprocess.TimeoutExpired as error:
+            raise PeerError(f"TVM: no answer within {ENDS_S:g} s") from error
+        if ran.returncode != 0:
+            last = ran.stderr.strip().splitlines()[-1:] or ["no words"]
+            raise PeerError(f"TVM: status {ran.returncode}: {last[0][:200]}")
+        yield Version(f"MetaSchedule, {TRIALS} trials", made.with_suffix(".c"), GCC, linked(made))
+
+
+def linked(made: Path) -> tuple[str, ...]:
+    """Headers and libraries that what TVM made is compiled with."""
+    ffi, tvm = (Path(str(importlib.util.find_spec(x).origin)).parent for x in ("tvm_ffi", "tvm"))  # type: ignore[union-attr]  # installed
+    libraries = (ffi / "lib" / "libtvm_ffi.so", tvm / "lib" / "libtvm_runtime.so")
+    paths = (f"-Wl,-rpath,{library.parent}" for library in libraries)
+    return (f"-I{ffi / 'include'}", f"{made}.so", *map(str, libraries), *paths)
+
+
+def make_tvm(name: str, made: Path, sizes: Sizes) -> None:
+    """Tune a function, and write ``made.so`` and ``made.c``."""
+    import tvm
+    from tvm import script, te
+    from tvm.s_tir import meta_schedule
+
+    function = HALIDE[name]
+    given = {b.name: te.placeholder(_shape(b, sizes), _type(b), b.name) for b in function.inputs}
+    kind = _type(function.output)
+    given |= {scalar: te.placeholder((1,), kind, scalar) for scalar in function.scalars}
+    out = EXPRESSIONS[name](te, given, sizes)
+    written = script.from_source(loosened(te.create_prim_func([*given.values(), out]).script()))
+    cpu = str(tvm.target.codegen.llvm_get_system_cpu())
+    target = tvm.target.Target({"kind": "llvm", "num-cores": THREADS, "mcpu": cpu})
+    found = meta_schedule.tune_tir(
+        written,
+        target=target,
+        work_dir=f"{made}.work",
+        max_trials_global=TRIALS,
+        num_trials_per_iter=TRIALS // 4,
+        num_tuning_cores=THREADS,
+    )
+    best = meta_schedule.tir_integration.compile_tir(found, written, target)
+    tvm.compile(best.mod, target=target).export_library(f"{made}.so")
+    made.with_suffix(".c").write_text(in_front(name, function))
+
+
+def loosened(text: str) -> str:
+    """A function of TVM's script that takes memory as a person's program has it."""
+    return re.sub(r'(T\.Buffer\(\([^)]*\), "float\d+")\)', rf"\1, align={ALIGNED})", text)
+
+
+def _shape(buffer: Buffer, sizes: Sizes) -> tuple[int, ...]:
+    return tuple(eval(e, {}, dict(sizes)) for e in buffer.extents)  # noqa: S307  our own
+
+
+def _type(buffer: Buffer) -> str:
+    return {"float": "float32", "double": "float64"}[buffer.kind]
+
+
+def in_front(name: str, function: HalideFunction) -> str:
+    """C with the function's own parameters, which describes its arrays to TVM."""
+    output = function.output
+    described = kept_output(output) if function.updates else ""
+    places = ["kept" if b.name == output.name else b.name for b in function.inputs]
+    arrays = [*zip(places, function.inputs, strict=True)]
+    arrays += [(f"&{scalar}", Buffer(scalar, output.kind, ("1",))) for scalar in function.scalars]
+    arrays += [(output.name, output)]
+    for number, (place, buffer) in enumerate(arrays):
+        described += _described(number, place, buffer)
+    values = ", ".join(
+        f"{{ .type_index = kTVMFFIDLTensorPtr, .v_ptr = &t{n} }}" for n in range(len(arrays))
+    )
+    return (
+        "#include <tvm/ffi/c_api.h>\n#include <stdlib.h>\n#include <string.h>\n"
+        "int __tvm_ffi_main(void *, const TVMFFIAny *, int, TVMFFIAny *);\n"
+        f"void {name}({function.parameters})\n{{\n{described}"
+        f"    TVMFFIAny given[] = {{ {values} }}, answer = {{ 0 }};\n"
+        f"    if (__tvm_ffi_main(NULL, given, {len(arrays)}, &answer))\n        abort();\n}}\n"
+    )
+
+
+def _described(number: int, place: str, buffer: Buffer) -> str:
+    extents = ", ".join(buffer.extents)
+    bits = {"float": 32, "double": 64}[buffer.kind]
+    strides = ["1"]
+    for extent in reversed(buffer.extents[1:]):
+        strides.insert(0, f"({extent}) * {strides[0]}")
+    return (
+        f"    int64_t s{number}[] = {{ {extents} }}, d{number}[] = {{ {', '.join(strides)} }};\n"
+        f"    DLTensor t{number} = {{ (void *)({place}), {{ kDLCPU, 0 }}, {len(buffer.extents)},\n"
+        f"        {{ kDLFloat, {bits}, 1 }}, s{number}, d{number}, 0 }};\n"
+    )
+
+
+if __name__ == "__main__":
+    _name, _made, *_given = sys.argv[1:]
+    make_tvm(_name, Path(_made), {n: int(v) for n, v in (g.split("=") for g in _given)})
