@@ -1,11 +1,11 @@
 """Would a second of measuring bring an unknown machine nearer, as facts beside the named ones?
 
-    python -m benchmarks.measured_facts [--programs 400] [--machines 600] [--json FILE]
+    python -m benchmarks.measured_facts [--programs 240] [--machines 480] [--json FILE]
 
 Simulated machines have everything as parameters that a probe could read: rates of operations,
 latency and bandwidth of every level, threads, the cost of a parallel region. Some of them teach a
 prior, others are held out; programs are random, the encoder is the default bundle's, which saw
-none of these machines. Only the facts differ between arms; about five minutes on one core.
+none of these machines. Only the facts differ between arms; some three minutes on one core.
 """
 
 from __future__ import annotations
@@ -28,7 +28,13 @@ from agent.model.prior import MOST_FACT, Prior
 from bundles.simulator.machines import SimulatedMachine, facts_of_machines, sample_machines
 from bundles.training.dataset import Recipe, generate
 from bundles.training.held_out import LABELS, SCALES, head_figures, some_labels, with_errors
-from bundles.training.prior import SECONDS_SHARE, MachineHeads, heads, make_prior
+from bundles.training.prior import (
+    REFERENCE_WEIGHT,
+    SECONDS_SHARE,
+    MachineHeads,
+    heads,
+    make_prior,
+)
 from bundles.training.trained import from_bundle
 
 LINE = 64.0
@@ -37,7 +43,7 @@ RIDGES = (3.0, 10.0, 30.0, 100.0, 300.0)
 SWITCHES = ("threads", "clang", "o3")  # facts that change what others mean
 LEAST_SPREAD = 0.02  # of a reading, in powers of two: what named facts say altogether says nothing
 TINY = 1e-6
-VARIANTS, SEEDS = 12, 4
+VARIANTS, SEEDS = 12, 3
 SEED = 17  # of programs and machines: not the default bundle's
 FIGURES = ("log_error", "spearman", "top_share", "seconds_log_error")
 
@@ -163,22 +169,46 @@ class Taught:
         return replace(self.rest, mean=self.terms.named.on(facts).mean + beyond)
 
 
-def teach(machines: MachineHeads, measured: Doubles, *, crossed: bool = False) -> Taught:
-    """Learn from machines [m] with readings [m, q]; q may be 0.
+@dataclass(frozen=True, eq=False)
+class Known:
+    """Machines [m] with their heads and named facts, and readings [m, q] of them; q may be 0."""
 
-    The ridge on the terms is the best on machines left out one by one.
+    machines: MachineHeads
+    measured: Doubles
+
+
+def teach(simulated: Known, reference: Known | None = None, *, crossed: bool = False) -> Taught:
+    """Learn from simulated machines, and from real ones as ``make_prior`` does.
+
+    The ridge on the terms is the best on simulated machines left out one by one.
     """
-    named = make_prior(machines)
-    known = _known(named, machines.facts)
-    columns = [_least_squares(known, column) for column in measured.T]
+    named = make_prior(simulated.machines, reference.machines if reference else None)
+    known = _known(named, simulated.machines.facts)
+    columns = [_least_squares(known, column) for column in simulated.measured.T]
     expected = np.array(columns).reshape(-1, known.shape[1]).T
-    spread = np.sqrt(np.nanmean((measured - known @ expected) ** 2, axis=0))
+    spread = np.sqrt(np.nanmean((simulated.measured - known @ expected) ** 2, axis=0))
     terms = Terms(named, expected, np.maximum(spread, LEAST_SPREAD), crossed)
-    x = terms(machines.facts, measured)
-    y = machines.heads - np.stack([named.on(facts).mean for facts in machines.facts])
-    shift = _ridge(x, y, best_ridge(x, y))
-    nothing = np.zeros_like(machines.facts)
-    return Taught(terms, shift, make_prior(MachineHeads(y - x @ shift, nothing)))
+    x, y = _left(terms, simulated)
+    y = y - y.mean(0)  # what real machines have in common is in the prior's mean
+    ridge = best_ridge(x, y)
+    if reference is None:
+        shift = _ridge(x, y, ridge)
+        return Taught(terms, shift, make_prior(_without_facts(y - x @ shift)))
+    x_real, y_real = _left(terms, reference)
+    weight = np.sqrt(REFERENCE_WEIGHT)
+    shift = _ridge(np.vstack([x, weight * x_real]), np.vstack([y, weight * y_real]), ridge)
+    rests = _without_facts(y - x @ shift), _without_facts(y_real - x_real @ shift)
+    return Taught(terms, shift, make_prior(*rests))
+
+
+def _left(terms: Terms, known: Known) -> tuple[Doubles, Doubles]:
+    """[m, t] terms of machines, and [m, E+1] what the named facts leave of their heads."""
+    means = np.stack([terms.named.on(facts).mean for facts in known.machines.facts])
+    return terms(known.machines.facts, known.measured), known.machines.heads - means
+
+
+def _without_facts(left: Doubles) -> MachineHeads:
+    return MachineHeads(left, np.zeros((len(left), len(FACTS))))
 
 
 def best_ridge(x: Doubles, y: Doubles) -> float:
@@ -326,8 +356,9 @@ class Split:
 
 
 def splits(machines: int, seeds: int, taught: int | None = None) -> list[Split]:
-    """As many ways to hold a fifth of the machines out; of the others, at most so many teach."""
-    held, tuning = machines // 5, machines // 5 + max(machines // 25, 2)
+    """As many ways to hold an eighth of the machines out; of the others, at most so many teach."""
+    held = machines // 8
+    tuning = held + max(machines // 40, 2)
     found = []
     for seed in range(seeds):
         order = np.random.default_rng([SEED, seed]).permutation(machines)
@@ -341,11 +372,8 @@ def trial(world: World, arm: Arm, split: Split) -> list[dict[tuple[int, bool], d
     rng = np.random.default_rng([split.seed, *arm.title.encode()])
     measured = arm.read(world.machines, rng)
     facts = world.facts if arm.named else np.zeros_like(world.facts)
-    taught = teach(
-        MachineHeads(world.heads[split.taught], facts[split.taught]),
-        measured[split.taught],
-        crossed=arm.crossed,
-    )
+    heads_of = MachineHeads(world.heads[split.taught], facts[split.taught])
+    taught = teach(Known(heads_of, measured[split.taught]), crossed=arm.crossed)
 
     def fitted(machine: int, scale: float) -> Doubles:
         draw = np.random.default_rng([split.seed, machine])  # the same labels for every arm
@@ -432,8 +460,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--programs", type=int, default=400, metavar="N")
-    parser.add_argument("--machines", type=int, default=600, metavar="N")
+    parser.add_argument("--programs", type=int, default=240, metavar="N")
+    parser.add_argument("--machines", type=int, default=480, metavar="N")
     parser.add_argument("--taught", type=int, metavar="N", help="machines that teach, at most")
     parser.add_argument("--seeds", type=int, default=SEEDS, metavar="N")
     parser.add_argument("--json", type=Path, metavar="FILE")

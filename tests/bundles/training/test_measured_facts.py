@@ -1,14 +1,18 @@
 """What readings of a probe would teach a prior beside the named facts, and who is told what."""
 
 import math
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
+from benchmarks import measured_facts_real
 from benchmarks.measured_facts import (
     ARMS,
     MEASURED,
     NAMED,
+    Known,
     Score,
     Split,
     World,
@@ -21,6 +25,7 @@ from benchmarks.measured_facts import (
     teach,
     trial,
 )
+from benchmarks.measured_facts_real import parse_readings
 from bundles.simulator.machines import facts_of_machines, sample_machines
 from bundles.training.prior import MachineHeads, make_prior
 
@@ -48,8 +53,18 @@ def test_where_nothing_was_measured_the_prior_is_that_of_the_named_facts() -> No
     found = world()
     machines = MachineHeads(found.heads, found.facts)
     measured = readings(found.machines, MEASURED)
-    here = teach(machines, measured).on(found.facts[3], np.full(measured.shape[1], np.nan))
+    here = teach(Known(machines, measured)).on(found.facts[3], np.full(measured.shape[1], np.nan))
     np.testing.assert_allclose(here.mean, make_prior(machines).on(found.facts[3]).mean)
+
+
+def test_real_machines_of_which_nothing_was_read_teach_what_named_facts_say() -> None:
+    found = world()
+    machines = MachineHeads(found.heads, found.facts)
+    measured = readings(found.machines, MEASURED)
+    real = MachineHeads(found.heads[:4] + 1.0, found.facts[:4])
+    unknown = np.full((4, measured.shape[1]), np.nan)
+    here = teach(Known(machines, measured), Known(real, unknown)).on(found.facts[3], unknown[0])
+    np.testing.assert_allclose(here.mean, make_prior(machines, real).on(found.facts[3]).mean)
 
 
 def test_a_fact_may_change_what_others_mean() -> None:
@@ -115,3 +130,16 @@ def test_the_table_has_a_row_for_every_score() -> None:
     score = Score(NAMED, 0, False, {**figures, "seconds_log_error": np.ones((2, 3))})
     last = table([score, replace(score, labels=48)]).splitlines()[-1]
     assert last == "| named facts | 48 | no | 1.000 | +0.000 (0.000) | 1.000 | 1.000 | 1.000 |"
+
+
+def test_what_a_probe_did_not_read_is_not_known() -> None:
+    found = parse_readings("L2 latency 4\nloads 8\n")
+    read = {name: v for name, v in zip(MEASURED, found, strict=True) if not math.isnan(v)}
+    assert read == {"loads": 3.0, "L2 latency": 2.0}
+
+
+def test_the_probe_tells_nothing_that_has_no_name_here() -> None:
+    probe = Path(measured_facts_real.__file__).with_name("measured_facts_probe.c")
+    told = set(re.findall(r'tell\("([^"]+)"', probe.read_text(encoding="utf-8")))
+    assert len(told) > 20
+    assert told <= set(MEASURED)
