@@ -21,6 +21,7 @@ from benchmarks.peers_protocol import THREADS, PeerError, Task, Version
 TRIALS = 64
 ENDS_S = 300.0
 ALIGNED = 8  # bytes that memory of a person's is aligned to at least; TVM takes 64 for granted
+BACKEND = ("AllocWorkspace", "FreeWorkspace", "ParallelLaunch", "ParallelBarrier")  # of its runtime
 Expression = Callable[[Any, Mapping[str, Any], Sizes], Any]
 
 
@@ -111,7 +112,8 @@ def linked(made: Path) -> tuple[str, ...]:
     ffi, tvm = (Path(str(importlib.util.find_spec(x).origin)).parent for x in ("tvm_ffi", "tvm"))  # type: ignore[union-attr]  # installed
     libraries = (ffi / "lib" / "libtvm_ffi.so", tvm / "lib" / "libtvm_runtime.so")
     paths = (f"-Wl,-rpath,{library.parent}" for library in libraries)
-    return (f"-I{ffi / 'include'}", f"{made}.so", *map(str, libraries), *paths)
+    kept = "-Wl,--no-as-needed"  # they come before the file that needs them
+    return (f"-I{ffi / 'include'}", kept, f"{made}.so", *map(str, libraries), *paths)
 
 
 def make_tvm(name: str, made: Path, sizes: Sizes) -> None:
@@ -121,7 +123,9 @@ def make_tvm(name: str, made: Path, sizes: Sizes) -> None:
     from tvm.s_tir import meta_schedule
 
     function = HALIDE[name]
-    given = {b.name: te.placeholder(_shape(b, sizes), _type(b), b.name) for b in function.inputs}
+    given = {
+        b.name: te.placeholder(_shape(b, sizes), _type(b), f"{b.name}_") for b in function.inputs
+    }  # `in` is a word of Python's
     kind = _type(function.output)
     given |= {scalar: te.placeholder((1,), kind, scalar) for scalar in function.scalars}
     out = EXPRESSIONS[name](te, given, sizes)
@@ -170,10 +174,22 @@ def in_front(name: str, function: HalideFunction) -> str:
     return (
         "#include <tvm/ffi/c_api.h>\n#include <stdlib.h>\n#include <string.h>\n"
         "int __tvm_ffi_main(void *, const TVMFFIAny *, int, TVMFFIAny *);\n"
-        f"void {name}({function.parameters})\n{{\n{described}"
+        f"{''.join(map(_declared, BACKEND))}"
+        f"void {name}({function.parameters})\n{{\n{''.join(map(_filled, BACKEND))}{described}"
         f"    TVMFFIAny given[] = {{ {values} }}, answer = {{ 0 }};\n"
         f"    if (__tvm_ffi_main(NULL, given, {len(arrays)}, &answer))\n        abort();\n}}\n"
     )
+
+
+def _declared(name: str) -> str:
+    weak = "__attribute__((weak))"
+    return f"extern {weak} int TVMBackend{name}();\nextern {weak} void *__TVMBackend{name};\n"
+
+
+def _filled(name: str) -> str:
+    """Set a pointer in what TVM made, if it has it: its own loader does so."""
+    place = f"__TVMBackend{name}"
+    return f"    if (&{place})\n        {place} = (void *)TVMBackend{name};\n"
 
 
 def _described(number: int, place: str, buffer: Buffer) -> str:

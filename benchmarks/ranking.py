@@ -1,22 +1,27 @@
 """CPU seconds to read a kernel and to rank schedules of it, for five shapes of kernels.
 
-    python benchmarks/ranking.py [--schedules 200] [--json FILE]
+    python benchmarks/ranking.py [--schedules 200] [--drawn 2000] [--json FILE]
 
 Goals, on one core: reading and ranking 200 schedules in under 1 s; enumeration, legality and
-prediction together at 5,000 schedules a second. ``benchmarks/suites.py --polybench DIR --rank``
-measures the same on PolyBench. CPU seconds leave out what others do on the machine. Every kernel
-is ranked in a process of its own, so that nothing is known of it before.
+prediction together at 5,000 schedules a second (the last column: as ``agent tune`` draws them,
+where what is drawn twice counts twice, and what cannot be written as C is left out later).
+``benchmarks/suites.py --polybench DIR --rank`` measures the ranking on PolyBench. CPU seconds leave
+out what others do on the machine. Every kernel is ranked in a process of its own, so that nothing
+is known of it before.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import multiprocessing
 import os
+import random
 import tempfile
 from pathlib import Path
 
+PART = 250  # schedules drawn together
 KERNELS = {  # name -> sizes, C
     "gemm": (
         {"n": 220},
@@ -106,13 +111,16 @@ KERNELS = {  # name -> sizes, C
 }
 
 
-def figures(name: str, count: int) -> dict[str, float]:
-    """CPU seconds of the three stages, and schedules a second over the last two."""
+def figures(name: str, count: int, drawn_too: int) -> dict[str, float]:
+    """CPU seconds of the three stages, schedules a second over the last two, and while tuning."""
+    from agent.advise.guided import Pool
     from agent.bundle.bundle import default_bundle, load_bundle
     from agent.calibration.predictor import load_predictor
     from agent.loopnest.frontend.parse import parse
     from agent.loopnest.lowering.reader import read_region
-    from agent.loopnest.schedules.candidates import candidate_schedules
+    from agent.loopnest.schedules.candidates import candidate_schedules, proposals
+    from agent.loopnest.schedules.dependence import Dependences
+    from agent.loopnest.schedules.schedule import Schedule
     from agent.measure.machine import read_machine
 
     predictor = load_predictor(None, load_bundle(default_bundle()), read_machine())
@@ -127,12 +135,18 @@ def figures(name: str, count: int) -> dict[str, float]:
     enumerated = _spent()
     predictor.predict(program, [variant for _, variant in drawn])
     end = _spent()
+    pool = Pool(program, predictor)
+    drafts = proposals(Dependences.of(program), random.Random(0), in_c=False)
+    for _ in range(0, drawn_too, PART):
+        pool.add((Schedule(tuple(d.steps)), d.program) for d in itertools.islice(drafts, PART))
+    tuned = _spent()
     return {
         "read_s": round(read - start, 3),
         "enumerate_s": round(enumerated - read, 3),
         "predict_s": round(end - enumerated, 3),
         "schedules": len(drawn),
         "per_s": round(len(drawn) / (end - read)),
+        "drawn_per_s": round(-(-drawn_too // PART) * PART / (tuned - end)),
     }
 
 
@@ -146,14 +160,17 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--schedules", type=int, default=200, metavar="N")
+    parser.add_argument("--drawn", type=int, default=2000, metavar="N")
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args()
     found = {}
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         for name in KERNELS:
-            found[name] = pool.apply(figures, (name, args.schedules))
-    print("| kernel | read, s | enumerate, s | predict, s | schedules | a second |")
-    print("|---|---|---|---|---|---|")
+            found[name] = pool.apply(figures, (name, args.schedules, args.drawn))
+    print(
+        "| kernel | read, s | enumerate, s | predict, s | schedules | a second | drawn a second |"
+    )
+    print("|---|---|---|---|---|---|---|")
     for name, row in found.items():
         print(f"| {name} | {' | '.join(map(str, row.values()))} |")
     if args.json:

@@ -52,12 +52,14 @@ from agent.loopnest.schedules.schedule import (
     Pack,
     Parallelize,
     Reverse,
+    Shift,
     Skew,
     Step,
     Stream,
     Tile,
     Unroll,
     Vectorize,
+    Wrap,
 )
 from tests.interpret import points
 
@@ -401,6 +403,8 @@ def steps(draw: st.DrawFn, program: Program, *, marks: bool) -> Step:
                 Interchange(name, below[-1]),
                 Tile(tuple((n, size) for n in below)),
                 Skew(other, name, draw(st.sampled_from((-1, 1, 2)))),
+                Shift(name, draw(st.sampled_from((-1, 1, 2)))),
+                Wrap(name),
                 Reverse(name),
                 Fuse(name, other),
                 Distribute(name),

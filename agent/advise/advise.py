@@ -23,6 +23,7 @@ from agent.state.state import read_state
 if TYPE_CHECKING:
     from agent.advise.anchoring import Anchored
     from agent.advise.own_function import OwnTimes
+    from agent.arrays import Doubles
     from agent.calibration.calibration import StoredCalibration
     from agent.calibration.predictor import Prediction, Predictor
     from agent.loopnest.lowering.lower import Reading
@@ -145,7 +146,9 @@ def rank(
     _log.debug("found %d legal schedules", len(drawn))
     predictor = predictor_of(config)
     timed = anchored(config, source, request, open_runner)
-    found = predictor.predict(program, [variant for _, variant in drawn], timed.anchor)
+    variants = [variant for _, variant in drawn]
+    seen = predictor.see(program, variants)
+    found = predictor.predict(program, variants, timed.anchor, seen)
     likely = (n for n in range(len(drawn)) if found[n].possible)
     order = sorted(likely, key=lambda n: -found[n].speedup)
     shown = order if top is None else order[:top]
@@ -157,7 +160,11 @@ def rank(
         guesses=sum(is_guess(drawn[n][1]) for n in shown),
     )
     return {
-        "ranking": _ranking(predictor, [(*drawn[n], found[n]) for n in shown], timed.own),
+        "ranking": _ranking(
+            [(drawn[n][0], found[n]) for n in shown],
+            _tied(predictor, seen.vectors[1:][shown]),
+            timed.own,
+        ),
         "causes": [
             s.to_json()
             for n in order[:1]
@@ -171,26 +178,24 @@ def rank(
 
 
 def _ranking(
-    predictor: Predictor,
-    ranked: Sequence[tuple[Schedule, Program, Prediction]],
-    own: OwnTimes | None,
+    ranked: Sequence[tuple[Schedule, Prediction]], tied: Sequence[bool], own: OwnTimes | None
 ) -> list[dict[str, object]]:
-    tied = _tied(predictor, [variant for _, variant, _ in ranked])
     return [
         {**_entry(schedule, found, own), "tied": same}
-        for (schedule, _, found), same in zip(ranked, tied, strict=True)
+        for (schedule, found), same in zip(ranked, tied, strict=True)
     ]
 
 
-def _tied(predictor: Predictor, ranked: Sequence[Program]) -> list[bool]:
-    """Which versions may be as fast as the first: one in ten would be called slower wrongly."""
-    from agent.calibration.predictor import represent
-    from agent.loopnest.features.nest import lower
+def _tied(predictor: Predictor, vectors: Doubles) -> list[bool]:
+    """Which versions may be as fast as the first: one in ten would be called slower wrongly.
+
+    ``vectors``: [n, E] of them.
+    """
     from agent.model.posterior import Z80
 
-    if len(ranked) < 2:
-        return [True] * len(ranked)
-    gain, sd = predictor.gain(represent(predictor.encoder, lower(tuple(ranked))).vectors)
+    if len(vectors) < 2:
+        return [True] * len(vectors)
+    gain, sd = predictor.gain(vectors)
     return [True, *map(bool, gain + Z80 * sd >= 0)]
 
 

@@ -101,18 +101,34 @@ class Predictor:
         designs[:, :-1] = vectors[0] - vectors[1:]
         return self.head.predict(designs, SPEEDUP)
 
+    def see(
+        self, base: Program, variants: Sequence[Program], geometry: Geometry | None = None
+    ) -> Represented:
+        """``base`` and the variants as the head sees them; ``geometry``: as for ``lower``."""
+        return represent(self.encoder, lower((base, *variants), geometry))
+
     def predict(
-        self, base: Program, variants: Sequence[Program], anchor: LogTime | None = None
+        self,
+        base: Program,
+        variants: Sequence[Program],
+        anchor: LogTime | None = None,
+        seen: Represented | None = None,
     ) -> list[Prediction]:
-        """Predict every variant of ``base`` in one batch; ``anchor``: a timing of ``base``.
+        """Predict every variant of ``base`` in one batch.
 
         The seconds of a variant are those of the program as written over its speed-up, so that
         the two never contradict each other.
 
+        Args:
+            base: the program as written.
+            variants: what steps have made of it.
+            anchor: a timing of ``base``.
+            seen: what ``see`` gives of them, where it is at hand.
+
         Raises:
             BundleError: the program as written is predicted to take a time that is impossible.
         """
-        seen = represent(self.encoder, lower((base, *variants)))
+        seen = seen or self.see(base, variants)
         same = np.array([v.body == base.body for v in variants], dtype=np.bool_)
         heads = self.logs(seen, same)  # nonsense stays nonsense, whatever a timing makes of it
         written = heads.written.log_seconds
@@ -144,7 +160,7 @@ class Predictor:
 
     def written(self, base: Program) -> LogTime:
         """The time of a program as written, as it is predicted."""
-        return self._written(represent(self.encoder, lower((base,))))
+        return self._written(self.see(base, ()))
 
     def _written(self, seen: Represented) -> LogTime:
         first = np.append(seen.vectors[:1], np.ones((1, 1)), axis=1)
@@ -158,7 +174,7 @@ class Predictor:
 
         ``geometry``: as for ``lower``.
         """
-        seen = represent(self.encoder, lower((base, *variants), geometry))
+        seen = self.see(base, variants, geometry)
         gain, gain_sd = self.gain(seen.vectors)
         same = np.array([v.body == base.body for v in variants], dtype=np.bool_)
         return seen, np.where(same, 0.0, gain), np.where(same, 0.0, gain_sd)

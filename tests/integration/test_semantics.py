@@ -33,11 +33,13 @@ from agent.loopnest.schedules.schedule import (
     Parallelize,
     Reverse,
     Schedule,
+    Shift,
     Skew,
     Step,
     Tile,
     Unroll,
     Vectorize,
+    Wrap,
     parse_schedule,
 )
 from tests.interpret import Arrays, interpret, random_arguments
@@ -178,6 +180,7 @@ def single_steps(program: Program) -> list[Step]:
         outer = [a.iterator for a in around]
         found += [Interchange(o, name) for o in outer]
         found += [Skew(name, o, f) for o in outer for f in (1, -2)]
+        found += [Shift(name, 3), Wrap(name)]
         for first in range(len(outer)):
             found.append(Tile(tuple((n, 3 + 2 * k) for k, n in enumerate((*outer[first:], name)))))
         found += [Tile(((name, 5),)), Tile(((name, 8),))]  # fit everywhere
@@ -366,6 +369,44 @@ NESTS = {
         "for (int k = 0; k < n; k++) for (int i = 0; i < n; i++) for (int j = 0; j < n; j++)"
         " D[i][j] = D[i][j] < D[i][k] + D[k][j] ? D[i][j] : D[i][k] + D[k][j];",
         ("tile i 4 j 4; skew j_t i_t 1; interchange i_t j_t; parallelize i_t",),
+    ),
+    "two_sweeps": (
+        "double A[n][m], double B[n][m]",
+        "for (int t = 0; t < 9; t++) {"
+        " for (int i = 1; i < n - 1; i++) for (int j = 1; j < m - 1; j++)"
+        " B[i][j] = 0.2 * (A[i - 1][j] + A[i][j - 1] + A[i][j] + A[i + 1][j] + A[i][j + 1]);"
+        " for (int i = 1; i < n - 1; i++) for (int j = 1; j < m - 1; j++)"
+        " A[i][j] = 0.2 * (B[i - 1][j] + B[i][j - 1] + B[i][j] + B[i + 1][j] + B[i][j + 1]); }",
+        (
+            "shift i2 1; shift j2 1; skew i t 2; skew j t 2; skew i2 t 2; skew j2 t 2;"
+            " tile t 4 i 8 j 6; skew i_t t_t 2; interchange t_t i_t; parallelize t_t; vectorize j2",
+            "shift i2 1; skew i t 2; skew i2 t 2; tile t 3 i 7; jam i 2; vectorize j2 4",
+        ),
+    ),
+    "factors_in_place": (
+        "double A[n][n]",
+        "for (int i = 0; i < n; i++) { for (int j = 0; j < i; j++) {"
+        " for (int k = 0; k < j; k++) A[i][j] -= A[i][k] * A[k][j]; A[i][j] /= A[j][j] + 9.0; }"
+        " for (int j = i; j < n; j++) for (int k = 0; k < i; k++) A[i][j] -= A[i][k] * A[k][j]; }",
+        (
+            "tile i 4 j 4; skew j_t i_t 1; interchange i_t j_t; parallelize i_t;"
+            " interchange j2 k2; vectorize j2",
+        ),
+    ),
+    "sweeps_of_fields": (
+        "double E[n][m], double F[n][m], double H[n][m], const double *s",
+        "for (int t = 0; t < 9; t++) { for (int j = 0; j < m; j++) E[0][j] = s[t];"
+        " for (int i = 1; i < n; i++) for (int j = 0; j < m; j++)"
+        " E[i][j] -= 0.5 * (H[i][j] - H[i - 1][j]);"
+        " for (int i = 0; i < n; i++) for (int j = 1; j < m; j++)"
+        " F[i][j] -= 0.5 * (H[i][j] - H[i][j - 1]);"
+        " for (int i = 0; i < n - 1; i++) for (int j = 0; j < m - 1; j++)"
+        " H[i][j] -= 0.7 * (F[i][j + 1] - F[i][j] + E[i + 1][j] - E[i][j]); }",
+        (
+            "wrap j; shift i3 1; shift j4 1; skew j_w t 1; skew j t 1; skew i t 1; skew j2 t 1;"
+            " skew i2 t 1; skew j3 t 1; skew i3 t 1; skew j4 t 1; tile t 2 j_w 4 j 6;"
+            " skew j_w_t t_t 3; interchange t_t j_w_t; parallelize t_t; vectorize j4",
+        ),
     ),
     "two_copies": (
         "float A[2][n]",

@@ -118,9 +118,9 @@ def tightest(bounds: Iterable[Bound], around: Sequence[Loop], *, lower: bool) ->
     """The bounds that matter: reduced fractions, one number at most, none implied by another."""
     kept: list[Bound] = []
     for bound in dict.fromkeys(_reduced(b, lower=lower) for b in bounds):
-        if any(_implied(bound, by, around, lower=lower) for by in kept):
+        if any(implied(bound, by, around, lower=lower) for by in kept):
             continue
-        kept = [b for b in kept if not _implied(b, bound, around, lower=lower)]
+        kept = [b for b in kept if not implied(b, bound, around, lower=lower)]
         kept.append(bound)
     return tuple(kept)
 
@@ -133,7 +133,8 @@ def _reduced(bound: Bound, *, lower: bool) -> Bound:
     return Bound(Affine.of({n: c // d for n, c in expr.terms}, const))
 
 
-def _implied(bound: Bound, by: Bound, around: Sequence[Loop], *, lower: bool) -> bool:
+def implied(bound: Bound, by: Bound, around: Sequence[Loop], *, lower: bool) -> bool:
+    """Whether ``by`` is surely as tight as ``bound``, wherever the loops ``around`` get to."""
     gap = by.expr * bound.divisor - bound.expr * by.divisor
     return least(gap if lower else -gap, around) >= 0
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import gcd
 
 from agent.errors import ScheduleError
-from agent.loopnest.emitter.extent import extremes
+from agent.loopnest.emitter.extent import extremes, implied, tightest
 from agent.loopnest.program import Affine, Bound, Loop
 
 
@@ -137,11 +137,12 @@ def _quotient(bound: Bound) -> Bound:
 
 
 def tile_loop(
-    what: str, loop: Loop, size: int, name: str, inside: Sequence[Loop]
+    what: str, loop: Loop, size: int, name: str, inside: Sequence[Loop], *, alone: bool = True
 ) -> tuple[Loop, Loop]:
     """The loop over the tiles of ``loop`` and the loop inside a tile.
 
-    ``inside`` are the loops inside the tiles of the outer loops of the band.
+    ``inside`` are the loops inside the tiles of the outer loops of the band; ``alone``: the tiles
+    are those of no other loop, so that they begin and end where this one does.
     """
     span = size * loop.step
     varying = {x.iterator for x in inside}
@@ -158,14 +159,47 @@ def tile_loop(
     start = Bound(Affine.var(name))
     end = Bound(Affine.var(name) + (span - 1))
     tiles = loop.but(iterator=name, lower=lower, upper=upper, step=span, body=())
-    varied = tuple(b for b in loop.lower if b.expr.names & varying)
-    last = tuple(b for b in loop.upper if depends or not _divides(span, loop.lower, b))
+    varied = tuple(b for b in loop.lower if not alone or b.expr.names & varying)
+    last = tuple(b for b in loop.upper if not alone or depends or not _divides(span, loop.lower, b))
     points = loop.but(
         lower=(start, *varied),
         upper=(end, *last),
         body=(),
     )
     return tiles, points
+
+
+def united(what: str, tiles: Sequence[Loop], around: Sequence[Loop]) -> Loop:
+    """One loop over the tiles of several loops, each of which it covers.
+
+    Its bounds are those of any of them that are, wherever it is reached, outside of one of each.
+    """
+    if len(tiles) == 1:
+        return tiles[0]
+    lower, upper = (
+        _outer([loop.lower if low else loop.upper for loop in tiles], around, lower=low)
+        for low in (True, False)
+    )
+    if not (lower and upper and len({loop.step for loop in tiles}) == 1):
+        texts = list(dict.fromkeys(map(range_text, tiles)))
+        raise ScheduleError(
+            f"{what}: no range surely holds both {texts[0]} and {texts[1]}",
+            hint="Loops that are tiled together have to move alike: skew them by the same.",
+        )
+    return tiles[0].but(lower=lower, upper=upper)
+
+
+def _outer(
+    several: Sequence[tuple[Bound, ...]], around: Sequence[Loop], *, lower: bool
+) -> tuple[Bound, ...]:
+    """Of the bounds of several loops those that none of them surely goes beyond."""
+    every = dict.fromkeys(b for bounds in several for b in bounds)
+    far = [
+        bound
+        for bound in every
+        if all(any(implied(bound, b, around, lower=lower) for b in own) for own in several)
+    ]
+    return tightest(far, around, lower=lower)
 
 
 def _divides(span: int, lower: tuple[Bound, ...], upper: Bound) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
@@ -44,6 +44,7 @@ from agent.loopnest.schedules.schedule import (
     Vectorize,
 )
 from agent.loopnest.schedules.streams import cut_flat_loops, stream_large
+from agent.loopnest.schedules.sweep_tiles import SWEEP_SIZES, sweep_tiles
 from agent.loopnest.schedules.time_tiles import SIZES, time_tiles
 from agent.loopnest.schedules.transposes import SIZES as TRANSPOSED
 from agent.loopnest.schedules.transposes import transposes
@@ -331,9 +332,23 @@ def _in_registers(new: Callable[[], LegalDraft]) -> Iterator[LegalDraft]:
 
 def _in_time(new: Callable[[], LegalDraft]) -> Iterator[LegalDraft]:
     """Tiles of loops that carry dependences, of several sizes; none where no loops do."""
-    for (size, inner), waves, last in itertools.product(SIZES, (True, False), ((_vector,), ())):
+    moves: list[tuple[Callable[[LegalDraft], None], tuple[Move, ...]]] = [
+        (partial(time_tiles, size=size, inner=inner, waves=waves), last)
+        for (size, inner), waves, last in itertools.product(SIZES, (True, False), ((_vector,), ()))
+    ]
+    moves += [
+        (partial(sweep_tiles, sizes=sizes, waves=waves), last)
+        for waves, last in (
+            (True, (_unit_stride_inside, _vector)),
+            (False, ()),
+            (True, ()),
+            (False, (_unit_stride_inside, _vector)),
+        )
+        for sizes in SWEEP_SIZES
+    ]
+    for move, last in moves:
         draft = new()
-        time_tiles(draft, size, inner, waves=waves)
+        move(draft)
         if draft.steps:
             _perform(draft, last)
             yield draft
@@ -436,7 +451,17 @@ def _swap(draft: Draft, pair: tuple[str, str]) -> None:
 
 def _unit_stride(draft: Draft) -> None:
     """Put the loop that walks memory best innermost, in every band."""
-    for band in draft.bands():
+    _reorder(draft, draft.bands())
+
+
+def _unit_stride_inside(draft: Draft) -> None:
+    """The same, but not in bands around others, as those of the tiles of several nests are."""
+    inner = draft.innermost()
+    _reorder(draft, [band for band in draft.bands() if band[-1] in inner])
+
+
+def _reorder(draft: Draft, bands: Sequence[tuple[Loop, ...]]) -> None:
+    for band in bands:
         best = min(reversed(band), key=_jumps)
         if best is not band[-1]:
             draft.attempt(Interchange(best.iterator, band[-1].iterator))

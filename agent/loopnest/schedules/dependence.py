@@ -12,7 +12,7 @@ such pairs are marked as reductions and may change places.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
@@ -35,7 +35,7 @@ from agent.loopnest.program import (
     guarded_reads,
     statements,
 )
-from agent.loopnest.schedules.positions import Positions
+from agent.loopnest.schedules.positions import UNKNOWN, Positions
 
 MAX_PAIRS = 5_000
 MAX_SECONDS = 20  # for one program; a millisecond a pair of accesses is usual
@@ -121,10 +121,10 @@ class Dependences:
     """The dependences of a program as written; ``program`` has its temporaries sunk.
 
     What has been found of the program's schedules is kept: ``positions``, ``vectors`` (from
-    iteration vectors of now to those as written, by position), ``answers``, the ``orders`` (of
-    statements, by position) that keep all dependences, which distances there are ``nevers`` of
-    (see ``intervals``), why nests are ``refused`` where they cannot be written as C, and
-    ``examples`` that broke the order of some.
+    iteration vectors of now to those as written, by position), ``spreads`` of forms of iterators,
+    ``answers``, the ``orders`` (of statements, by position) that keep all dependences, which
+    distances there are ``nevers`` of (see ``intervals``), why nests are ``refused`` where they
+    cannot be written as C, and ``examples`` that broke the order of some.
     """
 
     program: Program
@@ -135,6 +135,7 @@ class Dependences:
     vectors: dict[int, isl.Map] = field(default_factory=dict)
     answers: dict[Question, Conflict | None] = field(default_factory=dict, init=False)
     orders: set[tuple[int, ...]] = field(default_factory=set, init=False)
+    spreads: dict[tuple[Dependence, Affine, Affine], tuple[int, int]] = field(default_factory=dict)
     refused: dict[Node, ScheduleError | None] = field(default_factory=dict)
     examples: dict[Dependence, list[tuple[Instance, Instance]]] = field(default_factory=dict)
     nevers: dict[Distances, bool] = field(default_factory=dict)
@@ -154,6 +155,25 @@ class Dependences:
         if key not in self._pairs:
             self._pairs[key] = pairs_map(self.context, sizes, constraints)
         return self._pairs[key]
+
+    def spread(self, item: Dependence, source: Affine, target: Affine) -> tuple[int, int]:
+        """The least and greatest ``target - source`` over all pairs of a dependence.
+
+        ``source`` and ``target`` are forms of the iterators as written of either statement.
+        ``UNKNOWN`` where that is too complex to be told.
+        """
+        if (known := _told_by_distance(item.distance, source, target)) is not None:
+            return known
+        question = item, source, target
+        if question not in self.spreads:
+            names = self.iterators[item.source], self.iterators[item.target]
+            ask = partial(_spread, item.relation, *names, source, target)
+            try:
+                found = bounded(self.context, ask, "a distance")
+            except ScheduleError:
+                found = UNKNOWN
+            self.spreads[question] = found
+        return self.spreads[question]
 
     @staticmethod
     def of(program: Program) -> Dependences:
@@ -324,6 +344,35 @@ def _distance(relation: isl.Map, shared: list[str]) -> dict[str, tuple[int, int]
         )
         for position, name in enumerate(shared)
     }
+
+
+def _told_by_distance(
+    distance: Mapping[str, tuple[int, int]], source: Affine, target: Affine
+) -> tuple[int, int] | None:
+    if source.terms != target.terms or not source.names <= distance.keys():
+        return None
+    least = most = target.const - source.const
+    for name, c in source.terms:
+        ends = distance[name][0] * c, distance[name][1] * c
+        least, most = least + min(ends), most + max(ends)
+    return least, most
+
+
+def _spread(
+    relation: isl.Map,
+    names: Sequence[str],
+    target_names: Sequence[str],
+    source: Affine,
+    target: Affine,
+) -> tuple[int, int]:
+    pairs = relation.wrap()
+    form = isl.Aff.zero_on_domain(isl.LocalSpace.from_space(pairs.get_space()))
+    terms = [-source.coefficient(n) for n in names]
+    terms += [target.coefficient(n) for n in target_names]
+    for place, c in enumerate(terms):
+        form = form.set_coefficient_val(isl.dim_type.in_, place, c)
+    form = form.set_constant_val(target.const - source.const)
+    return integer(pairs.min_val(form)), integer(pairs.max_val(form))
 
 
 # Which updates commute

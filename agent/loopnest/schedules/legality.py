@@ -33,7 +33,7 @@ from agent.loopnest.schedules.dependence import (
     common_depth,
 )
 from agent.loopnest.schedules.intervals import FAR, never
-from agent.loopnest.schedules.positions import Position, advance, tiles_name
+from agent.loopnest.schedules.positions import Position, Spread, advance, tiles_name
 from agent.loopnest.schedules.schedule import (
     Collapse,
     Cyclic,
@@ -164,6 +164,10 @@ class _Order:
     def first(self, item: Edge | Dependence) -> bool:
         """Whether the source of a dependence stands before the target."""
         return self._index[item.source] < self._index[item.target]
+
+    def spread(self, item: Dependence) -> Spread:
+        """What tells how far forms of the target's iterators are ahead of the source's."""
+        return partial(self.dependences.spread, item)
 
     def once(
         self, edge: Edge, level: int, ask: Callable[[Dependence], Conflict | None]
@@ -305,7 +309,7 @@ def _violation(order: _Order, item: Dependence) -> Conflict | None:
     shared = common_depth(source.around, target.around)
     wrong = []
     for level in range(shared):
-        least, most = advance(item.distance, source, target, level)
+        least, most = advance(order.spread(item), source, target, level)
         if least < 0:
             wrong.append([*_equal(level), f"a{level} > b{level}"])
         if least > 0 or most < 0:  # no two are in the same iteration of this loop
@@ -436,7 +440,7 @@ def _shared_element(targets: Mapping[str, Access], edge: Edge, loop: Loop) -> bo
 
 def _carried(order: _Order, level: int, item: Dependence) -> Conflict | None:
     source, target = order.ends(item)
-    ahead = [advance(item.distance, source, target, n) for n in range(level + 1)]
+    ahead = [advance(order.spread(item), source, target, n) for n in range(level + 1)]
     if any(least > 0 or most < 0 for least, most in ahead[:-1]):
         return None
     least, most = ahead[-1]

@@ -7,7 +7,7 @@ distances that tells, without isl, how far the target is ahead of the source in 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.loopnest.emitter.extent import extremes
@@ -23,6 +23,7 @@ from agent.loopnest.program import (
 )
 
 UNKNOWN = (-(2**62), 2**62)
+Spread = Callable[[Affine, Affine], tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -133,12 +134,22 @@ def _meaning(
     around: tuple[Loop, ...], statement: Statement, names: tuple[str, ...]
 ) -> tuple[tuple[Affine | None, ...], tuple[int, ...]]:
     solved = _solve(statement.instance, names)
+    for loop in around:
+        if loop.iterator not in solved and (once := _only_value(loop, solved)) is not None:
+            solved[loop.iterator] = once
     written = tuple(solved.get(loop.iterator) for loop in around)
     points = [-1] * len(around)
     for level in range(len(around) - 1, -1, -1):
         if written[level] is None:
             points[level] = _point_loop(around, level, written, points)
     return written, tuple(points)
+
+
+def _only_value(loop: Loop, solved: Mapping[str, Affine]) -> Affine | None:
+    """The value of a loop that has one iteration, where outer loops are known to be ``solved``."""
+    both = (b.expr for b in loop.lower if b.divisor == 1 and b in loop.upper)
+    known = (value for value in both if value.names <= solved.keys())
+    return next((value.substitute(solved) for value in known), None)
 
 
 def _solve(instance: tuple[Affine, ...], names: tuple[str, ...]) -> dict[str, Affine]:
@@ -222,37 +233,26 @@ def _sunk(nodes: tuple[Node, ...], points: Loop, counter: Iterator[int]) -> tupl
     return tuple(out)
 
 
-def advance(
-    distance: Mapping[str, tuple[int, int]], source: Position, target: Position, level: int
-) -> tuple[int, int]:
+def advance(spread: Spread, source: Position, target: Position, level: int) -> tuple[int, int]:
     """How far ahead of the source the target may be in the shared loop ``level``.
 
     Of a loop over tiles only the sign is told: ``(0, 0)``, or 1 or -1 for an end that may be
     apart. The answer holds where both run in the same iteration of all loops further outside.
 
     Args:
-        distance: for each loop shared as written, least and greatest ``target - source``.
+        spread: the least and greatest value of one form of the target's iterators as written
+            less another one of the source's.
         source: where the source runs.
         target: where the target runs.
         level: the position of the loop.
     """
     one, two = source.points[level], target.points[level]
     if one < 0 or two < 0:
-        return _difference(distance, source.written[level], target.written[level])
-    least, most = _difference(distance, source.written[one], target.written[two])
+        return _difference(spread, source.written[level], target.written[level])
+    least, most = _difference(spread, source.written[one], target.written[two])
     span = source.around[level].step
     return -1 if least < 0 else int(least >= span), 1 if most > 0 else -int(-most >= span)
 
 
-def _difference(
-    distance: Mapping[str, tuple[int, int]], source: Affine | None, target: Affine | None
-) -> tuple[int, int]:
-    if source is None or target is None or source.terms != target.terms:
-        return UNKNOWN
-    least = most = target.const - source.const
-    for name, c in source.terms:
-        if name not in distance:
-            return UNKNOWN
-        ends = distance[name][0] * c, distance[name][1] * c
-        least, most = least + min(ends), most + max(ends)
-    return least, most
+def _difference(spread: Spread, source: Affine | None, target: Affine | None) -> tuple[int, int]:
+    return UNKNOWN if source is None or target is None else spread(source, target)

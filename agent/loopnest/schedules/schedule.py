@@ -1,8 +1,8 @@
 """Schedules: a tuple of frozen steps, and their text form.
 
-    interchange i k; tile i 32 j 32; skew j i 1; reverse i; fuse i i2; distribute i;
-    parallelize i; cyclic i 4; collapse i j; vectorize j; vectorize j 16; unroll k 4; jam i 4;
-    pack B j_t; pack A[j][k] j_t; stream C j
+    interchange i k; tile i 32 j 32; skew j i 1; shift i2 1; reverse i; wrap j; fuse i i2;
+    distribute i; parallelize i; cyclic i 4; collapse i j; vectorize j; vectorize j 16;
+    unroll k 4; jam i 4; pack B j_t; pack A[j][k] j_t; stream C j
 
 Steps apply left to right. ``original`` (or an empty text) is the program as written. Loops are
 named by their iterators; ``tile i 32`` leaves ``i`` as the loop inside a tile and makes ``i_t``
@@ -43,7 +43,7 @@ class Interchange(_Words):
 
 @dataclass(frozen=True, slots=True)
 class Tile(_Words):
-    """Tile a band of nested loops: ``((loop, size), ...)``, outermost first."""
+    """Tile loops: ``((loop, size), ...)``, one for each level of a nest, outermost first."""
 
     sizes: tuple[tuple[str, int], ...]
 
@@ -58,6 +58,21 @@ class Skew(_Words):
     inner: str
     outer: str
     factor: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shift(_Words):
+    """Move the range of a loop: ``loop' = loop + distance``."""
+
+    loop: str
+    distance: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wrap(_Words):
+    """Put a loop of one iteration around a loop."""
+
+    loop: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +177,8 @@ Step = (
     Interchange
     | Tile
     | Skew
+    | Shift
+    | Wrap
     | Reverse
     | Fuse
     | Distribute
@@ -256,6 +273,15 @@ def _tile(what: str, words: list[str]) -> Step:
     return Tile(tuple(zip(names, (_number(w, what) for w in words[1::2]), strict=True)))
 
 
+def _shift(what: str, words: list[str]) -> Step:
+    if len(words) != 2:
+        raise ScheduleError(f"{what}: expected a loop name and a number")
+    distance = _number(words[1], what, low=-MAX_FACTOR)
+    if distance == 0:
+        raise ScheduleError(f"{what}: a distance of 0 changes nothing")
+    return Shift(_name(words[0], what), distance)
+
+
 def _skew(what: str, words: list[str]) -> Step:
     if len(words) != 3:
         raise ScheduleError(f"{what}: expected the inner loop, the outer loop and a factor")
@@ -269,6 +295,8 @@ _FORMS = {
     "interchange": "interchange i k",
     "tile": "tile i 32 j 32",
     "skew": "skew j i 1 (the inner loop first)",
+    "shift": "shift i2 1",
+    "wrap": "wrap j",
     "reverse": "reverse i",
     "fuse": "fuse i i2",
     "distribute": "distribute i",
@@ -285,6 +313,8 @@ _STEPS: dict[str, Callable[[str, list[str]], Step]] = {
     "interchange": _names(2, Interchange),
     "tile": _tile,
     "skew": _skew,
+    "shift": _shift,
+    "wrap": _names(1, Wrap),
     "reverse": _names(1, Reverse),
     "fuse": _names(2, Fuse),
     "distribute": _names(1, Distribute),

@@ -14,7 +14,13 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from agent.loopnest.schedules.schedule import Interchange, Parallelize, Skew, Tile
+from agent.loopnest.schedules.schedule import (
+    Interchange,
+    Parallelize,
+    Skew,
+    Step,
+    Tile,
+)
 from agent.loopnest.schedules.tree import find_loop, is_longer
 
 if TYPE_CHECKING:
@@ -46,24 +52,38 @@ def _tile(draft: LegalDraft, names: Sequence[str], size: int, inner: int, *, wav
     factors = skews(draft.dependences, names)
     if factors is None:
         return False
-    before = draft.program, [*draft.steps]
     sizes = (size, size, *[inner] * (len(names) - 2))
-    skewed = all(draft.attempt(Skew(*pair, factor)) for pair, factor in factors.items())
-    if not (skewed and draft.attempt(Tile(tuple(zip(names, sizes, strict=True))))):
-        draft.program, draft.steps = before
+    skewed = (Skew(*pair, factor) for pair, factor in factors.items())
+    if not all_or_none(draft, (*skewed, Tile(tuple(zip(names, sizes, strict=True))))):
         return False
     if waves:
-        _share_diagonals(draft, names, len(names))
+        share_diagonals(draft, names[0], len(names), 1)
     return True
 
 
-def _share_diagonals(draft: LegalDraft, names: Sequence[str], depth: int) -> None:
-    path, _ = find_loop(draft.program, "tile", names[0])
+def share_diagonals(draft: LegalDraft, outermost: str, depth: int, factor: int) -> None:
+    """Skew, by a factor, and interchange the loops over tiles of a band, and share them out.
+
+    Args:
+        draft: the band is tiled there; it is left as it is where that does not do.
+        outermost: of the loops that are tiled.
+        depth: how many they are.
+        factor: see ``diagonal_factor`` in ``sweep_tiles``; 1 where the first two sizes are equal.
+    """
+    path, _ = find_loop(draft.program, "tile", outermost)
     outer, second = (loop.iterator for loop in path[-depth:][:2])
+    all_or_none(
+        draft, (Skew(second, outer, factor), Interchange(outer, second), Parallelize(outer))
+    )
+
+
+def all_or_none(draft: LegalDraft, steps: Sequence[Step]) -> bool:
+    """Whether all steps could be taken; else the draft is as before."""
     before = draft.program, [*draft.steps]
-    moved = draft.attempt(Skew(second, outer, 1)) and draft.attempt(Interchange(outer, second))
-    if not (moved and draft.attempt(Parallelize(outer))):
-        draft.program, draft.steps = before
+    if all(draft.attempt(step) for step in steps):
+        return True
+    draft.program, draft.steps = before
+    return False
 
 
 def skews(dependences: Dependences, names: Sequence[str]) -> Mapping[tuple[str, str], int] | None:
@@ -75,7 +95,7 @@ def skews(dependences: Dependences, names: Sequence[str]) -> Mapping[tuple[str, 
     least = [
         [item.distance[name][0] for name in names]
         for item in dependences.items
-        if all(name in item.distance for name in names) and _is_inside(item, names[0])
+        if all(name in item.distance for name in names) and is_inside(item, names[0])
     ]
     if not any(any(row) for row in least):
         return None
@@ -94,7 +114,7 @@ def skews(dependences: Dependences, names: Sequence[str]) -> Mapping[tuple[str, 
     return factors
 
 
-def _is_inside(item: Dependence, name: str) -> bool:
+def is_inside(item: Dependence, name: str) -> bool:
     """Whether both ends may be in one iteration of all loops around the loop ``name``."""
     around = itertools.takewhile(lambda n: n != name, item.distance)
     return not item.reduction and all(item.distance[n][0] <= 0 for n in around)

@@ -32,6 +32,7 @@ from agent.loopnest.schedules.bounds import (
     rescan,
     shifted,
     tile_loop,
+    united,
     well_placed,
 )
 from agent.loopnest.schedules.schedule import (
@@ -44,12 +45,14 @@ from agent.loopnest.schedules.schedule import (
     Pack,
     Parallelize,
     Reverse,
+    Shift,
     Skew,
     Step,
     Stream,
     Tile,
     Unroll,
     Vectorize,
+    Wrap,
 )
 from agent.loopnest.schedules.tree import (
     band_between,
@@ -59,6 +62,7 @@ from agent.loopnest.schedules.tree import (
     fresh,
     height,
     kind,
+    levels_between,
     marks_of,
     names_in_use,
     nested,
@@ -90,6 +94,10 @@ def apply(program: Program, step: Step) -> Program:
             return tile(program, sizes)
         case Skew(inner, outer, factor):
             return skew(program, inner, outer, factor)
+        case Shift(loop, distance):
+            return shift(program, loop, distance)
+        case Wrap(loop):
+            return wrap(program, loop)
         case Reverse(loop):
             return reverse(program, loop)
         case Fuse(first, second):
@@ -151,27 +159,43 @@ def tile(program: Program, sizes: Sequence[tuple[str, int]]) -> Program:
 
     A size counts iterations. Where the bounds of an inner loop depend on an outer one of the
     band, the loop over its tiles spans the extremes over the outer loop's tile.
+
+    Loops that follow each other inside one of the band are tiled together; the first of them is
+    named. They share the loop over tiles, and run one after the other in a tile::
+
+        for t in 0..9:               for t_t in 0..9 step 4:
+          for i in 0..98:              for i_t in 0..99 step 32:
+            S(t, i)            ->        for t in t_t..min(t_t + 3, 9):
+          for j in 1..99:                  for i in max(i_t, 0)..min(i_t + 31, 98): S(t, i)
+            T(t, j)                        for j in max(i_t, 1)..min(i_t + 31, 99): T(t, j)
     """
     what = str(Tile(tuple(sizes)))
-    path, band = band_between(program, what, *(name for name, _ in sizes))
-    if [loop.iterator for loop in band] != [name for name, _ in sizes]:
-        raise ScheduleError(
-            f"{what}: the loops nest in the order {' '.join(x.iterator for x in band)}",
-            hint="Name every loop of the band, outermost first; interchange loops before tiling.",
-        )
-    refuse_marked(what, path, band)
-    if len(path) + height(band[0]) + len(band) > MAX_DEPTH:
+    path, levels = levels_between(program, what, [name for name, _ in sizes])
+    top = levels[0][0]
+    for level in levels:
+        refuse_marked(what, path, level)
+    if len(path) + height(top) + len(sizes) > MAX_DEPTH:
         raise ScheduleError(f"{what}: the nest would be more than {MAX_DEPTH} loops deep")
     taken = names_in_use(program)
-    over: list[Loop] = []
-    inside: list[Loop] = []
-    for loop, (_, size) in zip(band, sizes, strict=True):
-        name = fresh(f"{loop.iterator}_t", taken)
-        tiles, points = tile_loop(what, loop, size, name, inside)
-        over.append(tiles)
-        inside.append(points)
-    nest = nested((*over, *inside), band[-1].body)
-    return _finish(program, what, edit(program.body, band[0].iterator, lambda _: (nest,)))
+    names = [fresh(f"{name}_t", taken) for name, _ in sizes]
+    over: list[list[Loop]] = [[] for _ in sizes]
+
+    def tiled(loop: Loop, inside: tuple[Loop, ...]) -> Loop:
+        depth = len(inside)
+        alone = len(levels[depth]) == 1
+        tiles, points = tile_loop(what, loop, sizes[depth][1], names[depth], inside, alone=alone)
+        over[depth].append(tiles)
+        if depth + 1 == len(sizes):
+            return points.with_body(loop.body)
+        inner = (node for node in loop.body if isinstance(node, Loop))
+        return points.with_body(tuple(tiled(node, (*inside, points)) for node in inner))
+
+    points = tiled(top, ())
+    headers: list[Loop] = []
+    for tiles in over:
+        headers.append(united(what, tiles, (*path, *headers)))
+    nest = nested(headers, (points,))
+    return _finish(program, what, edit(program.body, top.iterator, lambda _: (nest,)))
 
 
 def skew(program: Program, inner: str, outer: str, factor: int) -> Program:
@@ -194,14 +218,55 @@ def skew(program: Program, inner: str, outer: str, factor: int) -> Program:
             else "A loop is skewed by one around it; the inner loop comes first.",
         )
     refuse_marked(what, path, (around, loop))
-    shift = Affine.var(outer) * factor
-    body = replace_iterator(loop.body, inner, Affine.var(inner) - shift)
-    skewed = loop.but(
-        lower=tuple(shifted(b, shift) for b in loop.lower),
-        upper=tuple(shifted(b, shift) for b in loop.upper),
-        body=body,
-    )
+    skewed = _moved(loop, Affine.var(outer) * factor)
     return _finish(program, what, edit(program.body, inner, lambda _: (skewed,)))
+
+
+def shift(program: Program, name: str, distance: int) -> Program:
+    """Move the range of a loop; the order of execution stays.
+
+    What is tiled together with other loops runs so many iterations later than they do::
+
+        for i in 0..9:         ->    for i in 2..11:
+          S(i)                         S(i - 2)
+    """
+    what = str(Shift(name, distance))
+    path, loop = find_loop(program, what, name)
+    refuse_marked(what, path, (loop,))
+    return _finish(program, what, edit(program.body, name, lambda _: (_moved(loop, distance),)))
+
+
+def _moved(loop: Loop, distance: Affine | int) -> Loop:
+    """``loop`` with its iterator greater by ``distance`` throughout."""
+    by = Affine.constant(distance) if isinstance(distance, int) else distance
+    return loop.but(
+        lower=tuple(shifted(b, by) for b in loop.lower),
+        upper=tuple(shifted(b, by) for b in loop.upper),
+        body=replace_iterator(loop.body, loop.iterator, Affine.var(loop.iterator) - by),
+    )
+
+
+def wrap(program: Program, name: str) -> Program:
+    """Put a loop of one iteration around a loop, called as that and ``_w``.
+
+    So that it can be tiled together with nests that have one loop more::
+
+        for t:                       for t:
+          for j in 0..9:               for j_w in 0..0:
+            S(j)                         for j in 0..9:
+          for i in 1..9:       ->          S(j)
+            for k in 0..9:             for i in 1..9:
+              T(i, k)                    for k in 0..9:
+                                           T(i, k)
+    """
+    what = str(Wrap(name))
+    path, loop = find_loop(program, what, name)
+    refuse_marked(what, path, (loop,))
+    if len(path) + height(loop) == MAX_DEPTH:
+        raise ScheduleError(f"{what}: the nest would be more than {MAX_DEPTH} loops deep")
+    once = (Bound(Affine.constant(0)),)
+    around = Loop(fresh(f"{name}_w", names_in_use(program)), once, once, 1, (loop,))
+    return _finish(program, what, edit(program.body, name, lambda _: (around,)))
 
 
 def reverse(program: Program, name: str) -> Program:
@@ -256,13 +321,13 @@ def fuse(program: Program, first: str, second: str) -> Program:
             hint="Fuse takes two loops that stand one after the other, the earlier one first.",
         )
     refuse_marked(what, path, (one, two))
-    shift = offset(one, two)
-    if shift is None:
+    ahead = offset(one, two)
+    if ahead is None:
         raise ScheduleError(
             f"{what}: the loops run over different ranges: {range_text(one)} and {range_text(two)}",
             hint="Only loops with equal bounds and steps, up to a shift, can be fused.",
         )
-    moved = replace_iterator(two.body, second, Affine.var(first) + shift)
+    moved = replace_iterator(two.body, second, Affine.var(first) + ahead)
     fused = one.but(body=one.body + moved)
     body = edit(program.body, second, lambda _: ())
     return _finish(program, what, edit(body, first, lambda _: (fused,)))

@@ -66,6 +66,32 @@ def band_between(
     return path, chain[: 1 + max(places[name] for name in names)]
 
 
+def levels_between(
+    program: Program, what: str, names: Sequence[str]
+) -> tuple[tuple[Loop, ...], tuple[tuple[Loop, ...], ...]]:
+    """The loops around a nest, and the loops of each of its levels, of which ``names`` are first.
+
+    A level are the loops directly inside those of the level before, in which there is nothing else.
+    """
+    path, top = find_loop(program, what, names[0])
+    levels: list[tuple[Loop, ...]] = [(top,)]
+    for name in names[1:]:
+        below = tuple(node for loop in levels[-1] for node in loop.body)
+        inner = tuple(node for node in below if isinstance(node, Loop))
+        if not inner or len(inner) < len(below) or inner[0].iterator != name:
+            return _refuse_levels(program, what, names)
+        levels.append(inner)
+    return path, tuple(levels)
+
+
+def _refuse_levels(program: Program, what: str, names: Sequence[str]) -> NoReturn:
+    _, band = band_between(program, what, *names)
+    raise ScheduleError(
+        f"{what}: the loops nest in the order {' '.join(loop.iterator for loop in band)}",
+        hint="Name every loop of the band, outermost first; interchange loops before tiling.",
+    )
+
+
 def _refuse_band(what: str, top: Loop, path: tuple[Loop, ...], loop: Loop) -> NoReturn:
     pair = f"loops {top.iterator} and {loop.iterator}"
     if top not in path:

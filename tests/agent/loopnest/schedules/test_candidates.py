@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from agent.errors import ScheduleError
+from agent.loopnest.lowering.reader import parse_program
 from agent.loopnest.program import Binary, Program, loops
 from agent.loopnest.schedules import legality, transform
 from agent.loopnest.schedules.candidates import (
@@ -26,6 +27,7 @@ from agent.loopnest.schedules.schedule import (
     Vectorize,
     parse_schedule,
 )
+from agent.loopnest.schedules.sweep_tiles import diagonal_factor, sweep_tiles
 from agent.loopnest.schedules.time_tiles import skews
 from tests.agent.loopnest.nests import at, gemm, loop, plus, program, read, statement
 from tests.agent.loopnest.schedules.brute_force import trace
@@ -128,6 +130,68 @@ def test_candidates_hold_time_tiles() -> None:
     found = {str(schedule) for schedule, _ in candidate_schedules(swept, 60)}
     tiles = "skew i t 1; tile t 32 i 32"
     assert {tiles, f"{tiles}; skew i_t t_t 1; interchange t_t i_t; parallelize t_t"} <= found
+
+
+def sweeps(text: str, **sizes: int) -> Program:
+    """What a function ``f`` of C does."""
+    return parse_program(text, "f.c", function=None, sizes=sizes)
+
+
+JACOBI = (
+    "void f(int n, double A[n], double B[n]) {"
+    " for (int t = 0; t < 99; t++) {"
+    " for (int i = 1; i < n - 1; i++) B[i] = A[i - 1] + A[i] + A[i + 1];"
+    " for (int i = 1; i < n - 1; i++) A[i] = B[i - 1] + B[i] + B[i + 1]; } }"
+)
+FIELDS = (
+    "void f(int n, int m, double E[n][m], double H[n][m], const double *s) {"
+    " for (int t = 0; t < 99; t++) {"
+    " for (int j = 0; j < m; j++) E[0][j] = s[t];"
+    " for (int i = 1; i < n; i++) for (int j = 0; j < m; j++) E[i][j] -= H[i][j] - H[i - 1][j];"
+    " for (int i = 0; i < n - 1; i++) for (int j = 0; j < m - 1; j++)"
+    " H[i][j] -= E[i + 1][j] - E[i][j + 1]; } }"
+)
+
+
+def test_candidates_hold_time_tiles_of_two_sweeps() -> None:
+    found = {str(schedule) for schedule, _ in candidate_schedules(sweeps(JACOBI, n=300), 60)}
+    tiles = "shift i2 1; skew i t 2; skew i2 t 2; tile t 32 i 64"
+    waves = "skew i_t t_t 2; interchange t_t i_t; parallelize t_t"
+    assert {tiles, f"{tiles}; {waves}; vectorize i; vectorize i2"} <= found
+
+
+def test_candidates_hold_time_tiles_of_sweeps_of_different_depth() -> None:
+    fields = sweeps(FIELDS, n=300, m=200)
+    found = {str(schedule) for schedule, _ in candidate_schedules(fields, 60)}
+    tiles = (
+        "wrap j; shift i2 1; shift j3 1; skew j_w t 1; skew j t 1; skew i t 1; skew j2 t 1;"
+        " skew i2 t 1; skew j3 t 1; tile t 16 j_w 32 j 128"
+    )
+    assert f"{tiles}; skew j_w_t t_t 3; interchange t_t j_w_t; parallelize t_t" in found
+
+
+def test_a_sweep_of_fewer_loops_lacks_outer_ones() -> None:
+    draft = LegalDraft(Dependences.of(sweeps(FIELDS, n=300, m=200)), Outcomes())
+    sweep_tiles(draft, (32, 64), waves=False)
+    assert str(draft.steps[0]) == "wrap j"
+    assert str(draft.steps[-1]) == "tile t 32 j_w 64"
+
+
+def test_sweeps_far_apart_are_not_moved() -> None:
+    mirrored = JACOBI.replace("B[i - 1] + B[i]", "B[n - 1 - i] + B[i]")
+    dependences = Dependences.of(sweeps(mirrored, n=300))
+    draft = LegalDraft(dependences, Outcomes())
+    sweep_tiles(draft, (32, 64), waves=True)
+    assert not draft.steps
+
+
+@pytest.mark.parametrize(
+    ("size", "inner", "skew", "factor"), [(32, 32, 1, 1), (32, 64, 2, 2), (16, 32, 1, 3)]
+)
+def test_diagonals_leave_behind_the_tiles_that_a_tile_depends_on(
+    size: int, inner: int, skew: int, factor: int
+) -> None:
+    assert diagonal_factor(size, inner, skew) == factor
 
 
 def test_nothing_is_skewed_where_no_loop_carries_a_dependence() -> None:

@@ -538,3 +538,11 @@ def test_what_a_jam_leaves_over_must_keep_the_order_too() -> None:
     swept = parse_program(text, "f.c", function=None, sizes={"n": 6, "m": 7})
     with pytest.raises(ScheduleError, match="breaks the dependence"):
         transform(swept, parse_schedule("interchange i j; jam j 8"))
+
+
+def test_distances_are_told_between_loops_of_their_own_too() -> None:
+    dependences = Dependences.of(jacobi())
+    back = [x for x in dependences.items if (x.source, x.target, x.kind) == ("S", "T", "flow")]
+    assert back
+    i, k = Affine.var("i"), Affine.var("k")
+    assert {dependences.spread(x, i * 2, k * 2 + 1) for x in back} == {(1, 1)}

@@ -31,12 +31,14 @@ from agent.loopnest.schedules.schedule import (
     Parallelize,
     Reverse,
     Schedule,
+    Shift,
     Skew,
     Step,
     Stream,
     Tile,
     Unroll,
     Vectorize,
+    Wrap,
 )
 from tests.agent.loopnest.schedules.brute_force import conflicts, is_legal, trace
 from tests.interpret import kind
@@ -72,6 +74,8 @@ def steps(draw: st.DrawFn, draft: Draft) -> Step:
     choices = [
         Tile(tuple((n, size) for n in band[start:end])),
         Reverse(name),
+        Shift(name, draw(st.sampled_from((-1, 1)))),
+        Wrap(name),
         Distribute(name),
         Jam(name, min(size, 3)),
         Parallelize(name),

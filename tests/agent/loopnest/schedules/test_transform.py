@@ -248,7 +248,68 @@ def test_the_name_of_a_loop_over_tiles_is_new_and_no_c_type() -> None:
     assert next(x.iterator for _, x in loops(run(before, "tile int32 4").body)) == "int32_t2"
 
 
-# skew, reverse
+def sweeps(first: tuple[object, object], second: tuple[object, object]) -> Program:
+    """Two loops inside a loop ``t``, from one bound to another."""
+    inner = [
+        loop(name, *ends, statement(what, at("x", name), "", read("y", name), "t", name))
+        for name, what, ends in (("i", "S", first), ("j", "T", second))
+    ]
+    return program(loop("t", 0, 9, *inner), arrays={"x": (100,), "y": (100,)})
+
+
+def test_tile_takes_loops_that_follow_each_other_together() -> None:
+    assert after(sweeps((0, 98), (1, 99)), "tile t 4 i 32") == (
+        "t_t 0..9 step 4 (i_t 0..99 step 32 (t t_t..min(t_t + 3, 9) "
+        "(i max(i_t, 0)..min(i_t + 31, 98) (S[t, i]) j max(i_t, 1)..min(i_t + 31, 99) (T[t, j]))))"
+    )
+
+
+def test_tile_takes_all_loops_of_a_level_together() -> None:
+    nests = [
+        loop(i, 0, 9, loop(j, 0, 9, statement(what, at("x", i, j), "", read("x", i, j), i, j)))
+        for i, j, what in (("i", "j", "S"), ("k", "l", "T"))
+    ]
+    both = program(loop("t", 0, 9, *nests), arrays={"x": (10, 10)})
+    tiled = run(both, "tile t 2 i 3 j 4")
+    order = [x.iterator for _, x in loops(tiled.body)]
+    assert order == ["t_t", "i_t", "j_t", "t", "i", "j", "k", "l"]
+
+
+def test_tile_names_the_first_loop_of_a_level() -> None:
+    assert "not perfectly nested" in refusal(sweeps((0, 9), (0, 9)), "tile t 4 j 32").message
+
+
+def test_loops_tiled_together_have_tiles_wherever_one_of_them_has() -> None:
+    assert after(sweeps((0, "t - 1"), ("t", 99)), "tile t 4 i 32").startswith(
+        "t_t 0..9 step 4 (i_t 0..99 step 32 (t t_t..min(t_t + 3, 9) "
+        "(i max(i_t, 0)..min(i_t + 31, t - 1) (S[t, i]) j max(i_t, t)..min(i_t + 31, 99)"
+    )
+
+
+def test_tile_refuses_loops_of_which_none_surely_begins_first() -> None:
+    error = refusal(sweeps((5, 98), ("t", 99)), "tile t 4 i 32")
+    assert error.message == (
+        "tile t 4 i 32: no range surely holds both 5..98 step 32 and t_t..99 step 32"
+    )
+    assert error.hint.endswith("skew them by the same.")
+
+
+# skew, shift, wrap, reverse
+
+
+def test_shift_moves_a_range_and_what_it_indexes() -> None:
+    shifted = run(square(), "shift j 2")
+    assert show(shifted) == "i 0..9 (j 2..11 (S[i, j - 2]))"
+    inner = next(x for _, x in loops(shifted.body) if x.iterator == "j")
+    assert inner.body[0].target == at("x", "i", "j - 2")  # type: ignore[union-attr]
+
+
+def test_shift_back_is_the_identity() -> None:
+    assert run(triangle(), "shift j 3; shift j -3") == triangle()
+
+
+def test_wrap_puts_one_iteration_around_a_loop() -> None:
+    assert after(square(), "wrap j") == "i 0..9 (j_w 0..0 (j 0..9 (S[i, j])))"
 
 
 def test_skew_shifts_the_loop_and_what_it_indexes() -> None:
@@ -605,6 +666,8 @@ def test_a_factor_with_many_digits_is_told_its_range() -> None:
         ("unroll i", "For example: unroll k 4."),
         ("interchange i", "For example: interchange i k."),
         ("skew i 1", "For example: skew j i 1 (the inner loop first)."),
+        ("shift i 0", "For example: shift i2 1."),
+        ("wrap i j", "For example: wrap j."),
         ("jam i x", "For example: jam i 4."),
     ],
 )
