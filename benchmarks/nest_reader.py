@@ -180,7 +180,8 @@ def train(
         for some in torch.split(torch.from_numpy(rng.permutation(programs)), HOW.batch):
             rows = np.flatnonzero(np.isin(data.base, some.numpy()))
             optimiser.zero_grad()
-            loss(heads, network(data, rows), data, rows, targets).backward()
+            value = loss(heads, network(data, rows), data, rows, targets)
+            value.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimiser.step()
             schedule.step()
@@ -267,7 +268,7 @@ def main() -> None:
     data = read(given.labels, given.work)
     machines = [t.machine for t in data.targets]
     targets = np.flatnonzero([m != given.leave for m in machines])
-    labelled = np.isfinite(data.seconds[:, targets]).any(axis=1)[data.base]
+    labelled = np.isfinite(data.seconds[:, targets][data.base]).any(axis=1)
     learnt = ~is_test(data.program) & labelled
     found = {}
     for name in NETWORKS:
