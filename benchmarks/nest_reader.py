@@ -23,6 +23,7 @@ import argparse
 import itertools
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -43,8 +44,6 @@ from bundles.training.validation import is_validation
 NETWORKS = {"features": (True, False), "nest": (False, True), "both": (True, True)}
 HIDDEN, EMBEDDING, BLOCKS = 224, 64, 3  # as ``bundles.training.network.Shape``
 STATE, MET = 64, 32  # what is carried of a statement, and of an access
-EPOCHS, NOISES = (40,), (0.1, 0.4)
-SEEN = 0.5  # of the versions of a program, each time it is learned from: others the next time
 HOW = Adaptation()
 
 
@@ -145,18 +144,22 @@ class Taught:
     heads: ReferenceHeads
     targets: Indices
 
-    def times(self, data: Data, rows: Indices, target: int) -> Doubles:
-        """[k] log seconds less log work of versions on a target.
+    def times(self, data: Data, rows: Indices) -> Doubles:
+        """[n, R] log seconds less log work of the versions ``rows`` on every target, else nan.
 
         On one that taught nothing, the mean of the heads of those with as many threads.
         """
-        threads = [data.targets[t].threads == data.targets[target].threads for t in self.targets]
-        same = np.array(threads) if target not in self.targets else self.targets == target
+        found = np.full(data.seconds.shape, np.nan)
         with torch.no_grad():
             some = np.array_split(rows, len(rows) // 512 + 1)
-            parts = [self.network(data, part) for part in some]
-            found = self.heads(torch.cat(parts)).numpy()[:, same].mean(axis=1)
-        return np.asarray(found, np.float64)
+            parts = [self.heads(self.network(data, part)) for part in some]
+        known = torch.cat(parts).numpy()  # [k, those that taught]
+        threads = np.array([t.threads for t in data.targets])
+        for target in range(len(threads)):
+            taught = self.targets == target
+            same = taught if taught.any() else threads[self.targets] == threads[target]
+            found[rows, target] = known[:, same].mean(axis=1)
+        return found
 
 
 def train(
@@ -174,13 +177,12 @@ def train(
         {"params": network.parameters(), "weight_decay": HOW.decay},
         {"params": heads.parameters(), "weight_decay": 0.0},
     ]
-    optimiser = torch.optim.AdamW(groups, HOW.rate)
+    optimiser = torch.optim.AdamW(groups, HOW.rate, fused=True)
     steps = how.epochs * -(-len(programs) // HOW.batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, HOW.rate, steps, pct_start=0.1)
     for _ in range(how.epochs):
         for some in torch.split(torch.from_numpy(rng.permutation(programs)), HOW.batch):
             rows = np.flatnonzero(np.isin(data.base, some.numpy()))
-            rows = rows[(rows == data.base[rows]) | (rng.random(len(rows)) < SEEN)]
             optimiser.zero_grad()
             value = loss(heads, network(data, rows), data, rows, targets)
             value.backward()  # type: ignore[no-untyped-call]
@@ -218,11 +220,18 @@ class Errors:
     of_program: dict[str, float]
 
 
-def judge(data: Data, taught: Taught, target: int, tested: Bools) -> Errors:
-    """Errors on the versions ``tested`` [n] that have a label of the target."""
-    rows = np.flatnonzero(tested & np.isfinite(data.seconds[:, target]))
-    found = taught.times(data, rows, target)
-    truth = data.seconds[rows, target].astype(np.float64)
+def judge(data: Data, taught: Taught, tested: Bools) -> dict[str, Errors]:
+    """Errors on the versions ``tested`` [n] of whole programs, by target."""
+    found = taught.times(data, np.flatnonzero(tested))
+    return {
+        target.name: _errors(data, found[:, t], data.seconds[:, t].astype(np.float64), tested)
+        for t, target in enumerate(data.targets)
+    }
+
+
+def _errors(data: Data, told: Doubles, seconds: Doubles, tested: Bools) -> Errors:
+    rows = np.flatnonzero(tested & np.isfinite(seconds))
+    found, truth = told[rows], seconds[rows]
     base = np.searchsorted(rows, data.base[rows])
     timed = data.base[rows] != rows
     gain, true_gain, program = (x[timed] for x in (found[base] - found, truth[base] - truth, base))
@@ -237,13 +246,16 @@ def judge(data: Data, taught: Taught, target: int, tested: Bools) -> Errors:
     )
 
 
-def chosen(data: Data, targets: Indices, learnt: Bools, name: str) -> tuple[Settings, Taught]:
+def chosen(
+    data: Data, targets: Indices, learnt: Bools, name: str, choices: Sequence[Settings]
+) -> tuple[Settings, Taught]:
     """The settings with the least error of speed-ups on validation programs, and what they gave."""
     kept = is_validation(data.program)
     tried: list[tuple[float, Settings, Taught]] = []
-    for how in itertools.starmap(Settings, itertools.product(EPOCHS, NOISES)):
+    for how in choices:
         taught = train(data, targets, np.flatnonzero(learnt & ~kept), name, how, 0)
-        mine = [judge(data, taught, t, learnt & kept).log_error for t in targets]
+        errors = judge(data, taught, learnt & kept)
+        mine = [errors[data.targets[t].name].log_error for t in targets]
         tried.append((float(np.mean(mine)), how, taught))
         print(f"{name}, {how}: {tried[-1][0]:.4f} on validation programs", flush=True)
     return min(tried, key=lambda t: t[0])[1:]
@@ -265,6 +277,10 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--programs", type=int, default=10_000, help="that teach, at most")
+    parser.add_argument("--epochs", type=int, nargs="+", default=[15, 40])
+    parser.add_argument("--noise", type=float, nargs="+", default=[0.1, 0.4])
+    parser.add_argument("--only", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     given = parser.parse_args()
     torch.set_num_threads(1)
     data = read(given.labels, given.work)
@@ -272,18 +288,20 @@ def main() -> None:
     targets = np.flatnonzero([m != given.leave for m in machines])
     labelled = np.isfinite(data.seconds[:, targets][data.base]).any(axis=1)
     learnt = ~is_test(data.program) & labelled
-    rows = np.flatnonzero(learnt & ~is_validation(data.program))
+    some = np.random.default_rng(0).permutation(np.unique(data.base[learnt]))[: given.programs]
+    teaching = learnt & np.isin(data.base, some)
+    rows = np.flatnonzero(teaching & ~is_validation(data.program))
+    choices = [Settings(*pair) for pair in itertools.product(given.epochs, given.noise)]
     found = {}
-    for name in NETWORKS:
-        how, first = chosen(data, targets, learnt, name)
+    for name in given.only:
+        how, first = chosen(data, targets, teaching, name, choices)
         more = (train(data, targets, rows, name, how, seed) for seed in range(1, given.seeds))
         taught = [first, *more]
-        errors = {t.name: [asdict(judge(data, x, i, ~learnt)) for x in taught]
-                  for i, t in enumerate(data.targets)}  # fmt: skip
-        found[name] = {"settings": asdict(how), "rate": rate(data, taught[0]), "errors": errors}
-        for target, seeds in errors.items():
-            told = {f: [round(e[f], 3) for e in seeds] for f in list(seeds[0])[:-1]}
-            print(name, target, told, flush=True)
+        errors = [{t: asdict(e) for t, e in judge(data, x, ~learnt).items()} for x in taught]
+        found[name] = {"settings": asdict(how), "rate": rate(data, first), "errors": errors}
+        for target in errors[0]:
+            for figure in list(errors[0][target])[:-1]:
+                print(name, target, figure, *(round(e[target][figure], 3) for e in errors))
         given.out.write_text(json.dumps(found, indent=1) + "\n")
 
 
