@@ -119,9 +119,7 @@ class Network(nn.Module):
 
     def forward(self, data: Data, rows: Indices) -> Tensor:
         """Versions [B] -> [B, E]."""
-        parts = []
-        if self.normal is not None:
-            parts.append(self.normal(torch.from_numpy(data.features[rows])))
+        parts = [self.normal(torch.from_numpy(data.features[rows]))] if self.normal else []
         if self.reader is not None:
             parts.append(self.reader(data.nests.take(rows), len(rows)))
         embedding: Tensor = self.body(torch.cat(parts, 1))
@@ -173,10 +171,8 @@ def train(
     start[-1] = np.nanmean(data.seconds[np.ix_(learnt, targets)])
     heads = ReferenceHeads(np.tile(start, (len(targets), 1)))
     programs = np.unique(data.base[learnt])
-    groups = [
-        {"params": network.parameters(), "weight_decay": HOW.decay},
-        {"params": heads.parameters(), "weight_decay": 0.0},
-    ]
+    body = {"params": network.parameters(), "weight_decay": HOW.decay}
+    groups = [body, {"params": heads.parameters(), "weight_decay": 0.0}]
     optimiser = torch.optim.AdamW(groups, HOW.rate, fused=True)
     steps = how.epochs * -(-len(programs) // HOW.batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, HOW.rate, steps, pct_start=0.1)
@@ -222,11 +218,9 @@ class Errors:
 
 def judge(data: Data, taught: Taught, tested: Bools) -> dict[str, Errors]:
     """Errors on the versions ``tested`` [n] of whole programs, by target."""
-    found = taught.times(data, np.flatnonzero(tested))
-    return {
-        target.name: _errors(data, found[:, t], data.seconds[:, t].astype(np.float64), tested)
-        for t, target in enumerate(data.targets)
-    }
+    found, true = taught.times(data, np.flatnonzero(tested)), data.seconds.astype(np.float64)
+    names = [target.name for target in data.targets]
+    return {n: _errors(data, found[:, t], true[:, t], tested) for t, n in enumerate(names)}
 
 
 def _errors(data: Data, told: Doubles, seconds: Doubles, tested: Bools) -> Errors:
@@ -284,14 +278,13 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     data = read(given.labels, given.work)
-    machines = [t.machine for t in data.targets]
-    targets = np.flatnonzero([m != given.leave for m in machines])
+    targets = np.flatnonzero([t.machine != given.leave for t in data.targets])
     labelled = np.isfinite(data.seconds[:, targets][data.base]).any(axis=1)
     learnt = ~is_test(data.program) & labelled
     some = np.random.default_rng(0).permutation(np.unique(data.base[learnt]))[: given.programs]
     teaching = learnt & np.isin(data.base, some)
     rows = np.flatnonzero(teaching & ~is_validation(data.program))
-    choices = [Settings(*pair) for pair in itertools.product(given.epochs, given.noise)]
+    choices = list(itertools.starmap(Settings, itertools.product(given.epochs, given.noise)))
     found = {}
     for name in given.only:
         how, first = chosen(data, targets, teaching, name, choices)
