@@ -20,7 +20,6 @@ in it. How long and with how much noise a network learns, its validation program
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import time
 from collections.abc import Sequence
@@ -279,12 +278,11 @@ def main() -> None:
     torch.set_num_threads(1)
     data = read(given.labels, given.work)
     targets = np.flatnonzero([t.machine != given.leave for t in data.targets])
-    labelled = np.isfinite(data.seconds[:, targets][data.base]).any(axis=1)
-    learnt = ~is_test(data.program) & labelled
+    learnt = ~is_test(data.program) & np.isfinite(data.seconds[data.base][:, targets]).any(axis=1)
     some = np.random.default_rng(0).permutation(np.unique(data.base[learnt]))[: given.programs]
     teaching = learnt & np.isin(data.base, some)
     rows = np.flatnonzero(teaching & ~is_validation(data.program))
-    choices = list(itertools.starmap(Settings, itertools.product(given.epochs, given.noise)))
+    choices = [Settings(epochs, noise) for epochs in given.epochs for noise in given.noise]
     found = {}
     for name in given.only:
         how, first = chosen(data, targets, teaching, name, choices)
