@@ -1,6 +1,6 @@
 r"""Does a network that reads the nest beat the one that reads 305 features, on the same labels?
 
-    python -m benchmarks.nest_reader bundles/measured/*-gcc-O3-native-t[12].parquet
+    python -m benchmarks.nest_reader bundles/measured/*-gcc-O3-native-t*.parquet
         --leave sapphire-rapids-vm --work DIR --out nest_reader.json
 
 Three networks learn from the labels of the machines that are not left out, nothing simulated, with
