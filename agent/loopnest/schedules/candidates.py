@@ -339,10 +339,10 @@ def _in_time(new: Callable[[], LegalDraft]) -> Iterator[LegalDraft]:
     moves += [
         (partial(sweep_tiles, sizes=sizes, waves=waves), last)
         for waves, last in (
-            (True, (_unit_stride_inside, _vector)),
+            (True, (_unit_stride_inside, _vector_dense)),
             (False, ()),
             (True, ()),
-            (False, (_unit_stride_inside, _vector)),
+            (False, (_unit_stride_inside, _vector_dense)),
         )
         for sizes in SWEEP_SIZES
     ]
@@ -530,6 +530,13 @@ def _take_turns(draft: Draft) -> None:
 def _vector(draft: Draft) -> None:
     for loop in draft.innermost():
         draft.attempt(Vectorize(loop.iterator))
+
+
+def _vector_dense(draft: Draft) -> None:
+    """Vectorize innermost loops that go from one element to the next everywhere."""
+    for loop in draft.innermost():
+        if not _jumps(loop):
+            draft.attempt(Vectorize(loop.iterator))
 
 
 def _unroll_by(draft: Draft, factor: int) -> None:

@@ -39,7 +39,7 @@ SWEEP_SIZES = (
     (8, 32),
     (16, 64, 256),
     (4, 8, 8),
-    (64, 512),
+    (128, 512),
     (4, 16),
 )
 
@@ -67,18 +67,21 @@ def sweep_tiles(draft: LegalDraft, sizes: tuple[int, ...], *, waves: bool) -> No
                 for x, size in zip(nest, sizes[1:], strict=False)
             )
             ways = _beside(nests, depth) if fits else ()
-            found = (sweep_moves(draft.dependences, loop, nests, way, depth) for way in ways)
+            found = (sweep_moves(draft.dependences, loop, nests, *way) for way in ways)
             if (moves := next((way for way in found if way is not None), None)) is not None:
                 _tile_sweeps(draft, loop, moves, sizes, waves=waves)
 
 
-def _beside(nests: Sequence[tuple[Loop, ...]], depth: int) -> list[Levels]:
-    """Which loops of several nests are to be tiled together: outermost ones, or innermost ones."""
-    names = [tuple(loop.iterator for loop in nest) for nest in nests]
+def _beside(nests: Sequence[tuple[Loop, ...]], depth: int) -> list[tuple[Levels, int]]:
+    """Which loops of several nests may be tiled together, and how many of each.
+
+    Where some have fewer loops, these lack outer ones, or else what they have are outer ones.
+    """
+    names = tuple(tuple(loop.iterator for loop in nest) for nest in nests)
     shortest, most = min(map(len, names)), max(map(len, names))
-    outer = [tuple(names)] * (depth <= shortest)
-    inner = [tuple((*[None] * (most - len(nest)), *nest) for nest in names)] * (shortest < most)
-    return [*outer, *inner]
+    outer = names, min(depth, shortest)
+    inner = tuple((*[None] * (most - len(nest)), *nest) for nest in names), depth
+    return [inner, outer] if shortest < most else [outer]
 
 
 @dataclass(frozen=True)

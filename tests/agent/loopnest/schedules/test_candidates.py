@@ -170,6 +170,19 @@ def test_candidates_hold_time_tiles_of_sweeps_of_different_depth() -> None:
     assert f"{tiles}; skew j_w_t t_t 3; interchange t_t j_w_t; parallelize t_t" in found
 
 
+def test_candidates_hold_tiles_of_factors_in_place() -> None:
+    factors = (
+        "void f(int n, double A[n][n]) { for (int i = 0; i < n; i++) {"
+        " for (int j = 0; j < i; j++) {"
+        " for (int k = 0; k < j; k++) A[i][j] -= A[i][k] * A[k][j]; A[i][j] /= A[j][j]; }"
+        " for (int j = i; j < n; j++)"
+        " for (int k = 0; k < i; k++) A[i][j] -= A[i][k] * A[k][j]; } }"
+    )
+    found = {str(schedule) for schedule, _ in candidate_schedules(sweeps(factors, n=300), 60)}
+    waves = "skew j_t i_t 2; interchange i_t j_t; parallelize i_t"
+    assert f"tile i 16 j 32; {waves}; interchange j2 k2; vectorize j2" in found
+
+
 def test_a_sweep_of_fewer_loops_lacks_outer_ones() -> None:
     draft = LegalDraft(Dependences.of(sweeps(FIELDS, n=300, m=200)), Outcomes())
     sweep_tiles(draft, (32, 64), waves=False)
