@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from agent.errors import ScheduleError
 from agent.loopnest.emitter.accumulate import invariant_updates, operator
 from agent.loopnest.emitter.lifetimes import homes
-from agent.loopnest.emitter.packing import buffer_of, packed_read
+from agent.loopnest.emitter.packing import buffer_of, packed, packed_read
 from agent.loopnest.emitter.staggered import is_staggered, refuse_staggered
 from agent.loopnest.program import (
     MAX_DEPTH,
@@ -732,11 +732,20 @@ def _refuse_dependent(what: str, loop: Loop, hint: str) -> None:
 
 
 def _finish(program: Program, what: str, body: tuple[Node, ...]) -> Program:
-    """The program around ``body``, once its temporaries still have one place to live."""
+    """The program around ``body``, once its temporaries still have one place to live.
+
+    And once its loops can still pack what they did: how far inner loops reach may show no more.
+    """
     placed = tuple(statements(body)) if program.temporaries else ()
     for temporary in program.temporaries:
         try:
             check_temporary(placed, temporary)
         except ScheduleError as error:
             raise ScheduleError(f"{what}: {error.message}", hint=error.hint) from None
-    return program.with_body(body)
+    found = program.with_body(body)
+    try:
+        packed(found, copies=False)
+    except ScheduleError as error:
+        hint = "Leave out that pack, or pack afterwards."
+        raise ScheduleError(f"{what}: {error.message}", hint=hint) from None
+    return found

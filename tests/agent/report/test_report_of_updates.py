@@ -5,7 +5,7 @@ import json
 import jsonschema
 import pytest
 
-from agent.bundle.bundle import default_bundle
+from agent.bundle.bundle import default_bundle, load_bundle
 from tests.agent.update.published import made_bundle, new_centre
 from tests.conftest import SCHEMAS, agent
 from tests.fake_runner import calibrate_simulated
@@ -42,12 +42,13 @@ def test_a_bundle_taken_and_one_that_was_worse_here_are_told_of(machine, centre,
 
     worse = made_bundle(tmp_path / "worse", "7", misleading=True)
     assert update(worse) == "declined"
-    before = told()
+    before, built_in = told(), load_bundle(default_bundle())
+    mine = before[built_in.name, built_in.version]
     assert before["field", "7"]["outcome"] == "refused"
-    assert before["default", "3"]["outcome"] != "refused"
-    assert before["field", "7"]["dedupe"] != before["default", "3"]["dedupe"]
+    assert mine["outcome"] != "refused"
+    assert before["field", "7"]["dedupe"] != mine["dedupe"]
     alike = ("architecture", "toolchain", "timings", "noise", "week")
-    assert [before["field", "7"][n] for n in alike] == [before["default", "3"][n] for n in alike]
+    assert [before["field", "7"][n] for n in alike] == [mine[n] for n in alike]
     assert {one["channel"] for one in before.values()} == {"stable"}
 
     agent("report", "enable", "--yes", "--state-dir", machine)

@@ -539,6 +539,11 @@ def test_what_is_packed_moves_with_the_loops_around() -> None:
     assert [str(x) for x in found["j"].packs] == ["B[k][j]", "A[-i+7][k]"]
 
 
+def test_a_step_after_which_a_pack_could_copy_more_than_there_is_is_refused() -> None:
+    schedule = "interchange j k; tile i 32 k 32 j 32; pack B i; tile k_t 128 j_t 384"
+    assert "it might copy what is outside of the array" in refusal(gemm(64), schedule).message
+
+
 def test_a_buffer_that_is_too_large_is_refused() -> None:
     assert "more than 262144" in refusal(gemm(256), "pack B i").message
 
