@@ -158,7 +158,7 @@ def _no_collection() -> Iterator[None]:
 
 
 def simplicity(schedule: Schedule) -> tuple[int, str]:
-    """Simple schedules are before others."""
+    """Simple schedules are before others: fewest steps, then by text."""
     return len(schedule.steps), str(schedule)
 
 
@@ -169,6 +169,7 @@ class Search:
     Attributes:
         timings: the newest timing by place in the pool; ``gains``: log speed-ups that count;
             ``doubts``: their standard deviations.
+        needed: places of schedules that were slower without any of their steps.
         foreseen: what was expected of a version when it was chosen, and its standard deviation.
         curve: (seconds since the start, versions timed, log speed-up of the best).
         base: the program as the agent writes it; ``own``: that against the person's function.
@@ -183,6 +184,7 @@ class Search:
     timings: dict[int, Timing] = field(default_factory=dict)
     gains: dict[int, float] = field(default_factory=dict)
     doubts: dict[int, float] = field(default_factory=dict)
+    needed: set[int] = field(default_factory=set)
     foreseen: dict[int, tuple[float, float]] = field(default_factory=dict)
     base: Timing | None = None
     own: OwnTimes | None = None
@@ -351,10 +353,14 @@ class Search:
 
     def tied(self, chosen: Sequence[int]) -> list[int]:
         """Those of ``chosen`` that cannot be told from the fastest, the simplest first."""
-        found = [self.pool.found[n][0] for n in chosen]
         timings = [self.timings[n] for n in chosen]
-        texts, steps = [str(s) for s in found], [len(s.steps) for s in found]
-        return [chosen[n] for n in verdict_of(timings, texts, steps, self.own).tied]
+        found = verdict_of(timings, [self.simplicity(n) for n in chosen], self.own)
+        return [chosen[n] for n in found.tied]
+
+    def simplicity(self, place: int) -> tuple[int, bool, str]:
+        """As that of its schedule; of as many steps, one whose steps all matter comes first."""
+        steps, text = simplicity(self.pool.found[place][0])
+        return steps, place not in self.needed, text
 
     def _learn_offset(self, base: Timing) -> None:
         """The error of the time as written is partly one of the speed-ups."""

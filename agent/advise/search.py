@@ -174,11 +174,10 @@ class Verdict:
 
 def verdict_of(
     timings: Sequence[Timing],
-    texts: Sequence[str],
-    steps: Sequence[int],
+    simplicity: Sequence[tuple[int, bool, str]],
     own: OwnTimes | None = None,
 ) -> Verdict:
-    """The simplest of those that cannot be told from the fastest: fewest steps, then by text.
+    """The simplest of those that cannot be told from the fastest.
 
     Only what is faster than the person's function counts; where that was not timed (``own``), than
     the program as the agent writes it.
@@ -189,5 +188,5 @@ def verdict_of(
         return Verdict(None)
     least = timings[winning[0]].low
     near = [n for n in winning if timings[n].high >= least]
-    tied = sorted(near, key=lambda n: (steps[n], texts[n]))
+    tied = sorted(near, key=lambda n: simplicity[n])
     return Verdict(tied[0], tuple(tied), tuple(n for n in winning if n not in near))

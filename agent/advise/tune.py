@@ -179,6 +179,8 @@ def _simplified(search: Search) -> list[int]:
         near = [n for n in timed if search.timings[n].high >= least]
         near.sort(key=lambda n: simplicity(search.pool.found[n][0]))
         if not near and len(search.pool.found[best[0]][0].steps) == steps:
+            if len(timed) == len(shorter):
+                search.needed.add(best[0])
             break
         best = near[:1] or best
     return best
@@ -234,17 +236,23 @@ class _Outcome:
         As the agent writes the program is a version like others, against the person's function.
         """
         search = self.search
-        last = list(search.timings) if self.final is None else self.final
-        timed = [(search.pool.found[n][0], search.timings[n]) for n in last]
-        plain = [(Schedule(), search.base)] if search.own and search.base else []
-        return [*plain, *timed]
+        return [*self._plain, *((search.pool.found[n][0], search.timings[n]) for n in self._last)]
+
+    @property
+    def _last(self) -> list[int]:
+        return list(self.search.timings) if self.final is None else self.final
+
+    @property
+    def _plain(self) -> list[tuple[Schedule, Timing]]:
+        search = self.search
+        return [(Schedule(), search.base)] if search.own and search.base else []
 
     @cached_property
     def verdict(self) -> Verdict:
         """Who has won, by these timings."""
-        texts = [str(schedule) for schedule, _ in self.candidates]
-        steps = [len(schedule.steps) for schedule, _ in self.candidates]
-        return verdict_of([t for _, t in self.candidates], texts, steps, self.search.own)
+        plain = [(0, False, "") for _ in self._plain]
+        simplicity = [*plain, *map(self.search.simplicity, self._last)]
+        return verdict_of([t for _, t in self.candidates], simplicity, self.search.own)
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ def test_steps_that_the_bundle_was_not_taught_are_timed_whatever_it_predicts(gem
 
 @pytest.mark.parametrize("seed", range(3))
 def test_steps_that_make_no_difference_are_not_in_the_winner(gemm, seed):
-    found, _ = search(gemm, FakeRunner(seconds_of, noise=0.01, seed=seed), budget_s=30.0)
+    found, _ = search(gemm, FakeRunner(seconds_of, noise=0.01, seed=seed), budget_s=60.0)
     steps = [len(parse_schedule(text).steps) for text in found["tied"]]
     assert steps == sorted(steps)
     assert found["winner"]["schedule"] == found["tied"][0]
@@ -473,10 +473,12 @@ def test_ties_go_to_the_fewest_steps_then_to_the_text():
         return Timing(Outcome.OK, gain, gain - 0.1, gain + 0.1, different=different)
 
     found = [timing(1.0), timing(0.95), timing(0.9), timing(0.2), timing(2.0, different=False)]
-    verdict = verdict_of(found, ["c", "b", "a", "d", "e"], [3, 1, 1, 0, 0])
+    verdict = verdict_of(
+        found, [(n, False, text) for n, text in zip((3, 1, 1, 0, 0), "cbade", strict=True)]
+    )
     assert verdict.tied == (2, 1, 0)
     assert verdict.winner == 2
-    assert verdict_of([timing(-1.0)], ["a"], [0]).winner is None
+    assert verdict_of([timing(-1.0)], [(0, False, "a")]).winner is None
 
 
 # --- from the outside -----------------------------------------------------------------------------
