@@ -69,7 +69,7 @@
 #define CHAIN 2000       /* dependent multiplications: some 2 microseconds */
 #define ADDITIONS 1500   /* times 16, on four chains: as long */
 #define SLEEP_NS 2000000 /* by which a clock that stands still is found */
-#define BACK_S 1e-6      /* by which two CPUs' clocks may differ: no shot is as short */
+#define BACK_S 1e-3      /* two CPUs' clocks may differ by less; a clock that steps does by more */
 #define WAITED 0.1       /* share of a shot: waking up takes a few microseconds anyway */
 #define LOOKS 300        /* readings in a row: about a millisecond */
 

@@ -105,9 +105,9 @@ def test_an_upgrade_stops_the_job_at_work_and_keeps_what_it_has_measured(
     box, _ = installed
     box.write("/etc/calibration-agent/conf.d/50-test.toml", SITE)
     box.drop_in(unit("calibrate"), "[Service]\nTimeoutStopSec=120s")  # this machine may be busy
+    newer = other_version(package, "0.1.0+later", SCHEMA, tmp_path)  # before: it takes a while
     begin_measuring(box)
     before = timings(box)
-    newer = other_version(package, "0.1.0+later", SCHEMA, tmp_path)
     try:
         box.run("dpkg", "--install", newer)
     finally:
