@@ -1,8 +1,8 @@
 """Write a bundle: the ONNX graph, the prior, the manifest; checked before it appears.
 
 The graph is built by hand from the weights: a dozen operators in the default domain, no exporter
-in between. What is written must load as any bundle must,
-and agree with torch within ``TOLERANCE`` on real features.
+in between. What is written must load as any bundle must, and agree with torch within ``TOLERANCE``
+on real features.
 """
 
 from __future__ import annotations

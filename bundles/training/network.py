@@ -47,7 +47,16 @@ class Block(nn.Module):
         return x + step
 
 
-class EncoderNetwork(nn.Module):
+class Embedder(nn.Module):
+    """What turns features [n, F] into embeddings [n, E]."""
+
+    def embed(self, x: Tensor) -> Tensor:
+        """[n, F] -> [n, E], part by part and without gradients."""
+        with torch.no_grad():
+            return torch.cat([self(part) for part in torch.split(x, EMBEDDED)])
+
+
+class EncoderNetwork(Embedder):
     """Features [B, F] as they are to the embedding [B, E]; the normalisation is part of it."""
 
     def __init__(self, shape: Shape) -> None:
@@ -70,11 +79,6 @@ class EncoderNetwork(nn.Module):
         self.get_buffer("shift").copy_(x.mean(0))
         self.get_buffer("scale").copy_(torch.where(sd > 1e-4, 1.0 / sd, torch.zeros_like(sd)))
 
-    def embed(self, x: Tensor) -> Tensor:
-        """[n, F] -> [n, E], part by part and without gradients."""
-        with torch.no_grad():
-            return torch.cat([self(part) for part in torch.split(x, EMBEDDED)])
-
     def forward(self, x: Tensor) -> Tensor:
         """[B, F] -> [B, E]."""
         h = self.enter(self.normalise(x))  # [B, H]
@@ -84,7 +88,7 @@ class EncoderNetwork(nn.Module):
         return out
 
 
-class Encoders(nn.Module):
+class Encoders(Embedder):
     """Encoders whose embeddings are added: features [B, F] to the embedding [B, E].
 
     Of encoders that were trained apart, in coordinates in which a machine has one head for all: its
@@ -99,11 +103,6 @@ class Encoders(nn.Module):
     def networks(self) -> Sequence[EncoderNetwork]:
         """The members, one after the other."""
         return [cast("EncoderNetwork", member) for member in self.members]
-
-    def embed(self, x: Tensor) -> Tensor:
-        """[n, F] -> [n, E], part by part and without gradients."""
-        with torch.no_grad():
-            return torch.cat([self(part) for part in torch.split(x, EMBEDDED)])
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, F] -> [B, E]."""

@@ -27,7 +27,7 @@ from bundles.simulator.machines import SimulatedMachine, facts_of_machines, samp
 from bundles.training import backend
 from bundles.training.adapt import Adaptation, adapt, labelled_head
 from bundles.training.dataset import Recipe, TrainingData
-from bundles.training.network import EncoderNetwork, Encoders, Pretrainer
+from bundles.training.network import Embedder, EncoderNetwork, Encoders, Pretrainer
 from bundles.training.prior import (
     Joining,
     MachineHeads,
@@ -184,7 +184,7 @@ def join(parts: Sequence[Part], joint: Joining) -> Encoders:
     return Encoders(members)
 
 
-def embed(encoder: EncoderNetwork | Encoders, features: Singles) -> Doubles:
+def embed(encoder: Embedder, features: Singles) -> Doubles:
     """[..., F] -> [..., E]."""
     flat = torch.from_numpy(np.ascontiguousarray(features.reshape(-1, features.shape[-1])))
     found = encoder.embed(flat).numpy().astype(np.float64)
