@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from agent.advise.splice import SourceRegion
+from agent.system.child import ChildLimits, ChildRun, run_child
 
 THREADS = len(os.sched_getaffinity(0))
+ENVIRONMENT = {f"{who}_NUM_THREADS": str(THREADS) for who in ("OMP", "HL", "TVM")}
+SPACE = 1 << 38  # bytes of address space that a peer may take
 BASELINE = "gcc -O3"  # the peer that speeds are told over
 
 
@@ -82,3 +85,19 @@ class Peer(Protocol):
 
 class PeerError(Exception):
     """A peer cannot do what it was asked for; says why."""
+
+
+def apart(
+    words: Sequence[object],
+    most_s: float,
+    place: Path | None = None,
+    more: Mapping[str, str] | None = None,
+) -> ChildRun:
+    """Run a peer's program, for ``most_s`` at most; whatever it started ends with it.
+
+    It works in ``place``, with ``more`` in its environment.
+    """
+    cpu = int(most_s + 1) * THREADS
+    limits = ChildLimits(most_s, SPACE, file=1 << 30, output=1 << 26, words=1 << 20, cpu=cpu)
+    around = {**os.environ, **ENVIRONMENT, **(more or {})}
+    return run_child([str(word) for word in words], limits, place=place, environment=around)

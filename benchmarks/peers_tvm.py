@@ -6,20 +6,22 @@ parameters are those of `peers_halide`.
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import importlib.util
 import re
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from benchmarks.peers_halide import GCC, HALIDE, Buffer, HalideFunction, Sizes, kept_output
-from benchmarks.peers_protocol import THREADS, PeerError, Task, Version
+from benchmarks.peers_protocol import THREADS, PeerError, Task, Version, apart
 
 TRIALS = 64
-ENDS_S = 300.0
+LONGER = 3.0  # times the budget: what these trials may take
+WRITES_S = 60.0  # for the best of them to be written
 ALIGNED = 8  # bytes that memory of a person's is aligned to at least; TVM takes 64 for granted
 BACKEND = ("AllocWorkspace", "FreeWorkspace", "ParallelLaunch", "ParallelBarrier")  # of its runtime
 Expression = Callable[[Any, Mapping[str, Any], Sizes], Any]
@@ -95,16 +97,16 @@ class Tvm:
         if task.kernel.name not in EXPRESSIONS:
             raise PeerError("not written as tensor expressions here")
         made = task.folder / "tvm"
-        words = [sys.executable, "-m", __name__, task.kernel.name, str(made)]
+        words = [sys.executable, "-m", __name__, task.kernel.name, made]
         words += [f"{n}={v}" for n, v in task.kernel.sizes.items()]
-        try:
-            ran = subprocess.run(words, capture_output=True, text=True, timeout=ENDS_S, check=False)
-        except subprocess.TimeoutExpired as error:
-            raise PeerError(f"TVM: no answer within {ENDS_S:g} s") from error
-        if ran.returncode != 0:
-            last = ran.stderr.strip().splitlines()[-1:] or ["no words"]
-            raise PeerError(f"TVM: status {ran.returncode}: {last[0][:200]}")
-        yield Version(f"MetaSchedule, {TRIALS} trials", made.with_suffix(".c"), GCC, linked(made))
+        tuned = apart([*words, "--tune"], task.budget_s * LONGER)
+        written = apart(words, WRITES_S)
+        if written.status != 0:
+            last = (written.words or tuned.words or "no words").splitlines()[-1]
+            raise PeerError(f"TVM: status {tuned.status}, {written.status}: {last[:200]}")
+        trials = len((_work(made) / "database_tuning_record.json").read_text().splitlines())
+        what = f"MetaSchedule, {trials} trials"
+        yield Version(what, made.with_suffix(".c"), GCC, linked(made))
 
 
 def linked(made: Path) -> tuple[str, ...]:
@@ -116,11 +118,46 @@ def linked(made: Path) -> tuple[str, ...]:
     return (f"-I{ffi / 'include'}", kept, f"{made}.so", *map(str, libraries), *paths)
 
 
-def make_tvm(name: str, made: Path, sizes: Sizes) -> None:
-    """Tune a function, and write ``made.so`` and ``made.c``."""
+def make_tvm(name: str, made: Path, sizes: Sizes, *, tune: bool) -> None:
+    """Tune a function, or write the best that was found, as ``made.so`` and ``made.c``.
+
+    What was timed is in a file after each lot, so that it is there when tuning is ended.
+    """
     import tvm
-    from tvm import script, te
     from tvm.s_tir import meta_schedule
+
+    only_x86()
+    written = _defined(name, sizes)
+    cpu = str(tvm.target.codegen.llvm_get_system_cpu())
+    target = tvm.target.Target({"kind": "llvm", "num-cores": THREADS, "mcpu": cpu})
+    work = str(_work(made))
+    if tune:
+        meta_schedule.tune_tir(
+            written,
+            target=target,
+            work_dir=work,
+            max_trials_global=TRIALS,
+            num_trials_per_iter=TRIALS // 4,
+            num_tuning_cores=THREADS,
+            builder=meta_schedule.builder.LocalBuilder(max_workers=THREADS, initializer=only_x86),
+        )
+        return
+    found = meta_schedule.database.JSONDatabase(work_dir=work)
+    best = meta_schedule.tir_integration.compile_tir(found, written, target)
+    if best is None:
+        sys.exit("no trial has ended")
+    tvm.compile(best.mod, target=target).export_library(f"{made}.so")
+    made.with_suffix(".c").write_text(in_front(name, HALIDE[name]))
+
+
+def _work(made: Path) -> Path:
+    """Where TVM keeps what it timed."""
+    return made.with_suffix(".work")
+
+
+def _defined(name: str, sizes: Sizes) -> Any:
+    """A function as TVM's own."""
+    from tvm import script, te
 
     function = HALIDE[name]
     given = {
@@ -129,20 +166,23 @@ def make_tvm(name: str, made: Path, sizes: Sizes) -> None:
     kind = _type(function.output)
     given |= {scalar: te.placeholder((1,), kind, scalar) for scalar in function.scalars}
     out = EXPRESSIONS[name](te, given, sizes)
-    written = script.from_source(loosened(te.create_prim_func([*given.values(), out]).script()))
-    cpu = str(tvm.target.codegen.llvm_get_system_cpu())
-    target = tvm.target.Target({"kind": "llvm", "num-cores": THREADS, "mcpu": cpu})
-    found = meta_schedule.tune_tir(
-        written,
-        target=target,
-        work_dir=f"{made}.work",
-        max_trials_global=TRIALS,
-        num_trials_per_iter=TRIALS // 4,
-        num_tuning_cores=THREADS,
-    )
-    best = meta_schedule.tir_integration.compile_tir(found, written, target)
-    tvm.compile(best.mod, target=target).export_library(f"{made}.so")
-    made.with_suffix(".c").write_text(in_front(name, function))
+    return script.from_source(loosened(te.create_prim_func([*given.values(), out]).script()))
+
+
+def only_x86() -> None:
+    """Of TVM's intrinsics leave those of this processor.
+
+    Each of its processes reads those of all processors otherwise, 17 s of a CPU. Those that build
+    begin anew for each lot of trials and have 30 s for the first of them: on a machine with some
+    load all of its builds failed. (They read them since its pull request 18525.)
+    """
+    import tvm.s_tir
+
+    name = "tvm.s_tir.tensor_intrin"
+    some = ModuleType(name)
+    some.__path__ = [str(Path(tvm.s_tir.__path__[0], "tensor_intrin"))]
+    sys.modules[name] = some
+    importlib.import_module(f"{name}.x86")
 
 
 def loosened(text: str) -> str:
@@ -207,4 +247,5 @@ def _described(number: int, place: str, buffer: Buffer) -> str:
 
 if __name__ == "__main__":
     _name, _made, *_given = sys.argv[1:]
-    make_tvm(_name, Path(_made), {n: int(v) for n, v in (g.split("=") for g in _given)})
+    _sizes = {n: int(v) for n, v in (g.split("=") for g in _given if "=" in g)}
+    make_tvm(_name, Path(_made), _sizes, tune="--tune" in _given)

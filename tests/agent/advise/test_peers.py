@@ -4,19 +4,21 @@ import argparse
 import json
 import shutil
 import sys
+import time
 
 import numpy as np
 import pytest
 
 from agent.advise.advise import Request, read_source
 from agent.settings.config import Config
-from benchmarks import peers
+from benchmarks import peers, peers_harness
 from benchmarks.peers_compilers import compilers
 from benchmarks.peers_harness import ROUNDS, Harness, final, tried
 from benchmarks.peers_loops import FIRST_WORDS, Agent, Pluto
 from benchmarks.peers_plot import draw
-from benchmarks.peers_protocol import Kernel, PeerError, Task, Version
+from benchmarks.peers_protocol import THREADS, Kernel, PeerError, Task, Version, apart
 from benchmarks.peers_tables import first_ahead, markdown
+from tests.processes import all_end
 
 SIZES = {"ni": 48, "nj": 40, "nk": 32}
 GCC = ("gcc", "-std=gnu11", "-O2")
@@ -74,28 +76,43 @@ def test_what_does_something_else_fails_or_does_not_compile_is_dropped_and_told(
     refused = changed(task, "refused", "C[i][j]", "no[i][j]")
     found = tried(Peer(wrong, crash, refused, PeerError("no more")), task, harness)
     assert found.best is None
-    assert [why.split(":")[0] for why in found.dropped] == ["wrong", "crash", "refused", "no more"]
-    assert "other results" in found.dropped[0]
+    told = dict(why.partition(":")[::2] for why in found.dropped)
+    assert set(told) == {"wrong", "crash", "refused", "no more"}
+    assert "other results" in told["wrong"]
     assert final(harness, {"peer": found}) == {}
 
 
 def test_no_more_is_asked_for_once_the_time_is_over(task, harness):
-    good = Version("good", task.kernel.path, GCC)
+    good = [Version("good", task.kernel.path, GCC)] * THREADS
     hurried = Task(task.kernel, task.source, task.folder, 0.0, task.state_dir)
-    assert len(tried(Peer(good, RuntimeError("asked")), hurried, harness).curve) == 1
+    assert len(tried(Peer(*good, RuntimeError("asked")), hurried, harness).curve) == 1
 
 
-def test_a_compiler_is_a_peer_with_its_flags(task, harness):
-    gcc = compilers()[0]
-    assert gcc.version().startswith("gcc")
-    assert tried(gcc, task, harness).best.what == "-O3"
+def test_versions_are_compiled_at_once_and_timed_one_after_another(task, harness, monkeypatch):
+    monkeypatch.setattr(peers_harness, "THREADS", 2)
+    compiler = task.folder / "compiler"
+    compiler.write_text(
+        f"#!/bin/sh\ncd {task.folder}; touch $1.here; shift\nfor n in $(seq 100); do "
+        "[ -e a.here ] && [ -e b.here ] && exec gcc $@; sleep 0.1; done; exit 1\n"
+    )
+    compiler.chmod(0o755)
+    versions = [Version(x, task.kernel.path, (str(compiler), x, *GCC[1:])) for x in "ab"]
+    assert tried(Peer(*versions), task, harness).dropped == []
 
 
-def test_what_takes_much_longer_than_the_function_as_written_is_ended(task, harness):
-    harness.most_s = 0.3
-    endless = changed(task, "endless", "A[i][k] *", "({ for (volatile int w = 0; !w;) {} 1; }) *")
-    found = tried(Peer(endless), task, harness)
-    assert found.dropped == ["endless: it fails, or takes too long"]
+def test_what_is_not_compiled_in_time_is_dropped(task, harness, monkeypatch):
+    monkeypatch.setattr(peers_harness, "COMPILES_S", 0.1)
+    slow = Version("slow", task.kernel.path, ("sh", "-c", "sleep 600"))
+    found = tried(Peer(slow), task, harness)
+    assert found.dropped == ["slow: the compiler did not end"]
+    assert found.took_s < 300
+
+
+def test_what_a_peer_started_ends_with_it(tmp_path):
+    began, mark = time.monotonic(), {"PEER_OF": str(tmp_path)}
+    assert apart(["sh", "-c", "sleep 600 & wait"], 0.5, more=mark).status is None
+    assert time.monotonic() - began < 60
+    assert all_end(f"PEER_OF={tmp_path}")
 
 
 LEFT = """
@@ -128,8 +145,9 @@ def test_what_hangs_on_rounding_is_not_compared_and_the_rest_is(left):
     one, two, far, wrong = (
         np.repeat((x, 1.0, z), 50).tobytes() for x, z in ((0.0, 5), (2.0, 5), (9.0, 5), (0.0, 6))
     )
-    assert plan.same(one, plan.settled(far, one, two))
-    assert not plan.same(one, plan.settled(wrong, one, two))
+    unsteady = plan.unsteady(one, two)
+    assert plan.same(one, plan.settled(far, one, unsteady))
+    assert not plan.same(one, plan.settled(wrong, one, unsteady))
 
 
 def test_a_square_matrix_has_a_diagonal_that_outweighs_its_rows(tmp_path):
@@ -156,7 +174,6 @@ def test_what_is_not_installed_is_no_peer(monkeypatch):
 
 POLYCC = """#!{python}
 import sys
-from pathlib import Path
 given, *options, _, made = sys.argv[1:]
 text = Path(given).read_text()
 if {refused!r} in options or ({reader!r} and {reader!r} not in options):
@@ -203,6 +220,12 @@ def test_what_clan_refuses_pluto_reads_with_pet(task, polycc):
     made = list(Pluto().versions(task))
     assert len(made) == len(Pluto.ways)
     assert all("--pet" in version.file.read_text() for version in made)
+
+
+def test_pluto_writes_no_more_once_its_time_is_over(task, polycc):
+    polycc()
+    hurried = Task(task.kernel, task.source, task.folder, 0.0, task.state_dir)
+    assert [v.what for v in Pluto().versions(hurried)] == [next(iter(Pluto.ways))]
 
 
 def test_macros_of_the_command_line_are_in_the_file_that_pluto_reads(task, polycc):

@@ -8,6 +8,8 @@ import pytest
 
 from agent.advise.advise import Request, read_source
 from agent.settings.config import Config
+from agent.system.child import ChildRun
+from benchmarks import peers_tvm
 from benchmarks.peers import ROOT
 from benchmarks.peers_halide import HALIDE, Buffer, Halide, _estimates, _in_front
 from benchmarks.peers_harness import Harness, tried
@@ -140,6 +142,21 @@ def test_what_tvm_makes_takes_memory_that_is_aligned_as_malloc_does():
     assert loosened(text) == (
         'def main(A: T.Buffer((8, 4), "float64", align=8), b: T.Buffer((4,), "float32", align=8)):'
     )
+
+
+@pytest.mark.parametrize("ended", [0, None])
+def test_the_best_that_tvm_timed_is_used_where_its_tuning_does_not_end(task, monkeypatch, ended):
+    def apart(words, most_s):
+        if words[-1] != "--tune":
+            return ChildRun(b"", "", 0)
+        assert most_s == 3 * task.budget_s
+        (task.folder / "tvm.work").mkdir()
+        (task.folder / "tvm.work" / "database_tuning_record.json").write_text("[]\n[]\n")
+        return ChildRun(b"", "", ended)
+
+    monkeypatch.setattr(peers_tvm, "apart", apart)
+    monkeypatch.setattr(peers_tvm, "linked", lambda made: (str(made),))
+    assert [v.what for v in Tvm().versions(task)] == ["MetaSchedule, 2 trials"]
 
 
 def test_only_what_lies_inside_a_border_is_written(built):
