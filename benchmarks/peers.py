@@ -36,10 +36,9 @@ from agent.advise.advise import Request, read_source
 from agent.errors import AgentError
 from agent.settings.config import Config
 from benchmarks.peers_harness import Harness, Trial, final, tried
-from benchmarks.peers_protocol import THREADS, Kernel, Peer, PeerError, Task
+from benchmarks.peers_protocol import ROOT, THREADS, Kernel, Peer, PeerError, Task
 from benchmarks.peers_tables import markdown
 
-ROOT = Path(__file__).parent.parent
 REST_S = 30.0  # about what peers that are not told the time take of a kernel, and the rounds
 QUICK = "atax bicg durbin gemver gesummv jacobi-1d mvt trisolv".split()  # under 1 ms at MEDIUM
 STACK = "-DPOLYBENCH_STACK_ARRAYS"  # so that a file needs nothing of polybench.c

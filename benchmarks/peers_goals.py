@@ -21,9 +21,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers import ROOT, compared, peers
+from benchmarks.peers import compared, peers
 from benchmarks.peers_peaks import Peaks, peaks
-from benchmarks.peers_protocol import Kernel
+from benchmarks.peers_protocol import ROOT, Kernel
 from benchmarks.peers_tables import OURS, TUNING, first_ahead
 
 SOON_S = 10.0  # after which a version should be ahead

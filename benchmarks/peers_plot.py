@@ -1,4 +1,8 @@
-"""Speed against tuning time: a panel a kernel, a mark a peer, the agent's best so far as a line."""
+"""Speed against tuning time: a panel a kernel, a mark a peer, the agent's best so far as a line.
+
+One more panel says what each peer has found of all kernels after so many seconds; of many kernels
+it is the only one.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-COLUMNS = 4
+from benchmarks.peers_protocol import BASELINE
+from benchmarks.peers_tables import OURS
+
+COLUMNS = 3
+MOST_PANELS = 12
 MARKS = "o s ^ v D P X *".split()
 LEAST_S, MOST_S = 0.05, 200.0  # what is found sooner is drawn at the first
 TIMES, SPEEDS = (0.1, 1, 10, 100), (0.25, 0.5, 1, 2, 4, 8, 16, 32, 64)
@@ -22,28 +30,67 @@ def draw(found: Mapping[str, Any], place: Path) -> None:
     from matplotlib import pyplot
 
     kernels, names = found["kernels"], list(found["peers"])
-    rows = math.ceil(len(kernels) / COLUMNS)
-    figure, panels = pyplot.subplots(
-        rows, COLUMNS, figsize=(3.2 * COLUMNS, 2.8 * rows), squeeze=False, sharex=True
-    )
-    for axes, (kernel, result) in zip(panels.flat, kernels.items(), strict=False):
+    alone = kernels if len(kernels) <= MOST_PANELS else {}
+    rows, columns = math.ceil((len(alone) + 1) / COLUMNS), COLUMNS if alone else 1
+    size = (3.2 * COLUMNS, 2.8 * max(rows, 2))
+    figure, panels = pyplot.subplots(rows, columns, figsize=size, squeeze=False, sharex=True)
+    for axes, (kernel, result) in zip(panels.flat, alone.items(), strict=False):
         _panel(axes, result["peers"], names)
         axes.set_title(kernel, fontsize=10)
-    for axes in panels.flat[len(kernels) :]:
+    _mean_panel(panels.flat[len(alone)], found, names)
+    for axes in panels.flat[len(alone) + 1 :]:
         axes.axis("off")
     handles = {
-        h.get_label(): h for axes in panels.flat for h in axes.get_legend_handles_labels()[0]
+        h.get_label(): h
+        for axes in panels.flat[: len(alone) or 1]
+        for h in axes.get_legend_handles_labels()[0]
     }
     figure.legend(handles.values(), handles.keys(), loc="lower center", ncol=5, fontsize=8)
-    figure.supxlabel("seconds until it was found", y=0.10, fontsize=9)
+    foot = 0.9 / size[1]
+    figure.supxlabel("seconds until it was found", y=foot * 0.7, fontsize=9)
     figure.supylabel("times as fast as gcc -O3 as written", fontsize=9)
-    figure.tight_layout(rect=(0.01, 0.12, 1, 1))
+    figure.tight_layout(rect=(0.01, foot * 0.8, 1, 1))
     figure.savefig(place, metadata={"Date": None})
     pyplot.close(figure)
 
 
-def _panel(axes: Any, peers: Mapping[str, Any], names: list[str]) -> None:
-    base = peers.get("gcc -O3", {}).get("seconds")
+def speed_after(peers: Mapping[str, Any], name: str, after_s: float) -> float | None:
+    """How many times as fast as the baseline what a peer had found of a kernel by then is.
+
+    1: nothing yet, or nothing faster. None: there is no baseline. What was timed on the way counts
+    for no more than the last rounds give.
+    """
+    base, entry = peers.get(BASELINE, {}).get("seconds"), peers.get(name, {})
+    if not base:
+        return None
+    if not entry.get("seconds"):
+        return 1.0
+    before = [(at, base / seconds) for at, seconds in entry["curve"][:-1]]
+    found = [*before, *entry["course"]]
+    found.append((entry["found_s"], base / entry["seconds"]))
+    best = max((speed for at, speed in found if at <= after_s), default=1.0)
+    return float(min(best, base / entry["seconds"]))
+
+
+def _mean_panel(axes: Any, found: Mapping[str, Any], names: list[str]) -> None:
+    """Geometric means over all kernels; the baseline counts where a peer has nothing better."""
+    _scales(axes)
+    axes.set_title(f"all {len(found['kernels'])}, geometric mean of the best so far", fontsize=10)
+    times = [LEAST_S * (MOST_S / LEAST_S) ** (n / 200) for n in range(201)]
+    for number, name in enumerate(names):
+        means = []
+        for time in times:
+            given = (speed_after(k["peers"], name, time) for k in found["kernels"].values())
+            logs = [math.log(max(speed, 1.0)) for speed in given if speed]
+            means.append(math.exp(sum(logs) / max(len(logs), 1)))
+        colour = "black" if name == OURS else f"C{number % 10}"
+        mark = {"marker": MARKS[number % len(MARKS)], "markevery": (190, 200), "ms": 5}
+        axes.plot(times, means, color=colour, lw=1.2, label=name, **mark)
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(low, 0.9), max(high, 2.8))
+
+
+def _scales(axes: Any) -> None:
     from matplotlib.ticker import NullLocator
 
     axes.set_xscale("log")
@@ -53,11 +100,16 @@ def _panel(axes: Any, peers: Mapping[str, Any], names: list[str]) -> None:
     axes.set_yticks(SPEEDS, [f"{x:g}" for x in SPEEDS])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_minor_locator(NullLocator())
+
+
+def _panel(axes: Any, peers: Mapping[str, Any], names: list[str]) -> None:
+    base = peers.get(BASELINE, {}).get("seconds")
+    _scales(axes)
     for number, name in enumerate(names):
         entry = peers.get(name, {})
         if not base or not entry.get("seconds"):
             continue
-        colour, own = f"C{number % 10}", name == "agent tune"
+        colour, own = f"C{number % 10}", name == OURS
         at, speed = max(entry["found_s"], LEAST_S), base / entry["seconds"]
         axes.plot(
             at, speed, MARKS[number % len(MARKS)], color="black" if own else colour, label=name

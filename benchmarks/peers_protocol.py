@@ -11,6 +11,7 @@ from typing import Protocol
 from agent.advise.splice import SourceRegion
 from agent.system.child import ChildLimits, ChildRun, run_child
 
+ROOT = Path(__file__).parent.parent
 THREADS = len(os.sched_getaffinity(0))
 ENVIRONMENT = {f"{who}_NUM_THREADS": str(THREADS) for who in ("OMP", "HL", "TVM")}
 SPACE = 1 << 38  # bytes of address space that a peer may take

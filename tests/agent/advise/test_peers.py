@@ -11,11 +11,11 @@ import pytest
 
 from agent.advise.advise import Request, read_source
 from agent.settings.config import Config
-from benchmarks import peers, peers_harness
+from benchmarks import peers, peers_harness, peers_page
 from benchmarks.peers_compilers import compilers
 from benchmarks.peers_harness import ROUNDS, Harness, final, tried
 from benchmarks.peers_loops import FIRST_WORDS, Agent, Pluto
-from benchmarks.peers_plot import draw
+from benchmarks.peers_plot import draw, speed_after
 from benchmarks.peers_protocol import THREADS, Kernel, PeerError, Task, Version, apart
 from benchmarks.peers_tables import first_ahead, markdown
 from tests.processes import all_end
@@ -174,6 +174,7 @@ def test_what_is_not_installed_is_no_peer(monkeypatch):
 
 POLYCC = """#!{python}
 import sys
+from pathlib import Path
 given, *options, _, made = sys.argv[1:]
 text = Path(given).read_text()
 if {refused!r} in options or ({reader!r} and {reader!r} not in options):
@@ -318,8 +319,10 @@ def test_all_of_polybench_takes_part_and_what_is_over_at_once_with_larger_sizes(
 # --- what it says ---------------------------------------------------------------------------------
 
 
-def entry(seconds, course=()):
-    return {"seconds": seconds, "found_s": 1.5, "course": course, "dropped": []}
+def entry(seconds, course=(), curve=()):
+    return {
+        "seconds": seconds, "found_s": 1.5, "course": course, "curve": curve, "dropped": []
+    }  # fmt: skip
 
 
 def figures():
@@ -347,6 +350,49 @@ def test_the_agent_is_ahead_from_its_first_version_that_beats_all_that_tune_noth
     assert first_ahead({**one, "Polly": entry(9e-4)}) is None
     assert first_ahead({**one, "agent tune": entry(1e-3)}) == 1.5
     assert first_ahead({**one, "agent tune": entry(None)}) is None
+
+
+def test_what_a_peer_had_after_some_seconds_is_the_best_it_had_found_by_then():
+    one = {
+        "gcc -O3": entry(4e-3),
+        "Polly": entry(1e-3, curve=[(0.5, 2e-3), (1.5, 1.1e-3)]),
+        "agent tune": entry(2e-3, [(0.5, 1.5), (1.0, 2.5)]),
+        "Pluto": entry(None),
+    }
+    assert [speed_after(one, "Polly", s) for s in (0.1, 0.5, 9)] == [1, 2, 4]
+    assert [speed_after(one, "agent tune", s) for s in (0.1, 0.5, 1, 9)] == [1, 1.5, 2, 2]
+    assert speed_after(one, "Pluto", 9) == 1
+    assert speed_after({"Polly": entry(1e-3)}, "Polly", 9) is None
+
+
+PAGE = "# Peers\n\n<!-- own -->\nold\n<!-- end of own -->\n\nWords about it.\n"
+
+
+def test_figures_of_a_run_take_the_place_of_the_last_ones_and_words_stay(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    page, run = tmp_path / "peers.md", tmp_path / "own.json"
+    page.write_text(PAGE)
+    facts = {"machine": {"model": "M", "threads": 2}, "budget_s": 20.0, "dataset": None}
+    run.write_text(json.dumps({**facts, **figures()}))
+    monkeypatch.setattr(sys, "argv", ["peers_page", str(run)])
+    for _ in range(2):
+        peers_page.main(page)
+    text = page.read_text()
+    assert text.count("| one | 1.00 x (1.5 s) |") == 1
+    assert "old" not in text
+    assert text.startswith("# Peers\n\n<!-- own -->\n")
+    assert text.endswith("<!-- end of own -->\n\nWords about it.\n")
+    assert (tmp_path / "peers.svg").exists()
+
+
+def test_a_page_without_a_place_for_figures_is_refused():
+    with pytest.raises(ValueError, match="polybench"):
+        peers_page.renewed(PAGE, "polybench", "")
+
+
+def test_the_page_of_the_peers_has_a_place_for_the_figures_of_both_runs():
+    for mark in peers_page.DRAWINGS:
+        assert "new" in peers_page.renewed(peers_page.PAGE.read_text(), mark, "new")
 
 
 def test_the_same_figures_give_the_same_drawing(tmp_path):

@@ -10,10 +10,9 @@ from agent.advise.advise import Request, read_source
 from agent.settings.config import Config
 from agent.system.child import ChildRun
 from benchmarks import peers_tvm
-from benchmarks.peers import ROOT
 from benchmarks.peers_halide import HALIDE, Buffer, Halide, _estimates, _in_front
 from benchmarks.peers_harness import Harness, tried
-from benchmarks.peers_protocol import Kernel, PeerError, Task
+from benchmarks.peers_protocol import ROOT, Kernel, PeerError, Task
 from benchmarks.peers_tvm import EXPRESSIONS, Tvm, in_front, loosened
 
 RUNTIME = """
