@@ -45,6 +45,7 @@ from agent.loopnest.program import (
 from agent.loopnest.schedules.schedule import (
     Collapse,
     Cyclic,
+    Diamond,
     Distribute,
     Fuse,
     Interchange,
@@ -402,6 +403,7 @@ def steps(draw: st.DrawFn, program: Program, *, marks: bool) -> Step:
                 Interchange(name, other),
                 Interchange(name, below[-1]),
                 Tile(tuple((n, size) for n in below)),
+                Diamond(name, draw(st.integers(1, 2)), ((below[-1], size),)),
                 Skew(other, name, draw(st.sampled_from((-1, 1, 2)))),
                 Shift(name, draw(st.sampled_from((-1, 1, 2)))),
                 Wrap(name),

@@ -12,7 +12,7 @@ from bundles.simulator.traffic import simulated_rows, touched_bytes
 
 STEPS = (
     "tile", "interchange", "parallelize", "vectorize", "unroll", "jam", "skew", "fuse",
-    "distribute", "reverse", "pack", "cyclic", "collapse", "stream", "shift", "wrap",
+    "distribute", "reverse", "pack", "cyclic", "collapse", "stream", "shift", "wrap", "diamond",
 )  # fmt: skip
 SHORT_S, SMALL_S = 20e-6, 200e-6
 

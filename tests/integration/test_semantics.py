@@ -25,6 +25,7 @@ from agent.loopnest.program import Program, loops
 from agent.loopnest.schedules.candidates import Draft, candidate_schedules
 from agent.loopnest.schedules.legality import Dependences, check_legal, transform
 from agent.loopnest.schedules.schedule import (
+    Diamond,
     Distribute,
     Fuse,
     Interchange,
@@ -181,6 +182,7 @@ def single_steps(program: Program) -> list[Step]:
         found += [Interchange(o, name) for o in outer]
         found += [Skew(name, o, f) for o in outer for f in (1, -2)]
         found += [Shift(name, 3), Wrap(name)]
+        found += [Diamond(o, f, ((name, 5),)) for o in outer[-1:] for f in (1, 2)]
         for first in range(len(outer)):
             found.append(Tile(tuple((n, 3 + 2 * k) for k, n in enumerate((*outer[first:], name)))))
         found += [Tile(((name, 5),)), Tile(((name, 8),))]  # fit everywhere
@@ -381,6 +383,9 @@ NESTS = {
             "shift i2 1; shift j2 1; skew i t 2; skew j t 2; skew i2 t 2; skew j2 t 2;"
             " tile t 4 i 8 j 6; skew i_t t_t 2; interchange t_t i_t; parallelize t_t; vectorize j2",
             "shift i2 1; skew i t 2; skew i2 t 2; tile t 3 i 7; jam i 2; vectorize j2 4",
+            "diamond t 2 i 8 i2 1 1; parallelize i_t; vectorize j; vectorize j2",
+            "shift j2 1; skew j t 2; skew j2 t 2; diamond t 2 i 6 j 7 i2 1 1; parallelize i_t",
+            "diamond t 3 i 5 i2 1 2; interchange i j; jam i2 2",
         ),
     ),
     "factors_in_place": (
@@ -406,6 +411,7 @@ NESTS = {
             "wrap j; shift i3 1; shift j4 1; skew j_w t 1; skew j t 1; skew i t 1; skew j2 t 1;"
             " skew i2 t 1; skew j3 t 1; skew i3 t 1; skew j4 t 1; tile t 2 j_w 4 j 6;"
             " skew j_w_t t_t 3; interchange t_t j_w_t; parallelize t_t; vectorize j4",
+            "wrap j; diamond t j_w 4 i3 1 0; parallelize j_w_t; vectorize j4",
         ),
     ),
     "two_copies": (
@@ -415,7 +421,16 @@ NESTS = {
         (
             "skew i t 1; tile t 4 i 4;"
             " skew i_t t_t 1; interchange t_t i_t; parallelize t_t; vectorize i",
+            "diamond t i 4; parallelize i_t; vectorize i",
+            "diamond t i 5; interchange t_t i_t; vectorize i 4",
         ),
+    ),
+    "two_copies_with_own_values": (
+        "float A[2][n]",
+        "for (int t = 0; t < 11; t++) for (int i = 1; i < n - 1; i++) {"
+        " float s = A[t % 2][i - 1] + A[t % 2][i + 1]; s += A[t % 2][i];"
+        " A[(t + 1) % 2][i] = 0.3f * s; }",
+        ("diamond t i 6; parallelize i_t",),
     ),
 }
 

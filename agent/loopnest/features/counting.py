@@ -4,11 +4,12 @@ A nest whose bounds are numbers is a product. A tiled nest is counted with its t
 out again: tiling reorders the iterations and makes none, so the bounds that name a tile iterator
 say nothing about the number of points. What is left (triangles, skewed nests) is counted by a
 stratified sum over those iterators that occur in other loops' bounds only: exact up to
-``MAX_POINTS`` of their values, and to about 1e-3 beyond.
+``MAX_POINTS`` of their values, and to about 1e-3 beyond. Diamonds are taken out as tiles are.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ class CountedLoop:
         moves: how far the iterator moves for one step of loop ``depth``, as (depth, distance).
             A tile loop moves the loop inside the tile; a loop skews its skewed loop along.
         tile: the loop over tiles of which this loop runs through one tile.
+        diamond: the loop of time and those over waves and diamonds, where it runs through one.
         plain: whether the iterator's range is made of numbers once tiles are taken out.
         low, high: that range.
         imbalance: most work of one iteration over the mean (1: even), as far as seen.
@@ -50,6 +52,7 @@ class CountedLoop:
     count: float = 1.0
     moves: tuple[tuple[int, int], ...] = ()
     tile: CountedLoop | None = None
+    diamond: _Diamond | None = None
     plain: bool = False
     low: int = 0
     high: int = -1
@@ -65,6 +68,9 @@ def enter(loop: Loop, around: tuple[CountedLoop, ...], number: int) -> CountedLo
     """``loop`` measured inside the loops ``around`` it (outermost first)."""
     level = CountedLoop(loop, len(around), number)
     window = _window(loop, around)
+    level.diamond = diamond = _diamond_of(loop, around)
+    if diamond is not None:
+        window = diamond.width, diamond.middle, diamond.middle
     _set_moves(level, window, around)
     level.tile = _tile_of(loop, window, around)
     _set_range(level)
@@ -103,6 +109,47 @@ def _window(loop: Loop, around: tuple[CountedLoop, ...]) -> tuple[int, Affine, A
     # As wide as the whole range: it moves with a tile loop, not with a skewed one.
     tiles = {a.loop.iterator for a in around if a.loop.step > 1}
     return best if any(name in tiles for name, _ in best[1].terms) else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Diamond:
+    """A tile that leans on both sides, of which a loop runs through the part of one time.
+
+    Attributes:
+        time: the name of the loop around with which its sides lean.
+        waves, columns: those of the loops over waves of diamonds, and over those of one.
+        width: iterations from one diamond to the next.
+        middle: what the loop's middle moves with.
+    """
+
+    time: str
+    waves: str
+    columns: str
+    width: int
+    middle: Affine
+
+
+def _diamond_of(loop: Loop, around: tuple[CountedLoop, ...]) -> _Diamond | None:
+    """The diamond of which ``loop`` runs through a part; see ``Diamonds`` of the schedules."""
+    if len(loop.lower) == 1 or len(loop.upper) == 1:
+        return None
+    sides = [
+        (low.expr, high.expr.const - low.expr.const + 1)
+        for low in loop.lower
+        for high in loop.upper
+        if len(low.expr.terms) > 1 and low.expr.terms == high.expr.terms
+        if low.divisor == high.divisor == 1
+    ]
+    counters = {a.loop.iterator for a in around if a.loop.step == 1}
+    for (one, width), (two, other) in itertools.permutations(sides, 2):
+        both = dict((one + two).terms)  # time is not in it
+        time = one.names - both.keys()
+        turned = {-width, 2 * width} == {*both.values()} and both.keys() <= counters
+        if width == other and turned and len(both) == 2 and len(time) == 1:
+            columns, waves = sorted(both, key=lambda name: -both[name])
+            middle = Affine.of({columns: width, waves: -(width // 2)}, 0)
+            return _Diamond(*time, waves, columns, width, middle)
+    return None
 
 
 def _set_moves(
@@ -265,17 +312,29 @@ def _without_skews(nest: Sequence[_Range]) -> list[_Range]:
 def _without_tiles(levels: Sequence[CountedLoop], keep: str | None) -> list[_Range]:
     """The nest without the tile loops whose tiles are run through inside it."""
     gone = {lv.tile.loop.iterator for lv in levels if lv.tile is not None} - {keep}
+    diamonds = [d for lv in levels if (d := lv.diamond) and keep not in (d.waves, d.columns)]
+    leaning = {name for d in diamonds for name in (d.waves, d.columns)}
+    sides = {d.time for d in diamonds} | {lv.loop.iterator for lv in levels if lv.diamond}
+    gone |= leaning
     nest = []
     for level in (x for x in levels if x.loop.iterator not in gone):
         loop, found = level.loop, _range_of(level.loop)
         if any(gone & b.expr.names for b in (*loop.lower, *loop.upper)):
-            around = [x.loop for x in levels[: level.depth]]
-            lower, upper = _first_values(level, gone, around), _last_values(level, gone)
+            if leaning and loop.iterator in sides:
+                lower, upper = _besides(loop.lower, leaning), _besides(loop.upper, leaning)
+            else:
+                around = [x.loop for x in levels[: level.depth]]
+                lower, upper = _first_values(level, gone, around), _last_values(level, gone)
             if not lower or not upper:  # which tile it is matters: count the nest as it stands
                 return [_range_of(x.loop) for x in levels]
             found = _Range(loop.iterator, lower, upper, loop.step)
         nest.append(found)
     return nest
+
+
+def _besides(bounds: tuple[Bound, ...], names: AbstractSet[str]) -> tuple[Bound, ...]:
+    """The bounds that mention none of ``names``."""
+    return tuple(b for b in bounds if not names & b.expr.names)
 
 
 def _first_values(
@@ -295,7 +354,7 @@ def _first_values(
 def _last_values(level: CountedLoop, gone: AbstractSet[str]) -> tuple[Bound, ...]:
     """Where it ends: tiles reach at least as far as bounds of its own do."""
     bounds, tile = level.loop.upper, level.tile
-    own = tuple(b for b in bounds if not gone & b.expr.names)
+    own = _besides(bounds, gone)
     if own or tile is None:
         return own
     bounds = _at_ends(bounds, tile.loop.iterator, _last_tile(tile.loop))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import gcd
 
 from agent.errors import ScheduleError
@@ -187,6 +188,76 @@ def united(what: str, tiles: Sequence[Loop], around: Sequence[Loop]) -> Loop:
             hint="Loops that are tiled together have to move alike: skew them by the same.",
         )
     return tiles[0].but(lower=lower, upper=upper)
+
+
+@dataclass(frozen=True)
+class Diamonds:
+    """Tiles of a loop of time and a loop of a sweep inside it, both with step 1.
+
+    With ``begin`` and ``end`` of the sweep, diamond ``p`` of wave ``w`` is where ::
+
+        size * p       <= slope * time + i + begin < size * (p + 1)
+        size * (w - p) <= slope * time - i + end   < size * (w - p + 1)
+
+    Attributes:
+        time: the name of the loop of time.
+        waves: that of the loop over waves.
+        columns: that of the loop over the diamonds of one.
+    """
+
+    time: str
+    waves: str
+    columns: str
+    slope: int
+    size: int
+
+    def over_waves(self, time: Loop, begin: int, end: int) -> Loop:
+        """The loop over waves: the sum of both conditions, where time begins and ends."""
+        reach, both = 2 * self.slope, begin + end
+
+        def wave(bound: Bound, back: int) -> Bound:
+            numerator = bound.expr * reach + bound.divisor * (both - back)
+            return Bound(numerator, bound.divisor * self.size)
+
+        lower = [wave(bound, 2 * self.size - 2) for bound in time.lower]
+        upper = [wave(bound, 0) for bound in time.upper]
+        return _ranging(time, self.waves, lower, upper)
+
+    def over_columns(self, sweep: Loop, begin: int, end: int) -> Loop:
+        """The loop over the diamonds of a wave: their difference, where a sweep begins and ends."""
+        middle = Affine.var(self.waves) * self.size + (begin - end)
+
+        def column(bound: Bound, beyond: int) -> Bound:
+            numerator = bound.expr * 2 + (middle + beyond) * bound.divisor
+            return Bound(numerator, bound.divisor * 2 * self.size)
+
+        lower = [column(bound, 1 - self.size) for bound in sweep.lower]
+        upper = [column(bound, self.size - 1) for bound in sweep.upper]
+        return _ranging(sweep, self.columns, lower, upper)
+
+    def instants(self, time: Loop, late: Sequence[tuple[int, int]], around: Sequence[Loop]) -> Loop:
+        """The loop of time in a diamond of sweeps that are ``late``, inside loops ``around``."""
+        wave, both = Affine.var(self.waves) * self.size, [sum(ends) for ends in late]
+        first = Bound(wave - max(both), 2 * self.slope)
+        last = Bound(wave + (2 * self.size - 2 - min(both)), 2 * self.slope)
+        lower = tightest((*time.lower, first), around, lower=True)
+        upper = tightest((*time.upper, last), around, lower=False)
+        return time.but(lower=lower, upper=upper, body=())
+
+    def points(self, sweep: Loop, begin: int, end: int) -> Loop:
+        """The loop of a sweep in a diamond."""
+        time, wave = Affine.var(self.time) * self.slope, Affine.var(self.waves) * self.size
+        column, last = Affine.var(self.columns) * self.size, self.size - 1
+        rising, falling = column - time - begin, column - wave + time + end
+        lower = (*sweep.lower, Bound(rising), Bound(falling - last))
+        upper = (*sweep.upper, Bound(rising + last), Bound(falling))
+        return sweep.but(lower=lower, upper=upper, body=())
+
+
+def _ranging(loop: Loop, name: str, lower: Sequence[Bound], upper: Sequence[Bound]) -> Loop:
+    """``loop`` under another name, between other bounds, which are reduced; without its body."""
+    low, high = tightest(lower, (), lower=True), tightest(upper, (), lower=False)
+    return loop.but(iterator=name, lower=low, upper=high, body=())
 
 
 def _outer(

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from agent.errors import ScheduleError
 from agent.loopnest.program import Loop, Node, Program, all_reads, statements
 from agent.loopnest.schedules import transform
+from agent.loopnest.schedules.diamonds import DIAMOND_SIZES, diamond_tiles
 from agent.loopnest.schedules.register_tiles import (
     TILES,
     partial_sums,
@@ -28,6 +29,7 @@ from agent.loopnest.schedules.schedule import (
     MAX_STEPS,
     Collapse,
     Cyclic,
+    Diamond,
     Distribute,
     Fuse,
     Interchange,
@@ -201,6 +203,8 @@ def _nest_changed(body: tuple[Node, ...], step: Step) -> int | None:
             names = {one, two}
         case Tile(sizes):
             names = {name for name, _ in sizes}
+        case Diamond(time):
+            names = {time}
         case _:
             names = {step.loop}
     for at, node in enumerate(body):
@@ -271,6 +275,7 @@ def proposals(
     yield from itertools.islice(classic, CLASSIC_FIRST)
     others = (
         _in_registers(new),
+        _in_diamonds(new),
         _in_time(new),
         _in_turns(new),
         _across_rows(new),
@@ -328,6 +333,17 @@ def _in_registers(new: Callable[[], LegalDraft]) -> Iterator[LegalDraft]:
         draft = new()
         _perform(draft, sequence)
         yield draft
+
+
+def _in_diamonds(new: Callable[[], LegalDraft]) -> Iterator[LegalDraft]:
+    """Diamonds of loops of time, of several sizes; none where there are none."""
+    lanes: tuple[Move, ...] = (_unit_stride_inside, _vector_dense)
+    for last, sizes in itertools.product((lanes, ()), DIAMOND_SIZES):
+        draft = new()
+        diamond_tiles(draft, sizes)
+        if draft.steps:
+            _perform(draft, last)
+            yield draft
 
 
 def _in_time(new: Callable[[], LegalDraft]) -> Iterator[LegalDraft]:

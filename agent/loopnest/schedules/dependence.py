@@ -112,8 +112,9 @@ def _point(values: Instance) -> str:
 
 # An edge, a level (or -1 for all), the positions of both ends, and whether the source is first
 Question = tuple[Edge, int, int, int, bool]
-# Distances as written, the positions of both ends, and how far apart these are said to run
-Distances = tuple[tuple[tuple[str, tuple[int, int]], ...], int, int, tuple[str, ...]]
+# A dependence, or its distances as written where they tell all; the positions of both ends, and how
+# far apart these are said to run
+Distances = tuple[Dependence | tuple[tuple[str, tuple[int, int]], ...], int, int, tuple[str, ...]]
 
 
 @dataclass(frozen=True, eq=False)

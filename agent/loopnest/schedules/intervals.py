@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from math import gcd
 
 from agent.loopnest.program import Affine, Loop
-from agent.loopnest.schedules.positions import Position
+from agent.loopnest.schedules.positions import Position, Spread
 
 ROUNDS = 6  # of narrowing; most numbers are as narrow as they get after two
 FAR = 2**80  # no two iterations are so far apart
@@ -40,6 +40,7 @@ def never(
     target: Position,
     shared: int,
     ahead: Mapping[int, Ends],
+    spread: Spread,
 ) -> bool:
     """Whether surely no target is so far ahead of its source; False: it takes more to tell.
 
@@ -49,6 +50,7 @@ def never(
         target: where the target runs.
         shared: how many loops of now they share.
         ahead: for some of these loops, by position, least and greatest ``target - source``.
+        spread: see ``advance``; asked for loops that they do not share.
     """
     same = {source.around[n].iterator for n, ends in ahead.items() if ends == (0, 0)}
     steps = _multiples(source.around[:shared], same)
@@ -57,6 +59,10 @@ def never(
     numbers.update(ahead.items())
     sums = list(_over_iterators(distance, source, target, shared))
     sums += _over_tiles(source, target, shared)
+    for name in {name for one in sums for name, _ in one.terms if isinstance(name, tuple)}:
+        form, other = source.written[name[0]], target.written[name[1]]
+        if form is not None and other is not None:
+            numbers[name] = spread(form, other)
     for _ in range(ROUNDS):
         before = dict(numbers)
         if not all(_narrow(numbers, one, steps) for one in sums):
@@ -107,10 +113,12 @@ def _over_tiles(source: Position, target: Position, shared: int) -> Iterator[_Su
             for start in _starts(source, p, n):
                 most = start.coefficient(tiles.iterator) * tiles.step - 1
                 for q in [p] if p < shared else range(shared, len(target.around)):
-                    if start in _starts(target, q, n) and start.names <= places.keys():
-                        number: _Number = p if p < shared else (p, q)
-                        terms = tuple((places[name], c) for name, c in start.terms)
-                        yield _Sum((*terms, (number, -1)), -most, most)
+                    for other in _starts(target, q, n):
+                        if start.terms == other.terms and start.names <= places.keys():
+                            number: _Number = p if p < shared else (p, q)
+                            terms = tuple((places[name], c) for name, c in start.terms)
+                            later = other.const - start.const
+                            yield _Sum((*terms, (number, -1)), -most - later, most - later)
 
 
 def _starts(position: Position, points: int, tiles: int) -> list[Affine]:

@@ -214,12 +214,15 @@ class _Order:
     def _is_never(self, item: Dependence, constraints: Sequence[str]) -> bool:
         """Whether surely no pair of the dependence satisfies constraints such as ``a1 > b1``."""
         source, target = self.ends(item)
-        question = tuple(item.distance.items()), source.key, target.key, tuple(constraints)
+        shared = common_depth(source.around, target.around)
+        alike = shared == len(source.around) == len(target.around)  # the distances tell all
+        which = tuple(item.distance.items()) if alike else item
+        question = which, source.key, target.key, tuple(constraints)
         known = self.dependences.nevers
         if question not in known:
             ahead = {level: _AHEAD[sign] for level, sign in map(_parts, constraints)}
-            shared = common_depth(source.around, target.around)
-            known[question] = never(item.distance, source, target, shared, ahead)
+            spread = self.spread(item)
+            known[question] = never(item.distance, source, target, shared, ahead, spread)
         return known[question]
 
     def _as_written(self, position: Position) -> isl.Map:

@@ -14,6 +14,7 @@ from agent.loopnest.schedules.schedule import (
     MAX_STEPS,
     Collapse,
     Cyclic,
+    Diamond,
     Distribute,
     Fuse,
     Interchange,
@@ -56,11 +57,11 @@ def mutation(schedule: Schedule, draft: LegalDraft, rng: random.Random) -> tuple
 def _renumbered(step: Step, rng: random.Random) -> Step:
     """The step with another size or factor, where it has one."""
     match step:
-        case Tile(sizes):
+        case Tile(sizes=sizes) | Diamond(sizes=sizes):
             at = rng.randrange(len(sizes))
             chosen = rng.choice(TILE_SIZES)
             changed = [(name, chosen if n == at else s) for n, (name, s) in enumerate(sizes)]
-            return Tile(tuple(changed))
+            return replace(step, sizes=tuple(changed))
         case Unroll() | Jam():
             return replace(step, factor=rng.choice(FACTORS))
         case Cyclic():

@@ -1,8 +1,9 @@
 """Schedules: a tuple of frozen steps, and their text form.
 
-    interchange i k; tile i 32 j 32; skew j i 1; shift i2 1; reverse i; wrap j; fuse i i2;
-    distribute i; parallelize i; cyclic i 4; collapse i j; vectorize j; vectorize j 16;
-    unroll k 4; jam i 4; pack B j_t; pack A[j][k] j_t; stream C j
+    interchange i k; tile i 32 j 32; diamond t i 32; diamond t 2 i 32 i2 1 1; skew j i 1;
+    shift i2 1; reverse i; wrap j; fuse i i2; distribute i; parallelize i; cyclic i 4;
+    collapse i j; vectorize j; vectorize j 16; unroll k 4; jam i 4; pack B j_t;
+    pack A[j][k] j_t; stream C j
 
 Steps apply left to right. ``original`` (or an empty text) is the program as written. Loops are
 named by their iterators; ``tile i 32`` leaves ``i`` as the loop inside a tile and makes ``i_t``
@@ -11,6 +12,7 @@ the loop over tiles.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -22,6 +24,7 @@ MAX_TEXT = 2_000
 MAX_FACTOR = 65_536
 ORIGINAL = "original"
 _READ = re.compile(r"\w+(\[[-+*\w]+\])*")
+_DIAMOND = re.compile("[01]1+2*")  # how many numbers follow the names
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,29 @@ class Tile(_Words):
 
     def __str__(self) -> str:
         return "tile " + " ".join(f"{name} {size}" for name, size in self.sizes)
+
+
+@dataclass(frozen=True, slots=True)
+class Diamond(_Words):
+    """Tile a loop of time and the sweeps inside it in diamonds, all of a wave at the same time.
+
+    Attributes:
+        time: the loop of time.
+        slope: how far a sweep reaches in one iteration of it.
+        sizes: ``((loop, size), ...)`` as of ``Tile``, from the outermost loops of the sweeps on.
+        late: of these outermost loops, by how much a sweep is later where a diamond begins and
+            where it ends: ``((loop, begin, end), ...)``.
+    """
+
+    time: str
+    slope: int
+    sizes: tuple[tuple[str, int], ...]
+    late: tuple[tuple[str, int, int], ...] = ()
+
+    def __str__(self) -> str:
+        time = (self.time,) if self.slope == 1 else (self.time, self.slope)
+        words = ("diamond", *time, *itertools.chain(*self.sizes, *self.late))
+        return " ".join(map(str, words))
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +202,7 @@ class Stream(_Words):
 Step = (
     Interchange
     | Tile
+    | Diamond
     | Skew
     | Shift
     | Wrap
@@ -273,6 +300,30 @@ def _tile(what: str, words: list[str]) -> Step:
     return Tile(tuple(zip(names, (_number(w, what) for w in words[1::2]), strict=True)))
 
 
+def _diamond(what: str, words: list[str]) -> Step:
+    groups: list[tuple[str, list[str]]] = []
+    for word in words:
+        if word.isidentifier() or not groups:
+            groups.append((_name(word, what), []))
+        else:
+            groups[-1][1].append(word)
+    if _DIAMOND.fullmatch("".join(str(len(numbers)) for _, numbers in groups)) is None:
+        raise ScheduleError(
+            f"{what}: expected a loop of time, then pairs of a loop name and a size"
+        )
+    (time, slope), *others = groups
+    sizes = [(name, _number(words[0], what, low=2)) for name, words in others if len(words) == 1]
+    late = [
+        (name, *(_number(word, what, low=-MAX_FACTOR) for word in words))
+        for name, words in others
+        if len(words) == 2
+    ]
+    for named in ([time, *(name for name, _ in sizes)], [name for name, _, _ in late]):
+        if len(set(named)) != len(named):
+            raise ScheduleError(f"{what}: a loop is named twice")
+    return Diamond(time, _number(*slope, what) if slope else 1, tuple(sizes), tuple(late))
+
+
 def _shift(what: str, words: list[str]) -> Step:
     if len(words) != 2:
         raise ScheduleError(f"{what}: expected a loop name and a number")
@@ -294,6 +345,7 @@ def _skew(what: str, words: list[str]) -> Step:
 _FORMS = {
     "interchange": "interchange i k",
     "tile": "tile i 32 j 32",
+    "diamond": "diamond t i 32, diamond t 2 i 32 i2 1 1 (i2 is later by 1 on both sides)",
     "skew": "skew j i 1 (the inner loop first)",
     "shift": "shift i2 1",
     "wrap": "wrap j",
@@ -312,6 +364,7 @@ _FORMS = {
 _STEPS: dict[str, Callable[[str, list[str]], Step]] = {
     "interchange": _names(2, Interchange),
     "tile": _tile,
+    "diamond": _diamond,
     "skew": _skew,
     "shift": _shift,
     "wrap": _names(1, Wrap),

@@ -58,21 +58,27 @@ def sweep_tiles(draft: LegalDraft, sizes: tuple[int, ...], *, waves: bool) -> No
         waves: share out the tiles of a diagonal.
     """
     for loop in draft.loops():
-        nests = [perfect_band(node) for node in loop.body if isinstance(node, Loop)]
-        if 1 < len(nests) == len(loop.body) and is_longer(loop, sizes[0]):
+        nests = sweeps_of(loop)
+        if len(nests) > 1 and is_longer(loop, sizes[0]):
             depth = min(len(sizes) - 1, max(map(len, nests)))
             fits = all(
                 is_longer(x, size)
                 for nest in nests
                 for x, size in zip(nest, sizes[1:], strict=False)
             )
-            ways = _beside(nests, depth) if fits else ()
+            ways = beside(nests, depth) if fits else ()
             found = (sweep_moves(draft.dependences, loop, nests, *way) for way in ways)
             if (moves := next((way for way in found if way is not None), None)) is not None:
                 _tile_sweeps(draft, loop, moves, sizes, waves=waves)
 
 
-def _beside(nests: Sequence[tuple[Loop, ...]], depth: int) -> list[tuple[Levels, int]]:
+def sweeps_of(loop: Loop) -> list[tuple[Loop, ...]]:
+    """The perfectly nested loops of each of the sweeps inside ``loop``; none if it has others."""
+    nests = [perfect_band(node) for node in loop.body if isinstance(node, Loop)]
+    return nests if len(nests) == len(loop.body) else []
+
+
+def beside(nests: Sequence[tuple[Loop, ...]], depth: int) -> list[tuple[Levels, int]]:
     """Which loops of several nests may be tiled together, and how many of each.
 
     Where some have fewer loops, these lack outer ones, or else what they have are outer ones.
@@ -105,10 +111,12 @@ def sweep_moves(
     nests: Sequence[tuple[Loop, ...]],
     loops: Levels,
     depth: int,
+    sign: int = 1,
 ) -> SweepMoves | None:
     """How far to shift and skew ``depth`` of the ``loops`` of each of the sweeps inside ``time``.
 
-    None where ``time`` carries no dependence, or no few iterations do.
+    None where ``time`` carries no dependence, or no few iterations do. ``sign``: -1 where the loops
+    run backwards.
     """
     sweep = {s.name: n for n, nest in enumerate(nests) for _, s in statements(nest[:1])}
     items = [
@@ -120,7 +128,8 @@ def sweep_moves(
         return None
     levels = []
     for level in range(depth):
-        forms = [Affine() if (name := nest[level]) is None else Affine.var(name) for nest in loops]
+        names = [nest[level] for nest in loops]
+        forms = [Affine() if name is None else Affine.var(name) * sign for name in names]
         edges = [
             (
                 sweep[item.source],
@@ -161,7 +170,7 @@ def _tile_sweeps(
     draft: LegalDraft, time: Loop, moves: SweepMoves, sizes: tuple[int, ...], *, waves: bool
 ) -> None:
     before = draft.program, [*draft.steps]
-    names = [_wrapped(draft, nest)[: len(moves.skews)] for nest in moves.loops]
+    names = [wrapped(draft, nest)[: len(moves.skews)] for nest in moves.loops]
     steps: list[Step] = []
     for nest, shifts in zip(names, moves.shifts, strict=True):
         steps += [Shift(name, by) for name, by in zip(nest, shifts, strict=True) if by]
@@ -178,7 +187,7 @@ def _tile_sweeps(
         share_diagonals(draft, time.iterator, len(tiled), factor)
 
 
-def _wrapped(draft: LegalDraft, nest: tuple[str | None, ...]) -> tuple[str, ...]:
+def wrapped(draft: LegalDraft, nest: tuple[str | None, ...]) -> tuple[str, ...]:
     """The names of the loops of a nest, once those that it lacks are there."""
     names = [name for name in nest if name is not None]
     for _ in range(len(nest) - len(names)):

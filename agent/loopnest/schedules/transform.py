@@ -8,6 +8,7 @@ vectorize, unroll, jam) last: a marked loop is not restructured any more.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from agent.errors import ScheduleError
 from agent.loopnest.emitter.accumulate import invariant_updates, operator
@@ -27,6 +28,7 @@ from agent.loopnest.program import (
     substitute,
 )
 from agent.loopnest.schedules.bounds import (
+    Diamonds,
     offset,
     range_text,
     rescan,
@@ -38,6 +40,7 @@ from agent.loopnest.schedules.bounds import (
 from agent.loopnest.schedules.schedule import (
     Collapse,
     Cyclic,
+    Diamond,
     Distribute,
     Fuse,
     Interchange,
@@ -92,6 +95,8 @@ def apply(program: Program, step: Step) -> Program:
             return interchange(program, first, second)
         case Tile(sizes):
             return tile(program, sizes)
+        case Diamond():
+            return diamond(program, step)
         case Skew(inner, outer, factor):
             return skew(program, inner, outer, factor)
         case Shift(loop, distance):
@@ -178,24 +183,103 @@ def tile(program: Program, sizes: Sequence[tuple[str, int]]) -> Program:
         raise ScheduleError(f"{what}: the nest would be more than {MAX_DEPTH} loops deep")
     taken = names_in_use(program)
     names = [fresh(f"{name}_t", taken) for name, _ in sizes]
-    over: list[list[Loop]] = [[] for _ in sizes]
-
-    def tiled(loop: Loop, inside: tuple[Loop, ...]) -> Loop:
-        depth = len(inside)
-        alone = len(levels[depth]) == 1
-        tiles, points = tile_loop(what, loop, sizes[depth][1], names[depth], inside, alone=alone)
-        over[depth].append(tiles)
-        if depth + 1 == len(sizes):
-            return points.with_body(loop.body)
-        inner = (node for node in loop.body if isinstance(node, Loop))
-        return points.with_body(tuple(tiled(node, (*inside, points)) for node in inner))
-
-    points = tiled(top, ())
+    cut = _Cut(what, levels, [size for _, size in sizes], names, [[] for _ in sizes])
+    points = cut.tiled(top, ())
     headers: list[Loop] = []
-    for tiles in over:
+    for tiles in cut.over:
         headers.append(united(what, tiles, (*path, *headers)))
     nest = nested(headers, (points,))
     return _finish(program, what, edit(program.body, top.iterator, lambda _: (nest,)))
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """Levels of a nest that are cut into tiles; ``over`` takes the loops over tiles, by level."""
+
+    what: str
+    levels: tuple[tuple[Loop, ...], ...]
+    sizes: Sequence[int]
+    names: Sequence[str]
+    over: list[list[Loop]]
+
+    def tiled(self, loop: Loop, inside: tuple[Loop, ...]) -> Loop:
+        """``loop`` inside a tile; ``inside`` are the loops around it there."""
+        depth = len(inside)
+        alone = len(self.levels[depth]) == 1
+        size, name = self.sizes[depth], self.names[depth]
+        tiles, points = tile_loop(self.what, loop, size, name, inside, alone=alone)
+        self.over[depth].append(tiles)
+        return points.with_body(self.body(loop, (*inside, points)))
+
+    def body(self, loop: Loop, inside: tuple[Loop, ...]) -> tuple[Node, ...]:
+        """The body of ``loop`` inside a tile, of which it is the last of the loops ``inside``."""
+        if len(inside) == len(self.levels):
+            return loop.body
+        inner = (node for node in loop.body if isinstance(node, Loop))
+        return tuple(self.tiled(node, inside) for node in inner)
+
+
+def diamond(program: Program, step: Diamond) -> Program:
+    """Tile a loop of time and a loop inside it in diamonds; those of a wave are independent.
+
+    ::
+
+        for t in 0..99:          for t_t (waves): for i_t (the diamonds of one):
+          for i in 1..98:          for t in 16*t_t..16*t_t + 31 of 0..99:
+            S(t, i)        ->        for i in 32*i_t - t..32*i_t - t + 31 of 1..98
+                                         and of 32*(i_t - t_t) + t - 31..32*(i_t - t_t) + t:
+                                       S(t, i)
+
+    Both sides of a diamond lean by the slope: how many elements away one iteration of time reads.
+    Loops that follow each other are tiled together, as by ``tile``; for one that is ``late`` both
+    sides are moved. Loops inside them can be tiled as well.
+    """
+    what = str(step)
+    path, levels = levels_between(program, what, [step.time, *(name for name, _ in step.sizes)])
+    (time,), sweeps = levels[0], levels[1]
+    for level in levels:
+        refuse_marked(what, path, level)
+    _refuse_no_diamond(step, time, sweeps)
+    if len(path) + height(time) + len(levels) > MAX_DEPTH:
+        raise ScheduleError(f"{what}: the nest would be more than {MAX_DEPTH} loops deep")
+    taken = names_in_use(program)
+    names = [fresh(f"{name}_t", taken) for name in (step.time, *dict(step.sizes))]
+    sizes = [size for _, size in step.sizes]
+    tiles = Diamonds(step.time, names[0], names[1], step.slope, sizes[0])
+    named = {name: (begin, end) for name, begin, end in step.late}
+    late = [named.get(sweep.iterator, (0, 0)) for sweep in sweeps]
+    moved = list(zip(sweeps, late, strict=True))
+    waves = united(what, [tiles.over_waves(time, *ends) for ends in late], path)
+    columns = [tiles.over_columns(sweep, *ends) for sweep, ends in moved]
+    headers = [waves, united(what, columns, (*path, waves))]
+    instants = tiles.instants(time, late, (*path, *headers))
+    cut = _Cut(what, levels, [0, *sizes], names, [[] for _ in levels])
+    inside = [tiles.points(sweep, *ends) for sweep, ends in moved]
+    body = [
+        points.with_body(cut.body(sweep, (instants, points)))
+        for sweep, points in zip(sweeps, inside, strict=True)
+    ]
+    for over in cut.over[2:]:
+        headers.append(united(what, over, (*path, *headers)))
+    nest = nested([*headers, instants], tuple(body))
+    return _finish(program, what, edit(program.body, step.time, lambda _: (nest,)))
+
+
+def _refuse_no_diamond(step: Diamond, time: Loop, sweeps: Sequence[Loop]) -> None:
+    """Refuse loops whose tiles are no diamonds, and sweeps that are not there."""
+    names = [loop.iterator for loop in sweeps]
+    for name, *_ in step.late:
+        if name not in names:
+            hint = f"The loops directly inside loop {step.time} are: {', '.join(names)}."
+            raise ScheduleError(f"{step}: loop {name} is no sweep", hint=hint)
+    for loop in (time, *sweeps):
+        if loop.step > 1:
+            raise ScheduleError(f"{step}: loop {loop.iterator} has step {loop.step}")
+        if any(step.time in b.expr.names for b in (*loop.lower, *loop.upper)):
+            raise ScheduleError(
+                f"{step}: the bounds of loop {loop.iterator} depend on {step.time}",
+                hint="Leave out its skew: both sides of a diamond lean.",
+            )
 
 
 def skew(program: Program, inner: str, outer: str, factor: int) -> Program:

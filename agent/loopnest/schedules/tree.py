@@ -332,9 +332,9 @@ def _determines(points: Loop, tiles: Loop, known: set[str]) -> bool:
     name = tiles.iterator
     if Bound(Affine.var(name)) in points.lower:
         return True
-    starts = (b.expr for b in points.lower if b.divisor == 1 and b.expr.coefficient(name) > 0)
+    starts = (b.expr for b in points.lower if b.divisor == 1 and name in b.expr.names)
     return any(
         start.names - {name} <= known
-        and Bound(start + (start.coefficient(name) * tiles.step - 1)) in points.upper
+        and Bound(start + (abs(start.coefficient(name)) * tiles.step - 1)) in points.upper
         for start in starts
     )

@@ -23,6 +23,7 @@ from agent.loopnest.schedules.dependence import sink_temporaries
 from agent.loopnest.schedules.schedule import (
     Collapse,
     Cyclic,
+    Diamond,
     Distribute,
     Fuse,
     Interchange,
@@ -91,6 +92,12 @@ def steps(draw: st.DrawFn, draft: Draft) -> Step:
         pair = band[start], band[start - 1]
         choices += [Collapse(*reversed(pair))]
         choices += [Interchange(*pair)] * 3 + [Skew(*pair, draw(st.sampled_from((-1, 1, 2))))]
+    if times := [x for x in draft.loops() if all(isinstance(node, Loop) for node in x.body)]:
+        time = draw(st.sampled_from(times))
+        sweeps = [node.iterator for node in time.body if isinstance(node, Loop)]
+        late = st.just(()) | st.tuples(st.tuples(st.just(sweeps[-1]), *[st.integers(-1, 2)] * 2))
+        slope = draw(st.integers(1, 2))
+        choices += [Diamond(time.iterator, slope, ((sweeps[0], size),), draw(late))] * 3
     if neighbours := draft.neighbours():
         choices += [Fuse(*draw(st.sampled_from(neighbours)))] * 2
     return draw(st.sampled_from(choices))
