@@ -148,7 +148,7 @@ def _diamond_of(loop: Loop, around: tuple[CountedLoop, ...]) -> _Diamond | None:
         if width == other and turned and len(both) == 2 and len(time) == 1:
             columns, waves = sorted(both, key=lambda name: -both[name])
             middle = Affine.of({columns: width, waves: -(width // 2)}, 0)
-            return _Diamond(*time, waves, columns, width, middle)
+            return _Diamond(next(iter(time)), waves, columns, width, middle)
     return None
 
 

@@ -300,6 +300,10 @@ def _tile(what: str, words: list[str]) -> Step:
     return Tile(tuple(zip(names, (_number(w, what) for w in words[1::2]), strict=True)))
 
 
+def _moved(word: str, what: str) -> int:
+    return _number(word, what, low=-MAX_FACTOR)
+
+
 def _diamond(what: str, words: list[str]) -> Step:
     groups: list[tuple[str, list[str]]] = []
     for word in words:
@@ -314,7 +318,7 @@ def _diamond(what: str, words: list[str]) -> Step:
     (time, slope), *others = groups
     sizes = [(name, _number(words[0], what, low=2)) for name, words in others if len(words) == 1]
     late = [
-        (name, *(_number(word, what, low=-MAX_FACTOR) for word in words))
+        (name, _moved(words[0], what), _moved(words[1], what))
         for name, words in others
         if len(words) == 2
     ]
@@ -327,7 +331,7 @@ def _diamond(what: str, words: list[str]) -> Step:
 def _shift(what: str, words: list[str]) -> Step:
     if len(words) != 2:
         raise ScheduleError(f"{what}: expected a loop name and a number")
-    distance = _number(words[1], what, low=-MAX_FACTOR)
+    distance = _moved(words[1], what)
     if distance == 0:
         raise ScheduleError(f"{what}: a distance of 0 changes nothing")
     return Shift(_name(words[0], what), distance)

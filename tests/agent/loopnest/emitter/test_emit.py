@@ -72,6 +72,20 @@ void softmax(int n, int m, float P[n][m], const float A[n][m])
 #pragma endscop
 }
 """
+SWEEPS = """
+void sweeps(int n, int m, double A[n], double B[n])
+{
+#pragma scop
+    for (int t = 0; t < m; t++) {
+        for (int i = 1; i < n - 1; i++)
+            B[i] = 0.3 * (A[i - 1] + A[i] + A[i + 1]);
+        for (int i = 1; i < n - 1; i++)
+            A[i] = 0.3 * (B[i - 1] + B[i] + B[i + 1]);
+    }
+#pragma endscop
+}
+"""
+
 SEIDEL = """
 void seidel(int steps, int n, double A[n][n])
 {
@@ -228,6 +242,10 @@ CASES = {
     "planes_transposed": (PLANES, "tile j 16 i 16; collapse p j_t; pack A i_t; vectorize i"),
     "planes_streamed": (PLANES, "parallelize j; vectorize i; stream B i"),
     "softmax": (SOFTMAX, "parallelize i; vectorize j"),
+    "sweeps_diamond": (
+        SWEEPS,
+        "diamond t 2 i 16 i2 1 1; parallelize i_t; vectorize i; vectorize i2",
+    ),
     "seidel_wavefront": (SEIDEL, "skew j i 1; interchange i j; vectorize i"),
     "triangular": (TRIANGULAR, "original"),
     "triangular_interchanged": (TRIANGULAR, "interchange i j; tile j 16; vectorize i"),
