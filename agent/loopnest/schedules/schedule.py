@@ -325,7 +325,7 @@ def _diamond(what: str, words: list[str]) -> Step:
     for named in ([time, *(name for name, _ in sizes)], [name for name, _, _ in late]):
         if len(set(named)) != len(named):
             raise ScheduleError(f"{what}: a loop is named twice")
-    return Diamond(time, _number(*slope, what) if slope else 1, tuple(sizes), tuple(late))
+    return Diamond(time, _number(slope[0], what) if slope else 1, tuple(sizes), tuple(late))
 
 
 def _shift(what: str, words: list[str]) -> Step:

@@ -12,13 +12,14 @@ from agent.loopnest.schedules.intervals import FAR, never
 from agent.loopnest.schedules.legality import transform
 from agent.loopnest.schedules.schedule import parse_schedule
 from tests.agent.loopnest.nests import at, gemm, loop, plus, program, read, statement
+from tests.agent.loopnest.schedules.test_candidates import JACOBI, sweeps
 from tests.agent.loopnest.schedules.test_legality import jacobi, row_sums
 
 AHEAD = {"=": (0, 0), "<": (1, FAR), ">": (-FAR, -1)}
 TIME_TILES = "skew i t 1; tile t 8 i 8; skew i_t t_t 1; interchange t_t i_t"
 
 
-def sweeps() -> Program:
+def in_place() -> Program:
     """In place, again and again: every point from its neighbours."""
     value = plus(plus(read("x", "i - 1"), read("x", "i")), read("x", "i + 1"))
     body = statement("S", at("x", "i"), "", value, "t", "i")
@@ -27,7 +28,7 @@ def sweeps() -> Program:
 
 def test_what_intervals_say_never_happens_isl_does_not_find_either() -> None:
     seen = {True: 0, False: 0}
-    for base in (sweeps(), jacobi(), gemm(40), row_sums(1)):
+    for base in (in_place(), jacobi(), gemm(40), row_sums(1), sweeps(JACOBI, n=300)):
         dependences = Dependences.of(base)
         for _, version in candidate_schedules(base, 40):
             order = legality._Order(version, dependences)
@@ -52,7 +53,7 @@ def test_what_intervals_say_never_happens_isl_does_not_find_either() -> None:
 
 @pytest.mark.parametrize("schedule", [TIME_TILES, f"{TIME_TILES}; parallelize t_t"])
 def test_tiles_in_time_are_found_legal_without_isl(schedule, monkeypatch) -> None:
-    dependences = Dependences.of(sweeps())
+    dependences = Dependences.of(in_place())
     with monkeypatch.context() as patched:
         patched.setattr(legality, "affine_map", None)
-        transform(sweeps(), parse_schedule(schedule), dependences)
+        transform(in_place(), parse_schedule(schedule), dependences)
