@@ -6,6 +6,7 @@ A run that was stopped goes on after the last whole line.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -13,8 +14,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self, TextIO
 
-from agent.errors import AgentError
+from agent.errors import AgentError, BusyError
 from agent.loopnest.schedules.schedule import ORIGINAL
+from agent.system.refused import lock_file
 from bundles.labels.labels import Row
 
 Line = dict[str, Any]  # of JSON
@@ -79,29 +81,30 @@ class JournalHead:
 class LabelJournal:
     """The journal of one target, open for writing."""
 
-    def __init__(self, path: Path, head: JournalHead, timed: list[TimedProgram]) -> None:
+    def __init__(self, file: TextIO, head: JournalHead, timed: list[TimedProgram]) -> None:
         self.head, self._timed = head, timed
         self.done = {(program.corpus, program.number) for program in timed}
-        self._file = path.open("a", encoding="utf-8")
+        self._file = file
 
     @classmethod
     @contextlib.contextmanager
     def open(cls, path: Path, head: JournalHead) -> Iterator[LabelJournal]:
-        """Open or go on with a journal; AgentError if it belongs to another experiment."""
-        try:
+        """Open or go on with a journal.
+
+        Raises:
+            AgentError: it belongs to another experiment, is damaged, or cannot be written.
+            BusyError: another run writes to it.
+        """
+        with alone_at(path) as file:
             lines = whole_lines(path)
             if lines and lines[0] != asdict(head):
                 raise AgentError(
                     f"{path} was begun with other settings: {lines[0]}",
                     "Give the same seed and schedules to go on, or another --out to start anew.",
                 )
-            journal = cls(path, head, [TimedProgram.from_json(line) for line in lines[1:]])
             if not lines:
-                write_line(journal._file, asdict(head))
-        except OSError as error:
-            raise AgentError(f"cannot write {path}: {error.strerror}", "Choose --out.") from error
-        with journal._file:
-            yield journal
+                write_line(file, asdict(head))
+            yield cls(file, head, [TimedProgram.from_json(line) for line in lines[1:]])
 
     def add(self, timed: TimedProgram) -> None:
         """Keep a program's rows; they are on the disk when this returns."""
@@ -119,6 +122,26 @@ class LabelJournal:
         first = {timed.program: timed for timed in reversed(self._timed)}
         kept = [timed for timed in self._timed if timed is first[timed.program]]
         return [row for timed in kept for row in timed.labels(self.head.seed)]
+
+
+@contextlib.contextmanager
+def alone_at(path: Path) -> Iterator[TextIO]:
+    """``path`` open for more lines, locked: two runs would time beside each other.
+
+    Raises:
+        AgentError: it cannot be written.
+        BusyError: another run has it open.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(path.open("a", encoding="utf-8"))
+            lock_file(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB, path.parent)
+        except BlockingIOError as error:
+            hint = "Wait for it to end, or choose another --out."
+            raise BusyError(f"another run writes to {path}", hint) from error
+        except OSError as error:
+            raise AgentError(f"cannot write {path}: {error.strerror}", "Choose --out.") from error
+        yield file
 
 
 def write_line(file: TextIO, line: object) -> None:

@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from agent.arrays import Doubles, Singles
 from agent.errors import InputError
 from agent.loopnest.features.vector import FEATURES, FEATURES_VERSION
 from agent.measure.timing import Outcome
-from bundles.labels.journal import Line, TimedVersion, whole_lines, write_line
+from bundles.labels.journal import Line, TimedVersion, alone_at, whole_lines, write_line
 from bundles.labels.target import Target
 
 SCHEMA = 1
@@ -135,25 +135,26 @@ def read_timings(path: Path) -> RealTimings:
 class RealJournal:
     """A journal open for writing; ``done``: names of the programs in it."""
 
-    def __init__(self, path: Path, done: set[str]) -> None:
+    def __init__(self, file: TextIO, done: set[str]) -> None:
         self.done = done
-        self._file = path.open("a", encoding="utf-8")
+        self._file = file
 
     @classmethod
     @contextlib.contextmanager
     def open(cls, path: Path, head: RealHead) -> Iterator[RealJournal]:
-        """Open or go on with a journal; InputError if it belongs to another experiment."""
-        try:
+        """Open or go on with a journal.
+
+        Raises:
+            InputError: it belongs to another experiment.
+            AgentError: it is damaged, or cannot be written. BusyError: another run writes to it.
+        """
+        with alone_at(path) as file:
             lines = whole_lines(path)
             if lines and read_timings(path).head != head:
                 raise InputError(f"{path} was begun with another list or other settings", ANOTHER)
-            journal = cls(path, {line["name"] for line in lines[1:]})
             if not lines:
-                write_line(journal._file, asdict(head))
-        except OSError as error:
-            raise InputError(f"cannot write {path}: {error.strerror}", "Choose --out.") from error
-        with journal._file:
-            yield journal
+                write_line(file, asdict(head))
+            yield cls(file, {line["name"] for line in lines[1:]})
 
     def add(self, program: RealProgram) -> None:
         """Keep what was found of a program; it is on the disk when this returns."""

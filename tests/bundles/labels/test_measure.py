@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.errors import AgentError
+from agent.errors import AgentError, BusyError
 from agent.loopnest.schedules.schedule import ORIGINAL
-from bundles.labels.journal import TimedProgram, TimedVersion
+from bundles.labels.journal import TimedProgram, TimedVersion, alone_at
 from bundles.labels.labels import load_labels
 from bundles.labels.measure import (
     Campaign,
@@ -120,6 +120,11 @@ def test_a_torn_last_line_is_measured_again(copied: Path) -> None:
 def test_the_journal_of_another_experiment_is_refused(copied: Path) -> None:
     with pytest.raises(AgentError, match="other settings"):
         measure_labels(Campaign("test-box", schedules=4), copied, "gcc", FLAGS, quiet)
+
+
+def test_a_second_run_into_the_same_place_is_refused_while_the_first_lasts(copied: Path) -> None:
+    with alone_at(journal_of(copied)), pytest.raises(BusyError, match="another run writes"):
+        measure_labels(SMALL, copied, "gcc", FLAGS, quiet)
 
 
 def test_more_threads_than_the_machine_has_are_refused(tmp_path: Path) -> None:
