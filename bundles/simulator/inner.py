@@ -24,6 +24,7 @@ PACKED = 16.0  # elements: what is closer is of one group of loads
 MOST_PACKED = 4096.0  # gcc looks at no larger groups
 UNEVEN = 1.3  # most over mean work of a loop's iterations: more than a rest of a tile makes
 FEW_TILES = 2.0  # tiles of a loop that compilers unroll, each with its own trip count
+PACKED_IN_BLOCK = 0.3  # of these: a block is unrolled before its loads are grouped (chosen)
 PEELS = 3  # loops a compiler unrolls completely, at most
 SAME = 1.01  # strides of up to so many elements are contiguous (averages are not whole)
 SMALL_STRIDE = 4.01  # elements: a few loads and shuffles bring what is closer
@@ -51,6 +52,7 @@ class Inner:
         parallel: marked to be shared among threads.
         through: share of the executions that wait for each other where the loop carries a value.
         extent: executions that add to one element before the next element's turn.
+        held: it is a block of lanes: what it updates stays in registers in the loop around it.
     """
 
     trip: Floats
@@ -74,6 +76,7 @@ class Inner:
     even: Bools
     through: Floats
     extent: Floats
+    held: Bools
 
     def take(self, rows: Indices) -> Inner:
         """Some of the statements."""
@@ -109,10 +112,14 @@ def _view(table: NestTable, rows: SimulatedRows, peel: int, *, kept: bool = Fals
     for at in inside[1:] if kept else inside:
         body = body * _pick(rows.trip, at)
     before = np.where(level >= 1, _pick(rows.trip, level - 1), 0.0)
-    loads: dict[str, Any] = _loads(table, rows, level, inside, kept=kept)
+    held = np.asarray(~np.bool_(peel) & (level >= 1) & _blocks(table, rows, level))
+    kept_around = np.where(held, before, 1.0)  # iterations that a block stays in registers for
+    loads: dict[str, Any] = _loads(table, rows, level, inside, kept_around, kept=kept)
+    loads["packed"] = np.where(held, PACKED_IN_BLOCK, 1.0) * loads["packed"]
+    started = trip * body * _kept_trip(rows, inside, kept) * kept_around
     return Inner(
         trip=trip.astype(np.float32),
-        starts=(count / np.maximum(trip * body * _kept_trip(rows, inside, kept), 1.0)).astype("f4"),
+        starts=(count / np.maximum(started, 1.0)).astype("f4"),
         body=body.astype(np.float32),
         free=there & _free(table, rows, level, depth=peel + 1),
         forced=there & _marked(rows, table.vector, level),
@@ -121,7 +128,8 @@ def _view(table: NestTable, rows: SimulatedRows, peel: int, *, kept: bool = Fals
         even=_even(table, rows, level),
         parallel=there & _marked(rows, table.parallel, level),
         extent=(body * trip * _summed_around(table, rows, level)).astype(np.float32),
-        **_carried(table, rows, level, inside, body * trip, kept=kept),
+        held=held,
+        **_carried(table, rows, level, inside, body * trip, held, kept=kept),
         **loads,
     )
 
@@ -132,10 +140,14 @@ def _carried(
     level: Indices,
     inside: list[Indices],
     executions: Floats,
+    held: Bools,
     *,
     kept: bool,
 ) -> dict[str, Any]:
-    """What an iteration of the loop waits for of the one before; ``executions`` [r] of one run."""
+    """What an iteration of the loop waits for of the one before; ``executions`` [r] of one run.
+
+    Each sum of a block waits for itself, as the loop around it turns.
+    """
     there = level >= 0
     sums = there & _marked(rows, table.reduction, level)
     chain = np.where(sums | (_marked(rows, table.reduction, inside[0]) if kept else sums), 1.0, 0.0)
@@ -145,10 +157,11 @@ def _carried(
         chain = chain * np.where(_marked(rows, table.reduction, at), 1.0, each)
         through = through * np.where(_marked(rows, table.recurrence, at), 1.0, each)
     outside = (level >= 1) & _marked(rows, table.reduction, level - 1)
+    chain = np.where(held & outside & ~sums, 1.0 / executions, chain)
     return {
         "chain": chain.astype(np.float32),
         "carried": there & _marked(rows, table.recurrence, level),
-        "stalls": np.where(outside & ~sums, 1.0 / executions, 0.0).astype(np.float32),
+        "stalls": np.where(outside & ~sums & ~held, 1.0 / executions, 0.0).astype(np.float32),
         "sums": sums,
         "through": through.astype(np.float32),
     }
@@ -191,10 +204,25 @@ def _marked(rows: SimulatedRows, field: npt.NDArray[Any], level: Indices) -> Boo
     return np.asarray(_marks(rows, field, level), np.bool_)
 
 
+def _blocks(table: NestTable, rows: SimulatedRows, level: Indices) -> Bools:
+    """[r] whether a loop is marked as one that runs in lanes and is unrolled completely."""
+    whole = _marks(rows, table.unroll, level) >= _pick(rows.trip, level)
+    return _marked(rows, table.vector, level) & whole & (_marks(rows, table.unroll, level) > 1)
+
+
 def _loads(
-    table: NestTable, rows: SimulatedRows, level: Indices, inside: list[Indices], *, kept: bool
+    table: NestTable,
+    rows: SimulatedRows,
+    level: Indices,
+    inside: list[Indices],
+    kept_around: Floats,
+    *,
+    kept: bool,
 ) -> dict[str, Floats]:
-    """Loads and stores an execution, by how far they move in the innermost loop."""
+    """Loads and stores an execution, by how far they move in the innermost loop.
+
+    What the loop around does not move stays in registers for ``kept_around`` [r] iterations of it.
+    """
     moves = _pick(rows.moves, level) & (level >= 0)[:, None]
     stride = _pick(rows.stride, level)
     element = table.element_bytes[rows.program, rows.place]
@@ -203,6 +231,8 @@ def _loads(
     count = np.where(moves, table.weight[rows.program, rows.place], 0.0) / _shared(table, rows)
     for at in inside:
         count = count * np.where(_pick(rows.moves, at), 1.0, 1.0 / _pick(rows.trip, at)[:, None])
+    still = ~_pick(rows.moves, level - 1)
+    count = np.where(still, count / kept_around[:, None], count)
     if kept:  # what moves in the kept inner loop alone is loaded once for all lanes
         turning = _pick(rows.moves, inside[0]) & ~moves & reads
         count = np.where(turning, table.weight[rows.program, rows.place], count)

@@ -50,6 +50,7 @@ VECTOR_CONVERT = 0.5  # of a conversion, what vector code has to widen besides
 LOOP_OPERATIONS = 2.0  # instructions of an iteration's own: counting and the jump
 JUMP = 0.25  # cycles of that which nothing hides
 TREE_STEP = 0.4  # cycles a sum's lanes take to be added up, for each halving
+IN_NARROWER = 0.5  # of what whole vectors leave of a block runs in narrower ones, as fast
 INNER_START = 3.0  # cycles of a start of an inner loop that runs in SIMD lanes
 # Values carried from one execution to the next:
 NAN_CHECK = 1.8  # fmin or fmax in a chain, over an addition: they check for NaN
@@ -236,15 +237,27 @@ def _compute(
         cycles[here] = np.where(peeled, found[0], cycles[here])
         starts[here] = np.where(peeled, found[1], starts[here])
         outside[here] = np.where(peeled, found[2] + peel * (found[2] | found[3]), outside[here])
-    spill = 1.0 + SPILL * np.maximum(np.log2(copies * REGISTERS_A_COPY / fleet["registers"]), 0.0)
+    spill = _spill(ops, seen[0][0], copies, fleet)
     count = table.instances[rows.program, rows.place][:, None].astype(np.float32)
     return count * cycles * spill / fleet["ghz"], starts / copies / fleet["ghz"], outside
+
+
+def _spill(ops: _Ops, plain: Inner, copies: Floats, fleet: Machines) -> Floats:
+    """[r,m] how much longer a jammed body takes whose copies do not fit into the registers.
+
+    A block of lanes needs its vectors of sums in each copy, those that all copies use, and one.
+    """
+    vectors = np.ceil(plain.trip[:, None] / _lanes(ops, plain, fleet))
+    block = (copies + 1.0) * vectors + 1.0
+    needed = np.where(plain.held[:, None], block, copies * REGISTERS_A_COPY)
+    spill = 1.0 + SPILL * np.maximum(np.log2(needed / fleet["registers"]), 0.0)
+    return np.asarray(spill, np.float32)
 
 
 def _peels(ops: _Ops, inner: Inner, around: Inner, copies: Floats, fleet: Machines) -> Bools:
     """[r,m] whether the compiler unrolls the loop ``inner`` completely."""
     marked = (inner.marked_unroll > 1) & (inner.marked_unroll < inner.trip)
-    plain = inner.steady & ~marked & around.free
+    plain = inner.steady & ~marked & ~inner.held & around.free
     loads = inner.unit + inner.far + inner.store_unit + inner.small
     size = (ops.arithmetic[:, 0] + loads + 1.0) * inner.body * inner.trip * copies[:, 0]
     able = (plain & (size <= PEELED_OPERATIONS))[:, None]
@@ -294,6 +307,7 @@ def _outer_vectorised(ops: _Ops, plain: Inner, around: Inner, fleet: Machines) -
     """
     able = plain.even & ~(plain.forced & plain.sums) & around.free
     able &= ~around.sums & ~around.parallel  # there it is another function's outermost loop
+    able &= ~plain.held
     simple = (fleet["outer"] > 0) & able[:, None]
     if not simple.any():
         return simple
@@ -315,7 +329,7 @@ def _vectorised(ops: _Ops, inner: Inner, lanes: Floats, fleet: Machines) -> Bool
     able = (ops.transcendental == 0) | (fleet["vector_math"] > 0)
     able &= (ops.root == 0) | (fleet["vector_root"] > 0)
     able &= (inner.free & ~inner.carried)[:, None] & (lanes > 1) & (inner.trip[:, None] >= lanes)
-    torn = (inner.parallel | (inner.marked_unroll > 1))[:, None]
+    torn = (inner.parallel | ((inner.marked_unroll > 1) & ~inner.held))[:, None]
     torn = torn | (inner.sums[:, None] & ops.floating & ops.selects)
     able = able & ~(torn & (fleet["clang"] > 0))  # outlined or unrolled before it is looked at
     sums = ~inner.sums[:, None] | ~ops.floating | (fleet["reassociate"] > 0)
@@ -336,9 +350,12 @@ def _executions(
     simd = _vectorised(ops, inner, lanes, fleet)
     scalar, wide = _throughput(ops, inner, lanes, fleet)
     chain = _chain(ops, inner, fleet)
-    sums = (chain / independent, chain / (independent * lanes * fleet["interleave"]))
+    together = np.where(inner.held[:, None], 1.0, lanes * fleet["interleave"])
+    sums = (chain / independent, chain / (independent * together))
     trip = inner.trip[:, None]
     covered = np.floor(trip / lanes) * lanes / trip
+    rest = np.where(inner.held[:, None], IN_NARROWER, 0.0)
+    covered = covered + rest * (1.0 - covered)
     power = fleet["overlap"]
     one = _norm(power, scalar, sums[0])
     many = _norm(power, wide, sums[1])

@@ -54,7 +54,8 @@ def is_lane(name: str) -> bool:
 def as_tiles(nodes: tuple[Node, ...]) -> tuple[Node, ...]:
     """The order in which blocks of lanes run, as tiles that are innermost; for what counts loops.
 
-    The iterator keeps its name in the loop over the lanes; the statements stay as they are.
+    The iterator keeps its name in the loop over the lanes, which is unrolled completely; the
+    statements stay as they are.
     """
     if not any(loop.lanes > 1 for _, loop in loops(nodes)):
         return nodes
@@ -71,7 +72,8 @@ def as_tiles(nodes: tuple[Node, ...]) -> tuple[Node, ...]:
 def _tiles(loop: Loop) -> Loop:
     over = f"{loop.iterator}#block"
     start, end = Affine.var(over), Affine.var(over) + (loop.lanes - 1)
-    points = replace(loop, lower=(Bound(start),), upper=(Bound(end), *loop.upper), body=())
+    begin, ends = (Bound(start),), (Bound(end), *loop.upper)
+    points = replace(loop, lower=begin, upper=ends, unroll=loop.lanes, body=())
     body = _around(loop.body, lambda run: replace(points, body=tuple(run)))
     return replace(loop, iterator=over, step=loop.lanes, body=body, vector=False, lanes=1)
 
