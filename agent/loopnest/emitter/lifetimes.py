@@ -8,6 +8,7 @@ before reading it; else it stays just inside the loops whose instances have one 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from agent.errors import ScheduleError
 from agent.loopnest.emitter import extent
@@ -104,6 +105,19 @@ def homes(program: Program) -> dict[str, tuple[str, ...]]:
         ScheduleError: a temporary carries a value out of the loop that it belongs to.
     """
     return {t.name: _home(program, t) for t in program.temporaries}
+
+
+def sink_temporaries(program: Program) -> Program:
+    """``program`` where every temporary belongs to the innermost loops it can belong to.
+
+    A temporary declared outside of a loop in which each iteration writes it before reading it
+    does not tie the iterations together.
+    """
+    if not program.temporaries:
+        return program
+    depth = {name: len(home) for name, home in homes(program).items()}
+    sunk = tuple(replace(t, depth=max(t.depth, depth[t.name])) for t in program.temporaries)
+    return replace(program, temporaries=sunk)
 
 
 def _home(program: Program, temporary: Temporary) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from agent.errors import SourceError
+from agent.loopnest.emitter.lifetimes import sink_temporaries
 from agent.loopnest.frontend.ctree import (
     ArrayType,
     AssignE,
@@ -339,7 +340,7 @@ def _reading(
         assumed = {STRAIGHT: None, **assumed}
     own = _declared(part)
     return Reading(
-        program,
+        sink_temporaries(program),  # as its versions are: else those would seem to be faster
         function.name,
         part,
         tuple(_binding(u, own) for u in uses if not u.object.values),

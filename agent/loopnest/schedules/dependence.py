@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 
 import islpy as isl
 
 from agent.errors import ScheduleError
 from agent.loopnest.arithmetic import Ranges, common, type_of, within
-from agent.loopnest.emitter.lifetimes import homes
+from agent.loopnest.emitter.lifetimes import sink_temporaries
 from agent.loopnest.polyhedron import bounded, bounded_context, integer
 from agent.loopnest.presburger import access_map
 from agent.loopnest.program import (
@@ -206,19 +206,6 @@ class Dependences:
             for around, s in statements(program.body)
         }
         return Dependences(program, iterators, tuple(items), context, Positions(iterators))
-
-
-def sink_temporaries(program: Program) -> Program:
-    """``program`` where every temporary belongs to the innermost loops it can belong to.
-
-    A temporary declared outside of a loop in which each iteration writes it before reading it
-    does not tie the iterations together.
-    """
-    if not program.temporaries:
-        return program
-    depth = {name: len(home) for name, home in homes(program).items()}
-    sunk = tuple(replace(t, depth=max(t.depth, depth[t.name])) for t in program.temporaries)
-    return replace(program, temporaries=sunk)
 
 
 @dataclass(frozen=True)

@@ -299,3 +299,24 @@ def test_a_loop_that_turns_once_changes_nothing() -> None:
     )  # fmt: skip
     table = lower([base, wrapped])
     np.testing.assert_allclose(*simulate(table, FLEET), atol=0.02)
+
+
+def test_a_block_of_sums_that_stays_in_registers_is_faster_than_a_loop_in_lanes() -> None:
+    here = (replace(ONE, registers=16.0, outer=0.0, interchange=0.0),)
+    product = gemm(240)
+    in_lanes = gain(product, "interchange j k; vectorize j", here)
+    held = gain(product, "vectorize j 16; jam i 4", here)
+    assert held > 1.3 * in_lanes
+
+
+def test_a_block_of_more_sums_than_registers_is_no_gain_over_one_that_fits() -> None:
+    here = (replace(ONE, registers=16.0, outer=0.0, interchange=0.0),)
+    product = gemm(240)
+    fits = gain(product, "vectorize j 16; jam i 4", here)
+    assert gain(product, "vectorize j 64; jam i 12", here) < 0.8 * fits
+
+
+def test_large_last_level_caches_are_further_away() -> None:
+    large = [m.l3_latency for m in FLEET if m.l3 > 64 << 20]
+    small = [m.l3_latency for m in FLEET if m.l3 <= 32 << 20]
+    assert np.median(large) > 1.5 * np.median(small)

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from agent.errors import ScheduleError
 from agent.loopnest.emitter.emit import emit
+from agent.loopnest.emitter.lifetimes import sink_temporaries
 from agent.loopnest.program import Loop, Node, Program, statements
 from agent.loopnest.schedules import legality
 from agent.loopnest.schedules.candidates import Draft
-from agent.loopnest.schedules.dependence import sink_temporaries
 from agent.loopnest.schedules.schedule import (
     Collapse,
     Cyclic,
