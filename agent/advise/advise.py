@@ -112,7 +112,7 @@ def predict(
     found = predictor.predict(program, [variant], timed.anchor)
     if not found[0].possible:
         raise impossible(predictor.bundle, f"{program.name} becomes {found[0].speedup:.1e} as fast")
-    notes = _notes(predictor, timed, found, guesses=int(is_guess(variant)))
+    notes = _notes(predictor, timed, found, guesses=int(is_guess(variant, predictor.bundle.taught)))
     answer = {**_entry(parsed, found[0], timed.own), **_basis(reading, predictor, timed, notes)}
     return Predicted(reading, predictor, variant, found[0], answer)
 
@@ -157,7 +157,7 @@ def rank(
         timed,
         [found[n] for n in shown],
         impossible=len(drawn) - len(order),
-        guesses=sum(is_guess(drawn[n][1]) for n in shown),
+        guesses=sum(is_guess(drawn[n][1], predictor.bundle.taught) for n in shown),
     )
     return {
         "ranking": _ranking(

@@ -95,7 +95,8 @@ class Pool:
         vectors = seen.vectors[1:]
         self.vectors = np.concatenate([self.vectors, vectors]) if len(self.gains) else vectors
         self.gains = np.append(self.gains, np.clip(gains, -MOST_GAIN, MOST_GAIN))
-        self.guesses += map(is_guess, variants)
+        taught = self.predictor.bundle.taught
+        self.guesses += (is_guess(variant, taught) for variant in variants)
         self._places |= places
         self.found += fresh
 

@@ -31,6 +31,7 @@ MAX_BYTES: Mapping[str, int] = {MANIFEST: 512 * 1024, ENCODER: 3 * 2**20, PRIOR:
 MAX_TOTAL = 4 * 2**20
 MAX_EMBEDDING = 1_024
 MAX_GOLDEN = 64
+MAX_TAUGHT, MAX_WORD = 32, 40
 TOLERANCE = 1e-4  # of golden embeddings, between one machine's arithmetic and another's
 MAX_DEPTH = 16  # of JSON within JSON; the default bundle: 5
 _LARGEST = 1e30
@@ -55,6 +56,7 @@ class Bundle:
         prior: the content of prior.json (``Prior.from_json`` checks it).
         provenance: seeds, code version, recipe, training log, evaluation.
         golden: features and embeddings, [g][F] and [g][E], for ``encoder.golden_difference``.
+        taught: marks of loops (``features.vector.MARKS``) that it was taught labels of.
     """
 
     path: Path
@@ -68,6 +70,7 @@ class Bundle:
     prior: JsonObject
     provenance: JsonObject
     golden: tuple[list[list[float]], list[list[float]]]
+    taught: frozenset[str] = frozenset()
 
 
 def default_bundle() -> Path:
@@ -105,6 +108,7 @@ def load_bundle(path: Path) -> Bundle:
         prior=_object(path, PRIOR, contents[PRIOR]),
         provenance=_mapping(path, manifest, "provenance"),
         golden=_golden(path, manifest, embedding),
+        taught=_taught(path, manifest),
     )
 
 
@@ -234,6 +238,16 @@ def _mapping(path: Path, manifest: JsonObject, key: str) -> JsonObject:
     if not isinstance(value, dict):
         _refuse(path, f"its manifest has no proper {key!r}")
     return value
+
+
+def _taught(path: Path, manifest: JsonObject) -> frozenset[str]:
+    """Marks of loops; of those that this agent does not know nothing follows."""
+    words = manifest.get("taught", [])
+    if not isinstance(words, list) or len(words) > MAX_TAUGHT:
+        _refuse(path, f"'taught' in its manifest is not a list of at most {MAX_TAUGHT} words")
+    if not all(isinstance(word, str) and len(word) <= MAX_WORD for word in words):
+        _refuse(path, f"'taught' in its manifest is not a list of words of at most {MAX_WORD}")
+    return frozenset(map(str, words))
 
 
 def _golden(

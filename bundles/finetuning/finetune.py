@@ -39,6 +39,7 @@ from bundles.finetuning.tuning import (
 from bundles.labels.labels import Labels
 from bundles.training.export import Export, code_version, export
 from bundles.training.settings import Say
+from bundles.training.taught import taught_by
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,9 @@ def fine_tune(
     }
     golden = np.asarray(bundle.golden[0], np.float32)
     name = f"{bundle.name}-tuned"[:200]
-    return export(Export(tuned.encoder, fitted, golden, provenance, name), out, say)
+    taught = tuple(sorted(bundle.taught.union(taught_by(labels))))
+    made = Export(tuned.encoder, fitted, golden, provenance, name, taught=taught)
+    return export(made, out, say)
 
 
 def _prior(

@@ -48,6 +48,7 @@ class Export:
         golden: [g, F] features of real programs, kept with their embeddings as a self-test.
         provenance: seeds, recipe, training log, evaluation.
         name, version: of the bundle; without a version, the moment it is made.
+        taught: marks of loops that labels taught it (``features.vector.MARKS``).
     """
 
     encoder: Encoders
@@ -56,6 +57,7 @@ class Export:
     provenance: Mapping[str, object]
     name: str = "default"
     version: str = ""
+    taught: tuple[str, ...] = ()
 
 
 class _Graph:
@@ -197,6 +199,7 @@ def _manifest(content: Export, golden: Singles, files: dict[str, bytes]) -> dict
         "features_version": FEATURES_VERSION,
         "features": list(FEATURES),
         "embedding": int(golden.shape[1]),
+        "taught": list(content.taught),
         "files": {
             name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
             for name, data in files.items()

@@ -34,6 +34,7 @@ from bundles.training.held_out import (
 from bundles.training.prior import heads
 from bundles.training.settings import HERE, Say, TrainingSettings, Where
 from bundles.training.stages import Learned, Simulated, embed, learn, simulate_stage
+from bundles.training.taught import taught_by
 from bundles.training.training import prepare_torch
 
 # Every manifest says this; the words are part of it.
@@ -96,7 +97,7 @@ def pretrain(run: PretrainingRun, say: Say) -> dict[str, object]:
     golden = stage.data.held.features[:8, :2].reshape(16, -1)
     made = Export(
         learned.encoder, learned.prior, golden, provenance,
-        run.name, run.version,
+        run.name, run.version, taught_by(run.labels),
     )  # fmt: skip
     return export(made, run.out, say)
 

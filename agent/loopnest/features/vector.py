@@ -8,6 +8,8 @@ largest of some, and columns of its own. Everything is a logarithm, a share or a
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 
 from agent.arrays import Doubles, Indices, Singles
@@ -15,7 +17,7 @@ from agent.loopnest.emitter.staggered import is_staggered
 from agent.loopnest.features import compilers, execution, locality, simd
 from agent.loopnest.features.nest import STATEMENTS, NestTable, lower
 from agent.loopnest.features.rows import StatementRows, flatten
-from agent.loopnest.program import Program, loops
+from agent.loopnest.program import Loop, Program, loops
 
 FEATURES_VERSION = 2
 BOUND = 64.0
@@ -73,6 +75,17 @@ _HEAVIEST_AT = np.array([COLUMNS.index(name) for name in _HEAVIEST])
 _LARGEST_AT = np.array([COLUMNS.index(name) for name in _LARGEST])
 
 
+MARKS: Mapping[str, Callable[[Loop], bool]] = {
+    "lanes": lambda loop: loop.lanes > 1,
+    "packs": lambda loop: bool(loop.packs),
+    "private": lambda loop: bool(loop.private),
+    "cyclic": lambda loop: bool(loop.cyclic),
+    "collapse": lambda loop: loop.collapse,
+    "stream": lambda loop: bool(loop.stream),
+    "staggered": lambda loop: loop.jam > 1 and is_staggered(loop),
+}
+
+
 def features(table: NestTable) -> Singles:
     """[n, len(FEATURES)] features, finite and within ``BOUND``, each program on its own."""
     n = len(table)
@@ -83,18 +96,16 @@ def features(table: NestTable) -> Singles:
     return out
 
 
-def is_guess(program: Program) -> bool:
-    """Whether features only come near a program: no label of a bundle so far had such loops."""
-    return any(
-        loop.lanes > 1
-        or loop.packs
-        or loop.private
-        or loop.cyclic
-        or loop.collapse
-        or loop.stream
-        or (loop.jam > 1 and is_staggered(loop))
-        for _, loop in loops(program.body)
+def marks_of(program: Program) -> frozenset[str]:
+    """Those of ``MARKS`` that its loops have: features only come near to such a program."""
+    return frozenset(
+        name for _, loop in loops(program.body) for name, there in MARKS.items() if there(loop)
     )
+
+
+def is_guess(program: Program, taught: frozenset[str] = frozenset()) -> bool:
+    """Whether a program has marks that a bundle was not ``taught``: it saw no label of such."""
+    return bool(marks_of(program) - taught)
 
 
 def work(table: NestTable) -> Doubles:

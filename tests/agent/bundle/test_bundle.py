@@ -26,6 +26,12 @@ def test_a_good_bundle_loads(good):
     assert len(bundle.digest) == 64
 
 
+def test_a_bundle_says_which_marks_it_was_taught_and_older_ones_none(tmp_path):
+    told = load_bundle(write_bundle(tmp_path / "new", taught=["lanes", "of a later agent"]))
+    assert told.taught == {"lanes", "of a later agent"}
+    assert load_bundle(write_bundle(tmp_path / "old")).taught == frozenset()
+
+
 def test_golden_rows_are_optional(tmp_path):
     path = write_bundle(tmp_path / "b")
     manifest = json.loads((path / "manifest.json").read_text())
@@ -140,6 +146,10 @@ def test_a_broken_or_foreign_manifest_is_refused(good, text):
         ({"golden": golden() | {"embedding": [[True] * EMBEDDING] * 2}}, "golden"),
         ({"golden": golden() | {"embedding": [[10**400] * EMBEDDING] * 2}}, "absurdly large"),
         ({"golden": golden() | {"features": [[0.0]] * 2}}, "golden"),
+        ({"taught": "lanes"}, "taught"),
+        ({"taught": [1]}, "taught"),
+        ({"taught": ["x" * 41]}, "taught"),
+        ({"taught": ["x"] * 33}, "taught"),
     ],
 )
 def test_a_manifest_that_does_not_fit_is_refused(tmp_path, changes, words):

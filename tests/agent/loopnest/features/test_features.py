@@ -5,8 +5,17 @@ import pytest
 from hypothesis import given, settings
 
 from agent.loopnest.features.nest import concat, lower
-from agent.loopnest.features.vector import BOUND, COLUMNS, FEATURES, features, work
+from agent.loopnest.features.vector import (
+    BOUND,
+    COLUMNS,
+    FEATURES,
+    features,
+    is_guess,
+    work,
+)
 from agent.loopnest.program import DType, Literal, Program, Temporary
+from agent.loopnest.schedules.schedule import Interchange, Jam, Pack, Vectorize
+from agent.loopnest.schedules.transform import apply
 from tests.agent.loopnest.features.test_nest import trees
 from tests.agent.loopnest.nests import at, gemm, loop, plus, program, read, statement
 
@@ -211,3 +220,13 @@ def test_features_of_random_nests_are_finite_and_bounded(tree):
     found = features(lower([program(tree, arrays={"X": (20,)})]))
     assert np.isfinite(found).all()
     assert np.abs(found).max() <= BOUND
+
+
+def test_a_program_is_no_guess_where_the_bundle_was_taught_all_its_marks():
+    tile = apply(apply(gemm(40), Vectorize("j", 8)), Jam("i", 4))
+    packed = apply(apply(apply(gemm(40), Interchange("i", "j")), Pack("B", "j")), Vectorize("i", 8))
+    assert not is_guess(gemm(40))
+    assert is_guess(tile)
+    assert not is_guess(tile, frozenset({"lanes"}))
+    assert is_guess(packed, frozenset({"lanes"}))
+    assert not is_guess(packed, frozenset({"lanes", "packs"}))

@@ -191,7 +191,7 @@ def test_a_scalar_that_stays_in_the_loops_is_a_temporary():
         " } }",
         n=9,
     )  # fmt: skip
-    assert found.program.temporaries == (Temporary("t", DType.F64, 0),)
+    assert found.program.temporaries == (Temporary("t", DType.F64, 1),)
 
 
 def test_a_subscript_read_from_data_may_be_any_element_in_its_range():
@@ -410,3 +410,22 @@ def test_a_declaration_that_parts_a_run_leaves_no_other_behind_that_is_used_late
     unit = parse_text(text, "f.c")
     (function,) = unit.functions.values()
     assert [len(part.items) for part in regions_of(unit, function)] == [1, 1, 1]
+
+
+def test_a_sum_is_seen_alike_wherever_its_variable_is_declared():
+    text = """
+        void f(float *restrict ac, const float *restrict x)
+        {{
+            {}
+            for (int k = 0; k < 20; k++) {{
+                {};
+                for (int i = 0; i < 90; i++)
+                    d += x[i] * x[i + k];
+                ac[k] = d;
+            }}
+        }}
+        """
+    outside, inside = text.format("float d;", "d = 0"), text.format("", "float d = 0")
+    one, two = (read_region(parse_text(t, "f.c"), None, {}).program for t in (outside, inside))
+    assert one.temporaries == two.temporaries
+    assert one.body == two.body
