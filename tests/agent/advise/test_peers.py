@@ -321,7 +321,7 @@ def test_all_of_polybench_takes_part_and_what_is_over_at_once_with_larger_sizes(
 
 def entry(seconds, course=(), curve=()):
     return {
-        "seconds": seconds, "found_s": 1.5, "course": course, "curve": curve, "dropped": []
+        "seconds": seconds, "found_s": 1.5, "course": course, "curve": list(curve), "dropped": []
     }  # fmt: skip
 
 
