@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers_protocol import BASELINE
-from benchmarks.peers_tables import OURS
+from benchmarks.peers_tables import OURS, took_part
 
 COLUMNS = 3
 MOST_PANELS = 12
@@ -29,7 +29,7 @@ def draw(found: Mapping[str, Any], place: Path) -> None:
     mpl.rcParams["svg.hashsalt"] = "peers"  # the same figures give the same file
     from matplotlib import pyplot
 
-    kernels, names = found["kernels"], list(found["peers"])
+    kernels, names = found["kernels"], took_part(found)
     alone = kernels if len(kernels) <= MOST_PANELS else {}
     rows, columns = math.ceil((len(alone) + 1) / COLUMNS), COLUMNS if alone else 1
     size = (3.2 * COLUMNS, 2.8 * max(rows, 2))

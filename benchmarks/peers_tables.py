@@ -14,6 +14,12 @@ BEST = "the best of these"
 TUNING = (OURS, "TVM")  # peers that time versions on the way; all others take what a model says
 
 
+def took_part(found: Mapping[str, Any]) -> list[str]:
+    """The peers that have a version of some kernel."""
+    entries = [kernel["peers"] for kernel in found["kernels"].values()]
+    return [n for n in found["peers"] if any(e.get(n, {}).get("seconds") for e in entries)]
+
+
 def mean_ratio(found: Mapping[str, Any], peer: str, other: str) -> tuple[float, int, int]:
     """Geometric mean of ``other``'s time over ``peer``'s, kernels of both, and ``peer``'s wins."""
     logs = []
@@ -42,7 +48,7 @@ def first_ahead(peers: Mapping[str, Any]) -> float | None:
 def markdown(found: Mapping[str, Any]) -> str:
     """Tables: speed over the baseline by kernel, the agent against each, what was left out."""
     kernels: Mapping[str, Any] = found["kernels"]
-    names = [n for n in found["peers"] if any(n in k["peers"] for k in kernels.values())]
+    names = took_part(found)
     lines = [
         f"| kernel | {' | '.join(names)} | ahead of what tunes nothing after |",
         f"|---|{'---:|' * (len(names) + 1)}",

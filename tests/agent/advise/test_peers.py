@@ -343,6 +343,13 @@ def test_a_peer_is_judged_by_the_kernels_that_both_did():
     assert "| the best of these | 2.83 | 2 of 2 | |" in table
 
 
+def test_a_peer_that_took_part_in_no_kernel_has_no_column():
+    found = figures()
+    for result in found["kernels"].values():
+        result["peers"]["Polly"] = entry(None)
+    assert "Polly" not in markdown(found)
+
+
 def test_the_agent_is_ahead_from_its_first_version_that_beats_all_that_tune_nothing():
     own = entry(1e-3, [(1.0, 2.0), (3.0, 4.0), (5.0, 4.1)])
     one = {"gcc -O3": entry(4e-3), "Polly": entry(2e-3), "TVM": entry(1e-4), "agent tune": own}
