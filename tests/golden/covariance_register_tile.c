@@ -82,7 +82,13 @@ static inline void i_body(double (*restrict C)[70], const double (*restrict A)[7
             #pragma omp simd
             for (int j_lane = 0; j_lane < 4; j_lane++) {
                 acc[j_lane] += A[k][i] * A[k][j + j_lane];
+            }
+            #pragma omp simd
+            for (int j_lane = 0; j_lane < 4; j_lane++) {
                 acc_2[j_lane] += A[k][i + 1] * A[k][j + j_lane];
+            }
+            #pragma omp simd
+            for (int j_lane = 0; j_lane < 4; j_lane++) {
                 acc_3[j_lane] += A[k][i + 2] * A[k][j + j_lane];
             }
         }
@@ -132,7 +138,13 @@ static inline void i_body(double (*restrict C)[70], const double (*restrict A)[7
             #pragma omp simd
             for (int j_lane = 0; j_lane < 2; j_lane++) {
                 acc[j_lane] += A[k][i] * A[k][j + j_lane];
+            }
+            #pragma omp simd
+            for (int j_lane = 0; j_lane < 2; j_lane++) {
                 acc_2[j_lane] += A[k][i + 1] * A[k][j + j_lane];
+            }
+            #pragma omp simd
+            for (int j_lane = 0; j_lane < 2; j_lane++) {
                 acc_3[j_lane] += A[k][i + 2] * A[k][j + j_lane];
             }
         }
@@ -182,7 +194,13 @@ static inline void i_body(double (*restrict C)[70], const double (*restrict A)[7
             #pragma omp simd
             for (int j_lane = 0; j_lane < 1; j_lane++) {
                 acc[j_lane] += A[k][i] * A[k][j + j_lane];
+            }
+            #pragma omp simd
+            for (int j_lane = 0; j_lane < 1; j_lane++) {
                 acc_2[j_lane] += A[k][i + 1] * A[k][j + j_lane];
+            }
+            #pragma omp simd
+            for (int j_lane = 0; j_lane < 1; j_lane++) {
                 acc_3[j_lane] += A[k][i + 2] * A[k][j + j_lane];
             }
         }

@@ -88,19 +88,22 @@ static inline void j_t_packed(
         for (int j = j_t; j <= j_hi; j += 16) {
             float s_lanes16_0[16];
             float s_lanes16_1[16];
-            #pragma omp simd
+            #pragma omp simd simdlen(16)
             for (int j_lane = 0; j_lane < 16; j_lane++) {
                 s_lanes16_0[j_lane] = 0.0f;
                 s_lanes16_1[j_lane] = 0.0f;
             }
             for (int k = 0; k < 100; k++) {
-                #pragma omp simd
+                #pragma omp simd simdlen(16)
                 for (int j_lane = 0; j_lane < 16; j_lane++) {
                     s_lanes16_0[j_lane] += (a[i][k] - b_pack_j_t[k][j + j_lane - j_t]) * (a[i][k] - b_pack_j_t[k][j + j_lane - j_t]);
+                }
+                #pragma omp simd simdlen(16)
+                for (int j_lane = 0; j_lane < 16; j_lane++) {
                     s_lanes16_1[j_lane] += (a[i + 1][k] - b_pack_j_t[k][j + j_lane - j_t]) * (a[i + 1][k] - b_pack_j_t[k][j + j_lane - j_t]);
                 }
             }
-            #pragma omp simd
+            #pragma omp simd simdlen(16)
             for (int j_lane = 0; j_lane < 16; j_lane++) {
                 out[i][j + j_lane] = s_lanes16_0[j_lane];
                 out[i + 1][j + j_lane] = s_lanes16_1[j_lane];
@@ -121,6 +124,9 @@ static inline void j_t_packed(
                 #pragma omp simd
                 for (int j_lane = 0; j_lane < 8; j_lane++) {
                     s_lanes8_0[j_lane] += (a[i][k] - b_pack_j_t[k][j + j_lane - j_t]) * (a[i][k] - b_pack_j_t[k][j + j_lane - j_t]);
+                }
+                #pragma omp simd
+                for (int j_lane = 0; j_lane < 8; j_lane++) {
                     s_lanes8_1[j_lane] += (a[i + 1][k] - b_pack_j_t[k][j + j_lane - j_t]) * (a[i + 1][k] - b_pack_j_t[k][j + j_lane - j_t]);
                 }
             }
@@ -144,6 +150,9 @@ static inline void j_t_packed(
                 #pragma omp simd
                 for (int j_lane = 0; j_lane < 4; j_lane++) {
                     s_lanes4_0[j_lane] += (a[i][k] - b_pack_j_t[k][j + j_lane - j_t]) * (a[i][k] - b_pack_j_t[k][j + j_lane - j_t]);
+                }
+                #pragma omp simd
+                for (int j_lane = 0; j_lane < 4; j_lane++) {
                     s_lanes4_1[j_lane] += (a[i + 1][k] - b_pack_j_t[k][j + j_lane - j_t]) * (a[i + 1][k] - b_pack_j_t[k][j + j_lane - j_t]);
                 }
             }
@@ -167,6 +176,9 @@ static inline void j_t_packed(
                 #pragma omp simd
                 for (int j_lane = 0; j_lane < 2; j_lane++) {
                     s_lanes2_0[j_lane] += (a[i][k] - b_pack_j_t[k][j + j_lane - j_t]) * (a[i][k] - b_pack_j_t[k][j + j_lane - j_t]);
+                }
+                #pragma omp simd
+                for (int j_lane = 0; j_lane < 2; j_lane++) {
                     s_lanes2_1[j_lane] += (a[i + 1][k] - b_pack_j_t[k][j + j_lane - j_t]) * (a[i + 1][k] - b_pack_j_t[k][j + j_lane - j_t]);
                 }
             }
@@ -189,6 +201,9 @@ static inline void j_t_packed(
                 #pragma omp simd
                 for (int j_lane = 0; j_lane < 1; j_lane++) {
                     s_lanes1_0[j_lane] += (a[i][k] - b_pack_j_t[k][j + j_lane - j_t]) * (a[i][k] - b_pack_j_t[k][j + j_lane - j_t]);
+                }
+                #pragma omp simd
+                for (int j_lane = 0; j_lane < 1; j_lane++) {
                     s_lanes1_1[j_lane] += (a[i + 1][k] - b_pack_j_t[k][j + j_lane - j_t]) * (a[i + 1][k] - b_pack_j_t[k][j + j_lane - j_t]);
                 }
             }

@@ -16,11 +16,20 @@ static void kernel_gemm(
     for (int i2 = 0; i2 < 97; i2 += 4) {
         for (int k = 0; k < 100; k++) {
             for (int j2 = 0; j2 < 85; j2 += 16) {
-                #pragma omp simd
+                #pragma omp simd simdlen(16)
                 for (int j2_lane = 0; j2_lane < 16; j2_lane++) {
                     C[i2][j2 + j2_lane] += alpha * A[i2][k] * B[k][j2 + j2_lane];
+                }
+                #pragma omp simd simdlen(16)
+                for (int j2_lane = 0; j2_lane < 16; j2_lane++) {
                     C[i2 + 1][j2 + j2_lane] += alpha * A[i2 + 1][k] * B[k][j2 + j2_lane];
+                }
+                #pragma omp simd simdlen(16)
+                for (int j2_lane = 0; j2_lane < 16; j2_lane++) {
                     C[i2 + 2][j2 + j2_lane] += alpha * A[i2 + 2][k] * B[k][j2 + j2_lane];
+                }
+                #pragma omp simd simdlen(16)
+                for (int j2_lane = 0; j2_lane < 16; j2_lane++) {
                     C[i2 + 3][j2 + j2_lane] += alpha * A[i2 + 3][k] * B[k][j2 + j2_lane];
                 }
             }

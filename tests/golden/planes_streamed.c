@@ -54,7 +54,7 @@ static inline void j_body(
     }
     for (int i = i_first; i < 85; i += 16) {
         float B_line[16] __attribute__((aligned(64)));
-        #pragma omp simd
+        #pragma omp simd simdlen(16)
         for (int i_lane = 0; i_lane < 16; i_lane++) {
             B_line[i_lane] = A[p][i + i_lane][j];
         }

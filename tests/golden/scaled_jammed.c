@@ -20,13 +20,13 @@ static void kernel_scaled(
             for (int j_once = 0; j_once <= j_once_hi; j_once++) {
                 double y_part[8];
                 double y_part_[8];
-                #pragma omp simd
+                #pragma omp simd simdlen(8)
                 for (int j_lane = 0; j_lane < 8; j_lane++) {
                     y_part[j_lane] = 0;
                     y_part_[j_lane] = 0;
                 }
                 for (int j = 0; j < i - 7; j += 8) {
-                    #pragma omp simd
+                    #pragma omp simd simdlen(8)
                     for (int j_lane = 0; j_lane < 8; j_lane++) {
                         double t_0_lanes8 = L[i][j + j_lane] + 1.0;
                         t_0_lanes8 *= x[j + j_lane];
@@ -36,9 +36,12 @@ static void kernel_scaled(
                         y_part_[j_lane] += t_1_lanes8 * x[i + 1];
                     }
                 }
-                #pragma omp simd reduction(+:acc,acc_2)
+                #pragma omp simd simdlen(8) reduction(+:acc)
                 for (int j_lane = 0; j_lane < 8; j_lane++) {
                     acc += y_part[j_lane];
+                }
+                #pragma omp simd simdlen(8) reduction(+:acc_2)
+                for (int j_lane = 0; j_lane < 8; j_lane++) {
                     acc_2 += y_part_[j_lane];
                 }
             }

@@ -18,19 +18,19 @@ static void kernel_scaled(
             double acc = y[i];
             for (int j_once = 0; j_once <= j_once_hi; j_once++) {
                 double y_part[8];
-                #pragma omp simd
+                #pragma omp simd simdlen(8)
                 for (int j_lane = 0; j_lane < 8; j_lane++) {
                     y_part[j_lane] = 0;
                 }
                 for (int j = 0; j < i - 7; j += 8) {
-                    #pragma omp simd
+                    #pragma omp simd simdlen(8)
                     for (int j_lane = 0; j_lane < 8; j_lane++) {
                         double t_lanes8 = L[i][j + j_lane] + 1.0;
                         t_lanes8 *= x[j + j_lane];
                         y_part[j_lane] += t_lanes8 * x[i];
                     }
                 }
-                #pragma omp simd reduction(+:acc)
+                #pragma omp simd simdlen(8) reduction(+:acc)
                 for (int j_lane = 0; j_lane < 8; j_lane++) {
                     acc += y_part[j_lane];
                 }

@@ -63,27 +63,30 @@ static inline void j_t_packed(
         const int j_hi = min2(j_t + 24, i - 7);
         for (int j = j_t; j <= j_hi; j += 8) {
             double acc[8];
-            #pragma omp simd
+            #pragma omp simd simdlen(8)
             for (int j_lane = 0; j_lane < 8; j_lane++) {
                 acc[j_lane] = C[i][j + j_lane];
             }
             double acc_2[8];
-            #pragma omp simd
+            #pragma omp simd simdlen(8)
             for (int j_lane = 0; j_lane < 8; j_lane++) {
                 acc_2[j_lane] = C[i + 1][j + j_lane];
             }
             for (int k = 0; k < 70; k++) {
-                #pragma omp simd
+                #pragma omp simd simdlen(8)
                 for (int j_lane = 0; j_lane < 8; j_lane++) {
                     acc[j_lane] += A[i][k] * A_pack_j_t[k][j + j_lane - j_t];
+                }
+                #pragma omp simd simdlen(8)
+                for (int j_lane = 0; j_lane < 8; j_lane++) {
                     acc_2[j_lane] += A[i + 1][k] * A_pack_j_t[k][j + j_lane - j_t];
                 }
             }
-            #pragma omp simd
+            #pragma omp simd simdlen(8)
             for (int j_lane = 0; j_lane < 8; j_lane++) {
                 C[i][j + j_lane] = acc[j_lane];
             }
-            #pragma omp simd
+            #pragma omp simd simdlen(8)
             for (int j_lane = 0; j_lane < 8; j_lane++) {
                 C[i + 1][j + j_lane] = acc_2[j_lane];
             }
@@ -106,6 +109,9 @@ static inline void j_t_packed(
                 #pragma omp simd
                 for (int j_lane = 0; j_lane < 4; j_lane++) {
                     acc[j_lane] += A[i][k] * A_pack_j_t[k][j + j_lane - j_t];
+                }
+                #pragma omp simd
+                for (int j_lane = 0; j_lane < 4; j_lane++) {
                     acc_2[j_lane] += A[i + 1][k] * A_pack_j_t[k][j + j_lane - j_t];
                 }
             }
@@ -135,6 +141,9 @@ static inline void j_t_packed(
                 #pragma omp simd
                 for (int j_lane = 0; j_lane < 2; j_lane++) {
                     acc[j_lane] += A[i][k] * A_pack_j_t[k][j + j_lane - j_t];
+                }
+                #pragma omp simd
+                for (int j_lane = 0; j_lane < 2; j_lane++) {
                     acc_2[j_lane] += A[i + 1][k] * A_pack_j_t[k][j + j_lane - j_t];
                 }
             }
@@ -163,6 +172,9 @@ static inline void j_t_packed(
                 #pragma omp simd
                 for (int j_lane = 0; j_lane < 1; j_lane++) {
                     acc[j_lane] += A[i][k] * A_pack_j_t[k][j + j_lane - j_t];
+                }
+                #pragma omp simd
+                for (int j_lane = 0; j_lane < 1; j_lane++) {
                     acc_2[j_lane] += A[i + 1][k] * A_pack_j_t[k][j + j_lane - j_t];
                 }
             }
@@ -191,17 +203,17 @@ static inline void j_t_packed(
         const int j_hi = min2(j_t + 24, i - 7);
         for (int j = j_t; j <= j_hi; j += 8) {
             double acc[8];
-            #pragma omp simd
+            #pragma omp simd simdlen(8)
             for (int j_lane = 0; j_lane < 8; j_lane++) {
                 acc[j_lane] = C[i][j + j_lane];
             }
             for (int k = 0; k < 70; k++) {
-                #pragma omp simd
+                #pragma omp simd simdlen(8)
                 for (int j_lane = 0; j_lane < 8; j_lane++) {
                     acc[j_lane] += A[i][k] * A_pack_j_t[k][j + j_lane - j_t];
                 }
             }
-            #pragma omp simd
+            #pragma omp simd simdlen(8)
             for (int j_lane = 0; j_lane < 8; j_lane++) {
                 C[i][j + j_lane] = acc[j_lane];
             }

@@ -111,7 +111,7 @@ def surely_shared(
         return False
     if not all(_only_updated(loop, target) for target in others):
         return False
-    if not inner:  # nothing but updates of them, in however many copies
+    if not inner or not others:  # nothing but updates of them, in however many copies
         return True
     arrays = {a.name for a in program.arrays}
     return all(x.jam == 1 for x in (*around, loop, *inner)) and all(

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from agent.errors import ScheduleError
 from agent.loopnest.emitter import extent
 from agent.loopnest.emitter.expanded import Expanded, Expansion, constant_trips, groups
-from agent.loopnest.emitter.lanes import in_lanes
+from agent.loopnest.emitter.lanes import in_lanes, rows_apart
 from agent.loopnest.emitter.packing import packed
 from agent.loopnest.emitter.staggered import each_name, is_staggered, parts, refuse_staggered
 from agent.loopnest.emitter.streaming import streamed
@@ -55,7 +55,7 @@ def expand(program: Program) -> Expanded:
     program, buffers = packed(program, copies=True)
     for buffer in buffers:
         made.add_array(buffer.array.name, buffer.source.array, buffer.home, buffer.array.shape)
-    body = _Jams(made).nodes(program.body)
+    body = rows_apart(_Jams(made).nodes(program.body))
     expanded = replace(program, body=body, temporaries=tuple(made.temporaries.values()))
     return Expanded(expanded, made.remainders, made.homes, made.shapes)
 

@@ -8,7 +8,10 @@
 
 What whole blocks leave over runs in blocks of half as many lanes, of a quarter, and so on. The
 loop over the lanes has a constant number of iterations: compilers unroll it completely, and hold
-what it updates in vector registers throughout the loops around it.
+what it updates in vector registers throughout the loops around it. Updates have such loops one by
+one: in a loop of its own the vectors of a row follow each other, and what all of them need besides
+(``a[k]`` above) is done with before the next row. In one loop for 12 rows gcc keeps 12 such values
+at the same time, and has no registers left for the sums.
 
 In an innermost loop that adds up, every lane has a partial result:
 
@@ -84,6 +87,21 @@ def _around(nodes: Sequence[Node], wrap: Callable[[Sequence[Statement]], Loop]) 
         replace(part, body=_around(part.body, wrap)) if isinstance(part, Loop) else wrap(part)
         for part in statement_runs(nodes)
     )
+
+
+def rows_apart(nodes: tuple[Node, ...]) -> tuple[Node, ...]:
+    """``nodes`` with a loop of its own for every update in lanes, where nothing else runs there."""
+    out: list[Node] = []
+    for node in nodes:
+        if not isinstance(node, Loop):
+            out.append(node)
+        elif not is_lane(node.iterator):
+            out.append(replace(node, body=rows_apart(node.body)))
+        elif all(isinstance(s, Statement) and s.op and s.condition is None for s in node.body):
+            out += [replace(node, body=(s,)) for s in node.body]
+        else:
+            out.append(node)
+    return tuple(out)
 
 
 def in_lanes(loop: Loop, path: tuple[str, ...], made: Expansion) -> tuple[Node, ...]:

@@ -19,6 +19,7 @@ from agent.loopnest.emitter.expanded import Aligned, Expanded
 from agent.loopnest.emitter.function import array_parameter, identifiers, prototype
 from agent.loopnest.emitter.identifiers import Identifiers
 from agent.loopnest.emitter.interleaved import distance_name, keep_apart
+from agent.loopnest.emitter.lanes import is_lane
 from agent.loopnest.emitter.lifetimes import uses
 from agent.loopnest.emitter.packing import is_buffer, is_copy
 from agent.loopnest.emitter.printer import Printer
@@ -429,16 +430,17 @@ class Body:
             else:
                 count = extent.constant_upper(held.lanes)
                 loads.append(f"{dtype} {name.partition('[')[0]}[{(count or 0) + 1}];")
-                loads += self._in_lanes(held.lanes, f"{name} = {element};")
-                stores += self._in_lanes(held.lanes, f"{element} = {name};")
+                size = self._dtypes[held.target.array].size
+                loads += self._in_lanes(held.lanes, size, f"{name} = {element};")
+                stores += self._in_lanes(held.lanes, size, f"{element} = {name};")
         return [*loads, *lines, *stores]
 
-    def _in_lanes(self, lanes: Loop, line: str) -> list[str]:
-        """``line`` in every lane."""
+    def _in_lanes(self, lanes: Loop, size: int, line: str) -> list[str]:
+        """``line``, which moves an element of ``size`` bytes, in every lane."""
         name = self._names[lanes.iterator]
         stop = (extent.constant_upper(lanes) or 0) + 1
         head = f"for ({self.index} {name} = 0; {name} < {stop}; {name}++) {{"
-        return ["#pragma omp simd", head, _INDENT + line, "}"]
+        return [f"#pragma omp simd{_simdlen(lanes, size)}", head, _INDENT + line, "}"]
 
     def _header(self, loop: Loop, begin: _End, end: _End) -> str:
         name = self._names[loop.iterator]
@@ -500,10 +502,17 @@ class Body:
         shared = f"schedule(static{f', {loop.cyclic}' if loop.cyclic else ''})"
         kind = {
             (True, False): f"parallel for {'collapse(2) ' * loop.collapse}{shared}",
-            (False, True): "simd",
+            (False, True): f"simd{self._widest(loop)}",
             (True, True): f"parallel for simd {shared}",
         }[loop.parallel, loop.vector]
         return [f"#pragma omp {kind}{self._clauses(loop, scope)}"]
+
+    def _widest(self, loop: Loop) -> str:
+        """``_simdlen`` of a loop over lanes, by the widest elements that it moves."""
+        if not is_lane(loop.iterator):
+            return ""
+        moved = {name for _, s in statements((loop,)) for name in (s.target.array, *s.reads)}
+        return _simdlen(loop, max(self._dtypes[name].size for name in moved))
 
     def _clauses(self, loop: Loop, scope: Scope) -> str:
         if extent.runs_once(loop, scope.around[:-1]):  # a clause would hide what was there before
@@ -561,6 +570,16 @@ class _End:
 
     text: str
     value: Affine | None
+
+
+def _simdlen(lanes: Loop, size: int) -> str:
+    """The clause that asks for vectors of 64 bytes, where a block of lanes fills them.
+
+    By itself gcc (12, as tried) takes half of them on Intel's CPUs: half the speed where arithmetic
+    is what bounds. Where a CPU has no such vectors, it takes those that there are.
+    """
+    count = (extent.constant_upper(lanes) or 0) + 1
+    return f" simdlen({LINE // size})" if count * size >= LINE else ""
 
 
 def _operand(text: str) -> str:

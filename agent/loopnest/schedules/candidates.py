@@ -20,7 +20,10 @@ from agent.loopnest.program import Loop, Node, Program, all_reads, statements
 from agent.loopnest.schedules import transform
 from agent.loopnest.schedules.diamonds import DIAMOND_SIZES, diamond_tiles
 from agent.loopnest.schedules.register_tiles import (
+    FULL,
+    PACKED,
     TILES,
+    Block,
     partial_sums,
     private_sums,
     register_tiles,
@@ -228,7 +231,8 @@ def usual_schedule(program: Program, rng: random.Random) -> tuple[Schedule, Prog
     draft = Draft(program)
     if rng.random() < IN_REGISTERS:
         rows, size = rng.choice(TILES)
-        tiles = partial(register_tiles, rows=rows, row_bytes=size, packing=rng.random() < 0.5)
+        block = Block(rows, size, PACKED if rng.random() < 0.5 else 0)
+        tiles = partial(register_tiles, block=block)
         sums: Move = partial(partial_sums, row_bytes=256)
         before, after = rng.choice(((), (_distribute_all,))), rng.choice(((), (_parallel,)))
         _perform(draft, (*before, rng.choice((tiles, tiles, sums)), _vector, *after))
@@ -317,11 +321,18 @@ def _classic(program: Program, new: Callable[[], LegalDraft]) -> Iterator[LegalD
 def _in_registers(new: Callable[[], LegalDraft]) -> Iterator[LegalDraft]:
     """Register tiles and partial sums of several sizes."""
     plain, packing = (
-        [partial(register_tiles, rows=rows, row_bytes=size, packing=packs) for rows, size in TILES]
-        for packs in (False, True)
+        [partial(register_tiles, block=Block(*size, packs)) for size in TILES]
+        for packs in (0, PACKED)
+    )
+    full, narrow, wide = (
+        [partial(register_tiles, block=Block(*size, packs, fitted=True)) for size in FULL]
+        for packs in (0, 1, PACKED)
     )
     sums = partial(partial_sums, row_bytes=256)
-    moves: list[Move] = [packing[0], plain[0], packing[1], plain[1], sums, packing[2], *plain[2:]]
+    moves: list[Move] = [
+        packing[0], narrow[0], plain[0], full[0], packing[1], plain[1], *narrow[1:], sums,
+        packing[2], *wide, *full[1:], *plain[2:],
+    ]  # fmt: skip
     shared = [(move, _vector, private_sums) for move in (sums, _vector)]
     alone = [
         (*first, move, _vector, *last)

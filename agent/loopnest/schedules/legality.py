@@ -121,7 +121,7 @@ def check_step(
         case Parallelize(name) | Vectorize(name):
             around, loop = find_loop(program, str(step), name)
             targets = _check_concurrent(str(step), program, loop, dependences)
-            inside = any(x.parallel or x.vector for x in loop.nest[1:])
+            inside = any(_shares(x) for x in loop.nest[1:] if x.parallel or x.vector)
             # What marks inside share out, threads share as well.
             if in_c and (inside or not _surely_in_c(program, around, loop, targets)):
                 check_in_c(program, dependences)
@@ -397,11 +397,24 @@ def _surely_in_c(
     program: Program, around: tuple[Loop, ...], loop: Loop, shared: set[Access]
 ) -> bool:
     """Whether C surely can share out ``loop``, with the reductions into the elements ``shared``."""
+    if not _few_copies(program):
+        return False
     # The emitter goes by the text: it also shares out what isl knows to be carried by nothing.
     targets = shared | {s.target for s in invariant_updates(loop, {}, loosely=True)}
-    if not targets and not program.temporaries and _few_copies(program):
+    if not targets and not program.temporaries:
         return True
-    return loop.lanes == 1 and surely_shared(program, loop, around, targets)
+    return not _adds_in_lanes(loop) and surely_shared(program, loop, around, targets)
+
+
+def _adds_in_lanes(loop: Loop) -> bool:
+    """Whether every lane of an innermost loop may have a sum of its own."""
+    return loop.lanes > 1 and len(loop.nest) == 1
+
+
+def _shares(loop: Loop) -> bool:
+    """Whether a marked loop may have updates that its iterations do together."""
+    blocks = loop.lanes > 1 and len(loop.nest) > 1  # of lanes, each with all that it updates
+    return not blocks and any(True for _ in invariant_updates(loop, {}, loosely=True))
 
 
 def _few_copies(program: Program) -> bool:

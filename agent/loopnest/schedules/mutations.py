@@ -31,6 +31,7 @@ from agent.loopnest.schedules.schedule import (
 from agent.loopnest.schedules.tree import find_loop
 
 CHUNKS = (1, 1, 4, 8, 16)  # repeats: likelier
+ROWS = (2, 4, 6, 8, 12)  # that are jammed
 
 
 def mutation(schedule: Schedule, draft: LegalDraft, rng: random.Random) -> tuple[Schedule, Program]:
@@ -62,8 +63,10 @@ def _renumbered(step: Step, rng: random.Random) -> Step:
             chosen = rng.choice(TILE_SIZES)
             changed = [(name, chosen if n == at else s) for n, (name, s) in enumerate(sizes)]
             return replace(step, sizes=tuple(changed))
-        case Unroll() | Jam():
+        case Unroll():
             return replace(step, factor=rng.choice(FACTORS))
+        case Jam():
+            return replace(step, factor=rng.choice(ROWS))
         case Cyclic():
             return replace(step, chunk=rng.choice(CHUNKS))
         case Vectorize(_, lanes) if lanes > 1:
@@ -91,7 +94,7 @@ def _options(draft: LegalDraft, rng: random.Random) -> Iterator[Step]:
         yield Tile(tuple((n, rng.choice(TILE_SIZES)) for n in names[start : start + count]))
         yield from (Collapse(a, b) for a, b in itertools.pairwise(names[:2]))
         yield Parallelize(rng.choice(names[:2]))
-        yield Jam(rng.choice(names), rng.choice(FACTORS))
+        yield Jam(rng.choice(names), rng.choice(ROWS))
         yield Vectorize(rng.choice(names), rng.choice(LANES))
     yield from (Cyclic(x.iterator, rng.choice(CHUNKS)) for x in draft.loops() if x.parallel)
     yield from _memory_options(draft, rng)

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from copy import copy
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from agent.loopnest.program import Loop, Program, Statement, all_reads, loops
 from agent.loopnest.schedules.schedule import Interchange, Jam, Pack, Parallelize, Tile, Vectorize
 from agent.loopnest.schedules.transform import MAX_LANES
-from agent.loopnest.schedules.tree import find_loop, is_longer, perfect_band
+from agent.loopnest.schedules.tree import find_loop, is_longer, last_iteration, perfect_band
 
 if TYPE_CHECKING:
     from agent.loopnest.schedules.candidates import Draft
@@ -22,25 +23,54 @@ if TYPE_CHECKING:
 # Rows that are jammed, and bytes of a row: for 32 and for 16 registers, of 64 and of 32 bytes.
 LANES = (4, 8, 16, 16, 32, 32, 64)  # repeats: likelier
 TILES = ((6, 128), (4, 64), (4, 256), (8, 64), (4, 128), (2, 256), (12, 128))
+FULL = ((12, 128), (6, 256), (6, 64))  # what fills 32 registers of 64 bytes, and 16 of 32 bytes
 PACKED = 64  # lanes whose operands are packed together
 PACKED_ROWS, NARROW = 96, (64, 32, 16)  # rows and lanes of a tile that has a buffer of its own
 LONG, PART = 512, 256  # a loop that adds up longer is tiled for that
 
 
-def register_tiles(draft: Draft, rows: int, row_bytes: int, *, packing: bool) -> None:
-    """Give every nest that adds up a register tile, as far as it may have one.
+@dataclass(frozen=True)
+class Block:
+    """What is kept in registers.
 
-    ``packing``: and a buffer for what its lanes read, where the nest allows it.
+    Attributes:
+        rows: that are jammed; ``row_bytes``: of each.
+        packed: there is a buffer for what at least so many lanes read, where the nest allows it (0:
+            none). The fewer, the more evenly threads share the buffers.
+        fitted: to the loops: fewer rows (down to two thirds) where they leave fewer over, rows that
+            use again what others have loaded, long sums in parts of one length.
     """
+
+    rows: int
+    row_bytes: int
+    packed: int = 0
+    fitted: bool = False
+
+    def rows_of(self, loop: Loop) -> int:
+        """How many iterations of ``loop`` to jam: what is left over runs one by one."""
+        last = last_iteration(loop)
+        if not self.fitted or last is None:
+            return self.rows
+        fewest = max(2, self.rows * 2 // 3)
+        return min(range(self.rows, fewest - 1, -1), key=lambda rows: (last + 1) % rows)
+
+    def part_of(self, loop: Loop) -> int:
+        """How many iterations of a long loop that adds up go together."""
+        last = last_iteration(loop)
+        if not self.fitted or last is None:
+            return PART
+        return -(-(last + 1) // round((last + 1) / PART))
+
+
+def register_tiles(draft: Draft, block: Block) -> None:
+    """Give every nest that adds up a register tile, as far as it may have one."""
     for loop in draft.innermost():
         update = next((s for s in loop.body if isinstance(s, Statement) and s.op), None)
         if update is not None:
-            _tile(draft, loop, update, (rows, row_bytes), packing=packing)
+            _tile(draft, loop, update, block)
 
 
-def _tile(
-    draft: Draft, innermost: Loop, update: Statement, size: tuple[int, int], *, packing: bool
-) -> None:
+def _tile(draft: Draft, innermost: Loop, update: Statement, block: Block) -> None:
     path = next((a for a, x in loops(draft.program.body) if x is innermost), None)
     if path is None:
         return
@@ -53,17 +83,23 @@ def _tile(
         return
     lanes = min(reversed(free or outside[-1:]), key=lambda x: _strides(update, x.iterator))
     others = [x for x in (*outside, *free) if x is not lanes]
-    wanted = [*(x for x in free if x is not lanes), *([lanes] if free else []), *sums]
+    if block.fitted:  # rows inside the others: such as use again what a row has loaded in lanes
+        others.sort(key=lambda x: (x in free, -_loaded_anew(update, x, lanes)))
+    wanted = [*(x for x in others if x in free), *([lanes] if free else []), *sums]
     if reorder(draft, [x.iterator for x in whole], [x.iterator for x in wanted]):
-        if packing and others:
-            _pack(draft, update, others[-1], lanes, sums)
-        element = draft.program.dtype_of(update.target.array).size
-        draft.attempt(Vectorize(lanes.iterator, min(size[1] // element, MAX_LANES)))
+        size = draft.program.dtype_of(update.target.array).size
+        width = min(block.row_bytes // size, MAX_LANES)
+        if block.packed and others:
+            buffer = replace(block, packed=max(block.packed, width))
+            _pack(draft, update, others[-1], lanes, sums, buffer)
+        draft.attempt(Vectorize(lanes.iterator, width))
         if others:
-            draft.attempt(Jam(others[-1].iterator, size[0]))
+            draft.attempt(Jam(others[-1].iterator, block.rows_of(others[-1])))
 
 
-def _pack(draft: Draft, update: Statement, rows: Loop, lanes: Loop, sums: Sequence[Loop]) -> None:
+def _pack(
+    draft: Draft, update: Statement, rows: Loop, lanes: Loop, sums: Sequence[Loop], block: Block
+) -> None:
     """Tile the lanes, put the loop over their tiles around the rows, and pack what a tile reads.
 
     ::
@@ -83,12 +119,12 @@ def _pack(draft: Draft, update: Statement, rows: Loop, lanes: Loop, sums: Sequen
     path, found = find_loop(draft.program, "pack", lanes.iterator)
     around = path[-1] if path else found
     fits = around.iterator == rows.iterator and len(around.body) == 1
-    if not operands or not fits or not is_longer(lanes, PACKED):
+    if not operands or not fits or not is_longer(lanes, block.packed):
         return
     before = draft.program, [*draft.steps]
-    tiles = _tiled(draft, lanes, PACKED)
+    tiles = _tiled(draft, lanes, block.packed)
     long = sums[0] if len(sums) == 1 and is_longer(sums[0], LONG) else None
-    part = _tiled(draft, long, PART, around=lanes) if long else None
+    part = _tiled(draft, long, block.part_of(long), around=lanes) if long else None
     moved = tiles is not None and draft.attempt(Interchange(rows.iterator, tiles))
     both = moved and part is not None and draft.attempt(Interchange(rows.iterator, part))
     over = part if both else tiles
@@ -154,6 +190,12 @@ def reorder(draft: Draft, now: Sequence[str], wanted: Sequence[str]) -> bool:
             other = now.index(name)
             now[position], now[other] = name, now[position]
     return True
+
+
+def _loaded_anew(update: Statement, rows: Loop, lanes: Loop) -> int:
+    """How many operands that move with ``lanes`` are others in the next iteration of ``rows``."""
+    moved = [{n for s in a.subscripts for n in s.names} for a in all_reads(update)]
+    return sum(1 for names in moved if {rows.iterator, lanes.iterator} <= names)
 
 
 def _strides(update: Statement, name: str) -> int:

@@ -277,6 +277,24 @@ def test_emitted_c_compiles_without_warnings(name: str) -> None:
     compiles(emit(build(*CASES[name])))
 
 
+def test_every_row_of_a_register_tile_has_a_loop_over_its_lanes() -> None:
+    text = emit(build(DISTANCES, "vectorize j 16; jam i 2"))
+    rows = re.findall(r"j_lane\+\+\) \{\n +s_lanes16_\d\[j_lane\] \+= .*\n +\}", text)
+    assert len(rows) == 2
+
+
+@pytest.mark.parametrize(
+    ("source", "lanes", "clause"),
+    [(DISTANCES, 16, "simdlen(16)"), (COVARIANCE, 8, "simdlen(8)"), (DISTANCES, 8, "")],
+)
+def test_lanes_that_fill_64_bytes_ask_for_the_widest_vectors(
+    source: str, lanes: int, clause: str
+) -> None:
+    text = emit(build(source, f"vectorize j {lanes}"))
+    loop = rf"#pragma omp simd(.*)\n +for \(int j_lane = 0; j_lane < {lanes};"
+    assert {found.strip() for found in re.findall(loop, text)} == {clause}
+
+
 def test_an_optimiser_finds_nothing_odd_in_what_transposes() -> None:
     program = parse_program(UPDATE, "test.c", function=None, sizes={"n": 128, "m": 128})
     steps = "tile j 64; interchange i j_t; pack A[j][k] j_t; vectorize j 16; jam i 6"

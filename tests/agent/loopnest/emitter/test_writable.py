@@ -8,6 +8,7 @@ from agent.errors import ScheduleError
 from agent.loopnest.emitter.emit import emit
 from agent.loopnest.lowering.reader import parse_program
 from agent.loopnest.program import Program
+from agent.loopnest.schedules import legality
 from agent.loopnest.schedules.candidates import candidate_schedules
 from agent.loopnest.schedules.dependence import Dependences
 from agent.loopnest.schedules.legality import transform
@@ -52,6 +53,23 @@ def test_two_kinds_of_update_cannot_be_shared_out() -> None:
 )
 def test_a_sum_into_an_array_that_is_not_read_can_be_shared_out(schedule: str) -> None:
     assert "reduction(+:" in emit(transform(nest("A[i] += B[i][j];"), parse_schedule(schedule)))
+
+
+REGISTER_TILES = (
+    (nest("for (int k = 0; k < n; k++) B[i][j] += A[k];"), "vectorize j 16; jam i 4"),
+    (
+        nest("float s = 0; for (int k = 0; k < n; k++) s += A[k]; B[i][j] = s;"),
+        "vectorize j 16; jam i 4",
+    ),
+)
+
+
+@pytest.mark.parametrize(("program", "tile"), REGISTER_TILES)
+def test_register_tiles_need_not_be_written_to_know_that_they_can(
+    program: Program, tile: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(legality, "check_in_c", lambda *_: pytest.fail("it was written"))
+    assert emit(transform(program, parse_schedule(f"{tile}; parallelize i")))
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))

@@ -94,11 +94,19 @@ def test_candidates_hold_what_experts_try_on_a_matrix_product() -> None:
 
 
 def test_candidates_hold_register_tiles_and_partial_sums() -> None:
-    found = {str(schedule) for schedule, _ in candidate_schedules(gemm(256), 60)}
+    found = {str(schedule) for schedule, _ in candidate_schedules(gemm(256), 100)}
     assert {
         "vectorize j 16; jam i 6; parallelize i",
         "vectorize j 8; jam i 4; parallelize i",
         "vectorize k 32; parallelize i",
+    } <= found
+
+
+def test_candidates_fill_the_registers_with_rows_that_leave_none_over() -> None:
+    found = {str(schedule) for schedule, _ in candidate_schedules(gemm(250), 200)}
+    assert {
+        "vectorize j 16; jam i 10; parallelize i",
+        "tile j 16; interchange i j_t; pack B j_t; vectorize j 16; jam i 10; parallelize j_t",
     } <= found
 
 
