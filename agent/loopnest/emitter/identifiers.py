@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Container
 
-from agent.loopnest.emitter import streaming, transposing
+from agent.loopnest.emitter import dividing, streaming, transposing
 from agent.loopnest.program import FUNCTIONS
 
 KEYWORDS = frozenset(
@@ -19,7 +19,7 @@ MACROS = frozenset(
     "arm hpux i386 linux math_errhandling mips powerpc ppc sgi sparc sun unix vax".split()
 )
 OURS = frozenset("args ceild floord kernel loopnest_run max2 min2".split())
-OURS |= transposing.NAMES | streaming.HELPERS.keys()
+OURS |= transposing.NAMES | streaming.HELPERS.keys() | dividing.HELPERS.keys()
 _TYPE = re.compile(r"u?int\w*_t|float_t|double_t|size_t|ptrdiff_t|wchar_t")
 _MACRO_LIKE = re.compile(r"[A-Z][A-Z0-9_]{2,}")  # INFINITY, M_PI, INT8_MAX and their kind
 

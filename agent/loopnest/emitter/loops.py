@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from agent.errors import ScheduleError
-from agent.loopnest.emitter import extent, streaming
+from agent.loopnest.emitter import dividing, extent, streaming
 from agent.loopnest.emitter.accumulate import (
     Accumulator,
     accumulators,
@@ -22,13 +22,14 @@ from agent.loopnest.emitter.interleaved import distance_name, keep_apart
 from agent.loopnest.emitter.lanes import is_lane
 from agent.loopnest.emitter.lifetimes import uses
 from agent.loopnest.emitter.packing import is_buffer, is_copy
-from agent.loopnest.emitter.printer import Printer
+from agent.loopnest.emitter.printer import UNARY, Printer
 from agent.loopnest.emitter.streaming import LINE, is_line, line_of, streams
 from agent.loopnest.emitter.transposing import helper, helper_name, is_turned, transposition
 from agent.loopnest.program import (
     Access,
     Affine,
     Array,
+    Binary,
     Bound,
     Derived,
     DType,
@@ -57,8 +58,8 @@ def helper_text(name: str, index: str) -> str:
     """The function ``name`` that emitted code calls; ``index`` is the type of iterators."""
     if name in _INTEGER_HELPERS:
         return _INTEGER_HELPERS[name].format(index)
-    if name in streaming.HELPERS:
-        return streaming.HELPERS[name]
+    if text := (streaming.HELPERS | dividing.HELPERS).get(name):
+        return text
     return next(helper(dtype) for dtype in DType if is_turned(dtype) and helper_name(dtype) == name)
 
 
@@ -194,7 +195,17 @@ class Body:
             return f"stream_line(&{target}, {self._names[line]});"
         if statement.op in ("min", "max"):
             return f"{target} = {self._extreme(statement, printer, scope)};"
-        return f"{target} {statement.op}= {printer.text(statement.value)};"
+        value = self._quotient_added(statement, printer, scope) or printer.text(statement.value)
+        return f"{target} {statement.op}= {value};"
+
+    def _quotient_added(self, statement: Statement, printer: Printer, scope: Scope) -> str:
+        """What is added up in lanes, where that is a division by a number; else nothing."""
+        value, lanes = statement.value, bool(scope.path) and is_lane(scope.path[-1])
+        dtype = dividing.divided(value, printer.dtype_of) if lanes else None
+        if statement.op not in ("+", "-") or not isinstance(value, Binary) or dtype is None:
+            return ""
+        self.helpers.add(dividing.name(dtype))
+        return dividing.call(dtype, printer.text(value.left), printer.text(value.right, UNARY))
 
     def _extreme(self, statement: Statement, printer: Printer, scope: Scope) -> str:
         dtype = self._dtypes[statement.target.array]

@@ -38,7 +38,8 @@ class Block:
         packed: there is a buffer for what at least so many lanes read, where the nest allows it (0:
             none). The fewer, the more evenly threads share the buffers.
         fitted: to the loops: fewer rows (down to two thirds) where they leave fewer over, rows that
-            use again what others have loaded, long sums in parts of one length.
+            use again what others have loaded, long sums in parts of one length, sums before updates
+            that move with the innermost loop.
     """
 
     rows: int
@@ -65,9 +66,11 @@ class Block:
 def register_tiles(draft: Draft, block: Block) -> None:
     """Give every nest that adds up a register tile, as far as it may have one."""
     for loop in draft.innermost():
-        update = next((s for s in loop.body if isinstance(s, Statement) and s.op), None)
-        if update is not None:
-            _tile(draft, loop, update, block)
+        updates = [s for s in loop.body if isinstance(s, Statement) and s.op]
+        if block.fitted:  # a sum, if there is one
+            updates.sort(key=lambda s: loop.iterator in _own_loops(draft.program, s))
+        if updates:
+            _tile(draft, loop, updates[0], block)
 
 
 def _tile(draft: Draft, innermost: Loop, update: Statement, block: Block) -> None:
