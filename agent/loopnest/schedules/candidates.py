@@ -21,9 +21,9 @@ from agent.loopnest.schedules import transform
 from agent.loopnest.schedules.diamonds import DIAMOND_SIZES, diamond_tiles
 from agent.loopnest.schedules.register_tiles import (
     FULL,
-    PACKED,
     TILES,
     Block,
+    Buffer,
     partial_sums,
     private_sums,
     register_tiles,
@@ -231,7 +231,7 @@ def usual_schedule(program: Program, rng: random.Random) -> tuple[Schedule, Prog
     draft = Draft(program)
     if rng.random() < IN_REGISTERS:
         rows, size = rng.choice(TILES)
-        block = Block(rows, size, PACKED if rng.random() < 0.5 else 0)
+        block = Block(rows, size, Buffer.USUAL if rng.random() < 0.5 else Buffer.NONE)
         tiles = partial(register_tiles, block=block)
         sums: Move = partial(partial_sums, row_bytes=256)
         before, after = rng.choice(((), (_distribute_all,))), rng.choice(((), (_parallel,)))
@@ -321,17 +321,17 @@ def _classic(program: Program, new: Callable[[], LegalDraft]) -> Iterator[LegalD
 def _in_registers(new: Callable[[], LegalDraft]) -> Iterator[LegalDraft]:
     """Register tiles and partial sums of several sizes."""
     plain, packing = (
-        [partial(register_tiles, block=Block(*size, packs)) for size in TILES]
-        for packs in (0, PACKED)
+        [partial(register_tiles, block=Block(*size, buffer)) for size in TILES]
+        for buffer in (Buffer.NONE, Buffer.USUAL)
     )
     full, narrow, wide = (
-        [partial(register_tiles, block=Block(*size, packs, fitted=True)) for size in FULL]
-        for packs in (0, 1, PACKED)
+        [partial(register_tiles, block=Block(*size, buffer, fitted=True)) for size in FULL]
+        for buffer in (Buffer.NONE, Buffer.NARROW, Buffer.WIDE)
     )
     sums = partial(partial_sums, row_bytes=256)
     moves: list[Move] = [
-        packing[0], narrow[0], plain[0], full[0], packing[1], plain[1], *narrow[1:], sums,
-        packing[2], *wide, *full[1:], *plain[2:],
+        packing[0], wide[0], plain[0], full[0], packing[1], plain[1], narrow[0], sums,
+        packing[2], *wide[1:], *narrow[1:], *full[1:], *plain[2:],
     ]  # fmt: skip
     shared = [(move, _vector, private_sums) for move in (sums, _vector)]
     alone = [

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from enum import Enum, auto
 from typing import TYPE_CHECKING
 
+from agent.loopnest.emitter.packing import MAX_BYTES
 from agent.loopnest.program import Loop, Program, Statement, all_reads, loops
 from agent.loopnest.schedules.schedule import Interchange, Jam, Pack, Parallelize, Tile, Vectorize
 from agent.loopnest.schedules.transform import MAX_LANES
@@ -27,6 +29,16 @@ FULL = ((12, 128), (6, 256), (6, 64))  # what fills 32 registers of 64 bytes, an
 PACKED = 64  # lanes whose operands are packed together
 PACKED_ROWS, NARROW = 96, (64, 32, 16)  # rows and lanes of a tile that has a buffer of its own
 LONG, PART = 512, 256  # a loop that adds up longer is tiled for that
+EVENLY = 4  # buffers that threads share evenly
+
+
+class Buffer(Enum):
+    """What lanes read that is packed together, where the nest allows it."""
+
+    NONE = auto()
+    USUAL = auto()  # of ``PACKED`` lanes
+    NARROW = auto()  # of one block: it stays in the innermost cache, and threads share many evenly
+    WIDE = auto()  # as much as a buffer holds: what rows read comes from afar the fewest times
 
 
 @dataclass(frozen=True)
@@ -35,8 +47,7 @@ class Block:
 
     Attributes:
         rows: that are jammed; ``row_bytes``: of each.
-        packed: there is a buffer for what at least so many lanes read, where the nest allows it (0:
-            none). The fewer, the more evenly threads share the buffers.
+        buffer: beside it.
         fitted: to the loops: fewer rows (down to two thirds) where they leave fewer over, rows that
             use again what others have loaded, long sums in parts of one length, sums before updates
             that move with the innermost loop.
@@ -44,8 +55,25 @@ class Block:
 
     rows: int
     row_bytes: int
-    packed: int = 0
+    buffer: Buffer = Buffer.NONE
     fitted: bool = False
+
+    def width(self, size: int) -> int:
+        """How many lanes a row has, of elements of ``size`` bytes."""
+        return min(self.row_bytes // size, MAX_LANES)
+
+    def packed(self, lanes: Loop, sums: Loop | None, size: int) -> int:
+        """How many iterations of ``lanes`` have a buffer of what they read in ``sums``."""
+        width = self.width(size)
+        last, depth = last_iteration(lanes), sums and self.together(sums)
+        if self.buffer is Buffer.NARROW:
+            return width
+        if self.buffer is not Buffer.WIDE or last is None or not depth:
+            return max(PACKED, width)
+        most = max(1, MAX_BYTES // (depth * size * width))  # blocks in a buffer
+        blocks = -(-(last + 1) // width)
+        buffers = -(-blocks // (most * EVENLY)) * EVENLY
+        return -(-blocks // buffers) * width
 
     def rows_of(self, loop: Loop) -> int:
         """How many iterations of ``loop`` to jam: what is left over runs one by one."""
@@ -55,9 +83,11 @@ class Block:
         fewest = max(2, self.rows * 2 // 3)
         return min(range(self.rows, fewest - 1, -1), key=lambda rows: (last + 1) % rows)
 
-    def part_of(self, loop: Loop) -> int:
-        """How many iterations of a long loop that adds up go together."""
+    def together(self, loop: Loop) -> int | None:
+        """How many iterations of a loop that adds up go together; None: all, however many."""
         last = last_iteration(loop)
+        if not is_longer(loop, LONG):
+            return None if last is None else last + 1
         if not self.fitted or last is None:
             return PART
         return -(-(last + 1) // round((last + 1) / PART))
@@ -90,12 +120,10 @@ def _tile(draft: Draft, innermost: Loop, update: Statement, block: Block) -> Non
         others.sort(key=lambda x: (x in free, -_loaded_anew(update, x, lanes)))
     wanted = [*(x for x in others if x in free), *([lanes] if free else []), *sums]
     if reorder(draft, [x.iterator for x in whole], [x.iterator for x in wanted]):
+        if block.buffer is not Buffer.NONE and others:
+            _pack(draft, update, others[-1], lanes, sums, block)
         size = draft.program.dtype_of(update.target.array).size
-        width = min(block.row_bytes // size, MAX_LANES)
-        if block.packed and others:
-            buffer = replace(block, packed=max(block.packed, width))
-            _pack(draft, update, others[-1], lanes, sums, buffer)
-        draft.attempt(Vectorize(lanes.iterator, width))
+        draft.attempt(Vectorize(lanes.iterator, block.width(size)))
         if others:
             draft.attempt(Jam(others[-1].iterator, block.rows_of(others[-1])))
 
@@ -122,12 +150,14 @@ def _pack(
     path, found = find_loop(draft.program, "pack", lanes.iterator)
     around = path[-1] if path else found
     fits = around.iterator == rows.iterator and len(around.body) == 1
-    if not operands or not fits or not is_longer(lanes, block.packed):
+    one = sums[0] if len(sums) == 1 else None
+    packed = block.packed(lanes, one, draft.program.dtype_of(update.target.array).size)
+    if not operands or not fits or not is_longer(lanes, packed):
         return
     before = draft.program, [*draft.steps]
-    tiles = _tiled(draft, lanes, block.packed)
-    long = sums[0] if len(sums) == 1 and is_longer(sums[0], LONG) else None
-    part = _tiled(draft, long, block.part_of(long), around=lanes) if long else None
+    tiles = _tiled(draft, lanes, packed)
+    long = one if one is not None and is_longer(one, LONG) else None
+    part = _tiled(draft, long, block.together(long) or PART, around=lanes) if long else None
     moved = tiles is not None and draft.attempt(Interchange(rows.iterator, tiles))
     both = moved and part is not None and draft.attempt(Interchange(rows.iterator, part))
     over = part if both else tiles

@@ -110,6 +110,31 @@ def test_candidates_fill_the_registers_with_rows_that_leave_none_over() -> None:
     } <= found
 
 
+def test_wide_buffers_hold_what_fits_and_are_shared_evenly() -> None:
+    found = {str(schedule) for schedule, _ in candidate_schedules(gemm(1000), 100)}
+    order = "interchange j k_t; interchange i j_t; interchange i k_t"
+    tile = f"tile j 128; tile k 250; {order}; pack B k_t; vectorize j 16; jam i 10"
+    assert f"{tile}; parallelize j_t" in found
+
+
+def test_rows_of_a_register_tile_are_those_that_use_again_what_lanes_load() -> None:
+    product = Binary("*", read("A", "c", "y + p", "x"), read("W", "o", "c", "p"))
+    update = statement("S", at("C", "o", "y", "x"), "+", product, "o", "c", "y", "x", "p")
+    inside = loop("c", 0, 15, loop("y", 0, 31, loop("x", 0, 63, loop("p", 0, 2, update))))
+    arrays = {"C": (16, 32, 64), "A": (16, 34, 64), "W": (16, 16, 3)}
+    found = candidate_schedules(program(loop("o", 0, 15, inside), arrays=arrays), 100)
+    assert any("vectorize x 16; jam o 8" in str(schedule) for schedule, _ in found)
+
+
+def test_a_register_tile_goes_by_the_sum_beside_other_updates() -> None:
+    scattered = statement("S", at("C", "k", "j"), "+", read("A", "i", "k"), "i", "j", "k")
+    summed = statement("T", at("D", "i", "j"), "+", read("A", "i", "k"), "i", "j", "k")
+    nest = loop("i", 0, 99, loop("j", 0, 99, loop("k", 0, 99, scattered, summed)))
+    arrays = {"C": (100, 100), "A": (100, 100), "D": (100, 100)}
+    found = candidate_schedules(program(nest, arrays=arrays), 100)
+    assert any("vectorize j 16" in str(schedule) for schedule, _ in found)
+
+
 def test_candidates_hold_sums_of_which_every_thread_has_a_copy() -> None:
     update = statement("S", at("y", "j"), "+", read("A", "i", "j"), "i", "j")
     columns = program(
