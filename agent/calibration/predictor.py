@@ -36,6 +36,8 @@ from agent.model.prior import Prior
 MOST_LOG = 45.0  # exp of it still is a number that people can read
 FAR = 1.5  # a program this many times farther out than any of the fixed set is "far"
 USUAL, WIDENING = 0.4, 0.3  # most programs lie within the one; errors grow with this power beyond
+LEAST_WORK, SMALLER = 6e4, 0.15  # of what bundles learn from; errors grow with this power below
+CORPUS_RADIUS = 1.85  # of the fixed set, in sds of what a bundle learned from (its space is white)
 
 
 @dataclass(frozen=True)
@@ -153,10 +155,15 @@ class Predictor:
             anchor: a timing of that.
         """
         gain, gain_sd = (np.where(same, 0.0, x) for x in self.gain(seen.vectors))
-        if self.reach:
-            gain_sd = gain_sd * widening(distance(self.reach, seen.vectors[1:]))
+        gain_sd = gain_sd * widening(self._away(seen.vectors[1:])) * shortness(seen.work[0])
         found = self.errors.of_heads(gain, gain_sd, self._written(seen))
         return found if anchor is None else self.errors.given(found, anchor)
+
+    def _away(self, vectors: Doubles) -> Doubles:
+        """[n] how far out embeddings [n, E] lie: of what was timed, else of the bundle's corpus."""
+        if self.reach:
+            return distance(self.reach, vectors)
+        return np.asarray((vectors**2).mean(axis=1) ** 0.5 / CORPUS_RADIUS)
 
     def written(self, base: Program) -> LogTime:
         """The time of a program as written, as it is predicted."""
@@ -294,6 +301,15 @@ def distance(reach: Reach, vectors: Doubles) -> Doubles:
 def widening(away: Doubles) -> Doubles:
     """[n] by what intervals are wider at distances [n] (learned on programs never seen)."""
     return np.maximum(away / USUAL, 1.0) ** WIDENING
+
+
+def shortness(log_work: float) -> float:
+    """By what intervals are wider of a program that does less than any a bundle learned from.
+
+    Mostly it is a matter of parallel loops: starting threads takes longer than the loop. Learned on
+    labels of random programs that are so short (``docs/explanation/evaluation.md``).
+    """
+    return max(LEAST_WORK / math.exp(log_work), 1.0) ** SMALLER
 
 
 def prior_of(bundle: Bundle) -> Prior:

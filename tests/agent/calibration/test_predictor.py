@@ -10,12 +10,19 @@ import pytest
 from agent.bundle.bundle import default_bundle, load_bundle
 from agent.calibration.calibration import Calibration, Reach
 from agent.calibration.facts import facts_known, facts_vector
-from agent.calibration.predictor import FAR, distance, load_predictor
+from agent.calibration.predictor import (
+    CORPUS_RADIUS,
+    FAR,
+    LEAST_WORK,
+    Represented,
+    distance,
+    load_predictor,
+)
 from agent.kernels.fixed_set import kernels, load_kernel
 from agent.loopnest.schedules.legality import transform
 from agent.loopnest.schedules.schedule import parse_schedule
 from agent.measure.machine import fingerprint, read_machine
-from agent.model.anchor import ErrorModel
+from agent.model.anchor import ErrorModel, LogTime
 from agent.model.facts import FACTS
 from agent.state.state import StoredRecord
 from tests.agent.bundle.bundles_made import write_bundle
@@ -93,11 +100,35 @@ def test_the_farther_out_a_program_the_wider_its_intervals(away, wider):
     vectors = alone.log_speedups(program, [variant])[0].vectors[1:]
     zeros, ones = (0.0,) * vectors.shape[1], (1.0,) * vectors.shape[1]
     out = float(distance(Reach(zeros, ones, 1.0), vectors)[0])
-    reaching = replace(alone, reach=Reach(zeros, ones, out / away))
-    near, far = (x.predict(program, [variant])[0] for x in (alone, reaching))
+    inside, reaching = (replace(alone, reach=Reach(zeros, ones, out / x)) for x in (0.3, away))
+    near, far = (x.predict(program, [variant])[0] for x in (inside, reaching))
     widths = [math.log(found.high / found.low) for found in (near, far)]
     assert widths[1] == pytest.approx(widths[0] * wider)
     assert far.far == (away > FAR)
+
+
+@pytest.mark.parametrize(("away", "wider"), [(0.3, 1.0), (0.8, 2.0**0.3), (4.0, 10.0**0.3)])
+def test_without_a_calibration_distance_is_that_from_what_the_bundle_learned(away, wider):
+    alone = load_predictor(None, load_bundle(default_bundle()), HERE)
+    vectors = np.zeros((2, alone.bundle.embedding))
+    vectors[1] = away * CORPUS_RADIUS
+    seen = Represented(vectors, np.full(2, 20.0))
+    surest = alone.errors.of_heads(*alone.gain(vectors), LogTime(0.0, 1.0)).gain_sd
+    found = alone.logs(seen, np.zeros(1, np.bool_)).gain_sd
+    assert found / surest == pytest.approx(wider)
+
+
+@pytest.mark.parametrize(("times_less", "wider"), [(0.1, 1.0), (1.0, 1.0), (100.0, 100.0**0.15)])
+def test_the_less_a_program_does_than_bundles_learn_from_the_wider_its_intervals(times_less, wider):
+    alone = load_predictor(None, load_bundle(default_bundle()), HERE)
+    vectors = np.zeros((2, alone.bundle.embedding))
+    vectors[1, :3] = 1.0
+    written = math.log(LEAST_WORK / times_less)
+    usual, small = (
+        alone.logs(Represented(vectors, np.full(2, log_work)), np.zeros(1, np.bool_)).gain_sd
+        for log_work in (math.log(LEAST_WORK), written)
+    )
+    assert small / usual == pytest.approx(wider)
 
 
 def test_a_bundle_may_say_how_the_errors_of_a_program_hang_together(tiny_bundle, tmp_path):

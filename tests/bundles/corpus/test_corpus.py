@@ -2,9 +2,13 @@ import itertools
 import random
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
+from agent.calibration.predictor import LEAST_WORK
 from agent.loopnest.arithmetic import number_ranges
+from agent.loopnest.features.nest import lower
+from agent.loopnest.features.vector import work
 from agent.loopnest.program import DType, Loop, Node, Program, Statement, accesses, statements
 from bundles.corpus import finishing
 from bundles.corpus.corpus import DTYPES, MAX_BYTES, MAX_WORK, MIN_WORK, fault, random_program
@@ -144,3 +148,9 @@ def test_every_family_makes_fit_programs_mostly(family) -> None:
         sketch = Sketch(random.Random(seed), DType.F32, 2e5)
         fit += fault(finish(sketch, family.__name__, family(sketch))) == ""
     assert fit >= 30
+
+
+def test_no_program_does_less_than_what_the_agent_takes_for_the_least_that_bundles_learn_from() -> (
+    None
+):
+    assert float(np.exp(work(lower(corpus(300))).min())) >= LEAST_WORK
