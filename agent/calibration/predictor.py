@@ -309,7 +309,7 @@ def shortness(log_work: float) -> float:
     Mostly it is a matter of parallel loops: starting threads takes longer than the loop. Learned on
     labels of random programs that are so short (``docs/explanation/evaluation.md``).
     """
-    return max(LEAST_WORK / math.exp(log_work), 1.0) ** SMALLER
+    return float(max(LEAST_WORK / math.exp(log_work), 1.0) ** SMALLER)
 
 
 def prior_of(bundle: Bundle) -> Prior:

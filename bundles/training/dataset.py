@@ -110,8 +110,18 @@ Maker = Callable[[Recipe, Sequence[int]], Iterator[tuple[int, Dataset]]]  # numb
 def variants_of(program: Program, count: int, rng: random.Random) -> NestTable:
     """The program and ``count - 1`` scheduled variants, lowered.
 
-    Distinct ones first; those that share a loop among threads which carries a value are left out
-    (nobody may run them). A program with too few schedules repeats them.
+    A program with too few schedules repeats them.
+    """
+    drawn, table = drawn_variants(program, count, rng)
+    return table.take(np.resize(np.arange(len(drawn)), count))
+
+
+def drawn_variants(
+    program: Program, count: int, rng: random.Random
+) -> tuple[list[Program], NestTable]:
+    """The program and different variants of it, usually more than ``count``; and these lowered.
+
+    Those that share a loop among threads which carries a value are left out: nobody may run them.
     """
     seen: dict[str, Program] = {}
     for _ in range(SPARE * count):
@@ -121,11 +131,12 @@ def variants_of(program: Program, count: int, rng: random.Random) -> NestTable:
             seen.setdefault(str(schedule), scheduled)
         if len(seen) >= 1.4 * count:
             break
-    table = lower([program, *seen.values()])
+    drawn = [program, *seen.values()]
+    table = lower(drawn)
     races = (table.parallel & table.recurrence).any((1, 2))
     kept = np.nonzero(~races)[0]
     kept = np.concatenate([[0], kept[kept > 0]])
-    return table.take(np.resize(kept, count))
+    return [drawn[n] for n in kept], table.take(kept)
 
 
 def shard_count(recipe: Recipe) -> int:
