@@ -314,6 +314,9 @@ def _without_tiles(levels: Sequence[CountedLoop], keep: str | None) -> list[_Ran
     gone = {lv.tile.loop.iterator for lv in levels if lv.tile is not None} - {keep}
     diamonds = [d for lv in levels if (d := lv.diamond) and keep not in (d.waves, d.columns)]
     leaning = {name for d in diamonds for name in (d.waves, d.columns)}
+    over = [x.loop for x in levels if x.loop.iterator in leaning]
+    if any(not b.expr.names <= gone | leaning for x in over for b in (*x.lower, *x.upper)):
+        leaning = set()  # of other loops' ranges, such as tiles of them, more is to be counted
     sides = {d.time for d in diamonds} | {lv.loop.iterator for lv in levels if lv.diamond}
     gone |= leaning
     nest = []
@@ -325,7 +328,10 @@ def _without_tiles(levels: Sequence[CountedLoop], keep: str | None) -> list[_Ran
             else:
                 around = [x.loop for x in levels[: level.depth]]
                 lower, upper = _first_values(level, gone, around), _last_values(level, gone)
-            if not lower or not upper:  # which tile it is matters: count the nest as it stands
+            left = frozenset[str]().union(*(b.expr.names for b in (*lower, *upper)))
+            if (
+                not lower or not upper or gone & left
+            ):  # which tile it is matters: count the nest as it stands
                 return [_range_of(x.loop) for x in levels]
             found = _Range(loop.iterator, lower, upper, loop.step)
         nest.append(found)

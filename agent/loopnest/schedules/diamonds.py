@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from agent.loopnest.schedules.dependence import Dependences
 
 # Of the outermost loops of the sweeps, and of those inside them; others stay whole.
-DIAMOND_SIZES = ((32,), (16, 64), (16,), (32, 128), (64,), (8, 16), (128,), (16, 16), (8,), (256,))
+DIAMOND_SIZES = (
+    (32,), (16, 16), (16, 128), (16,), (16, 32), (64,), (32, 256), (8, 16), (128,), (8,), (256,),
+)  # fmt: skip
 
 
 def diamond_tiles(draft: LegalDraft, sizes: tuple[int, ...]) -> None:

@@ -211,6 +211,23 @@ def test_diamonds_change_no_count(schedule: str) -> None:
     assert product == pytest.approx(tables.instances[0, 0], rel=1e-6)
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        "tile t 4 i 4",
+        "tile i 4",
+        "tile t 3",
+        "interchange t_t i_t",
+        "tile t_t 2 i_t 3",
+        "tile t_t 4; tile t_t 3",
+    ],
+)
+def test_diamonds_that_are_tiled_again_change_no_count(more: str) -> None:
+    before, after_it = square(64, "t", "i"), run(square(64, "t", "i"), f"diamond t i 8; {more}")
+    tables = lower([before, after_it])
+    assert tables.instances[1, 0] == pytest.approx(tables.instances[0, 0], rel=1e-3)
+
+
 def test_what_a_diamond_touches_moves_with_it() -> None:
     tables = lower([run(square(1000, "t", "i"), "diamond t i 32")])
     columns = tables.coef[0, 0, 0, -1]  # of the written element, by loop
@@ -232,7 +249,7 @@ def test_candidates_hold_diamonds_of_two_sweeps_and_of_loops_inside() -> None:
     found = found_for(BLUR, n=300, m=200)
     last = "i2 1 1; parallelize i_t; vectorize j; vectorize j2"
     assert f"diamond t 2 i 32 {last}" in found
-    assert f"shift j2 1; skew j t 2; skew j2 t 2; diamond t 2 i 16 j 64 {last}" in found
+    assert f"shift j2 1; skew j t 2; skew j2 t 2; diamond t 2 i 16 j 128 {last}" in found
 
 
 def test_candidates_hold_diamonds_of_sweeps_that_are_later_on_one_side() -> None:
