@@ -4,7 +4,7 @@ import contextlib
 import json
 import math
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +91,12 @@ def test_what_the_model_does_not_know_is_learnt_from_timings(gemm):
     valid({"schema": 1, **found}, "tune")
 
 
-def test_steps_that_the_bundle_was_not_taught_are_timed_whatever_it_predicts(gemm):
+def test_steps_that_the_bundle_was_not_taught_are_timed_whatever_it_predicts(
+    gemm, predictor, monkeypatch
+):
+    older = replace(predictor, bundle=replace(predictor.bundle, taught=frozenset()))
+    monkeypatch.setattr("agent.advise.tune.predictor_of", lambda _: older)
+
     def fast_in_registers(program):
         return 1e-3 if any(x.lanes > 1 for _, x in loops(program.body)) else 1e-2
 
