@@ -23,9 +23,10 @@ from agent.advise.search import (
     expected_gain,
     verdict_of,
 )
+from agent.advise.shorter import Shorter, shorter
 from agent.advise.splice import Origin, SourceRegion, spliced
 from agent.advise.tuning_log import LogKey, append, look_up
-from agent.errors import CompilerError, MeasureError
+from agent.errors import CompilerError, MeasureError, ScheduleError
 from agent.loopnest.emitter.emit import emit_kernel
 from agent.loopnest.schedules.legality import transform
 from agent.loopnest.schedules.schedule import Schedule
@@ -71,11 +72,11 @@ def tune(
     if wish.write.tests is not None:
         wish.write.tests.try_out(request.path)
     runner, machine = open_runner(config), read_machine()
-    program = source.reading.program
-    setting = LogKey.of(program, machine, runner.toolchain)
-    pool = Pool(program, predictor_of(config))
-    search = Search(pool, runner, setting, wish, tell, config.budget_s)
-    notes = _remembered(search)
+    program, predictor = source.reading.program, predictor_of(config)
+    part = shorter(program, math.exp(predictor.written(program).log_seconds))
+    setting = LogKey.of(part.program, machine, runner.toolchain)
+    search = Search(Pool(part.program, predictor), runner, setting, wish, tell, config.budget_s)
+    notes = (*_remembered(search), *([part.note] if part.note else ()))
     stopped, final = "interrupted", None
     try:
         notes += _time_own(search, source, request)
@@ -89,7 +90,7 @@ def tune(
         if search.base is None:
             raise
         stopped, notes = "failed", (*notes, error.message)
-    outcome = _Outcome(search, stopped, final, machine, notes)
+    outcome = _Outcome(search, part, stopped, final, machine, notes)
     try:
         return _answer(config, request, source, outcome)
     except KeyboardInterrupt:
@@ -217,12 +218,13 @@ def _tell_apart(search: Search, chosen: list[int]) -> None:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """A search that has ended: why, who was timed last, and where.
+    """A search that has ended: why, who was timed last, and where; ``part``: in place of what.
 
     ``hurried``: what is left to do was interrupted, too: nothing is timed any more, or tested.
     """
 
     search: Search
+    part: Shorter
     stopped: str
     final: list[int] | None
     machine: Machine
@@ -236,7 +238,8 @@ class _Outcome:
         As the agent writes the program is a version like others, against the person's function.
         """
         search = self.search
-        return [*self._plain, *((search.pool.found[n][0], search.timings[n]) for n in self._last)]
+        timed = [(search.pool.found[n][0], search.timings[n]) for n in self._last]
+        return [(s, self.part.whole(timing)) for s, timing in (*self._plain, *timed)]
 
     @property
     def _last(self) -> list[int]:
@@ -286,7 +289,7 @@ def _answer(
         "machine": dict(search.setting.machine),
         "toolchain": dict(search.setting.toolchain),
         "loops": _loops(source, winner),
-        "base": {"seconds": search.base.seconds if search.base else None},
+        "base": {"seconds": outcome.part.whole(search.base).seconds if search.base else None},
         "own": own.to_json() if own else None,
         "winner": None if offer.place is None else entries[offer.place],
         "function": offer.own.to_json() if offer.own else None,
@@ -322,6 +325,11 @@ def _offer(config: Config, request: Request, source: SourceRegion, outcome: _Out
     order = (*outcome.verdict.tied, *outcome.verdict.others)[:MOST_OFFERED]
     for place in order:
         schedule, timing = outcome.candidates[place]
+        try:
+            transform(source.reading.program, schedule)
+        except ScheduleError as error:  # where fewer time steps were timed than there are
+            notes.append(f"{schedule} is not offered: {error.message}")
+            continue
         own, more = _own_times(request, source, outcome, schedule)
         notes += more
         if own is not None and own.log_speedup <= 0:  # the function is what counts

@@ -157,6 +157,33 @@ def as_written(gemm):
     return load_program(gemm, function=None, sizes=SIZES)
 
 
+STEPS = """
+void f(int steps, int n, double *restrict a, double *restrict b)
+{
+    for (int t = 0; t < steps; t++) {
+        for (int i = 1; i < n - 1; i++)
+            b[i] = a[i - 1] + a[i + 1];
+        for (int i = 1; i < n - 1; i++)
+            a[i] = b[i];
+    }
+}
+"""
+
+
+def test_a_search_times_fewer_time_steps_of_a_program_that_takes_seconds(tmp_path, monkeypatch):
+    monkeypatch.setattr("agent.advise.shorter.SHORT_S", 1e-6)  # as few as may be
+    path = tmp_path / "steps.c"
+    path.write_text(STEPS)
+    runner = FakeRunner(lambda _: 0.1)
+    request = Request(path, None, {"steps": 1000, "n": 4_000_000}, None)
+    wish = TuneWish(clock=lambda: float(len(runner.asked)))
+    config = Config(tmp_path / "state", budget_s=8.0)
+    found = tune(config, request, wish, lambda _: None, lambda _: runner)
+    assert found["base"]["seconds"] == pytest.approx(0.1 * 1000 / 32, rel=0.05)
+    assert "versions were timed with 32 of the 1000 iterations of loop t" in found["notes"][0]
+    valid({"schema": 1, **found}, "tune")
+
+
 @dataclass
 class EndingRunner(FakeRunner):
     """Something happens while the third batch is timed."""
