@@ -36,6 +36,7 @@ T = TypeVar("T")
 BASE_FLAGS = ("-std=gnu11", "-O3", "-fno-math-errno")
 NATIVE_FLAGS = (("-march=native",), ("-mcpu=native",), ())
 UNOPTIMISED = ("-O0", "-Og")
+_TUNING = ("-f", "-m")
 OPENMP_FLAGS = ("-fopenmp", "-fopenmp-simd")
 CANDIDATES = ("cc", "gcc", "clang")
 PREBUILT_NAME = "prebuilt"  # what is named in place of a compiler to have none
@@ -149,7 +150,12 @@ def build_flags(cflags: Sequence[str]) -> tuple[str, ...] | None:
     """
     if not any(flag.startswith("-O") and flag not in UNOPTIMISED for flag in cflags):
         return None
-    return ("-std=gnu11", *(flag for flag in cflags if flag[:2] in ("-O", "-f", "-m")))
+    return ("-std=gnu11", *(flag for flag in cflags if flag[:2] in ("-O", *_TUNING)))
+
+
+def tuning_flags(cflags: Sequence[str]) -> tuple[str, ...]:
+    """The flags of a person's build that change fast code, where it leaves ``-O`` to us."""
+    return tuple(flag for flag in cflags if flag[:2] in _TUNING)
 
 
 def compiler_mark(compiler: str | None = None) -> str:

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING
 
 from agent.errors import CompilerError
 from agent.measure import prebuilt
-from agent.measure.compiler import PREBUILT_NAME, build_flags, compiler_mark, working_compiler
+from agent.measure.compiler import (
+    PREBUILT_NAME,
+    build_flags,
+    compiler_mark,
+    tuning_flags,
+    working_compiler,
+)
 from agent.measure.machine import Machine
 from agent.measure.prebuilt import find_prebuilt
 from agent.measure.runner import Runner
@@ -76,8 +82,11 @@ def runner_for_programs(
     Raises:
         CompilerError: there is no compiler, or it does not take the flags.
     """
-    compiler = replace(working_compiler(config.compiler, build_flags(cflags)), most_s=compile_s)
-    return WorkerRunner(compiler, config.state_dir / CACHE, settings)
+    flags = build_flags(cflags)
+    compiler = working_compiler(config.compiler, flags)
+    if flags is None and (more := tuning_flags(cflags)):
+        compiler = compiler.with_flags(*more)  # as the function itself is, or they do not compare
+    return WorkerRunner(replace(compiler, most_s=compile_s), config.state_dir / CACHE, settings)
 
 
 def runner_for_set(config: Config, toolchain: Toolchain, machine: Machine) -> Runner:

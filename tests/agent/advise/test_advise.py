@@ -13,6 +13,7 @@ from agent.advise.sources import database_of
 from agent.errors import CompilerError, InputError, MeasureError
 from agent.measure.compiler import build_flags
 from agent.measure.evidence import Notice
+from agent.measure.resolve import runner_for_programs
 from agent.measure.timing import Outcome, Timing
 from agent.settings.config import Config
 from tests.conftest import agent
@@ -198,3 +199,11 @@ def test_a_build_of_other_files_and_one_that_cannot_be_read_change_nothing(tmp_p
 )
 def test_a_build_that_is_not_optimised_leaves_the_flags_to_the_agent(cflags, flags):
     assert build_flags(cflags) == flags
+
+
+def test_versions_are_compiled_with_the_flags_of_a_build_that_leaves_only_optimising_to_the_agent(
+    tmp_path,
+):
+    usual = runner_for_programs(Config(tmp_path)).toolchain.flags
+    told = runner_for_programs(Config(tmp_path), ("-ffast-math", "-DN=1", "-O0")).toolchain
+    assert told.flags == (*usual, "-ffast-math")
