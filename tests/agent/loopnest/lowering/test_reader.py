@@ -179,16 +179,16 @@ def test_a_size_given_for_a_data_parameter_makes_it_a_constant():
     assert program.scalars == ()
 
 
-def test_temporaries_know_how_many_loops_surround_their_declaration():
+def test_temporaries_belong_to_the_innermost_loops_that_need_them():
     program = parse(
         "double s; for (int i = 0; i < n; i++) { float t = 0.0f, u; int v;"
         " for (int j = 0; j < n; j++) { float t = A[j]; t += 1.0f; u = t; B[j] = u; }"
         " v = i; s = v; A[i] = t + s; }"
     )
     assert program.temporaries == (
-        Temporary("s", DType.F64, 0),
+        Temporary("s", DType.F64, 1),
         Temporary("t", DType.F32, 1),
-        Temporary("u", DType.F32, 1),
+        Temporary("u", DType.F32, 2),
         Temporary("t2", DType.F32, 2),
     )
 
