@@ -20,6 +20,7 @@ from agent.advise.own_function import OwnTimes
 from agent.advise.search import (
     Alike,
     Correction,
+    Versions,
     length_of,
     next_batch,
     pooled,
@@ -31,7 +32,7 @@ from agent.calibration.predictor import Predictor
 from agent.clock import stamp
 from agent.errors import AgentError, ScheduleError
 from agent.loopnest.features.nest import Geometry
-from agent.loopnest.features.vector import is_guess
+from agent.loopnest.features.vector import MARKS, marks_of
 from agent.loopnest.program import Program
 from agent.loopnest.schedules.candidates import LegalDraft, Outcomes, proposals
 from agent.loopnest.schedules.dependence import Dependences
@@ -48,7 +49,6 @@ from agent.progress import Progress, Tell
 PARENTS = 6  # of mutations
 BATCH = 6  # timed together
 LEAST_GAIN, MOST_NOISE = 0.01, 0.05  # log units: a gain between them is not worth a batch
-GUESS_SD = 0.7  # of the prediction of a step that the bundle was not taught, log units
 KNOWN_SD = 0.1  # of what a log says of a version, log units
 MOST_GAIN = 7.0  # log units that are believed
 
@@ -79,7 +79,7 @@ class Pool:
     program: Program
     predictor: Predictor
     found: list[tuple[Schedule, Program]] = field(default_factory=list)
-    guesses: list[bool] = field(default_factory=list)
+    untaught: list[Doubles] = field(default_factory=list)
     vectors: Doubles = field(default_factory=lambda: np.zeros((0, 0)))
     gains: Doubles = field(default_factory=lambda: np.zeros(0))
     _places: dict[object, int] = field(default_factory=dict)
@@ -96,7 +96,7 @@ class Pool:
         self.vectors = np.concatenate([self.vectors, vectors]) if len(self.gains) else vectors
         self.gains = np.append(self.gains, np.clip(gains, -MOST_GAIN, MOST_GAIN))
         taught = self.predictor.bundle.taught
-        self.guesses += (is_guess(variant, taught) for variant in variants)
+        self.untaught += (_untaught(variant, taught) for variant in variants)
         self._places |= places
         self.found += fresh
 
@@ -134,6 +134,12 @@ class Pool:
     def place(self, variant: Program) -> int | None:
         """Where a program is that was added; None: it is the one as written."""
         return self._places.get(variant.body)
+
+
+def _untaught(variant: Program, taught: frozenset[str]) -> Doubles:
+    """[K] which of ``MARKS`` it has that were not ``taught``, of length 1; zeros: none."""
+    marks = marks_of(variant) - taught
+    return np.array([mark in marks for mark in MARKS]) / math.sqrt(max(len(marks), 1))
 
 
 def _simpler(known: tuple[Schedule, Program], schedule: Schedule) -> tuple[Schedule, Program]:
@@ -237,13 +243,11 @@ class Search:
         predicted = self._predicted()
         residuals = np.array([self.gains[n] for n in known]) - predicted[known]
         doubts = np.array([self.doubts[n] for n in known])
-        length = length_of(self.pool.vectors)
-        timed = self.pool.vectors[known]
-        correction = Correction.of(timed, residuals, doubts, length)
-        error, sd = correction.at(self.pool.vectors)
-        timed_guesses = sum(self.pool.guesses[n] for n in known)
-        doubt = GUESS_SD / (1 + timed_guesses) * np.array(self.pool.guesses)
-        return predicted + error, np.hypot(sd, doubt)
+        versions = Versions(self.pool.vectors, np.array(self.pool.untaught))
+        length = length_of(versions.vectors)
+        correction = Correction.of(versions.take(known), residuals, doubts, length)
+        error, sd = correction.at(versions)
+        return predicted + error, sd
 
     def _predicted(self) -> Doubles:
         """Log speed-ups of the pool by the model, once it knows the time as written."""

@@ -19,6 +19,7 @@ from agent.model.posterior import Z80
 
 PROGRAM_SD = 0.5  # of an error that all versions of a program have in common, log units
 VERSION_SD = 0.35  # of one that versions share the more, the more alike they are
+GUESS_SD = 0.7  # of one that versions with the same marks share which the bundle was not taught
 LEAST_SD = 1e-3  # of a timing, log units
 TIMING_SD = 0.05  # the least of what a timing says of its version
 BEST_SHARE = 2 / 3  # of a batch are the best by what is known; the rest could be better still
@@ -27,39 +28,58 @@ MOST_PASSED_OVER = 400  # for being alike
 
 
 @dataclass(frozen=True)
+class Versions:
+    """Versions of a program as a search sees them.
+
+    Attributes:
+        vectors: [n, E] embeddings.
+        untaught: [n, K] which marks each has that the bundle was not taught: of length 1, or zeros.
+    """
+
+    vectors: Doubles
+    untaught: Doubles
+
+    def take(self, places: Sequence[int]) -> Versions:
+        """Some of them."""
+        at = np.array(places, np.intp)
+        return Versions(self.vectors[at], self.untaught[at])
+
+
+@dataclass(frozen=True)
 class Correction:
     """What timings of a program say of the errors of its predictions: a Gaussian process.
 
     Attributes:
-        vectors: [n, E] of the versions that were timed.
+        timed: the n versions that were timed.
         weights: [n], ``inverse``: [n, n] of the covariance; of the process.
         length: the distance within which versions are alike.
     """
 
-    vectors: Doubles
+    timed: Versions
     weights: Doubles
     inverse: Doubles
     length: float
 
     @staticmethod
-    def of(vectors: Doubles, residuals: Doubles, doubts: Doubles, length: float) -> Correction:
+    def of(timed: Versions, residuals: Doubles, doubts: Doubles, length: float) -> Correction:
         """From ``residuals`` [n], log speed-ups measured less predicted, +- ``doubts`` [n]."""
         noise = np.diag(np.maximum(doubts, TIMING_SD) ** 2)  # so that it can be inverted, too
-        inverse = np.linalg.inv(_alike(vectors, vectors, length) + noise).astype(np.float64)
-        return Correction(vectors, inverse @ residuals, inverse, length)
+        inverse = np.linalg.inv(_alike(timed, timed, length) + noise).astype(np.float64)
+        return Correction(timed, inverse @ residuals, inverse, length)
 
-    def at(self, vectors: Doubles) -> tuple[Doubles, Doubles]:
-        """Errors to be expected at ``vectors`` [m, E], and their standard deviations."""
-        prior = PROGRAM_SD**2 + VERSION_SD**2
-        cross = _alike(vectors, self.vectors, self.length)
+    def at(self, versions: Versions) -> tuple[Doubles, Doubles]:
+        """Errors to be expected of m ``versions``, and their standard deviations."""
+        guessed = GUESS_SD**2 * (versions.untaught**2).sum(axis=1)
+        cross = _alike(versions, self.timed, self.length)
         explained = ((cross @ self.inverse) * cross).sum(axis=1)
-        sd = np.sqrt(np.maximum(prior - explained, 1e-12))
+        sd = np.sqrt(np.maximum(PROGRAM_SD**2 + VERSION_SD**2 + guessed - explained, 1e-12))
         return cross @ self.weights, sd
 
 
-def _alike(one: Doubles, two: Doubles, length: float) -> Doubles:
-    near = np.exp(-_squares(one, two) / (2 * length**2))
-    return np.asarray(PROGRAM_SD**2 + VERSION_SD**2 * near)
+def _alike(one: Versions, two: Versions, length: float) -> Doubles:
+    near = np.exp(-_squares(one.vectors, two.vectors) / (2 * length**2))
+    guessed = one.untaught @ two.untaught.T
+    return np.asarray(PROGRAM_SD**2 + VERSION_SD**2 * near + GUESS_SD**2 * guessed)
 
 
 def _squares(one: Doubles, two: Doubles) -> Doubles:

@@ -22,7 +22,15 @@ from agent.advise.own_function import (
     own_times,
 )
 from agent.advise.own_tests import OwnTests
-from agent.advise.search import Alike, Correction, expected_gain, next_batch, pooled, verdict_of
+from agent.advise.search import (
+    Alike,
+    Correction,
+    Versions,
+    expected_gain,
+    next_batch,
+    pooled,
+    verdict_of,
+)
 from agent.advise.splice import SourceRegion
 from agent.advise.tune import tune
 from agent.advise.tuning_log import LogKey, append, look_up
@@ -451,19 +459,35 @@ def test_no_gain_is_believed_that_cannot_be(gemm, tmp_path, gain):
 
 
 def test_an_error_that_versions_share_is_learnt_from_a_few_of_them():
-    vectors = np.random.default_rng(0).normal(size=(40, 5))
+    versions = versions_at(np.random.default_rng(0).normal(size=(40, 5)))
     doubts = np.full(4, 0.05)
-    correction = Correction.of(vectors[:4], np.full(4, 0.8), doubts, length=1.0)
-    error, sd = correction.at(vectors)
+    correction = Correction.of(versions.take(range(4)), np.full(4, 0.8), doubts, length=1.0)
+    error, sd = correction.at(versions)
     assert error[4:] == pytest.approx(np.full(36, 0.8), abs=0.35)
     assert (sd[:4] < 0.1).all()
     assert (sd[4:] > sd[:4].max()).all()
 
 
 def test_without_timings_nothing_is_corrected():
-    vectors = np.ones((3, 2))
-    correction = Correction.of(vectors[:0], np.zeros(0), np.zeros(0), length=1.0)
-    assert correction.at(vectors)[0] == pytest.approx([0.0] * 3)
+    versions = versions_at(np.ones((3, 2)))
+    correction = Correction.of(versions.take([]), np.zeros(0), np.zeros(0), length=1.0)
+    assert correction.at(versions)[0] == pytest.approx([0.0] * 3)
+
+
+def test_what_one_timing_says_of_marks_that_were_not_taught_holds_for_all_with_them():
+    vectors = 10.0 * np.eye(4)  # none is like another
+    marks = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
+    versions = Versions(vectors, marks)
+    correction = Correction.of(versions.take([0, 3]), np.array([1.0, 0.0]), np.full(2, 0.05), 1.0)
+    error, sd = correction.at(versions)
+    assert error[1] > 0.5
+    assert abs(error[2]) < 0.3
+    assert sd[2] > sd[1]
+
+
+def versions_at(vectors):
+    """None has a mark that was not taught."""
+    return Versions(vectors, np.zeros((len(vectors), 1)))
 
 
 def test_a_batch_holds_the_best_and_what_could_be_better():
