@@ -316,7 +316,8 @@ class Search:
         mean, sd = self.expected()
         length = length_of(self.pool.vectors)
         while free := self.free():
-            chosen = next_batch(mean, sd, free, BATCH, Alike(self.pool.vectors, length))
+            guesses = [n for n in free if self.pool.untaught[n].any()]
+            chosen = next_batch(mean, sd, free, BATCH, Alike(self.pool.vectors, length), guesses)
             if all(self.in_c(n) for n in chosen):
                 break
         self.time(chosen if free else [], budget_s)

@@ -115,14 +115,23 @@ class Alike:
 
 
 def next_batch(
-    mean: Doubles, sd: Doubles, free: Sequence[int], count: int, alike: Alike
+    mean: Doubles,
+    sd: Doubles,
+    free: Sequence[int],
+    count: int,
+    alike: Alike,
+    guesses: Sequence[int] = (),
 ) -> list[int]:
     """Which of the versions ``free`` to time: the best, and some that could be better than they.
 
-    No two that are alike, as far as there are others.
+    One is the best of ``guesses``, those of ``free`` with marks that the bundle was not taught:
+    what it predicts of all of them may be far too low. No two are alike, as far as there are
+    others.
     """
-    best = _best_apart(mean, free, [], math.ceil(count * BEST_SHARE), alike)
-    chosen = [*best, *_best_apart(mean + sd, free, best, count - len(best), alike)]
+    chosen = _best_apart(mean, free, [], math.ceil(count * BEST_SHARE), alike)
+    if len(chosen) < count:
+        chosen += _best_apart(mean, guesses, chosen, 1, alike)
+    chosen += _best_apart(mean + sd, free, chosen, count - len(chosen), alike)
     rest = _best(mean, [n for n in free if n not in chosen])
     return [*chosen, *rest[: count - len(chosen)]]
 

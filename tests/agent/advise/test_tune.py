@@ -490,6 +490,13 @@ def versions_at(vectors):
     return Versions(vectors, np.zeros((len(vectors), 1)))
 
 
+def test_a_batch_holds_the_best_of_what_the_bundle_was_not_taught():
+    mean, sd = np.array([5.0, 4.0, 3.0, 2.9, 2.8, 0.2, 0.1]), np.full(7, 0.5)
+    apart = Alike(10.0 * np.eye(7), length=1.0)
+    assert 5 not in next_batch(mean, sd, range(7), 3, apart)
+    assert 5 in next_batch(mean, sd, range(7), 3, apart, [5, 6])
+
+
 def test_a_batch_holds_the_best_and_what_could_be_better():
     mean, sd = np.array([3.0, 2.0, 1.0, 0.0, 0.5]), np.array([0.1, 0.1, 0.1, 9.0, 0.1])
     alike = Alike(np.arange(5.0)[:, None], length=1.0)
