@@ -329,9 +329,8 @@ def _without_tiles(levels: Sequence[CountedLoop], keep: str | None) -> list[_Ran
                 around = [x.loop for x in levels[: level.depth]]
                 lower, upper = _first_values(level, gone, around), _last_values(level, gone)
             left = frozenset[str]().union(*(b.expr.names for b in (*lower, *upper)))
-            if (
-                not lower or not upper or gone & left
-            ):  # which tile it is matters: count the nest as it stands
+            if not lower or not upper or gone & left:
+                # Which tile it is matters: count the nest as it stands.
                 return [_range_of(x.loop) for x in levels]
             found = _Range(loop.iterator, lower, upper, loop.step)
         nest.append(found)
